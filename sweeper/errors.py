@@ -1,0 +1,66 @@
+"""Every error that Sweeper raises on purpose.
+
+    SweeperError            exit 1
+    ├── InputError          exit 2    the user's input; one line, no traceback
+    │   ├── SpecError                 a spec file or an override
+    │   └── StoreError                a database URL, a database that is not ours
+    ├── HeldError           exit 5    another driver holds the sweep
+    ├── LeaseLost           exit 5    another driver has taken the sweep over
+    └── EngineError         exit 1    Ray or a worker failed in a way that no retry mends
+
+The message is written for the user: what, where (file:line), which value, and the nearest valid
+one or the next command.
+"""
+
+from __future__ import annotations
+
+from difflib import get_close_matches
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+
+class SweeperError(Exception):
+    """Something went wrong that Sweeper itself noticed."""
+
+    exit_code = 1
+
+
+class InputError(SweeperError):
+    """The input cannot be used; nothing was started."""
+
+    exit_code = 2
+
+
+class SpecError(InputError):
+    """A spec file or an override is wrong."""
+
+
+class StoreError(InputError):
+    """A database cannot be opened, or is not one of Sweeper's."""
+
+
+class HeldError(SweeperError):
+    """Another driver holds this sweep."""
+
+    exit_code = 5
+
+
+class LeaseLost(SweeperError):
+    """Another driver has taken this sweep over; this one has stopped writing."""
+
+    exit_code = 5
+
+
+class EngineError(SweeperError):
+    """The cluster or a worker failed in a way that no retry mends."""
+
+
+def nearest(word: str, valid: Iterable[str]) -> str:
+    """A tail for an error message: `; did you mean 'x'?`, or the list of what is valid."""
+    choices = sorted(valid)
+    close = get_close_matches(word, choices, n=1, cutoff=0.6)
+    if close:
+        return f"; did you mean '{close[0]}'?"
+    return f"; valid: {', '.join(choices)}" if choices else ""

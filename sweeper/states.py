@@ -1,0 +1,109 @@
+"""The states of runs and attempts, and the only moves between them.
+
+A run is PENDING until an attempt holds it, RUNNING while one does, and ends COMPLETE, PRUNED or
+FAILED. An attempt that ends without finishing its run gives a reason; the reason decides whether
+the run is tried again. A cell's Optuna trial follows from its runs.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+
+class RunState(StrEnum):
+    """Where one training of one cell in one replicate stands."""
+
+    PENDING = "pending"
+    RUNNING = "running"
+    COMPLETE = "complete"
+    PRUNED = "pruned"
+    FAILED = "failed"
+
+
+class Ending(StrEnum):
+    """How an attempt ended."""
+
+    COMPLETE = "complete"
+    PRUNED = "pruned"
+    DIVERGED = "diverged"  # a loss or an output was not finite
+    OUT_OF_MEMORY = "out_of_memory"  # the accelerator's
+    HOST_OUT_OF_MEMORY = "host_out_of_memory"
+    CRASHED = "crashed"  # the worker process died: exit, signal, abort
+    NODE_LOST = "node_lost"
+    PREEMPTED = "preempted"
+    TIMEOUT = "timeout"
+    CANCELLED = "cancelled"  # the driver stopped or died; says nothing about the run
+    BAD_CONFIG = "bad_config"
+    ERROR = "error"  # an exception in the trainer
+    SUPERSEDED = "superseded"  # another attempt's result was recorded first
+
+
+class TrialState(StrEnum):
+    """What Optuna is told of a cell; the names are Optuna's."""
+
+    RUNNING = "RUNNING"
+    COMPLETE = "COMPLETE"
+    PRUNED = "PRUNED"
+    FAIL = "FAIL"
+
+
+FINISHED = frozenset({RunState.COMPLETE, RunState.PRUNED, RunState.FAILED})
+
+MOVES: dict[RunState, frozenset[RunState]] = {
+    RunState.PENDING: frozenset({RunState.RUNNING, RunState.PRUNED, RunState.FAILED}),
+    RunState.RUNNING: frozenset({RunState.PENDING, *FINISHED}),
+    RunState.COMPLETE: frozenset(),
+    RunState.PRUNED: frozenset(),
+    RunState.FAILED: frozenset({RunState.PENDING}),  # only when the user asks for a retry
+}
+
+# Trying these again would give the same end.
+FINAL = frozenset({Ending.DIVERGED, Ending.BAD_CONFIG})
+# These say nothing about the run, so they are tried again without being counted.
+UNCOUNTED = frozenset({Ending.CANCELLED, Ending.PREEMPTED, Ending.NODE_LOST, Ending.SUPERSEDED})
+
+
+def move(old: RunState, new: RunState) -> RunState:
+    """`new`, if a run may go there from `old`.
+
+    Raises:
+        ValueError: the move is not in `MOVES`; a finished run never changes.
+    """
+    if new not in MOVES[old]:
+        raise ValueError(f"a run cannot go from {old} to {new}")
+    return new
+
+
+def after(ending: Ending, counted_attempts: int, max_attempts: int) -> RunState:
+    """Where a run goes when an attempt ends.
+
+    `counted_attempts` counts the attempts that ended for a reason outside `UNCOUNTED`, this one
+    included.
+    """
+    if ending is Ending.COMPLETE:
+        return RunState.COMPLETE
+    if ending is Ending.PRUNED:
+        return RunState.PRUNED
+    if ending in FINAL:
+        return RunState.FAILED
+    if ending in UNCOUNTED:
+        return RunState.PENDING
+    return RunState.FAILED if counted_attempts >= max_attempts else RunState.PENDING
+
+
+def trial_state(runs: Iterable[RunState]) -> TrialState:
+    """A cell's trial state from the states of its runs.
+
+    COMPLETE when every run ended and at least one is complete and none was pruned; a cell is
+    pruned as a whole, so one pruned run makes it PRUNED; FAIL when all failed.
+    """
+    states = set(runs)
+    if not states or states - FINISHED:
+        return TrialState.RUNNING
+    if RunState.PRUNED in states:
+        return TrialState.PRUNED
+    return TrialState.COMPLETE if RunState.COMPLETE in states else TrialState.FAIL

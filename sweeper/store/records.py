@@ -1,0 +1,150 @@
+"""What goes into the store and what comes out: one frozen record per table.
+
+Numbers of an observation travel packed: one float32 little-endian vector a run and epoch, in the
+order of the sweep's `layout`, a list of (split, metric, target). A target is "" (all classes),
+"class:NAME" or "group:NAME".
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from sweeper.states import Ending, RunState
+
+Key = tuple[str, str, str]
+
+
+@dataclass(frozen=True, kw_only=True)
+class NewSweep:
+    """One question, as stated and as resolved."""
+
+    name: str
+    question: str
+    spec_text: str  # the file as the user wrote it
+    spec: dict[str, Any]  # resolved, JSON
+    layout: tuple[Key, ...]
+    facts: dict[str, Any]  # of the data: fingerprint, kind, classes, shape, counts per split
+    provenance: dict[str, Any]  # versions, git commit, hardware
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sweep(NewSweep):
+    id: int
+    created_at: datetime
+    updated_at: datetime
+    state: str  # running, complete, interrupted, halted
+    state_reason: str
+    holder: dict[str, Any] | None  # host, pid, beat age in seconds, expired; None when nobody
+
+
+@dataclass(frozen=True, kw_only=True)
+class Lease:
+    """A driver's right to write to one sweep."""
+
+    sweep_id: int
+    epoch: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class NewCell:
+    """One configuration: a level of every factor. `hash` is its identity in the sweep."""
+
+    hash: str
+    role: str  # report, or tuning (a nuisance candidate; in the study NAME.tuning)
+    factors: dict[str, Any]  # dotted path -> level, scientific and nuisance
+    config: dict[str, Any]  # {"data": ..., "train": ...}, JSON of trainers.config.Config
+    class_counts: tuple[int, ...]  # training samples per class
+    replicates: tuple[int, ...]  # tuning replicates are negative: -1, -2 ...
+    optuna_number: int | None = None  # a trial already asked from a sampler
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cell(NewCell):
+    id: int
+    sweep_id: int
+    mirrored: bool
+    hidden: bool  # no longer in the spec
+
+
+@dataclass(frozen=True, kw_only=True)
+class Run:
+    id: int
+    cell_id: int
+    replicate: int
+    state: RunState
+    epoch: int  # last epoch recorded, 0 before any
+    value: float | None  # the objective (on val), when complete
+    ending: Ending | None  # the deciding attempt's
+    error: str
+    seconds: float  # of training, all attempts
+
+
+@dataclass(frozen=True, kw_only=True)
+class NewPack:
+    """Runs that one worker trains as one fused model; the composition never changes."""
+
+    key: str
+    run_ids: tuple[int, ...]
+    form: str
+    seconds: float  # estimated; 0 when not priced
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pack(NewPack):
+    id: int
+    sweep_id: int
+    position: int  # the plan's order
+    dissolved: bool  # its open runs have been packed anew (out of memory)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Attempt:
+    id: int
+    run_id: int
+    pack_id: int
+    number: int  # 1, 2 ... within the run
+    lease_epoch: int
+    node: str
+    device: str
+    started_at: datetime
+    ended_at: datetime | None
+    from_epoch: int  # the checkpoint it went on from; 0 is a fresh start
+    ending: Ending | None
+    error: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class End:
+    """How an attempt ended."""
+
+    ending: Ending
+    value: float | None = None
+    error: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Report:
+    """What one attempt has to say: an epoch's numbers, its end, or both."""
+
+    run_id: int
+    attempt_id: int
+    epoch: int = 0  # 0 with `numbers` None: nothing was reached
+    step: int = 0
+    numbers: bytes | None = None
+    seconds: float = 0.0  # of training since the attempt began
+    from_epoch: int | None = None
+    node: str | None = None
+    device: str | None = None
+    end: End | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Observations:
+    """One run's numbers at one epoch, still packed."""
+
+    run_id: int
+    epoch: int
+    step: int
+    numbers: bytes = field(repr=False)
