@@ -39,13 +39,13 @@ class Imbalance(Block):
     """How the training subset is drawn from the training pool, anew in each replicate."""
 
     profile: Literal["natural", "exponential", "step"] = Field(
-        "natural",
+        default="natural",
         description="natural: the pool as it is. exponential: n_c = int(n_max r^(c/(C-1))) for the "
         "classes in label order (LDAM's long tail). step: n_max for the first half of the "
         "classes, int(n_max r) for the rest. n_max is the pool's smallest class.",
     )
     train_ratio: Annotated[float, Field(gt=0.0, le=1.0)] = Field(
-        1.0,
+        default=1.0,
         description="r: samples of the smallest class over samples of the largest; 1 is balanced.",
     )
 
@@ -54,49 +54,58 @@ class DataConfig(Block):
     """The data set and the subset of it that a run trains on."""
 
     dataset: str = Field(
-        "digits", description="digits (comes with scikit-learn), npz, table, images, cifar10, ..."
+        default="digits",
+        description="digits (comes with scikit-learn), npz, table, images, cifar10, ...",
     )
-    path: str | None = Field(None, description="The file (npz, table, images) or folder to read.")
-    test_path: str | None = Field(None, description="A file of its own for the test split.")
-    target: str | None = Field(None, description="The column that holds the class.")
+    path: str | None = Field(
+        default=None, description="The file (npz, table, images) or folder to read."
+    )
+    test_path: str | None = Field(default=None, description="A file of its own for the test split.")
+    target: str | None = Field(default=None, description="The column that holds the class.")
     val_fraction: Annotated[float, Field(gt=0.0, lt=1.0)] = Field(
-        0.15, description="Share of the training pool kept for validation, where none is given."
+        default=0.15,
+        description="Share of the training pool kept for validation, where none is given.",
     )
     test_fraction: Annotated[float, Field(gt=0.0, lt=1.0)] = Field(
-        0.25, description="Share of the data kept for the test, where none is given."
+        default=0.25, description="Share of the data kept for the test, where none is given."
     )
     max_per_class: Annotated[int, Field(ge=1)] | None = Field(
-        None, description="At most so many samples of a class in the training pool."
+        default=None, description="At most so many samples of a class in the training pool."
     )
-    imbalance: Imbalance = Field(Imbalance(), description="How the training subset is drawn.")
+    imbalance: Imbalance = Field(
+        default=Imbalance(), description="How the training subset is drawn."
+    )
 
 
 class SSL(Block):
     """Joint self-supervision: L = L_sup + weight x L_SSL on two further views, in one run."""
 
-    loss: str = Field("simclr", description="simclr or vicreg.")
+    loss: str = Field(default="simclr", description="simclr or vicreg.")
     weight: Annotated[float, Field(ge=0.0)] = Field(
-        0.0, description="Weight of the SSL loss; 0 is exactly the run without it, and free."
+        default=0.0,
+        description="Weight of the SSL loss; 0 is exactly the run without it, and free.",
     )
     batch_multiple: Annotated[int, Field(ge=1, le=64)] = Field(
-        1, description="SSL batch over supervised batch: SSL losses suffer in small batches."
+        default=1,
+        description="SSL batch over supervised batch: SSL losses suffer in small batches.",
     )
-    temperature: Annotated[float, Field(gt=0.0)] = Field(0.5, description="SimCLR's tau.")
+    temperature: Annotated[float, Field(gt=0.0)] = Field(default=0.5, description="SimCLR's tau.")
 
 
 class SAM(Block):
     """Sharpness-aware minimisation, asymmetric towards the minority classes (SAM-A)."""
 
     radius: Annotated[float, Field(ge=0.0)] = Field(
-        0.0, description="rho, the length of the ascent step; 0 is exactly SGD, in one pass."
+        default=0.0,
+        description="rho, the length of the ascent step; 0 is exactly SGD, in one pass.",
     )
     asymmetry: Fraction = Field(
-        0.0,
+        default=0.0,
         description="kappa: a sample of class c weighs (n_max/n_c)^kappa in the ascent; 0 is "
         "exactly SAM.",
     )
     normaliser: Literal["weighted", "plain"] = Field(
-        "weighted",
+        default="weighted",
         description="weighted: the ascent has length rho. plain: it is divided by the norm of "
         "the unweighted gradient, so it is longer where the minority dominates (at most 5 rho).",
     )
@@ -105,72 +114,87 @@ class SAM(Block):
 class Smoothing(Block):
     """Label smoothing by class size, linear in the logarithm of the class count."""
 
-    minority: Fraction = Field(0.0, description="Smoothing of the smallest class.")
-    majority: Fraction = Field(0.0, description="Smoothing of the largest; equal is uniform.")
+    minority: Fraction = Field(default=0.0, description="Smoothing of the smallest class.")
+    majority: Fraction = Field(
+        default=0.0, description="Smoothing of the largest; equal is uniform."
+    )
 
 
 class TrainConfig(Block):
     """The network, the optimizer and the levers."""
 
-    model: str = Field("resnet", description="resnet (images) or mlp (tables).")
+    model: str = Field(default="resnet", description="resnet (images) or mlp (tables).")
     depth: Annotated[int, Field(ge=1, le=1202)] | None = Field(
-        None,
-        description="resnet: 6n+2 (8, 20, 32), or 6n+4 for a wide one (16, 28); default 8. mlp: hidden layers; default 2.",
+        default=None,
+        description="resnet: 6n+2 (8, 20, 32) or 6n+4 (wide: 16, 28), default 8. "
+        "mlp: hidden layers, default 2.",
     )
     width: Annotated[float, Field(ge=0.1, le=16.0)] = Field(
-        1.0, description="Widening factor over 16 channels (resnet) or 128 units (mlp)."
+        default=1.0, description="Widening factor over 16 channels (resnet) or 128 units (mlp)."
     )
-    norm: Literal["batch", "group", "none"] = Field("batch", description="Normalisation layers.")
+    norm: Literal["batch", "group", "none"] = Field(
+        default="batch", description="Normalisation layers."
+    )
     norm_statistics: Literal["clean", "running"] = Field(
-        "clean",
+        default="clean",
         description="Batch-norm statistics for evaluation: clean recomputes them in a pass over "
         "the training subset, so that small batches are not judged by noisy averages.",
     )
-    epochs: Annotated[int, Field(ge=1)] = Field(30, description="Passes over the training subset.")
+    epochs: Annotated[int, Field(ge=1)] = Field(
+        default=30, description="Passes over the training subset."
+    )
     steps: Annotated[int, Field(ge=1)] | None = Field(
-        None, description="Updates, when budget.unit is steps."
+        default=None, description="Updates, when budget.unit is steps."
     )
     evaluations: Annotated[int, Field(ge=1)] = Field(
-        10, description="How often a run of `steps` is evaluated; each counts as its epoch."
+        default=10, description="How often a run of `steps` is evaluated; each counts as its epoch."
     )
-    batch_size: Annotated[int, Field(ge=1, le=4096)] = Field(128, description="Samples an update.")
-    optimizer: Literal["sgd", "adamw"] = Field("sgd", description="sgd (momentum) or adamw.")
-    lr: Annotated[float, Field(gt=0.0)] = Field(0.1, description="Peak learning rate.")
+    batch_size: Annotated[int, Field(ge=1, le=4096)] = Field(
+        default=128, description="Samples an update."
+    )
+    optimizer: Literal["sgd", "adamw"] = Field(
+        default="sgd", description="sgd (momentum) or adamw."
+    )
+    lr: Annotated[float, Field(gt=0.0)] = Field(default=0.1, description="Peak learning rate.")
     lr_scaling: Literal["none", "sqrt", "linear"] = Field(
-        "none", description="Multiplies lr by (batch_size / lr_batch)^0, ^0.5 or ^1."
+        default="none", description="Multiplies lr by (batch_size / lr_batch)^0, ^0.5 or ^1."
     )
     lr_batch: Annotated[int, Field(ge=1)] = Field(
-        128, description="The batch size that lr is meant for, under lr_scaling."
+        default=128, description="The batch size that lr is meant for, under lr_scaling."
     )
-    schedule: Literal["cosine", "constant"] = Field("cosine", description="Decay to 0, or none.")
-    warmup_epochs: Annotated[float, Field(ge=0.0)] = Field(0.0, description="Linear warm-up.")
+    schedule: Literal["cosine", "constant"] = Field(
+        default="cosine", description="Decay to 0, or none."
+    )
+    warmup_epochs: Annotated[float, Field(ge=0.0)] = Field(
+        default=0.0, description="Linear warm-up."
+    )
     momentum: Annotated[float, Field(ge=0.0, lt=1.0)] = Field(
-        0.9, description="SGD's momentum; AdamW's first beta."
+        default=0.9, description="SGD's momentum; AdamW's first beta."
     )
-    nesterov: bool = Field(False, description="Nesterov's form of momentum.")
-    weight_decay: Annotated[float, Field(ge=0.0)] = Field(5e-4, description="Weight decay.")
+    nesterov: bool = Field(default=False, description="Nesterov's form of momentum.")
+    weight_decay: Annotated[float, Field(ge=0.0)] = Field(default=5e-4, description="Weight decay.")
     decay_norm_and_bias: bool = Field(
-        False, description="Decay the parameters of norms and biases too."
+        default=False, description="Decay the parameters of norms and biases too."
     )
     augmentation: str = Field(
-        "none",
+        default="none",
         description="none, flip_crop, trivial_augment, rand_augment, auto_augment, mixup, cutmix; "
         "joined by + they follow each other: auto_augment+mixup.",
     )
-    loss: str = Field("cross_entropy", description="cross_entropy or logit_adjusted.")
-    smoothing: Smoothing = Field(Smoothing(), description="Label smoothing by class size.")
-    ssl: SSL = Field(SSL(), description="Joint self-supervision.")
-    sam: SAM = Field(SAM(), description="SAM-A.")
+    loss: str = Field(default="cross_entropy", description="cross_entropy or logit_adjusted.")
+    smoothing: Smoothing = Field(default=Smoothing(), description="Label smoothing by class size.")
+    ssl: SSL = Field(default=SSL(), description="Joint self-supervision.")
+    sam: SAM = Field(default=SAM(), description="SAM-A.")
     precision: Literal["auto", "float32", "bfloat16", "float64"] = Field(
-        "auto", description="auto: bfloat16 autocast on a GPU, float32 on a CPU."
+        default="auto", description="auto: bfloat16 autocast on a GPU, float32 on a CPU."
     )
 
 
 class Config(Block):
     """One run's whole configuration, but for its replicate."""
 
-    data: DataConfig = Field(DataConfig(), description="Data set and imbalance.")
-    train: TrainConfig = Field(TrainConfig(), description="Network, optimizer and levers.")
+    data: DataConfig = Field(default=DataConfig(), description="Data set and imbalance.")
+    train: TrainConfig = Field(default=TrainConfig(), description="Network, optimizer and levers.")
 
     @property
     def rounds(self) -> int:
