@@ -14,6 +14,18 @@ from pydantic import BaseModel, ConfigDict, Field
 
 Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
 
+# The overall metrics, each of which may be a sweep's objective, and which way is better.
+OBJECTIVES: dict[str, Literal["maximize", "minimize"]] = {
+    "accuracy": "maximize",
+    "balanced_accuracy": "maximize",
+    "minority_accuracy": "maximize",
+    "majority_accuracy": "maximize",
+    "macro_f1": "maximize",
+    "worst_class_accuracy": "maximize",
+    "loss": "minimize",
+    "calibration_error": "minimize",
+}
+
 
 class ConfigError(ValueError):
     """A value that no run can use, found once the data are known.
@@ -70,7 +82,7 @@ class DataConfig(Block):
         default=0.25, description="Share of the data kept for the test, where none is given."
     )
     max_per_class: Annotated[int, Field(ge=1)] | None = Field(
-        default=None, description="At most so many samples of a class in the training pool."
+        default=None, description="At most so many samples of a class in each split."
     )
     imbalance: Imbalance = Field(
         default=Imbalance(), description="How the training subset is drawn."

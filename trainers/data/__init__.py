@@ -1,0 +1,30 @@
+"""Data sets: their arrays, splits and imbalance. Needs numpy, never torch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from difflib import get_close_matches
+
+from trainers.config import ConfigError, DataConfig
+from trainers.data import digits
+from trainers.data.dataset import SPLITS, Dataset
+
+__all__ = ["DATASETS", "SPLITS", "Dataset", "load"]
+
+
+def load(config: DataConfig) -> Dataset:
+    """The data set that `config` names, whole; its imbalance is drawn later, per replicate.
+
+    Raises:
+        ConfigError: with the key, the value and what to do.
+    """
+    if config.dataset not in DATASETS:
+        near = get_close_matches(config.dataset, DATASETS, n=1, cutoff=0.0)
+        reason = f"is no data set; the nearest is {near[0]!r}; there are {', '.join(DATASETS)}"
+        raise ConfigError("data.dataset", config.dataset, reason)
+    return DATASETS[config.dataset](config)
+
+
+DATASETS: dict[str, Callable[[DataConfig], Dataset]] = {
+    "digits": digits.load,
+}

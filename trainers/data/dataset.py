@@ -1,0 +1,119 @@
+"""A data set in memory: three splits of arrays, its classes, and a fingerprint of its content.
+
+Letters: N samples, C channels, H x W pixels, F numeric columns, G categorical columns.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+
+Arrays = Mapping[str, np.ndarray]
+
+SPLITS = ("train", "val", "test")
+
+
+@dataclass(frozen=True, eq=False)
+class Dataset:
+    """What a run trains and is measured on; "train" is the pool that subsets are drawn from.
+
+    Attributes:
+        x: split -> (N, C, H, W) uint8, or float32 in 0..1; for tables (N, F) float32, scaled,
+            F may be 0.
+        codes: split -> (N, G) int64 for tables, G may be 0; None for images. Code 0 is missing
+            or never seen in the pool.
+        cardinalities: for each categorical column, how many codes there are, 0 included.
+        y: split -> (N,) int64, indices into `classes`.
+        fingerprint: SHA-256 of classes and arrays: of the content, never of a path.
+        mean, std: (C,) float32, of the pool's pixels in 0..1 (uint8 divided by 255); a channel
+            that never varies has std 1. Empty for tables.
+    """
+
+    name: str
+    kind: Literal["image", "table"]
+    x: dict[str, np.ndarray]
+    codes: dict[str, np.ndarray] | None
+    cardinalities: tuple[int, ...]
+    y: dict[str, np.ndarray]
+    classes: tuple[str, ...]
+    fingerprint: str
+    mean: np.ndarray
+    std: np.ndarray
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """All that checks and reports need to know, as JSON.
+
+        `shape` is [C, H, W] for images and [F] for tables, `counts` the samples of each class.
+        """
+        return {
+            "fingerprint": self.fingerprint,
+            "kind": self.kind,
+            "classes": list(self.classes),
+            "shape": list(self.x["train"].shape[1:]),
+            "cardinalities": list(self.cardinalities),
+            "counts": {split: self._counts(split) for split in SPLITS},
+        }
+
+    def _counts(self, split: str) -> list[int]:
+        return np.bincount(self.y[split], minlength=len(self.classes)).tolist()
+
+
+def image_dataset(name: str, x: Arrays, y: Arrays, *, classes: tuple[str, ...]) -> Dataset:
+    """From images as files have them: split -> (N, H, W) or (N, H, W, C), uint8 or 0..1 floats."""
+    pixels = {split: _channels_first(x[split]) for split in SPLITS}
+    labels = {split: y[split].astype(np.int64) for split in SPLITS}
+    mean, std = _channel_moments(pixels["train"])
+    mark = fingerprint(classes, *pixels.values(), *labels.values())
+    return Dataset(name, "image", pixels, None, (), labels, classes, mark, mean, std)
+
+
+def table_dataset(
+    name: str,
+    x: Arrays,
+    codes: Arrays,
+    y: Arrays,
+    *,
+    cardinalities: tuple[int, ...],
+    classes: tuple[str, ...],
+) -> Dataset:
+    """From scaled numbers (N, F) and codes (N, G) of each split."""
+    numbers = {split: x[split].astype(np.float32) for split in SPLITS}
+    kept = {split: codes[split].astype(np.int64) for split in SPLITS}
+    labels = {split: y[split].astype(np.int64) for split in SPLITS}
+    mark = fingerprint(classes, *numbers.values(), *kept.values(), *labels.values())
+    none = np.empty(0, dtype=np.float32)
+    return Dataset(name, "table", numbers, kept, cardinalities, labels, classes, mark, none, none)
+
+
+def fingerprint(names: tuple[str, ...], *arrays: np.ndarray) -> str:
+    """SHA-256 of names and of each array's type, shape and numbers, in hexadecimal digits."""
+    digest = hashlib.sha256(json.dumps(names).encode())
+    for array in arrays:
+        digest.update(f"{array.dtype.str}{array.shape}".encode())
+        digest.update(np.ascontiguousarray(array).data)
+    return digest.hexdigest()
+
+
+def _channels_first(x: np.ndarray) -> np.ndarray:
+    x = x[..., None] if x.ndim == 3 else x
+    return np.ascontiguousarray(x.transpose(0, 3, 1, 2))
+
+
+def _channel_moments(pixels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Mean and standard deviation of each channel, in units of 0..1: two of (C,) float32."""
+    unit = 255.0 if pixels.dtype == np.uint8 else 1.0
+    total, squares = np.zeros(pixels.shape[1]), np.zeros(pixels.shape[1])
+    for start in range(0, len(pixels), 4096):  # a float64 copy of a large pool would not fit
+        part = pixels[start : start + 4096] / np.float64(unit)
+        total += part.sum(axis=(0, 2, 3))
+        squares += np.einsum("nchw,nchw->c", part, part)
+    count = pixels[:, 0].size
+    mean = total / count
+    std = np.sqrt(np.maximum(squares / count - mean**2, 0.0))
+    return mean.astype(np.float32), np.where(std > 1e-6, std, 1.0).astype(np.float32)

@@ -1,0 +1,142 @@
+"""What is measured of a split: for each class, for groups of classes, and overall.
+
+Letters: K members, N samples, C classes, L numbers of a split.
+
+A class without samples in a split has no recall, loss or calibration error there (NaN), and means
+over classes leave it out. A class that is never predicted has precision 0. A member with a logit
+that is not finite has no metrics at all.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from trainers.config import OBJECTIVES
+from trainers.groups import CLASS_METRICS, GROUP_METRICS, GROUPS, MEASURED_SPLITS, class_groups
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+METRICS = OBJECTIVES
+BINS = 15
+
+
+def layout(classes: Sequence[str]) -> list[tuple[str, str, str]]:
+    """The (split, metric, target) of each number that a round reports, in order.
+
+    Targets are `class:NAME`, `group:NAME`, and "" for overall. Each split has the same L.
+    """
+    names = [(metric, f"class:{name}") for name in classes for metric in CLASS_METRICS]
+    names += [(metric, f"group:{group}") for group in GROUPS for metric in GROUP_METRICS]
+    names += [(metric, "") for metric in METRICS]
+    return [(split, metric, target) for split in MEASURED_SPLITS for metric, target in names]
+
+
+def measure(logits: Tensor, labels: Tensor, train_counts: Sequence[int]) -> Tensor:
+    """One split's numbers in the order of `layout`: (K, L) float32, on the logits' device.
+
+    Args:
+        logits: (K, N, C), of any float type.
+        labels: (N,) or, where members see different samples, (K, N).
+        train_counts: (C,), samples of each class in the training subset; they make the groups.
+
+    The loss is plain cross-entropy, whatever was trained on. The calibration error has 15 bins of
+    equal width, over the samples of the class or group. A group's loss is that of its samples, its
+    accuracy the mean recall of its classes.
+    """
+    import torch
+
+    members, samples, classes = logits.shape
+    labels = labels.expand(members, samples)
+    counted = _Counted(logits, labels)
+    groups = class_groups([int(count) for count in train_counts])
+    overall = tuple(range(classes))
+    by_class = counted.by_class()
+    by_group = torch.stack([counted.of(groups[group]) for group in GROUPS], dim=1)
+    accuracy = dict(zip(GROUPS, by_group[:, :, 0].unbind(1), strict=True))
+    _, loss, calibration_error = counted.of(overall).unbind(1)
+    numbers = {
+        "accuracy": counted.correct.sum(1) / samples,
+        "balanced_accuracy": _mean(counted.recall),
+        "minority_accuracy": accuracy["minority"],
+        "majority_accuracy": accuracy["majority"],
+        "macro_f1": _mean(counted.f1),
+        "worst_class_accuracy": _smallest(counted.recall),
+        "loss": loss,
+        "calibration_error": calibration_error,
+    }
+    last = torch.stack([numbers[metric] for metric in METRICS], dim=1)
+    result = torch.cat([by_class.flatten(1), by_group.flatten(1), last], dim=1)
+    sound = logits.isfinite().flatten(1).all(dim=1, keepdim=True)
+    return result.where(sound, float("nan")).float()
+
+
+class _Counted:
+    """Sums over a split from which every metric follows, each (K, C) or (K, C, bins) float64.
+
+    In float64 the order of a GPU's atomic additions is lost when results are rounded to float32.
+    """
+
+    def __init__(self, logits: Tensor, labels: Tensor) -> None:
+        import torch
+
+        log_p = torch.log_softmax(logits.float(), dim=2).double()
+        top, predicted = log_p.max(dim=2)
+        hit = (predicted == labels).double()
+        loss = -log_p.gather(2, labels[:, :, None]).squeeze(2)
+        bins = (top.exp() * BINS).ceil().long().sub(1).clamp(0, BINS - 1)
+        classes = logits.shape[2]
+        self.support = _sums(labels, torch.ones_like(hit), classes)
+        self.correct = _sums(labels, hit, classes)
+        self.loss = _sums(labels, loss, classes)
+        self.predicted = _sums(predicted, torch.ones_like(hit), classes)
+        # Mean confidence less accuracy of a bin, times its samples.
+        gap = _sums(labels * BINS + bins, top.exp() - hit, classes * BINS)
+        self.gap = gap.unflatten(1, (classes, BINS))
+        self.recall = self.correct / self.support
+        self.precision = self.correct / self.predicted.clamp(min=1)
+        f1 = 2 * self.correct / (self.support + self.predicted)
+        self.f1 = f1.where(self.support > 0, float("nan"))
+
+    def by_class(self) -> Tensor:
+        """(K, C, metrics of a class)."""
+        import torch
+
+        columns = {
+            "recall": self.recall,
+            "precision": self.precision,
+            "support": self.support,
+            "loss": self.loss / self.support,
+            "calibration_error": self.gap.abs().sum(2) / self.support,
+        }
+        return torch.stack([columns[metric] for metric in CLASS_METRICS], dim=2)
+
+    def of(self, group: tuple[int, ...]) -> Tensor:
+        """(K, metrics of a group), NaN where it is empty or has no samples."""
+        import torch
+
+        chosen = list(group)
+        support = self.support[:, chosen].sum(1)
+        columns = {
+            "accuracy": _mean(self.recall[:, chosen]),
+            "loss": self.loss[:, chosen].sum(1) / support,
+            "calibration_error": self.gap[:, chosen].sum(1).abs().sum(1) / support,
+        }
+        return torch.stack([columns[metric] for metric in GROUP_METRICS], dim=1)
+
+
+def _sums(index: Tensor, values: Tensor, size: int) -> Tensor:
+    """Sums of values (K, N) over equal indices (K, N): (K, size)."""
+    return values.new_zeros(len(values), size).scatter_add_(1, index, values)
+
+
+def _mean(values: Tensor) -> Tensor:
+    """Mean over the classes that have a number: (K, C) -> (K,); NaN where none has."""
+    return values.nanmean(dim=1)
+
+
+def _smallest(values: Tensor) -> Tensor:
+    """Smallest over the classes that have a number: (K, C) -> (K,); NaN where none has."""
+    least = values.nan_to_num(nan=float("inf")).amin(dim=1)
+    return least.where(least.isfinite(), float("nan"))
