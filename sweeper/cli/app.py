@@ -1,0 +1,287 @@
+"""The commands of `sweeper`; what is heavy is imported inside them: --help loads no torch."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from sweeper import __version__
+from sweeper.cli import inputs
+from sweeper.errors import InputError, SweeperError
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from sweeper.spec import Spec
+    from sweeper.store.store import Store
+
+INTERRUPTED = 130
+
+app = typer.Typer(
+    name="sweeper",
+    help="Hyperparameter sensitivity under class imbalance: one spec file in, a report out.",
+    epilog="Start with: sweeper spaces, then sweeper launch batch_size",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+SpecArgument = Annotated[
+    str, typer.Argument(metavar="SPEC", help="A spec file, or the name of a shipped space.")
+]
+SweepArgument = Annotated[
+    str | None,
+    typer.Argument(metavar="[SWEEP]", help="Its name; needless when it is the only one."),
+]
+Storage = Annotated[
+    str,
+    typer.Option(
+        envvar="SWEEPER_STORAGE", metavar="URL", help="The database: sqlite:///F or postgresql://"
+    ),
+]
+Overrides = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="KEY=VALUE", help="Override a key of the spec; repeatable."),
+]
+RayAddress = Annotated[
+    str | None,
+    typer.Option(
+        envvar="SWEEPER_RAY_ADDRESS", metavar="ADDRESS", help="An existing Ray cluster's address."
+    ),
+]
+Plugins = Annotated[
+    list[Path] | None,
+    typer.Option("--plugin", help="A Python file that registers models or data; repeatable."),
+]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, of a versioned schema.")]
+Force = Annotated[bool, typer.Option("--force", help="Overwrite what is there.")]
+
+
+def main() -> None:
+    """Run the command line and leave with its exit code."""
+    sys.exit(run(sys.argv[1:]))
+
+
+def run(arguments: list[str]) -> int:
+    """Run one command; the exit code. Every error is caught here, and only here."""
+    try:
+        return app(args=arguments, prog_name="sweeper", standalone_mode=False) or 0
+    except SweeperError as error:
+        _complain(str(error))
+        return error.exit_code
+    except typer.TyperException as error:
+        if message := error.format_message():
+            _complain(f"{message} (sweeper --help lists what there is)")
+        return error.exit_code
+    except (KeyboardInterrupt, typer.Abort):
+        _complain("interrupted")
+        return INTERRUPTED
+    except Exception as error:
+        if os.environ.get("SWEEPER_DEBUG"):
+            raise
+        _complain(f"internal error: {type(error).__name__}: {error}")
+        _complain("this is Sweeper's own fault; SWEEPER_DEBUG=1 shows where")
+        return 1
+
+
+def _complain(text: str) -> None:
+    line = " ".join(text.split())
+    print(f"sweeper: {line}", file=sys.stderr)
+
+
+def _say(text: str) -> None:
+    print(text, file=sys.stderr)
+
+
+def _out() -> Console:
+    from rich.console import Console
+
+    return Console()
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        print(__version__)
+        raise typer.Exit
+
+
+@app.callback()
+def _before(
+    version: Annotated[
+        bool,
+        typer.Option("--version", callback=_show_version, is_eager=True, help="Print the version."),
+    ] = False,
+) -> None:
+    for remark in inputs.unknown_variables(os.environ):
+        _complain(f"warning: {remark}")
+    if inputs.password_in(sys.argv[1:]):
+        _complain("warning: a password on the command line is seen by all; use SWEEPER_STORAGE")
+
+
+def _load(spec: str, overrides: list[str] | None) -> Spec:
+    from sweeper.spec import load
+
+    return load(inputs.find_spec(spec), overrides or ())
+
+
+@contextmanager
+def _opened(storage: str) -> Iterator[Store]:
+    """The database, which must be there already."""
+    inputs.check_storage(storage)
+    from sweeper.store.store import Store
+
+    store = Store.open(storage, create=False)
+    try:
+        yield store
+    finally:
+        store.close()
+
+
+@app.command(epilog="Example: sweeper init mine.yaml --space batch_size")
+def init(
+    out: Annotated[Path, typer.Argument(help="The spec file to write.")] = Path("sweep.yaml"),
+    space: Annotated[str, typer.Option(help="The shipped space to start from.")] = "batch_size",
+    force: Force = False,
+) -> None:
+    """Write a commented spec file to start from."""
+    from sweeper.errors import nearest
+
+    spaces = inputs.shipped()
+    if space not in spaces:
+        raise InputError(f"--space: {space!r} is not a shipped space{nearest(space, spaces)}")
+    if out.exists() and not force:
+        raise InputError(f"{out} exists; --force overwrites it")
+    out.write_text(inputs.renamed(spaces[space].read_text("utf-8"), out.stem), "utf-8")
+    print(out)
+    _say(f"next: sweeper plan {out}")
+
+
+@app.command(
+    epilog="Example: sweeper launch batch_size --set train.epochs=5 --storage sqlite:///a.db"
+)
+def launch(
+    spec: SpecArgument,
+    storage: Storage = inputs.DEFAULT_STORAGE,
+    overrides: Overrides = None,
+    ray_address: RayAddress = None,
+    plugins: Plugins = None,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask before starting.")] = False,
+) -> int:
+    """Run a sweep; the same command again runs what is missing."""
+    inputs.check_storage(storage)
+    loaded = _load(spec, overrides)
+    from rich.console import Console
+
+    from sweeper.cli.live import Display
+    from sweeper.engine.driver import launch as drive
+
+    with Display(loaded.name, console=Console(stderr=True)) as display:
+        outcome = drive(
+            loaded,
+            storage=storage,
+            ray_address=ray_address,
+            plugins=plugins or (),
+            on_event=display.show,
+            yes=yes,
+        )
+    _say(outcome.message)
+    return outcome.exit_code
+
+
+@app.command(epilog="Example: sweeper status --json")
+def status(
+    sweep: SweepArgument = None, storage: Storage = inputs.DEFAULT_STORAGE, as_json: AsJson = False
+) -> None:
+    """Show where each sweep of the database stands."""
+    from sweeper.cli import show
+
+    with _opened(storage) as store:
+        chosen = store.sweeps() if sweep is None else [inputs.find_sweep(store, sweep)]
+        statuses = [show.sweep_status(store, one) for one in chosen]
+    if as_json:
+        print(show.as_json("status", {"sweeps": statuses}))
+    else:
+        show.grid(_out(), show.STATUS_HEADER, map(show.status_row, statuses))
+
+
+@app.command(epilog="Example: sweeper report batch-size-digits --out report.html")
+def report(
+    sweep: SweepArgument = None,
+    storage: Storage = inputs.DEFAULT_STORAGE,
+    out: Annotated[Path | None, typer.Option(help="The page to write [SWEEP.html].")] = None,
+    force: Force = False,
+) -> None:
+    """Write a sweep's report, one self-contained page, and print its path."""
+    with _opened(storage) as store:
+        name = inputs.find_sweep(store, sweep).name
+        from sweeper.report.page import write
+
+        print(write(store, name, out or Path(f"{name}.html"), force=force))
+
+
+@app.command(epilog="Example: sweeper export batch-size-digits --out tables")
+def export(
+    sweep: SweepArgument = None,
+    storage: Storage = inputs.DEFAULT_STORAGE,
+    out: Annotated[Path | None, typer.Option(help="The folder to write to [SWEEP].")] = None,
+    force: Force = False,
+) -> None:
+    """Write a sweep's numbers as Parquet and CSV, and print the files' paths."""
+    with _opened(storage) as store:
+        name = inputs.find_sweep(store, sweep).name
+        from sweeper.report.export import export as write
+
+        for path in write(store, name, out or Path(name), force=force):
+            print(path)
+
+
+@app.command(epilog="Example: sweeper dashboard --port 8080")
+def dashboard(
+    storage: Storage = inputs.DEFAULT_STORAGE,
+    host: Annotated[str, typer.Option(help="A loopback address.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65535, help="0 takes a free one.")] = 8080,
+) -> None:
+    """Serve Optuna's dashboard on this machine, for reading only."""
+    from sweeper import gate
+
+    listener = gate.listen(host, port)
+    with listener, _opened(storage):
+        print(f"http://127.0.0.1:{listener.getsockname()[1]}", flush=True)
+        _say("reading only; Ctrl-C stops it")
+        try:
+            gate.serve(storage, listener)
+        except KeyboardInterrupt:
+            _say("stopped")
+
+
+@app.command(epilog="Example: sweeper schema > sweeper.schema.json")
+def schema() -> None:
+    """Print the JSON Schema of spec files, which editors complete and check with."""
+    import json
+
+    from sweeper.spec import json_schema
+
+    print(json.dumps(json_schema(), indent=2))
+
+
+@app.command(epilog="Example: sweeper doctor --json")
+def doctor(storage: Storage = inputs.DEFAULT_STORAGE, as_json: AsJson = False) -> int:
+    """Look at Python, the packages, the processor, Ray's authentication, disk and database."""
+    from dataclasses import asdict
+
+    from sweeper.cli import show
+    from sweeper.cli.doctor import examine
+
+    found = list(examine(inputs.check_storage(storage)))
+    if as_json:
+        print(show.as_json("doctor", {"findings": [asdict(finding) for finding in found]}))
+    else:
+        show.findings(_out(), found)
+    return int(any(finding.state == "wrong" for finding in found))

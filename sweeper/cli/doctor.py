@@ -1,0 +1,121 @@
+"""What this machine and this database are good for, one finding a line."""
+
+from __future__ import annotations
+
+import os
+import platform
+import shutil
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+from typing import Literal
+
+from sweeper.errors import SweeperError
+
+# Below these versions there are known holes (CVE-2026-27482 in Ray, CVE-2026-24747 in torch,
+# CVE-2025-27516 in Jinja2), or something that Sweeper relies on is missing.
+FLOORS = {"ray": (2, 54), "torch": (2, 10), "optuna": (5, 0), "jinja2": (3, 1, 6)}
+DISK_LOW_GIB = 2.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Finding:
+    """One thing that was looked at."""
+
+    what: str
+    state: Literal["ok", "note", "wrong"]
+    text: str
+
+
+def examine(storage: str) -> Iterator[Finding]:
+    """Every finding, cheap ones first; `storage` is a database URL that need not exist yet."""
+    yield _python()
+    for package, floor in FLOORS.items():
+        yield version(package, floor)
+    yield _cores()
+    yield _gpu()
+    yield _ray_auth(os.environ)
+    yield _disk(Path.cwd())
+    yield _data(os.environ)
+    yield database(storage)
+
+
+def version(package: str, floor: tuple[int, ...]) -> Finding:
+    """Whether a package is installed, and not older than `floor`."""
+    needed = ".".join(map(str, floor))
+    try:
+        found = metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return Finding(what=package, state="wrong", text=f"not installed; {needed} or newer needed")
+    numbers = tuple(int(part) for part in found.split("+")[0].split(".") if part.isdigit())
+    if numbers < floor:
+        return Finding(what=package, state="wrong", text=f"{found}; {needed} or newer needed")
+    return Finding(what=package, state="ok", text=found)
+
+
+def database(storage: str) -> Finding:
+    """Whether the database can be opened, and how far it can be trusted."""
+    from sqlalchemy import make_url
+
+    from sweeper.store.store import Store
+
+    url = make_url(storage)
+    shown = url.render_as_string(hide_password=True)
+    path = Path(url.database or "")
+    if url.get_backend_name() == "sqlite" and not path.exists():
+        return Finding(what="database", state="ok", text=f"{shown}: launch will make it")
+    try:
+        store = Store.open(storage, create=False)
+    except SweeperError as error:
+        return Finding(what="database", state="wrong", text=str(error))
+    try:
+        sweeps = len(store.sweeps())
+    finally:
+        store.close()
+    return Finding(what="database", state="ok", text=f"{shown}: {sweeps} sweeps")
+
+
+def _python() -> Finding:
+    found = platform.python_version()
+    state = "ok" if sys.version_info >= (3, 11) else "wrong"
+    return Finding(what="python", state=state, text=f"{found} on {platform.platform(terse=True)}")
+
+
+def _cores() -> Finding:
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    return Finding(what="cores", state="ok", text=f"{cores}")
+
+
+def _gpu() -> Finding:
+    import torch
+
+    names = [torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())]
+    if names:
+        return Finding(what="gpu", state="ok", text=", ".join(names))
+    return Finding(what="gpu", state="note", text="none: runs train on the processor")
+
+
+def _ray_auth(environment: os._Environ[str]) -> Finding:
+    mode = environment.get("RAY_AUTH_MODE", "")
+    if mode == "token":
+        return Finding(what="ray auth", state="ok", text="token")
+    text = "off (RAY_AUTH_MODE is not 'token'): fine on this machine alone, never on a network"
+    return Finding(what="ray auth", state="note", text=text)
+
+
+def _disk(folder: Path) -> Finding:
+    free = shutil.disk_usage(folder).free / 2**30
+    state = "ok" if free >= DISK_LOW_GIB else "wrong"
+    return Finding(what="disk", state=state, text=f"{free:.1f} GiB free here")
+
+
+def _data(environment: os._Environ[str]) -> Finding:
+    folder = environment.get("SWEEPER_DATA")
+    if not folder:
+        text = "SWEEPER_DATA is not set: digits come with scikit-learn, files are named by path"
+        return Finding(what="data", state="note", text=text)
+    there = Path(folder).is_dir()
+    text = folder if there else f"{folder} (SWEEPER_DATA) is not a folder"
+    return Finding(what="data", state="ok" if there else "wrong", text=text)

@@ -1,0 +1,95 @@
+"""What the user typed, turned into what the parts take; every refusal names the way out."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from sweeper.errors import InputError, nearest
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from sweeper.store.records import Sweep
+    from sweeper.store.store import Store
+
+DEFAULT_STORAGE = "sqlite:///sweeper.db"
+ENVIRONMENT = ("SWEEPER_DATA", "SWEEPER_DEBUG", "SWEEPER_RAY_ADDRESS", "SWEEPER_STORAGE")
+
+_PASSWORD = re.compile(r"^[^/]+://[^/@]*:[^/@]+@")
+
+
+def shipped() -> dict[str, Path]:
+    """The spec files that come with Sweeper, by name."""
+    import search_spaces
+
+    folder = Path(next(iter(search_spaces.__path__)))
+    return {path.stem: path for path in sorted(folder.glob("*.yaml"))}
+
+
+def find_spec(argument: str) -> Path:
+    """The spec file that a path, or the name of a shipped space, stands for.
+
+    Raises:
+        InputError: it is neither.
+    """
+    path = Path(argument)
+    if path.exists():
+        return path
+    spaces = shipped()
+    if argument in spaces:
+        return spaces[argument]
+    raise InputError(
+        f"{argument!r}: no such file, and no shipped space of that name"
+        + nearest(path.stem, spaces)
+    )
+
+
+def check_storage(url: str) -> str:
+    """`url`, if it has the form of a database URL.
+
+    Raises:
+        InputError: it is a bare path, or nothing.
+    """
+    if "://" in url:
+        return url
+    if not url.strip():
+        raise InputError(f"--storage: empty; the default is {DEFAULT_STORAGE}")
+    raise InputError(f"--storage: {url!r} is a path, not a database URL; write sqlite:///{url}")
+
+
+def password_in(arguments: list[str]) -> bool:
+    """Whether a database password stands on the command line, where `ps` shows it to everyone."""
+    return any(_PASSWORD.match(word.removeprefix("--storage=")) for word in arguments)
+
+
+def unknown_variables(environment: Mapping[str, str]) -> list[str]:
+    """One remark for each SWEEPER_* variable that Sweeper does not read: likely a misspelling."""
+    return [
+        f"{name} is set, but Sweeper does not read it{nearest(name, ENVIRONMENT)}"
+        for name in sorted(environment)
+        if name.startswith("SWEEPER_") and name not in ENVIRONMENT
+    ]
+
+
+def find_sweep(store: Store, name: str | None) -> Sweep:
+    """The sweep of that name; without a name, the only one in the database.
+
+    Raises:
+        InputError: there is none, or several and no name.
+    """
+    names = [sweep.name for sweep in store.sweeps()]
+    if not names:
+        raise InputError("the database holds no sweep yet; start one with: sweeper launch SPEC")
+    if name is None and len(names) > 1:
+        raise InputError(f"the database holds {len(names)} sweeps; name one: {', '.join(names)}")
+    sweep = store.sweep(name if name is not None else names[0])
+    if sweep is None:
+        raise InputError(f"no sweep named {name!r} in this database{nearest(str(name), names)}")
+    return sweep
+
+
+def renamed(text: str, name: str) -> str:
+    """A spec's text with another `name:`, its comments untouched."""
+    return re.sub(r"(?m)^name:.*$", f"name: {name}", text, count=1)

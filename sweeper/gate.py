@@ -1,0 +1,180 @@
+"""Optuna's dashboard on this machine, behind a gate that lets nothing be written.
+
+The dashboard has a dozen writing routes and no login; a sweep has one writer, its driver. A page in
+any browser tab can send requests to a loopback address, so being on loopback guards nothing by
+itself. The gate refuses before anything is routed, and the database is opened read-only as well.
+"""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Awaitable, Callable, MutableMapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
+
+from sweeper.errors import InputError
+
+if TYPE_CHECKING:
+    from optuna.storages import RDBStorage
+
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+Application = Callable[[Message, Receive, Send], Awaitable[None]]
+
+LOOPBACK = ("127.0.0.1", "localhost", "::1")
+READING = frozenset({"GET", "HEAD"})
+# The dashboard's own places; its page asks for absolute paths, so it owns the root of its port.
+PLACES = ("/dashboard", "/static/", "/api/", "/csv/", "/favicon.ico")
+HEADERS = (
+    (b"x-content-type-options", b"nosniff"),
+    (b"x-frame-options", b"DENY"),
+    # A second policy beside the dashboard's own: a browser obeys both.
+    (b"content-security-policy", b"frame-ancestors 'none'"),
+    (b"cross-origin-resource-policy", b"same-origin"),
+    (b"referrer-policy", b"no-referrer"),
+)
+
+
+class Gate:
+    """An ASGI application that passes on what only reads, asked for by its own page.
+
+    Args:
+        app: what stands behind the gate.
+        port: the port that it is served on; the only one that Host and Origin may name.
+    """
+
+    def __init__(self, app: Application, *, port: int) -> None:
+        self._app = app
+        names = ("127.0.0.1", "localhost", "[::1]")
+        self._hosts = frozenset(f"{name}:{port}" for name in names)
+        self._origins = frozenset(f"http://{host}" for host in self._hosts)
+
+    async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
+        if scope["type"] == "websocket":
+            await send({"type": "websocket.close", "code": 1008})
+            return
+        if scope["type"] != "http":
+            return
+        refusal = self.refuse(scope)
+        if refusal is None:
+            await self._app(scope, receive, _guarded(scope["path"], send))
+        else:
+            await _answer(send, *refusal)
+
+    def refuse(self, scope: Message) -> tuple[int, str] | None:
+        """A status and a sentence, or None for a request that may pass.
+
+        The path is the one that will be routed, `scope["path"]`: one put together from the Host
+        header can be made to differ from it.
+        """
+        hosts = _values(scope, b"host")
+        if len(hosts) != 1 or hosts[0].lower() not in self._hosts:
+            return 400, "This dashboard answers to its own loopback address only."
+        if any(origin not in self._origins for origin in _values(scope, b"origin")):
+            return 403, "Another site's page may not read this dashboard."
+        if scope["method"] not in READING:
+            return 405, "This dashboard only shows; the sweep's driver alone writes."
+        path = scope["path"]
+        if path != "/" and not path.startswith(PLACES):
+            return 404, "Nothing here."
+        return None
+
+
+def _values(scope: Message, name: bytes) -> list[str]:
+    return [value.decode("latin-1") for key, value in scope["headers"] if key.lower() == name]
+
+
+async def _answer(send: Send, status: int, text: str) -> None:
+    headers = [(b"content-type", b"text/plain; charset=utf-8"), (b"cache-control", b"no-store")]
+    if status == 405:
+        headers.append((b"allow", b"GET, HEAD"))
+    await send({"type": "http.response.start", "status": status, "headers": [*headers, *HEADERS]})
+    await send({"type": "http.response.body", "body": f"{text}\n".encode()})
+
+
+def _guarded(path: str, send: Send) -> Send:
+    """`send`, with the gate's headers, and without any that would open the page to other sites."""
+
+    async def guarded(message: Message) -> None:
+        if message["type"] == "http.response.start":
+            kept = [
+                (key, value)
+                for key, value in message.get("headers", ())
+                if not key.lower().startswith(b"access-control-")
+            ]
+            if not path.startswith("/static/"):
+                kept.append((b"cache-control", b"no-store"))
+            message = {**message, "headers": [*kept, *HEADERS]}
+        await send(message)
+
+    return guarded
+
+
+def dashboard(url: str, *, port: int) -> Application:
+    """Optuna's dashboard over the database at `url`, behind the gate."""
+    from a2wsgi import WSGIMiddleware
+    from optuna_dashboard import wsgi
+
+    return Gate(WSGIMiddleware(wsgi(reading_storage(url)), workers=4), port=port)  # type: ignore[arg-type]
+
+
+def reading_storage(url: str) -> RDBStorage:
+    """Optuna's storage over a database that the connection itself cannot write to."""
+    from optuna.storages import RDBStorage
+    from sqlalchemy import make_url
+
+    parsed = make_url(url)
+    options: dict[str, Any] = {"pool_pre_ping": True}
+    if parsed.get_backend_name() == "sqlite" and parsed.database not in (None, "", ":memory:"):
+        path = quote(str(Path(str(parsed.database)).resolve()))
+        url = f"sqlite:///file:{path}?mode=ro&uri=true"
+    elif parsed.get_backend_name() == "postgresql":
+        options["connect_args"] = {"options": "-c default_transaction_read_only=on"}
+    # Neither check would write, but both want to.
+    return RDBStorage(
+        url, engine_kwargs=options, skip_compatibility_check=True, skip_table_creation=True
+    )
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """A socket on a loopback address; port 0 takes any free one.
+
+    Raises:
+        InputError: the host is not this machine's loopback, or the port is taken.
+    """
+    if host not in LOOPBACK:
+        raise InputError(
+            f"--host: '{host}' is not a loopback address (127.0.0.1, localhost, ::1): the "
+            "dashboard has no login; from elsewhere use ssh -L 8080:127.0.0.1:8080"
+        )
+    family = socket.AF_INET6 if host == "::1" else socket.AF_INET
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind(("127.0.0.1" if host == "localhost" else host, port))
+    except (OSError, OverflowError) as error:
+        listener.close()
+        raise InputError(
+            f"--port: {port} cannot be used ({error}); --port 0 takes a free one"
+        ) from error
+    return listener
+
+
+def serve(url: str, listener: socket.socket) -> None:
+    """Serve the dashboard until the process is interrupted."""
+    import uvicorn
+
+    app = dashboard(url, port=listener.getsockname()[1])
+    config = uvicorn.Config(
+        app,  # type: ignore[arg-type]
+        log_level="warning",
+        access_log=False,
+        lifespan="off",
+        ws="none",
+        server_header=False,
+        limit_concurrency=64,
+        timeout_graceful_shutdown=1,
+    )
+    uvicorn.Server(config).run(sockets=[listener])
