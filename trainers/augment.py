@@ -1,0 +1,196 @@
+"""Augmentation of whole batches, from draws that come in as arguments.
+
+Letters of the shapes: K members, B samples of a batch, M samples of any batch, C channels (or
+classes, for targets). Images are `(M, C, H, W)` float32 in 0..1, draws `(M, width)` uniform in
+[0, 1): this file never draws. A sample's result depends on the sample and its draws alone, to
+the last bit, so a caller may augment many small batches in one call. Mixers are the exception:
+they mix the samples of one batch.
+
+The policies of `policies.py` contain neither flip nor crop: `flip_crop+auto_augment` is the usual
+recipe on photographs. A flip makes no sense on digits or letters: it is there to be asked for.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from trainers.config import ConfigError
+from trainers.image_ops import crop_pad
+from trainers.policies import auto_augment, pick, rand_augment, trivial_augment
+
+
+@dataclass(frozen=True)
+class Augmentation:
+    """What is done to each sample alone.
+
+    Attributes:
+        width: uniform numbers that a sample needs.
+        apply: images `(M, C, H, W)` and draws `(M, width)` to images of the same shape.
+        images_only: whether it means nothing on a table.
+    """
+
+    width: int
+    apply: Callable[[Tensor, Tensor], Tensor]
+    images_only: bool = True
+
+
+@dataclass(frozen=True)
+class Mixing:
+    """How the samples of a batch were mixed: sample b with b + 1, the last with the first.
+
+    The order of a batch is random, so its neighbour is a random partner, and no draw is needed
+    for it. A batch of one sample is mixed with itself: that is, left alone.
+
+    Attributes:
+        weight: `(K, B)`, the share that a sample keeps of itself.
+    """
+
+    weight: Tensor
+
+    @property
+    def partner(self) -> Tensor:
+        """`(B,)` int64: with which sample of the batch each one was mixed."""
+        return torch.arange(self.weight.shape[1], device=self.weight.device).roll(-1)
+
+    def blend(self, values: Tensor) -> Tensor:
+        """Mix anything that belongs to the samples, `(K, B, ...)`: targets, ascent weights."""
+        share = self.weight.view(*self.weight.shape, *[1] * (values.ndim - 2)).to(values.dtype)
+        return values * share + values.roll(-1, 1) * (1.0 - share)
+
+
+@dataclass(frozen=True)
+class Mixer:
+    """What is done to pairs of samples of a batch.
+
+    Attributes:
+        width: uniform numbers that a sample needs.
+        mix: inputs `(K, B, ...)` and draws `(K, B, width)` to inputs and what was mixed.
+        images_only: whether it means nothing on a table.
+    """
+
+    width: int
+    mix: Callable[[Tensor, Tensor], tuple[Tensor, Mixing]]
+    images_only: bool
+
+
+@dataclass(frozen=True)
+class Policy:
+    """Augmentations one after the other, then at most one mixer.
+
+    Draws have all `width` columns, in both methods: each part takes its own.
+    """
+
+    transforms: tuple[Augmentation, ...] = ()
+    mixers: tuple[Mixer, ...] = ()
+
+    @property
+    def width(self) -> int:
+        """Uniform numbers that a sample needs."""
+        return sum(part.width for part in (*self.transforms, *self.mixers))
+
+    @property
+    def images_only(self) -> bool:
+        """Whether a part of it means nothing on a table."""
+        return any(part.images_only for part in (*self.transforms, *self.mixers))
+
+    def apply(self, x: Tensor, u: Tensor) -> Tensor:
+        """Transform `(M, C, H, W)` with draws `(M, width)`."""
+        start = 0
+        for part in self.transforms:
+            x = part.apply(x, u[:, start : start + part.width])
+            start += part.width
+        return x
+
+    def mix(self, x: Tensor, targets: Tensor, u: Tensor) -> tuple[Tensor, Tensor, Mixing | None]:
+        """Mix `(K, B, ...)` and soft (smoothed) targets `(K, B, C)`, draws `(K, B, width)`."""
+        if not self.mixers:
+            return x, targets, None
+        mixer = self.mixers[0]
+        x, mixing = mixer.mix(x, u[..., -mixer.width :])
+        return x, mixing.blend(targets), mixing
+
+
+def parse(text: str) -> Policy:
+    """The policy of names joined by +, such as `flip_crop+trivial_augment+mixup`.
+
+    Raises:
+        ConfigError: for an unknown name, naming the nearest; for a mixer that is not last.
+    """
+    names = [name.strip() for name in text.split("+")]
+    for name in names:
+        if name not in AUGMENTATIONS:
+            raise ConfigError("train.augmentation", text, _unknown(name))
+    parts = [AUGMENTATIONS[name] for name in names]
+    early = [name for name, part in zip(names[:-1], parts, strict=False) if isinstance(part, Mixer)]
+    if early:
+        reason = f"mixes samples before other steps: let {early[0]} come last, and alone"
+        raise ConfigError("train.augmentation", text, reason)
+    transforms = tuple(p for p in parts if isinstance(p, Augmentation) and p.width)
+    return Policy(transforms, tuple(p for p in parts if isinstance(p, Mixer)))
+
+
+def _unknown(name: str) -> str:
+    nearest = difflib.get_close_matches(name, AUGMENTATIONS, n=1, cutoff=0.0)[0]
+    known = ", ".join(AUGMENTATIONS)
+    return f"names no augmentation {name!r}; the nearest is {nearest!r} (known: {known})"
+
+
+def flip_crop(x: Tensor, u: Tensor) -> Tensor:
+    """Mirror half of the images, then crop them out of H // 8 zeros around: 4 pixels at 32x32.
+
+    Three draws: mirror, top, left.
+    """
+    pad = max(1, x.shape[2] // 8)
+    offset = pick(u[:, 1:], 2 * pad + 1)
+    flipped = torch.where((u[:, 0] < 0.5).view(-1, 1, 1, 1), x.flip(-1), x)
+    return crop_pad(flipped, offset[:, 0], offset[:, 1], pad)
+
+
+def mixup(x: Tensor, u: Tensor) -> tuple[Tensor, Mixing]:
+    """lam x + (1 - lam) x_partner, lam ~ Beta(1, 1) of each sample: the draw itself.
+
+    Source: Zhang et al. 2018 (arXiv 1710.09412), with alpha 1.
+    """
+    mixing = Mixing(u[..., 0])
+    return mixing.blend(x), mixing
+
+
+def cutmix(x: Tensor, u: Tensor) -> tuple[Tensor, Mixing]:
+    """Every second image gets a box of its partner's; its weight is the area that it keeps.
+
+    The box has sides sqrt(1 - lam) of the image's, lam ~ Beta(1, 1), and a uniform centre; it is
+    clipped at the border. Draws: whether, lam, row and column of the centre.
+
+    Source: Yun et al. 2019 (arXiv 1905.04899) and its code, with probability 0.5 (CIFAR).
+    """
+    height, width = x.shape[-2:]
+    side = torch.where(u[..., 0] < 0.5, (1.0 - u[..., 1]).sqrt(), 0.0)
+    rows = _span(side, u[..., 2], height).unsqueeze(-1)
+    columns = _span(side, u[..., 3], width).unsqueeze(-2)
+    box = rows & columns
+    kept = 1.0 - box.sum((-2, -1)) / (height * width)
+    return torch.where(box.unsqueeze(2), x.roll(-1, 1), x), Mixing(kept.to(u.dtype))
+
+
+def _span(side: Tensor, centre: Tensor, pixels: int) -> Tensor:
+    """Which of `pixels` the box covers along one axis, `(K, B, pixels)` bool."""
+    half = ((side * pixels).long() // 2).unsqueeze(-1)
+    middle = pick(centre, pixels).unsqueeze(-1)
+    position = torch.arange(pixels, device=side.device)
+    return (position >= middle - half) & (position < middle + half)
+
+
+AUGMENTATIONS: dict[str, Augmentation | Mixer] = {
+    "none": Augmentation(0, lambda x, u: x, images_only=False),
+    "flip_crop": Augmentation(3, flip_crop),
+    "trivial_augment": Augmentation(3, trivial_augment),
+    "rand_augment": Augmentation(4, rand_augment),
+    "auto_augment": Augmentation(5, auto_augment),
+    "mixup": Mixer(1, mixup, images_only=False),
+    "cutmix": Mixer(4, cutmix, images_only=True),
+}

@@ -1,0 +1,184 @@
+"""Image operations on a batch, each sample with a strength of its own.
+
+Letters of the shapes: M samples, C channels (1 or 3; others count as grey), H and W pixels.
+Images are float32 in 0..1. Each operation takes `(M, C, H, W)` and the parameters `(M, 6)` and
+gives `(M, C, H, W)`: an affine map reads all six numbers, the others the first or none.
+
+The definitions are those of torchvision's `transforms.v2.functional` (which follow Pillow), on
+floats: nothing is rounded to bytes between two operations, except where the operation is one on
+bytes (posterize, equalize). What a sample becomes does not depend on the samples beside it, to
+the last bit: so only operations that round once are used (no `lerp`, no `add(alpha=)`, no
+convolution or matrix product, whose instructions change with the shape).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TypeAlias
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+ImageOp: TypeAlias = Callable[[Tensor, Tensor], Tensor]
+
+LUMA = (0.2989, 0.587, 0.114)
+
+
+def grey(x: Tensor) -> Tensor:
+    """Luminance `(M, 1, H, W)` by ITU-R 601; the mean over channels unless there are three."""
+    if x.shape[1] == 3:
+        red, green, blue = (x[:, c : c + 1] * LUMA[c] for c in range(3))
+        return red + green + blue
+    return x if x.shape[1] == 1 else x.mean(1, keepdim=True)
+
+
+def blend(x: Tensor, degenerate: Tensor, factor: Tensor) -> Tensor:
+    """factor x + (1 - factor) degenerate, clipped to 0..1; `factor` is `(M, 1, 1, 1)`."""
+    return (x * factor + degenerate * (1.0 - factor)).clamp_(0.0, 1.0)
+
+
+def _first(p: Tensor) -> Tensor:
+    return p[:, 0].view(-1, 1, 1, 1)
+
+
+def identity(x: Tensor, p: Tensor) -> Tensor:
+    """The images as they are."""
+    del p
+    return x
+
+
+def affine(x: Tensor, p: Tensor) -> Tensor:
+    """Pixel (i, j) of the result is the source's pixel under the map, or 0 outside (nearest).
+
+    With pixel centres at half-integers, source column = p0 column + p1 row + p2 and source row =
+    p3 column + p4 row + p5. Nearest neighbour is torchvision's default in all three policies; it
+    invents no grey values, which matters on 8x8 images.
+    """
+    height, width = x.shape[-2:]
+    a, b, c, d, e, f = p.view(-1, 6, 1, 1).unbind(1)
+    column = torch.arange(width, device=x.device, dtype=p.dtype) + 0.5
+    row = (torch.arange(height, device=x.device, dtype=p.dtype) + 0.5).unsqueeze(-1)
+    i = (d * column + e * row + f).floor_()
+    j = (a * column + b * row + c).floor_()
+    inside = (i >= 0) & (i < height) & (j >= 0) & (j < width)
+    flat = torch.where(inside, i * width + j, 0.0).long()
+    index = flat.flatten(1).unsqueeze(1).expand(-1, x.shape[1], -1)
+    return x.flatten(2).gather(2, index).view(x.shape).mul_(inside.unsqueeze(1))
+
+
+def brightness(x: Tensor, p: Tensor) -> Tensor:
+    """Blend with black."""
+    return (x * _first(p)).clamp_(0.0, 1.0)
+
+
+def color(x: Tensor, p: Tensor) -> Tensor:
+    """Blend with the grey image; grey images stay as they are."""
+    return x if x.shape[1] != 3 else blend(x, grey(x), _first(p))
+
+
+def contrast(x: Tensor, p: Tensor) -> Tensor:
+    """Blend with the mean luminance of the image."""
+    return blend(x, grey(x).mean((1, 2, 3), keepdim=True), _first(p))
+
+
+def sharpness(x: Tensor, p: Tensor) -> Tensor:
+    """Blend with the image smoothed by the kernel (1 1 1; 1 5 1; 1 1 1) / 13; borders stay."""
+    if min(x.shape[-2:]) < 3:
+        return x
+    inner = x[..., 1:-1, 1:-1]
+    rows = x[..., :-2, :] + x[..., 1:-1, :] + x[..., 2:, :]
+    ring = rows[..., :-2] + rows[..., 1:-1] + rows[..., 2:]
+    smooth = (ring + inner * 4.0) * (1.0 / 13.0)
+    result = x.clone()
+    result[..., 1:-1, 1:-1] = blend(inner, smooth, _first(p))
+    return result
+
+
+def posterize(x: Tensor, p: Tensor) -> Tensor:
+    """Keep the upper bits of each byte; the parameter is 2 to the number of bits dropped."""
+    dropped = _first(p)
+    return ((x * 255.0).round_() / dropped).floor_().mul_(dropped).mul_(1.0 / 255.0)
+
+
+def solarize(x: Tensor, p: Tensor) -> Tensor:
+    """Invert what reaches the threshold (in 0..1)."""
+    return torch.where(x >= _first(p), 1.0 - x, x)
+
+
+def invert(x: Tensor, p: Tensor) -> Tensor:
+    """1 - x."""
+    del p
+    return 1.0 - x
+
+
+def autocontrast(x: Tensor, p: Tensor) -> Tensor:
+    """Stretch each channel to 0..1; a flat channel stays as it is."""
+    del p
+    low, high = x.amin((2, 3), keepdim=True), x.amax((2, 3), keepdim=True)
+    flat = low == high
+    span = torch.where(flat, 1.0, high - low)
+    return ((x - torch.where(flat, 0.0, low)) / span).clamp_(0.0, 1.0)
+
+
+def equalize(x: Tensor, p: Tensor) -> Tensor:
+    """Flatten each channel's histogram of 256 bytes, by Pillow's rule in whole numbers.
+
+    Step = (pixels below the brightest value) // 255. A step of 0 leaves the channel as it is: so
+    images of fewer than 256 pixels, such as 8x8, never change.
+    """
+    del p
+    pixels = x.shape[-2] * x.shape[-1]
+    if pixels <= 255:
+        return x
+    bytes_ = (x * 255.0).round_().clamp_(0, 255).long().flatten(2).flatten(0, 1)
+    counts = torch.zeros(len(bytes_), 256, dtype=torch.int64, device=x.device)
+    counts.scatter_add_(1, bytes_, torch.ones_like(bytes_))
+    below = counts.cumsum(1) - counts
+    brightest = bytes_.amax(1, keepdim=True)
+    step = below.gather(1, brightest) // 255
+    table = ((below + step // 2) // step.clamp(min=1)).clamp_(max=255)
+    result = table.gather(1, bytes_).to(x.dtype).mul_(1.0 / 255.0)
+    return torch.where(step > 0, result, x.flatten(2).flatten(0, 1)).view(x.shape)
+
+
+def hue(x: Tensor, shift: Tensor) -> Tensor:
+    """Turn the hue by `shift` `(M,)` turns, -0.5..0.5, keeping HSV's saturation and value.
+
+    A colour of value v and chroma c has, in each channel, v - c max(0, min(k, 4 - k, 1)) with
+    k = (n + 6 h) mod 6 and n = 5, 3, 1 for red, green, blue. Grey images stay as they are.
+    """
+    if x.shape[1] != 3:
+        return x
+    red, green, blue = x.unbind(1)
+    value, low = x.amax(1), x.amin(1)
+    chroma = value - low
+    span = torch.where(chroma > 0, chroma, 1.0)
+    of_blue = torch.where(value == green, (blue - red) / span + 2.0, (red - green) / span + 4.0)
+    sixths = torch.where(value == red, (green - blue) / span, of_blue)
+    turned = sixths + 6.0 * shift.view(-1, 1, 1)
+    k = torch.stack([turned + n for n in (5.0, 3.0, 1.0)], 1).remainder_(6.0)
+    weight = torch.minimum(k, 4.0 - k).clamp_(0.0, 1.0)
+    return value.unsqueeze(1) - chroma.unsqueeze(1) * weight
+
+
+def crop_pad(x: Tensor, top: Tensor, left: Tensor, pad: int) -> Tensor:
+    """Windows of the size of the image out of it padded by `pad` zeros, at `top`, `left` `(M,)`."""
+    samples, _, height, width = x.shape
+    windows = F.pad(x, (pad, pad, pad, pad)).unfold(2, height, 1).unfold(3, width, 1)
+    return windows[torch.arange(samples, device=x.device), :, top, left]
+
+
+IMAGE_OPS: dict[str, ImageOp] = {
+    "identity": identity,
+    "affine": affine,
+    "brightness": brightness,
+    "color": color,
+    "contrast": contrast,
+    "sharpness": sharpness,
+    "posterize": posterize,
+    "solarize": solarize,
+    "invert": invert,
+    "autocontrast": autocontrast,
+    "equalize": equalize,
+}
