@@ -1,0 +1,37 @@
+"""The spec: one YAML file that states the question, checked before anything starts."""
+
+from sweeper.spec.factors import MAX_CELLS, Level, Levels, NuisanceRange, Range
+from sweeper.spec.load import Spec, load, parse, unknown_environment
+from sweeper.spec.models import (
+    ADAPTIVE,
+    Budget,
+    Limits,
+    Objective,
+    Pruner,
+    Resources,
+    Search,
+    SpecFile,
+)
+from sweeper.spec.reference import json_schema, markdown
+
+__all__ = [
+    "ADAPTIVE",
+    "MAX_CELLS",
+    "Budget",
+    "Level",
+    "Levels",
+    "Limits",
+    "NuisanceRange",
+    "Objective",
+    "Pruner",
+    "Range",
+    "Resources",
+    "Search",
+    "Spec",
+    "SpecFile",
+    "json_schema",
+    "load",
+    "markdown",
+    "parse",
+    "unknown_environment",
+]

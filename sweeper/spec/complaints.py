@@ -1,0 +1,98 @@
+"""Pydantic's errors in our words: the key as the file has it, the value, and what would do."""
+
+from __future__ import annotations
+
+import types
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, Union, get_args, get_origin
+
+from pydantic import BaseModel, ValidationError
+from pydantic_core import ErrorDetails
+
+from sweeper.errors import nearest
+from sweeper.spec.factors import Level, LevelList, Levels, NuisanceRange, Range
+from sweeper.spec.models import SpecFile, Worded
+from sweeper.spec.phrases import near, phrase
+from sweeper.spec.rules import NOTHING, Problem
+
+_FORMS: dict[str, Any] = {"<list>": LevelList, "<levels>": Levels, "<range>": Range}
+
+
+@dataclass(frozen=True)
+class _Place:
+    """Where a location leads: the file's keys, and the type that is expected there."""
+
+    path: tuple[str | int, ...]
+    annotation: Any
+    metadata: tuple[Any, ...] = ()
+
+    def enter(self, part: str | int) -> _Place:
+        """One part further; the names that pydantic gives to a union's members stay here."""
+        if isinstance(part, str) and part.startswith("<"):
+            nuisance = self.path[0] == "nuisance" and part == "<range>"
+            return _Place(self.path, NuisanceRange if nuisance else _FORMS[part])
+        block = _block(self.annotation)
+        if block and part in block.model_fields:
+            field = block.model_fields[str(part)]
+            return _Place((*self.path, part), field.annotation, tuple(field.metadata))
+        if get_origin(self.annotation) is dict:
+            return _Place((*self.path, part), get_args(self.annotation)[1])
+        return _Place((*self.path, part), Level) if isinstance(part, int) else self
+
+
+def _block(annotation: Any) -> type[BaseModel] | None:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return annotation
+    return None
+
+
+def first(cause: ValidationError) -> Problem:
+    """The error to tell of: an unknown key explains a missing one, so it goes first."""
+    errors = sorted(cause.errors(), key=lambda error: error["type"] != "extra_forbidden")
+    return _problem(errors[0])
+
+
+def _problem(error: ErrorDetails) -> Problem:
+    if error["type"] == "extra_forbidden":
+        return _unknown(error["loc"])
+    if error["type"] == "missing":
+        return Problem((*_walk(error["loc"][:-1]).path, error["loc"][-1]), "is missing")
+    place = _walk(error["loc"])
+    value: object = error["input"]
+    value = NOTHING if isinstance(value, dict | list | tuple) else value
+    raised = error.get("ctx", {}).get("error")
+    if isinstance(raised, ValueError):
+        return Problem(place.path, str(raised), value)
+    if error["type"] == "finite_number":
+        return Problem(place.path, "must be a finite number", value)
+    return Problem(place.path, f"must be {_wanted(place)}{_close(place, value)}", value)
+
+
+def _walk(location: Sequence[str | int]) -> _Place:
+    place = _Place((), SpecFile)
+    for part in location:
+        place = place.enter(part)
+    return place
+
+
+def _unknown(location: Sequence[str | int]) -> Problem:
+    place, word = _walk(location[:-1]), str(location[-1])
+    block = _block(place.annotation)
+    valid = block.model_fields if block else ()
+    return Problem((*place.path, word), f"no such key{near(word, valid)}")
+
+
+def _wanted(place: _Place) -> str:
+    block = _block(place.annotation)
+    if block and issubclass(block, Worded):
+        return "a word or a block of keys"
+    return phrase(place.annotation, place.metadata)
+
+
+def _close(place: _Place, value: object) -> str:
+    is_union = get_origin(place.annotation) in (Union, types.UnionType)
+    members = get_args(place.annotation) if is_union else [place.annotation]
+    words = [w for m in members if get_origin(m) is Literal for w in get_args(m)]
+    tail = nearest(str(value), map(str, words))
+    return tail if "did you mean" in tail else ""

@@ -1,0 +1,235 @@
+"""What a factor is: levels, a range, and the condition under which it counts.
+
+Everything here is counted before it is built: a range of 10^9 levels costs nothing until asked for.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection, Iterator, Mapping
+from graphlib import TopologicalSorter
+from typing import Annotated, Any, TypeAlias
+
+from pydantic import BeforeValidator, Discriminator, Field, Strict, Tag
+
+from trainers.config import Block
+
+MAX_CELLS = 100_000
+
+Level: TypeAlias = str | int | float | bool | None
+Number: TypeAlias = int | float
+
+
+def _listed(value: Any) -> Any:
+    return list(value) if isinstance(value, list | tuple) else [value]  # pyright: ignore[reportUnknownVariableType,reportUnknownArgumentType]
+
+
+LevelList: TypeAlias = Annotated[tuple[Level, ...], Strict(False), Field(max_length=1000)]
+When: TypeAlias = Annotated[
+    dict[str, Annotated[LevelList, BeforeValidator(_listed)]],
+    Field(
+        default_factory=dict,
+        description="Counts only where another scientific factor has this level, or one of these: "
+        "`{train.ssl.weight: [0.1, 1.0]}`. Elsewhere the value in `data` or `train` stands.",
+    ),
+]
+
+
+class Levels(Block):
+    """A list of levels with a condition."""
+
+    levels: LevelList = Field(description="The levels.")
+    when: When
+
+
+class Range(Block):
+    """A range of numbers; whole where the field is."""
+
+    low: Number = Field(description="The lowest level.")
+    high: Number = Field(description="The highest level.")
+    log: bool = Field(default=False, description="Evenly spread over the logarithm.")
+    step: Number | None = Field(
+        default=None, description="Distance of neighbouring levels, without `log`."
+    )
+    levels: Annotated[int, Field(ge=2, le=1000)] | None = Field(
+        default=None, description="How many levels, ends included, in place of `step`."
+    )
+    when: When
+
+
+class NuisanceRange(Block):
+    """A range that is tuned anew for every scientific cell, on replicates of its own."""
+
+    low: Number = Field(description="The lowest level.")
+    high: Number = Field(description="The highest level.")
+    log: bool = Field(default=False, description="Evenly spread over the logarithm.")
+    trials: Annotated[int, Field(ge=2, le=1000)] = Field(
+        description="Candidates for every scientific cell; of several nuisance factors the largest "
+        "number counts."
+    )
+
+
+def _kind(value: Any) -> str:
+    if isinstance(value, list | tuple):
+        return "<list>"
+    if isinstance(value, Levels) or (
+        isinstance(value, Mapping) and "levels" in value and "low" not in value
+    ):
+        return "<levels>"
+    return "<range>"
+
+
+Factor: TypeAlias = Annotated[
+    Annotated[LevelList, Tag("<list>")]
+    | Annotated[Levels, Tag("<levels>")]
+    | Annotated[Range, Tag("<range>")],
+    Discriminator(_kind),
+]
+Nuisance: TypeAlias = Annotated[
+    Annotated[LevelList, Tag("<list>")] | Annotated[NuisanceRange, Tag("<range>")],
+    Discriminator(lambda value: "<list>" if isinstance(value, list | tuple) else "<range>"),
+]
+AnyFactor: TypeAlias = tuple[Level, ...] | Levels | Range | NuisanceRange
+Factors: TypeAlias = Mapping[str, tuple[Level, ...] | Levels | Range]
+
+
+def condition(factor: AnyFactor) -> Mapping[str, tuple[Level, ...]]:
+    """The levels of other factors that it asks for; nothing when it always counts."""
+    return factor.when if isinstance(factor, Levels | Range) else {}
+
+
+def size(factor: AnyFactor) -> int | None:
+    """How many levels; None for a range that has no grid."""
+    if isinstance(factor, tuple):
+        return len(factor)
+    if isinstance(factor, Levels):
+        return len(factor.levels)
+    if isinstance(factor, Range) and factor.step is not None:
+        return math.floor((factor.high - factor.low) / factor.step + 1e-9) + 1
+    levels = grid(factor)
+    return None if levels is None else len(levels)
+
+
+def grid(factor: AnyFactor) -> tuple[Level, ...] | None:
+    """The levels in order; None for a range that has no grid."""
+    if isinstance(factor, tuple):
+        return factor
+    if isinstance(factor, Levels):
+        return factor.levels
+    if isinstance(factor, NuisanceRange):
+        return spread(factor, factor.trials)
+    if factor.step is not None:
+        whole = isinstance(factor.low, int) and isinstance(factor.step, int)
+        steps = range(size(factor) or 0)
+        return tuple(_tidy(factor.low + i * factor.step, whole=whole) for i in steps)
+    return None if factor.levels is None else spread(factor, factor.levels)
+
+
+def spread(factor: Range | NuisanceRange, number: int) -> tuple[Number, ...]:
+    """`number` levels from low to high, evenly or on a log scale; whole ones without repeats."""
+    positions = (i / (number - 1) for i in range(number))
+    return tuple(dict.fromkeys(at(factor, position) for position in positions))
+
+
+def at(factor: Range | NuisanceRange, position: float) -> Number:
+    """The number at `position`, 0 (low) to 1 (high)."""
+    low, high = factor.low, factor.high
+    if factor.log:
+        value = math.exp(math.log(low) + position * (math.log(high) - math.log(low)))
+    else:
+        value = low + position * (high - low)
+    return min(max(_tidy(value, whole=is_whole(factor)), low), high)
+
+
+def pick(factor: AnyFactor, uniform: float) -> Level:
+    """The level that a number from [0, 1) stands for; each level has an equal share."""
+    levels = grid(factor) if not isinstance(factor, NuisanceRange) else None
+    if levels is not None:
+        return levels[int(uniform * len(levels))]
+    assert isinstance(factor, Range | NuisanceRange)  # noqa: S101 (all else has a grid)
+    if is_whole(factor) and not factor.log:
+        return min(int(factor.low + uniform * (factor.high - factor.low + 1)), int(factor.high))
+    return at(factor, uniform)
+
+
+def is_whole(factor: Range | NuisanceRange) -> bool:
+    """Whether its levels are whole numbers: after `spec.parse`, where the field's are."""
+    return isinstance(factor.low, int) and isinstance(factor.high, int)
+
+
+def _tidy(value: float, *, whole: bool) -> Number:
+    # 0.1 + 2 * 0.1 is 0.30000000000000004: twelve digits name the level that was meant.
+    return round(value) if whole else float(f"{value:.12g}")
+
+
+def order(factors: Factors) -> list[str]:
+    """The names, parents before those that depend on them.
+
+    Raises:
+        graphlib.CycleError: conditions lead back to themselves.
+    """
+    parents = {name: condition(factor) for name, factor in factors.items()}
+    return list(TopologicalSorter(parents).static_order())
+
+
+def active(factors: Factors, values: Mapping[str, Level]) -> dict[str, Level]:
+    """`values` without the factors whose condition does not hold, in the spec's order."""
+    kept: dict[str, Level] = {}
+    for name in order(factors):
+        if name in values and _holds(condition(factors[name]), kept):
+            kept[name] = values[name]
+    return {name: kept[name] for name in factors if name in kept}
+
+
+def _holds(when: Mapping[str, tuple[Level, ...]], values: Mapping[str, Level]) -> bool:
+    return all(name in values and values[name] in levels for name, levels in when.items())
+
+
+def assignments(factors: Factors, names: Collection[str]) -> Iterator[dict[str, Level]]:
+    """Every combination of levels of the named factors, the last one turning fastest.
+
+    A factor whose condition does not hold is absent. Every parent of a named one must be named,
+    and every one must have a grid.
+    """
+    ordered = [name for name in order(factors) if name in names]
+
+    def extend(values: dict[str, Level], position: int) -> Iterator[dict[str, Level]]:
+        if position == len(ordered):
+            yield {name: values[name] for name in factors if name in values}
+            return
+        name = ordered[position]
+        if not _holds(condition(factors[name]), values):
+            yield from extend(values, position + 1)
+            return
+        for level in grid(factors[name]) or ():
+            yield from extend({**values, name: level}, position + 1)
+
+    return extend({}, 0)
+
+
+def ancestors(factors: Factors, name: str) -> set[str]:
+    """The factors that decide whether this one counts."""
+    found: set[str] = set()
+    todo = list(condition(factors[name]))
+    while todo:
+        parent = todo.pop()
+        if parent not in found:
+            found.add(parent)
+            todo.extend(condition(factors[parent]))
+    return found
+
+
+def count(factors: Factors) -> int:
+    """How many combinations there are, without building them; over `MAX_CELLS` a lower bound.
+
+    Only the factors that others depend on are gone through; the rest multiply.
+    """
+    deciding = {parent for factor in factors.values() for parent in condition(factor)}
+    rest = [name for name in factors if name not in deciding]
+    total = 0
+    for values in assignments(factors, deciding):
+        present = (name for name in rest if _holds(condition(factors[name]), values))
+        total += math.prod(size(factors[name]) or 1 for name in present)
+        if total > MAX_CELLS:
+            break
+    return total

@@ -1,0 +1,153 @@
+"""From a file and its overrides to a `Spec`, or to one line that says what is wrong and where."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from pydantic import Field, PrivateAttr, ValidationError
+
+from sweeper.errors import SpecError
+from sweeper.spec import complaints, document, rules
+from sweeper.spec.document import Node
+from sweeper.spec.models import VERSION, SpecFile
+from sweeper.spec.phrases import near
+from sweeper.spec.rules import NOTHING, Problem
+
+ROLES = ("scientific", "nuisance")
+ENVIRONMENT = (
+    "SWEEPER_DATA",
+    "SWEEPER_OUT",
+    "SWEEPER_RAY_ADDRESS",
+    "SWEEPER_STORAGE",
+)
+
+
+class Spec(SpecFile):
+    """A spec that has passed every check that needs no data."""
+
+    text: str = Field(default="", exclude=True)  # as written, overrides not applied
+    warnings: tuple[str, ...] = Field(default=(), exclude=True)
+    _root: Node = PrivateAttr(default=Node({}, ""))
+
+    def problem(self, key: str, value: object, reason: str) -> SpecError:
+        """The line for what only the data can tell, such as a trainer's `ConfigError`.
+
+        It points at the factor's level when `key` is a factor, else at the key.
+        """
+        path: tuple[str | int, ...] = tuple(key.split("."))
+        for role in ROLES:
+            factor: Any = getattr(self, role).get(key)
+            if factor is not None:
+                listed = isinstance(factor, tuple) and value in factor
+                path = (role, key, *([factor.index(value)] if listed else []))
+        return _told(Problem(path, reason, value), self._root)
+
+    @classmethod
+    def of(cls, file: SpecFile, *, text: str, warnings: tuple[str, ...], root: Node) -> Spec:
+        """A checked file, with what is needed to point into it later."""
+        spec = cls.model_construct(**dict(file), text=text, warnings=warnings)
+        spec._root = root
+        return spec
+
+
+def load(path: str | os.PathLike[str], overrides: Sequence[str] = ()) -> Spec:
+    """The spec in a file.
+
+    Raises:
+        SpecError: one line, `FILE:LINE: key: value: what is wrong`.
+    """
+    return parse(document.read(path), os.fspath(path), overrides)
+
+
+def parse(text: str, name: str = "<spec>", overrides: Sequence[str] = ()) -> Spec:
+    """The spec in a text; `name` stands for the file in messages.
+
+    Raises:
+        SpecError: as `load`.
+    """
+    root = override(document.compose(text, name), overrides)
+    _check_root(root)
+    try:
+        file = rules.canonical(SpecFile.model_validate(root.plain))
+        rules.check(file)
+    except ValidationError as cause:
+        raise _told(complaints.first(cause), root) from cause
+    except Problem as problem:
+        raise _told(problem, root) from problem
+    notes = (
+        str(_told(Problem((key,), note, root.entries[key].value), root))
+        for key, note in rules.warnings(file).items()
+    )
+    return Spec.of(file, text=text, warnings=tuple(notes), root=root)
+
+
+def _check_root(root: Node) -> None:
+    if not isinstance(root.value, Mapping):
+        kind = "a list" if isinstance(root.value, tuple) else "one value"
+        raise document.error(root.where, "", f"the file is {kind}, a spec is a block of keys")
+    version = root.entries.get("version")
+    if version and isinstance(version.value, int) and version.value > VERSION:
+        reason = f"this Sweeper reads version {VERSION}; a newer one wrote this"
+        raise document.error(version.where, "version", reason, version.value)
+
+
+def override(root: Node, overrides: Sequence[str]) -> Node:
+    """The document with every `KEY=VALUE` put in its place.
+
+    A factor is named whole, `scientific.train.batch_size=[2, 8]`; a key of its range after it,
+    `nuisance.train.lr.trials=3`.
+    """
+    seen: set[str] = set()
+    for text in overrides:
+        key, equals, value = text.partition("=")
+        key, where = key.strip(), f"--set {document.shown(text)}"
+        if not equals or not key or not all(key.split(".")):
+            raise document.error(where, "", "must be KEY=VALUE, such as train.epochs=5")
+        if key in seen:
+            raise document.error(where, key, "is set twice")
+        seen.add(key)
+        root = _override_one(root, key, document.compose(value or "null", where, line_offset=None))
+    return root
+
+
+def _override_one(root: Node, key: str, node: Node) -> Node:
+    for role in ROLES:
+        if key in root.entries.get(role, node).entries:
+            hint = f"is a {role} factor; set {role}.{key} to change its levels"
+            raise document.error(node.where, key, hint)
+
+    def missing(part: str) -> SpecError:
+        return document.error(node.where, key, f"{part!r} has no place here; set the whole block")
+
+    return document.put(root, _keys(root, key), node, missing=missing)
+
+
+def _keys(root: Node, key: str) -> list[str]:
+    role, _, rest = key.partition(".")
+    if role not in ROLES or not rest:
+        return key.split(".")
+    factor, _, last = rest.rpartition(".")
+    return [role, factor, last] if factor in root.entries.get(role, root).entries else [role, rest]
+
+
+def _told(problem: Problem, root: Node) -> SpecError:
+    node, keys = root, [str(part) for part in problem.path if not isinstance(part, int)]
+    for part in problem.path:
+        children = node.value if isinstance(node.value, tuple) else ()
+        if isinstance(part, int) and part < len(children):
+            node = children[part]
+        elif isinstance(part, str) and part in node.entries:
+            node = node.entries[part]
+    value = () if problem.value is NOTHING else (problem.value,)
+    return document.error(node.where, ".".join(keys), problem.reason, *value)
+
+
+def unknown_environment(environ: Mapping[str, str]) -> list[str]:
+    """A warning for each `SWEEPER_*` variable that nothing reads."""
+    return [
+        f"{name}: no such setting{near(name, ENVIRONMENT)}"
+        for name in sorted(environ)
+        if name.startswith("SWEEPER_") and name not in ENVIRONMENT
+    ]

@@ -1,0 +1,221 @@
+"""The keys of a spec, their types and their documentation."""
+
+from __future__ import annotations
+
+import copy
+import re
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal, TypeAlias
+
+from pydantic import Field, ValidationInfo, field_validator, model_validator
+
+from sweeper.spec.factors import Factor, Level, Nuisance
+from sweeper.spec.phrases import near
+from trainers.config import OBJECTIVES, Block, Config, DataConfig, TrainConfig
+
+VERSION = 1
+ADAPTIVE = frozenset({"tpe", "gp"})
+
+Positive: TypeAlias = Annotated[float, Field(gt=0.0)]
+
+
+class Worded(Block):
+    """A block that may be written as one word: the value of its first key."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _from_word(cls, value: Any) -> Any:
+        return {next(iter(cls.model_fields)): value} if isinstance(value, str) else value
+
+
+class Budget(Worded):
+    """What every run gets the same amount of."""
+
+    unit: Literal["epochs", "steps"] = Field(
+        default="epochs",
+        description="epochs: `train.epochs` passes over the subset. steps: `train.steps` updates, "
+        "so that every batch size takes the same number.",
+    )
+
+
+ON_TEST = "nothing is ever selected on the test split; the objective is read on val"
+
+
+def _direction(data: dict[str, Any]) -> Literal["maximize", "minimize"]:
+    return OBJECTIVES.get(data.get("metric", ""), "maximize")
+
+
+class Objective(Worded):
+    """The number that cells are compared by. A word is the metric."""
+
+    metric: str = Field(
+        default="minority_accuracy", description=f"One of {', '.join(sorted(OBJECTIVES))}."
+    )
+    direction: Literal["maximize", "minimize"] = Field(
+        default_factory=_direction, description="Which way is better; follows from the metric."
+    )
+    split: Literal["val"] = Field(
+        default="val", description="Where it is read. Never the test split, that is for the report."
+    )
+
+    @field_validator("metric")
+    @classmethod
+    def _known(cls, value: str) -> str:
+        if value in OBJECTIVES:
+            return value
+        bare = value.removeprefix("test_").removeprefix("test/")
+        if bare != value:
+            raise ValueError(f"{ON_TEST}{near(bare, OBJECTIVES)}")
+        raise ValueError(f"no such metric{near(value, OBJECTIVES)}")
+
+    @field_validator("direction")
+    @classmethod
+    def _right_way(cls, value: str, info: ValidationInfo) -> str:
+        metric = info.data.get("metric")
+        if metric is not None and value != OBJECTIVES[metric]:
+            raise ValueError(f"{metric} is better the other way: {OBJECTIVES[metric]}")
+        return value
+
+    @field_validator("split", mode="before")
+    @classmethod
+    def _not_test(cls, value: object) -> object:
+        if value == "test":
+            raise ValueError(ON_TEST)
+        return value
+
+
+class Search(Worded):
+    """How cells are chosen. A word is the method."""
+
+    method: Literal["factorial", "random", "qmc", "tpe", "gp"] = Field(
+        default="factorial",
+        description="factorial: every combination. random. qmc: Sobol points, more even than "
+        "random. tpe, gp: adaptive, each cell asked from Optuna's sampler.",
+    )
+    trials: Annotated[int, Field(ge=1, le=100_000)] | None = Field(
+        default=None, description="How many cells; not for factorial. More only adds cells."
+    )
+    seed: Annotated[int, Field(ge=0, lt=2**32)] = Field(
+        default=0, description="Of random, qmc, tpe and gp."
+    )
+
+
+class Pruner(Worded):
+    """Which cells are stopped early, judged by the mean over replicates. A word is the method."""
+
+    method: Literal["none", "asha", "hyperband", "median"] = Field(
+        default="none", description="asha: successive halving, asynchronous."
+    )
+    min_rounds: Annotated[int, Field(ge=1, le=100_000)] = Field(
+        default=1, description="Evaluations before the first decision."
+    )
+    reduction: Annotated[int, Field(ge=2, le=100)] = Field(
+        default=3, description="asha, hyperband: one in so many goes on."
+    )
+    startup: Annotated[int, Field(ge=0, le=100_000)] = Field(
+        default=5, description="median: finished cells before the first decision."
+    )
+
+
+class Resources(Block):
+    """What one worker gets, and how many there are."""
+
+    cpus: Positive = Field(default=1.0, description="CPU cores a worker.")
+    gpus: Annotated[float, Field(ge=0.0, le=64.0)] = Field(
+        default=0.0, description="GPUs a worker; a fraction shares one, over 1 it must be whole."
+    )
+    workers: Annotated[int, Field(ge=1, le=10_000)] | None = Field(
+        default=None, description="How many workers; null: as many as the cluster holds."
+    )
+    pack: Annotated[int, Field(ge=1, le=1024)] | Literal["auto"] = Field(
+        default="auto",
+        description="Runs trained together as one model; auto: what a short probe finds cheapest.",
+    )
+
+    @field_validator("gpus")
+    @classmethod
+    def _whole_over_one(cls, value: float) -> float:
+        if value > 1 and value != int(value):
+            raise ValueError("over 1 the number of GPUs must be whole")
+        return value
+
+
+class Limits(Block):
+    """When to stop, and when to give up."""
+
+    hours: Positive | None = Field(default=None, description="Of the sweep, all launches together.")
+    attempts: Annotated[int, Field(ge=1, le=100)] = Field(
+        default=3, description="Tries at a run that fails for a reason which may pass."
+    )
+    failures: Annotated[int, Field(ge=1, le=100_000)] = Field(
+        default=10, description="So many failures of one reason in a row halt the sweep."
+    )
+    checkpoint_seconds: Positive = Field(
+        default=10.0, description="Training between two checkpoints; at most so much is lost."
+    )
+    run_seconds: Positive | None = Field(default=None, description="Longer runs are stopped.")
+
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9 ._-]{0,99}")
+NAME_RULE = (
+    "must be 1 to 100 letters (a to z), digits, spaces, dots, - or _, beginning with a letter or "
+    "digit, without '..' and not ending in a space or in '.tuning'"
+)
+
+
+class SpecFile(Block):
+    """One question: what is varied, how it is measured, and what it may cost."""
+
+    version: Literal[1] = Field(default=VERSION, description="Of this format.")
+    name: str = Field(description="Of the sweep, and of its Optuna study.")
+    question: Annotated[str, Field(max_length=2000)] = Field(
+        default="", description="In a sentence; the report opens with it."
+    )
+    data: DataConfig = Field(default=DataConfig(), description="The data of every run.")
+    train: TrainConfig = Field(default=TrainConfig(), description="The training of every run.")
+    scientific: dict[str, Factor] = Field(
+        description="The factors that the question is about, by dotted path."
+    )
+    nuisance: dict[str, Nuisance] = Field(
+        default_factory=dict[str, Nuisance],
+        description="Factors tuned anew for every scientific cell, on replicates that are not "
+        "reported.",
+    )
+    replicates: Annotated[int, Field(ge=1, le=1000)] = Field(
+        default=5, description="Runs of each cell, each with its own subset, start and order."
+    )
+    tuning_replicates: Annotated[int, Field(ge=1, le=1000)] = Field(
+        default=1, description="Runs of each nuisance candidate."
+    )
+    budget: Budget = Field(default=Budget(), description="A word is the unit.")
+    objective: Objective = Field(default=Objective(), description="What cells are compared by.")
+    search: Search = Field(default=Search(), description="How cells are chosen.")
+    pruner: Pruner = Field(default=Pruner(), description="Which cells are stopped early.")
+    resources: Resources = Field(default=Resources(), description="What a worker gets.")
+    limits: Limits = Field(default=Limits(), description="When to stop.")
+
+    @field_validator("name")
+    @classmethod
+    def _plain_name(cls, value: str) -> str:
+        if not _NAME.fullmatch(value) or ".." in value or value.endswith((" ", ".tuning")):
+            raise ValueError(NAME_RULE)
+        return value
+
+    def config_for(self, factors: Mapping[str, Level]) -> Config:
+        """The run configuration with these factors at these levels, all else as stated.
+
+        Raises:
+            pydantic.ValidationError: a level is not one of its field.
+        """
+        tree: dict[str, Any] = copy.deepcopy(self._base)
+        for path, level in factors.items():
+            *blocks, last = path.split(".")
+            block = tree
+            for name in blocks:
+                block = block[name]
+            block[last] = level
+        return Config.model_validate(tree)
+
+    @property
+    def _base(self) -> dict[str, Any]:
+        return {"data": self.data.model_dump(), "train": self.train.model_dump()}

@@ -1,0 +1,87 @@
+"""What a field accepts, in words: one phrase for error messages and for the reference."""
+
+from __future__ import annotations
+
+import types
+from collections.abc import Iterable, Mapping
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
+
+from pydantic import BaseModel
+from pydantic.fields import FieldInfo
+
+from sweeper.errors import nearest
+
+_TYPES = {
+    int: "a whole number",
+    float: "a number",
+    str: "text",
+    bool: "true or false",
+    type(None): "null",
+}
+
+
+def phrase(annotation: Any, metadata: Iterable[Any] = ()) -> str:
+    """For example `a whole number, 1 to 4096, or null`."""
+    origin = get_origin(annotation)
+    if origin is Annotated:
+        inner, *more = get_args(annotation)
+        return phrase(inner, [*metadata, *more])
+    if origin is Literal:
+        return "one of " + ", ".join(map(str, get_args(annotation)))
+    if origin in (Union, types.UnionType):
+        return _either(annotation, list(metadata))
+    if origin in (dict, Mapping) or (isinstance(annotation, type) and _is_block(annotation)):
+        return "a block of keys"
+    if origin is tuple:
+        return "a list of levels"
+    return _TYPES.get(annotation, str(annotation)) + _bounds(metadata)
+
+
+def _is_block(annotation: type) -> bool:
+    return issubclass(annotation, BaseModel)
+
+
+def _either(annotation: Any, metadata: list[Any]) -> str:
+    members = list(get_args(annotation))
+    if {int, float} <= set(members):  # a whole number is a number
+        members.remove(int)
+    words = [phrase(member, metadata) for member in members]
+    words = [word.removeprefix("one of ") if len(words) > 1 else word for word in words]
+    comma = "," if any("," in word for word in words) else ""
+    return f"{comma} or ".join(dict.fromkeys(words))
+
+
+def _bounds(metadata: Iterable[Any]) -> str:
+    parts = [
+        part
+        for item in metadata
+        for part in (item.metadata if isinstance(item, FieldInfo) else [item])
+    ]
+    limits = {
+        name: getattr(part, name)
+        for part in parts
+        for name in ("ge", "gt", "le", "lt", "max_length")
+        if getattr(part, name, None) is not None
+    }
+    return f", {_interval(limits)}" if limits else ""
+
+
+def _interval(limits: Mapping[str, Any]) -> str:
+    if "max_length" in limits:
+        return f"at most {limits['max_length']} characters"
+    if {"ge", "le"} <= limits.keys():
+        return f"{limits['ge']:,} to {limits['le']:,}"
+    words = {"ge": "at least", "gt": "above", "le": "at most", "lt": "below"}
+    return " and ".join(f"{words[name]} {limit:,}" for name, limit in limits.items())
+
+
+def accepts(field: FieldInfo) -> str:
+    """The phrase of a model's field."""
+    return phrase(field.annotation, field.metadata)
+
+
+def near(word: str, valid: Iterable[str]) -> str:
+    """A tail for a message: the nearest valid word, or all of them when they are few."""
+    choices = sorted(valid)
+    tail = nearest(word, choices)
+    return tail if len(choices) <= 15 or "did you mean" in tail else "; see docs/spec.md"

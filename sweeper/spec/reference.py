@@ -1,0 +1,82 @@
+"""The reference of the spec, made from the models: JSON Schema for editors, Markdown for people."""
+
+from __future__ import annotations
+
+import inspect
+import json
+from collections.abc import Iterator
+from typing import Any
+
+from pydantic import BaseModel
+from pydantic.fields import FieldInfo
+
+from sweeper.spec.factors import Levels, NuisanceRange, Range
+from sweeper.spec.models import SpecFile
+from sweeper.spec.phrases import accepts
+
+_HEAD = """# The spec file
+
+<!-- Made by `sweeper.spec.markdown()`; edit the models in sweeper/spec and trainers/config.py. -->
+
+One YAML 1.2 file states one question. Unknown keys, tags and keys given twice are errors; numbers
+such as `1e-3` are numbers, and `on` and `no` are text. `--set KEY=VALUE` overrides one key, for
+example `--set train.epochs=5` or `--set scientific.train.batch_size=[2,8]`. A block whose
+description says so may be written as one word, the value of its first key: `search: factorial`.
+
+A factor is a dotted path into `data.imbalance` or `train` with
+
+- a list of levels, `[2, 8, 32]`;
+- a range, `{low: 0.01, high: 1.0, log: true}` with `step` or `levels` where a grid is needed;
+- `{levels: [...], when: {other.factor: level}}`, a list that counts only under a condition.
+"""
+
+
+def json_schema() -> dict[str, Any]:
+    """JSON Schema (2020-12) of a spec file."""
+    schema = SpecFile.model_json_schema()
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema}
+
+
+def markdown() -> str:
+    """The text of docs/spec.md."""
+    parts = [_HEAD, *_section("Top level", SpecFile)]
+    forms = {
+        "A factor's range": Range,
+        "A factor's levels with a condition": Levels,
+        "A nuisance factor's range": NuisanceRange,
+    }
+    for title, model in forms.items():
+        parts += _section(title, model)
+    return "\n".join(parts)
+
+
+def _section(title: str, model: type[BaseModel], path: str = "") -> Iterator[str]:
+    yield f"\n## {title}\n\n{inspect.getdoc(model)}\n"
+    yield "| key | what | default | meaning |\n|---|---|---|---|"
+    for name, field in model.model_fields.items():
+        cells = (f"`{name}`", _cell(accepts(field)), _default(field), _cell(_meaning(field)))
+        yield f"| {' | '.join(cells)} |"
+    for name, field in model.model_fields.items():
+        if inner := _block(field):
+            yield from _section(f"`{path}{name}`", inner, f"{path}{name}.")
+
+
+def _block(field: FieldInfo) -> type[BaseModel] | None:
+    kind = field.annotation
+    return kind if isinstance(kind, type) and issubclass(kind, BaseModel) else None
+
+
+def _meaning(field: FieldInfo) -> str:
+    return field.description or ""
+
+
+def _cell(text: str) -> str:
+    return text.replace("|", "\\|").replace("<", "&lt;")
+
+
+def _default(field: FieldInfo) -> str:
+    if field.is_required():
+        return "required"
+    if field.default_factory is not None or _block(field):
+        return ""
+    return f"`{json.dumps(field.default)}`"

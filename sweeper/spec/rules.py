@@ -1,0 +1,286 @@
+"""What must hold between the keys of a spec; types and single values are the models' matter.
+
+Each rule yields `Problem`s; the first one found is the message that the user reads.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from graphlib import CycleError
+from typing import Any
+
+from pydantic import BaseModel, ValidationError
+from pydantic.fields import FieldInfo
+
+from sweeper.spec import factors as f
+from sweeper.spec.factors import AnyFactor, Level, Levels, NuisanceRange, Range
+from sweeper.spec.models import ADAPTIVE, SpecFile
+from sweeper.spec.phrases import accepts, near
+from trainers.config import Config
+
+NOTHING = object()
+
+
+@dataclass(eq=False)  # not frozen: whoever raises must be able to set the traceback
+class Problem(Exception):
+    """What is wrong at a path of the file; `value` is printed unless it is `NOTHING`."""
+
+    path: tuple[str | int, ...]
+    reason: str
+    value: object = NOTHING
+
+
+def fields(model: type[BaseModel], prefix: str = "") -> Iterator[tuple[str, FieldInfo]]:
+    """Every field that holds a value, by dotted path."""
+    for name, field in model.model_fields.items():
+        inner = field.annotation
+        if isinstance(inner, type) and issubclass(inner, BaseModel):
+            yield from fields(inner, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}", field
+
+
+FIELDS = dict(fields(Config))
+
+
+def canonical(spec: SpecFile) -> SpecFile:
+    """The spec with every level as its field holds it: 1 becomes 1.0 where numbers may be broken.
+
+    Raises:
+        Problem: a factor names no field, or a level is none of its field.
+    """
+    _check_names(spec)
+    roles = {
+        role: {
+            name: _canonical_factor(spec, (role, name), factor)
+            for name, factor in getattr(spec, role).items()
+        }
+        for role in ("scientific", "nuisance")
+    }
+    return spec.model_copy(update=roles)
+
+
+def _check_names(spec: SpecFile) -> None:
+    for role in ("scientific", "nuisance"):
+        for name in getattr(spec, role):
+            _check_name(role, name)
+    for name in spec.nuisance:
+        if name in spec.scientific:
+            raise Problem(("nuisance", name), "is a scientific factor already; it has one role")
+
+
+def _check_name(role: str, name: str) -> None:
+    inner = [path for path in FIELDS if path.startswith(f"{name}.")]
+    if inner:
+        raise Problem((role, name), f"is a block; name one of its keys: {', '.join(inner)}")
+    if name not in FIELDS:
+        raise Problem((role, name), f"no such key to vary{near(name, FIELDS)}")
+    if name.startswith("data.") and not name.startswith("data.imbalance."):
+        raise Problem((role, name), "one sweep has one data set; only data.imbalance may vary")
+
+
+def _canonical_factor(spec: SpecFile, path: tuple[str, str], factor: AnyFactor) -> AnyFactor:
+    name = path[1]
+    if isinstance(factor, tuple):
+        return _canonical_levels(spec, name, path, factor)
+    if isinstance(factor, Levels):
+        levels = _canonical_levels(spec, name, (*path, "levels"), factor.levels)
+        return factor.model_copy(update={"levels": levels, "when": _canonical_when(spec, factor)})
+    ends = {key: _level(spec, name, (*path, key), getattr(factor, key)) for key in ("low", "high")}
+    _check_range(path, factor)
+    if isinstance(factor, NuisanceRange):
+        return factor.model_copy(update=ends)
+    if isinstance(ends["low"], int) and isinstance(factor.step, float):
+        reason = "must be a whole number, the factor's levels are"
+        raise Problem((*path, "step"), reason, factor.step)
+    return factor.model_copy(update={**ends, "when": _canonical_when(spec, factor)})
+
+
+def _canonical_when(spec: SpecFile, factor: Levels | Range) -> dict[str, tuple[Level, ...]]:
+    return {
+        parent: tuple(_lenient(spec, parent, level) for level in levels)
+        for parent, levels in factor.when.items()
+    }
+
+
+def _lenient(spec: SpecFile, name: str, level: Level) -> Level:
+    # A level that its parent cannot have is told of as one that the parent does not have.
+    try:
+        return _level(spec, name, (), level) if name in FIELDS else level
+    except Problem:
+        return level
+
+
+def _canonical_levels(
+    spec: SpecFile, name: str, path: tuple[str | int, ...], levels: tuple[Level, ...]
+) -> tuple[Level, ...]:
+    found: list[Level] = []
+    for i, level in enumerate(levels):
+        value = _level(spec, name, (*path, i), level)
+        if value in found:
+            raise Problem((*path, i), "the level is given twice", level)
+        found.append(value)
+    if len(found) < 2:
+        raise Problem(path, "a factor needs two levels; a fixed value belongs in data or train",
+                      list(levels))  # fmt: skip
+    return tuple(found)
+
+
+def _level(spec: SpecFile, name: str, path: tuple[str | int, ...], level: Level) -> Level:
+    """The level as the field of that name holds it."""
+    try:
+        value: Any = spec.config_for({name: level})
+    except ValidationError as cause:
+        raise Problem(path, f"must be {accepts(FIELDS[name])}", level) from cause
+    for part in name.split("."):
+        value = getattr(value, part)
+    return value
+
+
+def _check_range(path: tuple[str, str], factor: Range | NuisanceRange) -> None:
+    if factor.low >= factor.high:
+        raise Problem((*path, "low"), f"low must be below high, {factor.high}", factor.low)
+    if factor.log and factor.low <= 0:
+        raise Problem((*path, "low"), "a logarithmic range must begin above 0", factor.low)
+    if isinstance(factor, NuisanceRange) or factor.step is None:
+        return
+    at = (*path, "step")
+    if factor.log:
+        raise Problem(at, "a logarithmic range has no step; use levels: N", factor.step)
+    if factor.levels is not None:
+        raise Problem(at, "give step or levels, not both", factor.step)
+    if factor.step <= 0:
+        raise Problem(at, "must be above 0", factor.step)
+    if factor.step > factor.high - factor.low:
+        raise Problem(at, "the step is larger than the range", factor.step)
+
+
+def some_factor(spec: SpecFile) -> Iterator[Problem]:
+    if not spec.scientific:
+        yield Problem(("scientific",), "name at least one factor; the question is about it")
+
+
+def conditions_can_hold(spec: SpecFile) -> Iterator[Problem]:
+    """Every `when` names another scientific factor and levels that it can have."""
+    for name, factor in spec.scientific.items():
+        for parent, levels in f.condition(factor).items():
+            yield from _condition(spec, name, parent, levels)
+    try:
+        f.order(spec.scientific)
+    except CycleError as cycle:
+        names: list[str] = cycle.args[1]
+        yield Problem(("scientific", names[0], "when"), f"goes in a circle: {' -> '.join(names)}")
+
+
+def _condition(
+    spec: SpecFile, name: str, parent: str, levels: tuple[Level, ...]
+) -> Iterator[Problem]:
+    path = ("scientific", name, "when", parent)
+    if parent not in spec.scientific:
+        yield Problem(path, f"no such scientific factor{near(parent, spec.scientific)}")
+        return
+    valid = f.grid(spec.scientific[parent])
+    if valid is None:
+        yield Problem(path, f"{parent} is a range; give it levels to depend on")
+        return
+    for level in levels:
+        if level not in valid:
+            has = ", ".join(map(str, valid[:20]))
+            yield Problem(path, f"never true, the levels of {parent} are {has}", level)
+
+
+def conditions_do_hold(spec: SpecFile) -> Iterator[Problem]:
+    """No chain of conditions contradicts itself."""
+    for name, factor in spec.scientific.items():
+        when = f.condition(factor)
+        chain = f.assignments(spec.scientific, f.ancestors(spec.scientific, name) | {name})
+        if when and not any(name in values for values in chain):
+            yield Problem(("scientific", name, "when"), "never true, the conditions contradict")
+
+
+def search_has_what_it_needs(spec: SpecFile) -> Iterator[Problem]:
+    method, trials = spec.search.method, spec.search.trials
+    if method == "factorial" and trials is not None:
+        yield Problem(("search", "trials"), "factorial runs every combination; leave trials out", trials)  # fmt: skip  # noqa: E501
+    if method != "factorial" and trials is None:
+        yield Problem(("search",), f"needs trials: {{method: {method}, trials: 16}}", method)
+    for name, factor in spec.scientific.items():
+        if method == "factorial" and f.size(factor) is None:
+            yield Problem(
+                ("scientific", name), "a range under search: factorial needs step or levels"
+            )
+
+
+def cells_are_few_enough(spec: SpecFile) -> Iterator[Problem]:
+    if spec.search.method != "factorial":
+        return
+    cells = f.count(spec.scientific)
+    if cells > f.MAX_CELLS:
+        yield Problem(
+            ("scientific",),
+            f"{cells:,} cells or more, the limit is {f.MAX_CELLS:,}; use fewer levels, or "
+            "search: {method: qmc, trials: 100}",
+        )
+
+
+def budget_is_stated(spec: SpecFile) -> Iterator[Problem]:
+    """Under a step budget `train.steps` says how many; under an epoch budget it says nothing."""
+    varied = [*spec.scientific, *spec.nuisance]
+    stated = spec.train.steps is not None or "train.steps" in varied
+    if spec.budget.unit == "steps" and not stated:
+        yield Problem(("budget",), "train.steps must say how many", "steps")
+    if spec.budget.unit == "epochs" and stated:
+        path = ("train", "steps") if spec.train.steps is not None else ("budget",)
+        yield Problem(path, "train.steps counts only under budget: {unit: steps}")
+
+
+def pruning_compares_like_with_like(spec: SpecFile) -> Iterator[Problem]:
+    for name in ("train.epochs", "train.steps", "train.evaluations"):
+        if spec.pruner.method != "none" and name in spec.scientific:
+            yield Problem(
+                ("pruner",), f"cells of different {name} cannot be compared at the same epoch",
+                spec.pruner.method,
+            )  # fmt: skip
+
+
+def budgets_are_not_tuned(spec: SpecFile) -> Iterator[Problem]:
+    for name in ("train.epochs", "train.steps", "train.evaluations"):
+        if name in spec.nuisance:
+            yield Problem(("nuisance", name), "a budget is stated or varied, never tuned")
+
+
+def adaptive_has_no_grid_of_its_own(spec: SpecFile) -> Iterator[Problem]:
+    """An adaptive sampler tunes everything it varies: a second tuning inside would waste it."""
+    if spec.search.method in ADAPTIVE and spec.nuisance:
+        yield Problem(
+            ("nuisance",), f"{spec.search.method} tunes by itself; make these factors scientific"
+        )
+
+
+RULES = (
+    some_factor,
+    conditions_can_hold,
+    conditions_do_hold,
+    search_has_what_it_needs,
+    cells_are_few_enough,
+    budget_is_stated,
+    pruning_compares_like_with_like,
+    budgets_are_not_tuned,
+    adaptive_has_no_grid_of_its_own,
+)
+
+
+def check(spec: SpecFile) -> None:
+    """Raises the first `Problem`."""
+    for rule in RULES:
+        for problem in rule(spec):
+            raise problem
+
+
+def warnings(spec: SpecFile) -> Mapping[str, str]:
+    """What is allowed and probably not meant, by the key it is about."""
+    found: dict[str, str] = {}
+    if spec.replicates == 1:
+        found["replicates"] = "with one replicate no interval can be given"
+    return found
