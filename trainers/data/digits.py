@@ -6,11 +6,13 @@ import numpy as np
 
 from trainers.config import DataConfig
 from trainers.data.dataset import Dataset, fingerprint, image_dataset
+from trainers.data.files import refuse_unused
 from trainers.data.splits import pick
 
 
 def load(config: DataConfig) -> Dataset:
     """The images, with their grey levels 0..16 brought to 0..1."""
+    refuse_unused(config)
     from sklearn.datasets import load_digits
 
     flat, digits = load_digits(return_X_y=True)

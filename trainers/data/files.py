@@ -1,0 +1,144 @@
+"""Opening what a user names: files that are there, tables that Arrow can read, and no surprises.
+
+Nothing here unpickles. Every refusal is a ConfigError that names the key and what to do.
+"""
+
+from __future__ import annotations
+
+import gzip
+import re
+import stat
+import zlib
+from collections.abc import Callable
+from difflib import get_close_matches
+from functools import partial
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.csv as pa_csv
+import pyarrow.parquet as pq
+
+from trainers.config import ConfigError, DataConfig
+
+Refuse = Callable[[str], ConfigError]
+
+SOURCE_KEYS = ("path", "test_path", "target")
+MISSING = ["", "NA", "N/A", "n/a", "NaN", "nan", "NULL", "null", "?"]
+_PANDAS_INDEX = re.compile(r"__index_level_\d+__")
+_MAX_HEADER = 1 << 20
+
+
+def refusal(config: DataConfig, key: str) -> Refuse:
+    """Makes the ConfigErrors of one key of the `data` block: `raise refuse("is empty")`."""
+    return partial(ConfigError, f"data.{key}", getattr(config, key))
+
+
+def refuse_unused(config: DataConfig, *used: str) -> None:
+    """Raises a ConfigError where a key is set that this data set does not read."""
+    for key in SOURCE_KEYS:
+        if key not in used and getattr(config, key) is not None:
+            reason = f"is not used by dataset {config.dataset!r}: leave it out"
+            raise refusal(config, key)(reason)
+
+
+def existing_path(config: DataConfig, key: str, *, folder: bool = False) -> Path:
+    """The file (or folder) that `data.KEY` names; a ConfigError says what stands in its place."""
+    refuse, given = refusal(config, key), getattr(config, key)
+    wanted = "folder" if folder else "file"
+    if given is None:
+        raise refuse(f"is missing: dataset {config.dataset!r} reads a {wanted}, name it here")
+    path = Path(given).expanduser()
+    try:
+        mode = path.stat().st_mode
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+        raise refuse(f"cannot be opened: {reason}") from error
+    if not (stat.S_ISDIR(mode) if folder else stat.S_ISREG(mode)):
+        raise refuse(f"is not a {wanted}")
+    return path
+
+
+def read_table(path: Path, refuse: Refuse) -> pa.Table:
+    """A Parquet or CSV file (`.csv`, `.csv.gz`), whole, with its columns' names checked.
+
+    Raises:
+        ConfigError: the kind of file is unknown or it cannot be read; no rows; a column without a
+            name, or with another's; extension types, which may hold code.
+    """
+    readers = {(".parquet", ".pq"): _read_parquet, (".csv", ".csv.gz"): _read_csv}
+    for endings, read in readers.items():
+        if path.name.lower().endswith(endings):
+            table = _checked(read(path, refuse), refuse)
+            index = [name for name in table.column_names if _PANDAS_INDEX.fullmatch(name)]
+            return table.drop_columns(index)
+    raise refuse("is of an unknown kind: it should end in .parquet, .csv or .csv.gz")
+
+
+def column(table: pa.Table, name: str, config: DataConfig, *, key: str) -> pa.ChunkedArray:
+    """A column by name; where there is none, the ConfigError of `key` names the nearest."""
+    if name not in table.column_names:
+        near = get_close_matches(name, table.column_names, n=1, cutoff=0.0)
+        reason = f"needs a column {name!r} and there is none; the nearest is {near[0]!r}"
+        raise refusal(config, key)(reason)
+    return table.column(name)
+
+
+def _read_parquet(path: Path, refuse: Refuse) -> pa.Table:
+    try:
+        file = pq.ParquetFile(path)
+        for field in file.schema_arrow:
+            if _is_extension(field):
+                raise refuse(
+                    f"has a column {field.name!r} of an extension type, which is never read: "
+                    "store it as numbers, text or bytes"
+                )
+        return file.read()
+    except (pa.ArrowException, OSError) as error:
+        raise refuse(f"cannot be read as Parquet: {_first_line(error)}") from error
+
+
+def _is_extension(field: pa.Field) -> bool:
+    named = field.metadata is not None and b"ARROW:extension:name" in field.metadata
+    return named or isinstance(field.type, pa.BaseExtensionType)
+
+
+def _read_csv(path: Path, refuse: Refuse) -> pa.Table:
+    header = _header(path, refuse)
+    found = max(";\t|", key=header.count)
+    if "," not in header and found in header:
+        raise refuse(f"has {found!r} between its columns: separate them by commas")
+    convert = pa_csv.ConvertOptions(strings_can_be_null=True, null_values=MISSING)
+    parse = pa_csv.ParseOptions(newlines_in_values=True)
+    try:
+        return pa_csv.read_csv(str(path), parse_options=parse, convert_options=convert)
+    except (pa.ArrowException, OSError) as error:
+        raise refuse(f"cannot be read as CSV: {_first_line(error)}") from error
+
+
+def _header(path: Path, refuse: Refuse) -> str:
+    try:
+        with gzip.open(path) if path.suffix.lower() == ".gz" else path.open("rb") as file:
+            line = file.readline(_MAX_HEADER).decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise refuse("is not UTF-8 text: save it as UTF-8") from error
+    except (OSError, EOFError, zlib.error) as error:
+        raise refuse(f"cannot be read as CSV: {_first_line(error)}") from error
+    if not line.strip():
+        raise refuse("has no header: the first line should name the columns")
+    return line
+
+
+def _checked(table: pa.Table, refuse: Refuse) -> pa.Table:
+    names = table.column_names
+    if "" in names:
+        raise refuse("has a column without a name, perhaps row numbers: name it or leave it out")
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise refuse(f"has two columns called {twice[0]!r}: rename one")
+    if table.num_rows == 0:
+        raise refuse("has no rows")
+    return table
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0]

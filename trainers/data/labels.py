@@ -1,0 +1,124 @@
+"""Classes: from the labels of a file to names and indices, or a plain refusal.
+
+The order of classes is that of the file's `classes` where it has them, else that of the sorted
+labels: numbers by size, names by their characters. It is the order of the long-tail profiles.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import pyarrow as pa
+
+from trainers.data.files import Refuse
+
+MAX_CLASSES = 10_000
+MAX_NAME = 200
+
+
+def encode(
+    labels: Mapping[str, np.ndarray], names: Sequence[str] | None, refuse: Refuse
+) -> tuple[dict[str, np.ndarray], tuple[str, ...]]:
+    """Class indices of each part, (N,) int64, and the classes' names.
+
+    Args:
+        labels: part -> (N,) integers, booleans or text; "train" always.
+        names: what the integers index, where the file says.
+        refuse: makes the error.
+
+    Raises:
+        ConfigError: labels that are decimal, empty or of another shape; fewer than two classes;
+            a class without training samples; names that are empty, equal or not printable.
+    """
+    for part, given in labels.items():
+        _check_labels(part, given, refuse)
+    if names is None:
+        found = np.unique(np.concatenate(list(labels.values())))
+        classes = tuple(str(label) for label in found)
+        y = {part: np.searchsorted(found, given) for part, given in labels.items()}
+    else:
+        classes, y = tuple(names), dict(labels)
+        _check_range(y, classes, refuse)
+    _check_names(classes, refuse)
+    counts = np.bincount(y["train"], minlength=len(classes))
+    if not counts.all():
+        absent = classes[int(np.argmin(counts))]
+        raise refuse(f"has no training sample of class {absent!r}: add some or leave it out")
+    return {part: indices.astype(np.int64) for part, indices in y.items()}, classes
+
+
+def arrow_labels(column: pa.ChunkedArray, name: str, refuse: Refuse) -> np.ndarray:
+    """The labels of a column as numpy integers or text, categories as their values."""
+    if column.null_count:
+        raise refuse(f"has {column.null_count:,} rows without a class in column {name!r}")
+    kind = column.type
+    if pa.types.is_dictionary(kind):
+        column, kind = column.cast(kind.value_type), kind.value_type
+    if pa.types.is_floating(kind) or pa.types.is_decimal(kind):
+        raise refuse(_decimal(f"column {name!r}", column[0].as_py()))
+    if pa.types.is_integer(kind):
+        return column.to_numpy()
+    if pa.types.is_boolean(kind):
+        column = column.cast(pa.string())
+    elif not (pa.types.is_string(kind) or pa.types.is_large_string(kind)):
+        raise refuse(f"has classes of type {kind} in column {name!r}: use names or whole numbers")
+    return np.array(column.to_pylist(), dtype=np.str_)
+
+
+def names_in(metadata: Mapping[bytes, bytes] | None) -> tuple[str, ...] | None:
+    """The names under `classes` in a file's metadata: a JSON list, or joined by commas."""
+    text = (metadata or {}).get(b"classes", b"").decode("utf-8", "replace").strip()
+    if not text:
+        return None
+    if not text.startswith("["):
+        return tuple(name.strip() for name in text.split(","))
+    try:
+        return tuple(str(name) for name in json.loads(text))
+    except ValueError:
+        return None
+
+
+def _check_labels(part: str, given: np.ndarray, refuse: Refuse) -> None:
+    if given.ndim != 1:
+        raise refuse(f"has {part} labels of shape {given.shape}: one label a sample is needed")
+    if not len(given):
+        raise refuse(f"has no samples for {part}")
+    if given.dtype.kind == "f":
+        raise refuse(_decimal(f"the labels of {part}", given[0]))
+    if given.dtype.kind not in "iubU":
+        reason = f"has {part} labels of type {given.dtype}: use whole numbers or text"
+        raise refuse(reason)
+
+
+def _decimal(where: str, example: object) -> str:
+    return (
+        f"has decimal numbers in {where} ({example}): a class is a whole number or a name, "
+        "so store whole numbers as integers, and cut a measured quantity into classes"
+    )
+
+
+def _check_range(y: Mapping[str, np.ndarray], classes: tuple[str, ...], refuse: Refuse) -> None:
+    for part, given in y.items():
+        if given.dtype.kind not in "iub":
+            raise refuse(f"has `classes` and text labels in {part}: make the labels their indices")
+        outside = given[(given < 0) | (given >= len(classes))]
+        if len(outside):
+            reason = f"has the label {outside[0]} in {part}, and `classes` names {len(classes)}"
+            raise refuse(f"{reason}: labels run from 0 to {len(classes) - 1}")
+
+
+def _check_names(classes: tuple[str, ...], refuse: Refuse) -> None:
+    if len(classes) < 2:
+        raise refuse(f"has one class only, {''.join(classes)!r}: two are needed")
+    if len(classes) > MAX_CLASSES:
+        raise refuse(f"has {len(classes):,} classes, at most {MAX_CLASSES:,}: is that the class?")
+    for name in classes:
+        if not name.strip() or not name.isprintable() or len(name) > MAX_NAME:
+            reason = f"has a class called {name[:MAX_NAME]!r}: names are printable, 1 to {MAX_NAME}"
+            raise refuse(f"{reason} characters")
+    twice = [name for name, count in Counter(classes).items() if count > 1]
+    if twice:
+        raise refuse(f"has two classes called {twice[0]!r}: rename one")

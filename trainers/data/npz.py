@@ -1,0 +1,149 @@
+"""Images from a NumPy archive, in parts (`x_train`, `y_train` ...) or with a `split` array."""
+
+from __future__ import annotations
+
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+
+from trainers.config import DataConfig
+from trainers.data.dataset import SPLITS, Dataset, fingerprint, image_dataset
+from trainers.data.files import Refuse, existing_path, refusal, refuse_unused
+from trainers.data.labels import encode
+from trainers.data.splits import pick
+
+Parts = dict[str, np.ndarray]
+
+
+def load(config: DataConfig) -> Dataset:
+    """Images of `path`, grey (N, H, W) or (N, H, W, 1), or colour (N, H, W, 3).
+
+    uint8, other whole numbers in 0..255, or decimal numbers in 0..1. Where there is no validation
+    part it is held out of the training pool; where `split` marks no test (2), that too.
+
+    Raises:
+        ConfigError: pickled objects, missing arrays, wrong shapes, lengths, ranges or types.
+    """
+    refuse_unused(config, "path")
+    refuse = refusal(config, "path")
+    with _open(existing_path(config, "path"), refuse) as archive:
+        x, labels = _parts(archive, refuse)
+        names = _class_names(archive, refuse)
+    x = images(x, refuse)
+    for part, pixels in x.items():
+        if len(labels[part]) != len(pixels):
+            reason = f"has {len(pixels):,} images and {len(labels[part]):,} labels in {part}"
+            raise refuse(reason)
+    y, classes = encode(labels, names, refuse)
+    picks = pick(y, config, content=fingerprint(classes, *x.values(), *y.values()))
+    return image_dataset(
+        "npz",
+        {split: x[part][chosen] for split, (part, chosen) in picks.items()},
+        {split: y[part][chosen] for split, (part, chosen) in picks.items()},
+        classes=classes,
+    )
+
+
+def images(x: Mapping[str, np.ndarray], refuse: Refuse) -> Parts:
+    """The images of each part as uint8, or float32 in 0..1, all of one size and kind."""
+    checked = {part: _pixels(part, given, refuse) for part, given in x.items()}
+    forms = {part: (given.dtype, given.shape[1:]) for part, given in checked.items()}
+    for part, form in forms.items():
+        if form != forms["train"]:
+            raise refuse(f"has other images in {part} ({form}) than in train ({forms['train']})")
+    return checked
+
+
+class _open:
+    """A NumPy archive that never unpickles, as a context; numpy's errors become refusals."""
+
+    def __init__(self, path: Path, refuse: Refuse) -> None:
+        self._refuse = refuse
+        try:
+            self._file = np.load(path, allow_pickle=False)
+        except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
+            raise refuse("is not a NumPy archive: save it with numpy.savez") from error
+        if isinstance(self._file, np.ndarray):
+            raise refuse("is a single array: save images and labels with numpy.savez")
+        self.names = tuple(self._file.files)
+
+    def __enter__(self) -> _open:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._file.close()
+
+    def __getitem__(self, name: str) -> np.ndarray:
+        if name not in self.names:
+            found = ", ".join(self.names) or "nothing"
+            raise self._refuse(f"lacks the array {name!r} and holds {found}")
+        try:
+            array = self._file[name]
+        except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
+            reason = f"has an array {name!r} of Python objects, or damaged, which is never read"
+            raise self._refuse(f"{reason}: save plain numbers or text") from error
+        return array
+
+
+def _parts(archive: _open, refuse: Refuse) -> tuple[Parts, Parts]:
+    if "images" in archive.names:
+        return _by_split(archive, refuse)
+    if "x_train" not in archive.names:
+        found = ", ".join(archive.names) or "nothing"
+        reason = (
+            f"holds {found}: it needs x_train, y_train, x_test, y_test or images, labels, split"
+        )
+        raise refuse(reason)
+    given = {"train", "test"} | {
+        split for split in SPLITS if {f"x_{split}", f"y_{split}"} & set(archive.names)
+    }
+    parts = [split for split in SPLITS if split in given]
+    return {p: archive[f"x_{p}"] for p in parts}, {p: archive[f"y_{p}"] for p in parts}
+
+
+def _by_split(archive: _open, refuse: Refuse) -> tuple[Parts, Parts]:
+    x, y, split = archive["images"], archive["labels"], archive["split"]
+    if split.shape != (len(x),) or y.shape[:1] != split.shape:
+        shapes = f"{x.shape}, {y.shape}, {split.shape}"
+        raise refuse(f"has images, labels and split of shapes {shapes}: one entry an image")
+    if split.dtype.kind not in "iu" or not np.isin(split, (0, 1, 2)).all():
+        raise refuse("has a `split` with other values than 0 (train), 1 (val) and 2 (test)")
+    if not (split == 0).any():
+        raise refuse("has a `split` without 0: nothing to train on")
+    masks = {part: split == code for code, part in enumerate(SPLITS)}
+    return (
+        {part: x[mask] for part, mask in masks.items() if mask.any()},
+        {part: y[mask] for part, mask in masks.items() if mask.any()},
+    )
+
+
+def _class_names(archive: _open, refuse: Refuse) -> tuple[str, ...] | None:
+    if "classes" not in archive.names:
+        return None
+    names = archive["classes"]
+    if names.ndim != 1 or names.dtype.kind not in "Uiu":
+        raise refuse(f"has `classes` of type {names.dtype}, shape {names.shape}: make it text (C,)")
+    return tuple(str(name) for name in names)
+
+
+def _pixels(part: str, x: np.ndarray, refuse: Refuse) -> np.ndarray:
+    colour = x.ndim == 4 and x.shape[3] in (1, 3)
+    if not (x.ndim == 3 or colour) or 0 in x.shape[1:]:
+        reason = f"has {part} images of shape {x.shape}: (N, H, W) or (N, H, W, 3) is needed"
+        raise refuse(reason)
+    if x.dtype.kind not in "iuf":
+        raise refuse(f"has {part} images of type {x.dtype}: uint8 or decimal numbers are needed")
+    if not len(x):
+        raise refuse(f"has no samples for {part}")
+    if x.dtype == np.uint8:
+        return x
+    decimal = x.dtype.kind == "f"
+    if decimal and not np.isfinite(x).all():
+        raise refuse(f"has {part} images with NaN or infinite pixels: mend or leave them out")
+    least, most, top = x.min(), x.max(), 1 if decimal else 255
+    if least < 0 or most > top:
+        reason = f"has {part} images from {least} to {most}: scale them to 0..{top}"
+        raise refuse(reason)
+    return x.astype(np.float32 if decimal else np.uint8)

@@ -1,0 +1,161 @@
+"""Tables: Parquet or CSV with numeric and categorical columns, and a column that is the class."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+
+from trainers.config import ConfigError, DataConfig
+from trainers.data.columns import Levels, Scale, Text
+from trainers.data.dataset import Dataset, fingerprint, table_dataset
+from trainers.data.files import column, existing_path, read_table, refusal, refuse_unused
+from trainers.data.labels import arrow_labels, encode
+from trainers.data.splits import Picks, pick
+
+
+@dataclass(frozen=True, eq=False)
+class _Columns:
+    """A file's features in its order: numbers (N,) float64, NaN where missing, and categories."""
+
+    numbers: dict[str, np.ndarray]
+    texts: dict[str, Text]
+
+
+def load(config: DataConfig) -> Dataset:
+    """The table in `path` (and `test_path`), its class in `target`, scaled by the pool alone.
+
+    Text, categories and booleans are categorical; whole and decimal numbers are numeric.
+
+    Raises:
+        ConfigError: a column is missing or its type cannot be used, or the classes cannot.
+    """
+    refuse_unused(config, "path", "test_path", "target")
+    keys = {"train": "path"} | ({"test": "test_path"} if config.test_path is not None else {})
+    tables = {
+        part: read_table(existing_path(config, key), refusal(config, key))
+        for part, key in keys.items()
+    }
+    labels = {
+        part: arrow_labels(_target(table, config), str(config.target), refusal(config, keys[part]))
+        for part, table in tables.items()
+    }
+    y, classes = encode(labels, None, refusal(config, "path"))
+    columns = {"train": _read(tables["train"], config)}
+    if "test" in tables:
+        columns["test"] = _read_like(columns["train"], tables["test"], config)
+    picks = pick(y, config, content=_content(classes, columns, y))
+    return _encode(columns, y, picks, classes=classes)
+
+
+def _encode(
+    columns: Mapping[str, _Columns],
+    y: Mapping[str, np.ndarray],
+    picks: Picks,
+    *,
+    classes: tuple[str, ...],
+) -> Dataset:
+    pool = picks["train"][1]
+    source = columns["train"]
+    scales = {name: Scale.fit(values[pool]) for name, values in source.numbers.items()}
+    levels = {name: Levels.fit(values, pool) for name, values in source.texts.items()}
+    x, codes = {}, {}
+    for split, (part, rows) in picks.items():
+        own = columns[part]
+        scaled = [scales[name].apply(own.numbers[name][rows]) for name in scales]
+        marks = [mark for _, *more in scaled for mark in more]
+        x[split] = _side_by_side([first for first, *_ in scaled] + marks, len(rows))
+        coded = [levels[name].codes(own.texts[name])[rows] for name in levels]
+        codes[split] = _side_by_side(coded, len(rows))
+    return table_dataset(
+        "table",
+        x,
+        codes,
+        {split: y[part][rows] for split, (part, rows) in picks.items()},
+        cardinalities=tuple(found.cardinality for found in levels.values()),
+        classes=classes,
+    )
+
+
+def _side_by_side(columns: list[np.ndarray], rows: int) -> np.ndarray:
+    return np.stack(columns, axis=1) if columns else np.empty((rows, 0))
+
+
+def _target(table: pa.Table, config: DataConfig) -> pa.ChunkedArray:
+    if config.target is None:
+        names = ", ".join(table.column_names)
+        reason = f"is missing: name the column that holds the class, one of {names}"
+        raise refusal(config, "target")(reason)
+    return column(table, config.target, config, key="target")
+
+
+def _read(table: pa.Table, config: DataConfig) -> _Columns:
+    features = [name for name in table.column_names if name != config.target]
+    if not features:
+        raise refusal(config, "path")(f"has no columns beside {config.target!r}")
+    numbers, texts = {}, {}
+    for name in features:
+        values = table.column(name)
+        if _is_number(values.type):
+            numbers[name] = _floats(values, name, config, key="path")
+        else:
+            texts[name] = _text(values, name, config, key="path")
+    return _Columns(numbers, texts)
+
+
+def _read_like(train: _Columns, table: pa.Table, config: DataConfig) -> _Columns:
+    """The test file's columns, found by name and read as the training file's were."""
+    found = {
+        name: column(table, name, config, key="test_path")
+        for name in (*train.numbers, *train.texts)
+    }
+    key = "test_path"
+    return _Columns(
+        {name: _floats(found[name], name, config, key=key) for name in train.numbers},
+        {name: _text(found[name], name, config, key=key) for name in train.texts},
+    )
+
+
+def _floats(values: pa.ChunkedArray, name: str, config: DataConfig, *, key: str) -> np.ndarray:
+    if not (_is_number(values.type) or pa.types.is_null(values.type)):
+        reason = f"has {values.type} in column {name!r}, which holds numbers in data.path"
+        raise refusal(config, key)(reason)
+    numbers = values.cast(pa.float64(), safe=False).to_numpy()
+    if np.isinf(numbers).any():
+        raise refusal(config, key)(f"has infinite numbers in column {name!r}: mend or empty them")
+    return numbers
+
+
+def _text(values: pa.ChunkedArray, name: str, config: DataConfig, *, key: str) -> Text:
+    kind = values.type.value_type if pa.types.is_dictionary(values.type) else values.type
+    checks = (pa.types.is_string, pa.types.is_large_string, pa.types.is_boolean, pa.types.is_null)
+    if not any(is_kind(kind) for is_kind in (*checks, _is_number)):
+        raise _unusable(kind, name, config, key=key)
+    return Text.read(values)
+
+
+def _unusable(kind: pa.DataType, name: str, config: DataConfig, *, key: str) -> ConfigError:
+    reason = f"has a column {name!r} of type {kind}, which no network takes"
+    return refusal(config, key)(f"{reason}: turn it into numbers or text, or leave it out")
+
+
+def _is_number(kind: pa.DataType) -> bool:
+    return pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind)
+
+
+def _content(
+    classes: tuple[str, ...], columns: Mapping[str, _Columns], y: Mapping[str, np.ndarray]
+) -> str:
+    """Hash of the tables as they were read, before anything is scaled."""
+    names, arrays = list(classes), list(y.values())
+    for part in columns.values():
+        names += [*part.numbers, *part.texts]
+        arrays += [*part.numbers.values()]
+        for text in part.texts.values():
+            # Two passes: the order in which levels are met belongs to the file, not the content.
+            fitted = Levels(tuple(sorted(text.levels)))
+            names += fitted.levels
+            arrays.append(fitted.codes(text))
+    return fingerprint(tuple(names), *arrays)

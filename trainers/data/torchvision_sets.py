@@ -1,0 +1,100 @@
+"""CIFAR-10, CIFAR-100 and the MNIST family, from files as torchvision lays them out on disk.
+
+Nothing is ever downloaded. CIFAR's files are pickles: torchvision opens them after it has found
+their MD5 to be the published one. MNIST's are plain numbers and are read here.
+"""
+
+from __future__ import annotations
+
+import gzip
+import math
+import zlib
+from pathlib import Path
+
+import numpy as np
+
+from trainers.config import DataConfig
+from trainers.data.dataset import Dataset, fingerprint, image_dataset
+from trainers.data.files import Refuse, existing_path, refusal, refuse_unused
+from trainers.data.labels import encode
+from trainers.data.splits import pick
+
+Part = tuple[np.ndarray, np.ndarray]
+
+CIFAR = {"cifar10": "CIFAR10", "cifar100": "CIFAR100"}
+MNIST = {"mnist": "MNIST", "fashion_mnist": "FashionMNIST", "kmnist": "KMNIST"}
+FASHION = (
+    "T-shirt/top", "Trouser", "Pullover", "Dress", "Coat",
+    "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot",
+)  # fmt: skip
+
+
+def load_cifar(config: DataConfig) -> Dataset:
+    """32x32 colour images, in the published training and test parts."""
+    from torchvision import datasets
+
+    refuse, folder = _source(config)
+    kind = getattr(datasets, CIFAR[config.dataset])
+    try:
+        sets = {"train": kind(folder, train=True), "test": kind(folder, train=False)}
+    except (RuntimeError, OSError) as error:
+        reason = f"does not hold {config.dataset} as torchvision lays it out, or it is damaged"
+        raise refuse(f"{reason}; nothing is downloaded here") from error
+    parts = {part: (own.data, np.asarray(own.targets)) for part, own in sets.items()}
+    return _dataset(config, parts, tuple(sets["train"].classes), refuse)
+
+
+def load_mnist(config: DataConfig) -> Dataset:
+    """28x28 grey images, from FOLDER/MNIST/raw (FashionMNIST, KMNIST), packed by gzip or not."""
+    refuse, folder = _source(config)
+    raw = folder / MNIST[config.dataset] / "raw"
+    parts = {
+        part: (
+            read_idx(raw / f"{stem}-images-idx3-ubyte", refuse),
+            read_idx(raw / f"{stem}-labels-idx1-ubyte", refuse),
+        )
+        for part, stem in (("train", "train"), ("test", "t10k"))
+    }
+    for part, (images, labels) in parts.items():
+        if images.shape != (len(labels), 28, 28):
+            reason = f"has {part} images of shape {images.shape} and {labels.shape} labels"
+            raise refuse(f"{reason}: is it damaged?")
+    digits = tuple(str(digit) for digit in range(10))
+    names = FASHION if config.dataset == "fashion_mnist" else digits
+    return _dataset(config, parts, names, refuse)
+
+
+def read_idx(path: Path, refuse: Refuse) -> np.ndarray:
+    """An array of bytes in the IDX format: two zeros, type 8, rank, big-endian sizes, data."""
+    packed = path.with_name(path.name + ".gz")
+    try:
+        content = path.read_bytes() if path.exists() else gzip.decompress(packed.read_bytes())
+    except (OSError, EOFError, zlib.error) as error:
+        reason = f"does not hold {path.name}, or it is damaged; nothing is downloaded here"
+        raise refuse(reason) from error
+    rank = content[3] if len(content) > 3 else 0
+    sizes = np.frombuffer(content[4 : 4 + 4 * rank], dtype=">u4") if rank else np.array([])
+    data = content[4 + 4 * rank :]
+    if content[:3] != b"\x00\x00\x08" or math.prod(map(int, sizes)) != len(data):
+        raise refuse(f"has a damaged {path.name}: fetch it again")
+    return np.frombuffer(data, dtype=np.uint8).reshape(sizes.astype(int))
+
+
+def _source(config: DataConfig) -> tuple[Refuse, Path]:
+    refuse_unused(config, "path")
+    return refusal(config, "path"), existing_path(config, "path", folder=True)
+
+
+def _dataset(
+    config: DataConfig, parts: dict[str, Part], names: tuple[str, ...], refuse: Refuse
+) -> Dataset:
+    images = {part: pixels for part, (pixels, _) in parts.items()}
+    y, classes = encode({part: labels for part, (_, labels) in parts.items()}, names, refuse)
+    content = fingerprint(classes, *images.values(), *y.values())
+    picks = pick(y, config, content=content)
+    return image_dataset(
+        config.dataset,
+        {split: images[part][chosen] for split, (part, chosen) in picks.items()},
+        {split: y[part][chosen] for split, (part, chosen) in picks.items()},
+        classes=classes,
+    )
