@@ -111,6 +111,7 @@ class Attempt:
     started_at: datetime
     ended_at: datetime | None
     from_epoch: int  # the checkpoint it went on from; 0 is a fresh start
+    seconds: float  # of training
     ending: Ending | None
     error: str
 
@@ -129,7 +130,7 @@ class Report:
     """What one attempt has to say: an epoch's numbers, its end, or both."""
 
     run_id: int
-    attempt_id: int
+    attempt_id: int  # 0: the run ends (pruned, bad_config) before any attempt was made
     epoch: int = 0  # 0 with `numbers` None: nothing was reached
     step: int = 0
     numbers: bytes | None = None

@@ -1,0 +1,102 @@
+"""One connection, one transaction at a time, retried until the database answers.
+
+A commit that errors is *unknown*: the transaction may have happened. Whoever calls `write` gives
+work that may be done twice: it looks up by key what is there before it adds to it.
+"""
+
+from __future__ import annotations
+
+import random
+import threading
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from typing import TypeVar
+
+from sqlalchemy import Connection
+from sqlalchemy.exc import (
+    DataError,
+    DBAPIError,
+    IntegrityError,
+    ProgrammingError,
+    SQLAlchemyError,
+)
+
+from sweeper.store import dialects
+from sweeper.store.dialects import Address
+
+T = TypeVar("T")
+FIRST_WAIT, LONGEST_WAIT = 0.05, 5.0  # seconds
+OURS = (
+    DataError,
+    IntegrityError,
+    ProgrammingError,
+)  # our own mistakes: never retried, never hidden
+
+
+class Database:
+    """A database that threads may share.
+
+    Args:
+        patience: seconds that a lost or busy database is tried again for.
+    """
+
+    def __init__(self, address: Address, *, patience: float) -> None:
+        self.address = address
+        self.engine = dialects.connect(address)
+        self.patience = patience
+        self._lock = threading.RLock()
+        self._connection: Connection | None = None
+
+    def __repr__(self) -> str:
+        return f"Database({self.address.label})"
+
+    def write(self, work: Callable[[Connection], T]) -> T:
+        """The result of `work`, committed. `work` may be run more than once."""
+        return self._retried(work, reading=False)
+
+    def read(self, work: Callable[[Connection], T]) -> T:
+        """The result of `work` on one consistent view of the database."""
+        return self._retried(work, reading=True)
+
+    def close(self) -> None:
+        with self._lock:
+            self._drop()
+            self.engine.dispose()
+
+    def _retried(self, work: Callable[[Connection], T], *, reading: bool) -> T:
+        deadline, wait = time.monotonic() + self.patience, FIRST_WAIT
+        while True:
+            try:
+                with self._lock:
+                    return self._once(work, reading=reading)
+            except DBAPIError as error:
+                retry = dialects.transient(error) and time.monotonic() + wait < deadline
+                if not retry and isinstance(error, OURS):
+                    raise
+                if not retry:
+                    raise dialects.explain(self.address, error.orig) from error
+            # The lock is free meanwhile; the jitter keeps two drivers from meeting again.
+            time.sleep(wait * random.uniform(0.5, 1.0))  # noqa: S311
+            wait = min(2 * wait, LONGEST_WAIT)
+
+    def _once(self, work: Callable[[Connection], T], *, reading: bool) -> T:
+        try:
+            connection = self._connected()
+            connection.info["reading"] = reading
+            with connection.begin():
+                return work(connection)
+        except SQLAlchemyError:
+            self._drop()
+            raise
+
+    def _connected(self) -> Connection:
+        if self._connection is None:
+            self._connection = self.engine.connect()
+        return self._connection
+
+    def _drop(self) -> None:
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            with suppress(SQLAlchemyError):  # it may be broken already: that is why it goes
+                connection.close()

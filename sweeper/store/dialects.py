@@ -1,0 +1,279 @@
+"""What differs between SQLite and PostgreSQL: addresses, connections, errors worth a retry.
+
+A database's password never leaves this file: messages name an `Address` by its label.
+"""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import stat
+import time
+from collections.abc import Sequence
+from contextlib import closing
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy import URL, Engine, create_engine, event, make_url
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.exc import ArgumentError, DBAPIError
+from sqlalchemy.pool import NullPool
+
+from sweeper.errors import StoreError, SweeperError, nearest
+
+if TYPE_CHECKING:
+    from sqlalchemy import Connection
+
+DRIVERS = {
+    "sqlite": "sqlite+pysqlite",
+    "sqlite+pysqlite": "sqlite+pysqlite",
+    "postgresql": "postgresql+psycopg",
+    "postgresql+psycopg": "postgresql+psycopg",
+}
+BUSY_SECONDS = 5.0
+# SQLite's locks and shared memory do not work across machines.
+REMOTE = frozenset(
+    {"nfs", "nfs4", "cifs", "smb3", "smbfs", "fuse.sshfs", "afs", "ceph", "glusterfs", "lustre"}
+)
+TRANSIENT_SQLITE = (
+    "SQLITE_BUSY",
+    "SQLITE_LOCKED",
+    "SQLITE_IOERR",
+    "SQLITE_FULL",
+    "SQLITE_PROTOCOL",
+)
+# Lost connections, serialisation failures and deadlocks, no resources, locks, restarts.
+TRANSIENT_SQLSTATES = ("08", "40", "53", "55P03", "57P01", "57P02", "57P03")
+
+
+@dataclass(frozen=True)
+class Address:
+    """Where a database is.
+
+    Attributes:
+        label: what messages call it; without user and password.
+        path: the file, for SQLite.
+    """
+
+    url: URL = field(repr=False)
+    label: str
+    path: Path | None
+
+    @property
+    def dialect(self) -> str:
+        return self.url.get_backend_name()
+
+    def scrub(self, text: str) -> str:
+        """The first line of a driver's message, without the password."""
+        line = " ".join(text.split("\n", 1)[0].split())
+        for secret in (self.url.password, self.url.query.get("password")):
+            if secret:
+                line = line.replace(str(secret), "***")
+        return line
+
+
+def parse(text: str) -> Address:
+    """The address that a database URL names.
+
+    Raises:
+        StoreError: no URL, an unknown driver, or no file named.
+    """
+    scheme, separator, _ = text.partition("://")
+    if not separator:
+        raise StoreError(
+            f"storage: not a database URL; did you mean 'sqlite:///{text}'?"
+            if "@" not in text
+            else "storage: not a database URL; it starts with sqlite:/// or postgresql://"
+        )
+    if scheme not in DRIVERS:
+        known = ("sqlite", "postgresql")
+        raise StoreError(f"storage: unknown database driver '{scheme}'{nearest(scheme, known)}")
+    try:
+        url = make_url(text)
+    except (ArgumentError, ValueError):
+        raise StoreError(f"storage: this {scheme} URL cannot be read") from None
+    url = url.set(drivername=DRIVERS[scheme])
+    return _file_address(url) if url.get_backend_name() == "sqlite" else _server_address(url)
+
+
+def _file_address(url: URL) -> Address:
+    if not url.database or ":memory:" in url.database:
+        raise StoreError(
+            "storage: name a file, as in sqlite:///sweeper.db; a sweep outlives memory"
+        )
+    if url.host:
+        raise StoreError("storage: sqlite:// takes no host; write three slashes before the file")
+    if url.database.startswith("file:"):
+        raise StoreError("storage: name a plain file, as in sqlite:///sweeper.db")
+    path = Path(url.database).expanduser().absolute()
+    return Address(url.set(database=str(path), query={}), f"sqlite:///{url.database}", path)
+
+
+def _server_address(url: URL) -> Address:
+    host = url.host or str(url.query.get("host", "localhost"))
+    port = f":{url.port}" if url.port else ""
+    if not url.database:
+        raise StoreError(f"storage: name a database, as in postgresql://{host}{port}/sweeper")
+    return Address(url, f"postgresql://{host}{port}/{url.database}", None)
+
+
+def check_file(address: Address, *, create: bool) -> None:
+    """Looks at a SQLite file before anything opens it; makes it, with mode 0600, if `create`.
+
+    Raises:
+        StoreError: missing, a folder, no file, on a network's disk.
+    """
+    path = address.path
+    if path is None:
+        return
+    if not path.parent.is_dir():
+        raise StoreError(f"{address.label}: there is no folder {path.parent}")
+    kind = mount_type(path.parent.resolve(), mounts())
+    if kind in REMOTE:
+        raise StoreError(
+            f"{address.label}: SQLite needs a local disk, and this is {kind}; "
+            "use a local path or postgresql://"
+        )
+    if path.exists():
+        _check_is_file(address, path)
+    elif not create:
+        raise StoreError(f"{address.label}: no such database; `sweeper launch SPEC` makes one")
+    else:
+        _make_file(address, path)
+
+
+def _check_is_file(address: Address, path: Path) -> None:
+    if path.is_dir():
+        raise StoreError(f"{address.label}: a folder, not a database")
+    if not stat.S_ISREG(path.stat().st_mode):
+        raise StoreError(f"{address.label}: not a regular file")
+
+
+def _make_file(address: Address, path: Path) -> None:
+    try:
+        os.close(os.open(path, os.O_CREAT | os.O_WRONLY, 0o600))
+    except OSError as error:
+        raise StoreError(f"{address.label}: cannot be made: {error.strerror}") from error
+
+
+def mounts() -> str:
+    """The kernel's table of mounted file systems; empty where there is none."""
+    table = Path("/proc/self/mounts")
+    return table.read_text(errors="replace") if table.exists() else ""
+
+
+def mount_type(path: Path, table: str) -> str:
+    """The type of the file system that holds `path`; empty when unknown."""
+    found, kind = -1, ""
+    for line in table.splitlines():
+        _, point, name, *_ = line.split()
+        point = point.replace("\\040", " ")
+        inside = path == Path(point) or Path(point) in path.parents
+        if inside and len(point) >= found:  # the longest prefix holds it, the last mount covers
+            found, kind = len(point), name
+    return kind
+
+
+def connect(address: Address) -> Engine:
+    """An engine whose transactions are what the store relies on."""
+    if address.dialect == "sqlite":
+        arguments = {"check_same_thread": False, "timeout": BUSY_SECONDS}
+        engine = create_engine(address.url, poolclass=NullPool, connect_args=arguments)
+        event.listen(engine, "connect", _prepare_sqlite)
+        event.listen(engine, "begin", _begin_sqlite)
+        return engine
+    arguments = {"connect_timeout": 10, "application_name": "sweeper"}
+    return create_engine(
+        address.url, poolclass=NullPool, connect_args=arguments, hide_parameters=True
+    )
+
+
+def _prepare_sqlite(connection: sqlite3.Connection, _: object) -> None:
+    connection.isolation_level = None  # no implicit BEGIN: `_begin_sqlite` says which
+    connection.execute("PRAGMA synchronous = FULL")
+    connection.execute("PRAGMA foreign_keys = ON")
+
+
+def _begin_sqlite(connection: Connection) -> None:
+    # A deferred transaction that reads and then writes fails at once, whatever the timeout.
+    reading = connection.info.get("reading", False)
+    connection.exec_driver_sql("BEGIN" if reading else "BEGIN IMMEDIATE")
+
+
+def upsert(
+    connection: Connection, table: type[Any], *, keys: Sequence[str], changes: Sequence[str]
+) -> Any:
+    """An INSERT into `table` that updates `changes` of the row that has the same `keys`."""
+    module = sqlite if connection.dialect.name == "sqlite" else postgresql
+    statement = module.insert(table)
+    new = {name: statement.excluded[name] for name in changes}
+    return statement.on_conflict_do_update(index_elements=list(keys), set_=new)
+
+
+def transient(error: DBAPIError) -> bool:
+    """Whether the same transaction may succeed in a moment; a lost commit counts among these."""
+    return error.connection_invalidated or transient_cause(error.orig)
+
+
+def transient_cause(cause: BaseException | None) -> bool:
+    """The same, of the driver's own exception."""
+    if isinstance(cause, sqlite3.Error):
+        name = getattr(cause, "sqlite_errorname", "") or ""
+        return name.startswith(TRANSIENT_SQLITE)
+    code = getattr(cause, "sqlstate", None)
+    if _refused(str(cause)):
+        return False
+    if code is None:  # psycopg gives none when the connection itself is gone
+        return type(cause).__name__ in {"OperationalError", "InterfaceError"}
+    return code.startswith(TRANSIENT_SQLSTATES)
+
+
+def _refused(text: str) -> bool:
+    """Whether a server answered that it will never let this user or database in."""
+    words = ("authentication failed", "does not exist", "no password supplied", "pg_hba.conf")
+    return "FATAL" in text and any(word in text for word in words)
+
+
+def explain(address: Address, error: BaseException | None) -> SweeperError:
+    """What the user is told of a driver's error: the database's fault, or the address's."""
+    text = address.scrub(str(error))
+    name = getattr(error, "sqlite_errorname", "") or ""
+    if name.startswith(("SQLITE_NOTADB", "SQLITE_CORRUPT")):
+        return damaged(address, text)
+    if name.startswith("SQLITE_READONLY"):
+        return StoreError(f"{address.label}: cannot be written (read-only)")
+    if name.startswith(("SQLITE_CANTOPEN", "SQLITE_PERM", "SQLITE_AUTH")):
+        return StoreError(f"{address.label}: cannot be opened: {text}")
+    if address.path is None and _refused(text):
+        return StoreError(f"{address.label}: refused: {text.partition('FATAL:')[2].strip()}")
+    return SweeperError(f"{address.label}: the database does not answer: {text}")
+
+
+def use_wal(address: Address) -> None:
+    """Switches a SQLite file to write-ahead logging, which stays with the file.
+
+    Without it a reader, such as the dashboard, would make the writer fail.
+
+    Raises:
+        SweeperError: read-only, or in use by somebody who does not let go.
+    """
+    if address.path is None:
+        return
+    for last in (*[False] * 20, True):
+        try:
+            with closing(sqlite3.connect(address.path, timeout=BUSY_SECONDS)) as connection:
+                connection.execute("PRAGMA journal_mode = WAL")
+            return
+        except sqlite3.Error as error:
+            if last or not transient_cause(error):
+                raise explain(address, error) from error
+        time.sleep(0.1)  # the switch does not wait by itself while another driver switches
+
+
+def damaged(address: Address, text: str) -> StoreError:
+    """The refusal of a file that is no database, or no longer one; names the newest backup."""
+    path = address.path
+    backups = sorted(path.parent.glob(f"{path.name}.backup-*")) if path else []
+    hint = f"; there is a backup: {backups[-1].name}" if backups else ""
+    return StoreError(f"{address.label}: not a database, or a damaged one ({text}){hint}")

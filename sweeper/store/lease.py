@@ -1,0 +1,189 @@
+"""Who may write to a sweep: a lease with a fencing epoch, by the database's own clock.
+
+A driver beats every `BEAT` seconds; after `EXPIRY` without a beat anybody may take the lease,
+which raises its epoch. Every write touches the lease row first with the epoch it knows, so a
+driver that was taken over stops at its next write. Each function works inside the caller's
+transaction.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import Connection, Row, func, insert, or_, select, update
+
+from sweeper.errors import HeldError, LeaseLost
+from sweeper.store.records import Lease
+from sweeper.store.tables import LeaseTable, SweepTable, clock
+
+BEAT, EXPIRY = 10.0, 40.0  # seconds
+
+_age = clock() - LeaseTable.beat_at
+# A beat from the future means that the clock was set back: a living driver has beaten since.
+_expired = func.abs(_age) > EXPIRY
+
+
+def here() -> dict[str, Any]:
+    """This process, as a lease's holder: host, pid, and what tells it from a later one."""
+    pid = os.getpid()
+    return {
+        "host": socket.gethostname(),
+        "pid": pid,
+        "started": _started(pid),
+        "machine": _machine(),
+    }
+
+
+def touch(connection: Connection, lease: Lease) -> None:
+    """Beats, and locks the lease row until the transaction ends.
+
+    Raises:
+        LeaseLost: the epoch is no longer the sweep's, or the lease was released.
+    """
+    result = connection.execute(
+        update(LeaseTable)
+        .where(LeaseTable.sweep_id == lease.sweep_id, LeaseTable.epoch == lease.epoch)
+        .where(LeaseTable.held)
+        .values(beat_at=clock())
+    )
+    if result.rowcount == 0:
+        raise LeaseLost(
+            "another driver has taken this sweep over; this one has stopped and wrote nothing more"
+        )
+
+
+def take(connection: Connection, sweep_id: int, *, holder: dict[str, Any], token: str) -> Lease:
+    """The lease, when it is free, expired, or held by a process of this machine that is gone.
+
+    `token` is new for each call: finding it means that this very call has succeeded before.
+
+    Raises:
+        HeldError: somebody else holds it.
+    """
+    row = _row(connection, sweep_id)
+    if row is None:
+        return _make(connection, sweep_id, holder=holder, token=token)
+    if row.token == token:
+        return Lease(sweep_id=sweep_id, epoch=row.epoch)
+    free = [~LeaseTable.held, _expired]
+    if row.held and gone(row.holder):
+        free.append(LeaseTable.epoch == row.epoch)
+    epoch = connection.execute(
+        update(LeaseTable)
+        .where(LeaseTable.sweep_id == sweep_id, or_(*free))
+        .values(epoch=LeaseTable.epoch + 1, held=True, holder=holder, token=token, beat_at=clock())
+        .returning(LeaseTable.epoch)
+    ).scalar()
+    if epoch is None:
+        raise HeldError(_held_by(_row(connection, sweep_id) or row))
+    _remember(connection, sweep_id, epoch)
+    return Lease(sweep_id=sweep_id, epoch=epoch)
+
+
+def give_back(connection: Connection, lease: Lease) -> None:
+    """Frees the lease at once.
+
+    Raises:
+        LeaseLost: it was no longer this driver's.
+    """
+    touch(connection, lease)
+    connection.execute(
+        update(LeaseTable).where(LeaseTable.sweep_id == lease.sweep_id).values(held=False)
+    )
+
+
+def holder_columns() -> tuple[Any, ...]:
+    """What `describe` needs, for a SELECT that joins the lease."""
+    return (
+        LeaseTable.held,
+        LeaseTable.holder,
+        _age.label("beat_age"),
+        _expired.label("expired"),
+    )
+
+
+def describe(row: Row) -> dict[str, Any] | None:
+    """The holder of a joined row: host, pid, beat age in seconds, expired; None when nobody."""
+    if not row.held:
+        return None
+    return {
+        "host": row.holder.get("host", "?"),
+        "pid": row.holder.get("pid", 0),
+        "age": round(max(row.beat_age, 0.0), 1),
+        "expired": bool(row.expired) or gone(row.holder),
+    }
+
+
+def gone(holder: dict[str, Any]) -> bool:
+    """Whether the holder is a process of this machine, and no such process runs any more.
+
+    Wrong only in favour of waiting: without `machine` (the boot and the process namespace) in
+    the holder nothing is known, and the lease has to expire.
+    """
+    machine = _machine()
+    if not machine or holder.get("machine") != machine:
+        return False
+    return _started(int(holder["pid"])) != holder.get("started")
+
+
+def _row(connection: Connection, sweep_id: int) -> Row | None:
+    columns = (LeaseTable.epoch, LeaseTable.token, SweepTable.name, *holder_columns())
+    return connection.execute(
+        select(*columns)
+        .join(SweepTable, SweepTable.id == LeaseTable.sweep_id)
+        .where(LeaseTable.sweep_id == sweep_id)
+    ).first()
+
+
+def _make(connection: Connection, sweep_id: int, *, holder: dict[str, Any], token: str) -> Lease:
+    """A lease row for a sweep whose own was deleted by hand, above every epoch ever given."""
+    last = connection.execute(
+        select(SweepTable.lease_epoch).where(SweepTable.id == sweep_id)
+    ).scalar_one()
+    connection.execute(
+        insert(LeaseTable).values(
+            sweep_id=sweep_id,
+            epoch=last + 1,
+            held=True,
+            holder=holder,
+            token=token,
+            beat_at=clock(),
+        )
+    )
+    _remember(connection, sweep_id, last + 1)
+    return Lease(sweep_id=sweep_id, epoch=last + 1)
+
+
+def _remember(connection: Connection, sweep_id: int, epoch: int) -> None:
+    connection.execute(
+        update(SweepTable).where(SweepTable.id == sweep_id).values(lease_epoch=epoch)
+    )
+
+
+def _held_by(row: Row) -> str:
+    holder = describe(row) or {"host": "?", "pid": 0, "age": 0.0}
+    return (
+        f"sweep '{row.name}' is held by {holder['host']}, pid {holder['pid']}, "
+        f"last beat {holder['age']:.0f} s ago; a lease is free {EXPIRY:.0f} s after the last beat"
+    )
+
+
+def _started(pid: int) -> str:
+    """The start of a running process in clock ticks since boot; empty when there is none."""
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return ""
+    return "" if fields[0] in "ZX" else fields[19]
+
+
+def _machine() -> str:
+    """This boot and this process namespace; empty where /proc does not tell."""
+    try:
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+        return f"{boot} {Path('/proc/self/ns/pid').readlink()}"
+    except OSError:
+        return ""

@@ -1,0 +1,151 @@
+"""What a report changes: decided here on plain values, written by the store in one transaction.
+
+Only an open attempt has a say. One that has ended already (its worker was given up, another
+attempt followed) is marked SUPERSEDED when it comes with a result after all, and its numbers are
+not taken, so that a curve never mixes two attempts. An epoch that is recorded again (a run that
+started again from a checkpoint) cuts off what lay behind it, for the same reason.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+
+from sweeper import states
+from sweeper.states import FINISHED, UNCOUNTED, Ending, RunState
+from sweeper.store.records import End, Report
+
+LONGEST_TEXT = 20_000
+
+
+@dataclass(kw_only=True)
+class OpenRun:
+    """A run's row while reports are applied. `counted` are the attempts that failed before."""
+
+    id: int
+    cell_id: int
+    state: RunState
+    epoch: int
+    value: float | None
+    ending: Ending | None
+    error: str
+    seconds: float
+    counted: int
+
+
+@dataclass(kw_only=True)
+class OpenAttempt:
+    """An attempt's row while reports are applied."""
+
+    id: int
+    run_id: int
+    node: str
+    device: str
+    from_epoch: int
+    seconds: float
+    ending: Ending | None
+    error: str
+    ended_now: bool = False
+
+
+@dataclass(kw_only=True)
+class Changes:
+    """What is to be written; keys make writing it twice the same as writing it once."""
+
+    runs: dict[int, OpenRun] = field(default_factory=dict)
+    attempts: dict[int, OpenAttempt] = field(default_factory=dict)
+    numbers: dict[tuple[int, int], tuple[int, bytes]] = field(default_factory=dict)
+    cuts: dict[int, int] = field(default_factory=dict)  # run -> last epoch that stays
+    finished: list[int] = field(default_factory=list)  # the cell of each run that finished
+
+
+class Ledger:
+    """Applies reports, in order, to the rows they speak of."""
+
+    def __init__(
+        self, runs: dict[int, OpenRun], attempts: dict[int, OpenAttempt], *, max_attempts: int
+    ) -> None:
+        self.runs, self.attempts, self.max_attempts = runs, attempts, max_attempts
+        self.changes = Changes()
+
+    def apply(self, report: Report) -> None:
+        """Takes one report.
+
+        Raises:
+            ValueError: no such run or attempt, or the attempt is another run's.
+        """
+        run = self.runs.get(report.run_id)
+        if run is None:
+            raise ValueError(f"there is no run {report.run_id}")
+        if report.attempt_id == 0:
+            self._end_without_attempt(run, report)
+            return
+        attempt = self.attempts.get(report.attempt_id)
+        if attempt is None or attempt.run_id != run.id:
+            raise ValueError(f"run {run.id} has no attempt {report.attempt_id}")
+        if attempt.ending is not None:
+            self._late(run, attempt, report)
+            return
+        self._progress(run, attempt, report)
+        if report.end is not None:
+            self._end(run, attempt, report.end)
+
+    def _progress(self, run: OpenRun, attempt: OpenAttempt, report: Report) -> None:
+        self.changes.runs[run.id] = run
+        self.changes.attempts[attempt.id] = attempt
+        attempt.node = attempt.node if report.node is None else clean(report.node)
+        attempt.device = attempt.device if report.device is None else clean(report.device)
+        attempt.from_epoch = attempt.from_epoch if report.from_epoch is None else report.from_epoch
+        spent = max(0.0, report.seconds - attempt.seconds)
+        attempt.seconds, run.seconds = attempt.seconds + spent, run.seconds + spent
+        if report.numbers is not None:
+            self._number(run, report, report.numbers)
+
+    def _number(self, run: OpenRun, report: Report, numbers: bytes) -> None:
+        if report.epoch < run.epoch:
+            self.changes.cuts[run.id] = min(report.epoch, self.changes.cuts.get(run.id, run.epoch))
+            stale = [key for key in self.changes.numbers if key[0] == run.id]
+            for key in stale:
+                if key[1] > report.epoch:
+                    del self.changes.numbers[key]
+        self.changes.numbers[run.id, report.epoch] = (report.step, numbers)
+        run.epoch = report.epoch
+
+    def _end(self, run: OpenRun, attempt: OpenAttempt, end: End) -> None:
+        attempt.ending, attempt.error = end.ending, clean(end.error)
+        attempt.ended_now = True
+        run.counted += end.ending not in UNCOUNTED
+        self._move(run, states.after(end.ending, run.counted, self.max_attempts), end)
+
+    def _end_without_attempt(self, run: OpenRun, report: Report) -> None:
+        """A run that never began: its cell was pruned, or its configuration cannot be used."""
+        if report.end is None or run.state in FINISHED:
+            return
+        self.changes.runs[run.id] = run
+        self._move(run, states.after(report.end.ending, 0, self.max_attempts), report.end)
+
+    def _move(self, run: OpenRun, new: RunState, end: End) -> None:
+        run.state = states.move(run.state, new)
+        run.ending, run.error = end.ending, clean(end.error)
+        if new is RunState.COMPLETE:
+            run.value = finite(end.value)
+        if new in FINISHED:
+            self.changes.finished.append(run.cell_id)
+
+    def _late(self, run: OpenRun, attempt: OpenAttempt, report: Report) -> None:
+        if report.end is None or report.end.ending is attempt.ending:
+            return  # recorded before: the commit was unknown, or the message came twice
+        if report.end.ending in (Ending.COMPLETE, Ending.PRUNED):
+            attempt.ending = Ending.SUPERSEDED
+            self.changes.attempts[attempt.id] = attempt
+
+
+def clean(text: str) -> str:
+    """`text` as both databases can hold it: no NUL, no lone surrogate, not endless."""
+    whole = text.encode("utf-8", "replace").decode().replace("\0", "\N{REPLACEMENT CHARACTER}")
+    return whole if len(whole) <= LONGEST_TEXT else whole[:LONGEST_TEXT] + " ..."
+
+
+def finite(value: float | None) -> float | None:
+    """`value` as a plain float; None when there is none or it is not finite."""
+    return float(value) if value is not None and math.isfinite(value) else None

@@ -1,0 +1,108 @@
+"""Whose database this is, and in which schema: looked at before anything is written to it."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from sqlalchemy import Connection, inspect, text
+
+from sweeper.errors import StoreError
+from sweeper.store.dialects import damaged, use_wal
+
+if TYPE_CHECKING:
+    from sweeper.store.database import Database
+
+VERSION_TABLE = "sweeper_alembic_version"
+REVISIONS = ("0001",)  # oldest first; a test compares them with the migration scripts
+OPTUNA = frozenset(
+    {
+        "studies", "study_directions", "study_user_attributes", "study_system_attributes",
+        "trials", "trial_user_attributes", "trial_system_attributes", "trial_params",
+        "trial_values", "trial_intermediate_values", "trial_heartbeats", "version_info",
+        "alembic_version",
+    }
+)  # fmt: skip
+LOCK = 0x53776565  # PostgreSQL's advisory lock for migrations: any number, always the same
+
+
+def prepare(database: Database, *, create: bool) -> None:
+    """Brings the schema up to date, or refuses.
+
+    Raises:
+        StoreError: foreign, newer, damaged, read-only; or empty when not `create`.
+    """
+    if create and database.address.path is not None:
+        _check_pages(database)
+    revision = database.read(lambda connection: _revision(connection, database.address.label))
+    if revision is None and not create:
+        raise StoreError(
+            f"{database.address.label}: holds no sweep; `sweeper launch SPEC` makes one"
+        )
+    if revision != REVISIONS[-1]:
+        if revision is not None:
+            back_up(database, revision)
+        use_wal(database.address)
+        database.write(_migrate)
+    elif create:
+        use_wal(database.address)
+        database.write(lambda _: None)  # a read-only file says so now, not after an hour's work
+
+
+def back_up(database: Database, revision: str) -> Path | None:
+    """A copy of a SQLite file beside it, taken before its schema changes; mode 0600."""
+    path = database.address.path
+    if path is None:
+        return None
+    target = path.with_name(f"{path.name}.backup-{revision}")
+    os.close(os.open(target, os.O_CREAT | os.O_WRONLY | os.O_TRUNC, 0o600))
+    source, copy = sqlite3.connect(path), sqlite3.connect(target)
+    try:
+        source.backup(copy)
+    finally:
+        source.close()
+        copy.close()
+    return target
+
+
+def _revision(connection: Connection, label: str) -> str | None:
+    """The schema's revision; None when there is nothing of ours yet and room for it."""
+    tables = set(inspect(connection).get_table_names())
+    if VERSION_TABLE not in tables:
+        foreign = sorted(tables - OPTUNA)
+        if foreign:
+            shown = ", ".join(foreign[:3]) + (" ..." if len(foreign) > 3 else "")
+            raise StoreError(
+                f"{label}: somebody else's database (it holds {shown}); name a database of its own"
+            )
+        return None
+    revision = connection.execute(text(f"SELECT version_num FROM {VERSION_TABLE}")).scalar()  # noqa: S608
+    if revision is not None and revision not in REVISIONS:
+        raise StoreError(
+            f"{label}: made by a newer Sweeper (schema {revision}, this one knows "
+            f"{REVISIONS[-1]}); upgrade Sweeper"
+        )
+    return revision
+
+
+def _check_pages(database: Database) -> None:
+    verdict = database.read(lambda c: c.execute(text("PRAGMA quick_check(1)")).scalar())
+    if verdict != "ok":
+        raise damaged(database.address, str(verdict).splitlines()[0])
+
+
+def _migrate(connection: Connection) -> None:
+    # Alembic is slow to import, and needed only here.
+    from alembic import command
+    from alembic.config import Config
+
+    if connection.dialect.name == "postgresql":
+        connection.execute(text(f"SELECT pg_advisory_xact_lock({LOCK})"))
+    config = Config()
+    scripts = str(Path(__file__).parent / "migrations")
+    config.set_main_option("script_location", scripts.replace("%", "%%"))
+    config.set_main_option("path_separator", "os")
+    config.attributes["connection"] = connection
+    command.upgrade(config, "head")

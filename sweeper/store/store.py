@@ -1,0 +1,406 @@
+"""The store: every write of a sweep, one transaction a method, under the sweep's lease.
+
+Threads may share a store. A write touches the lease row first and raises `LeaseLost` when the
+sweep was taken over. A method may run its transaction more than once, when the database was
+busy or gone or when a commit's fate is unknown: each looks up by key what is there already, so
+that doing it twice is doing it once. `SweeperError` when the database stays away longer than
+`patience`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Sequence
+from typing import Any, TypeVar
+from uuid import uuid4
+
+from sqlalchemy import Connection, exists, func, insert, select, text, update
+from sqlalchemy import inspect as inspect_database
+
+from sweeper.errors import StoreError
+from sweeper.states import Ending, RunState, move
+from sweeper.store import cells as cell_rows
+from sweeper.store import dialects, reads, recording, schema
+from sweeper.store import lease as leases
+from sweeper.store.database import Database
+from sweeper.store.reads import Reader, chunks
+from sweeper.store.records import (
+    Cell,
+    Lease,
+    NewCell,
+    NewPack,
+    NewSweep,
+    Pack,
+    Report,
+    Sweep,
+)
+from sweeper.store.tables import (
+    AttemptTable,
+    CellTable,
+    LeaseTable,
+    PackTable,
+    RunTable,
+    SweepTable,
+    clock,
+)
+
+T = TypeVar("T")
+OPENING_PATIENCE = 3.0  # seconds: who opens a database wants to hear soon that it is not there
+TUNING = ".tuning"  # the study of a sweep's tuning cells is NAME.tuning
+
+
+class Store(Reader):
+    """Sweeper's tables in one database."""
+
+    @classmethod
+    def open(cls, url: str, *, create: bool, patience: float = 60.0) -> Store:
+        """The store behind a database URL.
+
+        Args:
+            create: make the file and the tables when there are none; else only look.
+            patience: seconds that a lost or busy database is tried again for.
+
+        Raises:
+            StoreError: unknown driver, missing, not ours, damaged, newer, read-only, on a
+                network's disk.
+            SweeperError: a server that does not answer.
+        """
+        address = dialects.parse(url)
+        dialects.check_file(address, create=create)
+        database = Database(address, patience=min(patience, OPENING_PATIENCE))
+        try:
+            schema.prepare(database, create=create)
+        except BaseException:
+            database.close()
+            raise
+        database.patience = patience
+        return cls(database)
+
+    def __repr__(self) -> str:
+        return f"Store({self.database.address.label})"
+
+    def __enter__(self) -> Store:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        self.database.close()
+
+    # --- the sweep and its lease
+
+    def create_sweep(self, new: NewSweep) -> Sweep:
+        """The sweep of that name: the one that exists, unchanged, or a new one.
+
+        Raises:
+            StoreError: Optuna has a study of that name that is not ours.
+        """
+        return self.database.write(lambda connection: _create_sweep(connection, new))
+
+    def acquire(self, sweep_id: int, holder: dict[str, Any]) -> Lease:
+        """The right to write; `holder` is best `lease.here()`.
+
+        Raises:
+            HeldError: another driver holds it, and is not known to be dead.
+        """
+        token = uuid4().hex
+        return self.database.write(
+            lambda connection: leases.take(connection, sweep_id, holder=holder, token=token)
+        )
+
+    def beat(self, lease: Lease) -> None:
+        """Says that the driver lives; to be called every `lease.BEAT` seconds."""
+        self.database.write(lambda connection: leases.touch(connection, lease))
+
+    def release(self, lease: Lease) -> None:
+        """Gives the lease back, so that the next driver need not wait."""
+        self.database.write(lambda connection: leases.give_back(connection, lease))
+
+    def update_sweep(
+        self,
+        lease: Lease,
+        *,
+        spec_text: str | None = None,
+        spec: dict[str, Any] | None = None,
+        provenance: dict[str, Any] | None = None,
+        state: str | None = None,
+        state_reason: str | None = None,
+    ) -> None:
+        """Changes what is given."""
+        given = {
+            "spec_text": spec_text,
+            "spec": spec,
+            "provenance": provenance,
+            "state": state,
+            "state_reason": None if state_reason is None else recording.clean(state_reason),
+        }
+        self._update_sweep(lease, {key: value for key, value in given.items() if value is not None})
+
+    def save_prices(self, lease: Lease, prices: dict[str, Any]) -> None:
+        """Keeps what the probe measured."""
+        self._update_sweep(lease, {"prices": prices})
+
+    # --- cells and packs
+
+    def add_cells(self, lease: Lease, cells: Sequence[NewCell]) -> list[Cell]:
+        """The cells, in the order given; those that exist (by role and hash) keep their runs.
+
+        Missing runs are made, hidden cells are shown again, and a cell that gets further
+        replicates is mirrored anew once these have ended. Replicates are never taken away.
+        """
+        return self._write(lease, lambda c: cell_rows.add(c, lease.sweep_id, cells))
+
+    def hide_cells(self, lease: Lease, hashes_kept: Collection[str]) -> None:
+        """Hides the cells that the spec no longer has; their results are kept."""
+        kept = frozenset(hashes_kept)
+        self._write(lease, lambda c: cell_rows.hide(c, lease.sweep_id, kept))
+
+    def set_optuna_number(self, lease: Lease, cell_id: int, number: int) -> None:
+        """Says which trial of the study is the cell's."""
+        self._update_cell(lease, cell_id, {"optuna_number": number})
+
+    def mark_mirrored(self, lease: Lease, cell_id: int) -> None:
+        """Says that Optuna has the cell as it is now."""
+        self._update_cell(lease, cell_id, {"mirrored": True})
+
+    def add_packs(self, lease: Lease, packs: Sequence[NewPack]) -> list[Pack]:
+        """The packs, behind those that are there, in the order given."""
+        token = uuid4().hex
+        return self._write(lease, lambda c: _add_packs(c, lease.sweep_id, packs, token))
+
+    def dissolve(self, lease: Lease, pack_id: int) -> None:
+        """Marks a pack whose open runs are packed anew."""
+        query = update(PackTable).where(
+            PackTable.id == pack_id, PackTable.sweep_id == lease.sweep_id
+        )
+        self._write(lease, lambda c: c.execute(query.values(dissolved=True)))
+
+    # --- attempts and results
+
+    def begin(self, lease: Lease, pack_id: int, run_ids: Sequence[int]) -> dict[int, int]:
+        """A new attempt for each run, made before dispatch: run -> attempt. Runs become RUNNING.
+
+        Raises:
+            ValueError: a run is finished, or running in another pack.
+        """
+        return self._write(lease, lambda c: _begin(c, lease, pack_id, run_ids))
+
+    def record(
+        self, lease: Lease, reports: Sequence[Report], *, max_attempts: int
+    ) -> dict[int, RunState]:
+        """Takes in what attempts report, in order, as one transaction: run -> its state now.
+
+        See `recording` for who has a say. `attempt_id` 0 ends a run that never began.
+        """
+        return self._write(
+            lease, lambda c: cell_rows.record(c, lease.sweep_id, reports, max_attempts)
+        )
+
+    def reclaim(self, lease: Lease) -> int:
+        """At a take-over: open attempts of earlier drivers end CANCELLED, their runs go PENDING.
+
+        Returns:
+            how many runs.
+        """
+        return self._write(lease, lambda c: _reclaim(c, lease))
+
+    def retry_failed(self, lease: Lease, endings: Collection[Ending] | None) -> int:
+        """Failed runs, of these endings or of any, become PENDING with all attempts before them.
+
+        Returns:
+            how many runs.
+        """
+        return self._write(lease, lambda c: _retry_failed(c, lease.sweep_id, endings))
+
+    # --- how a write is made
+
+    def _write(self, lease: Lease, work: Callable[[Connection], T]) -> T:
+        def fenced(connection: Connection) -> T:
+            leases.touch(connection, lease)
+            return work(connection)
+
+        return self.database.write(fenced)
+
+    def _update_sweep(self, lease: Lease, values: dict[str, Any]) -> None:
+        query = update(SweepTable).where(SweepTable.id == lease.sweep_id)
+        self._write(lease, lambda c: c.execute(query.values(**values, updated_at=clock())))
+
+    def _update_cell(self, lease: Lease, cell_id: int, values: dict[str, Any]) -> None:
+        mine = (CellTable.id == cell_id, CellTable.sweep_id == lease.sweep_id)
+        self._write(lease, lambda c: c.execute(update(CellTable).where(*mine).values(**values)))
+
+
+def _create_sweep(connection: Connection, new: NewSweep) -> Sweep:
+    found = reads.sweeps(connection, SweepTable.name == new.name)
+    if found:
+        return found[0]
+    _refuse_foreign_study(connection, new.name)
+    sweep_id = connection.execute(
+        insert(SweepTable)
+        .values(
+            name=new.name,
+            question=new.question,
+            spec_text=new.spec_text,
+            spec=new.spec,
+            layout=[list(key) for key in new.layout],
+            facts=new.facts,
+            provenance=new.provenance,
+            prices={},
+            state="interrupted",
+            state_reason="",
+            lease_epoch=0,
+            created_at=clock(),
+            updated_at=clock(),
+        )
+        .returning(SweepTable.id)
+    ).scalar_one()
+    connection.execute(
+        insert(LeaseTable).values(
+            sweep_id=sweep_id, epoch=0, held=False, holder={}, token="", beat_at=clock()
+        )
+    )
+    return reads.sweeps(connection, SweepTable.id == sweep_id)[0]
+
+
+def _refuse_foreign_study(connection: Connection, name: str) -> None:
+    if not inspect_database(connection).has_table("studies"):
+        return
+    query = text("SELECT study_name FROM studies WHERE study_name IN (:name, :tuning)")
+    found = connection.execute(query, {"name": name, "tuning": name + TUNING}).scalars().first()
+    if found is not None:
+        raise StoreError(
+            f"the database has an Optuna study '{found}' that is not Sweeper's; "
+            "give the sweep another name, or another database"
+        )
+
+
+def _add_packs(
+    connection: Connection, sweep_id: int, packs: Sequence[NewPack], token: str
+) -> list[Pack]:
+    mine = select(PackTable.__table__).where(PackTable.token == token)
+    mine = mine.order_by(PackTable.position)
+    if packs and connection.execute(mine.limit(1)).first() is None:
+        last = select(func.coalesce(func.max(PackTable.position), 0))
+        first = 1 + connection.execute(last.where(PackTable.sweep_id == sweep_id)).scalar_one()
+        rows = [
+            {
+                "sweep_id": sweep_id,
+                "position": position,
+                "key": pack.key,
+                "form": pack.form,
+                "run_ids": list(pack.run_ids),
+                "seconds": pack.seconds,
+                "dissolved": False,
+                "token": token,
+            }
+            for position, pack in enumerate(packs, first)
+        ]
+        connection.execute(insert(PackTable), rows)
+    return [reads.pack(row) for row in connection.execute(mine)]
+
+
+def _begin(
+    connection: Connection, lease: Lease, pack_id: int, run_ids: Sequence[int]
+) -> dict[int, int]:
+    begun = _begun(connection, lease, pack_id, run_ids)
+    fresh = [run_id for run_id in run_ids if run_id not in begun]
+    if not fresh:
+        return begun
+    states = connection.execute(
+        select(RunTable.id, RunTable.state).where(
+            RunTable.id.in_(fresh), RunTable.sweep_id == lease.sweep_id
+        )
+    ).all()
+    if len(states) != len(set(fresh)):
+        raise ValueError(f"runs {sorted(set(fresh) - {row.id for row in states})} do not exist")
+    for row in states:
+        move(row.state, RunState.RUNNING)
+    connection.execute(
+        update(RunTable).where(RunTable.id.in_(fresh)).values(state=RunState.RUNNING)
+    )
+    return begun | _attempts(connection, lease, pack_id, fresh)
+
+
+def _begun(
+    connection: Connection, lease: Lease, pack_id: int, run_ids: Sequence[int]
+) -> dict[int, int]:
+    """What this very call has done before, if its commit's fate was unknown."""
+    rows = connection.execute(
+        select(AttemptTable.run_id, AttemptTable.id).where(
+            AttemptTable.run_id.in_(run_ids),
+            AttemptTable.pack_id == pack_id,
+            AttemptTable.lease_epoch == lease.epoch,
+            AttemptTable.ended_at.is_(None),
+        )
+    )
+    return {row.run_id: row.id for row in rows}
+
+
+def _attempts(
+    connection: Connection, lease: Lease, pack_id: int, run_ids: Sequence[int]
+) -> dict[int, int]:
+    counted = connection.execute(
+        select(AttemptTable.run_id, func.max(AttemptTable.number).label("number"))
+        .where(AttemptTable.run_id.in_(run_ids))
+        .group_by(AttemptTable.run_id)
+    )
+    before = {row.run_id: row.number for row in counted}
+    now = connection.execute(select(clock())).scalar_one()
+    rows = [
+        {
+            "sweep_id": lease.sweep_id,
+            "run_id": run_id,
+            "pack_id": pack_id,
+            "number": before.get(run_id, 0) + 1,
+            "lease_epoch": lease.epoch,
+            "node": "",
+            "device": "",
+            "started_at": now,
+            "from_epoch": 0,
+            "seconds": 0.0,
+            "error": "",
+        }
+        for run_id in run_ids
+    ]
+    made = connection.execute(
+        insert(AttemptTable).returning(AttemptTable.run_id, AttemptTable.id), rows
+    )
+    return {row.run_id: row.id for row in made}
+
+
+def _reclaim(connection: Connection, lease: Lease) -> int:
+    connection.execute(
+        update(AttemptTable)
+        .where(
+            AttemptTable.sweep_id == lease.sweep_id,
+            AttemptTable.ended_at.is_(None),
+            AttemptTable.lease_epoch < lease.epoch,
+        )
+        .values(ending=Ending.CANCELLED, ended_at=clock(), error="its driver stopped or died")
+    )
+    owned = exists().where(AttemptTable.run_id == RunTable.id, AttemptTable.ended_at.is_(None))
+    result = connection.execute(
+        update(RunTable)
+        .where(RunTable.sweep_id == lease.sweep_id, RunTable.state == RunState.RUNNING, ~owned)
+        .values(state=move(RunState.RUNNING, RunState.PENDING), ending=Ending.CANCELLED)
+    )
+    return result.rowcount
+
+
+def _retry_failed(connection: Connection, sweep_id: int, endings: Collection[Ending] | None) -> int:
+    query = select(RunTable.id, RunTable.cell_id).where(
+        RunTable.sweep_id == sweep_id, RunTable.state == RunState.FAILED
+    )
+    if endings is not None:
+        query = query.where(RunTable.ending.in_(list(endings)))
+    rows = connection.execute(query).all()
+    made = select(func.coalesce(func.max(AttemptTable.number), 0))
+    made = made.where(AttemptTable.run_id == RunTable.id).scalar_subquery()
+    for some in chunks([row.id for row in rows]):
+        connection.execute(
+            update(RunTable)
+            .where(RunTable.id.in_(some))
+            .values(state=move(RunState.FAILED, RunState.PENDING), forgiven=made)
+        )
+    cell_rows.reopen(connection, [row.cell_id for row in rows])
+    return len(rows)
