@@ -98,7 +98,7 @@ def sharpness(x: Tensor, p: Tensor) -> Tensor:
 def posterize(x: Tensor, p: Tensor) -> Tensor:
     """Keep the upper bits of each byte; the parameter is 2 to the number of bits dropped."""
     dropped = _first(p)
-    return ((x * 255.0).round_() / dropped).floor_().mul_(dropped).mul_(1.0 / 255.0)
+    return ((x * 255.0).round_() / dropped).floor_().mul_(dropped).div_(255.0)
 
 
 def solarize(x: Tensor, p: Tensor) -> Tensor:
@@ -138,7 +138,7 @@ def equalize(x: Tensor, p: Tensor) -> Tensor:
     brightest = bytes_.amax(1, keepdim=True)
     step = below.gather(1, brightest) // 255
     table = ((below + step // 2) // step.clamp(min=1)).clamp_(max=255)
-    result = table.gather(1, bytes_).to(x.dtype).mul_(1.0 / 255.0)
+    result = table.gather(1, bytes_).to(x.dtype).div_(255.0)
     return torch.where(step > 0, result, x.flatten(2).flatten(0, 1)).view(x.shape)
 
 

@@ -1,0 +1,204 @@
+"""Joint self-supervision: two views of a batch, and a loss of their projections.
+
+Letters of the shapes: K members, n samples, d dimensions of the projection, C channels, H and W
+pixels, F features of a table, N rows of the training subset. Draws are uniform in [0, 1) and come
+in as arguments: this file never draws.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import TypeAlias
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from trainers.config import SSL
+from trainers.image_ops import brightness, color, contrast, grey, hue
+from trainers.policies import pick
+
+SSLLoss: TypeAlias = Callable[[Tensor, Tensor, SSL], Tensor]
+
+CORRUPTED_SHARE = 0.6
+SMALLEST_AREA = 0.08
+FEWEST_PIXELS = 4
+JITTER = 0.5
+IMAGE_WIDTH = 11
+
+
+def simclr(u: Tensor, v: Tensor, config: SSL) -> Tensor:
+    """NT-Xent of each member, `(K,)`.
+
+    Mean over the 2n anchors of -log softmax, over the other 2n - 1 samples, of cosine / tau at
+    the anchor's other view.
+
+    Args:
+        u: `(K, n, d)` projections of the first views, n >= 2 (with one sample it is always 0).
+        v: `(K, n, d)` those of the second.
+        config: `temperature` is tau.
+
+    Source: Chen et al. 2020 (arXiv 2002.05709), equation 1.
+    """
+    n = u.shape[1]
+    z = F.normalize(torch.cat([u, v], 1), dim=-1)
+    similarity = z @ z.mT / config.temperature
+    itself = torch.eye(2 * n, dtype=torch.bool, device=z.device)
+    others = similarity.masked_fill(itself, -math.inf).logsumexp(-1)
+    partner = similarity.diagonal(n, 1, 2)
+    return (others.sum(-1) - 2 * partner.sum(-1)) / (2 * n)
+
+
+def vicreg(u: Tensor, v: Tensor, config: SSL) -> Tensor:
+    """25 invariance + 25 variance + 1 covariance of each member, `(K,)`.
+
+    Invariance is the mean of (u - v)^2; variance the mean over both branches and dimensions of
+    relu(1 - sqrt(Var + 1e-4)); covariance the sum over branches of sum_{i != j} Cov_ij^2 / d.
+    Variances and covariances divide by n - 1, so n >= 2; at n = 2 all is finite, but a covariance
+    matrix of rank 1 says little: see `ssl.batch_multiple`.
+
+    Args:
+        u: `(K, n, d)` projections of the first views.
+        v: `(K, n, d)` those of the second.
+        config: not read; the weights are the paper's.
+
+    Source: Bardes et al. 2022 (arXiv 2105.04906), equations 1 to 6.
+    """
+    del config
+    invariance = (u - v).square().mean((1, 2))
+    both = torch.stack([u, v], 1)
+    centred = both - both.mean(2, keepdim=True)
+    variance = centred.square().sum(2) / (u.shape[1] - 1)
+    hinge = F.relu(1.0 - (variance + 1e-4).sqrt()).mean((1, 2))
+    return 25.0 * invariance + 25.0 * hinge + _covariance(centred, variance).sum(1)
+
+
+def _covariance(centred: Tensor, variance: Tensor) -> Tensor:
+    """sum_{i != j} Cov_ij^2 / d of `(K, 2, n, d)`: `(K, 2)`.
+
+    All entries less the diagonal's, where ||X^T X|| = ||X X^T|| lets the smaller of the two
+    matrices do: 2 x 2 instead of 128 x 128 in a batch of two.
+    """
+    n, d = centred.shape[-2:]
+    product = centred @ centred.mT if n < d else centred.mT @ centred
+    every = product.square().sum((-2, -1)) / (n - 1) ** 2
+    return (every - variance.square().sum(-1)) / d
+
+
+def view_width(shape: tuple[int, ...]) -> int:
+    """Draws that one view of one sample needs, by its shape `(C, H, W)` or `(F,)`."""
+    return IMAGE_WIDTH if len(shape) == 3 else 2 * shape[0]
+
+
+def ssl_views(
+    x: Tensor, draws: tuple[Tensor, Tensor], pool: Tensor | None = None
+) -> tuple[Tensor, Tensor]:
+    """Two views of the shape of `x`.
+
+    Images: SimCLR's view, twice. Tables: the rows as they are, and corrupted (SCARF; only the
+    second draws are read).
+
+    Args:
+        x: `(K, n, C, H, W)` in 0..1, or `(K, n, F)` (numbers or categorical codes).
+        draws: of each view, `(K, n, view_width)`.
+        pool: tables: `(K or 1, N, F)`, rows whose values stand in for corrupted ones; without it
+            those of the batch.
+    """
+    if x.ndim == 3:
+        return x, corrupt(x, draws[1], x if pool is None else pool)
+    first, second = (image_view(x.flatten(0, 1), u.flatten(0, 1)) for u in draws)
+    return first.view_as(x), second.view_as(x)
+
+
+def corrupt(x: Tensor, u: Tensor, pool: Tensor) -> Tensor:
+    """Rows `(K, n, F)` with floor(0.6 F) features each, at least one, from other rows of the pool.
+
+    Each replaced feature takes the value of a row of its own: a draw from the empirical marginal
+    distribution. The first F draws choose the features, the others the rows.
+
+    Source: Bahri et al. 2022, SCARF (arXiv 2106.15147), algorithm 1.
+    """
+    features = x.shape[-1]
+    replaced = max(1, int(CORRUPTED_SHARE * features))
+    rank = u[..., :features].argsort(dim=-1, stable=True).argsort(dim=-1)
+    donors = pool.expand(len(x), -1, -1).gather(1, pick(u[..., features:], pool.shape[1]))
+    return torch.where(rank < replaced, donors, x)
+
+
+def image_view(x: Tensor, u: Tensor) -> Tensor:
+    """SimCLR's view of `(M, C, H, W)`: resized crop, mirror, colour jitter, grey; no blur.
+
+    The jitter (strength 0.5, probability 0.8) has a fixed order: brightness, contrast,
+    saturation, hue. On grey images the last two and the greying (probability 0.2) do nothing.
+    Draws, 11: area, shape, top, left, mirror, jitter or not, four strengths, grey or not.
+    """
+    x = resized_crop(x, u[:, :4])
+    x = torch.where(_chosen(u[:, 4], 0.5), x.flip(-1), x)
+    x = torch.where(_chosen(u[:, 5], 0.8), jitter(x, u[:, 6:10]), x)
+    return x if x.shape[1] != 3 else torch.where(_chosen(u[:, 10], 0.2), grey(x), x)
+
+
+def _chosen(u: Tensor, chance: float) -> Tensor:
+    return (u < chance).view(-1, 1, 1, 1)
+
+
+def jitter(x: Tensor, u: Tensor) -> Tensor:
+    """Brightness, contrast and saturation by 1 +- 0.8 s, hue by +- 0.2 s turns, with s = 0.5."""
+    factors = 1.0 + 0.8 * JITTER * (2.0 * u[:, :3] - 1.0)
+    x = contrast(brightness(x, factors[:, :1]), factors[:, 1:2])
+    return hue(color(x, factors[:, 2:]), 0.2 * JITTER * (2.0 * u[:, 3] - 1.0))
+
+
+def resized_crop(x: Tensor, u: Tensor) -> Tensor:
+    """A rectangle of each image, stretched back to its size, bilinearly.
+
+    It has 8 to 100 % of the area and 3/4 to 4/3 of the image's shape, in whole pixels, clipped to
+    the image, and at least 4 pixels a side: below that an 8x8 digit is a smear. (torchvision
+    draws again what does not fit; draws that come in must do at once.)
+    """
+    top, left, height, width = crop_box(x.shape[-2], x.shape[-1], u)
+    rows = _positions(top, height, x.shape[-2], x.dtype)
+    columns = _positions(left, width, x.shape[-1], x.dtype)
+    return _between(_between(x, rows, 2), columns, 3)
+
+
+def crop_box(height: int, width: int, u: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Top, left, height and width in pixels of each crop, `(M,)` int64, from draws `(M, 4)`."""
+    u = u.double()
+    area = SMALLEST_AREA + (1.0 - SMALLEST_AREA) * u[:, 0]
+    shape = ((2.0 * u[:, 1] - 1.0) * math.log(4 / 3)).exp()
+    tall, wide = (area / shape).sqrt() * height, (area * shape).sqrt() * width
+    rows = tall.round().clamp(min(FEWEST_PIXELS, height), height)
+    columns = wide.round().clamp(min(FEWEST_PIXELS, width), width)
+    top, left = u[:, 2] * (height - rows + 1), u[:, 3] * (width - columns + 1)
+    return top.long(), left.long(), rows.long(), columns.long()
+
+
+def _positions(
+    start: Tensor, length: Tensor, pixels: int, dtype: torch.dtype
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Where each result pixel lies in the source: lower and upper pixel, and the upper's share."""
+    centre = torch.arange(pixels, device=start.device, dtype=torch.float64) + 0.5
+    last = (length - 1).unsqueeze(-1).double()
+    inner = (centre * (length.double() / pixels).unsqueeze(-1) - 0.5).clamp(min=0.0)
+    inner = torch.minimum(inner, last)
+    lower = inner.floor()
+    upper = torch.minimum(lower + 1, last)
+    first = start.unsqueeze(-1)
+    return first + lower.long(), first + upper.long(), (inner - lower).to(dtype)
+
+
+def _between(x: Tensor, positions: tuple[Tensor, Tensor, Tensor], dim: int) -> Tensor:
+    """Linear interpolation of `(M, C, H, W)` along `dim` at `positions` `(M, pixels)`."""
+    shape = [len(x), 1, 1, 1]
+    shape[dim] = -1
+    lower, upper, share = (p.view(shape) for p in positions)
+    low, high = (x.gather(dim, p.expand_as(x)) for p in (lower, upper))
+    return low * (1.0 - share) + high * share
+
+
+SSL_LOSSES: dict[str, SSLLoss] = {
+    "simclr": simclr,
+    "vicreg": vicreg,
+}
