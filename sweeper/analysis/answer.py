@@ -1,0 +1,301 @@
+"""The whole answer of a sweep as data: what the page draws and what the export writes.
+
+Nothing downstream computes a statistic.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+
+from sweeper.analysis import comparable, effects, trend
+from sweeper.analysis.comparable import Gate, Reading
+from sweeper.analysis.effects import Difference
+from sweeper.analysis.factors import Factor, axes, scientific
+from sweeper.analysis.frames import Frames
+from sweeper.analysis.intervals import Estimate
+from sweeper.analysis.measures import POINTS, Measure, measures, responses
+from sweeper.analysis.trend import Interaction, Trend
+from sweeper.analysis.verdicts import MARGIN, Verdict, judge
+
+
+@dataclass(frozen=True)
+class Effect:
+    """One factor's levels against its reference, on one measure.
+
+    `at` is the level of the factor held (None: the mean over all other factors).
+    """
+
+    factor: Factor
+    measure: Measure
+    held: Factor | None
+    at: Any
+    differences: tuple[Difference, ...]
+    verdicts: tuple[Verdict, ...]
+
+
+@dataclass(frozen=True)
+class Slope:
+    """A numeric factor's trend on one measure, over all and at each level of the second factor."""
+
+    factor: Factor
+    measure: Measure
+    overall: Trend
+    verdict: Verdict
+    lines: tuple[Trend, ...]
+    interaction: Interaction | None
+    interaction_verdict: Verdict | None
+
+
+@dataclass(frozen=True)
+class Collapse:
+    """A run whose measure fell to chance, or far below its cell."""
+
+    cell: int
+    replicate: int
+    measure: Measure
+    value: float
+
+
+@dataclass(frozen=True)
+class WithFailures:
+    """The primary differences once more, with each failed run counted at chance level."""
+
+    filled: int
+    effect: Effect
+
+
+@dataclass(frozen=True)
+class Answer:
+    """Everything that the report says."""
+
+    gate: Gate
+    objective: Measure
+    measures: tuple[Measure, ...]
+    factors: tuple[Factor, ...]
+    x: Factor | None
+    by: Factor | None
+    cells: pd.DataFrame  # 2.1: one row a cell and measure
+    points: pd.DataFrame  # measure, x, by, replicate, value: the raw replicates of the curve
+    curve: pd.DataFrame  # measure, x, by, n, mean, sd, low, high ...: the curve
+    effects: tuple[Effect, ...]  # primary: the objective, each factor over all others
+    effects_at: tuple[Effect, ...]  # x at each level of `by`, and the other measures: exploratory
+    slopes: tuple[Slope, ...]
+    failures: tuple[effects.FailureShare, ...]
+    collapses: tuple[Collapse, ...]
+    with_failures: tuple[WithFailures, ...]
+
+    @property
+    def others(self) -> tuple[Factor, ...]:
+        """The factors that the curve averages over."""
+        return tuple(one for one in self.factors if one is not self.x and one is not self.by)
+
+    @property
+    def replicates(self) -> int:
+        """The largest number of complete replicates that a cell has."""
+        return int(self.cells["n"].max()) if len(self.cells) else 0
+
+
+def answer(frames: Frames) -> Answer:
+    """The sweep's answer, as far as its runs allow."""
+    factors, listed = scientific(frames), measures(frames)
+    x, by = axes(factors)
+    gate = comparable.gate(frames, factors=factors)
+    grid = gate.reading is Reading.PAIRED
+    table = {one.name: responses(frames, measure=one, cells=gate.cells) for one in listed}
+    look = _Look(frames, table, factors, x, by)
+    points, curve = _curve(look, listed) if grid else (pd.DataFrame(), pd.DataFrame())
+    paths = [*frames.sweep.spec.get("scientific", {}), *(frames.sweep.spec.get("nuisance") or {})]
+    return Answer(
+        gate=gate, objective=listed[0], measures=listed, factors=factors, x=x, by=by,
+        cells=effects.cell_table(frames, cells=gate.cells, measures=listed, factors=paths),
+        points=points,
+        curve=curve,
+        effects=tuple(_primary(look, listed[0])) if grid else (),
+        effects_at=tuple(_exploratory(look, listed)) if grid else (),
+        slopes=tuple(_slopes(look, listed)) if grid else (),
+        failures=tuple(effects.failure_shares(frames, cells=gate.cells)),
+        collapses=tuple(_collapses(look, listed)),
+        with_failures=tuple(_with_failures(look, listed[0])) if grid else (),
+    )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class _Look:
+    """What every part of the answer looks at."""
+
+    frames: Frames
+    responses: dict[str, pd.DataFrame]
+    factors: tuple[Factor, ...]
+    x: Factor | None
+    by: Factor | None
+
+    def levels(
+        self, measure: Measure, *, factor: Factor, at: tuple[Factor, Any] | None = None
+    ) -> pd.DataFrame:
+        y = self.responses[measure.name]
+        return effects.over_levels(y, cells=self.frames.cells, factor=factor, at=at)
+
+    @property
+    def chance(self) -> float:
+        """The accuracy of guessing, in points."""
+        return POINTS / max(len(self.frames.sweep.facts.get("classes", ())), 1)
+
+
+def margin_of(measure: Measure) -> float | None:
+    return MARGIN if measure.unit == "points" else None
+
+
+def _effect(
+    y: pd.DataFrame,
+    *,
+    factor: Factor,
+    measure: Measure,
+    held: Factor | None = None,
+    at: Any = None,
+) -> Effect:
+    found = effects.paired(y, reference=factor.reference, direction=measure.direction)
+    judged = [
+        judge(one.estimate, direction=measure.direction, margin=margin_of(measure)) for one in found
+    ]
+    return Effect(factor, measure, held, at, tuple(found), tuple(judged))
+
+
+def _primary(look: _Look, objective: Measure) -> Iterator[Effect]:
+    for factor in look.factors:
+        yield _effect(look.levels(objective, factor=factor), factor=factor, measure=objective)
+
+
+def _exploratory(look: _Look, listed: Sequence[Measure]) -> Iterator[Effect]:
+    if look.x is None:
+        return
+    for measure in listed:
+        if measure is not listed[0]:
+            y = look.levels(measure, factor=look.x)
+            yield _effect(y, factor=look.x, measure=measure)
+        for level in look.by.levels if look.by else ():
+            y = look.levels(measure, factor=look.x, at=(look.by, level))  # pyright: ignore
+            yield _effect(y, factor=look.x, measure=measure, held=look.by, at=level)
+
+
+def _slopes(look: _Look, listed: Sequence[Measure]) -> Iterator[Slope]:
+    for factor in look.factors:
+        if factor.scale == "category":
+            continue
+        for measure in listed if factor is look.x else listed[:1]:
+            yield _slope(look, factor=factor, measure=measure)
+
+
+def _slope(look: _Look, *, factor: Factor, measure: Measure) -> Slope:
+    overall = trend.trend(look.levels(measure, factor=factor), factor=factor)
+    span = float(factor.positions[-1] - factor.positions[0])
+    margin = margin_of(measure)
+    verdict = judge(overall.estimate, direction=measure.direction, margin=margin, span=span)
+    if factor is not look.x or look.by is None:
+        return Slope(factor, measure, overall, verdict, (), None, None)
+    lines = tuple(
+        trend.trend(look.levels(measure, factor=factor, at=(look.by, level)), factor=factor,
+                    at=level)
+        for level in look.by.levels
+    )  # fmt: skip
+    weak, strong = _weak_and_strong(look.by)
+    found = {line.at: line for line in lines}
+    change = trend.interaction(found[weak], strong=found[strong])
+    judged = judge(change.estimate, direction=measure.direction, margin=margin, span=span)
+    return Slope(factor, measure, overall, verdict, lines, change, judged)
+
+
+def _weak_and_strong(by: Factor) -> tuple[Any, Any]:
+    """The two ends of the second factor: for the train ratio, the strongest imbalance is last."""
+    if by.path.endswith("train_ratio"):
+        return by.levels[-1], by.levels[0]
+    if by.scale == "category":
+        return by.reference, next(one for one in reversed(by.levels) if one != by.reference)
+    return by.levels[0], by.levels[-1]
+
+
+def _curve(look: _Look, listed: Sequence[Measure]) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """The raw points of the response curve, and their means with intervals."""
+    points, means = [], []
+    for measure in listed:
+        for level in look.by.levels if look.by else (None,):
+            at = None if look.by is None else (look.by, level)
+            y = look.levels(measure, factor=look.x, at=at)  # pyright: ignore
+            for x, row in y.iterrows():
+                key = {"measure": measure.name, "x": x, "by": level}
+                seen = row.dropna()
+                points += [{**key, "replicate": r, "value": value} for r, value in seen.items()]
+                means.append({**key, **effects.spread(row.to_numpy(dtype=float))})
+    columns = ["measure", "x", "by", "replicate", "value"]
+    return pd.DataFrame(points, columns=pd.Index(columns)), pd.DataFrame(means)
+
+
+def _collapses(look: _Look, listed: Sequence[Measure]) -> Iterator[Collapse]:
+    """Collapsed runs by class group; the plain loss and the gap have no chance level."""
+    for measure in listed:
+        if measure.role == "contrast":
+            continue
+        y = look.responses[measure.name]
+        chance = look.chance if measure.bounded else None
+        flags = effects.collapsed(y, direction=measure.direction, chance=chance)
+        for cell, replicate in flags.stack()[lambda s: s.astype(bool)].index:  # pyright: ignore
+            value = float(y.loc[cell, replicate])  # pyright: ignore
+            yield Collapse(int(cell), int(replicate), measure, value)
+
+
+def _with_failures(look: _Look, objective: Measure) -> Iterator[WithFailures]:
+    if not (objective.unit == "points" and objective.direction == "maximize"):
+        return
+    y = look.responses[objective.name]
+    filled, count = effects.at_chance(y, runs=look.frames.reported_runs, chance=look.chance)
+    if not count:
+        return
+    for factor in look.factors:
+        levels = effects.over_levels(filled, cells=look.frames.cells, factor=factor)
+        yield WithFailures(count, _effect(levels, factor=factor, measure=objective))
+
+
+def estimate_row(estimate: Estimate) -> dict[str, Any]:
+    """An estimate as columns of a table."""
+    return {
+        "estimate": estimate.value, "low": estimate.low, "high": estimate.high,
+        "sd": estimate.sd, "n": estimate.n, "p": estimate.p, "family": estimate.family,
+        "method": estimate.method, "note": estimate.note,
+    }  # fmt: skip
+
+
+def differences(found: Answer) -> pd.DataFrame:
+    """Every paired difference as a row; `family` and `primary` say how it is to be read."""
+    rows = []
+    for primary, group in ((True, found.effects), (False, found.effects_at)):
+        for effect in group:
+            for one, verdict in zip(effect.differences, effect.verdicts, strict=True):
+                rows.append({
+                    "primary": primary, "factor": effect.factor.path,
+                    "measure": effect.measure.name, "unit": effect.measure.unit,
+                    "held": effect.held.path if effect.held else None, "at": effect.at,
+                    "level": one.level, "reference": one.reference,
+                    **estimate_row(one.estimate), "p_holm": one.p_holm,
+                    "improves": one.improves, "correlation": one.correlation,
+                    "dropped": len(one.dropped), "verdict": verdict.badge,
+                })  # fmt: skip
+    return pd.DataFrame(rows)
+
+
+def slopes(found: Answer) -> pd.DataFrame:
+    """Every slope and interaction as a row."""
+    rows = []
+    for one in found.slopes:
+        key = {"factor": one.factor.path, "measure": one.measure.name, "unit": one.measure.unit,
+               "per": one.factor.step}  # fmt: skip
+        for line in (one.overall, *one.lines):
+            rows.append({**key, "kind": "slope", "at": line.at, **estimate_row(line.estimate)})
+        if one.interaction is not None:
+            at = f"{one.interaction.strong} minus {one.interaction.weak}"
+            rows.append(
+                {**key, "kind": "interaction", "at": at, **estimate_row(one.interaction.estimate)}
+            )
+    return pd.DataFrame(rows)

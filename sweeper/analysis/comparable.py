@@ -1,0 +1,123 @@
+"""The gate: which cells may be compared, and in which way (statistics 2.0)."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+import pandas as pd
+
+from sweeper.analysis.factors import Factor, combination
+from sweeper.analysis.frames import Frames, rounds
+from sweeper.states import RunState
+
+
+class Reading(StrEnum):
+    """How a sweep's cells can be read."""
+
+    PAIRED = "paired"  # levels repeat over a grid: differences within replicates
+    SCATTER = "scatter"  # cells drawn or chosen one by one: a picture, no test
+    NOTHING = "nothing"  # no complete run, or no factor
+
+
+@dataclass(frozen=True)
+class Gate:
+    """The cells that are compared, how, and in plain words why not otherwise."""
+
+    reading: Reading
+    cells: tuple[int, ...]
+    reasons: tuple[str, ...]
+
+
+def gate(frames: Frames, *, factors: Sequence[Factor]) -> Gate:
+    """What may be compared in this sweep.
+
+    One budget, one data set, one checkpoint rule (the last epoch of the budget), a grid in which
+    each level meets the same levels of the other factors. What does not fit is left out by name;
+    without a grid there is no paired comparison at all.
+    """
+    cells = frames.reported
+    kept, reasons = _one_budget(cells, factors=factors)
+    kept, more = _full_length(frames, cells=kept)
+    reasons += more
+    usable = tuple(int(cell) for cell in kept.index)
+    runs = frames.reported_runs
+    if not (runs[runs["cell"].isin(usable)]["state"] == RunState.COMPLETE).any():
+        return Gate(Reading.NOTHING, usable, (*reasons, "No run has finished yet."))
+    if not factors:
+        return Gate(Reading.NOTHING, usable, (*reasons, "No factor takes more than one level."))
+    why = _no_grid(kept, factors=factors, method=frames.sweep.spec["search"]["method"])
+    if why:
+        return Gate(Reading.SCATTER, usable, (*reasons, why))
+    return Gate(Reading.PAIRED, usable, tuple(reasons))
+
+
+def budget(config: dict[str, Any]) -> tuple[str, int]:
+    """A cell's budget: unit and amount."""
+    steps = config["train"].get("steps")
+    return ("steps", steps) if steps is not None else ("epochs", config["train"]["epochs"])
+
+
+def _one_budget(
+    cells: pd.DataFrame, *, factors: Sequence[Factor]
+) -> tuple[pd.DataFrame, list[str]]:
+    """The cells of the most usual budget and data set."""
+    varied = {factor.path for factor in factors}
+    keys = [json.dumps([budget(one), _data(one, varied=varied)]) for one in cells["config"]]
+    counts = Counter(keys)
+    if len(counts) <= 1:
+        return cells, []
+    usual = counts.most_common(1)[0][0]
+    kept = cells[[key == usual for key in keys]]
+    unit, amount = json.loads(usual)[0]
+    left_out = len(cells) - len(kept)
+    reason = (
+        f"{left_out} cells of another budget or data set are left out of every comparison; "
+        f"compared are the {len(kept)} cells of {amount} {unit}."
+    )
+    return kept, [reason]
+
+
+def _data(config: dict[str, Any], *, varied: set[str]) -> dict[str, Any]:
+    """The data block without what the spec varies on purpose."""
+    return {
+        key: value
+        for key, value in config["data"].items()
+        if not any(path == f"data.{key}" or path.startswith(f"data.{key}.") for path in varied)
+    }
+
+
+def _full_length(frames: Frames, *, cells: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
+    """Cells whose complete runs all reached the last epoch of the budget."""
+    runs = frames.reported_runs
+    complete = runs[(runs["state"] == RunState.COMPLETE) & runs["cell"].isin(cells.index)]
+    expected = complete["cell"].map({cell: rounds(one) for cell, one in cells["config"].items()})
+    short = set(complete["cell"][complete["epoch"] != expected])
+    if not short:
+        return cells, []
+    reason = f"{len(short)} cells hold runs that ended at another epoch than their budget's last."
+    return cells[~cells.index.isin(list(short))], [f"{reason} They are left out."]
+
+
+def _no_grid(cells: pd.DataFrame, *, factors: Sequence[Factor], method: str) -> str:
+    """Why levels cannot be compared in pairs; empty when they can."""
+    if method != "factorial":
+        return (
+            f"The cells of this sweep were drawn by {method}: no two of them differ in one factor "
+            "alone, so there is no paired comparison. The figures describe; they do not test."
+        )
+    paths = [factor.path for factor in factors]
+    seen = Counter(combination(one, paths=paths) for one in cells["factors"])
+    size = 1
+    for factor in factors:
+        size *= len({one.get(factor.path) for one in cells["factors"]})
+    if len(seen) == size and set(seen.values()) == {1}:
+        return ""
+    return (
+        f"The cells do not form a grid ({len(seen)} of {size} combinations): levels meet different "
+        "levels of the other factors, so there is no paired comparison."
+    )

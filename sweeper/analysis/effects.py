@@ -1,0 +1,207 @@
+"""Cells (2.1), paired differences against a reference level (2.2), failures and collapse (2.3).
+
+Letters: i a cell or level, r a replicate, R their number, a the number of levels. y[i, r] is a
+frame with one row an i, one column an r, NaN where no run is complete.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Hashable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from sweeper.analysis.factors import Factor, combination
+from sweeper.analysis.frames import Frames
+from sweeper.analysis.intervals import Estimate, clopper_pearson, holm, mean_interval
+from sweeper.analysis.measures import Measure, responses
+from sweeper.states import RunState
+
+ROBUST = 1.4826  # MAD to sd, under the normal law
+FAR = 5.0  # robust sds below its cell: collapsed
+
+
+@dataclass(frozen=True)
+class Difference:
+    """A level against the reference level, within replicates.
+
+    Attributes:
+        by_replicate: replicate -> y[level, r] - y[reference, r], complete blocks only.
+        dropped: planned replicates that lack one of the two.
+        improves: share of replicates in which the level is better.
+        correlation: of the two levels over replicates; NaN below three.
+    """
+
+    level: Any
+    reference: Any
+    estimate: Estimate
+    p_holm: float
+    by_replicate: dict[int, float]
+    dropped: tuple[int, ...]
+    improves: float
+    correlation: float
+
+
+def marginal(y: pd.DataFrame, *, cells: pd.DataFrame, paths: Sequence[str]) -> pd.DataFrame:
+    """y over the combinations of `paths`: index tuples of levels, the mean over all other factors.
+
+    A replicate in which one of the cells averaged is missing is NaN: complete blocks only.
+    """
+    keys = [combination(cells["factors"][cell], paths=paths) for cell in y.index]
+    rows: dict[tuple[Any, ...], list[Any]] = {}
+    for key, cell in zip(keys, y.index, strict=True):
+        rows.setdefault(key, []).append(cell)
+    means = {key: y.loc[ids].mean(axis=0, skipna=False) for key, ids in rows.items()}
+    frame = pd.DataFrame(list(means.values()), columns=y.columns)
+    frame.index = pd.Index(list(means), dtype=object, tupleize_cols=False)
+    return frame
+
+
+def over_levels(
+    y: pd.DataFrame,
+    *,
+    cells: pd.DataFrame,
+    factor: Factor,
+    at: tuple[Factor, Any] | None = None,
+) -> pd.DataFrame:
+    """y[level, r] of one factor, averaged over the others; `at` holds one of these at a level."""
+    if at is not None:
+        held, level = at
+        keep = [cells["factors"][cell].get(held.path) == level for cell in y.index]
+        y = y[keep]
+    frame = marginal(y, cells=cells, paths=[factor.path])
+    frame.index = pd.Index([key[0] for key in frame.index], dtype=object)
+    return frame.reindex(list(factor.levels))
+
+
+def paired(y: pd.DataFrame, *, reference: Any, direction: str) -> list[Difference]:
+    """Each level against `reference`: simultaneous t intervals, each pair with its own variance.
+
+    `mean(d) +- T(1 - .05 / (2k), R - 1) sd(d) / sqrt(R)` with k = a - 1; Holm's p beside it.
+    """
+    others = [level for level in y.index if level != reference]
+    base = y.loc[reference]
+    sign = 1.0 if direction == "maximize" else -1.0
+    found = [
+        _difference(y.loc[level], base=base, family=len(others), sign=sign) for level in others
+    ]
+    adjusted = holm([one["estimate"].p for one in found]) if found else []
+    return [
+        Difference(level=level, reference=reference, p_holm=float(p), **one)
+        for level, one, p in zip(others, found, adjusted, strict=True)
+    ]
+
+
+def _difference(row: pd.Series, *, base: pd.Series, family: int, sign: float) -> dict[str, Any]:
+    d = (row - base).dropna()
+    both = pd.concat([row, base], axis=1).dropna()
+    varied = len(both) >= 3 and bool((both.std() > 0).all())
+    return {
+        "estimate": mean_interval(d.to_numpy(), family=family),
+        "by_replicate": {int(r): float(value) for r, value in d.items()},  # pyright: ignore
+        "dropped": tuple(int(r) for r in row.index if r not in d.index),
+        "improves": float((sign * d > 0).mean()) if len(d) else float("nan"),
+        "correlation": float(both.corr().iloc[0, 1]) if varied else float("nan"),
+    }
+
+
+def cell_table(
+    frames: Frames, *, cells: Sequence[int], measures: Sequence[Measure], factors: Sequence[str]
+) -> pd.DataFrame:
+    """One row a cell and measure: n, mean, sd, min, median, max, interval; failures and time."""
+    facts = {cell: _cell_facts(frames, cell=cell, factors=factors) for cell in cells}
+    rows = []
+    for measure in measures:
+        y = responses(frames, measure=measure, cells=cells)
+        for cell in cells:
+            rows.append({**facts[cell], "measure": measure.name, **spread(y.loc[cell].to_numpy())})
+    return pd.DataFrame(rows)
+
+
+def spread(y: np.ndarray) -> dict[str, Any]:
+    """n, mean, sd, min, median, max and the t interval of y (R,); NaN is left out."""
+    one = mean_interval(y)
+    seen = y[np.isfinite(y)]
+    order = np.quantile(seen, [0.0, 0.5, 1.0]) if len(seen) else [np.nan] * 3
+    return {
+        "n": one.n, "mean": one.value, "sd": one.sd,
+        "min": float(order[0]), "median": float(order[1]), "max": float(order[2]),
+        "low": one.low, "high": one.high, "method": one.method, "note": one.note,
+    }  # fmt: skip
+
+
+def _cell_facts(frames: Frames, *, cell: int, factors: Sequence[str]) -> dict[str, Any]:
+    runs = frames.runs[frames.runs["cell"] == cell]
+    row = frames.cells.loc[cell]
+    ended = runs[runs["state"].isin([RunState.FAILED, RunState.PRUNED])]
+    why = Counter(str(ending) for ending in ended["ending"])
+    levels = row["factors"]
+    complete = runs[runs["state"] == RunState.COMPLETE]
+    return {
+        "cell": cell,
+        **{path: levels.get(path) for path in factors},
+        "runs": len(runs),
+        "complete": len(complete),
+        "failed": int((runs["state"] == RunState.FAILED).sum()),
+        "pruned": int((runs["state"] == RunState.PRUNED).sum()),
+        "why": ", ".join(f"{count} {reason}" for reason, count in sorted(why.items())),
+        "seconds": float(complete["seconds"].median()) if len(complete) else float("nan"),
+    }
+
+
+@dataclass(frozen=True)
+class FailureShare:
+    """How often the runs of a cell fail, with its exact interval (Clopper-Pearson)."""
+
+    cell: int
+    failed: int
+    ended: int
+    low: float
+    high: float
+
+
+def failure_shares(frames: Frames, *, cells: Sequence[int]) -> list[FailureShare]:
+    """The share of failed runs among those that ended; none failed of 5 still allows 45 %."""
+    shares = []
+    for cell in cells:
+        states = list(frames.runs["state"][frames.runs["cell"] == cell])
+        failed = states.count(RunState.FAILED)
+        ended = failed + states.count(RunState.COMPLETE)
+        low, high = clopper_pearson(failed, n=ended, one_sided=failed == 0)
+        shares.append(FailureShare(cell, failed, ended, low, high))
+    return shares
+
+
+def collapsed(y: pd.DataFrame, *, direction: str, chance: float | None) -> pd.DataFrame:
+    """Which y[i, r] collapsed: at or below chance, or 5 robust sds worse than its cell's median.
+
+    The robust sd is 1.4826 times the median absolute residual, pooled over all cells. Collapsed
+    runs are flagged and kept; they are never averaged away in silence.
+    """
+    worse = -1.0 if direction == "maximize" else 1.0
+    residual = worse * y.sub(y.median(axis=1), axis=0)
+    pooled = residual.to_numpy()
+    pooled = np.abs(pooled[np.isfinite(pooled)])
+    scale = ROBUST * float(np.median(pooled)) if len(pooled) else 0.0
+    flags = residual > FAR * scale if scale > 0 else residual > np.inf
+    if chance is not None and direction == "maximize":
+        flags |= y <= chance
+    return flags
+
+
+def at_chance(y: pd.DataFrame, *, runs: pd.DataFrame, chance: float) -> tuple[pd.DataFrame, int]:
+    """y with each failed run at chance level, and how many were filled in."""
+    filled, count = y.copy(), 0
+    for cell, replicate in _failed(runs, cells=y.index):
+        if replicate in filled.columns and np.isnan(filled.loc[cell, replicate]):  # pyright: ignore
+            filled.loc[cell, replicate] = chance
+            count += 1
+    return filled, count
+
+
+def _failed(runs: pd.DataFrame, *, cells: Sequence[Hashable] | pd.Index) -> list[tuple[Any, Any]]:
+    failed = runs[(runs["state"] == RunState.FAILED) & runs["cell"].isin(list(cells))]
+    return list(zip(failed["cell"], failed["replicate"], strict=True))

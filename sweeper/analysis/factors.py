@@ -1,0 +1,142 @@
+"""The factors of a sweep: their names, their levels in order, and which one is the axis."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from numbers import Real
+from typing import Any, Literal
+
+import numpy as np
+import pandas as pd
+
+from sweeper.analysis.frames import Frames
+
+BATCH_SIZE = "train.batch_size"
+RATIO = "data.imbalance.train_ratio"
+NAMES = {
+    RATIO: "train ratio",
+    "data.imbalance.profile": "imbalance profile",
+    "train.lr": "learning rate",
+    "train.ssl.weight": "SSL weight",
+    "train.ssl.loss": "SSL loss",
+    "train.sam.radius": "SAM radius",
+    "train.sam.asymmetry": "SAM asymmetry",
+    "train.smoothing.minority": "smoothing of the minority",
+    "train.smoothing.majority": "smoothing of the majority",
+}
+WIDE = 4.0  # a positive factor whose levels span this ratio is read on a log scale
+
+
+@dataclass(frozen=True)
+class Factor:
+    """A factor of the question, its levels in the order in which they are drawn."""
+
+    path: str
+    name: str
+    levels: tuple[Any, ...]
+    scale: Literal["log2", "linear", "category"]
+    reference: Any
+
+    def position(self, level: Any) -> float:
+        """Where `level` lies on the axis: its log2, itself, or its place in the list."""
+        if self.scale == "category":
+            return float(self.levels.index(level))
+        return math.log2(level) if self.scale == "log2" else float(level)
+
+    @property
+    def positions(self) -> np.ndarray:
+        return np.array([self.position(level) for level in self.levels])
+
+    @property
+    def step(self) -> str:
+        """What a slope is per, in words."""
+        return f"doubling of {self.name}" if self.scale == "log2" else f"unit of {self.name}"
+
+
+def show(level: Any) -> str:
+    """A level as a reader writes it."""
+    if level is None:
+        return "not set"
+    if isinstance(level, bool | np.bool_):
+        return "yes" if level else "no"
+    if isinstance(level, Real):
+        number = float(level)
+        return str(int(number)) if number.is_integer() and abs(number) < 1e9 else f"{number:.4g}"
+    return str(level)
+
+
+def name_of(path: str) -> str:
+    """A factor's name in words: `train.batch_size` is "batch size"."""
+    short = path.split(".", 1)[-1]
+    return NAMES.get(path, short.replace(".", " ").replace("_", " "))
+
+
+def scientific(frames: Frames) -> tuple[Factor, ...]:
+    """The factors of the question that take more than one level, in the spec's order."""
+    spec = frames.sweep.spec
+    found = [factor(path, frames=frames) for path in spec.get("scientific", {})]
+    return tuple(one for one in found if len(one.levels) > 1)
+
+
+def factor(path: str, *, frames: Frames) -> Factor:
+    """One factor, its levels from the cells: numbers ascending, words as the spec has them."""
+    spec = frames.sweep.spec
+    written = spec.get("scientific", {}).get(path)
+    listed = list(written) if isinstance(written, Sequence) else []
+    seen = list(pd.unique(pd.Series(column(frames.reported, path=path), dtype=object)))
+    numeric = bool(seen) and all(is_number(level) for level in seen)
+    if numeric:
+        levels = sorted(seen)
+    else:
+        levels = [one for one in listed if one in seen] + [one for one in seen if one not in listed]
+    scale = _scale(levels, path=path) if numeric else "category"
+    chosen = (spec.get("reference") or {}).get(path)
+    reference = chosen if chosen in levels else _reference(levels, listed=listed, scale=scale)
+    return Factor(path, name_of(path), tuple(levels), scale, reference)
+
+
+def column(cells: pd.DataFrame, *, path: str) -> list[Any]:
+    """Each cell's level of a factor; None where the factor does not apply."""
+    return [factors.get(path) for factors in cells["factors"]]
+
+
+def is_number(level: Any) -> bool:
+    return isinstance(level, Real) and not isinstance(level, bool | np.bool_)
+
+
+def _scale(levels: Sequence[float], *, path: str) -> Literal["log2", "linear"]:
+    if not levels or levels[0] <= 0:
+        return "linear"
+    return "log2" if path == BATCH_SIZE or levels[-1] / levels[0] >= WIDE else "linear"
+
+
+def _reference(levels: Sequence[Any], *, listed: Sequence[Any], scale: str) -> Any:
+    """The level that the others are compared with, where the spec names none.
+
+    The middle level; but the first as written for words and for two levels (the baseline is
+    written first), and 0 where it is a level (the lever switched off).
+    """
+    if scale == "category" or len(levels) <= 2:
+        return next((one for one in listed if one in levels), levels[0] if levels else None)
+    return 0 if 0 in levels else levels[(len(levels) - 1) // 2]
+
+
+def axes(factors: Sequence[Factor]) -> tuple[Factor | None, Factor | None]:
+    """The factor on the axis and the one that makes the lines.
+
+    Batch size comes first where it is a factor, else the first numeric factor, else the first.
+    The train ratio makes the lines where it is another factor, else the next one.
+    """
+    if not factors:
+        return None, None
+    ranked = sorted(factors, key=lambda one: (one.path != BATCH_SIZE, one.scale == "category"))
+    x, rest = ranked[0], [one for one in factors if one is not ranked[0]]
+    by = next((one for one in rest if one.path == RATIO), rest[0] if rest else None)
+    return x, by
+
+
+def combination(factors: Mapping[str, Any], *, paths: Sequence[str]) -> tuple[Any, ...]:
+    """A cell's levels of `paths`, hashable."""
+    return tuple(factors.get(path) for path in paths)

@@ -1,0 +1,172 @@
+"""One sweep as frames. Nothing else in analysis or report reads the database.
+
+Numbers come out of the store packed, one float32 vector a run and epoch in the order of the
+sweep's layout; they are unpacked in bulk.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, fields
+from itertools import islice
+from typing import Any, Protocol
+
+import numpy as np
+import pandas as pd
+
+from sweeper.errors import StoreError, nearest
+from sweeper.states import RunState
+from sweeper.store.records import Attempt, Cell, Key, Observations, Pack, Run, Sweep
+
+CHUNK = 4096  # vectors unpacked at once
+CURVES = {"train_loss": ("train", "loss", ""), "val_loss": ("val", "loss", "")}
+
+
+class Reads(Protocol):
+    """What the analysis asks of a store."""
+
+    def sweep(self, name: str) -> Sweep | None: ...
+    def sweeps(self) -> list[Sweep]: ...
+    def cells(self, sweep_id: int) -> list[Cell]: ...
+    def runs(self, sweep_id: int) -> list[Run]: ...
+    def packs(self, sweep_id: int) -> list[Pack]: ...
+    def attempts(self, sweep_id: int) -> list[Attempt]: ...
+    def observations(self, sweep_id: int, *, last_only: bool) -> Iterator[Observations]: ...
+
+
+@dataclass(frozen=True)
+class Frames:
+    """One sweep.
+
+    Attributes:
+        cells: index `cell`; hash, role, factors, config, class_counts, hidden ...
+        runs: index `run`; cell, replicate, state, epoch, value, ending, error, seconds.
+        numbers: index `run`, one column a layout key (split, metric, target): the last epoch of
+            COMPLETE runs only.
+        curves: run, epoch, step, objective (on val), train_loss, val_loss, of every run.
+        attempts, packs: as recorded.
+    """
+
+    sweep: Sweep
+    cells: pd.DataFrame
+    runs: pd.DataFrame
+    numbers: pd.DataFrame
+    curves: pd.DataFrame
+    attempts: pd.DataFrame
+    packs: pd.DataFrame
+
+    @property
+    def final(self) -> pd.DataFrame:
+        """`numbers` as one row a number: run, split, metric, target, value."""
+        levels = list(range(self.numbers.columns.nlevels))
+        long = self.numbers.stack(levels)  # pyright: ignore[reportArgumentType]
+        return long.rename("value").reset_index()  # pyright: ignore
+
+    @property
+    def reported(self) -> pd.DataFrame:
+        """The cells that the report speaks of: in the spec, and not tuning."""
+        return self.cells[(self.cells["role"] == "report") & ~self.cells["hidden"]]
+
+    @property
+    def reported_runs(self) -> pd.DataFrame:
+        return self.runs[self.runs["cell"].isin(self.reported.index)]
+
+
+def load(store: Reads, name: str) -> Frames:
+    """The sweep `name` as frames.
+
+    Raises:
+        StoreError: there is no such sweep; the nearest name is given.
+    """
+    sweep = store.sweep(name)
+    if sweep is None:
+        known = [other.name for other in store.sweeps()]
+        raise StoreError(f"no sweep named {name!r} in this database{nearest(name, known)}")
+    runs = table(store.runs(sweep.id), Run, index="run", rename={"cell_id": "cell"})
+    return Frames(
+        sweep=sweep,
+        cells=table(store.cells(sweep.id), Cell, index="cell"),
+        runs=runs,
+        numbers=final_numbers(
+            store.observations(sweep.id, last_only=True), runs=runs, layout=sweep.layout
+        ),
+        curves=curves(store.observations(sweep.id, last_only=False), sweep=sweep),
+        attempts=table(store.attempts(sweep.id), Attempt, index="attempt"),
+        packs=table(store.packs(sweep.id), Pack, index="pack"),
+    )
+
+
+def table(
+    records: Sequence[Any], kind: type, *, index: str, rename: Mapping[str, str] | None = None
+) -> pd.DataFrame:
+    """Records as a frame with the record's fields as columns, also when there are none."""
+    names = [field.name for field in fields(kind)]
+    rows = [[getattr(record, name) for name in names] for record in records]
+    frame = pd.DataFrame({name: _column(rows, at) for at, name in enumerate(names)})
+    return frame.rename(columns={"id": index, **(rename or {})}).set_index(index)
+
+
+def _column(rows: list[list[Any]], at: int) -> pd.Series:
+    values = [row[at] for row in rows]
+    if not values or any(isinstance(value, dict | tuple) for value in values):
+        return pd.Series(values, dtype=object)
+    return pd.Series(values)
+
+
+def final_numbers(
+    observations: Iterator[Observations], *, runs: pd.DataFrame, layout: Sequence[Key]
+) -> pd.DataFrame:
+    """The last epoch's numbers of complete runs: (runs, L)."""
+    complete = runs.index[runs["state"] == RunState.COMPLETE]
+    keys, blocks = [], []
+    for ids, matrix in unpack(observations, width=len(layout)):
+        keys.append(ids)
+        blocks.append(matrix)
+    ids = np.concatenate(keys) if keys else np.empty((0, 3), dtype=np.int64)
+    matrix = np.concatenate(blocks) if blocks else np.empty((0, len(layout)), dtype=np.float32)
+    columns = pd.MultiIndex.from_tuples(layout, names=["split", "metric", "target"])
+    frame = pd.DataFrame(matrix.astype(np.float64), index=ids[:, 0], columns=columns)
+    frame.index.name = "run"
+    reached = runs["epoch"].reindex(frame.index).to_numpy() == ids[:, 1]
+    return frame[reached & frame.index.isin(complete)]
+
+
+def curves(observations: Iterator[Observations], *, sweep: Sweep) -> pd.DataFrame:
+    """Objective (on val) and losses of each run and epoch."""
+    wanted = {"objective": ("val", sweep.spec["objective"]["metric"], ""), **CURVES}
+    at = {name: sweep.layout.index(key) for name, key in wanted.items() if key in sweep.layout}
+    parts = [
+        np.column_stack([ids.astype(np.float64), matrix[:, list(at.values())]])
+        for ids, matrix in unpack(observations, width=len(sweep.layout))
+    ]
+    names = ["run", "epoch", "step", *at]
+    data = np.concatenate(parts) if parts else np.empty((0, len(names)))
+    frame = pd.DataFrame(data, columns=pd.Index(names))
+    whole = dict.fromkeys(["run", "epoch", "step"], np.int64)
+    frame = frame.astype(whole).reindex(columns=["run", "epoch", "step", *wanted])
+    return frame.sort_values(["run", "epoch"], ignore_index=True)
+
+
+def unpack(
+    observations: Iterator[Observations], *, width: int
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Chunks of (run, epoch, step) as int64 (n, 3), and numbers as float32 (n, width).
+
+    Raises:
+        StoreError: a vector's length is not the layout's.
+    """
+    stream = iter(observations)
+    while chunk := list(islice(stream, CHUNK)):
+        if any(len(one.numbers) != 4 * width for one in chunk):
+            raise StoreError("the numbers recorded do not fit the sweep's layout")
+        ids = np.array([(one.run_id, one.epoch, one.step) for one in chunk], dtype=np.int64)
+        flat = np.frombuffer(b"".join(one.numbers for one in chunk), dtype="<f4")
+        yield ids, flat.reshape(len(chunk), width)
+
+
+def rounds(config: Mapping[str, Any]) -> int:
+    """How many evaluations a cell's runs have, as `trainers.config.Config.rounds`."""
+    train = config["train"]
+    if train.get("steps") is None:
+        return train["epochs"]
+    return min(train["evaluations"], train["steps"])

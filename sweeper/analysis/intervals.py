@@ -1,0 +1,131 @@
+"""Intervals that hold their level with few replicates: Student's t, Clopper-Pearson, families.
+
+No bootstrap: over 3 to 10 replicates its intervals cover 73 to 90 % where 95 % is claimed.
+An estimate never travels without its interval, its n, its method and the size of its family.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy import stats
+
+LEVEL = 0.95
+LEAST = 3  # fewer replicates than this get no interval
+FIRM = 5  # fewer than this: never better than "suggestive"
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A mean with its interval; `low` and `high` are NaN where there is none, and `note` says why.
+
+    `p` is two-sided, against 0, before any adjustment. `family` is the number of comparisons that
+    the interval covers at once (Bonferroni); 1 is an interval on its own.
+    """
+
+    value: float
+    low: float
+    high: float
+    sd: float
+    n: int
+    p: float
+    family: int
+    method: str
+    note: str = ""
+
+    @property
+    def known(self) -> bool:
+        """Whether there is an interval."""
+        return math.isfinite(self.low) and math.isfinite(self.high)
+
+    def scaled(self, factor: float) -> Estimate:
+        """The same estimate in another unit; `factor` is positive."""
+        numbers = (self.value * factor, self.low * factor, self.high * factor, self.sd * factor)
+        return Estimate(*numbers, self.n, self.p, self.family, self.method, self.note)
+
+
+def mean_interval(values: ArrayLike, *, family: int = 1, level: float = LEVEL) -> Estimate:
+    """The mean of `values` (R,), with `m +- T(1 - alpha / (2 family), R - 1) s / sqrt(R)`.
+
+    Numbers that are not finite are left out, and do not count in n. Fewer than three, or no
+    variance at all, give no interval: equal values are a sign of a saturated metric, not of
+    certainty.
+    """
+    x = np.asarray(values, dtype=float).ravel()
+    x = x[np.isfinite(x)]
+    n = len(x)
+    value = float(x.mean()) if n else math.nan
+    sd = _sd(x)
+    method = _method(level, family=family, n=n)
+    if n < LEAST:
+        return Estimate(value, math.nan, math.nan, sd, n, math.nan, family, method, f"n = {n}")
+    if sd == 0.0:
+        note = "all replicates are equal"
+        return Estimate(value, math.nan, math.nan, sd, n, math.nan, family, method, note)
+    error = sd / math.sqrt(n)
+    half = float(stats.t.ppf(1 - (1 - level) / (2 * family), n - 1)) * error
+    p = float(2 * stats.t.sf(abs(value) / error, n - 1))
+    return Estimate(value, value - half, value + half, sd, n, p, family, method)
+
+
+def _sd(x: NDArray[np.float64]) -> float:
+    """The sample sd; exactly 0 where the spread is no more than rounding."""
+    if len(x) < 2:
+        return math.nan
+    sd = float(x.std(ddof=1))
+    return 0.0 if sd <= 1e-12 * max(1.0, float(np.abs(x).max())) else sd
+
+
+def _method(level: float, *, family: int, n: int) -> str:
+    many = f", simultaneous over {family} comparisons (Bonferroni)" if family > 1 else ""
+    return f"{level:.0%} t interval over {n} replicates{many}"
+
+
+def clopper_pearson(
+    count: int, *, n: int, level: float = LEVEL, one_sided: bool = False
+) -> tuple[float, float]:
+    """The exact interval of a share `count` of `n`; `one_sided` puts all error above.
+
+    Returns (0, 1) for n = 0: nothing was seen.
+    """
+    if n == 0:
+        return 0.0, 1.0
+    alpha = 1 - level
+    tail = alpha if one_sided else alpha / 2
+    low = 0.0 if count == 0 or one_sided else float(stats.beta.ppf(tail, count, n - count + 1))
+    high = 1.0 if count == n else float(stats.beta.ppf(1 - tail, count + 1, n - count))
+    return low, high
+
+
+def bonferroni(p: ArrayLike) -> NDArray[np.float64]:
+    """Adjusted p values (k,); NaN stays NaN and does not count."""
+    p = np.asarray(p, dtype=float)
+    return np.minimum(p * np.isfinite(p).sum(), 1.0)
+
+
+def holm(p: ArrayLike) -> NDArray[np.float64]:
+    """Holm's adjusted p values (k,); NaN stays NaN and does not count."""
+    p = np.asarray(p, dtype=float)
+    out = np.full(p.shape, np.nan)
+    seen = np.flatnonzero(np.isfinite(p))
+    order = seen[np.argsort(p[seen], kind="stable")]
+    steps = p[order] * np.arange(len(order), 0, -1)
+    out[order] = np.minimum(np.maximum.accumulate(steps), 1.0) if len(order) else []
+    return out
+
+
+def replicates_needed(estimate: Estimate, *, power: float = 0.8) -> int | None:
+    """About how many replicates would separate such a mean from 0; None when nothing can be said.
+
+    `((T(.975, n-1) + z) sd / |mean|)^2`, from the observed mean and sd: a rough guide.
+    """
+    if estimate.n < LEAST or not estimate.sd > 0 or estimate.value == 0:
+        return None
+    quantile = float(stats.t.ppf(1 - (1 - LEVEL) / 2, estimate.n - 1)) + float(
+        stats.norm.ppf(power)
+    )
+    need = (quantile * estimate.sd / abs(estimate.value)) ** 2
+    return max(math.ceil(need), estimate.n + 1) if need < 1e6 else None

@@ -1,0 +1,136 @@
+"""From an interval to a word, and to a sentence (statistics 2.12). Never "no effect"."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import assert_never
+
+from sweeper.analysis.intervals import FIRM, LEAST, Estimate, replicates_needed
+
+MARGIN = 1.0  # percentage points: less than this does not matter
+
+
+class Word(StrEnum):
+    """What an interval says of a change."""
+
+    BETTER = "better"
+    WORSE = "worse"
+    EQUIVALENT = "equivalent"  # within the margin, either way
+    UNDECIDED = "undecided"
+    UNKNOWN = "unknown"  # no interval
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """A word, whether it matters, how firm it is, and what more it would take."""
+
+    word: Word
+    material: bool = False  # beyond the margin
+    suggestive: bool = False  # too few replicates to be firm
+    needed: int | None = None  # replicates that would about decide it
+
+    @property
+    def badge(self) -> str:
+        """Two or three words for a label."""
+        word = {Word.EQUIVALENT: "about equal", Word.UNKNOWN: "points only"}.get(
+            self.word, str(self.word)
+        )
+        word = f"materially {word}" if self.material else word
+        return f"suggests {word}" if self.suggestive else word
+
+
+def judge(
+    estimate: Estimate, *, direction: str, margin: float | None = MARGIN, span: float = 1.0
+) -> Verdict:
+    """The verdict on a change with this interval.
+
+    `margin` is in the estimate's unit times `span`: a slope is judged by what it amounts to over
+    the whole range of its factor, which is `span` steps long. Without a margin (a loss has no
+    natural one) nothing is called material or equivalent.
+    """
+    if not estimate.known:
+        return Verdict(Word.UNKNOWN)
+    few = estimate.n < FIRM
+    sign = 1.0 if direction == "maximize" else -1.0
+    low, high = sorted((sign * estimate.low * span, sign * estimate.high * span))
+    if low > 0:
+        return Verdict(Word.BETTER, material=_beyond(low, margin), suggestive=few)
+    if high < 0:
+        return Verdict(Word.WORSE, material=_beyond(-high, margin), suggestive=few)
+    if margin is not None and -margin < low and high < margin:
+        return Verdict(Word.EQUIVALENT, suggestive=few)
+    return Verdict(Word.UNDECIDED, needed=replicates_needed(estimate))
+
+
+def _beyond(nearest_to_zero: float, margin: float | None) -> bool:
+    return margin is not None and nearest_to_zero > margin
+
+
+def number(value: float, *, unit: str = "points", signed: bool = False) -> str:
+    """A number for a reader: one decimal for points, three significant digits otherwise."""
+    if not math.isfinite(value):
+        return "n/a"
+    text = f"{value:.1f}" if unit == "points" else f"{value:.3g}"
+    text = "0" + text[2:] if float(text) == 0 and text.startswith("-") else text
+    if signed and float(text) > 0:
+        text = f"+{text}"
+    return text.replace("-", "\N{MINUS SIGN}")
+
+
+def interval(estimate: Estimate, *, unit: str = "points", signed: bool = True) -> str:
+    """`-2.8 to -1.4`, or why there is none."""
+    if not estimate.known:
+        return f"no interval ({estimate.note})"
+    low = number(estimate.low, unit=unit, signed=signed)
+    return f"{low} to {number(estimate.high, unit=unit, signed=signed)}"
+
+
+def basis(estimate: Estimate) -> str:
+    """What an interval rests on, in brackets after a sentence."""
+    many = f", simultaneous over {estimate.family}" if estimate.family > 1 else ""
+    return f"95 % t interval, n = {estimate.n} replicates{many}"
+
+
+def slope_sentence(
+    estimate: Estimate, *, verdict: Verdict, subject: str, step: str, unit: str
+) -> str:
+    """`Minority accuracy falls by 2.1 points with each doubling of batch size.`"""
+    size = f"{number(abs(estimate.value), unit=unit)} {unit}".strip()
+    verb = "rises" if estimate.value > 0 else "falls"
+    match verdict.word:
+        case Word.BETTER | Word.WORSE:
+            start = "The runs suggest that " if verdict.suggestive else ""
+            text = f"{start}{subject} {verb} by {size} with each {step}"
+        case Word.EQUIVALENT:
+            text = f"{subject} hardly changes over the range of levels ({size} with each {step})"
+        case Word.UNDECIDED:
+            text = (
+                f"Undecided: {subject} {verb} by {size} with each {step}, but the interval spans 0"
+            )
+        case Word.UNKNOWN:
+            if not math.isfinite(estimate.value):
+                return f"No complete replicate yet: nothing can be said of {subject}."
+            text = (
+                f"{subject} {verb} by {size} with each {step}; too few replicates for an interval"
+            )
+        case _:
+            assert_never(verdict.word)
+    return text[0].upper() + text[1:] + "."
+
+
+def needed_sentence(verdict: Verdict) -> str:
+    """What would decide it; empty when it is decided."""
+    if verdict.word is not Word.UNDECIDED or verdict.needed is None:
+        return ""
+    return f"About {verdict.needed} replicates would decide a change of this size."
+
+
+def caution(n: int) -> str:
+    """What a small n means, in a sentence; empty from five replicates on."""
+    if n < LEAST:
+        return f"n = {n}: with fewer than {LEAST} replicates there are points, but no intervals."
+    if n < FIRM:
+        return f"n = {n}: with fewer than {FIRM} replicates a verdict is at best suggestive."
+    return ""

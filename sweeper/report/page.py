@@ -1,0 +1,277 @@
+"""One sweep as one self-contained HTML page, from the database alone."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import os
+import secrets
+from collections.abc import Sequence
+from dataclasses import asdict
+from datetime import datetime
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+
+from sweeper.analysis.answer import Answer, answer
+from sweeper.analysis.comparable import Reading
+from sweeper.analysis.frames import Frames, Reads, load
+from sweeper.analysis.verdicts import caution
+from sweeper.errors import InputError
+from sweeper.report import figures, tables, words
+from sweeper.report.figures import Figure
+from sweeper.report.scrub import scrub_spec, scrub_tree
+from sweeper.states import RunState
+
+GENERATOR = '<meta name="generator" content="Sweeper report">'
+TEMPLATES = Path(__file__).parent / "templates"
+
+
+def write(store: Reads, name: str, *, out: Path, force: bool = False) -> Path:
+    """Write the report of the sweep `name` to `out`; an older report stays whole until then.
+
+    Raises:
+        InputError: `out` exists and is not a report of Sweeper's (`force` replaces it), is a
+            folder, or lies in a folder that does not exist.
+        StoreError: there is no such sweep.
+    """
+    check_target(out, force=force)
+    page = html(load(store, name))
+    spare = out.with_name(f".{out.name}.{secrets.token_hex(6)}")
+    try:
+        with os.fdopen(os.open(spare, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644), "w",
+                       encoding="utf-8", newline="") as file:  # fmt: skip
+            file.write(page)
+            file.flush()
+            os.fsync(file.fileno())
+        spare.replace(out)
+    finally:
+        spare.unlink(missing_ok=True)
+    return out
+
+
+def check_target(out: Path, *, force: bool) -> None:
+    """Whether a report may be written there."""
+    if not out.parent.is_dir():
+        raise InputError(f"--out {out}: the folder {out.parent} does not exist")
+    if out.is_dir():
+        raise InputError(f"--out {out}: is a folder; name a file, such as {out / 'report.html'}")
+    if os.path.lexists(out) and not force and not is_report(out):
+        raise InputError(f"--out {out}: exists and is not a Sweeper report; --force replaces it")
+
+
+def is_report(path: Path) -> bool:
+    """Whether Sweeper wrote this file."""
+    if path.is_symlink() or not path.is_file():
+        return False
+    with path.open("rb") as file:
+        return GENERATOR.encode() in file.read(4096)
+
+
+def html(frames: Frames) -> str:
+    """The page as text."""
+    found = answer(frames)
+    drawn = _figures(frames, found)
+    script = _text("page.js")
+    context = {
+        "generator": Markup(GENERATOR),  # noqa: S704 constant
+        "policy": policy(bundle(), script),
+        "bundle": Markup(bundle()),  # noqa: S704 our own vendored file
+        "script": Markup(script),  # noqa: S704 our own file
+        "style": Markup(_text("page.css")),  # noqa: S704 our own file
+        "payload": Markup(payload([one for group in drawn.values() for one in group])),  # noqa: S704
+        "figures": drawn,
+        **_said(frames, found),
+        **_tables(frames, found),
+        "provenance": provenance(frames),
+        "spec_text": scrub_spec(frames.sweep.spec_text),
+        "glossary": GLOSSARY,
+    }
+    return _environment().get_template("page.html").render(context)
+
+
+def _figures(frames: Frames, found: Answer) -> dict[str, list[Figure]]:
+    single = [figures.differences(found), figures.heatmap(found)]
+    scatter = found.gate.reading is Reading.SCATTER
+    return {
+        "response": figures.response(found),
+        "differences": [one for one in single[:1] if one is not None],
+        "interaction": [one for one in single[1:] if one is not None],
+        "training": figures.training(frames, found),
+        "scatter": figures.scatter(found) if scatter else [],
+    }
+
+
+def _said(frames: Frames, found: Answer) -> dict[str, Any]:
+    """The sentences of the page."""
+    sweep = frames.sweep
+    return {
+        "name": sweep.name,
+        "question": sweep.question or sweep.name,
+        "headline": words.headline(found),
+        "lines": words.lines(found),
+        "partial": words.progress(frames),
+        "state": sweep.state_reason,
+        "caveats": words.caveats(frames, found=found),
+        "caution": _caution(found),
+        "facts": facts(frames, found),
+        "answer": found,
+        "direction": words.about(found.objective),
+        "number": words.number,
+        "interval": words.interval,
+        "mark_text": words.mark_text,
+        "scale": scale,
+        "place": place,
+        "objective_words": words.words(found.objective.name),
+        "averaged": [one.name for one in found.others],
+        "Reading": Reading,
+    }
+
+
+def _caution(found: Answer) -> str:
+
+    if found.gate.reading is Reading.NOTHING:
+        return ""
+    ns = [one.estimate.n for effect in found.effects for one in effect.differences]
+    return caution(min(ns) if ns else found.replicates)
+
+
+def scale(marks: Sequence[words.Mark]) -> dict[str, float]:
+    """The common scale of the small interval pictures beside a sentence: low and high."""
+    ends = [0.0]
+    for mark in marks:
+        one = mark.estimate
+        ends += [v for v in (one.low, one.high, one.value) if v == v]
+    low, high = min(ends), max(ends)
+    room = 0.08 * (high - low) or 1.0
+    return {"low": low - room, "high": high + room}
+
+
+def place(value: float, span: dict[str, float], *, left: bool = True) -> str:
+    """Where a value lies on that scale, in percent from the left (or from the right)."""
+    part = 100 * (value - span["low"]) / (span["high"] - span["low"])
+    return f"{part if left else 100 - part:.2f}"
+
+
+def _tables(frames: Frames, found: Answer) -> dict[str, Any]:
+    return {
+        "cells": tables.cells(frames, found),
+        "curve_table": tables.curve(found, measures=found.measures),
+        "difference_table": tables.differences(found),
+        "slope_table": tables.slopes(found),
+        "failure_table": tables.failures(frames, found),
+        "share_table": tables.shares(found),
+        "failures_table": tables.with_failures(found),
+    }
+
+
+def facts(frames: Frames, found: Answer) -> list[tuple[str, str]]:
+    """The strip of plain numbers under the verdict."""
+    runs, cells = frames.reported_runs, frames.reported
+    complete = int((runs["state"] == RunState.COMPLETE).sum())
+    listed = [
+        ("cells", str(len(cells))),
+        ("replicates", str(runs["replicate"].nunique())),
+        ("runs complete", f"{complete} of {len(runs)}"),
+        ("training time", tables.seconds(float(frames.runs["seconds"].sum()))),
+    ]
+    unit = frames.sweep.spec.get("budget", {}).get("unit", "epochs")
+    amounts = {one["train"].get("steps") or one["train"].get("epochs") for one in cells["config"]}
+    listed.append(("budget", f"{', '.join(str(one) for one in sorted(amounts))} {unit}"))
+    data = frames.sweep.spec.get("data", {}).get("dataset", "")
+    listed.append(("data", str(data)))
+    del found
+    return [(label, value) for label, value in listed if value]
+
+
+def provenance(frames: Frames) -> list[tuple[str, str]]:
+    """Where the numbers come from: no machine, path or person."""
+    sweep, data = frames.sweep, frames.sweep.facts
+    counts = data.get("counts", {})
+    listed = [
+        ("sweep", sweep.name),
+        ("state", f"{sweep.state} {sweep.state_reason}".strip()),
+        ("created", _when(sweep.created_at)),
+        ("last change", _when(sweep.updated_at)),
+        *scrub_tree(sweep.provenance).items(),
+        ("data fingerprint", str(data.get("fingerprint", ""))),
+        ("classes", ", ".join(str(one) for one in data.get("classes", ()))),
+        *[(f"samples per class, {split}", ", ".join(map(str, seen)))
+          for split, seen in counts.items()],
+        ("devices", ", ".join(sorted({str(one) for one in frames.attempts["device"] if one}))),
+        ("attempts", str(len(frames.attempts))),
+    ]  # fmt: skip
+    return [(label, value) for label, value in listed if value]
+
+
+def _when(moment: datetime) -> str:
+    return f"{moment:%Y-%m-%d %H:%M} UTC"
+
+
+def payload(drawn: Sequence[Figure]) -> str:
+    """Figures as JSON that no HTML parser can leave."""
+    raw = json.dumps([asdict(one) for one in drawn], allow_nan=False, separators=(",", ":"))
+    for sign in "<>&\u2028\u2029":
+        raw = raw.replace(sign, f"\\u{ord(sign):04x}")
+    return raw
+
+
+def policy(*scripts: str) -> str:
+    """The content-security policy: these scripts, no network, nothing else."""
+    hashes = " ".join(f"'sha256-{_digest(one)}'" for one in scripts)
+    return (
+        f"default-src 'none'; script-src {hashes}; style-src 'unsafe-inline'; img-src data:; "
+        "connect-src 'none'; base-uri 'none'; form-action 'none'"
+    )
+
+
+def _digest(text: str) -> str:
+    return base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
+
+
+@cache
+def bundle() -> str:
+    """plotly.js 4.1.1, cartesian, minified: https://github.com/plotly/plotly.js (MIT)."""
+    return _text("plotly-cartesian.min.js")
+
+
+def _text(name: str) -> str:
+    return (TEMPLATES / name).read_text(encoding="utf-8")
+
+
+@cache
+def _environment() -> Environment:
+    return Environment(
+        loader=PackageLoader("sweeper.report"), autoescape=True, undefined=StrictUndefined,
+        trim_blocks=True, lstrip_blocks=True,
+    )  # fmt: skip
+
+
+GLOSSARY = (
+    ("cell", "One configuration: a level of every factor."),
+    ("replicate", "A repetition with its own initialisation, data order and draw of the training "
+     "subset. All cells share them, so cells are compared within a replicate."),
+    ("n", "The number of replicates behind a number."),
+    ("95 % interval", "The range of values that the data are compatible with. Made in this way, 95 "
+     "of 100 such intervals contain the true mean."),
+    ("simultaneous", "The intervals of a family are widened so that, in 95 of 100 families, all of "
+     "them are right at once."),
+    ("point", "One percentage point: from 80 % to 81 % is one point."),
+    ("per doubling", "The change when a factor doubles, averaged over its range."),
+    ("interaction", "How much the effect of one factor depends on the level of another."),
+    ("minority, majority", "The third of the classes with the fewest, and with the most, training "
+     "samples. A group's accuracy is the mean of its classes' recalls."),
+    ("recall", "The share of a class's samples that are recognised."),
+    ("train ratio", "Samples of the smallest class over samples of the largest; 1 is balanced."),
+    ("test, val", "Reported numbers are read on the test split. The validation split (val) serves "
+     "selection only."),
+    ("materially", "By more than one point, even at the interval's near end."),
+    ("suggests", "Said of verdicts over three or four replicates: too few to be firm."),
+    ("exploratory", "Looked at besides the question; treat as a hint for the next sweep."),
+    ("pruned", "Stopped early because it was clearly behind."),
+    ("diverged", "The loss or the outputs stopped being finite numbers."),
+)  # fmt: skip

@@ -1,0 +1,84 @@
+"""What must not leave the machine: paths, user names, database addresses, secrets."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+HIDDEN_KEYS = frozenset(
+    [
+        "host",
+        "hostname",
+        "node",
+        "user",
+        "username",
+        "login",
+        "cwd",
+        "path",
+        "paths",
+        "argv",
+        "command",
+        "url",
+        "storage",
+        "executable",
+        "pid",
+        "env",
+        "environ",
+        "environment",
+        "home",
+        "token",
+        "password",
+        "secret",
+        "prefix",
+        "address",
+        "ip",
+    ]
+)
+URL = re.compile(r"\b[a-z][a-z0-9+.\-]*://[^\s'\"<>]+", re.IGNORECASE)
+PATH = re.compile(
+    r"(?<![\w<.:/\\])(?:~|/|[A-Za-z]:[\\/]|\\\\)(?:[^\s'\"<>:|*?\\/]+[\\/])+([^\s'\"<>:|*?\\/,;)\]]*)"
+)
+ROOT = re.compile(r"(?<![\w<.:/\\])(?:~|/(?:root|home|tmp|mnt|data|srv|opt|Users)\b)/?")
+SPEC_PATH = re.compile(
+    r"(?P<key>[\w.\"']*path[\"']?\s*[:=]\s*)(?P<quote>[\"']?)(?P<value>[^\s\"',}#]+)(?P=quote)"
+)
+GONE = "\N{HORIZONTAL ELLIPSIS}"
+
+
+def scrub(text: str) -> str:
+    """`text` without addresses and with only the last part of each path."""
+    text = URL.sub("[address]", text)
+    text = PATH.sub(lambda found: f"{GONE}/{found[1]}", text)
+    return ROOT.sub(GONE, text)
+
+
+def scrub_spec(text: str) -> str:
+    """A spec's text with the value of each `path:` cut to its last part."""
+    cut = SPEC_PATH.sub(
+        lambda found: f"{found['key']}{found['quote']}{_last(found['value'])}{found['quote']}", text
+    )
+    return scrub(cut)
+
+
+def _last(value: str) -> str:
+    if value in ("null", "~"):
+        return value
+    parts = re.split(r"[\\/]", value)
+    return value if len(parts) == 1 else f"{GONE}/{parts[-1]}"
+
+
+def scrub_tree(tree: Mapping[str, Any]) -> dict[str, Any]:
+    """Provenance as dotted key -> text, without the keys that name a machine or a person."""
+    found: dict[str, Any] = {}
+    for key, value in tree.items():
+        if str(key).lower() in HIDDEN_KEYS:
+            continue
+        if isinstance(value, Mapping):
+            inner = scrub_tree(value)
+            found.update({f"{key}.{name}": one for name, one in inner.items()})
+        elif isinstance(value, list | tuple):
+            found[str(key)] = scrub(", ".join(str(one) for one in value)) or "none"
+        elif value is not None:
+            found[str(key)] = scrub(str(value))
+    return found

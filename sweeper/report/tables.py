@@ -1,0 +1,224 @@
+"""The tables of the page: a number's interval, method and n stand beside it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+
+from sweeper.analysis.answer import Answer, Effect, Slope
+from sweeper.analysis.factors import name_of, show
+from sweeper.analysis.frames import Frames
+from sweeper.analysis.measures import Measure, words
+from sweeper.analysis.trend import Trend
+from sweeper.analysis.verdicts import interval, number
+from sweeper.report.scrub import scrub
+from sweeper.states import RunState
+
+
+@dataclass(frozen=True)
+class Table:
+    """Cells are text; `numeric` columns stand to the right."""
+
+    caption: str
+    head: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+    numeric: frozenset[int] = frozenset()
+    note: str = ""
+
+
+def _table(
+    caption: str,
+    *,
+    head: Sequence[str],
+    rows: Iterable[Sequence[str]],
+    words_in: int,
+    note: str = "",
+) -> Table:
+    """A table whose first `words_in` columns are words and the rest numbers."""
+    right = frozenset(range(words_in, len(head)))
+    return Table(caption, tuple(head), tuple(tuple(row) for row in rows), right, note)
+
+
+def _range(low: float, high: float, *, unit: str) -> str:
+    if not (math.isfinite(low) and math.isfinite(high)):
+        return "n/a"
+    return f"{number(low, unit=unit)} to {number(high, unit=unit)}"
+
+
+def curve(found: Answer, *, measures: Sequence[Measure]) -> Table | None:
+    """The numbers of the response curve."""
+    if found.x is None or not len(found.curve):
+        return None
+    by = [found.by.name] if found.by else []
+    rows = []
+    for measure in measures:
+        for _, row in found.curve[found.curve["measure"] == measure.name].iterrows():
+            level = [show(row["by"])] if found.by else []
+            rows.append([
+                measure.title, *level, show(row["x"]), str(row["n"]),
+                number(row["mean"], unit=measure.unit), number(row["sd"], unit=measure.unit),
+                _range(row["low"], row["high"], unit=measure.unit),
+                number(row["min"], unit=measure.unit), number(row["max"], unit=measure.unit),
+            ])  # fmt: skip
+    head = ["measure", *by, found.x.name, "n", "mean", "sd", "95 % interval", "min", "max"]
+    return _table(
+        "Response curve", head=head, rows=rows, words_in=1,
+        note="95 % t interval of the mean over n replicates, each on its own; test split, the test "
+        "set held fixed.",
+    )  # fmt: skip
+
+
+def differences(found: Answer) -> Table | None:
+    """Every paired difference, primary ones first."""
+    rows = [_difference_row(one, at) for one in (*found.effects, *found.effects_at)
+            for at in range(len(one.differences))]  # fmt: skip
+    if not rows:
+        return None
+    head = ["measure", "factor", "at", "level", "against", "n", "difference", "interval",
+            "family", "p (Holm)", "better in", "r", "verdict"]  # fmt: skip
+    table = _table(
+        "Paired differences", head=head, rows=rows, words_in=5,
+        note="t intervals of the differences within replicates, simultaneous over the family "
+        "(Bonferroni). Rows of the objective over all other factors are the primary family; all "
+        "others are exploratory. r: correlation of the two levels over replicates.",
+    )  # fmt: skip
+    return Table(table.caption, table.head, table.rows, table.numeric - {len(head) - 1}, table.note)
+
+
+def _difference_row(effect: Effect, at: int) -> list[str]:
+    one, verdict, unit = effect.differences[at], effect.verdicts[at], effect.measure.unit
+    held = f"{effect.held.name} {show(effect.at)}" if effect.held else "mean over all"
+    return [
+        effect.measure.title, effect.factor.name, held, show(one.level), show(one.reference),
+        str(one.estimate.n), number(one.estimate.value, unit=unit, signed=True),
+        interval(one.estimate, unit=unit), str(one.estimate.family), p_value(one.p_holm),
+        f"{one.improves:.0%}" if math.isfinite(one.improves) else "n/a",
+        f"{one.correlation:.2f}" if math.isfinite(one.correlation) else "n/a", verdict.badge,
+    ]  # fmt: skip
+
+
+def p_value(p: float) -> str:
+    if not math.isfinite(p):
+        return "n/a"
+    return "<0.001" if p < 0.001 else f"{p:.3f}"
+
+
+def slopes(found: Answer) -> Table | None:
+    """Slopes over all, by line, and the interaction."""
+    rows = [row for one in found.slopes for row in _slope_rows(one)]
+    if not rows:
+        return None
+    return _table(
+        "Trends and interaction", words_in=3, rows=rows,
+        head=["measure", "per", "at", "n", "change", "95 % interval", "p"],
+        note="A slope is fitted in each replicate; the t interval is over replicates. Each interval "
+        "stands on its own (family of 1).",
+    )  # fmt: skip
+
+
+def _slope_rows(one: Slope) -> list[list[str]]:
+    def row(at: str, line: Trend | Any) -> list[str]:
+        estimate, unit = line.estimate, one.measure.unit
+        return [one.measure.title, one.factor.step, at, str(estimate.n),
+                number(estimate.value, unit=unit, signed=True), interval(estimate, unit=unit),
+                p_value(estimate.p)]  # fmt: skip
+
+    rows = [row("mean over all", one.overall)]
+    rows += [row(show(line.at), line) for line in one.lines]
+    if one.interaction is not None:
+        at = f"{show(one.interaction.strong)} minus {show(one.interaction.weak)}"
+        rows.append(row(at, one.interaction))
+    return rows
+
+
+def cells(frames: Frames, found: Answer) -> Table:
+    """The table of cells on the objective (statistics 2.1)."""
+    spec = frames.sweep.spec
+    scientific = [one for one in spec.get("scientific", {})]
+    nuisance = list(spec.get("nuisance") or {})
+    counts = frames.cells["class_counts"]
+    rows = []
+    for _, row in found.cells[found.cells["measure"] == found.objective.name].iterrows():
+        unit = found.objective.unit
+        seen = counts[row["cell"]]
+        rows.append([
+            str(row["cell"]), *[show(row[path]) for path in (*scientific, *nuisance)],
+            f"{row['complete']} of {row['runs']}", number(row["mean"], unit=unit),
+            number(row["sd"], unit=unit), _range(row["low"], row["high"], unit=unit),
+            number(row["min"], unit=unit), number(row["median"], unit=unit),
+            number(row["max"], unit=unit), str(sum(seen)), seconds(row["seconds"]),
+            row["why"] or "none",
+        ])  # fmt: skip
+    head = ["cell", *[name_of(path) for path in scientific],
+            *[f"{name_of(path)} (picked)" for path in nuisance],
+            "runs", "mean", "sd", "95 % interval", "min", "median", "max",
+            "training samples", "median time", "failed or pruned"]  # fmt: skip
+    unit = "%" if found.objective.unit == "points" else "its own unit"
+    return _table(
+        f"Cells: {words(found.objective.name)} on the test split, in {unit}",
+        head=head, rows=rows, words_in=0,
+        note="95 % t interval over the complete replicates of the cell, on its own; test set fixed. "
+        + ("Picked values were chosen on val, on replicates of their own." if nuisance else ""),
+    )  # fmt: skip
+
+
+def seconds(value: float) -> str:
+    if not math.isfinite(value):
+        return "n/a"
+    if value < 120:
+        return f"{value:.1f} s" if value < 10 else f"{value:.0f} s"
+    return f"{value / 60:.1f} min" if value < 7200 else f"{value / 3600:.1f} h"
+
+
+def failures(frames: Frames, found: Answer) -> Table | None:
+    """Each failed or pruned run by name, with its reason."""
+    runs = frames.reported_runs
+    ended = runs[runs["state"].isin([RunState.FAILED, RunState.PRUNED])]
+    if not len(ended):
+        return None
+    rows = [_failure_row(frames, found, run) for _, run in ended.iterrows()]
+    return _table(
+        "Failed and pruned runs", rows=rows, words_in=99,
+        head=["cell", "levels", "replicate", "state", "reason", "at epoch", "message"],
+    )  # fmt: skip
+
+
+def _failure_row(frames: Frames, found: Answer, run: pd.Series) -> list[str]:
+    levels = frames.cells["factors"][run["cell"]]
+    named = ", ".join(f"{one.name} {show(levels.get(one.path))}" for one in found.factors)
+    last = [line for line in (run["error"] or "").strip().splitlines() if line.strip()]
+    message = scrub(last[-1])[:300] if last else ""
+    return [str(run["cell"]), named, str(run["replicate"]), str(run["state"]),
+            str(run["ending"]).replace("_", " "), str(run["epoch"]), message]  # fmt: skip
+
+
+def shares(found: Answer) -> Table | None:
+    """The share of failed runs a cell, where any run failed."""
+    if not any(one.failed for one in found.failures):
+        return None
+    rows = [[str(one.cell), f"{one.failed} of {one.ended}", f"{one.low:.0%} to {one.high:.0%}"]
+            for one in found.failures]  # fmt: skip
+    return _table(
+        "Share of runs that fail", head=["cell", "failed", "95 % interval"], rows=rows, words_in=1,
+        note="Exact (Clopper-Pearson); one-sided where none failed.",
+    )  # fmt: skip
+
+
+def with_failures(found: Answer) -> Table | None:
+    """The primary differences with failed runs at chance level."""
+    rows = [_difference_row(one.effect, at) for one in found.with_failures
+            for at in range(len(one.effect.differences))]  # fmt: skip
+    if not rows:
+        return None
+    keep = (1, 3, 4, 5, 6, 7, 8, 12)
+    head = ["factor", "level", "against", "n", "difference", "interval", "family", "verdict"]
+    return _table(
+        "The same differences, failed runs counted at chance level", head=head, words_in=3,
+        rows=[[row[at] for at in keep] for row in rows],
+        note=f"{found.with_failures[0].filled} failed runs filled in. If a verdict differs from the "
+        "one above, failures matter to it.",
+    )  # fmt: skip

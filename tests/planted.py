@@ -1,0 +1,262 @@
+"""A sweep with a known truth: a planted curve, interaction and failures, as records of a store.
+
+`plan(...)` is pure and seeded; `Memory(plan)` reads like a store; `fill(store, plan)` writes the
+same into a real one.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+import numpy as np
+
+from sweeper.states import Ending, RunState
+from sweeper.store.records import (
+    Attempt,
+    Cell,
+    End,
+    Key,
+    NewCell,
+    NewPack,
+    NewSweep,
+    Observations,
+    Pack,
+    Report,
+    Run,
+    Sweep,
+)  # fmt: skip
+
+BATCH = "train.batch_size"
+RATIO = "data.imbalance.train_ratio"
+WHEN = datetime(2026, 11, 24, 9, 0, tzinfo=UTC)
+CLASSES = tuple(str(digit) for digit in range(10))
+OVERALL = ("accuracy", "balanced_accuracy", "minority_accuracy", "majority_accuracy", "macro_f1",
+           "worst_class_accuracy", "loss", "calibration_error")  # fmt: skip
+GROUPS = ("minority", "majority", "head", "medium", "tail")
+
+Truth = Callable[[Mapping[str, Any]], float]
+
+
+def layout(classes: Sequence[str] = CLASSES) -> tuple[Key, ...]:
+    keys: list[Key] = []
+    for split in ("train", "val", "test"):
+        keys += [(split, "recall", f"class:{name}") for name in classes]
+        keys += [(split, metric, f"group:{group}") for group in GROUPS
+                 for metric in ("accuracy", "loss", "calibration_error")]  # fmt: skip
+        keys += [(split, metric, "") for metric in OVERALL]
+    return tuple(keys)
+
+
+def headline(factors: Mapping[str, Any]) -> float:
+    """Minority accuracy: 0.93 at batch 2; each doubling costs 0.6 points, 2.6 under imbalance."""
+    doublings = math.log2(factors.get(BATCH, 2)) - 1
+    ratio = factors.get(RATIO, 1.0)
+    slope = 0.006 + 0.020 * (ratio < 1)
+    return 0.93 - 0.10 * (ratio < 1) - slope * doublings
+
+
+def flat(factors: Mapping[str, Any]) -> float:
+    """The null: no factor does anything."""
+    del factors
+    return 0.8
+
+
+@dataclass(frozen=True)
+class Plan:
+    sweep: NewSweep
+    cells: list[NewCell]
+    epochs: int
+    numbers: dict[tuple[int, int], np.ndarray]  # (cell, replicate) -> (epochs, L)
+    endings: dict[tuple[int, int], tuple[Ending | None, str]]  # None: not run yet
+    layout: tuple[Key, ...] = field(repr=False)
+
+
+def plan(
+    *,
+    name: str = "batch-size-digits",
+    question: str = "Do small batches serve the minority classes, and more so under imbalance?",
+    levels: Mapping[str, Sequence[Any]] | None = None,
+    cells: Sequence[Mapping[str, Any]] | None = None,
+    truth: Truth = headline,
+    replicates: int = 5,
+    noise: float = 0.012,
+    epochs: int = 6,
+    method: str = "factorial",
+    metric: str = "minority_accuracy",
+    failures: Mapping[tuple[int, int], tuple[Ending | None, str]] | None = None,
+    classes: Sequence[str] = CLASSES,
+    spec_text: str | None = None,
+    provenance: Mapping[str, Any] | None = None,
+    seed: int = 0,
+) -> Plan:
+    """Every run's numbers; a replicate's offset is shared by all cells, as in a real sweep."""
+    levels = levels or {BATCH: [2, 8, 32, 128], RATIO: [1.0, 0.05]}
+    grid = [dict(zip(levels, one, strict=True)) for one in itertools.product(*levels.values())]
+    combos = [dict(one) for one in cells] if cells is not None else grid
+    keys, rng = layout(classes), np.random.default_rng(seed)
+    offsets = rng.normal(0, noise, replicates)
+    numbers = {
+        (at, r): _numbers(truth(one) + offsets[r] + rng.normal(0, noise), epochs, keys, rng)
+        for at, one in enumerate(combos)
+        for r in range(replicates)
+    }
+    spec = _spec(name, question, levels, replicates, epochs, method, metric)
+    sweep = NewSweep(
+        name=name, question=question, spec=spec, layout=keys,
+        spec_text=spec_text or f"name: {name}\nreplicates: {replicates}\n",
+        facts={"fingerprint": "5f" * 32, "kind": "image", "classes": list(classes),
+               "shape": [1, 8, 8], "counts": {"train": [108] * len(classes),
+                                              "val": [19] * len(classes),
+                                              "test": [45] * len(classes)}},
+        provenance=dict(provenance or {"versions": {"sweeper": "0.1.0", "torch": "2.10.0"},
+                                       "git": "79ddc1e", "hardware": {"cpus": 2, "gpus": []}}),
+    )  # fmt: skip
+    records = [_cell(at, one, replicates, epochs, len(classes)) for at, one in enumerate(combos)]
+    return Plan(sweep, records, epochs, numbers, dict(failures or {}), keys)
+
+
+def _spec(name, question, levels, replicates, epochs, method, metric) -> dict[str, Any]:
+    direction = "minimize" if metric in ("loss", "calibration_error") else "maximize"
+    return {
+        "name": name, "question": question, "version": 1,
+        "scientific": {path: list(values) for path, values in levels.items()},
+        "nuisance": {"train.lr": {"low": 0.01, "high": 1.0, "log": True, "trials": 6}},
+        "replicates": replicates, "budget": {"unit": "epochs"},
+        "data": {"dataset": "digits"}, "train": {"epochs": epochs},
+        "objective": {"metric": metric, "direction": direction, "split": "val"},
+        "search": {"method": method, "trials": None, "seed": 0}, "pruner": {"method": "none"},
+    }  # fmt: skip
+
+
+def _cell(at: int, factors: dict[str, Any], replicates: int, epochs: int, classes: int) -> NewCell:
+    ratio = factors.get(RATIO, 1.0)
+    counts = tuple(int(100 * ratio ** (c / (classes - 1))) for c in range(classes))
+    config = {
+        "data": {"dataset": "digits", "path": None,
+                 "imbalance": {"profile": "exponential", "train_ratio": ratio}},
+        "train": {"epochs": epochs, "steps": None, "evaluations": 10,
+                  "batch_size": factors.get(BATCH, 32)},
+    }  # fmt: skip
+    return NewCell(
+        hash=f"{at:064x}", role="report", factors={**factors, "train.lr": 0.1 / (1 + at % 3)},
+        config=config, class_counts=counts, replicates=tuple(range(replicates)),
+    )  # fmt: skip
+
+
+def _numbers(minority: float, epochs: int, keys: Sequence[Key], rng) -> np.ndarray:
+    """A learning curve that ends at `minority`, for every key of the layout."""
+    rise = 1 - 0.75 * np.exp(-3.0 * np.arange(1, epochs + 1) / epochs) + 0.75 * np.exp(-3.0)
+    matrix = np.empty((epochs, len(keys)), dtype="<f4")
+    majority = min(0.5 * minority + 0.5, 0.99)
+    for column, (split, metric, target) in enumerate(keys):
+        end = minority if "minority" in metric + target else majority
+        end = (minority + majority) / 2 if target == "" and "_accuracy" not in metric else end
+        end = (minority + majority) / 2 if metric == "balanced_accuracy" else end
+        path = np.clip(end * rise, 0, 1)
+        if metric in ("loss", "calibration_error"):
+            path = 2.5 * (1 - path) + (0.1 if split != "train" else 0.0)
+        wobble = rng.normal(0, 0.01, epochs)
+        wobble[-1] = 0.0
+        matrix[:, column] = np.clip(path + wobble, 0, None)
+    return matrix
+
+
+@dataclass(frozen=True)
+class Memory:
+    """A plan that reads like a store."""
+
+    plan: Plan
+
+    def sweep(self, name: str) -> Sweep | None:
+        return self.sweeps()[0] if name == self.plan.sweep.name else None
+
+    def sweeps(self) -> list[Sweep]:
+        return [Sweep(**vars(self.plan.sweep), id=1, created_at=WHEN, updated_at=WHEN,
+                      state="complete", state_reason="", holder=None)]  # fmt: skip
+
+    def cells(self, sweep_id: int) -> list[Cell]:
+        return [Cell(**vars(one), id=at + 1, sweep_id=sweep_id, mirrored=True, hidden=False)
+                for at, one in enumerate(self.plan.cells)]  # fmt: skip
+
+    def runs(self, sweep_id: int) -> list[Run]:
+        return [_run(self.plan, at, cell, r) for at, (cell, r) in enumerate(self.plan.numbers)]
+
+    def packs(self, sweep_id: int) -> list[Pack]:
+        return []
+
+    def attempts(self, sweep_id: int) -> list[Attempt]:
+        return []
+
+    def observations(self, sweep_id: int, *, last_only: bool) -> Iterator[Observations]:
+        for run, (key, matrix) in zip(self.runs(sweep_id), self.plan.numbers.items(), strict=True):
+            if run.epoch == 0:
+                continue
+            for epoch in [run.epoch] if last_only else range(1, run.epoch + 1):
+                yield Observations(run_id=run.id, epoch=epoch, step=10 * epoch,
+                                   numbers=matrix[epoch - 1].tobytes())  # fmt: skip
+
+
+def _run(one: Plan, at: int, cell: int, replicate: int) -> Run:
+    key = (cell, replicate)
+    ending, error = one.endings.get(key, (Ending.COMPLETE, ""))
+    state = state_of(ending)
+    metric = one.sweep.spec["objective"]["metric"]
+    value = None
+    if state is RunState.COMPLETE:
+        value = float(one.numbers[key][-1, one.layout.index(("val", metric, ""))])
+    return Run(id=at + 1, cell_id=cell + 1, replicate=replicate, state=state,
+               epoch=epoch_of(one, ending), value=value, ending=ending, error=error,
+               seconds=2.0 + 0.1 * at)  # fmt: skip
+
+
+def state_of(ending: Ending | None) -> RunState:
+    if ending is None:
+        return RunState.PENDING
+    known = {Ending.COMPLETE: RunState.COMPLETE, Ending.PRUNED: RunState.PRUNED}
+    return known.get(ending, RunState.FAILED)
+
+
+def epoch_of(one: Plan, ending: Ending | None) -> int:
+    if ending is None:
+        return 0
+    return one.epochs if ending is Ending.COMPLETE else max(1, one.epochs // 2)
+
+
+def fill(store: Any, one: Plan) -> str:
+    """Write a plan into a real store, as a driver would; returns the sweep's name."""
+    sweep = store.create_sweep(one.sweep)
+    lease = store.acquire(sweep.id, {"host": "h", "pid": 1})
+    cells = store.add_cells(lease, one.cells)
+    place = {cell.id: at for at, cell in enumerate(cells)}
+    runs = {run.id: (place[run.cell_id], run.replicate) for run in store.runs(sweep.id)}
+    todo = [run for run, key in runs.items() if one.endings.get(key, (1, ""))[0] is not None]
+    pack = store.add_packs(
+        lease, [NewPack(key="k", run_ids=tuple(todo), form="folded", seconds=1.0)]
+    )[0]
+    attempts = store.begin(lease, pack.id, todo)
+    reports = [report for run in todo for report in _reports(one, runs[run], run, attempts[run])]
+    store.record(lease, reports, max_attempts=1)
+    store.update_sweep(lease, state="complete")
+    store.release(lease)
+    return one.sweep.name
+
+
+def _reports(one: Plan, key: tuple[int, int], run: int, attempt: int) -> Iterator[Report]:
+    ending, error = one.endings.get(key, (Ending.COMPLETE, ""))
+    last = epoch_of(one, ending)
+    at = one.layout.index(("val", one.sweep.spec["objective"]["metric"], ""))
+    for epoch in range(1, last + 1):
+        numbers = one.numbers[key][epoch - 1]
+        end = None
+        if epoch == last:
+            assert ending is not None
+            value = float(numbers[at]) if ending is Ending.COMPLETE else None
+            end = End(ending=ending, value=value, error=error)
+        yield Report(run_id=run, attempt_id=attempt, epoch=epoch, step=10 * epoch,
+                     numbers=numbers.tobytes(), seconds=0.1 * epoch, from_epoch=0,
+                     node="node-1", device="cpu", end=end)  # fmt: skip
