@@ -8,6 +8,7 @@ itself. The gate refuses before anything is routed, and the database is opened r
 from __future__ import annotations
 
 import socket
+import sqlite3
 from collections.abc import Awaitable, Callable, MutableMapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -121,21 +122,38 @@ def dashboard(url: str, *, port: int) -> Application:
 
 
 def reading_storage(url: str) -> RDBStorage:
-    """Optuna's storage over a database that the connection itself cannot write to."""
+    """Optuna's storage over a database that the connection itself cannot write to.
+
+    Raises:
+        InputError: there is no such database, or Optuna's tables are not in it.
+    """
+    from optuna.exceptions import StorageInternalError
     from optuna.storages import RDBStorage
+
+    try:
+        # Neither check would write here, but both would want to.
+        return RDBStorage(
+            url,
+            engine_kwargs=_read_only(url),
+            skip_compatibility_check=True,
+            skip_table_creation=True,
+        )
+    except StorageInternalError as error:
+        raise InputError(f"the database has no Optuna study to show: {error.__cause__}") from error
+
+
+def _read_only(url: str) -> dict[str, Any]:
+    """What makes SQLAlchemy's connections read-only, where the database knows how."""
     from sqlalchemy import make_url
 
     parsed = make_url(url)
-    options: dict[str, Any] = {"pool_pre_ping": True}
-    if parsed.get_backend_name() == "sqlite" and parsed.database not in (None, "", ":memory:"):
-        path = quote(str(Path(str(parsed.database)).resolve()))
-        url = f"sqlite:///file:{path}?mode=ro&uri=true"
-    elif parsed.get_backend_name() == "postgresql":
-        options["connect_args"] = {"options": "-c default_transaction_read_only=on"}
-    # Neither check would write, but both want to.
-    return RDBStorage(
-        url, engine_kwargs=options, skip_compatibility_check=True, skip_table_creation=True
-    )
+    if parsed.get_backend_name() == "sqlite":
+        address = f"file:{quote(str(Path(parsed.database or '').resolve()))}?mode=ro"
+        # A URL of SQLAlchemy's would decode the path once more.
+        return {"creator": lambda: sqlite3.connect(address, uri=True, check_same_thread=False)}
+    if parsed.get_backend_name() == "postgresql":
+        return {"connect_args": {"options": "-c default_transaction_read_only=on"}}
+    return {}
 
 
 def listen(host: str, port: int) -> socket.socket:
