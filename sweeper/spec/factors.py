@@ -119,9 +119,7 @@ def grid(factor: AnyFactor) -> tuple[Level, ...] | None:
     if isinstance(factor, NuisanceRange):
         return spread(factor, factor.trials)
     if factor.step is not None:
-        whole = isinstance(factor.low, int) and isinstance(factor.step, int)
-        steps = range(size(factor) or 0)
-        return tuple(_tidy(factor.low + i * factor.step, whole=whole) for i in steps)
+        return tuple(_step(factor, i) for i in range(size(factor) or 0))
     return None if factor.levels is None else spread(factor, factor.levels)
 
 
@@ -141,8 +139,14 @@ def at(factor: Range | NuisanceRange, position: float) -> Number:
     return min(max(_tidy(value, whole=is_whole(factor)), low), high)
 
 
+def _step(factor: Range, number: int) -> Number:
+    return _tidy(factor.low + number * (factor.step or 0), whole=is_whole(factor))
+
+
 def pick(factor: AnyFactor, uniform: float) -> Level:
     """The level that a number from [0, 1) stands for; each level has an equal share."""
+    if isinstance(factor, Range) and factor.step is not None:
+        return _step(factor, int(uniform * (size(factor) or 0)))
     levels = grid(factor) if not isinstance(factor, NuisanceRange) else None
     if levels is not None:
         return levels[int(uniform * len(levels))]
@@ -217,6 +221,15 @@ def ancestors(factors: Factors, name: str) -> set[str]:
             found.add(parent)
             todo.extend(condition(factors[parent]))
     return found
+
+
+def asked(factors: Factors, name: str) -> dict[str, set[Level]]:
+    """The levels that its ancestors must have for it to count; all conditions must hold."""
+    needed: dict[str, set[Level]] = {}
+    for factor in (name, *ancestors(factors, name)):
+        for parent, levels in condition(factors[factor]).items():
+            needed[parent] = needed.get(parent, set(levels)) & set(levels)
+    return needed
 
 
 def count(factors: Factors) -> int:

@@ -20,6 +20,7 @@ from sweeper.spec.phrases import accepts, near
 from trainers.config import Config
 
 NOTHING = object()
+MANY = 1001  # levels that nobody lists as a condition
 
 
 @dataclass(eq=False)  # not frozen: whoever raises must be able to set the traceback
@@ -180,10 +181,10 @@ def _condition(
     if parent not in spec.scientific:
         yield Problem(path, f"no such scientific factor{near(parent, spec.scientific)}")
         return
-    valid = f.grid(spec.scientific[parent])
-    if valid is None:
+    if (f.size(spec.scientific[parent]) or MANY) >= MANY:
         yield Problem(path, f"{parent} is a range; give it levels to depend on")
         return
+    valid = f.grid(spec.scientific[parent]) or ()
     for level in levels:
         if level not in valid:
             has = ", ".join(map(str, valid[:20]))
@@ -191,12 +192,12 @@ def _condition(
 
 
 def conditions_do_hold(spec: SpecFile) -> Iterator[Problem]:
-    """No chain of conditions contradicts itself."""
-    for name, factor in spec.scientific.items():
-        when = f.condition(factor)
-        chain = f.assignments(spec.scientific, f.ancestors(spec.scientific, name) | {name})
-        if when and not any(name in values for values in chain):
-            yield Problem(("scientific", name, "when"), "never true, the conditions contradict")
+    """No chain of conditions asks two things of one factor."""
+    for name in spec.scientific:
+        for parent, levels in f.asked(spec.scientific, name).items():
+            if not levels:
+                reason = f"never true, the conditions contradict each other on {parent}"
+                yield Problem(("scientific", name, "when"), reason)
 
 
 def search_has_what_it_needs(spec: SpecFile) -> Iterator[Problem]:

@@ -1,0 +1,201 @@
+"""Which runs go together, and in what order: a pure function of cells, runs and prices.
+
+Two aims. At whatever moment a sweep is stopped, what has been run is balanced: every replicate of
+all cells before the next one, and within a replicate the levels of every factor in turn. And runs
+that share a pack key are trained together, as many as a probe found cheapest.
+"""
+
+from __future__ import annotations
+
+import heapq
+import math
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from itertools import pairwise
+from typing import Any, Literal, TypeAlias, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sweeper.design import pack_key
+from sweeper.states import RunState
+from sweeper.store.records import Cell, NewPack, Pack, Run
+
+WINDOW = 2048  # cells looked at for the next place; more would cost and gain nothing
+
+Key = TypeVar("Key")
+Item = TypeVar("Item")
+Codes: TypeAlias = NDArray[np.intp]
+
+
+@dataclass(frozen=True)
+class Price:
+    """What a probe measured for one pack key: seconds of one step of a pack of K, by K."""
+
+    key: str
+    seconds_per_step: dict[int, float]
+    form: str
+    steps_per_run: int
+
+    def seconds(self, k: int) -> float:
+        """Of a whole pack of K, read between the nearest K measured and held beyond the ends."""
+        known = sorted(self.seconds_per_step)
+        steps = np.interp(k, known, [self.seconds_per_step[i] for i in known])
+        return float(steps) * self.steps_per_run
+
+    def dump(self) -> dict[str, Any]:
+        """As JSON holds it."""
+        return asdict(self) | {
+            "seconds_per_step": {str(k): s for k, s in self.seconds_per_step.items()}
+        }
+
+    @classmethod
+    def read(cls, saved: Mapping[str, Any]) -> Price:
+        """From what `dump` gave."""
+        seconds = {int(k): float(s) for k, s in saved["seconds_per_step"].items()}
+        return cls(saved["key"], seconds, saved["form"], saved["steps_per_run"])
+
+
+def best_k(price: Price, available: int, cap: int) -> int:
+    """The cheapest measured K a run, among those that can be filled; of equals the smaller."""
+    fitting = [k for k in price.seconds_per_step if k <= min(available, cap)]
+    return min(fitting, key=lambda k: (price.seconds_per_step[k] / k, k), default=1)
+
+
+def unpacked(runs: Iterable[Run], packs: Iterable[Pack]) -> list[Run]:
+    """The pending runs that no open pack holds: an interrupted pack goes on as it is."""
+    held = {run for pack in packs if not pack.dissolved for run in pack.run_ids}
+    return [run for run in runs if run.state is RunState.PENDING and run.id not in held]
+
+
+def order_runs(cells: Sequence[Cell], runs: Iterable[Run]) -> list[Run]:
+    """The runs so that every prefix is balanced.
+
+    Replicate by replicate; within one, the next cell is the one whose levels are furthest behind,
+    counted in shares of all runs at that level. Of equals the first in the order of `cells`.
+    """
+    by_replicate: dict[int, dict[int, Run]] = {}
+    for run in runs:
+        by_replicate.setdefault(run.replicate, {})[run.cell_id] = run
+    balance = _Balance.over(cells, Counter(c for block in by_replicate.values() for c in block))
+    ordered: list[Run] = []
+    for replicate in sorted(by_replicate, key=abs):
+        block = by_replicate[replicate]
+        rows = [row for row, cell in enumerate(cells) if cell.id in block]
+        ordered += [block[cells[row].id] for row in balance.take(rows)]
+    return ordered
+
+
+@dataclass(frozen=True)
+class _Balance:
+    """How far each level of each factor has come: `placed` of `total` runs.
+
+    F factors, C cells: `codes` is (C, F), an index into `placed` and `total` for each level.
+    """
+
+    codes: Codes
+    placed: NDArray[np.float64]
+    total: NDArray[np.float64]
+
+    @classmethod
+    def over(cls, cells: Sequence[Cell], runs_of: Mapping[int, int]) -> _Balance:
+        names = sorted({name for cell in cells for name in cell.factors})
+        index: dict[tuple[str, str], int] = {}
+        rows = [
+            [index.setdefault((n, repr(cell.factors.get(n))), len(index)) for n in names]
+            for cell in cells
+        ]
+        codes = np.array(rows, dtype=np.intp).reshape(len(cells), len(names))
+        weights = np.array([runs_of.get(cell.id, 0) for cell in cells], dtype=np.float64)
+        total = np.zeros(len(index))
+        np.add.at(total, codes, weights[:, None])
+        return cls(codes, np.zeros(len(index)), np.maximum(total, 1.0))
+
+    def take(self, rows: Sequence[int]) -> Iterator[int]:
+        """All of `rows`, each time the one that is furthest behind."""
+        waiting = list(rows)
+        while waiting:
+            codes = self.codes[waiting[:WINDOW]]
+            share = (self.placed[codes] + 1) / self.total[codes]
+            row = waiting.pop(int(np.argmin((share**2).sum(axis=1).round(12))))
+            self.placed[self.codes[row]] += 1
+            yield row
+
+
+def packs(
+    runs: Sequence[Run],
+    cells: Sequence[Cell],
+    prices: Mapping[str, Price],
+    *,
+    pack: int | Literal["auto"],
+    whole_cells: bool = False,
+    workers: int = 1,
+) -> list[NewPack]:
+    """Packs of these runs, which come in the order of `order_runs`, in the order to start them.
+
+    Args:
+        prices: by pack key; a key without a price gets packs of one under `auto`.
+        pack: runs a pack, or `auto` for the cheapest K that leaves no worker without a pack.
+        whole_cells: all replicates of a cell in one pack, so that a pruner sees them together.
+    """
+    keys = {cell.id: pack_key(cell.config) for cell in cells}
+    cap = max(1, math.ceil(len(runs) / workers))
+    made: list[NewPack] = []
+    for key, group in _grouped(runs, lambda run: keys[run.cell_id]).items():
+        price = prices.get(key)
+        cheapest = best_k(price, len(group), cap) if price else 1
+        k = cheapest if pack == "auto" else pack
+        made += [_new_pack(key, part, price) for part in _parts(group, k, whole_cells)]
+    return _longest_first(made, runs, block=max(8 * workers, 8))
+
+
+def estimate(packs: Sequence[NewPack], *, workers: int) -> float:
+    """Seconds until the last of the packs ends, each started on the first worker that is free."""
+    free = [0.0] * max(workers, 1)
+    for pack in packs:
+        heapq.heapreplace(free, free[0] + pack.seconds)
+    return max(free)
+
+
+def _grouped(runs: Iterable[Run], key: Callable[[Run], Key]) -> dict[Key, list[Run]]:
+    groups: dict[Key, list[Run]] = {}
+    for run in runs:
+        groups.setdefault(key(run), []).append(run)
+    return groups
+
+
+def _parts(runs: Sequence[Run], k: int, whole_cells: bool) -> Iterator[Sequence[Run]]:
+    """As few parts as hold at most K runs each, of as equal a size as can be."""
+    if not whole_cells:
+        yield from _even(runs, math.ceil(len(runs) / k))
+        return
+    cells = list(_grouped(runs, lambda run: run.cell_id).values())
+    per_pack = max(1, k // max(map(len, cells)))
+    for part in _even(cells, math.ceil(len(cells) / per_pack)):
+        yield [run for cell in part for run in cell]
+
+
+def _even(items: Sequence[Item], parts: int) -> Iterator[Sequence[Item]]:
+    ends = [len(items) * i // parts for i in range(parts + 1)]
+    return (items[start:end] for start, end in pairwise(ends))
+
+
+def _new_pack(key: str, runs: Sequence[Run], price: Price | None) -> NewPack:
+    return NewPack(
+        key=key,
+        run_ids=tuple(run.id for run in runs),
+        form=price.form if price else "",
+        seconds=price.seconds(len(runs)) if price else 0.0,
+    )
+
+
+def _longest_first(made: list[NewPack], runs: Sequence[Run], *, block: int) -> list[NewPack]:
+    """The order of their first runs, and within each block of that order the longest first.
+
+    So the blocks stay balanced, and no long pack is left over when the other workers are done.
+    """
+    place = {run.id: i for i, run in enumerate(runs)}
+    made = sorted(made, key=lambda pack: min(place[run] for run in pack.run_ids))
+    blocks = (made[i : i + block] for i in range(0, len(made), block))
+    return [pack for part in blocks for pack in sorted(part, key=lambda pack: -pack.seconds)]
