@@ -245,6 +245,13 @@ def pruning_compares_like_with_like(spec: SpecFile) -> Iterator[Problem]:
             )  # fmt: skip
 
 
+def pruning_can_happen(spec: SpecFile) -> Iterator[Problem]:
+    rounds, first = spec.config_for({}).rounds, spec.pruner.min_rounds
+    if spec.pruner.method != "none" and first >= rounds:
+        reason = f"a run is evaluated {rounds} times; the first decision must come before the last"
+        yield Problem(("pruner", "min_rounds"), reason, first)
+
+
 def budgets_are_not_tuned(spec: SpecFile) -> Iterator[Problem]:
     for name in ("train.epochs", "train.steps", "train.evaluations"):
         if name in spec.nuisance:
@@ -267,6 +274,7 @@ RULES = (
     cells_are_few_enough,
     budget_is_stated,
     pruning_compares_like_with_like,
+    pruning_can_happen,
     budgets_are_not_tuned,
     adaptive_has_no_grid_of_its_own,
 )
