@@ -110,9 +110,12 @@ def _read_csv(path: Path, refuse: Refuse) -> pa.Table:
     convert = pa_csv.ConvertOptions(strings_can_be_null=True, null_values=MISSING)
     parse = pa_csv.ParseOptions(newlines_in_values=True)
     try:
-        return pa_csv.read_csv(str(path), parse_options=parse, convert_options=convert)
+        table = pa_csv.read_csv(str(path), parse_options=parse, convert_options=convert)
     except (pa.ArrowException, OSError) as error:
         raise refuse(f"cannot be read as CSV: {_first_line(error)}") from error
+    if any(pa.types.is_binary(kind) for kind in table.schema.types):
+        raise refuse("is not UTF-8 text: save it as UTF-8")
+    return table
 
 
 def _header(path: Path, refuse: Refuse) -> str:

@@ -49,7 +49,7 @@ def load(config: DataConfig) -> Dataset:
         raise refusal(config, "test_path")("has other `classes` in its metadata than data.path")
     labels = {part: _labels(table, config, key=keys[part]) for part, table in tables.items()}
     y, classes = encode(labels, names[0], refuse)
-    picks = pick(y, config, content=_content(classes, encoded, y))
+    picks = pick(y, config, content=_content(classes, encoded["train"], y["train"]))
     decoded, form = {}, None
     for split, (part, chosen) in picks.items():
         decoded[split] = decode(encoded[part], chosen, refusal(config, keys[part]), form=form)
@@ -117,14 +117,9 @@ def _labels(table: pa.Table, config: DataConfig, *, key: str) -> np.ndarray:
     return arrow_labels(column(table, name, config, key=blamed), name, refusal(config, key))
 
 
-def _content(
-    classes: tuple[str, ...], encoded: dict[str, list[bytes]], y: dict[str, np.ndarray]
-) -> str:
-    """Hash of the files' content as it is, before anything is decoded."""
-    names = list(classes)
-    for images in encoded.values():
-        digest = hashlib.sha256()
-        for image in images:
-            digest.update(len(image).to_bytes(8, "little") + image)
-        names.append(digest.hexdigest())
-    return fingerprint(tuple(names), *y.values())
+def _content(classes: tuple[str, ...], images: list[bytes], y: np.ndarray) -> str:
+    """Hash of a part as it is stored, before anything is decoded."""
+    digest = hashlib.sha256()
+    for image in images:
+        digest.update(len(image).to_bytes(8, "little") + image)
+    return fingerprint((*classes, digest.hexdigest()), y)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import zipfile
 from collections.abc import Mapping
+from contextlib import ExitStack
 from pathlib import Path
 
 import numpy as np
@@ -28,7 +29,7 @@ def load(config: DataConfig) -> Dataset:
     """
     refuse_unused(config, "path")
     refuse = refusal(config, "path")
-    with _open(existing_path(config, "path"), refuse) as archive:
+    with _Archive(existing_path(config, "path"), refuse) as archive:
         x, labels = _parts(archive, refuse)
         names = _class_names(archive, refuse)
     x = images(x, refuse)
@@ -37,7 +38,7 @@ def load(config: DataConfig) -> Dataset:
             reason = f"has {len(pixels):,} images and {len(labels[part]):,} labels in {part}"
             raise refuse(reason)
     y, classes = encode(labels, names, refuse)
-    picks = pick(y, config, content=fingerprint(classes, *x.values(), *y.values()))
+    picks = pick(y, config, content=fingerprint(classes, x["train"], y["train"]))
     return image_dataset(
         "npz",
         {split: x[part][chosen] for split, (part, chosen) in picks.items()},
@@ -56,24 +57,29 @@ def images(x: Mapping[str, np.ndarray], refuse: Refuse) -> Parts:
     return checked
 
 
-class _open:
+class _Archive:
     """A NumPy archive that never unpickles, as a context; numpy's errors become refusals."""
 
     def __init__(self, path: Path, refuse: Refuse) -> None:
-        self._refuse = refuse
-        try:
-            self._file = np.load(path, allow_pickle=False)
-        except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
-            raise refuse("is not a NumPy archive: save it with numpy.savez") from error
-        if isinstance(self._file, np.ndarray):
-            raise refuse("is a single array: save images and labels with numpy.savez")
-        self.names = tuple(self._file.files)
+        self._path, self._refuse = path, refuse
 
-    def __enter__(self) -> _open:
+    def __enter__(self) -> _Archive:
+        with ExitStack() as stack:  # numpy leaves the file open where it is no archive
+            stream = stack.enter_context(self._path.open("rb"))
+            try:
+                self._file = np.load(stream, allow_pickle=False)
+            except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
+                reason = "is not a NumPy archive: save it with numpy.savez"
+                raise self._refuse(reason) from error
+            if isinstance(self._file, np.ndarray):
+                raise self._refuse("is a single array: save images and labels with numpy.savez")
+            self._stack = stack.pop_all()
+        self.names = tuple(self._file.files)
         return self
 
     def __exit__(self, *_: object) -> None:
         self._file.close()
+        self._stack.close()
 
     def __getitem__(self, name: str) -> np.ndarray:
         if name not in self.names:
@@ -87,7 +93,7 @@ class _open:
         return array
 
 
-def _parts(archive: _open, refuse: Refuse) -> tuple[Parts, Parts]:
+def _parts(archive: _Archive, refuse: Refuse) -> tuple[Parts, Parts]:
     if "images" in archive.names:
         return _by_split(archive, refuse)
     if "x_train" not in archive.names:
@@ -103,7 +109,7 @@ def _parts(archive: _open, refuse: Refuse) -> tuple[Parts, Parts]:
     return {p: archive[f"x_{p}"] for p in parts}, {p: archive[f"y_{p}"] for p in parts}
 
 
-def _by_split(archive: _open, refuse: Refuse) -> tuple[Parts, Parts]:
+def _by_split(archive: _Archive, refuse: Refuse) -> tuple[Parts, Parts]:
     x, y, split = archive["images"], archive["labels"], archive["split"]
     if split.shape != (len(x),) or y.shape[:1] != split.shape:
         shapes = f"{x.shape}, {y.shape}, {split.shape}"
@@ -119,7 +125,7 @@ def _by_split(archive: _open, refuse: Refuse) -> tuple[Parts, Parts]:
     )
 
 
-def _class_names(archive: _open, refuse: Refuse) -> tuple[str, ...] | None:
+def _class_names(archive: _Archive, refuse: Refuse) -> tuple[str, ...] | None:
     if "classes" not in archive.names:
         return None
     names = archive["classes"]

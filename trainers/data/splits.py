@@ -25,7 +25,8 @@ def pick(labels: Mapping[str, np.ndarray], config: DataConfig, *, content: str) 
         labels: part -> (N,) class indices; "train" always, "val" and "test" where the source
             has them.
         config: the shares to hold out, and the cap on a class.
-        content: hash of the source's content, which names the random streams.
+        content: hash of the training part's content, which names the random streams; so another
+            test file leaves pool and validation as they were.
 
     The cap (`max_per_class`) holds in every split: a small training set measured on a large test
     set spends its time on measuring. Per-class and balanced metrics keep their meaning, while

@@ -46,7 +46,7 @@ def load(config: DataConfig) -> Dataset:
     columns = {"train": _read(tables["train"], config)}
     if "test" in tables:
         columns["test"] = _read_like(columns["train"], tables["test"], config)
-    picks = pick(y, config, content=_content(classes, columns, y))
+    picks = pick(y, config, content=_content(classes, columns["train"], y["train"]))
     return _encode(columns, y, picks, classes=classes)
 
 
@@ -145,17 +145,13 @@ def _is_number(kind: pa.DataType) -> bool:
     return pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind)
 
 
-def _content(
-    classes: tuple[str, ...], columns: Mapping[str, _Columns], y: Mapping[str, np.ndarray]
-) -> str:
-    """Hash of the tables as they were read, before anything is scaled."""
-    names, arrays = list(classes), list(y.values())
-    for part in columns.values():
-        names += [*part.numbers, *part.texts]
-        arrays += [*part.numbers.values()]
-        for text in part.texts.values():
-            # Two passes: the order in which levels are met belongs to the file, not the content.
-            fitted = Levels(tuple(sorted(text.levels)))
-            names += fitted.levels
-            arrays.append(fitted.codes(text))
+def _content(classes: tuple[str, ...], columns: _Columns, y: np.ndarray) -> str:
+    """Hash of a part as it was read, before anything is scaled."""
+    names = [*classes, *columns.numbers, *columns.texts]
+    arrays = [y, *columns.numbers.values()]
+    for text in columns.texts.values():
+        # Sorted: the order in which levels are met belongs to the file's form, not its content.
+        sorted_levels = Levels(tuple(sorted(text.levels)))
+        names += sorted_levels.levels
+        arrays.append(sorted_levels.codes(text))
     return fingerprint(tuple(names), *arrays)

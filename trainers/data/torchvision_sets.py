@@ -90,8 +90,7 @@ def _dataset(
 ) -> Dataset:
     images = {part: pixels for part, (pixels, _) in parts.items()}
     y, classes = encode({part: labels for part, (_, labels) in parts.items()}, names, refuse)
-    content = fingerprint(classes, *images.values(), *y.values())
-    picks = pick(y, config, content=content)
+    picks = pick(y, config, content=fingerprint(classes, images["train"], y["train"]))
     return image_dataset(
         config.dataset,
         {split: images[part][chosen] for split, (part, chosen) in picks.items()},
