@@ -1,0 +1,114 @@
+"""Whether a configuration can run on a data set, found out before anything is trained. No torch."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from difflib import get_close_matches
+from typing import Any
+
+from trainers.config import Config, ConfigError, TrainConfig
+from trainers.data.imbalance import class_counts
+
+# The keys of the registries, which cannot be read here: they come with torch. A test compares.
+NAMES: dict[str, tuple[str, ...]] = {
+    "train.model": ("resnet", "mlp"),
+    "train.loss": ("cross_entropy", "logit_adjusted"),
+    "train.ssl.loss": ("simclr", "vicreg"),
+    "train.augmentation": (
+        "none", "flip_crop", "trivial_augment", "rand_augment", "auto_augment", "mixup", "cutmix",
+    ),
+}  # fmt: skip
+MIXERS = ("mixup", "cutmix")
+KIND_OF_MODEL = {"resnet": "image", "mlp": "table"}
+FOR_TABLES = ("none", "mixup")
+
+
+def check(config: Config, facts: Mapping[str, Any]) -> tuple[int, ...]:
+    """The training subset's samples of each class, in label order, if the configuration can run.
+
+    Args:
+        config: what would be trained.
+        facts: `Dataset.facts` of its data.
+
+    Raises:
+        ConfigError: with the key, its value, and what can be used instead.
+    """
+    train = config.train
+    check_names(train)
+    check_model(train, facts["kind"])
+    counts = class_counts(facts["counts"]["train"], config.data.imbalance)
+    check_batch(train, sum(counts))
+    check_budget(train)
+    return counts
+
+
+def check_names(train: TrainConfig) -> None:
+    """Every name is in its registry, and at most one mixer comes last."""
+    _known("train.model", train.model)
+    _known("train.loss", train.loss)
+    _known("train.ssl.loss", train.ssl.loss)
+    steps = augmentations(train)
+    for name in steps:
+        _known("train.augmentation", name)
+    if any(name in MIXERS for name in steps[:-1]):
+        reason = "mixes samples before other steps: let mixup or cutmix come last, and alone"
+        raise ConfigError("train.augmentation", train.augmentation, reason)
+
+
+def augmentations(train: TrainConfig) -> list[str]:
+    """The names that `augmentation` joins by +."""
+    return [name.strip() for name in train.augmentation.split("+")]
+
+
+def _known(key: str, name: str) -> None:
+    if name not in NAMES[key]:
+        near = get_close_matches(name, NAMES[key], n=1, cutoff=0.0)[0]
+        reason = f"is unknown; the nearest is {near!r}; there are {', '.join(NAMES[key])}"
+        raise ConfigError(key, name, reason)
+
+
+def check_model(train: TrainConfig, kind: str) -> None:
+    """The network and the augmentation are for such data, and the network has such a depth."""
+    if KIND_OF_MODEL[train.model] != kind:
+        fits = next(name for name, wanted in KIND_OF_MODEL.items() if wanted == kind)
+        reason = f"cannot train on data of kind {kind}; use {fits!r}"
+        raise ConfigError("train.model", train.model, reason)
+    if train.model == "resnet":
+        check_depth(train.depth)
+    odd = [name for name in augmentations(train) if name not in FOR_TABLES]
+    if kind == "table" and odd:
+        reason = f"is for images, these data are a table: use {' or '.join(FOR_TABLES)}"
+        raise ConfigError("train.augmentation", train.augmentation, reason)
+
+
+def check_depth(depth: int | None) -> None:
+    """6n+2 or 6n+4."""
+    if depth is not None and (depth < 8 or depth % 6 not in (2, 4)):
+        valid = [d for d in range(8, max(15, depth + 7)) if d % 6 in (2, 4)]
+        near = min(valid, key=lambda d: abs(d - depth))
+        reason = f"is no depth of a resnet, which is 6n+2 or 6n+4; the nearest is {near}"
+        raise ConfigError("train.depth", depth, reason)
+
+
+def check_batch(train: TrainConfig, samples: int) -> None:
+    """Batches are neither larger than the subset nor too small for their norms and losses."""
+    size, views = train.batch_size, train.batch_size * train.ssl.batch_multiple
+    if size == 1 and train.norm == "batch":
+        reason = "leaves nothing for batch norm to average; use 2 or more, or norm: group"
+        raise ConfigError("train.batch_size", size, reason)
+    if size > samples:
+        reason = f"is more than the {samples} samples of the training subset"
+        raise ConfigError("train.batch_size", size, reason)
+    if train.ssl.weight > 0 and views < 2:
+        reason = "gives the SSL loss one sample, which has nothing to differ from; use 2 or more"
+        raise ConfigError("train.ssl.batch_multiple", train.ssl.batch_multiple, reason)
+    if train.ssl.weight > 0 and views > samples:
+        reason = f"makes SSL batches of {views}, more than the {samples} samples of the subset"
+        raise ConfigError("train.ssl.batch_multiple", train.ssl.batch_multiple, reason)
+
+
+def check_budget(train: TrainConfig) -> None:
+    """The warm-up ends before the training does."""
+    if train.steps is None and train.warmup_epochs >= train.epochs and train.warmup_epochs > 0:
+        reason = f"is not less than the run's {train.epochs} epochs"
+        raise ConfigError("train.warmup_epochs", train.warmup_epochs, reason)

@@ -1,0 +1,308 @@
+"""What a pack is fed: data that stay on the device, and the batches of each step.
+
+Letters: K members, N samples of the pool, n samples of the subset, S samples of a chunk, B samples
+of a batch, C channels, H x W pixels, F columns.
+
+Order and draws of an epoch are made for every sample of the pool at once, and a sample finds its
+own by its index: batch size, pack and device change nothing but the batches. Batches are prepared
+many at a time (a chunk), because preparing two samples costs as much as preparing two hundred.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from trainers import streams
+from trainers.augment import Policy
+from trainers.data.dataset import Dataset
+from trainers.fused import Form
+from trainers.losses import smooth_targets
+from trainers.ssl import ssl_views, view_width
+
+# Numbers of one prepared chunk: about what fits the caches of a core, or fills a GPU.
+CHUNK_NUMBERS = {"cpu": 1 << 20, "cuda": 1 << 25}
+
+
+@dataclass(frozen=True)
+class Batch:
+    """One step's input; `targets` are (K, B) labels or (K, B, classes) soft.
+
+    Attributes:
+        x: in the form's layout, normalised.
+        labels: (K, B), each sample's own class, also where it is mixed with another.
+        weights: (K, B), what each sample weighs in SAM-A's ascent, or None.
+        views: two more inputs for the SSL loss, or None.
+    """
+
+    x: Tensor
+    targets: Tensor
+    labels: Tensor
+    weights: Tensor | None
+    views: tuple[Tensor, Tensor] | None
+
+
+def batch_sizes(samples: int, size: int) -> list[int]:
+    """Batches of an epoch: the last is what is left, but one left over joins the batch before.
+
+    No sample is dropped, since a small class may have few; and no batch norm sees one alone.
+    """
+    full, left = divmod(samples, size)
+    sizes = [size] * full
+    if left == 1 and full:
+        sizes[-1] += 1
+    elif left:
+        sizes.append(left)
+    return sizes
+
+
+class Pool:
+    """A data set on a device: images as they came, codes of tables not yet one-hot."""
+
+    def __init__(self, dataset: Dataset, *, device: torch.device, dtype: torch.dtype) -> None:
+        self.dtype = dtype
+        self.x = {split: torch.from_numpy(x).to(device) for split, x in dataset.x.items()}
+        self.y = {split: torch.from_numpy(y).to(device) for split, y in dataset.y.items()}
+        self.codes = {
+            split: torch.from_numpy(codes).to(device)
+            for split, codes in (dataset.codes or {}).items()
+        }
+        self.cardinalities = dataset.cardinalities
+        self.kind = dataset.kind
+        self.mean = torch.from_numpy(dataset.mean).to(device, dtype).view(-1, 1, 1)
+        self.std = torch.from_numpy(dataset.std).to(device, dtype).view(-1, 1, 1)
+
+    @property
+    def inputs(self) -> tuple[int, ...]:
+        """(C, H, W) of images, (F,) of tables with codes one-hot."""
+        shape = tuple(self.x["train"].shape[1:])
+        return shape if self.kind == "image" else (shape[0] + sum(self.cardinalities),)
+
+    @property
+    def raw_inputs(self) -> tuple[int, ...]:
+        """(C, H, W) of images, (F,) of tables with one column a code, not yet one-hot."""
+        shape = tuple(self.x["train"].shape[1:])
+        return shape if self.kind == "image" else (shape[0] + len(self.cardinalities),)
+
+    def raw(self, split: str, index: Tensor) -> Tensor:
+        """Samples at (K, S): images (K, S, C, H, W) in 0..1, or rows (K, S, F) with codes."""
+        x = self.x[split][index].to(self.dtype)
+        if self.kind == "image":
+            return x.div_(255) if self.x[split].dtype == torch.uint8 else x
+        return torch.cat([x, self.codes[split][index].to(self.dtype)], dim=-1)
+
+    def encode(self, raw: Tensor) -> Tensor:
+        """Rows with their codes one-hot; images as they are."""
+        if not self.cardinalities:
+            return raw
+        numbers, codes = raw.tensor_split((raw.shape[-1] - len(self.cardinalities),), dim=-1)
+        columns = zip(codes.long().unbind(-1), self.cardinalities, strict=True)
+        return torch.cat([numbers, *(F.one_hot(c, n).to(raw) for c, n in columns)], dim=-1)
+
+    def normalise(self, x: Tensor) -> Tensor:
+        """Images to mean 0 and deviation 1 over the pool, a channel each; tables are already."""
+        return (x - self.mean) / self.std if self.kind == "image" else x
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """What batches are made of.
+
+    Attributes:
+        smoothing: (K, classes), or None where nobody smooths.
+        ascent: (K, classes) weights of SAM-A's ascent, or None.
+        ssl_multiple: SSL samples a supervised sample; 0 without SSL.
+    """
+
+    batch_size: int
+    policy: Policy
+    smoothing: Tensor | None
+    ascent: Tensor | None
+    ssl_multiple: int
+
+
+@dataclass(frozen=True)
+class Epoch:
+    """One epoch's order and draws, on the device: (K, n, ...) in the order of the epoch."""
+
+    index: Tensor
+    labels: Tensor
+    draws: Tensor
+    views: tuple[Tensor, Tensor]
+
+
+class Feed:
+    """The endless sequence of a pack's batches; a step's batch depends on the step alone."""
+
+    def __init__(
+        self,
+        pool: Pool,
+        recipe: Recipe,
+        *,
+        replicates: Sequence[int],
+        subsets: Sequence[np.ndarray],
+        fingerprint: str,
+        form: Form,
+    ) -> None:
+        self.pool, self.recipe, self.form = pool, recipe, form
+        self.replicates, self.fingerprint = tuple(replicates), fingerprint
+        self.subsets = tuple(subsets)
+        self.sizes = batch_sizes(len(subsets[0]), recipe.batch_size)
+        self._device = pool.y["train"].device
+        self._samples = len(pool.y["train"])
+        self.subset_index = torch.from_numpy(np.stack(subsets)).to(self._device)
+        tables_with_views = recipe.ssl_multiple and pool.kind == "table"
+        self._rows = pool.raw("train", self.subset_index) if tables_with_views else None
+        self._chunks = self._plan()
+        self._epoch: tuple[int, Epoch] | None = None
+        self._chunk: tuple[int, int, list[Batch]] | None = None
+
+    @property
+    def epoch_steps(self) -> int:
+        """Batches of an epoch."""
+        return len(self.sizes)
+
+    def batches(self, start: int, end: int) -> Iterator[Batch]:
+        """Those of steps start .. end - 1."""
+        for step in range(start, end):
+            epoch, position = divmod(step, self.epoch_steps)
+            yield self._prepared(epoch, position)
+
+    def _prepared(self, epoch: int, position: int) -> Batch:
+        number, offset = self._chunks[position]
+        if self._chunk is None or self._chunk[:2] != (epoch, number):
+            self._chunk = (epoch, number, self._prepare(self._order(epoch), number))
+        return self._chunk[2][offset]
+
+    def _plan(self) -> list[tuple[int, int]]:
+        """For each batch of an epoch, its chunk and place there; a chunk's batches are equal."""
+        views = 1 + 2 * self.recipe.ssl_multiple
+        numbers = int(np.prod(self.pool.inputs)) * len(self.replicates) * views
+        most = max(1, CHUNK_NUMBERS[self._device.type] // (numbers * self.recipe.batch_size))
+        places: list[tuple[int, int]] = []
+        for batch, size in enumerate(self.sizes):
+            number, offset = places[-1] if places else (0, -1)
+            fits = offset + 1 < most and (batch == 0 or size == self.sizes[batch - 1])
+            places.append((number, offset + 1) if fits else (number + 1, 0))
+        return places
+
+    def _order(self, epoch: int) -> Epoch:
+        if self._epoch is None or self._epoch[0] != epoch:
+            self._epoch = (epoch, self._draw(epoch))
+        return self._epoch[1]
+
+    def _draw(self, epoch: int) -> Epoch:
+        """All that the epoch needs at random, moved to the device at once."""
+        index = np.stack([self._order_of(k, epoch) for k in range(len(self.replicates))])
+        width = view_width(self.pool.raw_inputs) * self.recipe.ssl_multiple
+        on_device = torch.from_numpy(index).to(self._device, non_blocking=True)
+        return Epoch(
+            on_device,
+            self.pool.y["train"][on_device],
+            self._drawn("augment", epoch, index, self.recipe.policy.width),
+            (
+                self._drawn("ssl_view_1", epoch, index, width),
+                self._drawn("ssl_view_2", epoch, index, width),
+            ),
+        )
+
+    def _order_of(self, member: int, epoch: int) -> np.ndarray:
+        return streams.order(
+            self.fingerprint,
+            self.replicates[member],
+            self.subsets[member],
+            epoch=epoch,
+            samples=self._samples,
+        )
+
+    def _drawn(self, stream: str, epoch: int, index: np.ndarray, width: int) -> Tensor:
+        """A stream's draws in the order of the epoch: (K, n, width)."""
+        tables = {
+            replicate: streams.uniform(
+                self.fingerprint, replicate, stream,
+                epoch=epoch, samples=self._samples, width=width,
+            )
+            for replicate in sorted(set(self.replicates))
+        }  # fmt: skip
+        rows = [tables[r][i] for r, i in zip(self.replicates, index, strict=True)]
+        return torch.from_numpy(np.stack(rows)).to(self._device, non_blocking=True)
+
+    def _prepare(self, epoch: Epoch, number: int) -> list[Batch]:
+        """The batches of one chunk."""
+        steps = [b for b, (chunk, _) in enumerate(self._chunks) if chunk == number]
+        size, first = self.sizes[steps[0]], sum(self.sizes[: steps[0]])
+        own = slice(first, first + size * len(steps))
+        labels = epoch.labels[:, own]
+        x = self.pool.encode(self.pool.raw("train", epoch.index[:, own]))
+        x, targets, weights = self._augment(x, labels, epoch.draws[:, own], size)
+        x = self.enter(x)
+        views = self._views(epoch, own, size)
+        cut = [slice(i * size, (i + 1) * size) for i in range(len(steps))]
+        return [
+            Batch(
+                self.cut(x, part),
+                targets[:, part],
+                labels[:, part],
+                None if weights is None else weights[:, part],
+                views[i] if views else None,
+            )
+            for i, part in enumerate(cut)
+        ]
+
+    def enter(self, x: Tensor) -> Tensor:
+        """Samples (K, S, ...) normalised, in the form's layout."""
+        x = self.pool.normalise(x)
+        return self.form.images(x.transpose(0, 1)) if x.dim() == 5 else x
+
+    @staticmethod
+    def cut(x: Tensor, part: slice) -> Tensor:
+        """Samples of the form's layout: images (S, ...), tables (K, S, F)."""
+        return x[part] if x.dim() == 4 else x[:, part]
+
+    def _augment(
+        self, x: Tensor, labels: Tensor, draws: Tensor, size: int
+    ) -> tuple[Tensor, Tensor, Tensor | None]:
+        """Samples, targets and ascent weights of a chunk: transformed, then mixed in batches."""
+        recipe = self.recipe
+        weights = recipe.ascent.gather(1, labels) if recipe.ascent is not None else None
+        eps = recipe.smoothing
+        targets = labels if eps is None else smooth_targets(labels, eps)
+        if recipe.policy.transforms:
+            flat = recipe.policy.apply(x.flatten(0, 1), draws.flatten(0, 1))
+            x = flat.view_as(x)
+        if not recipe.policy.mixers:
+            return x, targets, weights
+
+        def batched(values: Tensor) -> Tensor:
+            return values.unflatten(1, (-1, size)).flatten(0, 1)
+
+        shape = labels.shape
+        mixed, targets, mixing = recipe.policy.mix(batched(x), batched(targets), batched(draws))
+        if weights is not None and mixing is not None:
+            weights = mixing.blend(batched(weights)).reshape(shape)
+        return mixed.reshape(x.shape), targets.reshape(*shape, -1), weights
+
+    def _views(self, epoch: Epoch, own: slice, size: int) -> list[tuple[Tensor, Tensor]] | None:
+        """Two views for each batch, of the samples that follow its first in the epoch's order.
+
+        With a multiple m these are m batches' worth, around the end if need be. A sample's j-th
+        appearance as such has draws of its own.
+        """
+        multiple = self.recipe.ssl_multiple
+        if not multiple:
+            return None
+        starts = torch.arange(own.start, own.stop, size, device=self._device)
+        offsets = torch.arange(multiple * size, device=self._device)
+        places = ((starts[:, None] + offsets) % epoch.index.shape[1]).flatten()
+        turn = (offsets // size).repeat(len(starts))
+        x = self.pool.raw("train", epoch.index[:, places])
+        one, two = (view.unflatten(2, (multiple, -1))[:, places, turn] for view in epoch.views)
+        views = ssl_views(x, (one, two), self._rows)
+        first, second = (self.enter(self.pool.encode(view)) for view in views)
+        parts = [slice(i * len(offsets), (i + 1) * len(offsets)) for i in range(len(starts))]
+        return [(self.cut(first, part), self.cut(second, part)) for part in parts]

@@ -1,0 +1,362 @@
+"""K networks trained as one: all their parameters in one flat tensor, and layers that carry K.
+
+Letters: K members, B samples of a batch, C channels, O outputs, I inputs, H x W pixels, F features,
+P parameters of one member, n numbers of one block.
+
+A flat tensor is *layer-major*: block after block, each (K, n). Blocks of one size lie together, so
+that a norm or a factor a member takes one operation for each size, not for each layer.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, field
+from itertools import groupby
+from typing import Literal, Protocol
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from trainers.streams import generator
+
+Kind = Literal["convolution", "linear", "bias", "channels"]
+Draw = Callable[[np.random.Generator, tuple[int, ...]], np.ndarray]
+Moments = dict[str, tuple[Tensor, Tensor]]
+EPSILON = 1e-5
+MOMENTUM = 0.1
+# Below this many pixels a batch, oneDNN's fixed cost a call is more than its arithmetic saves.
+NATIVE_PIXELS = 512
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """One parameter of one member.
+
+    `shape` is (O, kh, kw, I) of a convolution, (I, O) of a linear layer, (O,) of its bias, and (C,)
+    of whatever belongs to channels.
+    """
+
+    name: str
+    kind: Kind
+    shape: tuple[int, ...]
+    draw: Draw
+    decays: bool
+
+    @property
+    def size(self) -> int:
+        return math.prod(self.shape)
+
+
+@dataclass
+class Blueprint:
+    """What a network declares while it is built: parameters, and batch norms with channels."""
+
+    parameters: list[Parameter] = field(default_factory=list)
+    norms: dict[str, int] = field(default_factory=dict)
+
+    def add(
+        self, name: str, kind: Kind, shape: tuple[int, ...], draw: Draw, *, decays: bool = False
+    ) -> str:
+        """Declare a parameter; returns its name."""
+        self.parameters.append(Parameter(name, kind, shape, draw, decays))
+        return name
+
+
+class Layout:
+    """Where each block lies in a layer-major flat tensor of K members."""
+
+    def __init__(self, members: int, sizes: Mapping[str, int]) -> None:
+        self.members = members
+        self.sizes = dict(sizes)
+        self.total = members * sum(self.sizes.values())
+        self._runs = [(size, len(list(run))) for size, run in groupby(self.sizes.values())]
+
+    def split(self, flat: Tensor) -> dict[str, Tensor]:
+        """Views (K, n) of the blocks; the gradient of all of them is one tensor."""
+        lengths = [self.members * size for size in self.sizes.values()]
+        blocks = flat.split(lengths)
+        return {
+            name: block.view(self.members, -1)
+            for name, block in zip(self.sizes, blocks, strict=True)
+        }
+
+    def groups(self, flat: Tensor) -> list[Tensor]:
+        """Views (m, K, n) of m neighbouring blocks of one size; they cover the tensor."""
+        lengths = [self.members * size * many for size, many in self._runs]
+        return [
+            part.view(many, self.members, size)
+            for part, (size, many) in zip(flat.split(lengths), self._runs, strict=True)
+        ]
+
+    def norms(self, flat: Tensor) -> Tensor:
+        """Euclidean norm of each member's numbers: (K,)."""
+        if self.members == 1:
+            return torch.linalg.vector_norm(flat).view(1)
+        parts = [torch.linalg.vector_norm(group, dim=(0, 2)) for group in self.groups(flat)]
+        return torch.linalg.vector_norm(torch.stack(parts), dim=0)
+
+    def scale_(self, flat: Tensor, factors: Tensor) -> Tensor:
+        """Multiplies each member's numbers by its factor (K,), in place."""
+        if self.members == 1:
+            return flat.mul_(factors)
+        for group in self.groups(flat):
+            group.mul_(factors[:, None])
+        return flat
+
+    def spread(self, values: Tensor) -> Tensor:
+        """One number a member (K,) at each of its places: (total,)."""
+        return self.scale_(values.new_ones(self.total), values)
+
+    def select(self, flat: Tensor, keep: Sequence[int]) -> Tensor:
+        """The flat tensor of some of the members alone."""
+        return torch.cat([group[:, list(keep)].flatten() for group in self.groups(flat)])
+
+    def finite(self, flat: Tensor) -> Tensor:
+        """Whether all of a member's numbers are finite: (K,) bool."""
+        # In float64, so that large but finite numbers do not overflow when squared.
+        return self.norms(flat.to(torch.float64)).isfinite()
+
+
+class Parameters:
+    """The parameters of a pack: one leaf tensor, and views of it that layers use.
+
+    `flat` is changed through `data` only, an alias that autograd does not watch: so the views are
+    made once and outlive every step.
+
+    Attributes:
+        flat: (K P,) leaf; those that decay come first, and are `decaying` many.
+        views: name -> the block as the form wants it.
+    """
+
+    def __init__(
+        self, layout: Layout, flat: Tensor, parameters: Sequence[Parameter], *, form: Form
+    ) -> None:
+        self.layout = layout
+        self.specs = tuple(parameters)
+        self.flat = flat.requires_grad_()
+        self.data = flat.data
+        blocks = layout.split(self.flat)
+        self.views = {
+            p.name: form.view(blocks[p.name].view(layout.members, *p.shape), p.kind)
+            for p in self.specs
+        }
+        self.decaying = layout.members * sum(p.size for p in self.specs if p.decays)
+
+    @property
+    def count(self) -> int:
+        """P, the parameters of one member."""
+        return self.flat.numel() // self.layout.members
+
+    def blocks(self) -> dict[str, Tensor]:
+        """Name -> (K, *shape), without gradient: for checkpoints, tests and a look inside."""
+        blocks = self.layout.split(self.data)
+        return {p.name: blocks[p.name].view(-1, *p.shape) for p in self.specs}
+
+    def select(self, keep: Sequence[int], *, form: Form) -> Parameters:
+        """The parameters of some of the members alone."""
+        layout = Layout(len(keep), self.layout.sizes)
+        return Parameters(layout, self.layout.select(self.data, keep), self.specs, form=form)
+
+
+def draw_parameters(
+    blueprint: Blueprint,
+    replicates: Sequence[int],
+    *,
+    fingerprint: str,
+    form: Form,
+    device: torch.device,
+    dtype: torch.dtype,
+) -> Parameters:
+    """The parameters of K members at their start.
+
+    Each has a stream of its own, named after it and the member's replicate: a draw depends neither
+    on K nor on what else the network has.
+    """
+    specs = sorted(blueprint.parameters, key=lambda p: (not p.decays, p.size))
+    layout = Layout(len(replicates), {p.name: p.size for p in specs})
+    drawn = {
+        replicate: [
+            p.draw(generator(fingerprint, replicate, f"init:{p.name}"), p.shape) for p in specs
+        ]
+        for replicate in set(replicates)
+    }
+    blocks = [drawn[r][i].ravel() for i in range(len(specs)) for r in replicates]
+    flat = torch.from_numpy(np.concatenate(blocks)).to(device, dtype)
+    return Parameters(layout, flat, specs, form=form)
+
+
+class Statistics:
+    """Means and variances of a pack's batch norms, each in one flat tensor (K sum(C),)."""
+
+    def __init__(self, layout: Layout, mean: Tensor, var: Tensor) -> None:
+        self.layout, self.mean, self.var = layout, mean, var
+        means, variances = layout.split(mean), layout.split(var)
+        self.views = {
+            name: (means[name].view(-1), variances[name].view(-1)) for name in layout.sizes
+        }
+
+    @classmethod
+    def fresh(
+        cls, norms: Mapping[str, int], members: int, *, device: torch.device, dtype: torch.dtype
+    ) -> Statistics:
+        """Mean 0, variance 1."""
+        layout = Layout(members, norms)
+        mean = torch.zeros(layout.total, device=device, dtype=dtype)
+        return cls(layout, mean, torch.ones_like(mean))
+
+    def select(self, keep: Sequence[int]) -> Statistics:
+        """Those of some of the members alone."""
+        chosen = (self.layout.select(part, keep) for part in (self.mean, self.var))
+        return Statistics(Layout(len(keep), self.layout.sizes), *chosen)
+
+
+class Form(Protocol):
+    """How K layers are computed as one. All that networks know of it: a faster one may follow.
+
+    The form chooses the layout of what flows between its layers; `images` and `pooled` are the
+    doors in and out. Tables are (K, B, F) throughout.
+    """
+
+    def view(self, block: Tensor, kind: Kind) -> Tensor:
+        """A parameter's block (K, *shape) as the layers below want it, without a copy."""
+        ...
+
+    def images(self, x: Tensor) -> Tensor:
+        """In: (S, K, C, H, W); a slice of the result along S is a batch."""
+        ...
+
+    def convolution(
+        self, x: Tensor, weight: Tensor, bias: Tensor | None, *, members: int, stride: int
+    ) -> Tensor:
+        """Of an odd kernel, padded so that stride 1 keeps the size."""
+        ...
+
+    def batch_norm(
+        self,
+        x: Tensor,
+        weight: Tensor,
+        bias: Tensor,
+        *,
+        training: bool,
+        statistics: tuple[Tensor, Tensor] | None,
+    ) -> Tensor:
+        """Of images, or of the columns of tables.
+
+        In training by the batch itself, which statistics that are given follow; else by them.
+        """
+        ...
+
+    def moments(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Mean and variance (divided by the number) of each channel of each member: (K C,)."""
+        ...
+
+    def group_norm(
+        self, x: Tensor, weight: Tensor, bias: Tensor, *, members: int, groups: int
+    ) -> Tensor:
+        """Of images, or of the columns of tables; each sample by itself."""
+        ...
+
+    def linear(self, x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+        """(K, B, I) -> (K, B, O)."""
+        ...
+
+    def pooled(self, x: Tensor, members: int) -> Tensor:
+        """Out: the mean over pixels, (K, B, C)."""
+        ...
+
+    def backend(self, pixels: int, device: torch.device) -> AbstractContextManager[object]:
+        """Within it, batches of so many pixels (B H W) are computed fastest."""
+        ...
+
+
+class Folded:
+    """Members folded into channels: (B, K C, H, W), channels last, and grouped convolutions.
+
+    Tables use batched matrix products.
+    """
+
+    def view(self, block: Tensor, kind: Kind) -> Tensor:
+        if kind == "convolution":
+            # (O, kh, kw, I) in memory is what channels-last kernels read without a copy.
+            return block.flatten(0, 1).permute(0, 3, 1, 2)
+        if kind == "channels":
+            return block.flatten()
+        return block if kind == "linear" else block[:, None]
+
+    def images(self, x: Tensor) -> Tensor:
+        return x.permute(0, 3, 4, 1, 2).flatten(3).permute(0, 3, 1, 2)
+
+    def convolution(
+        self, x: Tensor, weight: Tensor, bias: Tensor | None, *, members: int, stride: int
+    ) -> Tensor:
+        return F.conv2d(x, weight, bias, stride, weight.shape[-1] // 2, 1, members)
+
+    def batch_norm(
+        self,
+        x: Tensor,
+        weight: Tensor,
+        bias: Tensor,
+        *,
+        training: bool,
+        statistics: tuple[Tensor, Tensor] | None,
+    ) -> Tensor:
+        mean, var = statistics or (None, None)
+        if x.dim() == 4:
+            return F.batch_norm(x, mean, var, weight, bias, training, MOMENTUM, EPSILON)
+        members, samples, _ = x.shape
+        rows = x.transpose(0, 1).flatten(1)
+        rows = F.batch_norm(rows, mean, var, weight, bias, training, MOMENTUM, EPSILON)
+        return rows.view(samples, members, -1).transpose(0, 1)
+
+    def moments(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        dims = (0, 2, 3) if x.dim() == 4 else 1
+        var, mean = torch.var_mean(
+            x.float() if x.dtype == torch.bfloat16 else x, dims, correction=0
+        )
+        return mean.flatten(), var.flatten()
+
+    def group_norm(
+        self, x: Tensor, weight: Tensor, bias: Tensor, *, members: int, groups: int
+    ) -> Tensor:
+        if x.dim() == 4:
+            return F.group_norm(x, members * groups, weight, bias, EPSILON)
+        rows = x.transpose(0, 1).flatten(1)
+        rows = F.group_norm(rows, members * groups, weight, bias, EPSILON)
+        return rows.view(len(rows), members, -1).transpose(0, 1)
+
+    def linear(self, x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+        return torch.baddbmm(bias, x, weight)
+
+    def pooled(self, x: Tensor, members: int) -> Tensor:
+        return x.mean((2, 3)).unflatten(1, (members, -1)).transpose(0, 1)
+
+    def backend(self, pixels: int, device: torch.device) -> AbstractContextManager[object]:
+        if device.type != "cpu" or pixels > NATIVE_PIXELS:
+            return nullcontext()
+        return torch.backends.mkldnn.flags(enabled=False)
+
+
+@dataclass(frozen=True)
+class Pass:
+    """One pass through a network.
+
+    Attributes:
+        training: whether batch norms use the batch, or `statistics`.
+        statistics: name of a batch norm -> mean and variance (K C,); in training they follow the
+            batch, and without them nothing does.
+        moments: where each batch norm leaves its input's mean and variance, if anybody asks.
+    """
+
+    form: Form
+    members: int
+    views: Mapping[str, Tensor]
+    training: bool
+    statistics: Mapping[str, tuple[Tensor, Tensor]] | None = None
+    moments: Moments | None = None
+
+
+FORMS: dict[str, Form] = {"folded": Folded()}

@@ -1,0 +1,319 @@
+"""Training a pack: K runs at once, round by round, each measured on every split.
+
+Letters: K members alive, N samples, C classes, L numbers of a round.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from trainers.augment import parse
+from trainers.check import check
+from trainers.config import Config, pack_key
+from trainers.data.dataset import Dataset
+from trainers.data.imbalance import draw_subset
+from trainers.feed import Batch, Feed, Pool, Recipe
+from trainers.fused import FORMS
+from trainers.losses import smoothing_by_class
+from trainers.metrics import measure
+from trainers.pack import Objective, Pack, Terms, design
+from trainers.step import OPTIMIZERS, Ascent, schedule
+
+# Numbers of one evaluation batch, all members together.
+EVALUATION_NUMBERS = {"cpu": 1 << 18, "cuda": 1 << 24}
+WARM_UP_STEPS = 2
+
+
+@dataclass(frozen=True)
+class Member:
+    """One run of a pack."""
+
+    config: Config
+    replicate: int
+
+
+@dataclass(frozen=True)
+class RoundResult:
+    """What one member did in one round.
+
+    Attributes:
+        member: its place among the members that the pack began with.
+        round: rounds finished, this one included.
+        step: updates made so far.
+        numbers: (L,) float32 in the order of `metrics.layout`.
+        finite: False if a loss, a logit of any split or a parameter is not: the run has diverged.
+    """
+
+    member: int
+    round: int
+    step: int
+    numbers: np.ndarray
+    finite: bool
+
+
+class PackTrainer:
+    """Trains runs of one pack key together. It drops a member only when told to.
+
+    The same members give the same numbers, bit for bit at a fixed number of threads, on any worker
+    and across `state` and `load_state`. Training metrics are running ones: of each batch as it was
+    trained on, augmented, before its update.
+
+    Attributes:
+        rounds: how many there are; `round` is how many are finished, `step` how many updates.
+        alive: places of the members that still train.
+
+    Raises:
+        ConfigError: a configuration cannot run on these data.
+    """
+
+    def __init__(
+        self,
+        dataset: Dataset,
+        members: Sequence[Member],
+        *,
+        device: str = "cpu",
+        form: str = "folded",
+    ) -> None:
+        if len({pack_key(m.config) for m in members}) != 1:
+            raise ValueError("members of a pack must be there and share their pack key")
+        self.members = tuple(members)
+        self.config = members[0].config
+        self.counts = check(self.config, dataset.facts)
+        self.fingerprint = dataset.fingerprint
+        self.device = torch.device(device)
+        self.rounds = self.config.rounds
+        self.round = self.step = 0
+        self.alive = list(range(len(members)))
+        self._design = design(
+            self.config.train,
+            inputs=_inputs(dataset),
+            classes=len(dataset.classes),
+            form=FORMS[form],
+            device=self.device,
+        )
+        self.pool = Pool(dataset, device=self.device, dtype=self._design.precision.dtype)
+        self._subsets = self._draw_subsets(dataset)
+        replicates = [m.replicate for m in members]
+        self.pack = Pack.fresh(self._design, replicates, fingerprint=self.fingerprint)
+        self._assemble()
+
+    def _draw_subsets(self, dataset: Dataset) -> list[np.ndarray]:
+        pool, mark = dataset.y["train"], self.fingerprint
+        return [
+            draw_subset(pool, self.counts, fingerprint=mark, replicate=m.replicate)
+            for m in self.members
+        ]
+
+    def _assemble(self) -> None:
+        """Everything that belongs to the members alive, around the pack's parameters."""
+        members = [self.members[i] for i in self.alive]
+        trains = [m.config.train for m in members]
+        train, parameters = trains[0], self.pack.parameters
+        self.optimizer = OPTIMIZERS[train.optimizer](parameters, trains)
+        self.objective = Objective(trains, self.counts, like=parameters.data)
+        sharp = any(t.sam.radius for t in trains)
+        self.ascent = Ascent(parameters, trains, self.counts) if sharp else None
+        self.feed = Feed(
+            self.pool,
+            self._recipe(),
+            replicates=[m.replicate for m in members],
+            subsets=[self._subsets[i] for i in self.alive],
+            fingerprint=self.fingerprint,
+            form=self._design.form,
+        )
+        self._moving = train.norm_statistics == "running"
+        self._ones = torch.ones(len(members)).to(parameters.data)
+
+    def _recipe(self) -> Recipe:
+        trains = [self.members[i].config.train for i in self.alive]
+        train, data = trains[0], self.pack.parameters.data
+        policy = parse(train.augmentation)
+        smooth = any(t.smoothing.minority or t.smoothing.majority for t in trains)
+        rows = [
+            smoothing_by_class(self.counts, t.smoothing.minority, t.smoothing.majority)
+            for t in trains
+        ]
+        return Recipe(
+            train.batch_size,
+            policy,
+            torch.stack(rows).to(data) if smooth or policy.mixers else None,
+            self.ascent.class_weights if self.ascent else None,
+            train.ssl.batch_multiple if train.ssl.weight > 0 else 0,
+        )
+
+    @property
+    def steps(self) -> int:
+        """Updates of the whole run."""
+        return self.config.train.steps or self.rounds * self.feed.epoch_steps
+
+    def train_round(self) -> list[RoundResult]:
+        """Trains up to the next evaluation; one result for each member alive, in order."""
+        end = self._end_of(self.round + 1)
+        seen, labels, losses = [], [], []
+        for batch in self.feed.batches(self.step, end):
+            terms, objective = self._update(batch)
+            seen.append(terms.logits.detach())
+            labels.append(batch.labels)
+            losses.append(objective)
+        self.round += 1
+        logits = {"train": torch.cat(seen, dim=1)} | self._evaluate()
+        truths = {"train": torch.cat(labels, dim=1), **self._truths()}
+        numbers = [measure(logits[s], truths[s], self.counts) for s in logits]
+        sound = torch.stack(losses).isfinite().all(0) & self.pack.finite()
+        for part in logits.values():
+            sound &= part.isfinite().flatten(1).all(1)
+        return self._results(torch.cat(numbers, dim=1), sound)
+
+    def _end_of(self, round: int) -> int:
+        """The step at which a round ends."""
+        if self.config.train.steps is None:
+            return round * self.feed.epoch_steps
+        return round * self.config.train.steps // self.rounds
+
+    def _truths(self) -> dict[str, Tensor]:
+        return {split: self.pool.y[split] for split in ("val", "test")}
+
+    def _results(self, numbers: Tensor, sound: Tensor) -> list[RoundResult]:
+        rows, fine = numbers.cpu().numpy(), sound.tolist()
+        return [
+            RoundResult(member, self.round, self.step, rows[k], fine[k])
+            for k, member in enumerate(self.alive)
+        ]
+
+    def _update(self, batch: Batch) -> tuple[Terms, Tensor]:
+        """One update; the terms of its first pass, and what it minimised (K,)."""
+        share = schedule(
+            self.config.train, self.step, steps=self.steps, epoch_steps=self.feed.epoch_steps
+        )
+        with self._backend(batch.x):
+            terms = self.objective.terms(self.pack, batch, moving=self._moving)
+            objective = terms.plus_ssl(terms.losses.mean(1))
+            if self.ascent is None:
+                grad = self._gradient(objective)
+            else:
+                grad = self._sharp_gradient(self.ascent, batch, terms, objective)
+        self.optimizer.update(grad, step=self.step, share=share)
+        self.step += 1
+        return terms, objective.detach()
+
+    def _sharp_gradient(
+        self, ascent: Ascent, batch: Batch, terms: Terms, objective: Tensor
+    ) -> Tensor:
+        """The plain gradient, taken where the ascent leads."""
+        weights = batch.weights
+        assert weights is not None  # noqa: S101
+        unweighted = self._gradient(objective, again=True) if ascent.two_gradients else None
+        tilted = self._gradient(terms.plus_ssl(ascent.mean_loss(terms.losses, weights)))
+        ascent.climb(tilted, unweighted)
+        # Running statistics have seen this batch: the second pass must not move them again.
+        there = self.objective.terms(self.pack, batch, moving=False)
+        grad = self._gradient(there.plus_ssl(there.losses.mean(1)))
+        ascent.return_home()
+        return grad
+
+    def _gradient(self, objective: Tensor, *, again: bool = False) -> Tensor:
+        """Of a loss a member (K,): (K P,). Members do not meet, so one backward serves all."""
+        flat = self.pack.parameters.flat
+        return torch.autograd.grad(objective, flat, self._ones, retain_graph=again)[0]
+
+    def _backend(self, x: Tensor):
+        pixels = x.numel() // (x.shape[1] if x.dim() == 4 else 1)
+        return self._design.form.backend(pixels, self.device)
+
+    def _evaluate(self) -> dict[str, Tensor]:
+        """Logits (K, N, C) of the validation and test splits."""
+        if self.config.train.norm_statistics == "clean" and self._design.blueprint.norms:
+            self.pack.clean_statistics(self._subset_batches())
+        return {split: self.pack.evaluate(self._split_batches(split)) for split in ("val", "test")}
+
+    def _evaluation_size(self) -> int:
+        numbers = int(np.prod(self.pool.inputs)) * len(self.alive)
+        return max(2, EVALUATION_NUMBERS[self.device.type] // numbers)
+
+    def _subset_batches(self) -> Iterator[tuple[int, Tensor]]:
+        """(samples, x) of each member's own training subset, not augmented."""
+        for index in self.feed.subset_index.split(self._evaluation_size(), dim=1):
+            x = self.pool.encode(self.pool.raw("train", index))
+            yield index.shape[1], self.feed.enter(x)
+
+    def _split_batches(self, split: str) -> Iterator[Tensor]:
+        everything = torch.arange(len(self.pool.y[split]), device=self.device)
+        for index in everything.split(self._evaluation_size()):
+            x = self.pool.encode(self.pool.raw(split, index[None]))
+            yield self.feed.enter(x.expand(len(self.alive), *x.shape[1:]))
+
+    def drop(self, member: int) -> None:
+        """Takes a member, by its place at the start, out of the pack; the rest go on."""
+        self._keep([m for m in self.alive if m != member])
+
+    def _keep(self, members: Sequence[int]) -> None:
+        keep = [self.alive.index(member) for member in members]
+        if len(keep) == len(self.alive):
+            return
+        if not keep:
+            raise ValueError("a pack cannot go on without members")
+        layout = self.pack.parameters.layout
+        buffers = {name: layout.select(b, keep) for name, b in self.optimizer.buffers.items()}
+        self.pack = self.pack.select(keep)
+        self.alive = list(members)
+        self._assemble()
+        for name, buffer in buffers.items():
+            self.optimizer.buffers[name].copy_(buffer)
+
+    def state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
+        """Tensors and JSON that `load_state` of a trainer of the same members goes on from."""
+        meta = {"round": self.round, "step": self.step, "alive": list(self.alive)}
+        return {name: tensor.clone() for name, tensor in self._tensors().items()}, meta
+
+    def load_state(self, tensors: Mapping[str, Tensor], meta: Mapping[str, Any]) -> None:
+        """Takes up a state, at whatever round the trainer itself is.
+
+        Raises:
+            ValueError: the state is not of such a pack.
+        """
+        self._keep([m for m in self.alive if m in meta["alive"]])
+        own = self._tensors()
+        same = own.keys() == tensors.keys() and list(meta["alive"]) == self.alive
+        if not same or any(own[name].shape != tensors[name].shape for name in own):
+            raise ValueError("the state is not of a pack of these members")
+        for name, tensor in own.items():
+            tensor.copy_(tensors[name])
+        self.round, self.step = meta["round"], meta["step"]
+
+    def _tensors(self) -> dict[str, Tensor]:
+        """All that changes while training; no copies."""
+        statistics = self.pack.statistics
+        buffers = {f"optimizer.{name}": b for name, b in self.optimizer.buffers.items()}
+        own = {"parameters": self.pack.parameters.data, **buffers}
+        return own | {"statistics.mean": statistics.mean, "statistics.var": statistics.var}
+
+    def time_steps(self, steps: int) -> float:
+        """Seconds an update, over the next `steps` of them; they are undone."""
+        kept, meta = self.state()
+        for batch in self.feed.batches(self.step, self.step + WARM_UP_STEPS):
+            self._update(batch)
+        self._wait()
+        start = time.perf_counter()
+        for batch in self.feed.batches(self.step, self.step + steps):
+            self._update(batch)
+        self._wait()
+        elapsed_s = time.perf_counter() - start
+        self.load_state(kept, meta)
+        return elapsed_s / steps
+
+    def _wait(self) -> None:
+        if self.device.type == "cuda":
+            torch.cuda.synchronize(self.device)
+
+
+def _inputs(dataset: Dataset) -> tuple[int, ...]:
+    """(C, H, W) of images, (F,) of tables with one column a code."""
+    shape = tuple(dataset.x["train"].shape[1:])
+    return shape if dataset.kind == "image" else (shape[0] + sum(dataset.cardinalities),)

@@ -1,0 +1,97 @@
+"""Layers of a pack: each declares its parameters once, and computes K members at a time.
+
+Letters: K members, B samples, C channels, I inputs, O outputs. `x` flows in the form's own layout.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from torch import Tensor
+
+from trainers.fused import Blueprint, Pass
+
+
+class Convolution:
+    """A square convolution without bias, or with one where no norm follows."""
+
+    def __init__(
+        self, blueprint: Blueprint, name: str, inputs: int, outputs: int, *,
+        kernel: int = 3, stride: int = 1, bias: bool = False, gain: float = 1.0,
+    ) -> None:  # fmt: skip
+        shape = (outputs, kernel, kernel, inputs)
+        draw = he_normal(kernel * kernel * inputs, gain)
+        self.weight = blueprint.add(f"{name}.weight", "convolution", shape, draw, decays=True)
+        self.bias = blueprint.add(f"{name}.bias", "channels", (outputs,), zeros) if bias else None
+        self.stride = stride
+
+    def __call__(self, run: Pass, x: Tensor) -> Tensor:
+        bias = run.views[self.bias] if self.bias else None
+        return run.form.convolution(
+            x, run.views[self.weight], bias, members=run.members, stride=self.stride
+        )
+
+
+class Linear:
+    """(K, B, I) -> (K, B, O), with bias."""
+
+    def __init__(self, blueprint: Blueprint, name: str, inputs: int, outputs: int) -> None:
+        draw = uniform(inputs)
+        self.weight = blueprint.add(
+            f"{name}.weight", "linear", (inputs, outputs), draw, decays=True
+        )
+        self.bias = blueprint.add(f"{name}.bias", "bias", (outputs,), zeros)
+
+    def __call__(self, run: Pass, x: Tensor) -> Tensor:
+        return run.form.linear(x, run.views[self.weight], run.views[self.bias])
+
+
+class Norm:
+    """Batch norm, group norm of at most 8 groups, or none, over C channels."""
+
+    def __init__(self, blueprint: Blueprint, name: str, channels: int, *, kind: str) -> None:
+        self.kind, self.name = kind, name
+        self.groups = max(g for g in range(1, 9) if channels % g == 0)
+        if kind == "none":
+            return
+        self.weight = blueprint.add(f"{name}.weight", "channels", (channels,), ones)
+        self.bias = blueprint.add(f"{name}.bias", "channels", (channels,), zeros)
+        if kind == "batch":
+            blueprint.norms[name] = channels
+
+    def __call__(self, run: Pass, x: Tensor) -> Tensor:
+        if self.kind == "none":
+            return x
+        weight, bias = run.views[self.weight], run.views[self.bias]
+        if self.kind == "batch":
+            return self._batch(run, x, weight, bias)
+        return run.form.group_norm(x, weight, bias, members=run.members, groups=self.groups)
+
+    def _batch(self, run: Pass, x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+        if run.moments is not None:
+            run.moments[self.name] = run.form.moments(x)
+        statistics = run.statistics[self.name] if run.statistics is not None else None
+        return run.form.batch_norm(x, weight, bias, training=run.training, statistics=statistics)
+
+
+def he_normal(fan_in: int, gain: float = 1.0):
+    """Normal numbers of variance gain^2 2 / fan_in (He et al. 2015)."""
+    scale = np.float32(gain * math.sqrt(2.0 / fan_in))
+    return lambda source, shape: source.standard_normal(shape, dtype=np.float32) * scale
+
+
+def uniform(fan_in: int):
+    """Uniform numbers within 1 / sqrt(fan_in), PyTorch's default of linear layers."""
+    bound = np.float32(1.0 / math.sqrt(fan_in))
+    return lambda source, shape: (source.random(shape, dtype=np.float32) * 2 - 1) * bound
+
+
+def zeros(source: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
+    """Nothing is drawn."""
+    return np.zeros(shape, dtype=np.float32)
+
+
+def ones(source: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
+    """Nothing is drawn."""
+    return np.ones(shape, dtype=np.float32)

@@ -1,0 +1,45 @@
+"""A multilayer perceptron for tables: hidden layers of linear, norm and ReLU, and a linear head."""
+
+from __future__ import annotations
+
+from typing import ClassVar, Literal
+
+import torch
+from torch import Tensor
+
+from trainers.config import TrainConfig
+from trainers.fused import Blueprint, Pass
+from trainers.models.layers import Linear, Norm
+
+UNITS = 128
+
+
+class MLP:
+    """`depth` hidden layers of `width` times 128 units over numbers and one-hot codes."""
+
+    kind: ClassVar[Literal["image", "table"]] = "table"
+    default_depth = 2
+
+    def __init__(
+        self, blueprint: Blueprint, train: TrainConfig, *, inputs: tuple[int, ...], classes: int
+    ) -> None:
+        self.width = max(1, round(UNITS * train.width))
+        sizes = [inputs[0]] + [self.width] * (train.depth or self.default_depth)
+        self.hidden = [
+            (
+                Linear(blueprint, f"hidden{i}", sizes[i], sizes[i + 1]),
+                Norm(blueprint, f"hidden{i}.norm", sizes[i + 1], kind=train.norm),
+            )
+            for i in range(len(sizes) - 1)
+        ]
+        self.head = Linear(blueprint, "head", self.width, classes)
+
+    def features(self, run: Pass, x: Tensor) -> Tensor:
+        """(K, B, F) -> (K, B, width)."""
+        for linear, norm in self.hidden:
+            x = torch.relu(norm(run, linear(run, x)))
+        return x
+
+    def logits(self, run: Pass, features: Tensor) -> Tensor:
+        """(K, B, width) -> (K, B, classes)."""
+        return self.head(run, features)

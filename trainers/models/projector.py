@@ -1,0 +1,24 @@
+"""The head that self-supervised losses see: d -> 2d -> 128."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from trainers.fused import Blueprint, Pass
+from trainers.models.layers import Linear, Norm
+
+OUTPUTS = 128
+
+
+class Projector:
+    """Linear, norm, ReLU, linear, on a network's features."""
+
+    def __init__(self, blueprint: Blueprint, inputs: int, *, norm: str) -> None:
+        self.first = Linear(blueprint, "projector.first", inputs, 2 * inputs)
+        self.norm = Norm(blueprint, "projector.norm", 2 * inputs, kind=norm)
+        self.second = Linear(blueprint, "projector.second", 2 * inputs, OUTPUTS)
+
+    def __call__(self, run: Pass, features: Tensor) -> Tensor:
+        """(K, n, d) -> (K, n, 128)."""
+        return self.second(run, torch.relu(self.norm(run, self.first(run, features))))

@@ -1,0 +1,132 @@
+"""Residual networks for small images, from ResNet-8 on 8x8 to WideResNet-28-10 on 32x32.
+
+Depth 6n+2: basic blocks, projections where the shape changes (He et al. 2016, section 4.2, with
+option B), `width` times 16, 32 and 64 channels, stem included. Depth 6n+4: preactivation blocks
+behind a stem of 16 channels (Zagoruyko & Komodakis 2016).
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar, Literal
+
+import torch
+from torch import Tensor
+
+from trainers.config import TrainConfig
+from trainers.fused import Blueprint, Pass
+from trainers.models.layers import Convolution, Linear, Norm
+
+CHANNELS = 16
+STAGES = (1, 2, 4)
+
+
+def channels_of(width: float) -> int:
+    """Channels of the first stage: `width` times 16, rounded, at least 1."""
+    return max(1, round(CHANNELS * width))
+
+
+class ResNet:
+    """Stem, three stages of n residual blocks, mean over pixels, linear head."""
+
+    kind: ClassVar[Literal["image", "table"]] = "image"
+    default_depth = 8
+
+    def __init__(
+        self, blueprint: Blueprint, train: TrainConfig, *, inputs: tuple[int, ...], classes: int
+    ) -> None:
+        depth = train.depth or self.default_depth
+        wide = depth % 6 == 4
+        block, first = (PreactivationBlock, CHANNELS) if wide else (BasicBlock, None)
+        base = channels_of(train.width)
+        channels = first or base
+        self.stem = Convolution(
+            blueprint, "stem", inputs[0], channels, bias=train.norm == "none" and not wide
+        )
+        self.stem_norm = None if wide else Norm(blueprint, "stem.norm", channels, kind=train.norm)
+        self.blocks = []
+        for stage, factor in enumerate(STAGES):
+            for index in range((depth - 2) // 6):
+                name, stride = f"stage{stage + 1}.{index}", 2 if stage and not index else 1
+                outputs = base * factor
+                self.blocks.append(
+                    block(blueprint, name, channels, outputs, stride=stride, norm=train.norm)
+                )
+                channels = outputs
+        self.last_norm = Norm(blueprint, "last.norm", channels, kind=train.norm) if wide else None
+        self.width = channels
+        self.head = Linear(blueprint, "head", channels, classes)
+
+    def features(self, run: Pass, x: Tensor) -> Tensor:
+        """Images in the form's layout -> (K, B, width)."""
+        x = self.stem(run, x)
+        if self.stem_norm:
+            x = torch.relu_(self.stem_norm(run, x))
+        for block in self.blocks:
+            x = block(run, x)
+        if self.last_norm:
+            x = torch.relu_(self.last_norm(run, x))
+        return run.form.pooled(x, run.members)
+
+    def logits(self, run: Pass, features: Tensor) -> Tensor:
+        """(K, B, width) -> (K, B, classes)."""
+        return self.head(run, features)
+
+
+class BasicBlock:
+    """relu(x' + norm(conv(relu(norm(conv(x)))))), x' projected where the shape changes."""
+
+    def __init__(
+        self, blueprint: Blueprint, name: str, inputs: int, outputs: int, *, stride: int, norm: str
+    ) -> None:
+        bare = norm == "none"
+        self.first = Convolution(
+            blueprint, f"{name}.first", inputs, outputs, stride=stride, bias=bare
+        )
+        self.first_norm = Norm(blueprint, f"{name}.first.norm", outputs, kind=norm)
+        # Without norms a branch that starts at zero keeps deep networks trainable (Fixup, 2019).
+        self.second = Convolution(
+            blueprint, f"{name}.second", outputs, outputs, bias=bare, gain=0.0 if bare else 1.0
+        )
+        self.second_norm = Norm(blueprint, f"{name}.second.norm", outputs, kind=norm)
+        self.shortcut = self.shortcut_norm = None
+        if stride > 1 or inputs != outputs:
+            self.shortcut = Convolution(
+                blueprint, f"{name}.shortcut", inputs, outputs, kernel=1, stride=stride, bias=bare
+            )
+            self.shortcut_norm = Norm(blueprint, f"{name}.shortcut.norm", outputs, kind=norm)
+
+    def __call__(self, run: Pass, x: Tensor) -> Tensor:
+        branch = torch.relu_(self.first_norm(run, self.first(run, x)))
+        branch = self.second_norm(run, self.second(run, branch))
+        if self.shortcut and self.shortcut_norm:
+            x = self.shortcut_norm(run, self.shortcut(run, x))
+        return torch.relu_(branch.add_(x))
+
+
+class PreactivationBlock:
+    """x' + conv(relu(norm(conv(relu(norm(x)))))); a projection x' sees relu(norm(x))."""
+
+    def __init__(
+        self, blueprint: Blueprint, name: str, inputs: int, outputs: int, *, stride: int, norm: str
+    ) -> None:
+        bare = norm == "none"
+        self.bare = bare
+        self.first_norm = Norm(blueprint, f"{name}.first.norm", inputs, kind=norm)
+        self.first = Convolution(
+            blueprint, f"{name}.first", inputs, outputs, stride=stride, bias=bare
+        )
+        self.second_norm = Norm(blueprint, f"{name}.second.norm", outputs, kind=norm)
+        self.second = Convolution(
+            blueprint, f"{name}.second", outputs, outputs, bias=bare, gain=0.0 if bare else 1.0
+        )
+        self.shortcut = None
+        if stride > 1 or inputs != outputs:
+            self.shortcut = Convolution(
+                blueprint, f"{name}.shortcut", inputs, outputs, kernel=1, stride=stride
+            )
+
+    def __call__(self, run: Pass, x: Tensor) -> Tensor:
+        active = torch.relu(self.first_norm(run, x))
+        branch = torch.relu(self.second_norm(run, self.first(run, active)))
+        branch = self.second(run, branch)
+        return branch.add_(self.shortcut(run, active) if self.shortcut else x)

@@ -1,0 +1,206 @@
+"""K networks as one object: their parameters, their statistics, and passes through them.
+
+Letters: K members, B samples of a batch, N samples of a split, C classes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from trainers.config import TrainConfig
+from trainers.feed import Batch
+from trainers.fused import (
+    Blueprint,
+    Form,
+    Moments,
+    Parameters,
+    Pass,
+    Statistics,
+    draw_parameters,
+)
+from trainers.losses import LOSSES
+from trainers.models import MODELS, Network
+from trainers.models.projector import Projector
+from trainers.ssl import SSL_LOSSES
+
+
+@dataclass(frozen=True)
+class Precision:
+    """The type of the parameters, and whether passes run in bfloat16 where that is safe."""
+
+    dtype: torch.dtype
+    autocast: bool
+
+    @classmethod
+    def of(cls, name: str, device: torch.device) -> Precision:
+        """`auto` is bfloat16 autocast on a GPU, float32 on a CPU."""
+        if name == "auto":
+            name = "bfloat16" if device.type == "cuda" else "float32"
+        dtype = torch.float64 if name == "float64" else torch.float32
+        return cls(dtype, name == "bfloat16")
+
+    def casting(self, device: torch.device) -> AbstractContextManager[object]:
+        """The context of a forward pass."""
+        if not self.autocast:
+            return nullcontext()
+        return torch.autocast(device.type, dtype=torch.bfloat16)
+
+
+@dataclass(frozen=True)
+class Design:
+    """What is the same for all members: a network, perhaps a projector, and how they compute."""
+
+    network: Network
+    projector: Projector | None
+    blueprint: Blueprint
+    form: Form
+    precision: Precision
+    device: torch.device
+
+
+def design(
+    train: TrainConfig, *, inputs: tuple[int, ...], classes: int, form: Form, device: torch.device
+) -> Design:
+    """The network that a configuration names, and a projector where SSL has weight."""
+    blueprint = Blueprint()
+    network = MODELS[train.model](blueprint, train, inputs=inputs, classes=classes)
+    wanted = train.ssl.weight > 0
+    projector = Projector(blueprint, network.width, norm=train.norm) if wanted else None
+    precision = Precision.of(train.precision, device)
+    return Design(network, projector, blueprint, form, precision, device)
+
+
+class Pack:
+    """The networks of K members."""
+
+    def __init__(self, design: Design, parameters: Parameters, statistics: Statistics) -> None:
+        self.design, self.parameters, self.statistics = design, parameters, statistics
+        self.members = parameters.layout.members
+        self._moving = self._pass(True, self.statistics)
+        self._still = self._pass(True, None)
+
+    @classmethod
+    def fresh(cls, design: Design, replicates: Sequence[int], *, fingerprint: str) -> Pack:
+        """At its start: drawn parameters, statistics of nothing."""
+        form, device, dtype = design.form, design.device, design.precision.dtype
+        parameters = draw_parameters(
+            design.blueprint,
+            replicates,
+            fingerprint=fingerprint,
+            form=form,
+            device=device,
+            dtype=dtype,
+        )
+        norms = design.blueprint.norms
+        statistics = Statistics.fresh(norms, len(replicates), device=device, dtype=dtype)
+        return cls(design, parameters, statistics)
+
+    def select(self, keep: Sequence[int]) -> Pack:
+        """Some of the members alone, by place."""
+        parameters = self.parameters.select(keep, form=self.design.form)
+        return Pack(self.design, parameters, self.statistics.select(keep))
+
+    def _pass(
+        self, training: bool, statistics: Statistics | None, moments: Moments | None = None
+    ) -> Pass:
+        views = statistics.views if statistics is not None else None
+        form = self.design.form
+        return Pass(form, self.members, self.parameters.views, training, views, moments)
+
+    def finite(self) -> Tensor:
+        """Whether all of a member's parameters are finite: (K,) bool."""
+        return self.parameters.layout.finite(self.parameters.data)
+
+    def logits(self, x: Tensor, *, moving: bool) -> Tensor:
+        """Of a training batch: (K, B, C); `moving` lets the running statistics follow it."""
+        run = self._moving if moving else self._still
+        with self.design.precision.casting(self.design.device):
+            network = self.design.network
+            return network.logits(run, network.features(run, x)).to(self.design.precision.dtype)
+
+    def projections(self, x: Tensor) -> Tensor:
+        """Of a batch of views: (K, n, 128); the running statistics stay as they are."""
+        projector = self.design.projector
+        if projector is None:
+            raise ValueError("this pack was designed without SSL")
+        with self.design.precision.casting(self.design.device):
+            features = self.design.network.features(self._still, x)
+            return projector(self._still, features).to(self.design.precision.dtype)
+
+    @torch.no_grad()
+    def evaluate(self, batches: Iterable[Tensor]) -> Tensor:
+        """Logits by the statistics as they are: (K, N, C)."""
+        run = self._pass(False, self.statistics)
+        network = self.design.network
+        with self.design.precision.casting(self.design.device):
+            parts = [network.logits(run, network.features(run, x)) for x in batches]
+        return torch.cat(parts, dim=1).to(self.design.precision.dtype)
+
+    @torch.no_grad()
+    def clean_statistics(self, batches: Iterable[tuple[int, Tensor]]) -> None:
+        """Sets the statistics to the mean and variance of all batches of (samples, x).
+
+        Batches are pooled exactly (Chan et al. 1979); within its own pass each is normalised by
+        itself, as in training.
+        """
+        moments: Moments = {}
+        run = self._pass(True, None, moments)
+        mean, var, total = self.statistics.mean, self.statistics.var, 0
+        for samples, x in batches:
+            with self.design.precision.casting(self.design.device):
+                self.design.network.features(run, x)
+            total += samples
+            self._pool(mean, var, moments, samples / total)
+
+    def _pool(self, mean: Tensor, var: Tensor, moments: Moments, share: float) -> None:
+        """Merges a batch, which has this share of all samples so far, into mean and variance."""
+        names = self.statistics.layout.sizes
+        of_batch = [torch.cat([moments[name][i] for name in names]).to(mean) for i in (0, 1)]
+        if share == 1.0:  # not a lerp: what the statistics held before may be NaN
+            mean.copy_(of_batch[0])
+            var.copy_(of_batch[1])
+            return
+        gap = of_batch[0] - mean
+        var.lerp_(of_batch[1], share).addcmul_(gap, gap, value=share * (1 - share))
+        mean.add_(gap, alpha=share)
+
+
+class Objective:
+    """L = L_sup + weight L_SSL of each member, as (K,); and the ascent's form of it."""
+
+    def __init__(
+        self, trains: Sequence[TrainConfig], counts: Sequence[int], *, like: Tensor
+    ) -> None:
+        first = trains[0]
+        self._loss = LOSSES[first.loss]
+        self._counts = torch.tensor([counts], device=like.device)
+        self._ssl = first.ssl
+        self._ssl_loss = SSL_LOSSES[first.ssl.loss] if first.ssl.weight > 0 else None
+        self._weight = torch.tensor([t.ssl.weight for t in trains]).to(like)
+
+    def terms(self, pack: Pack, batch: Batch, *, moving: bool) -> Terms:
+        """All that a step's losses are made of."""
+        logits = pack.logits(batch.x, moving=moving)
+        losses = self._loss(logits, batch.targets, self._counts)
+        if self._ssl_loss is None or batch.views is None:
+            return Terms(logits, losses, None)
+        u, v = (pack.projections(view) for view in batch.views)
+        return Terms(logits, losses, self._weight * self._ssl_loss(u, v, self._ssl))
+
+
+@dataclass(frozen=True)
+class Terms:
+    """Logits (K, B, C), supervised losses (K, B), and the weighted SSL loss (K,) or None."""
+
+    logits: Tensor
+    losses: Tensor
+    ssl: Tensor | None
+
+    def plus_ssl(self, supervised: Tensor) -> Tensor:
+        """A supervised loss (K,) and the SSL loss, if there is one."""
+        return supervised if self.ssl is None else supervised + self.ssl
