@@ -65,20 +65,11 @@ class Database:
             self.engine.dispose()
 
     def _retried(self, work: Callable[[Connection], T], *, reading: bool) -> T:
-        deadline, wait = time.monotonic() + self.patience, FIRST_WAIT
-        while True:
-            try:
-                with self._lock:
-                    return self._once(work, reading=reading)
-            except DBAPIError as error:
-                retry = dialects.transient(error) and time.monotonic() + wait < deadline
-                if not retry and isinstance(error, OURS):
-                    raise
-                if not retry:
-                    raise dialects.explain(self.address, error.orig) from error
-            # The lock is free meanwhile; the jitter keeps two drivers from meeting again.
-            time.sleep(wait * random.uniform(0.5, 1.0))  # noqa: S311
-            wait = min(2 * wait, LONGEST_WAIT)
+        def once() -> T:
+            with self._lock:  # free between two tries
+                return self._once(work, reading=reading)
+
+        return patiently(once, address=self.address, patience=self.patience)
 
     def _once(self, work: Callable[[Connection], T], *, reading: bool) -> T:
         try:
@@ -100,3 +91,23 @@ class Database:
         if connection is not None:
             with suppress(SQLAlchemyError):  # it may be broken already: that is why it goes
                 connection.close()
+
+
+def patiently(work: Callable[[], T], *, address: Address, patience: float) -> T:
+    """The result of `work`, tried again while the database is busy or gone.
+
+    Raises:
+        SweeperError: it stayed so for `patience` seconds, or will not let us in.
+    """
+    deadline, wait = time.monotonic() + patience, FIRST_WAIT
+    while True:
+        try:
+            return work()
+        except DBAPIError as error:
+            if isinstance(error, OURS) and not dialects.transient(error):
+                raise
+            if not dialects.transient(error) or time.monotonic() + wait > deadline:
+                raise dialects.explain(address, error.orig) from error
+        # The jitter keeps two drivers from meeting again and again.
+        time.sleep(wait * random.uniform(0.5, 1.0))  # noqa: S311
+        wait = min(2 * wait, LONGEST_WAIT)

@@ -148,12 +148,12 @@ class Store(Reader):
         Missing runs are made, hidden cells are shown again, and a cell that gets further
         replicates is mirrored anew once these have ended. Replicates are never taken away.
         """
-        return self._write(lease, lambda c: cell_rows.add(c, lease.sweep_id, cells))
+        return self.fenced(lease, lambda c: cell_rows.add(c, lease.sweep_id, cells))
 
     def hide_cells(self, lease: Lease, hashes_kept: Collection[str]) -> None:
         """Hides the cells that the spec no longer has; their results are kept."""
         kept = frozenset(hashes_kept)
-        self._write(lease, lambda c: cell_rows.hide(c, lease.sweep_id, kept))
+        self.fenced(lease, lambda c: cell_rows.hide(c, lease.sweep_id, kept))
 
     def set_optuna_number(self, lease: Lease, cell_id: int, number: int) -> None:
         """Says which trial of the study is the cell's."""
@@ -166,14 +166,14 @@ class Store(Reader):
     def add_packs(self, lease: Lease, packs: Sequence[NewPack]) -> list[Pack]:
         """The packs, behind those that are there, in the order given."""
         token = uuid4().hex
-        return self._write(lease, lambda c: _add_packs(c, lease.sweep_id, packs, token))
+        return self.fenced(lease, lambda c: _add_packs(c, lease.sweep_id, packs, token))
 
     def dissolve(self, lease: Lease, pack_id: int) -> None:
         """Marks a pack whose open runs are packed anew."""
         query = update(PackTable).where(
             PackTable.id == pack_id, PackTable.sweep_id == lease.sweep_id
         )
-        self._write(lease, lambda c: c.execute(query.values(dissolved=True)))
+        self.fenced(lease, lambda c: c.execute(query.values(dissolved=True)))
 
     # --- attempts and results
 
@@ -183,7 +183,7 @@ class Store(Reader):
         Raises:
             ValueError: a run is finished, or running in another pack.
         """
-        return self._write(lease, lambda c: _begin(c, lease, pack_id, run_ids))
+        return self.fenced(lease, lambda c: _begin(c, lease, pack_id, run_ids))
 
     def record(
         self, lease: Lease, reports: Sequence[Report], *, max_attempts: int
@@ -192,7 +192,7 @@ class Store(Reader):
 
         See `recording` for who has a say. `attempt_id` 0 ends a run that never began.
         """
-        return self._write(
+        return self.fenced(
             lease, lambda c: cell_rows.record(c, lease.sweep_id, reports, max_attempts)
         )
 
@@ -202,7 +202,7 @@ class Store(Reader):
         Returns:
             how many runs.
         """
-        return self._write(lease, lambda c: _reclaim(c, lease))
+        return self.fenced(lease, lambda c: _reclaim(c, lease))
 
     def retry_failed(self, lease: Lease, endings: Collection[Ending] | None) -> int:
         """Failed runs, of these endings or of any, become PENDING with all attempts before them.
@@ -210,30 +210,36 @@ class Store(Reader):
         Returns:
             how many runs.
         """
-        return self._write(lease, lambda c: _retry_failed(c, lease.sweep_id, endings))
+        return self.fenced(lease, lambda c: _retry_failed(c, lease.sweep_id, endings))
 
     # --- how a write is made
 
-    def _write(self, lease: Lease, work: Callable[[Connection], T]) -> T:
-        def fenced(connection: Connection) -> T:
+    def fenced(self, lease: Lease, work: Callable[[Connection], T]) -> T:
+        """The result of `work` in one transaction under the lease; may run it more than once."""
+
+        def touched(connection: Connection) -> T:
             leases.touch(connection, lease)
             return work(connection)
 
-        return self.database.write(fenced)
+        return self.database.write(touched)
 
     def _update_sweep(self, lease: Lease, values: dict[str, Any]) -> None:
         query = update(SweepTable).where(SweepTable.id == lease.sweep_id)
-        self._write(lease, lambda c: c.execute(query.values(**values, updated_at=clock())))
+        self.fenced(lease, lambda c: c.execute(query.values(**values, updated_at=clock())))
 
     def _update_cell(self, lease: Lease, cell_id: int, values: dict[str, Any]) -> None:
         mine = (CellTable.id == cell_id, CellTable.sweep_id == lease.sweep_id)
-        self._write(lease, lambda c: c.execute(update(CellTable).where(*mine).values(**values)))
+        self.fenced(lease, lambda c: c.execute(update(CellTable).where(*mine).values(**values)))
 
 
 def _create_sweep(connection: Connection, new: NewSweep) -> Sweep:
     found = reads.sweeps(connection, SweepTable.name == new.name)
     if found:
         return found[0]
+    if new.name.endswith(TUNING):
+        raise StoreError(
+            f"sweep '{new.name}': '{TUNING}' is for the study of a sweep's tuning cells"
+        )
     _refuse_foreign_study(connection, new.name)
     sweep_id = connection.execute(
         insert(SweepTable)

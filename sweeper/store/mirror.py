@@ -1,0 +1,279 @@
+"""The transactions of the Optuna mirror: our tables in, Optuna's rows out.
+
+A transaction may run more than once, so nothing here keeps state: what was learnt comes back as
+a `View`, for the caller to keep once it is committed.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from optuna.distributions import BaseDistribution
+from optuna.storages._rdb import models  # not public: see `trials`
+from optuna.study import StudyDirection
+from optuna.trial import TrialState as OptunaState
+from sqlalchemy import Connection, bindparam, delete, exists, func, insert, select, update
+
+from sweeper.errors import StoreError
+from sweeper.store import dialects, reads, trials
+from sweeper.store import distributions as levels
+from sweeper.store.records import Cell, Observations, Run, Sweep
+from sweeper.store.store import TUNING
+from sweeper.store.tables import AttemptTable, CellTable, RunTable
+
+CHUNK = 50  # cells a transaction
+OURS = "sweeper:sweep"  # study attribute: whose it is
+DISTRIBUTIONS = "sweeper:distributions"
+METRIC_NAMES = "study:metric_names"  # where `set_metric_names` puts them
+NOTE_VERSION, NOTE, NOTE_LENGTH = "dashboard:note_ver", "dashboard:note_str:", 2045
+
+
+@dataclass(frozen=True, kw_only=True)
+class Target:
+    """The sweep to mirror, and how its study is to look."""
+
+    sweep: Sweep
+    objective: str
+    direction: StudyDirection
+
+    def study_name(self, role: str) -> str:
+        return self.sweep.name + TUNING if role == "tuning" else self.sweep.name
+
+
+@dataclass(frozen=True, kw_only=True)
+class View:
+    """One role's study as the database has it."""
+
+    study_id: int
+    distributions: dict[str, BaseDistribution]
+
+
+Views = dict[str, View]  # by role
+
+
+def catch_up(connection: Connection, target: Target) -> Views:
+    """Makes the studies; takes back the marks of cells that the studies lack or show wrongly."""
+    cells = _cells(connection, CellTable.sweep_id == target.sweep.id)
+    views = {}
+    for role in ("report", "tuning"):
+        mine = [cell for cell in cells if cell.role == role]
+        if mine or role == "report":
+            views[role] = _open(connection, target, role)
+            there = _hashes(connection, views[role].study_id)
+            lost = [cell.id for cell in mine if cell.mirrored and cell.hash not in there]
+            _unmirror(connection, lost, optuna_number=None)
+            owned = [c.optuna_number for c in mine if not c.hidden and not c.mirrored]
+            _fail_orphans(connection, views[role].study_id, owned)
+    return views
+
+
+def is_behind(connection: Connection, sweep_id: int) -> bool:
+    """Whether a finished cell is not mirrored."""
+    return bool(_finished(connection, sweep_id, limit=1))
+
+
+def mirror(connection: Connection, target: Target, views: Views) -> tuple[int, Views]:
+    """Mirrors up to `CHUNK` finished cells: how many, and the studies as they are now."""
+    cells = _finished(connection, target.sweep.id, limit=CHUNK)
+    views = dict(views)
+    for role in dict.fromkeys(cell.role for cell in cells):
+        mine = [cell for cell in cells if cell.role == role]
+        view = views.get(role)
+        if view is None or not all(_covers(view.distributions, cell) for cell in mine):
+            view = views[role] = _open(connection, target, role)
+        _mirror_role(connection, target, view, mine)
+    return len(cells), views
+
+
+def set_note(connection: Connection, study_id: int, markdown: str) -> None:
+    """Writes a note as optuna-dashboard does, in pieces, with a version that rises."""
+    table = models.StudySystemAttributeModel.__table__
+    mine = table.c.study_id == study_id
+    query = select(table.c.value_json).where(mine, table.c.key == NOTE_VERSION)
+    version = int(connection.execute(query).scalar() or 0) + 1
+    connection.execute(delete(table).where(mine, table.c.key.startswith(NOTE, autoescape=True)))
+    pieces = {
+        f"{NOTE}{place}": markdown[start : start + NOTE_LENGTH]
+        for place, start in enumerate(range(0, len(markdown), NOTE_LENGTH))
+    }
+    attributes = {NOTE_VERSION: version, **pieces}
+    _set_attributes(connection, models.StudySystemAttributeModel, study_id, attributes)
+
+
+def _open(connection: Connection, target: Target, role: str) -> View:
+    """The role's study, made if need be, told of all levels that its cells have."""
+    study_id = _ensure_study(connection, target, role)
+    distributions = _distributions(connection, target.sweep, role)
+    texts = levels.to_json(distributions)
+    known = _attribute(connection, study_id, DISTRIBUTIONS)
+    if known is not None and json.loads(known) != texts:
+        mirrored = select(CellTable.id).where(
+            CellTable.sweep_id == target.sweep.id, CellTable.role == role, CellTable.mirrored
+        )
+        _unmirror(connection, connection.execute(mirrored).scalars().all())
+    user = {
+        OURS: target.sweep.name,
+        "question": target.sweep.question,
+        "role": role,
+        DISTRIBUTIONS: texts,
+    }
+    _set_attributes(connection, models.StudyUserAttributeModel, study_id, user)
+    system = {METRIC_NAMES: [target.objective]}
+    _set_attributes(connection, models.StudySystemAttributeModel, study_id, system)
+    return View(study_id=study_id, distributions=distributions)
+
+
+def _ensure_study(connection: Connection, target: Target, role: str) -> int:
+    table, name = models.StudyModel.__table__, target.study_name(role)
+    found = connection.execute(select(table.c.study_id).where(table.c.study_name == name)).scalar()
+    if found is not None:
+        if _attribute(connection, found, OURS) != json.dumps(target.sweep.name):
+            raise StoreError(
+                f"the database has an Optuna study '{name}' that is not Sweeper's; "
+                "give the sweep another name, or another database"
+            )
+        return found
+    made = insert(table).values(study_name=name).returning(table.c.study_id)
+    study_id = connection.execute(made).scalar_one()
+    connection.execute(
+        insert(models.StudyDirectionModel.__table__).values(
+            study_id=study_id, direction=target.direction, objective=0
+        )
+    )
+    return study_id
+
+
+def _distributions(connection: Connection, sweep: Sweep, role: str) -> dict[str, BaseDistribution]:
+    query = select(CellTable.factors).where(CellTable.sweep_id == sweep.id, CellTable.role == role)
+    factors = connection.execute(query.order_by(CellTable.id)).scalars().all()
+    return levels.of_cells(sweep.spec, factors)
+
+
+def _covers(distributions: Mapping[str, BaseDistribution], cell: Cell) -> bool:
+    """Whether the cell's levels lie within what the study was told."""
+    return all(
+        name in distributions and levels.contains(distributions[name], level)
+        for name, level in cell.factors.items()
+    )
+
+
+def _mirror_role(connection: Connection, target: Target, view: View, cells: Sequence[Cell]) -> None:
+    _lock_study(connection, view.study_id)
+    mirrored = [
+        (
+            result.cell,
+            trials.describe(result, layout=target.sweep.layout, objective=target.objective),
+        )
+        for result in _results(connection, cells)
+    ]
+    numbers = trials.write(connection, view.study_id, mirrored, view.distributions)
+    query = update(CellTable).where(CellTable.id == bindparam("key"))
+    connection.execute(
+        query.values(optuna_number=bindparam("number"), mirrored=True),
+        [{"key": cell_id, "number": number} for cell_id, number in numbers.items()],
+    )
+
+
+def _finished(connection: Connection, sweep_id: int, *, limit: int) -> list[Cell]:
+    """Cells whose runs have all ended and that are not mirrored."""
+    has_runs = exists().where(RunTable.cell_id == CellTable.id)
+    mine = (CellTable.sweep_id == sweep_id, ~CellTable.mirrored, CellTable.open_runs == 0)
+    return _cells(connection, *mine, has_runs, limit=limit)
+
+
+def _cells(connection: Connection, *conditions: Any, limit: int | None = None) -> list[Cell]:
+    query = select(CellTable.__table__).where(*conditions).order_by(CellTable.id).limit(limit)
+    return [reads.cell(row) for row in connection.execute(query)]
+
+
+def _results(connection: Connection, cells: Sequence[Cell]) -> list[trials.CellResult]:
+    runs: dict[int, list[Run]] = {cell.id: [] for cell in cells}
+    query = select(RunTable.__table__).where(RunTable.cell_id.in_(runs))
+    for row in connection.execute(query.order_by(RunTable.cell_id, RunTable.replicate)):
+        runs[row.cell_id].append(reads.run(row))
+    observed: dict[int, list[Observations]] = {}
+    for some in reads.chunks([run.id for own in runs.values() for run in own]):
+        for one in reads.observations(connection, some, last_only=False):
+            observed.setdefault(one.run_id, []).append(one)
+    times = _times(connection, list(runs))
+    return [
+        trials.CellResult(
+            cell=cell,
+            runs=runs[cell.id],
+            observed=observed,
+            started=times.get(cell.id, (None, None))[0],
+            ended=times.get(cell.id, (None, None))[1],
+        )
+        for cell in cells
+    ]
+
+
+def _times(
+    connection: Connection, cell_ids: Sequence[int]
+) -> dict[int, tuple[float | None, float | None]]:
+    """When the first attempt of each cell began and the last one ended."""
+    first, last = func.min(AttemptTable.started_at), func.max(AttemptTable.ended_at)
+    query = (
+        select(RunTable.cell_id, first, last)
+        .join(AttemptTable, AttemptTable.run_id == RunTable.id)
+        .where(RunTable.cell_id.in_(cell_ids))
+        .group_by(RunTable.cell_id)
+    )
+    return {row[0]: (row[1], row[2]) for row in connection.execute(query)}
+
+
+def _unmirror(connection: Connection, cell_ids: Sequence[int], **values: Any) -> None:
+    for some in reads.chunks(cell_ids):
+        query = update(CellTable).where(CellTable.id.in_(some))
+        connection.execute(query.values(mirrored=False, **values))
+
+
+def _hashes(connection: Connection, study_id: int) -> set[str]:
+    """The cells that the study has a trial of."""
+    trial, attribute = models.TrialModel.__table__, models.TrialUserAttributeModel.__table__
+    query = (
+        select(attribute.c.value_json)
+        .join(trial, trial.c.trial_id == attribute.c.trial_id)
+        .where(trial.c.study_id == study_id, attribute.c.key == trials.HASH)
+    )
+    return {json.loads(text) for text in connection.execute(query).scalars()}
+
+
+def _fail_orphans(connection: Connection, study_id: int, owned: Iterable[int | None]) -> None:
+    """Ends the RUNNING trials that no open cell owns: a driver died between asking and adding."""
+    table, kept = models.TrialModel.__table__, set(owned)
+    running = (table.c.study_id == study_id, table.c.state == OptunaState.RUNNING)
+    rows = connection.execute(select(table.c.trial_id, table.c.number).where(*running)).all()
+    for some in reads.chunks([row.trial_id for row in rows if row.number not in kept]):
+        query = table.update().where(table.c.trial_id.in_(some))
+        connection.execute(
+            query.values(state=OptunaState.FAIL, datetime_complete=table.c.datetime_start)
+        )
+
+
+def _attribute(connection: Connection, study_id: int, key: str) -> str | None:
+    table = models.StudyUserAttributeModel.__table__.c
+    query = select(table.value_json).where(table.study_id == study_id, table.key == key)
+    return connection.execute(query).scalar()
+
+
+def _set_attributes(
+    connection: Connection, model: Any, study_id: int, values: Mapping[str, Any]
+) -> None:
+    query = dialects.upsert(
+        connection, model.__table__, keys=("study_id", "key"), changes=("value_json",)
+    )
+    rows = [
+        {"study_id": study_id, "key": key, "value_json": json.dumps(value)}
+        for key, value in values.items()
+    ]
+    connection.execute(query, rows)
+
+
+def _lock_study(connection: Connection, study_id: int) -> None:
+    # Optuna numbers a new trial under the same lock. SQLite's transaction locks all anyway.
+    table = models.StudyModel.__table__.c
+    connection.execute(select(table.study_id).where(table.study_id == study_id).with_for_update())

@@ -1,0 +1,152 @@
+"""The Optuna view of a sweep: one study, one trial a finished cell, derived from our tables.
+
+Trials and the cell's `mirrored` mark are written in one transaction, under the lease, after the
+results have been committed: so a killed driver leaves a trial either not there or whole, and the
+next one catches up. Tuning cells live in a study of their own, so that nobody compares values of
+different replicates.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar
+
+import optuna
+from optuna.distributions import BaseDistribution
+from optuna.exceptions import StorageInternalError
+from optuna.storages import RDBStorage
+from optuna.study import StudyDirection
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.pool import NullPool
+
+from sweeper.errors import StoreError
+from sweeper.store import dialects, mirror
+from sweeper.store.database import patiently
+from sweeper.store.dialects import Address
+from sweeper.store.mirror import Target, Views
+from sweeper.store.records import Lease, Sweep
+from sweeper.store.store import Store
+
+T = TypeVar("T")
+
+
+class Study:
+    """The mirror of one sweep. Call `sync` first: it makes the study, under the lease.
+
+    Args:
+        url: the store's database.
+        name: the sweep's.
+        objective: the metric's name; its values on `val` become the intermediate values.
+        direction: maximize or minimize.
+        sampler: who answers `ask`.
+        patience: seconds that `ask` tries a lost or busy database again for.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        name: str,
+        *,
+        objective: str,
+        direction: str,
+        sampler: optuna.samplers.BaseSampler | None = None,
+        patience: float = 60.0,
+    ) -> None:
+        self.name, self.objective = name, objective
+        self._direction = StudyDirection[direction.upper()]
+        self._sampler, self._patience = sampler, patience
+        self._address = dialects.parse(url)
+        self._storage = _storage(self._address)
+        self._study: optuna.Study | None = None
+        self._under: tuple[Store, Lease] | None = None
+        self._views: Views = {}
+
+    def __repr__(self) -> str:
+        return f"Study({self.name!r}, {self._address.label})"
+
+    def close(self) -> None:
+        self._storage.remove_session()
+        self._storage.engine.dispose()
+
+    def sync(self, store: Store, lease: Lease, sweep: Sweep) -> int:
+        """Mirrors every finished cell that is not mirrored; how many.
+
+        The first call also makes the studies, mirrors anew what is missing or has other levels
+        now, and fails the RUNNING trials that no open cell owns.
+
+        Raises:
+            LeaseLost: another driver has the sweep.
+            StoreError: a study of that name is somebody else's.
+        """
+        target = Target(sweep=sweep, objective=self.objective, direction=self._direction)
+        if self._under != (store, lease):
+            self._views = store.fenced(lease, lambda c: mirror.catch_up(c, target))
+            self._under = (store, lease)
+        total = 0
+        while store.database.read(lambda c: mirror.is_behind(c, sweep.id)):
+            views = self._views
+            done, self._views = store.fenced(lease, lambda c: mirror.mirror(c, target, views))  # noqa: B023
+            total += done
+        return total
+
+    def ask(self, distributions: Mapping[str, BaseDistribution]) -> tuple[int, dict[str, Any]]:
+        """A new RUNNING trial's number and the parameters that the sampler chose."""
+
+        def once() -> tuple[int, dict[str, Any]]:
+            trial = self.study.ask(fixed_distributions=dict(distributions))
+            return trial.number, dict(trial.params)
+
+        return patiently(lambda: _unwrapped(once), address=self._address, patience=self._patience)
+
+    def set_note(self, markdown: str) -> None:
+        """Shows a text on the study's page in the dashboard, in place of the one before.
+
+        Raises:
+            ValueError: `sync` was not called before.
+        """
+        if self._under is None:
+            raise ValueError("call sync first: it says under which lease to write")
+        store, lease = self._under
+        study_id = self._views["report"].study_id
+        store.fenced(lease, lambda connection: mirror.set_note(connection, study_id, markdown))
+
+    @property
+    def study(self) -> optuna.Study:
+        """Optuna's own object, to read from; of the report cells."""
+        if self._study is None:
+            self._study = optuna.load_study(
+                study_name=self.name, storage=self._storage, sampler=self._sampler
+            )
+        return self._study
+
+
+def _storage(address: Address) -> RDBStorage:
+    """Optuna's storage on the same database, with Optuna's tables made if there are none.
+
+    Connections of its own, opened for each use: none is stale after the server was restarted.
+    """
+    url = address.url.render_as_string(hide_password=False)
+    wait = {"timeout": 30} if address.dialect == "sqlite" else {"connect_timeout": 10}
+    arguments = {"poolclass": NullPool, "connect_args": wait, "hide_parameters": True}
+    try:
+        return _unwrapped(
+            # Optuna formats the URL.
+            lambda: RDBStorage(url.replace("{", "{{").replace("}", "}}"), engine_kwargs=arguments)
+        )
+    except DBAPIError as error:
+        raise dialects.explain(address, error.orig) from error
+    except RuntimeError as error:
+        raise StoreError(
+            f"{address.label}: Optuna's tables are of another version of Optuna; "
+            "`optuna storage upgrade` brings them up to date"
+        ) from error
+
+
+def _unwrapped(work: Callable[[], T]) -> T:
+    """The result of `work`, with the database's error in place of Optuna's around it."""
+    try:
+        return work()
+    except StorageInternalError as error:
+        if isinstance(error.__cause__, DBAPIError):
+            raise error.__cause__ from error
+        raise

@@ -1,0 +1,293 @@
+"""A finished cell as an Optuna trial: what the trial says, and its rows in Optuna's tables.
+
+The rows are written in bulk through Optuna's own table definitions: its `add_trial` asks the
+database twice for every intermediate value, and cannot renew a trial whose cell got further
+replicates. `tests/contract/test_mirror.py` reads every one of them back through Optuna.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from statistics import fmean, stdev
+from struct import unpack_from
+from typing import Any
+
+from optuna.distributions import BaseDistribution
+from optuna.storages._rdb import models  # not public: kept in this file and `study.py`
+from optuna.trial import TrialState as OptunaState
+from sqlalchemy import Connection, delete, insert, select
+
+from sweeper.states import RunState, TrialState, trial_state
+from sweeper.store import distributions as optuna_distributions
+from sweeper.store.records import Cell, Key, Observations, Run
+
+HASH = "sweeper:cell"  # user attribute: the cell that a trial mirrors
+ASKED = "sweeper:asked"  # system attribute: a sampler chose the parameters, so they stay
+
+
+@dataclass(frozen=True, kw_only=True)
+class Mirrored:
+    """What a trial says. `curve` is epoch -> mean of the objective over the replicates."""
+
+    state: TrialState
+    value: float | None
+    curve: dict[int, float]
+    attributes: dict[str, Any]
+    started: float | None
+    ended: float | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class CellResult:
+    """A cell with all that is known of its runs; `observed` by run, in the order of epochs."""
+
+    cell: Cell
+    runs: Sequence[Run]
+    observed: Mapping[int, Sequence[Observations]]
+    started: float | None
+    ended: float | None
+
+
+def describe(result: CellResult, *, layout: Sequence[Key], objective: str) -> Mirrored:
+    """The trial of a finished cell.
+
+    COMPLETE: the mean over the complete replicates of the objective on `val`. PRUNED: the last
+    mean of the replicates that were still compared. FAIL: endings and the first error's text.
+    """
+    complete = [run for run in result.runs if run.value is not None]
+    state = trial_state(run.state for run in result.runs)
+    if state is TrialState.COMPLETE and not complete:
+        state = TrialState.FAIL
+    shown = complete if state is TrialState.COMPLETE else _compared(result.runs)
+    curve = _curve(result, shown, layout=layout, objective=objective)
+    attributes = {HASH: result.cell.hash, **_counts(result.runs)}
+    value = None
+    if state is TrialState.COMPLETE:
+        value = fmean(run.value for run in complete if run.value is not None)
+        attributes |= _spread(complete) | _tested(result, complete, layout)
+    elif state is TrialState.PRUNED and curve:
+        value = curve[max(curve)]
+        attributes["pruned_epoch"] = max(curve)
+    return Mirrored(
+        state=state,
+        value=value,
+        curve=curve,
+        attributes=attributes,
+        started=result.started,
+        ended=result.ended,
+    )
+
+
+def _compared(runs: Sequence[Run]) -> list[Run]:
+    return [run for run in runs if run.state is not RunState.FAILED and run.epoch > 0]
+
+
+def _curve(
+    result: CellResult, runs: Sequence[Run], *, layout: Sequence[Key], objective: str
+) -> dict[int, float]:
+    """Means at the epochs that all of `runs` have: at others they would be of other runs."""
+    key = ("val", objective, "")
+    if key not in layout or not runs:
+        return {}
+    offset = 4 * layout.index(key)
+    values: dict[int, list[float]] = {}
+    for run in runs:
+        for seen in result.observed.get(run.id, ()):
+            values.setdefault(seen.epoch, []).append(unpack_from("<f", seen.numbers, offset)[0])
+    return {epoch: fmean(some) for epoch, some in values.items() if len(some) == len(runs)}
+
+
+def _counts(runs: Sequence[Run]) -> dict[str, Any]:
+    failed = [run for run in runs if run.state is RunState.FAILED]
+    counts: dict[str, Any] = {"seconds": round(sum(run.seconds for run in runs), 3)}
+    if failed:
+        counts["failed"] = {str(run.replicate): str(run.ending) for run in failed}
+        counts["error"] = next((run.error for run in failed if run.error), "")[:2000]
+    return counts
+
+
+def _spread(complete: Sequence[Run]) -> dict[str, Any]:
+    values = [run.value for run in complete if run.value is not None]
+    n = len(values)
+    return {
+        "n": n,
+        "standard_error": stdev(values) / math.sqrt(n) if n > 1 else None,
+        "replicates": {str(run.replicate): run.value for run in complete},
+    }
+
+
+def _tested(result: CellResult, complete: Sequence[Run], layout: Sequence[Key]) -> dict[str, Any]:
+    """Means of the overall metrics on the test split at the last epoch, to look at only."""
+    last = [result.observed[run.id][-1].numbers for run in complete if result.observed.get(run.id)]
+    means = {}
+    for place, (split, metric, target) in enumerate(layout):
+        if split == "test" and target == "" and last:
+            mean = fmean(unpack_from("<f", numbers, 4 * place)[0] for numbers in last)
+            means[f"test_{metric}"] = mean if math.isfinite(mean) else None
+    return means
+
+
+def number_next(connection: Connection, study_id: int) -> int:
+    """The number that the study's next trial gets; numbers rise with ids."""
+    trials = models.TrialModel.__table__.c
+    last = select(trials.number).where(trials.study_id == study_id)
+    number = connection.execute(last.order_by(trials.trial_id.desc()).limit(1)).scalar()
+    return 0 if number is None else number + 1
+
+
+def write(
+    connection: Connection,
+    study_id: int,
+    mirrored: Sequence[tuple[Cell, Mirrored]],
+    distributions: Mapping[str, BaseDistribution],
+) -> dict[int, int]:
+    """Writes trials, those that exist anew in place: cell -> trial number."""
+    there = _existing(connection, study_id, mirrored)
+    asked = _asked(connection, list(there.values()))
+    _clear(connection, list(there.values()), keep_params=asked)
+    made = _make(connection, study_id, [m for c, m in mirrored if c.id not in there])
+    numbers, ids = {}, {}
+    for cell, _ in mirrored:
+        if cell.id in there:
+            ids[cell.id], numbers[cell.id] = there[cell.id], cell.optuna_number
+        else:
+            ids[cell.id], numbers[cell.id] = made.pop(0)
+    _update(connection, [(ids[cell.id], trial) for cell, trial in mirrored if cell.id in there])
+    _fill(connection, [(ids[cell.id], cell, trial) for cell, trial in mirrored],
+          distributions, asked)  # fmt: skip
+    return numbers
+
+
+def _existing(
+    connection: Connection, study_id: int, mirrored: Sequence[tuple[Cell, Mirrored]]
+) -> dict[int, int]:
+    numbers = {c.optuna_number: c.id for c, _ in mirrored if c.optuna_number is not None}
+    if not numbers:
+        return {}
+    trials = models.TrialModel.__table__.c
+    rows = connection.execute(
+        select(trials.number, trials.trial_id).where(
+            trials.study_id == study_id, trials.number.in_(numbers)
+        )
+    )
+    return {numbers[row.number]: row.trial_id for row in rows}
+
+
+def _asked(connection: Connection, trial_ids: Sequence[int]) -> frozenset[int]:
+    """Trials whose parameters a sampler chose: marked, or not yet any cell's mirror."""
+    if not trial_ids:
+        return frozenset()
+    system = models.TrialSystemAttributeModel.__table__
+    user = models.TrialUserAttributeModel.__table__
+    marked = _with(connection, system, trial_ids, ASKED)
+    return frozenset((set(trial_ids) - _with(connection, user, trial_ids, HASH)) | marked)
+
+
+def _with(connection: Connection, table: Any, trial_ids: Sequence[int], key: str) -> set[int]:
+    query = select(table.c.trial_id).where(table.c.trial_id.in_(trial_ids), table.c.key == key)
+    return set(connection.execute(query).scalars())
+
+
+def _clear(
+    connection: Connection, trial_ids: Sequence[int], *, keep_params: frozenset[int]
+) -> None:
+    if not trial_ids:
+        return
+    for model in (
+        models.TrialValueModel,
+        models.TrialUserAttributeModel,
+        models.TrialIntermediateValueModel,
+    ):
+        table = model.__table__
+        connection.execute(delete(table).where(table.c.trial_id.in_(trial_ids)))
+    table, chosen = models.TrialParamModel.__table__, set(trial_ids) - keep_params
+    connection.execute(delete(table).where(table.c.trial_id.in_(chosen)))
+
+
+def _make(
+    connection: Connection, study_id: int, mirrored: Sequence[Mirrored]
+) -> list[tuple[int, int]]:
+    if not mirrored:
+        return []
+    table = models.TrialModel.__table__
+    first = number_next(connection, study_id)
+    rows = [
+        {"study_id": study_id, "number": number, **_state(trial)}
+        for number, trial in enumerate(mirrored, first)
+    ]
+    query = insert(table).returning(table.c.trial_id, sort_by_parameter_order=True)
+    ids = connection.execute(query, rows).scalars().all()
+    return list(zip(ids, range(first, first + len(ids)), strict=True))
+
+
+def _update(connection: Connection, mirrored: Sequence[tuple[int, Mirrored]]) -> None:
+    table = models.TrialModel.__table__
+    for trial_id, trial in mirrored:
+        query = table.update().where(table.c.trial_id == trial_id)
+        connection.execute(query.values(**_state(trial)))
+
+
+def _state(trial: Mirrored) -> dict[str, Any]:
+    return {
+        "state": OptunaState[trial.state.value],
+        "datetime_start": _naive_utc(trial.started),
+        "datetime_complete": _naive_utc(trial.ended),
+    }
+
+
+def _naive_utc(seconds: float | None) -> datetime | None:
+    return None if seconds is None else datetime.fromtimestamp(seconds, UTC).replace(tzinfo=None)
+
+
+def _fill(
+    connection: Connection,
+    mirrored: Sequence[tuple[int, Cell, Mirrored]],
+    distributions: Mapping[str, BaseDistribution],
+    asked: frozenset[int],
+) -> None:
+    texts = optuna_distributions.to_json(distributions)
+    params, values, attributes, curves = [], [], [], []
+    for trial_id, cell, trial in mirrored:
+        key = {"trial_id": trial_id}
+        if trial_id not in asked:
+            params += [
+                {**key, "param_name": name, "distribution_json": texts[name],
+                 "param_value": optuna_distributions.value_of(level, distributions[name])}
+                for name, level in cell.factors.items()
+            ]  # fmt: skip
+        if trial.value is not None:
+            value, kind = models.TrialValueModel.value_to_stored_repr(trial.value)
+            values.append({**key, "objective": 0, "value": value, "value_type": kind})
+        attributes += [
+            {**key, "key": name, "value_json": json.dumps(value)}
+            for name, value in trial.attributes.items()
+        ]
+        curves += [{**key, **_point(epoch, value)} for epoch, value in sorted(trial.curve.items())]
+    _insert(connection, models.TrialParamModel, params)
+    _insert(connection, models.TrialValueModel, values)
+    _insert(connection, models.TrialUserAttributeModel, attributes)
+    _insert(connection, models.TrialIntermediateValueModel, curves)
+    _mark_asked(connection, asked)
+
+
+def _mark_asked(connection: Connection, asked: frozenset[int]) -> None:
+    if not asked:
+        return
+    table = models.TrialSystemAttributeModel.__table__
+    new = asked - _with(connection, table, list(asked), ASKED)
+    rows = [{"trial_id": one, "key": ASKED, "value_json": "true"} for one in sorted(new)]
+    _insert(connection, models.TrialSystemAttributeModel, rows)
+
+
+def _point(epoch: int, value: float) -> dict[str, Any]:
+    stored, kind = models.TrialIntermediateValueModel.intermediate_value_to_stored_repr(value)
+    return {"step": epoch, "intermediate_value": stored, "intermediate_value_type": kind}
+
+
+def _insert(connection: Connection, model: Any, rows: list[dict[str, Any]]) -> None:
+    if rows:
+        connection.execute(insert(model.__table__), rows)
