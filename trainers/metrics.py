@@ -47,29 +47,38 @@ def measure(logits: Tensor, labels: Tensor, train_counts: Sequence[int]) -> Tens
     """
     import torch
 
-    members, samples, classes = logits.shape
-    labels = labels.expand(members, samples)
-    counted = _Counted(logits, labels)
-    groups = class_groups([int(count) for count in train_counts])
-    overall = tuple(range(classes))
+    members, samples, _ = logits.shape
+    counted = _Counted(logits, labels.expand(members, samples))
     by_class = counted.by_class()
-    by_group = torch.stack([counted.of(groups[group]) for group in GROUPS], dim=1)
-    accuracy = dict(zip(GROUPS, by_group[:, :, 0].unbind(1), strict=True))
-    _, loss, calibration_error = counted.of(overall).unbind(1)
+    by_group = counted.by_group(_membership(train_counts).to(logits.device))
+    accuracy, loss, calibration_error = by_group.unbind(2)
+    named = dict(zip(GROUPS, accuracy.unbind(1), strict=False))
     numbers = {
         "accuracy": counted.correct.sum(1) / samples,
-        "balanced_accuracy": _mean(counted.recall),
-        "minority_accuracy": accuracy["minority"],
-        "majority_accuracy": accuracy["majority"],
-        "macro_f1": _mean(counted.f1),
+        "balanced_accuracy": accuracy[:, -1],
+        "minority_accuracy": named["minority"],
+        "majority_accuracy": named["majority"],
+        "macro_f1": counted.f1.nanmean(dim=1),
         "worst_class_accuracy": _smallest(counted.recall),
-        "loss": loss,
-        "calibration_error": calibration_error,
+        "loss": loss[:, -1],
+        "calibration_error": calibration_error[:, -1],
     }
     last = torch.stack([numbers[metric] for metric in METRICS], dim=1)
-    result = torch.cat([by_class.flatten(1), by_group.flatten(1), last], dim=1)
+    result = torch.cat([by_class.flatten(1), by_group[:, :-1].flatten(1), last], dim=1)
     sound = logits.isfinite().flatten(1).all(dim=1, keepdim=True)
     return result.where(sound, float("nan")).float()
+
+
+def _membership(train_counts: Sequence[int]) -> Tensor:
+    """(groups + 1, C) of 0 and 1: which classes each group holds; the last row holds all."""
+    import torch
+
+    groups = class_groups([int(count) for count in train_counts])
+    rows = torch.zeros(len(GROUPS) + 1, len(train_counts), dtype=torch.float64)
+    for row, group in enumerate(GROUPS):
+        rows[row, list(groups[group])] = 1.0
+    rows[-1] = 1.0
+    return rows
 
 
 class _Counted:
@@ -81,18 +90,19 @@ class _Counted:
     def __init__(self, logits: Tensor, labels: Tensor) -> None:
         import torch
 
-        log_p = torch.log_softmax(logits.float(), dim=2).double()
+        log_p = torch.log_softmax(logits.float(), dim=2)
         top, predicted = log_p.max(dim=2)
+        confidence = top.double().exp()
         hit = (predicted == labels).double()
-        loss = -log_p.gather(2, labels[:, :, None]).squeeze(2)
-        bins = (top.exp() * BINS).ceil().long().sub(1).clamp(0, BINS - 1)
+        loss = -log_p.gather(2, labels[:, :, None]).squeeze(2).double()
+        bins = (confidence * BINS).ceil().long().sub(1).clamp(0, BINS - 1)
         classes = logits.shape[2]
         self.support = _sums(labels, torch.ones_like(hit), classes)
         self.correct = _sums(labels, hit, classes)
         self.loss = _sums(labels, loss, classes)
         self.predicted = _sums(predicted, torch.ones_like(hit), classes)
         # Mean confidence less accuracy of a bin, times its samples.
-        gap = _sums(labels * BINS + bins, top.exp() - hit, classes * BINS)
+        gap = _sums(labels * BINS + bins, confidence - hit, classes * BINS)
         self.gap = gap.unflatten(1, (classes, BINS))
         self.recall = self.correct / self.support
         self.precision = self.correct / self.predicted.clamp(min=1)
@@ -112,28 +122,30 @@ class _Counted:
         }
         return torch.stack([columns[metric] for metric in CLASS_METRICS], dim=2)
 
-    def of(self, group: tuple[int, ...]) -> Tensor:
-        """(K, metrics of a group), NaN where it is empty or has no samples."""
+    def by_group(self, membership: Tensor) -> Tensor:
+        """(K, G, metrics of a group), NaN where a group is empty or has no samples.
+
+        Sums are taken class by class, not as matrix products, so that a member's numbers do not
+        depend on how many members there are.
+        """
         import torch
 
-        chosen = list(group)
-        support = self.support[:, chosen].sum(1)
+        def total(values: Tensor) -> Tensor:
+            return (values[:, None, :] * membership).sum(2)
+
+        support = total(self.support)
+        gap = (self.gap[:, None] * membership[:, :, None]).sum(2)
         columns = {
-            "accuracy": _mean(self.recall[:, chosen]),
-            "loss": self.loss[:, chosen].sum(1) / support,
-            "calibration_error": self.gap[:, chosen].sum(1).abs().sum(1) / support,
+            "accuracy": total(self.recall.nan_to_num()) / total((self.support > 0).double()),
+            "loss": total(self.loss) / support,
+            "calibration_error": gap.abs().sum(2) / support,
         }
-        return torch.stack([columns[metric] for metric in GROUP_METRICS], dim=1)
+        return torch.stack([columns[metric] for metric in GROUP_METRICS], dim=2)
 
 
 def _sums(index: Tensor, values: Tensor, size: int) -> Tensor:
     """Sums of values (K, N) over equal indices (K, N): (K, size)."""
     return values.new_zeros(len(values), size).scatter_add_(1, index, values)
-
-
-def _mean(values: Tensor) -> Tensor:
-    """Mean over the classes that have a number: (K, C) -> (K,); NaN where none has."""
-    return values.nanmean(dim=1)
 
 
 def _smallest(values: Tensor) -> Tensor:

@@ -239,6 +239,18 @@ BAD_ARCHIVES = {
     "equal names": (_parts(classes=np.array(["a", "b", "a"])), "two classes called 'a'"),
     "unprintable name": (_parts(classes=np.array(["a", "b", "c\nd"])), "called 'c\\nd'"),
     "classes of objects": (_parts(classes=np.array(["a", 2, None], dtype=object)), "never read"),
+    "text and numbers": (
+        _parts(y_test=np.array(["a", "b"] * 10)),
+        "numbers as classes in one part and text in another",
+    ),
+    "text beside names": (
+        _parts(
+            y_train=np.array(["a", "b"] * 20),
+            y_test=np.array(["a", "b"] * 10),
+            classes=np.array(["a", "b"]),
+        ),
+        "has `classes` and text labels in train: make the labels their indices",
+    ),
     "one class": (
         _parts(y_train=np.zeros(40, int), y_test=np.zeros(20, int)),
         "has one class only, '0'",
@@ -305,6 +317,13 @@ def test_what_stands_in_place_of_a_file_is_named(tmp_path):
     }
     for path, reason in reasons.items():
         assert reason in _refusal(DataConfig(dataset="npz", path=str(path)))
+
+
+def test_a_file_that_may_not_be_read_is_refused(tmp_path, monkeypatch):
+    """Missing permission is named as such, before anything is opened."""
+    config = _npz(tmp_path / "d.npz", **_parts())
+    monkeypatch.setattr(os, "access", lambda path, mode: False)  # root may read everything
+    assert "may not be read: its permissions forbid it" in _refusal(config)
 
 
 # Encoded images in Parquet.

@@ -6,6 +6,7 @@ Nothing here unpickles. Every refusal is a ConfigError that names the key and wh
 from __future__ import annotations
 
 import gzip
+import os
 import re
 import stat
 import zlib
@@ -55,6 +56,8 @@ def existing_path(config: DataConfig, key: str, *, folder: bool = False) -> Path
         raise refuse(f"cannot be opened: {reason}") from error
     if not (stat.S_ISDIR(mode) if folder else stat.S_ISREG(mode)):
         raise refuse(f"is not a {wanted}")
+    if not os.access(path, os.R_OK):
+        raise refuse("may not be read: its permissions forbid it")
     return path
 
 

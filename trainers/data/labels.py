@@ -33,8 +33,9 @@ def encode(
         ConfigError: labels that are decimal, empty or of another shape; fewer than two classes;
             a class without training samples; names that are empty, equal or not printable.
     """
-    for part, given in labels.items():
-        _check_labels(part, given, refuse)
+    labels = {part: _checked(part, given, refuse) for part, given in labels.items()}
+    if len({given.dtype.kind for given in labels.values()}) > 1:
+        raise refuse("has numbers as classes in one part and text in another: use one kind")
     if names is None:
         found = np.unique(np.concatenate(list(labels.values())))
         classes = tuple(str(label) for label in found)
@@ -81,7 +82,8 @@ def names_in(metadata: Mapping[bytes, bytes] | None) -> tuple[str, ...] | None:
         return None
 
 
-def _check_labels(part: str, given: np.ndarray, refuse: Refuse) -> None:
+def _checked(part: str, given: np.ndarray, refuse: Refuse) -> np.ndarray:
+    """The labels as int64 or text."""
     if given.ndim != 1:
         raise refuse(f"has {part} labels of shape {given.shape}: one label a sample is needed")
     if not len(given):
@@ -91,6 +93,7 @@ def _check_labels(part: str, given: np.ndarray, refuse: Refuse) -> None:
     if given.dtype.kind not in "iubU":
         reason = f"has {part} labels of type {given.dtype}: use whole numbers or text"
         raise refuse(reason)
+    return given if given.dtype.kind == "U" else given.astype(np.int64)
 
 
 def _decimal(where: str, example: object) -> str:
@@ -102,7 +105,7 @@ def _decimal(where: str, example: object) -> str:
 
 def _check_range(y: Mapping[str, np.ndarray], classes: tuple[str, ...], refuse: Refuse) -> None:
     for part, given in y.items():
-        if given.dtype.kind not in "iub":
+        if given.dtype.kind != "i":
             raise refuse(f"has `classes` and text labels in {part}: make the labels their indices")
         outside = given[(given < 0) | (given >= len(classes))]
         if len(outside):

@@ -65,8 +65,8 @@ class _Archive:
 
     def __enter__(self) -> _Archive:
         with ExitStack() as stack:  # numpy leaves the file open where it is no archive
-            stream = stack.enter_context(self._path.open("rb"))
             try:
+                stream = stack.enter_context(self._path.open("rb"))
                 self._file = np.load(stream, allow_pickle=False)
             except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
                 reason = "is not a NumPy archive: save it with numpy.savez"
@@ -86,11 +86,10 @@ class _Archive:
             found = ", ".join(self.names) or "nothing"
             raise self._refuse(f"lacks the array {name!r} and holds {found}")
         try:
-            array = self._file[name]
-        except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
+            return self._file[name]
+        except (OSError, ValueError, EOFError, MemoryError, zipfile.BadZipFile) as error:
             reason = f"has an array {name!r} of Python objects, or damaged, which is never read"
             raise self._refuse(f"{reason}: save plain numbers or text") from error
-        return array
 
 
 def _parts(archive: _Archive, refuse: Refuse) -> tuple[Parts, Parts]:
