@@ -9,6 +9,7 @@ from typing import assert_never
 
 from sweeper.analysis.intervals import FIRM, LEAST, Estimate, replicates_needed
 
+FIXED = "\N{NO-BREAK SPACE}"
 MARGIN = 1.0  # percentage points: less than this does not matter
 
 
@@ -90,7 +91,7 @@ def interval(estimate: Estimate, *, unit: str = "points", signed: bool = True) -
 def basis(estimate: Estimate) -> str:
     """What an interval rests on, in brackets after a sentence."""
     many = f", simultaneous over {estimate.family}" if estimate.family > 1 else ""
-    return f"95 % t interval, n = {estimate.n} replicates{many}"
+    return f"95{FIXED}%{FIXED}t interval, n{FIXED}={FIXED}{estimate.n} replicates{many}"
 
 
 def slope_sentence(
@@ -107,7 +108,7 @@ def slope_sentence(
             text = f"{subject} hardly changes over the range of levels ({size} with each {step})"
         case Word.UNDECIDED:
             text = (
-                f"Undecided: {subject} {verb} by {size} with each {step}, but the interval spans 0"
+                f"Undecided: {subject} {verb} by {size} with each {step}, but the interval holds 0"
             )
         case Word.UNKNOWN:
             if not math.isfinite(estimate.value):

@@ -2,7 +2,8 @@
 
 Colours are tokens (`@ink`, `@level0`, `@ramp0` ...) that the page's script resolves for the light
 and the dark theme. Levels of the second factor wear Okabe-Ito colours, levels of the axis an
-ordered ramp; each also has its own marker and dash, the same in every figure.
+ordered ramp; each also has its own marker, the same in every figure. Legends are HTML, drawn by
+the template from a figure's keys.
 """
 
 from __future__ import annotations
@@ -25,20 +26,53 @@ from sweeper.states import RunState
 
 MARKERS = ("circle", "square", "diamond", "triangle-up", "cross", "x", "star", "hexagon")
 DASHES = ("solid", "dash", "dot", "dashdot", "longdash", "longdashdot")
-COLOURS = 8  # of each palette; more levels go round again, with another marker
+COLOURS = 8  # of the level palette; more levels go round again, with another marker
+MOST_LINES = 8  # levels drawn as training curves
 MOST_RUNS = 240  # single runs drawn in the training curves; above it only means and ranges
 MOST_EPOCHS = 120
+# The same shapes for the legends, in a box of 12 by 12 around 0.
+SHAPES = {
+    "circle": "M-4.2 0a4.2 4.2 0 1 0 8.4 0a4.2 4.2 0 1 0-8.4 0z",
+    "square": "M-3.8-3.8h7.6v7.6h-7.6z",
+    "diamond": "M0-5.2L5.2 0L0 5.2L-5.2 0z",
+    "triangle-up": "M0-5L5 4H-5z",
+    "cross": "M-1.7-5h3.4v3.3H5v3.4H1.7V5h-3.4V1.7H-5v-3.4h3.3z",
+    "x": "M-4.7-2.3L-2.3-4.7L0-2.4L2.3-4.7L4.7-2.3L2.4 0L4.7 2.3L2.3 4.7L0 2.4L-2.3 4.7L-4.7 2.3L-2.4 0z",
+    "star": "M0-5.5L1.5-1.8L5.4-1.6L2.4.9L3.4 4.7L0 2.6L-3.4 4.7L-2.4.9L-5.4-1.6L-1.5-1.8z",
+    "hexagon": "M0-5L4.4-2.5V2.5L0 5L-4.4 2.5V-2.5z",
+    "line-ew": "M-5-1.2h10v2.4h-10z",
+}  # fmt: skip
+STROKES = {"solid": "", "dash": "7 4", "dot": "2 3", "dashdot": "7 3 2 3"}
+
+
+@dataclass(frozen=True)
+class Mark:
+    """A line of a legend."""
+
+    label: str
+    colour: str
+    symbol: str
+    dash: str = ""  # "": no line through the marker
+
+    @property
+    def shape(self) -> str:
+        return SHAPES[self.symbol]
+
+    @property
+    def stroke(self) -> str:
+        return STROKES.get(self.dash, "9 4")
 
 
 @dataclass(frozen=True)
 class Figure:
-    """A figure, the text that stands for it, and how wide it wants to be."""
+    """A figure, the text that stands for it, and its legend."""
 
     id: str
     title: str
     alt: str
     data: list[dict[str, Any]]
     layout: dict[str, Any] = field(default_factory=dict)
+    legend: tuple[Mark, ...] = ()
 
 
 def text(value: object) -> str:
@@ -51,13 +85,16 @@ def _numbers(values: Sequence[float] | np.ndarray | pd.Series) -> list[float | N
     return [None if not math.isfinite(one) else float(f"{one:.5g}") for one in map(float, values)]
 
 
-def look(at: int, *, palette: str) -> dict[str, Any]:
-    """Colour, marker and dash of a level by its place in its factor."""
-    return {
-        "colour": f"@{palette}{at % COLOURS}",
-        "symbol": MARKERS[at % len(MARKERS)],
-        "dash": DASHES[at % len(DASHES)],
-    }
+def level_look(at: int) -> dict[str, Any]:
+    """Colour, marker and dash of a level of the second factor, by its place."""
+    return {"colour": f"@level{at % COLOURS}", "symbol": MARKERS[at % len(MARKERS)],
+            "dash": DASHES[at % len(DASHES)]}  # fmt: skip
+
+
+def axis_look(at: int, *, count: int) -> dict[str, Any]:
+    """Colour and marker of a level of the axis, where it is drawn as a line."""
+    return {"colour": f"@ramp:{at / max(count - 1, 1):.3f}", "dash": "solid",
+            "symbol": MARKERS[(at + 3) % len(MARKERS)]}  # fmt: skip
 
 
 def axis(factor: Factor) -> dict[str, Any]:
@@ -140,20 +177,29 @@ def _response(found: Answer, measure: Measure, *, shared: list[float] | None) ->
         "The table below holds the same numbers.",
         data,
         {"xaxis": axis(x), "yaxis": yaxis},
+        _line_keys(found),
     )
+
+
+def _line_keys(found: Answer) -> tuple[Mark, ...]:
+    if found.by is None:
+        return ()
+    names = [f"{found.by.name} {show(level)}" for level in found.by.levels]
+    return tuple(Mark(name, **level_look(at)) for at, name in enumerate(names))
 
 
 def _line(
     found: Answer, measure: Measure, *, x: Factor, level: Any, at: int, count: int
 ) -> list[dict[str, Any]]:
     points, means = _at(found.points, measure, level), _at(found.curve, measure, level)
-    style = look(at, palette="level")
-    shift = 0.05 * (at - (count - 1) / 2)
+    style = level_look(at)
+    shift = 0.05 * (at - (count - 1) / 2) * _gap(x)
+    aside = 0.06 * _gap(x)
     name = "mean" if found.by is None else f"{found.by.name} {show(level)}"
     place = np.array([x.position(one) for one in means["x"]])
     raw = {
         "type": "scatter", "mode": "markers", "showlegend": False, "name": text(name),
-        "x": _numbers([x.position(one) + shift for one in points["x"]]),
+        "x": _numbers([x.position(one) + shift + aside for one in points["x"]]),
         "y": _numbers(points["value"]),
         "text": [f"replicate {r}" for r in points["replicate"]],
         "hovertemplate": "%{y}<br>%{text}<extra>%{fullData.name}</extra>",
@@ -223,10 +269,27 @@ def differences(found: Answer) -> Figure | None:
         "with simultaneous intervals. The table below holds the same numbers.",
         data,
         {
-            "xaxis": axis(x),
+            "xaxis": _with_reference(x),
             "yaxis": {"title": {"text": f"{unit} against {reference}"}, "zeroline": True},
         },
+        tuple(Mark(name, **{**_difference_look(at), "dash": ""}) for name, _, at in rows)
+        if len(rows) > 1
+        else (),
     )
+
+
+def _with_reference(x: Factor) -> dict[str, Any]:
+    """The axis of `x` with its reference level named."""
+    drawn = axis(x)
+    here = text(show(x.reference))
+    labels = [f"{one}<br>(reference)" if one == here else one for one in drawn["ticktext"]]
+    return {**drawn, "ticktext": labels}
+
+
+def _difference_look(at: int | None) -> dict[str, Any]:
+    if at is not None:
+        return level_look(at)
+    return {"colour": "@ink", "symbol": "line-ew", "dash": "solid"}
 
 
 def _gap(x: Factor) -> float:
@@ -236,12 +299,8 @@ def _gap(x: Factor) -> float:
 def _difference(
     name: str, rows: Sequence[Difference], *, x: Factor, at: int | None, shift: float
 ) -> list[dict[str, Any]]:
-    style = (
-        look(at, palette="level")
-        if at is not None
-        else {"colour": "@ink", "symbol": "line-ew", "dash": "solid"}
-    )
-    raw_x = [x.position(one.level) + shift for one in rows for _ in one.by_replicate]
+    style, aside = _difference_look(at), 0.03 * _gap(x)
+    raw_x = [x.position(one.level) + shift + aside for one in rows for _ in one.by_replicate]
     raw_y = [value for one in rows for value in one.by_replicate.values()]
     labels = [f"replicate {r}" for one in rows for r in one.by_replicate]
     means = pd.DataFrame(
@@ -304,7 +363,7 @@ def _heat_label(mean: float, change: float, unit: str) -> str:
     if not math.isfinite(mean):
         return "no run"
     digits = ".1f" if unit == "points" else ".3g"
-    step = "" if not math.isfinite(change) else f"<b>{change:+{digits}}</b><br>"
+    step = "" if not change or not math.isfinite(change) else f"<b>{change:+{digits}}</b><br>"
     return f"{step}{mean:{digits}}".replace("-", "\N{MINUS SIGN}")
 
 
@@ -326,7 +385,7 @@ def training(frames: Frames, found: Answer) -> list[Figure]:
     })  # fmt: skip
     curves = frames.curves.merge(tagged, on="run")
     levels: list[Any] = list(found.by.levels) if found.by else [0]
-    if found.x.scale != "category" and len(found.x.levels) > COLOURS:
+    if len(found.x.levels) > MOST_LINES:
         return []
     figures = []
     for kind in (_objective_curves, _loss_curves):
@@ -348,7 +407,7 @@ def _objective_curves(
     data: list[dict[str, Any]] = []
     few = curves["run"].nunique() <= MOST_RUNS
     for place, one, rows in _by_level(curves, found.x):
-        style = look(place, palette="ramp")
+        style = axis_look(place, count=len(found.x.levels))  # pyright: ignore
         wide = scale * rows.pivot(index="epoch", columns="run", values="objective")
         wide = wide.iloc[_thin(len(wide))]
         data += _band(wide, style=style, group=str(place))
@@ -359,7 +418,7 @@ def _objective_curves(
     return Figure(
         f"training-{at}", f"{metric} on val by epoch{_where(found, level)}",
         f"{metric} on the validation split by epoch{_where(found, level)}: means, ranges and runs.",
-        data, _epochs(f"{metric} on val" + (" (%)" if scale > 1 else "")),
+        data, _epochs(f"{metric} on val" + (" (%)" if scale > 1 else "")), _axis_keys(found),
     )  # fmt: skip
 
 
@@ -372,14 +431,25 @@ def _loss_curves(
         means = rows.groupby("epoch")[["train_loss", "val_loss"]].mean()
         means = means.iloc[_thin(len(means))]
         for name, dash in (("val_loss", "solid"), ("train_loss", "dot")):
-            style = {**look(place, palette="ramp"), "dash": dash}
+            style = {**axis_look(place, count=len(found.x.levels)), "dash": dash}  # pyright: ignore
             label = f"{found.x.name} {show(one)}, {name.split('_')[0]}"  # pyright: ignore
             data.append(_mean_line(means[name], name=label, style=style, group=label))
     return Figure(
         f"loss-{at}", f"Loss on train (dotted) and val (solid){_where(found, level)}",
         f"Mean loss on the training and the validation split by epoch{_where(found, level)}.",
         [one for one in data if any(y is not None for y in one["y"])], _epochs("loss"),
+        _axis_keys(found),
     )  # fmt: skip
+
+
+def _axis_keys(found: Answer) -> tuple[Mark, ...]:
+    x = found.x
+    if x is None:
+        return ()
+    return tuple(
+        Mark(f"{x.name} {show(level)}", **axis_look(at, count=len(x.levels)))
+        for at, level in enumerate(x.levels)
+    )
 
 
 def _by_level(curves: pd.DataFrame, x: Factor | None):
@@ -423,7 +493,7 @@ def _single_runs(wide: pd.DataFrame, *, style: dict[str, Any], group: str) -> di
 
 
 def _mean_line(mean: pd.Series, *, name: str, style: dict[str, Any], group: str) -> dict[str, Any]:
-    return {"type": "scatter", "mode": "lines", "x": _numbers(mean.index.to_numpy()),
+    return {"type": "scatter", "mode": "lines+markers", "marker": {"color": style["colour"], "symbol": style["symbol"], "size": 7, "maxdisplayed": 7}, "x": _numbers(mean.index.to_numpy()),
             "y": _numbers(mean), "name": text(name), "legendgroup": group,
             "hovertemplate": "epoch %{x}: %{y:.4g}<extra>%{fullData.name}</extra>",
             "line": {"color": style["colour"], "dash": style["dash"], "width": 2.2}}  # fmt: skip

@@ -112,7 +112,7 @@ def _said(frames: Frames, found: Answer) -> dict[str, Any]:
     return {
         "name": sweep.name,
         "question": sweep.question or sweep.name,
-        "headline": words.headline(found),
+        "lead": words.lead(found),
         "lines": words.lines(found),
         "partial": words.progress(frames),
         "state": sweep.state_reason,
@@ -123,7 +123,6 @@ def _said(frames: Frames, found: Answer) -> dict[str, Any]:
         "direction": words.about(found.objective),
         "number": words.number,
         "interval": words.interval,
-        "mark_text": words.mark_text,
         "scale": scale,
         "place": place,
         "objective_words": words.words(found.objective.name),
@@ -161,6 +160,8 @@ def _tables(frames: Frames, found: Answer) -> dict[str, Any]:
     return {
         "cells": tables.cells(frames, found),
         "curve_table": tables.curve(found, measures=found.measures),
+        "heat_table": tables.heat(found),
+        "training_table": tables.training(frames, found),
         "difference_table": tables.differences(found),
         "slope_table": tables.slopes(found),
         "failure_table": tables.failures(frames, found),

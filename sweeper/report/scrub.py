@@ -6,35 +6,11 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-HIDDEN_KEYS = frozenset(
-    [
-        "host",
-        "hostname",
-        "node",
-        "user",
-        "username",
-        "login",
-        "cwd",
-        "path",
-        "paths",
-        "argv",
-        "command",
-        "url",
-        "storage",
-        "executable",
-        "pid",
-        "env",
-        "environ",
-        "environment",
-        "home",
-        "token",
-        "password",
-        "secret",
-        "prefix",
-        "address",
-        "ip",
-    ]
-)
+HIDDEN_KEYS = frozenset({
+    "host", "hostname", "node", "user", "username", "login", "cwd", "path", "paths", "argv",
+    "command", "url", "storage", "executable", "pid", "env", "environ", "environment", "home",
+    "token", "password", "secret", "prefix", "address", "ip",
+})  # fmt: skip
 URL = re.compile(r"\b[a-z][a-z0-9+.\-]*://[^\s'\"<>]+", re.IGNORECASE)
 PATH = re.compile(
     r"(?<![\w<.:/\\])(?:~|/|[A-Za-z]:[\\/]|\\\\)(?:[^\s'\"<>:|*?\\/]+[\\/])+([^\s'\"<>:|*?\\/,;)\]]*)"

@@ -10,7 +10,7 @@ from typing import Any
 import pandas as pd
 
 from sweeper.analysis.answer import Answer, Effect, Slope
-from sweeper.analysis.factors import name_of, show
+from sweeper.analysis.factors import combination, name_of, show
 from sweeper.analysis.frames import Frames
 from sweeper.analysis.measures import Measure, words
 from sweeper.analysis.trend import Trend
@@ -70,6 +70,57 @@ def curve(found: Answer, *, measures: Sequence[Measure]) -> Table | None:
         note="95 % t interval of the mean over n replicates, each on its own; test split, the test "
         "set held fixed.",
     )  # fmt: skip
+
+
+def heat(found: Answer) -> Table | None:
+    """The numbers of the heat map: the change from the reference level, and the mean."""
+    if found.x is None or found.by is None or not len(found.curve):
+        return None
+    unit = found.objective.unit
+    rows = found.curve[found.curve["measure"] == found.objective.name]
+    mean = {(row["by"], row["x"]): row["mean"] for _, row in rows.iterrows()}
+    lines = [
+        [show(by), *[_heat(mean[by, x], mean[by, found.x.reference], unit) for x in found.x.levels]]
+        for by in found.by.levels
+    ]
+    return _table(
+        f"Change in {found.objective.title} from {found.x.name} {show(found.x.reference)} "
+        "(the mean in brackets)",
+        head=[found.by.name, *[f"{found.x.name} {show(x)}" for x in found.x.levels]],
+        rows=lines, words_in=1,
+        note="Differences of the means over all complete runs of each field; intervals are in the "
+        "table of differences.",
+    )  # fmt: skip
+
+
+def _heat(mean: float, base: float, unit: str) -> str:
+    return f"{number(mean - base, unit=unit, signed=True)} ({number(mean, unit=unit)})"
+
+
+def training(frames: Frames, found: Answer) -> Table | None:
+    """The ends of the training curves: means over complete runs at the last epoch."""
+    if found.x is None or not len(frames.curves):
+        return None
+    runs = frames.reported_runs
+    complete = runs[runs["state"] == RunState.COMPLETE]
+    last = frames.curves.drop_duplicates("run", keep="last").set_index("run")
+    last = last.reindex(complete.index)
+    axes = [one for one in (found.by, found.x) if one is not None]
+    keys = [combination(frames.cells["factors"][cell], paths=[one.path for one in axes])
+            for cell in complete["cell"]]  # fmt: skip
+    unit = found.objective.unit
+    scale = 100.0 if unit == "points" else 1.0
+    rows = []
+    for key in sorted(set(keys), key=lambda one: [str(part) for part in one]):
+        here = last[[one == key for one in keys]]
+        rows.append([
+            *[show(level) for level in key], str(len(here)),
+            number(scale * here["objective"].mean(), unit=unit),
+            number(here["train_loss"].mean(), unit=""), number(here["val_loss"].mean(), unit=""),
+        ])  # fmt: skip
+    head = [*[one.name for one in axes], "runs", f"{words(found.objective.name)} on val",
+            "train loss", "val loss"]  # fmt: skip
+    return _table("Training curves at the last epoch", head=head, rows=rows, words_in=0)
 
 
 def differences(found: Answer) -> Table | None:

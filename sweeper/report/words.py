@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from sweeper.analysis.answer import Answer, Effect, Slope
 from sweeper.analysis.comparable import Reading
-from sweeper.analysis.factors import Factor, show
+from sweeper.analysis.factors import RATIO, Factor, show
 from sweeper.analysis.frames import Frames
 from sweeper.analysis.intervals import Estimate
 from sweeper.analysis.measures import Measure, words
@@ -43,109 +43,160 @@ class Line:
     basis: str
     marks: tuple[Mark, ...]
     badge: str
-    tone: str  # better, worse, equivalent, undecided, unknown
-    exploratory: bool = False
+    tone: str  # better, worse, or anything else
 
 
-def lines(found: Answer) -> list[Line]:
-    """What the sweep says, the most important first."""
-    if found.gate.reading is not Reading.PAIRED or found.x is None:
-        return []
-    told = list(_of_x(found, found.x))
-    told += [_levels(one) for one in found.effects if one.factor is not found.x]
-    return told
+@dataclass(frozen=True)
+class Lead:
+    """The first screen: the headline, what goes with it, and its estimates."""
+
+    headline: str
+    more: tuple[str, ...] = ()
+    marks: tuple[Mark, ...] = ()
+    basis: str = ""
+    badge: str = ""
+    tone: str = ""
 
 
-def _of_x(found: Answer, x: Factor) -> Iterator[Line]:
-    slopes = [one for one in found.slopes if one.factor is x]
-    if slopes and len(x.levels) > 2:
-        yield _slope(slopes[0])
-    yield from (_levels(one) for one in found.effects if one.factor is x)
-    if slopes and slopes[0].interaction is not None and found.by is not None:
-        yield _interaction(slopes[0], found.by)
-    if len(slopes) > 1:
-        yield _groups(slopes)
+def lead(found: Answer) -> Lead:
+    """The answer in one breath: the trend where the axis has one, else its levels."""
+    if found.gate.reading is Reading.NOTHING:
+        return Lead("There is nothing to report yet.", found.gate.reasons)
+    if found.gate.reading is Reading.SCATTER:
+        return _description(found)
+    slope = next((one for one in found.slopes if one.factor is found.x), None)
+    if slope is not None and len(slope.factor.levels) > 2:
+        return _trend(slope, by=found.by)
+    effect = next(one for one in found.effects if one.factor is found.x)
+    line = _levels(effect)
+    return Lead(f"{_title(effect.measure.title)}: {line.text}", (), line.marks, line.basis,
+                line.badge, line.tone)  # fmt: skip
 
 
-def _slope(one: Slope) -> Line:
+def _trend(one: Slope, *, by: Factor | None) -> Lead:
     estimate, verdict, unit = one.overall.estimate, one.verdict, one.measure.unit
     text = slope_sentence(
         estimate, verdict=verdict, subject=one.measure.title, step=one.factor.step, unit=unit
     )
-    detail = needed_sentence(verdict)
-    label = f"per {one.factor.step}"
-    return Line(
-        f"Trend with {one.factor.name}", f"{text} {detail}".strip(), basis(estimate),
-        (Mark(label, estimate, unit, verdict),), verdict.badge, str(verdict.word),
+    label = "over all levels" if by is not None else f"per {one.factor.step}"
+    marks = [Mark(label, estimate, unit, verdict)]
+    more = [needed_sentence(verdict)]
+    if one.interaction is not None and by is not None:
+        more.append(_interaction(one, by))
+        marks += _interaction_marks(one, by)
+    basis_text = f"Change in {one.measure.title} per {one.factor.step}; {basis(estimate)}."
+    return Lead(text, tuple(one for one in more if one), tuple(marks), basis_text,
+                _clearness(verdict, estimate), str(verdict.word))  # fmt: skip
+
+
+def _clearness(verdict: Verdict, estimate: Estimate) -> str:
+    """How firm a trend is, in two words."""
+    match verdict.word:
+        case Word.BETTER | Word.WORSE:
+            how = "suggestive" if verdict.suggestive else "clear"
+            return f"{how} {'rise' if estimate.value > 0 else 'fall'}"
+        case _:
+            return verdict.badge
+
+
+def _interaction_marks(one: Slope, by: Factor) -> list[Mark]:
+    change, verdict = one.interaction, one.interaction_verdict
+    if change is None or verdict is None:
+        return []
+    plain = Verdict(Word.UNKNOWN)
+    marks = [Mark(f"{by.name} {show(line.at)}", line.estimate, one.measure.unit, plain)
+             for line in one.lines]  # fmt: skip
+    label = f"{show(change.strong)} minus {show(change.weak)}"
+    return [*marks, Mark(label, change.estimate, one.measure.unit, verdict)]
+
+
+def _interaction(one: Slope, by: Factor) -> str:
+    """Whether the trend depends on the second factor, in a sentence or two."""
+    change, verdict = one.interaction, one.interaction_verdict
+    if change is None or verdict is None:
+        return ""
+    strong = next(line.estimate for line in one.lines if line.at == change.strong)
+    ends = f"{by.name} {show(change.strong)} than at {show(change.weak)}"
+    pair = f"{by.name} {show(change.strong)} and {show(change.weak)}"
+    match verdict.word:
+        case Word.BETTER | Word.WORSE:
+            start = "The runs suggest that the" if verdict.suggestive else "The"
+            how = "stronger" if strong.value * change.estimate.value > 0 else "weaker"
+            return f"{start} trend is {how} at {ends}{_imbalance(by)}."
+        case Word.EQUIVALENT:
+            return f"At {pair} the trends differ by less than would matter."
+        case Word.UNDECIDED:
+            more = needed_sentence(verdict)
+            return f"Whether the trends at {pair} differ is undecided. {more}".strip()
+        case _:
+            return f"There are too few replicates to say whether the trends at {pair} differ."
+
+
+def _imbalance(by: Factor) -> str:
+    return " (the stronger imbalance)" if by.path == RATIO else ""
+
+
+def _description(found: Answer) -> Lead:
+    """A sweep whose cells were drawn one by one: what was seen, and no test."""
+    best = best_cell(found)
+    if best is None:
+        return Lead("There is nothing to report yet.")
+    more = "The best of many cells looks better than it is: run it afresh before you rely on it."
+    superlative = "Lowest" if found.objective.direction == "minimize" else "Highest"
+    return Lead(
+        f"{superlative} mean {words(found.objective.name)} among the cells tried: {best}.", (more,),
+        basis="A description of the cells, not a test.", badge="descriptive",
     )  # fmt: skip
 
 
+def lines(found: Answer) -> list[Line]:
+    """The findings below the first screen, the most important first."""
+    if found.gate.reading is not Reading.PAIRED or found.x is None:
+        return []
+    slopes = [one for one in found.slopes if one.factor is found.x]
+    told = []
+    if slopes and len(found.x.levels) > 2:
+        told += [_levels(one) for one in found.effects if one.factor is found.x]
+    if len(slopes) > 1:
+        told.append(_groups(slopes))
+    return told + [_levels(one) for one in found.effects if one.factor is not found.x]
+
+
 def _levels(one: Effect) -> Line:
-    """Each level against the reference, in one sentence."""
-    unit = one.measure.unit
+    """Each level against the reference, in a few short sentences."""
+    unit, reference = one.measure.unit, show(one.factor.reference)
     marks = tuple(
         Mark(show(difference.level), difference.estimate, unit, verdict)
         for difference, verdict in zip(one.differences, one.verdicts, strict=True)
     )
-    groups: dict[str, list[str]] = {}
-    for mark in marks:
-        size = number(mark.estimate.value, unit=unit, signed=True)
-        groups.setdefault(mark.verdict.badge, []).append(f"{mark.label} ({size})")
-    listed = "; ".join(f"{badge}: {', '.join(levels)}" for badge, levels in groups.items())
-    reference = show(one.factor.reference)
-    text = f"Against {one.factor.name} {reference}, in {unit or one.measure.title}: {listed}."
-    worst = min((one.estimate.n for one in one.differences), default=0)
-    family = one.differences[0].estimate if one.differences else None
-    tones = Counter(str(verdict.word) for verdict in one.verdicts)
-    tone = tones.most_common(1)[0][0] if len(tones) == 1 else "mixed"
+    words_used = {str(verdict.word) for verdict in one.verdicts}
+    tone = words_used.pop() if len(words_used) == 1 else "mixed"
+    against = f"against {one.factor.name} {reference}"
     return Line(
-        f"{_title(one.factor.name)}: levels against {reference}", text,
-        basis(family) if family and worst == family.n else f"95 % t intervals, n from {worst}",
-        marks, "" if tone == "mixed" else one.verdicts[0].badge, tone,
+        f"{_title(one.factor.name)}: each level against {reference}",
+        " ".join(_grouped(marks, against=against)), _levels_basis(one), marks,
+        one.verdicts[0].badge if len(marks) == 1 else "", tone,
     )  # fmt: skip
 
 
-def _interaction(one: Slope, by: Factor) -> Line:
-    change, verdict = one.interaction, one.interaction_verdict
-    assert change is not None
-    assert verdict is not None
-    found = {line.at: line for line in one.lines}
-    weak, strong = found[change.weak].estimate, found[change.strong].estimate
-    unit = one.measure.unit
-    text = (
-        f"With {by.name} {show(change.strong)} the change with each {one.factor.step} is "
-        f"{number(strong.value, unit=unit, signed=True)} {unit}, with {show(change.weak)} it is "
-        f"{number(weak.value, unit=unit, signed=True)}. {_grows(verdict, strong, change.estimate)}"
-    )
-    marks = (
-        Mark(f"{by.name} {show(change.weak)}", weak, unit, Verdict(Word.UNKNOWN)),
-        Mark(f"{by.name} {show(change.strong)}", strong, unit, Verdict(Word.UNKNOWN)),
-        Mark("difference of the two", change.estimate, unit, verdict),
-    )
-    badge = {Word.BETTER: "differs", Word.WORSE: "differs"}.get(verdict.word, verdict.badge)
-    badge = f"suggests it {badge}" if verdict.suggestive and badge == "differs" else badge
-    heading = (
-        "Does it grow with the imbalance?"
-        if by.path.endswith("train_ratio")
-        else f"Does it depend on {by.name}?"
-    )
-    return Line(heading, text, basis(change.estimate), marks, badge, str(verdict.word))
+def _grouped(marks: tuple[Mark, ...], *, against: str) -> Iterator[str]:
+    """`Materially better against batch size 8: 2 (+3.4 points).` and so on, one a verdict."""
+    groups: dict[str, list[str]] = {}
+    for mark in marks:
+        size = f"{number(mark.estimate.value, unit=mark.unit, signed=True)} {mark.unit}".strip()
+        groups.setdefault(mark.verdict.badge, []).append(f"{mark.label} ({size})")
+    for at, (badge, levels) in enumerate(groups.items()):
+        yield f"{_title(badge)}{f' {against}' if at == 0 else ''}: {', '.join(levels)}."
 
 
-def _grows(verdict: Verdict, strong: Estimate, change: Estimate) -> str:
-    """Whether the two slopes differ, in a sentence."""
-    match verdict.word:
-        case Word.BETTER | Word.WORSE:
-            same = strong.value * change.value > 0
-            start = "The runs suggest that the" if verdict.suggestive else "The"
-            return f"{start} effect is {'stronger' if same else 'weaker'} in the former."
-        case Word.EQUIVALENT:
-            return "The two differ by less than would matter."
-        case Word.UNDECIDED:
-            more = needed_sentence(verdict)
-            return f"Whether they differ is undecided. {more}".strip()
-        case _:
-            return "There are too few replicates to say whether they differ."
+def _levels_basis(one: Effect) -> str:
+    estimates = [difference.estimate for difference in one.differences]
+    ns = sorted({estimate.n for estimate in estimates})
+    text = f"Paired differences in {one.measure.title}; "
+    if len(ns) == 1:
+        return f"{text}{basis(estimates[0])}."
+    many = f", simultaneous over {estimates[0].family}" if estimates[0].family > 1 else ""
+    return f"{text}95 % t intervals, n = {ns[0]} to {ns[-1]} replicates{many}."
 
 
 def _groups(slopes: list[Slope]) -> Line:
@@ -154,14 +205,10 @@ def _groups(slopes: list[Slope]) -> Line:
         Mark(one.measure.title, one.overall.estimate, one.measure.unit, one.verdict)
         for one in slopes
     )
-    rest = [
-        f"{mark.label} {number(mark.estimate.value, unit=mark.unit, signed=True)}"
-        for mark in marks[1:]
-    ]
     step = slopes[0].factor.step
-    text = f"With each {step}: {'; '.join(rest)} (in {slopes[0].measure.unit or 'its unit'})."
-    return Line("Who gains, who pays", text, basis(marks[0].estimate), marks, "exploratory",
-                "undecided", exploratory=True)  # fmt: skip
+    text = f"The change with each {step}, for the objective and for the other groups of classes."
+    return Line("Who gains, who pays", text, f"{_title(basis(marks[0].estimate))}, each on its own.",
+                marks, "exploratory", "")  # fmt: skip
 
 
 def progress(frames: Frames) -> str:
@@ -200,19 +247,6 @@ def _collapse_words(found: Answer) -> Iterator[str]:
 
 def about(measure: Measure) -> str:
     return "higher is better" if measure.direction == "maximize" else "lower is better"
-
-
-def headline(found: Answer) -> str:
-    """The first sentence of the report."""
-    told = lines(found)
-    if told:
-        return told[0].text
-    if found.gate.reading is Reading.NOTHING:
-        return "There is nothing to report yet."
-    best = best_cell(found)
-    if best is None:
-        return "There is nothing to report yet."
-    return f"Highest mean {words(found.objective.name)} among the cells tried: {best}."
 
 
 def best_cell(found: Answer) -> str | None:
