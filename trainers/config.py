@@ -81,7 +81,7 @@ class DataConfig(Block):
     test_fraction: Annotated[float, Field(gt=0.0, lt=1.0)] = Field(
         default=0.25, description="Share of the data kept for the test, where none is given."
     )
-    max_per_class: Annotated[int, Field(ge=1)] | None = Field(
+    max_per_class: Annotated[int, Field(ge=1, le=1_000_000_000)] | None = Field(
         default=None, description="At most so many samples of a class in each split."
     )
     imbalance: Imbalance = Field(
@@ -152,13 +152,13 @@ class TrainConfig(Block):
         description="Batch-norm statistics for evaluation: clean recomputes them in a pass over "
         "the training subset, so that small batches are not judged by noisy averages.",
     )
-    epochs: Annotated[int, Field(ge=1)] = Field(
+    epochs: Annotated[int, Field(ge=1, le=1_000_000)] = Field(
         default=30, description="Passes over the training subset."
     )
-    steps: Annotated[int, Field(ge=1)] | None = Field(
+    steps: Annotated[int, Field(ge=1, le=1_000_000_000)] | None = Field(
         default=None, description="Updates, when budget.unit is steps."
     )
-    evaluations: Annotated[int, Field(ge=1)] = Field(
+    evaluations: Annotated[int, Field(ge=1, le=1_000_000)] = Field(
         default=10, description="How often a run of `steps` is evaluated; each counts as its epoch."
     )
     batch_size: Annotated[int, Field(ge=1, le=4096)] = Field(
@@ -171,7 +171,7 @@ class TrainConfig(Block):
     lr_scaling: Literal["none", "sqrt", "linear"] = Field(
         default="none", description="Multiplies lr by (batch_size / lr_batch)^0, ^0.5 or ^1."
     )
-    lr_batch: Annotated[int, Field(ge=1)] = Field(
+    lr_batch: Annotated[int, Field(ge=1, le=1_000_000)] = Field(
         default=128, description="The batch size that lr is meant for, under lr_scaling."
     )
     schedule: Literal["cosine", "constant"] = Field(

@@ -1,7 +1,7 @@
 """The spec: one YAML file that states the question, checked before anything starts."""
 
 from sweeper.spec.factors import MAX_CELLS, Level, Levels, NuisanceRange, Range
-from sweeper.spec.load import Spec, load, parse, unknown_environment
+from sweeper.spec.load import Spec, load, parse
 from sweeper.spec.models import (
     ADAPTIVE,
     Budget,
@@ -33,5 +33,4 @@ __all__ = [
     "load",
     "markdown",
     "parse",
-    "unknown_environment",
 ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import types
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -64,7 +65,7 @@ def _problem(error: ErrorDetails) -> Problem:
     raised = error.get("ctx", {}).get("error")
     if isinstance(raised, ValueError):
         return Problem(place.path, str(raised), value)
-    if error["type"] == "finite_number":
+    if isinstance(value, float) and not math.isfinite(value):
         return Problem(place.path, "must be a finite number", value)
     return Problem(place.path, f"must be {_wanted(place)}{_close(place, value)}", value)
 
@@ -87,6 +88,8 @@ def _wanted(place: _Place) -> str:
     block = _block(place.annotation)
     if block and issubclass(block, Worded):
         return "a word or a block of keys"
+    if place.annotation is LevelList and len(place.path) == 2:
+        return "a list of levels, or a range: {low: 0.01, high: 1.0}"
     return phrase(place.annotation, place.metadata)
 
 

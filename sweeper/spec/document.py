@@ -30,6 +30,7 @@ from sweeper.errors import SpecError
 
 MAX_BYTES = 1_000_000
 MAX_DEPTH = 20
+MAX_INT = 2**53  # beyond it JSON readers round
 MAX_NODES = 20_000  # aliases count expanded
 
 Scalar: TypeAlias = "str | int | float | bool | None"
@@ -120,15 +121,21 @@ def _decode(name: str, data: bytes) -> str:
         raise error(f"{name}:{line}", "", "is not UTF-8 text") from cause
 
 
-def compose(text: str, name: str, *, line_offset: int | None = 0) -> Node:
-    """The one value of a YAML text; `line_offset` None leaves lines out of `where`.
+def compose(text: str, name: str, *, lines: bool = True, key: str = "") -> Node:
+    """The one value of a YAML text, null when it is empty.
+
+    Args:
+        text: the document.
+        name: of the file, or of what stands for one, in `where`.
+        lines: whether `where` has the line too.
+        key: what the value belongs to, for messages.
 
     Raises:
-        SpecError: not YAML, no or several documents, a tag, a cycle, too deep or too large.
+        SpecError: not YAML, several documents, a tag, a cycle, too deep or too large.
     """
     if "\0" in text:
         raise error(name, "", "is a binary file, a spec is YAML text")
-    composer = _Composer(name=name, lines=line_offset is not None)
+    composer = _Composer(name=name, lines=lines, path=[key] if key else [])
     try:
         return composer.document(_events(text))
     except YAMLError as cause:
@@ -160,12 +167,17 @@ class _Composer:
 
     name: str
     lines: bool
+    path: list[str] = field(default_factory=list[str])
     nodes: int = 0
     anchors: dict[str, Node] = field(default_factory=dict[str, Node])
     open_anchors: set[str] = field(default_factory=set[str])
 
     def where(self, line: int) -> str:
         return f"{self.name}:{line + 1}" if self.lines else self.name
+
+    def wrong(self, where: str, reason: str, *value: object) -> SpecError:
+        """An error at the key that is being read."""
+        return error(where, ".".join(self.path), reason, *value)
 
     def document(self, events: Iterator[Any]) -> Node:
         root: Node | None = None
@@ -177,9 +189,7 @@ class _Composer:
             if is_start:
                 self._check_version(event)
                 root = self.node(next(events), events, depth=0)
-        if root is None or root.value is None:
-            raise error(self.where(0), "", "the file is empty; `sweeper init` writes an example")
-        return root
+        return Node(None, self.where(0)) if root is None else root
 
     def _check_version(self, event: Any) -> None:
         if event.version not in (None, (1, 2)):
@@ -190,7 +200,7 @@ class _Composer:
         if isinstance(event, AliasEvent):
             return self._alias(event, where)
         if event.tag is not None:
-            raise error(where, "", f"the tag {shown(event.tag)}: tags are not allowed")
+            raise self.wrong(where, _tagged(event))
         if depth > MAX_DEPTH:
             raise error(where, "", f"nested deeper than {MAX_DEPTH} levels")
         self._count(1, where)
@@ -206,7 +216,10 @@ class _Composer:
             return tuple(self._items(events, depth + 1))
         if isinstance(event, MappingStartEvent):
             return self._mapping(events, depth + 1)
-        return _scalar(event, where)
+        try:
+            return _scalar(event)
+        except ValueError as cause:
+            raise self.wrong(where, str(cause), event.value) from cause
 
     def _items(self, events: Iterator[Any], depth: int) -> Iterator[Node]:
         for event in events:
@@ -220,12 +233,24 @@ class _Composer:
             if isinstance(event, MappingEndEvent):
                 break
             where = self.where(event.start_mark.line)
-            key = _key(event, where)
+            key = self._key(event, where)
+            self.path.append(key)
             if key in entries:
-                raise error(where, key, f"the key is given twice, first at {entries[key].where}")
+                raise self.wrong(where, f"the key is given twice, first at {entries[key].where}")
             # A value is found by its key's line, also where it begins on a later one.
             entries[key] = Node(self.node(next(events), events, depth=depth).value, where)
+            self.path.pop()
         return entries
+
+    def _key(self, event: Any, where: str) -> str:
+        if not _is(event, ScalarEvent):
+            raise self.wrong(where, "a key must be a word")
+        if event.tag is not None:
+            raise self.wrong(where, _tagged(event))
+        try:
+            return _clean(event.value)
+        except ValueError as cause:
+            raise self.wrong(where, str(cause), event.value) from cause
 
     def _alias(self, event: Any, where: str) -> Node:
         if event.anchor in self.open_anchors:
@@ -247,19 +272,16 @@ def _size(node: Node) -> int:
     return 1 + sum(map(_size, children))
 
 
-def _key(event: Any, where: str) -> str:
-    if not _is(event, ScalarEvent):
-        raise error(where, "", "a key must be a word")
-    if event.tag is not None:
-        raise error(where, "", f"the tag {shown(event.tag)}: tags are not allowed")
-    return _clean(event.value, where)
+def _tagged(event: Any) -> str:
+    tag = str(event.tag).replace("tag:yaml.org,2002:", "!!")
+    return f"the tag {shown(tag)}: tags are not allowed"
 
 
-def _clean(text: str, where: str) -> str:
+def _clean(text: str) -> str:
     """Escapes can write what no database column takes: NUL, controls, half a character."""
     for character in text:
         if (ord(character) < 32 and character not in "\n\t") or 0xD800 <= ord(character) < 0xE000:
-            raise error(where, "", "a control character is not allowed in text", text)
+            raise ValueError("a control character is not allowed in text")
     return text
 
 
@@ -270,21 +292,31 @@ _WORDS: dict[str, Scalar] = {
     **dict.fromkeys(("true", "True", "TRUE"), True),
     **dict.fromkeys(("false", "False", "FALSE"), False),
     **dict.fromkeys((".nan", ".NaN", ".NAN"), float("nan")),
-    **{f"{sign}{inf}": float(f"{sign}inf") for sign in ("", "+", "-") for inf in (".inf", ".Inf")},
+    **{
+        f"{sign}{inf}": float(f"{sign}inf")
+        for sign in ("", "+", "-")
+        for inf in (".inf", ".Inf", ".INF")
+    },
 }
 
 
-def _scalar(event: Any, where: str) -> Scalar:
+def _scalar(event: Any) -> Scalar:
     text: str = event.value
     if event.style:  # quoted, literal or folded: text, whatever it looks like
-        return _clean(text, where)
+        return _clean(text)
     if text in _WORDS:
         return _WORDS[text]
     if _INT.fullmatch(text):
-        if len(text) > 25:
-            raise error(where, "", "no number here needs so many digits", text)
-        return int(text, 10 if text.lstrip("-+").isdecimal() else 0)
-    return float(text) if _FLOAT.fullmatch(text) else _clean(text, where)
+        return _whole(text)
+    return float(text) if _FLOAT.fullmatch(text) else _clean(text)
+
+
+def _whole(text: str) -> int:
+    # The length first: Python takes quadratic time over digits, and refuses 4,301 of them.
+    number = int(text, 10 if text.lstrip("-+").isdecimal() else 0) if len(text) < 30 else MAX_INT
+    if abs(number) >= MAX_INT:
+        raise ValueError("no whole number here needs so many digits")
+    return number
 
 
 def put(root: Node, keys: Sequence[str], new: Node, *, missing: Callable[[str], Any]) -> Node:

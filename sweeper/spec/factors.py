@@ -70,7 +70,7 @@ class NuisanceRange(Block):
 
 
 def _kind(value: Any) -> str:
-    if isinstance(value, list | tuple):
+    if not isinstance(value, Mapping | Levels | Range):
         return "<list>"
     if isinstance(value, Levels) or (
         isinstance(value, Mapping) and "levels" in value and "low" not in value
@@ -87,7 +87,7 @@ Factor: TypeAlias = Annotated[
 ]
 Nuisance: TypeAlias = Annotated[
     Annotated[LevelList, Tag("<list>")] | Annotated[NuisanceRange, Tag("<range>")],
-    Discriminator(lambda value: "<list>" if isinstance(value, list | tuple) else "<range>"),
+    Discriminator(lambda value: "<range>" if isinstance(value, Mapping | Block) else "<list>"),
 ]
 AnyFactor: TypeAlias = tuple[Level, ...] | Levels | Range | NuisanceRange
 Factors: TypeAlias = Mapping[str, tuple[Level, ...] | Levels | Range]

@@ -12,16 +12,9 @@ from sweeper.errors import SpecError
 from sweeper.spec import complaints, document, rules
 from sweeper.spec.document import Node
 from sweeper.spec.models import VERSION, SpecFile
-from sweeper.spec.phrases import near
 from sweeper.spec.rules import NOTHING, Problem
 
 ROLES = ("scientific", "nuisance")
-ENVIRONMENT = (
-    "SWEEPER_DATA",
-    "SWEEPER_OUT",
-    "SWEEPER_RAY_ADDRESS",
-    "SWEEPER_STORAGE",
-)
 
 
 class Spec(SpecFile):
@@ -67,8 +60,9 @@ def parse(text: str, name: str = "<spec>", overrides: Sequence[str] = ()) -> Spe
     Raises:
         SpecError: as `load`.
     """
-    root = override(document.compose(text, name), overrides)
+    root = document.compose(text, name)
     _check_root(root)
+    root = override(root, overrides)
     try:
         file = rules.canonical(SpecFile.model_validate(root.plain))
         rules.check(file)
@@ -84,6 +78,8 @@ def parse(text: str, name: str = "<spec>", overrides: Sequence[str] = ()) -> Spe
 
 
 def _check_root(root: Node) -> None:
+    if root.value is None:
+        raise document.error(root.where, "", "the file is empty; `sweeper init` writes an example")
     if not isinstance(root.value, Mapping):
         kind = "a list" if isinstance(root.value, tuple) else "one value"
         raise document.error(root.where, "", f"the file is {kind}, a spec is a block of keys")
@@ -107,8 +103,10 @@ def override(root: Node, overrides: Sequence[str]) -> Node:
             raise document.error(where, "", "must be KEY=VALUE, such as train.epochs=5")
         if key in seen:
             raise document.error(where, key, "is set twice")
+        if not value.strip():
+            raise document.error(where, key, "has no value; write null for none")
         seen.add(key)
-        root = _override_one(root, key, document.compose(value or "null", where, line_offset=None))
+        root = _override_one(root, key, document.compose(value, where, lines=False, key=key))
     return root
 
 
@@ -142,12 +140,3 @@ def _told(problem: Problem, root: Node) -> SpecError:
             node = node.entries[part]
     value = () if problem.value is NOTHING else (problem.value,)
     return document.error(node.where, ".".join(keys), problem.reason, *value)
-
-
-def unknown_environment(environ: Mapping[str, str]) -> list[str]:
-    """A warning for each `SWEEPER_*` variable that nothing reads."""
-    return [
-        f"{name}: no such setting{near(name, ENVIRONMENT)}"
-        for name in sorted(environ)
-        if name.startswith("SWEEPER_") and name not in ENVIRONMENT
-    ]

@@ -95,7 +95,7 @@ class Search(Worded):
     trials: Annotated[int, Field(ge=1, le=100_000)] | None = Field(
         default=None, description="How many cells; not for factorial. More only adds cells."
     )
-    seed: Annotated[int, Field(ge=0, lt=2**32)] = Field(
+    seed: Annotated[int, Field(ge=0, le=2**32 - 1)] = Field(
         default=0, description="Of random, qmc, tpe and gp."
     )
 

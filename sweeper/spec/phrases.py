@@ -27,7 +27,8 @@ def phrase(annotation: Any, metadata: Iterable[Any] = ()) -> str:
         inner, *more = get_args(annotation)
         return phrase(inner, [*metadata, *more])
     if origin is Literal:
-        return "one of " + ", ".join(map(str, get_args(annotation)))
+        words = list(map(str, get_args(annotation)))
+        return words[0] if len(words) == 1 else f"one of {', '.join(words)}"
     if origin in (Union, types.UnionType):
         return _either(annotation, list(metadata))
     if origin in (dict, Mapping) or (isinstance(annotation, type) and _is_block(annotation)):
@@ -47,8 +48,9 @@ def _either(annotation: Any, metadata: list[Any]) -> str:
         members.remove(int)
     words = [phrase(member, metadata) for member in members]
     words = [word.removeprefix("one of ") if len(words) > 1 else word for word in words]
-    comma = "," if any("," in word for word in words) else ""
-    return f"{comma} or ".join(dict.fromkeys(words))
+    *first, last = dict.fromkeys(words)
+    comma = "," if any("," in word for word in first) else ""
+    return f"{', '.join(first)}{comma} or {last}"
 
 
 def _bounds(metadata: Iterable[Any]) -> str:
@@ -68,11 +70,15 @@ def _bounds(metadata: Iterable[Any]) -> str:
 
 def _interval(limits: Mapping[str, Any]) -> str:
     if "max_length" in limits:
-        return f"at most {limits['max_length']} characters"
+        return f"at most {limits['max_length']:,} characters"
     if {"ge", "le"} <= limits.keys():
-        return f"{limits['ge']:,} to {limits['le']:,}"
+        return f"{_number(limits['ge'])} to {_number(limits['le'])}"
     words = {"ge": "at least", "gt": "above", "le": "at most", "lt": "below"}
-    return " and ".join(f"{words[name]} {limit:,}" for name, limit in limits.items())
+    return " and ".join(f"{words[name]} {_number(limit)}" for name, limit in limits.items())
+
+
+def _number(limit: float) -> str:
+    return f"{limit:,}" if isinstance(limit, int) else f"{limit:g}"
 
 
 def accepts(field: FieldInfo) -> str:

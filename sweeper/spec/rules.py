@@ -74,7 +74,8 @@ def _check_names(spec: SpecFile) -> None:
 def _check_name(role: str, name: str) -> None:
     inner = [path for path in FIELDS if path.startswith(f"{name}.")]
     if inner:
-        raise Problem((role, name), f"is a block; name one of its keys: {', '.join(inner)}")
+        some = ", ".join(inner[:6])
+        raise Problem((role, name), f"is a block; name one of its keys, such as {some}")
     if name not in FIELDS:
         raise Problem((role, name), f"no such key to vary{near(name, FIELDS)}")
     if name.startswith("data.") and not name.startswith("data.imbalance."):
@@ -220,20 +221,26 @@ def cells_are_few_enough(spec: SpecFile) -> Iterator[Problem]:
     if cells > f.MAX_CELLS:
         yield Problem(
             ("scientific",),
-            f"{cells:,} cells or more, the limit is {f.MAX_CELLS:,}; use fewer levels, or "
+            f"{cells:,} cells{_more(spec)}, the limit is {f.MAX_CELLS:,}; use fewer levels, or "
             "search: {method: qmc, trials: 100}",
         )
 
 
+def _more(spec: SpecFile) -> str:
+    # Under conditions the count stops at the limit.
+    return " or more" if any(map(f.condition, spec.scientific.values())) else ""
+
+
 def budget_is_stated(spec: SpecFile) -> Iterator[Problem]:
     """Under a step budget `train.steps` says how many; under an epoch budget it says nothing."""
-    varied = [*spec.scientific, *spec.nuisance]
-    stated = spec.train.steps is not None or "train.steps" in varied
-    if spec.budget.unit == "steps" and not stated:
+    roles = [role for role in ("scientific", "nuisance") if "train.steps" in getattr(spec, role)]
+    paths = [(role, "train.steps") for role in roles]
+    paths += [("train", "steps")] if spec.train.steps is not None else []
+    if spec.budget.unit == "steps" and not paths:
         yield Problem(("budget",), "train.steps must say how many", "steps")
-    if spec.budget.unit == "epochs" and stated:
-        path = ("train", "steps") if spec.train.steps is not None else ("budget",)
-        yield Problem(path, "train.steps counts only under budget: {unit: steps}")
+    if spec.budget.unit == "epochs":
+        for path in paths:
+            yield Problem(path, "counts only under budget: {unit: steps}")
 
 
 def pruning_compares_like_with_like(spec: SpecFile) -> Iterator[Problem]:
