@@ -92,19 +92,19 @@ def read(path: str | os.PathLike[str]) -> str:
     """
     name = os.fspath(path)
     try:
-        # O_NONBLOCK: opening a pipe that nobody writes to would otherwise wait for ever.
-        handle = os.open(name, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        with open(name, "rb", opener=_opener) as file:
+            if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+                raise error(name, "", "is a pipe or a device, a spec is a regular file")
+            data = file.read(MAX_BYTES + 1)
     except (OSError, ValueError) as cause:
         reason = cause.strerror if isinstance(cause, OSError) else str(cause)
         raise error(name, "", f"cannot be read: {(reason or 'unknown reason').lower()}") from cause
-    with os.fdopen(handle, "rb") as file:
-        kind = os.fstat(file.fileno())
-        if stat.S_ISDIR(kind.st_mode):
-            raise error(name, "", "is a directory, a spec is one file")
-        if not stat.S_ISREG(kind.st_mode):
-            raise error(name, "", "is a pipe or a device, a spec is a regular file")
-        data = file.read(MAX_BYTES + 1)
     return _decode(name, data)
+
+
+def _opener(name: str, flags: int) -> int:
+    # O_NONBLOCK: opening a pipe that nobody writes to would otherwise wait for ever.
+    return os.open(name, flags | os.O_NONBLOCK)
 
 
 def _decode(name: str, data: bytes) -> str:

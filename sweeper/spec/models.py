@@ -167,7 +167,10 @@ class SpecFile(Block):
     """One question: what is varied, how it is measured, and what it may cost."""
 
     version: Literal[1] = Field(default=VERSION, description="Of this format.")
-    name: str = Field(description="Of the sweep, and of its Optuna study.")
+    name: str = Field(
+        description="Of the sweep, and of its Optuna study: 1 to 100 letters, digits, spaces, dots, - "
+        "or _."
+    )
     question: Annotated[str, Field(max_length=2000)] = Field(
         default="", description="In a sentence; the report opens with it."
     )
