@@ -41,9 +41,11 @@ def save(
     return path
 
 
-def latest(directory: Path) -> Checkpoint | None:
-    """The newest whole checkpoint: its round, tensors and meta; None where there is none."""
+def latest(directory: Path, *, at_most: int | None = None) -> Checkpoint | None:
+    """The newest whole checkpoint, not beyond round `at_most`: its round, tensors and meta."""
     for round, path in _rounds(directory):
+        if at_most is not None and round > at_most:
+            continue
         found = _decode(path.read_bytes())
         if found is not None:
             return round, *found

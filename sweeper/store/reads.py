@@ -51,6 +51,14 @@ class Reader:
         query = select(RunTable.__table__).where(RunTable.sweep_id == sweep_id)
         return self._all(query.order_by(RunTable.id), run)
 
+    def runs_of(self, cell_ids: Sequence[int]) -> list[Run]:
+        """The runs of these cells in the order they were added."""
+        found: list[Run] = []
+        for some in chunks(cell_ids):
+            query = select(RunTable.__table__).where(RunTable.cell_id.in_(some))
+            found += self._all(query.order_by(RunTable.id), run)
+        return sorted(found, key=lambda one: one.id)
+
     def packs(self, sweep_id: int) -> list[Pack]:
         """The packs in the plan's order, dissolved ones included."""
         query = select(PackTable.__table__).where(PackTable.sweep_id == sweep_id)

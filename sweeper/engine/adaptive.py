@@ -1,0 +1,79 @@
+"""Cells asked one by one from an Optuna sampler, as many in flight as there are workers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+
+from optuna.trial import TrialState
+
+from sweeper import search
+from sweeper.design import design
+from sweeper.engine.cells import Maker
+from sweeper.spec import Spec
+from sweeper.store.records import Cell, NewCell
+from sweeper.store.study import Study
+
+REPEATS_AT_MOST = 50  # in a row: then the space is taken for exhausted
+
+
+class Adaptive:
+    """Asks the study for cells until it has `search.trials` distinct ones.
+
+    Args:
+        tell: brings the study up to date; called before each round of questions.
+        unusable: told of a cell whose configuration cannot run, and why.
+    """
+
+    def __init__(
+        self,
+        spec: Spec,
+        maker: Maker,
+        study: Study,
+        *,
+        tell: Callable[[], None],
+        unusable: Callable[[NewCell, str], None],
+    ) -> None:
+        self._spec, self._maker, self._study = spec, maker, study
+        self._tell, self._unusable = tell, unusable
+        self._known: set[str] = set()
+        self._distributions = search.distributions(spec)
+        self._exhausted = False
+
+    def first(self) -> list[NewCell]:
+        return []
+
+    def after(self, cell: Cell, values: Mapping[str, list[float]]) -> list[NewCell]:
+        return []
+
+    def knows(self, hashes: Iterable[str]) -> None:
+        """These cells were asked for by earlier launches."""
+        self._known.update(hashes)
+
+    def more(self, wanted: int) -> list[NewCell]:
+        left = (self._spec.search.trials or 0) - len(self._known)
+        if self._exhausted or min(left, wanted) <= 0:
+            return []
+        self._tell()
+        found = []
+        while len(found) < min(left, wanted):
+            cell = self._ask()
+            if cell is None:
+                self._exhausted = True
+                break
+            found.append(cell)
+        return found
+
+    def _ask(self) -> NewCell | None:
+        """A new cell; None when the sampler only repeats itself."""
+        for _ in range(REPEATS_AT_MOST):
+            number, levels = self._study.ask(self._distributions)
+            cell, reason = self._maker.make_anyway(design(self._spec, levels), number=number)
+            if cell.hash in self._known:
+                # The cell's own trial has the value; a second one would count it twice.
+                self._study.study.tell(number, state=TrialState.FAIL)
+                continue
+            self._known.add(cell.hash)
+            if reason:
+                self._unusable(cell, reason)
+            return cell
+        return None

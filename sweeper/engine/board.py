@@ -1,0 +1,145 @@
+"""What the driver knows of cells, runs and packs, in memory; written to by the recorder alone."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Collection, Iterable, Iterator
+from dataclasses import dataclass, field
+from statistics import fmean
+
+from sweeper.states import FINISHED, Ending, RunState
+from sweeper.store.records import Attempt, Cell, Pack, Run
+
+
+@dataclass(kw_only=True)
+class RunNow:
+    """A run as it stands."""
+
+    id: int
+    cell_id: int
+    replicate: int
+    state: RunState
+    epoch: int
+    value: float | None
+    ending: Ending | None
+    failures: int = 0  # attempts that counted
+
+    @property
+    def finished(self) -> bool:
+        return self.state in FINISHED
+
+    def record(self) -> Run:
+        """As the plan takes it."""
+        return Run(
+            id=self.id, cell_id=self.cell_id, replicate=self.replicate, state=self.state,
+            epoch=self.epoch, value=self.value, ending=self.ending, error="", seconds=0.0,
+        )  # fmt: skip
+
+
+@dataclass
+class Board:
+    """Everything by id. A run takes part when its cell is asked for and its replicate too."""
+
+    cells: dict[int, Cell] = field(default_factory=dict)
+    runs: dict[int, RunNow] = field(default_factory=dict)
+    packs: dict[int, Pack] = field(default_factory=dict)
+    of_cell: dict[int, list[RunNow]] = field(default_factory=dict)
+    pack_of: dict[int, int] = field(default_factory=dict)  # run -> its open pack
+    _counts: Counter[RunState] = field(default_factory=Counter)
+    _left: dict[int, int] = field(default_factory=dict)  # cell -> unfinished runs
+
+    def add(
+        self,
+        wanted: Iterable[tuple[Cell, Collection[int]]],
+        runs: Iterable[Run],
+        *,
+        failures: dict[int, int] | None = None,
+    ) -> None:
+        """Takes in cells, each with the replicates that the spec asks for, and their runs."""
+        replicates: dict[int, Collection[int]] = {}
+        for cell, of_cell in wanted:
+            self.cells[cell.id] = cell
+            self.of_cell.setdefault(cell.id, [])
+            self._left.setdefault(cell.id, 0)
+            replicates[cell.id] = of_cell
+        for run in runs:
+            if run.id in self.runs or run.replicate not in replicates.get(run.cell_id, ()):
+                continue
+            now = RunNow(
+                id=run.id, cell_id=run.cell_id, replicate=run.replicate, state=run.state,
+                epoch=run.epoch, value=run.value, ending=run.ending,
+                failures=(failures or {}).get(run.id, 0),
+            )  # fmt: skip
+            self.runs[run.id] = now
+            self.of_cell[run.cell_id].append(now)
+            self._counts[now.state] += 1
+            self._left[run.cell_id] += not now.finished
+
+    def add_packs(self, packs: Iterable[Pack]) -> None:
+        """Takes in packs that still hold a run of ours."""
+        for pack in packs:
+            if pack.dissolved:
+                continue
+            self.packs[pack.id] = pack
+            for run in pack.run_ids:
+                self.pack_of[run] = pack.id
+
+    def dissolve(self, pack_id: int) -> None:
+        """Forgets a pack; its unfinished runs need another."""
+        for run in self.packs.pop(pack_id).run_ids:
+            self.pack_of.pop(run, None)
+
+    def open_runs(self, pack: Pack) -> list[RunNow]:
+        """The pack's unfinished runs that the spec asks for."""
+        known = (self.runs.get(run) for run in pack.run_ids)
+        return [run for run in known if run is not None and not run.finished]
+
+    def move(self, run_id: int, state: RunState) -> bool:
+        """Notes a run's state; whether its cell has just finished with it."""
+        run = self.runs[run_id]
+        was_finished = run.finished
+        self._counts[run.state] -= 1
+        self._counts[state] += 1
+        run.state = state
+        if not run.finished or was_finished:
+            return False
+        self._left[run.cell_id] -= 1
+        return self._left[run.cell_id] == 0
+
+    def counts(self) -> dict[RunState, int]:
+        """Runs by state."""
+        return {state: self._counts[state] for state in RunState}
+
+    def finished(self, cell_id: int) -> bool:
+        """Whether every run of the cell has ended."""
+        return self._left[cell_id] == 0
+
+    def unpacked(self) -> list[RunNow]:
+        """Pending runs that no open pack holds, in the order of their cells."""
+        return [
+            run for run in self.runs.values() if not run.finished and run.id not in self.pack_of
+        ]
+
+    def values(self, cell_id: int) -> list[float]:
+        """The objective of each complete replicate."""
+        runs = self.of_cell[cell_id]
+        return [r.value for r in runs if r.state is RunState.COMPLETE and r.value is not None]
+
+    def mean(self, cell_id: int) -> float | None:
+        """The cell's objective so far; None before any replicate is complete."""
+        values = self.values(cell_id)
+        return fmean(values) if values else None
+
+    def cells_of(self, runs: Collection[int]) -> set[int]:
+        """The cells that these runs belong to."""
+        return {self.runs[run].cell_id for run in runs if run in self.runs}
+
+    def by_role(self, role: str) -> Iterator[Cell]:
+        """The cells of that role."""
+        return (cell for cell in self.cells.values() if cell.role == role)
+
+
+def failures_of(attempts: Iterable[Attempt], uncounted: Collection[Ending]) -> dict[int, int]:
+    """For each run, how many of its attempts ended for a reason that counts."""
+    counted = (a.run_id for a in attempts if a.ending is not None and a.ending not in uncounted)
+    return dict(Counter(counted))

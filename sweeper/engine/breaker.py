@@ -1,0 +1,46 @@
+"""Halts a sweep whose runs all fail for one reason, before it has tried ten thousand of them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from sweeper.states import UNCOUNTED, Ending
+
+
+class Breaker:
+    """Looks at endings in order; `tripped` says why to halt, or nothing.
+
+    Cells are counted, not attempts: one poisoned cell that is tried again and again is given up
+    by its own limit. Endings that are nobody's fault count only when they never stop.
+    """
+
+    def __init__(self, *, failures: int, attempts: int) -> None:
+        self._cells_at_most = failures
+        self._endings_at_most = failures * (attempts + 1)
+        self._reason: Ending | None = None
+        self._cells: set[int] = set()
+        self._endings = 0
+
+    def success(self) -> None:
+        """A run has finished as it should."""
+        self._reason, self._endings = None, 0
+        self._cells.clear()
+
+    def failure(self, ending: Ending, cells: Iterable[int]) -> None:
+        """A pack, or members of it, ended for this reason."""
+        if ending is not self._reason:
+            self.success()
+        self._reason = ending
+        self._endings += 1
+        if ending not in UNCOUNTED:
+            self._cells.update(cells)
+
+    @property
+    def tripped(self) -> str:
+        if self._reason is None:
+            return ""
+        if len(self._cells) >= self._cells_at_most:
+            return f"{len(self._cells)} cells in a row ended with {self._reason}"
+        if self._endings >= self._endings_at_most:
+            return f"{self._endings} attempts in a row ended with {self._reason}"
+        return ""

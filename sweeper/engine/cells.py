@@ -1,0 +1,125 @@
+"""Where cells come from: all at once, after tuning, or asked one by one from a sampler."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any, Protocol
+
+from sweeper.design import Design, cell_hash, designs
+from sweeper.engine import worker
+from sweeper.spec import Spec
+from sweeper.store.records import Cell, NewCell
+from trainers.config import Config, ConfigError
+
+REPORT, TUNING = "report", "tuning"
+
+
+class Maker:
+    """Turns designs into cells: reads the data once for each data block, checks that they fit."""
+
+    def __init__(self, spec: Spec) -> None:
+        self._spec, self._version = spec, worker.version()
+        self._facts: dict[str, dict[str, Any]] = {}
+        self.replicates = {
+            REPORT: tuple(range(spec.replicates)),
+            TUNING: tuple(-1 - index for index in range(spec.tuning_replicates)),
+        }
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """Of the first data block that was read."""
+        return next(iter(self._facts.values()))
+
+    @property
+    def fingerprints(self) -> dict[str, str]:
+        """Load key -> fingerprint, of every data block read so far."""
+        return {key: facts["fingerprint"] for key, facts in self._facts.items()}
+
+    def facts_of(self, config: Config) -> dict[str, Any]:
+        """Facts of the data of one configuration.
+
+        Raises:
+            SpecError: they cannot be read, or their classes are not those of the other cells.
+        """
+        key = worker.load_key(config.data)
+        if key not in self._facts:
+            try:
+                facts = worker.inspect(config.data)
+            except ConfigError as error:
+                raise self._spec.problem(error.key, error.value, error.reason) from error
+            if self._facts and facts["classes"] != self.facts["classes"]:
+                raise self._spec.problem(
+                    "data.dataset", config.data.dataset, "has other classes than the first cell's"
+                )
+            self._facts[key] = facts
+        return self._facts[key]
+
+    def make(self, design: Design, *, role: str, number: int | None = None) -> NewCell:
+        """The cell of a design.
+
+        Raises:
+            SpecError: its configuration does not fit the data.
+        """
+        try:
+            counts = worker.check(design.config, self.facts_of(design.config))
+        except ConfigError as error:
+            raise self._spec.problem(error.key, error.value, error.reason) from error
+        return self._cell(design, role=role, number=number, counts=counts)
+
+    def make_anyway(self, design: Design, *, number: int | None) -> tuple[NewCell, str]:
+        """As `make`, for a design that nobody could foresee; and why it cannot run, or nothing."""
+        try:
+            counts = worker.check(design.config, self.facts_of(design.config))
+        except ConfigError as error:
+            return self._cell(design, role=REPORT, number=number, counts=()), str(error)
+        return self._cell(design, role=REPORT, number=number, counts=counts), ""
+
+    def _cell(
+        self, design: Design, *, role: str, number: int | None, counts: tuple[int, ...]
+    ) -> NewCell:
+        fingerprint = self.facts_of(design.config)["fingerprint"]
+        return NewCell(
+            hash=cell_hash(design.config, self._spec.budget.unit, fingerprint, self._version),
+            role=role,
+            factors=design.factors,
+            config=design.config.model_dump(mode="json"),
+            class_counts=counts,
+            replicates=self.replicates[role],
+            optuna_number=number,
+        )
+
+
+class Cells(Protocol):
+    """Where a sweep's cells come from."""
+
+    def first(self) -> list[NewCell]:
+        """Every cell that is known before anything has run."""
+        ...
+
+    def after(self, cell: Cell, values: Mapping[str, list[float]]) -> list[NewCell]:
+        """The cells that follow from the end of one. `values` has those of finished cells."""
+        ...
+
+    def more(self, wanted: int) -> list[NewCell]:
+        """Up to so many further cells, for workers that would stand idle."""
+        ...
+
+
+class Planned:
+    """All cells are known at once: factorial, random and Sobol designs without nuisances."""
+
+    def __init__(self, spec: Spec, maker: Maker) -> None:
+        self._spec, self._maker = spec, maker
+
+    def first(self) -> list[NewCell]:
+        return list(self._all())
+
+    def after(self, cell: Cell, values: Mapping[str, list[float]]) -> list[NewCell]:
+        return []
+
+    def more(self, wanted: int) -> list[NewCell]:
+        return []
+
+    def _all(self) -> Iterable[NewCell]:
+        for design in designs(self._spec):
+            yield self._maker.make(design, role=REPORT)

@@ -1,0 +1,121 @@
+"""Ray, as Sweeper starts or joins it: quiet, authenticated, and told nothing of the database."""
+
+from __future__ import annotations
+
+import logging
+import os
+import secrets
+import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from sweeper.errors import EngineError, InputError
+
+OBJECT_STORE_BYTES = 100_000_000  # packs and messages are small
+# Read by Ray and Tune at import or at start; each set only where the user has not.
+_SETTINGS = {
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_AIR_NEW_OUTPUT": "0",
+    "RAY_CHDIR_TO_TRIAL_DIR": "0",  # relative paths of a spec mean the launch directory
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
+    "TUNE_PRINT_ALL_TRIAL_ERRORS": "0",
+    "TUNE_WARN_THRESHOLD_S": "60",
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Capacity:
+    """What the cluster holds."""
+
+    cpus: float
+    gpus: float
+
+
+def prepare() -> None:
+    """Sets what Ray reads from the environment, where the user has not."""
+    from ray._raylet import Config  # pyright: ignore[reportAttributeAccessIssue]
+
+    for name, value in _SETTINGS.items():
+        os.environ.setdefault(name, value)
+    if "RAY_AUTH_MODE" not in os.environ:
+        os.environ["RAY_AUTH_MODE"] = "token"
+        Config.initialize("")  # Ray has read the mode at import; its own init does the same
+    for name in ("ray", "ray.tune", "ray.train"):
+        logging.getLogger(name).setLevel(logging.CRITICAL)
+
+
+@contextmanager
+def started(*, address: str | None, cpus: float, gpus: float) -> Iterator[Capacity]:
+    """A running Ray: an own local one that dies with this process, or the cluster at `address`.
+
+    `cpus` and `gpus` are what the workers ask for together; a local Ray offers at least that many
+    processors, because runs may share a core, and exactly the GPUs there are.
+
+    Raises:
+        InputError: the cluster cannot be reached, or has not enough GPUs.
+    """
+    prepare()
+    import ray
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        _init(address=address, cpus=cpus)
+        try:
+            total = ray.cluster_resources()
+            yield Capacity(cpus=total.get("CPU", 0.0), gpus=total.get("GPU", 0.0))
+        finally:
+            ray.shutdown()
+
+
+def _init(*, address: str | None, cpus: float) -> None:
+    import ray
+
+    common = {"log_to_driver": False, "logging_level": logging.CRITICAL, "configure_logging": True}
+    try:
+        if address is not None:
+            ray.init(address=address, **common)
+            return
+        if os.environ["RAY_AUTH_MODE"] == "token" and not _token_configured():
+            # In this process and its children only: nothing is written to the home directory.
+            os.environ["RAY_AUTH_TOKEN"] = secrets.token_hex(32)
+        with without_secrets():
+            ray.init(
+                address="local",
+                include_dashboard=False,
+                num_cpus=max(int(-(-cpus // 1)), os.cpu_count() or 1),
+                object_store_memory=OBJECT_STORE_BYTES,
+                **common,
+            )
+    except (ConnectionError, RuntimeError, ValueError) as error:
+        if address is not None:
+            raise InputError(f"--ray-address: {address!r} cannot be joined: {error}") from error
+        raise EngineError(f"Ray does not start: {error}") from error
+
+
+def _token_configured() -> bool:
+    named = os.environ.get("RAY_AUTH_TOKEN") or os.environ.get("RAY_AUTH_TOKEN_PATH")
+    return bool(named) or (Path.home() / ".ray" / "auth_token").exists()
+
+
+def is_secret(name: str) -> bool:
+    """Whether a variable may say where the database is, or how to get in."""
+    return name in {"SWEEPER_STORAGE", "DATABASE_URL"} or name.startswith("PG")
+
+
+@contextmanager
+def without_secrets() -> Iterator[None]:
+    """The environment that workers inherit: without the database's address."""
+    hidden = {name: value for name, value in os.environ.items() if is_secret(name)}
+    for name in hidden:
+        del os.environ[name]
+    try:
+        yield
+    finally:
+        _restore(hidden)
+
+
+def _restore(hidden: Mapping[str, str]) -> None:
+    os.environ.update(hidden)

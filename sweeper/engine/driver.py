@@ -1,0 +1,265 @@
+"""Runs a sweep: reads the data, opens the database, takes the lease, and drives Ray until done."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from collections.abc import Callable, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+
+import optuna
+
+from sweeper import search
+from sweeper.engine import cluster, plugins, provenance, worker
+from sweeper.engine.cells import Cells, Maker, Planned
+from sweeper.engine.conductor import StopNow
+from sweeper.engine.heartbeat import Heartbeat
+from sweeper.engine.interrupts import Interrupts
+from sweeper.engine.launching import Given, Launch
+from sweeper.engine.progress import Event, Progress
+from sweeper.engine.tuning import Tuned
+from sweeper.errors import LeaseLost, StoreError
+from sweeper.spec import ADAPTIVE, Spec
+from sweeper.states import RunState
+from sweeper.store import lease as leases
+from sweeper.store.records import Lease, NewCell, NewSweep, Sweep
+from sweeper.store.store import Store
+from sweeper.store.study import Study
+
+__all__ = ["Event", "Outcome", "Progress", "launch"]
+
+COMPLETE, WITH_FAILURES, HALTED, INTERRUPTED = 0, 3, 4, 130
+ASK_ABOVE_SECONDS = 3600.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outcome:
+    """How a launch ended."""
+
+    exit_code: int
+    sweep: str
+    message: str
+
+
+def launch(
+    spec: Spec,
+    *,
+    storage: str,
+    ray_address: str | None = None,
+    plugins: Sequence[Path] = (),
+    on_event: Callable[[Event], None] = lambda event: None,
+    yes: bool = True,
+) -> Outcome:
+    """Runs what is missing of a sweep, and says how that ended.
+
+    Raises:
+        InputError: the data, the database or the cluster cannot be used.
+        HeldError: another driver has the sweep.
+        LeaseLost: another driver has taken it over.
+    """
+    cluster.prepare()
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    with Interrupts() as interrupts:
+        loaded = _load_plugins(plugins)
+        for warning in spec.warnings:
+            on_event(warning)
+        maker = Maker(spec)
+        cells, first = _cells(spec, maker)
+        with Store.open(storage, create=True) as store:
+            sweep = _sweep(store, spec, maker)
+            lease = store.acquire(sweep.id, leases.here())
+            given = _Under(
+                spec=spec, maker=maker, cells=cells, first=first, store=store, lease=lease,
+                storage=storage, ray_address=ray_address, plugins=loaded, on_event=on_event,
+                interrupts=interrupts, yes=yes,
+            )  # fmt: skip
+            return _held(given)
+
+
+def _load_plugins(paths: Sequence[Path]) -> tuple[str, ...]:
+    return plugins.load(paths)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Under:
+    """A launch that has the lease."""
+
+    spec: Spec
+    maker: Maker
+    cells: Cells | None
+    first: Sequence[NewCell]
+    store: Store
+    lease: Lease
+    storage: str
+    ray_address: str | None
+    plugins: tuple[str, ...]
+    on_event: Callable[[Event], None]
+    interrupts: Interrupts
+    yes: bool
+
+
+def _cells(spec: Spec, maker: Maker) -> tuple[Cells | None, list[NewCell]]:
+    """Where cells come from, and the first of them: every check before anything is made."""
+    if spec.search.method in ADAPTIVE:
+        maker.facts_of(spec.config_for({}))
+        return None, []
+    cells = Tuned(spec, maker) if spec.nuisance else Planned(spec, maker)
+    return cells, cells.first()
+
+
+def _sweep(store: Store, spec: Spec, maker: Maker) -> Sweep:
+    layout = tuple(worker.layout(maker.facts["classes"]))
+    sweep = store.create_sweep(
+        NewSweep(
+            name=spec.name,
+            question=spec.question,
+            spec_text=spec.text,
+            spec=spec.model_dump(mode="json"),
+            layout=layout,
+            facts=maker.facts,
+            provenance=provenance.collect(),
+        )
+    )
+    if tuple(map(tuple, sweep.layout)) != layout:
+        raise StoreError(
+            f"sweep '{spec.name}' in this database is about other classes or other metrics; "
+            "give this one another name"
+        )
+    return sweep
+
+
+def _held(under: _Under) -> Outcome:
+    """The launch under its lease, which is given back whatever happens."""
+    store, lease = under.store, under.lease
+    try:
+        with Heartbeat(lambda: store.beat(lease)) as heartbeat, closing(_study(under)) as study:
+            return _run(under, heartbeat, study)
+    except LeaseLost:
+        raise
+    finally:
+        _release(store, lease)
+
+
+def _release(store: Store, lease: Lease) -> None:
+    try:
+        store.release(lease)
+    except LeaseLost:
+        return  # it is another driver's by now; the error that says so is on its way
+
+
+def _study(under: _Under) -> Study:
+    spec = under.spec
+    return Study(
+        under.storage,
+        spec.name,
+        objective=spec.objective.metric,
+        direction=spec.objective.direction,
+        sampler=search.sampler(spec),
+    )
+
+
+def _run(under: _Under, heartbeat: Heartbeat, study: Study) -> Outcome:
+    sweep = _renewed(under)
+    launch = Launch(
+        Given(
+            spec=under.spec,
+            maker=under.maker,
+            cells=under.cells,
+            first=under.first,
+            store=under.store,
+            lease=under.lease,
+            sweep=sweep,
+            study=study,
+            storage=under.storage,
+            ray_address=under.ray_address,
+            plugins=under.plugins,
+            heartbeat=heartbeat,
+            interrupts=under.interrupts,
+            on_event=under.on_event,
+            confirm=lambda text, seconds: _confirm(under, text, seconds),
+        )
+    )
+    try:
+        launch.prepare()
+        if launch.missing():
+            launch.run()
+        launch.mirror()
+    except StopNow:
+        launch.abandon("the driver was stopped")
+    except LeaseLost:
+        raise
+    except BaseException as error:
+        launch.abandon(f"the driver failed: {type(error).__name__}")
+        _set_state(under, "interrupted", f"{type(error).__name__}: {error}")
+        raise
+    launch.show()
+    launch.save_hours()
+    return _outcome(under, launch)
+
+
+def _renewed(under: _Under) -> Sweep:
+    """The sweep's row, as this launch states it."""
+    store, spec = under.store, under.spec
+    before = store.sweep(spec.name)
+    hours = before.provenance.get("hours", 0.0) if before else 0.0
+    store.update_sweep(
+        under.lease,
+        spec_text=spec.text,
+        spec=spec.model_dump(mode="json"),
+        provenance={**provenance.collect(), "hours": hours},
+        state="running",
+        state_reason="",
+    )
+    sweep = store.sweep(spec.name)
+    assert sweep is not None  # noqa: S101  this driver holds its lease
+    return sweep
+
+
+def _confirm(under: _Under, text: str, seconds: float) -> bool:
+    """Asks before a long sweep, when there is somebody to ask."""
+    under.on_event(text)
+    if under.yes or seconds < ASK_ABOVE_SECONDS or not sys.stdin.isatty():
+        return True
+    answer = input(f"about {seconds / 3600:.1f} h. Start? [y/N] ")
+    return answer.strip().lower() in {"y", "yes"}
+
+
+def _set_state(under: _Under, state: str, reason: str) -> None:
+    try:
+        under.store.update_sweep(under.lease, state=state, state_reason=reason)
+    except LeaseLost:
+        return
+
+
+def _outcome(under: _Under, launch: Launch) -> Outcome:
+    counts, name = launch.board.counts(), under.spec.name
+    left = counts[RunState.PENDING] + counts[RunState.RUNNING]
+    done = f"{counts[RunState.COMPLETE]} of {sum(counts.values())} runs are complete"
+    if launch.halted:
+        _set_state(under, "halted", launch.halted)
+        return Outcome(exit_code=HALTED, sweep=name, message=f"halted: {launch.halted}; {done}")
+    if left or under.interrupts.count:
+        _set_state(under, "interrupted", "stopped by a signal")
+        message = f"interrupted; {done}. Go on with: {_command(sys.argv)}"
+        return Outcome(exit_code=INTERRUPTED, sweep=name, message=message)
+    failed = counts[RunState.FAILED]
+    _set_state(under, "complete", f"{failed} runs failed" if failed else "")
+    if failed:
+        message = f"{done}, {failed} failed. Next: sweeper report '{name}' names them"
+        return Outcome(exit_code=WITH_FAILURES, sweep=name, message=message)
+    return Outcome(exit_code=COMPLETE, sweep=name, message=f"{done}. Next: sweeper report '{name}'")
+
+
+def _command(arguments: Sequence[str]) -> str:
+    """The command line that started this, without a password."""
+    words = ["sweeper", *arguments[1:]]
+    return shlex.join(_without_password(word) for word in words)
+
+
+def _without_password(word: str) -> str:
+    url = word.removeprefix("--storage=")
+    _, mark, rest = url.partition("://")
+    user = rest.split("@")[0] if "@" in rest else ""
+    return word.replace(f":{user.partition(':')[2]}@", ":***@") if mark and ":" in user else word

@@ -1,0 +1,362 @@
+"""One launch under the lease: what is there, what is missing, and Ray for the rest of it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+from sweeper import search
+from sweeper.design import design
+from sweeper.engine import cluster, places, probe, trials
+from sweeper.engine.adaptive import Adaptive
+from sweeper.engine.board import Board, failures_of
+from sweeper.engine.cells import REPORT, Cells, Maker
+from sweeper.engine.conductor import Conductor, Hands, Settings, StopNow
+from sweeper.engine.heartbeat import Heartbeat
+from sweeper.engine.interrupts import Interrupts
+from sweeper.engine.packing import Packer
+from sweeper.engine.probe import Place, Question
+from sweeper.engine.progress import Best, Event, snapshot
+from sweeper.engine.pruning import Pruning
+from sweeper.engine.recorder import index_of, value_at
+from sweeper.plan import Price
+from sweeper.spec import Spec
+from sweeper.states import UNCOUNTED, Ending, RunState
+from sweeper.store.records import Cell, End, Lease, NewCell, Pack, Report, Sweep
+from sweeper.store.store import Store
+from sweeper.store.study import Study
+
+PROGRESS_SECONDS = 0.5
+HOURS_SECONDS = 60.0
+
+
+@dataclass(kw_only=True)
+class Given:
+    """What a launch starts from."""
+
+    spec: Spec
+    maker: Maker
+    cells: Cells | None  # None: adaptive, made once the study is open
+    first: Sequence[NewCell]
+    store: Store
+    lease: Lease
+    sweep: Sweep
+    study: Study
+    storage: str
+    ray_address: str | None
+    plugins: tuple[str, ...]
+    heartbeat: Heartbeat
+    interrupts: Interrupts
+    on_event: Callable[[Event], None]
+    confirm: Callable[[str, float], bool]
+    clock: Callable[[], float] = field(default=time.monotonic)
+
+
+class Launch:
+    """Reads the board from the database, plans what is missing, and runs it."""
+
+    def __init__(self, given: Given) -> None:
+        self.given = given
+        self.board = Board()
+        self.best = Best(given.spec, self.board)
+        self.conductor: Conductor | None = None
+        self.halted = ""
+        self._began = given.clock()
+        self._hours_before = float(given.sweep.provenance.get("hours", 0.0))
+        self._shown_at = self._saved_at = self._began
+        self._objective = index_of(
+            given.sweep.layout, (given.spec.objective.split, given.spec.objective.metric, "")
+        )
+        self.cells: Cells = given.cells if given.cells is not None else self._adaptive()
+        self._pruning = self._make_pruning()
+
+    # --- what is there
+
+    def prepare(self) -> None:
+        """Takes over, adds what the spec has and the database has not, hides the rest."""
+        given = self.given
+        given.store.reclaim(given.lease)
+        before = given.store.cells(given.sweep.id)
+        given.study.sync(given.store, given.lease, given.sweep)
+        kept = self._known() if given.cells is None else []
+        self._failures = failures_of(given.store.attempts(given.sweep.id), UNCOUNTED)
+        self.add_cells([*kept, *given.first])
+        self._follow_up()
+        given.store.hide_cells(given.lease, {cell.hash for cell in self.board.cells.values()})
+        self._say_changes(before)
+        self._load_packs()
+        self._replay()
+
+    def missing(self) -> bool:
+        """Whether anything is left to run, as far as is known now."""
+        if any(not run.finished for run in self.board.runs.values()):
+            return True
+        new = self.cells.more(1)
+        if new:
+            self.add_cells(new)
+        return bool(new)
+
+    def add_cells(self, new: Sequence[NewCell]) -> list[Cell]:
+        """Cells that the database gets now, if it has not got them."""
+        cells = self.given.store.add_cells(self.given.lease, new)
+        self._take(new, cells)
+        return cells
+
+    def _take(self, new: Sequence[NewCell], cells: Sequence[Cell]) -> None:
+        runs = self.given.store.runs_of([cell.id for cell in cells])
+        wanted = [(cell, one.replicates) for one, cell in zip(new, cells, strict=True)]
+        self.board.add(wanted, runs, failures=self._failures)
+
+    def _follow_up(self) -> None:
+        """Cells that follow from the ones that have finished before."""
+        done = [cell for cell in self.board.cells.values() if self.board.finished(cell.id)]
+        for cell in done:
+            self.best.see(cell.id)
+            new = self.cells.after(cell, {cell.hash: self.board.values(cell.id)})
+            if new:
+                self.add_cells(new)
+
+    def _say_changes(self, before: Sequence[Cell]) -> None:
+        had = {(cell.role, cell.hash) for cell in before if not cell.hidden}
+        has = {(cell.role, cell.hash): cell for cell in self.board.cells.values()}
+        added = [cell for key, cell in has.items() if key not in had]
+        gone = had - set(has)
+        if had and (added or gone):
+            self.given.on_event(
+                f"the spec has changed: {len(added)} cells are new, {len(gone)} are hidden"
+            )
+            for cell in added[:20]:
+                levels = ", ".join(f"{name}={level}" for name, level in cell.factors.items())
+                self.given.on_event(f"  new: {levels}")
+
+    def _load_packs(self) -> None:
+        """Open packs go on as they are; one that holds a run no longer asked for is packed anew."""
+        self._open: list[Pack] = []
+        for pack in self.given.store.packs(self.given.sweep.id):
+            if pack.dissolved or not self.board.open_runs(pack):
+                continue
+            if all(run in self.board.runs for run in pack.run_ids):
+                self.board.add_packs([pack])
+                self._open.append(pack)
+            else:
+                self.given.store.dissolve(self.given.lease, pack.id)
+
+    def _make_pruning(self) -> Pruning | None:
+        spec = self.given.spec
+        if spec.pruner.method == "none":
+            return None
+        return Pruning(search.pruner(spec), direction=spec.objective.direction)
+
+    def _replay(self) -> None:
+        """Shows the pruner what earlier launches have seen."""
+        pruning, board = self._pruning, self.board
+        if pruning is None:
+            return
+        store, sweep = self.given.store, self.given.sweep
+        seen = list(store.observations(sweep.id, last_only=False))
+        for one in sorted(seen, key=lambda o: (o.epoch, o.run_id)):
+            run = board.runs.get(one.run_id)
+            if run is None:
+                continue
+            runs = board.of_cell[run.cell_id]
+            pruning.see(
+                run.cell_id,
+                role=board.cells[run.cell_id].role,
+                run=run.id,
+                epoch=one.epoch,
+                value=value_at(one.numbers, self._objective),
+                of=[r.id for r in runs if not (r.finished and r.epoch < one.epoch)],
+            )
+        for cell in board.cells.values():
+            if board.finished(cell.id):
+                states = {run.state for run in board.of_cell[cell.id]}
+                pruned = RunState.PRUNED in states
+                pruning.end(cell.id, value=board.mean(cell.id), pruned=pruned)
+
+    # --- adaptive search
+
+    def _adaptive(self) -> Adaptive:
+        given = self.given
+        return Adaptive(
+            given.spec,
+            given.maker,
+            given.study,
+            tell=self.mirror,
+            unusable=self._unusable,
+        )
+
+    def _known(self) -> list[NewCell]:
+        """The cells that earlier launches asked for and that are still of this spec."""
+        spec, found = self.given.spec, []
+        for cell in self.given.store.cells(self.given.sweep.id):
+            if cell.role != REPORT or not set(cell.factors) <= set(spec.scientific):
+                continue
+            new, _ = self.given.maker.make_anyway(
+                design(spec, cell.factors), number=cell.optuna_number
+            )
+            if new.hash == cell.hash:
+                found.append(new)
+        assert isinstance(self.cells, Adaptive)  # noqa: S101  the caller looked
+        self.cells.knows(cell.hash for cell in found)
+        return found
+
+    def _unusable(self, cell: NewCell, reason: str) -> None:
+        """A cell that cannot run ends at once; the sampler is told so."""
+        [made] = self.add_cells([cell])
+        end = End(ending=Ending.BAD_CONFIG, error=reason)
+        reports = [Report(run_id=r.id, attempt_id=0, end=end) for r in self.board.of_cell[made.id]]
+        attempts = self.given.spec.limits.attempts
+        states = self.given.store.record(self.given.lease, reports, max_attempts=attempts)
+        for run, state in states.items():
+            self.board.move(run, state)
+
+    # --- running
+
+    def run(self) -> None:
+        """Runs everything that is missing.
+
+        Raises:
+            SpecError: the cluster has no GPU, and the spec asks for one.
+            StopNow: asked twice to stop.
+            LeaseLost: another driver has taken the sweep over.
+        """
+        spec = self.given.spec
+        asked = spec.resources.workers or 1
+        with cluster.started(
+            address=self.given.ray_address,
+            cpus=asked * spec.resources.cpus,
+            gpus=asked * spec.resources.gpus,
+        ) as capacity:
+            workers = self._workers(capacity)
+            self._check_interrupted()
+            packer = self._packer(workers)
+            self.conductor = self._conductor(packer, workers)
+            self.conductor.enqueue(self._open)
+            self._check_interrupted()
+            self.conductor.enqueue(packer.pack(self.board.unpacked()))
+            if self._confirmed():
+                trials.run(
+                    self.conductor,
+                    workers=workers,
+                    cpus=spec.resources.cpus,
+                    gpus=spec.resources.gpus,
+                )
+            self.halted = self.conductor.halted
+
+    def mirror(self) -> None:
+        """Lets the Optuna view catch up with every finished cell."""
+        self.given.study.sync(self.given.store, self.given.lease, self.given.sweep)
+
+    def _workers(self, capacity: cluster.Capacity) -> int:
+        resources = self.given.spec.resources
+        if resources.gpus > capacity.gpus:
+            raise self.given.spec.problem(
+                "resources.gpus", resources.gpus, f"the cluster has {capacity.gpus:g}"
+            )
+        if resources.cpus > capacity.cpus:
+            raise self.given.spec.problem(
+                "resources.cpus", resources.cpus, f"the cluster has {capacity.cpus:g}"
+            )
+        fit = int(capacity.cpus / resources.cpus + 1e-9)
+        if resources.gpus:
+            fit = min(fit, int(capacity.gpus / resources.gpus + 1e-9))
+        return max(1, min(fit, resources.workers or fit))
+
+    @property
+    def _place(self) -> Place:
+        resources = self.given.spec.resources
+        return Place(
+            threads=max(1, int(resources.cpus)),
+            device="cuda" if resources.gpus else "cpu",
+            plugins=self.given.plugins,
+        )
+
+    def _packer(self, workers: int) -> Packer:
+        given = self.given
+        packer = Packer(given.spec, given.store, given.lease, self.board, workers=workers)
+        runs = self.board.unpacked()
+        packer.price(list(self.board.cells.values()), runs, probe_keys=self._probe)
+        return packer
+
+    def _probe(self, questions: Sequence[Question]) -> list[Price]:
+        resources = self.given.spec.resources
+        self.given.on_event(f"timing packs for {len(questions)} kinds of runs")
+        return probe.measure_there(questions, self._place, cpus=resources.cpus, gpus=resources.gpus)
+
+    def _conductor(self, packer: Packer, workers: int) -> Conductor:
+        given, place = self.given, self._place
+        hours = given.spec.limits.hours
+        hands = Hands(
+            spec=given.spec,
+            store=given.store,
+            lease=given.lease,
+            board=self.board,
+            cells=self.cells,
+            packer=packer,
+            pruning=self._pruning,
+            fingerprints=lambda: given.maker.fingerprints,
+            add_cells=self.add_cells,
+            mirror=self.mirror,
+            watch=self._watch,
+            cell_finished=self.best.see,
+            impatient=lambda: given.interrupts.count >= 2,
+            clock=given.clock,
+        )
+        settings = Settings(
+            workers=workers,
+            threads=place.threads,
+            device=place.device,
+            plugins=place.plugins,
+            checkpoints=places.root(given.storage),
+            objective=self._objective,
+        )
+        left = None if hours is None else hours - self._hours_before
+        return Conductor(hands, settings, hours_left=left)
+
+    def _confirmed(self) -> bool:
+        assert self.conductor is not None  # noqa: S101
+        left = self.conductor.eta.left(0.0)
+        runs = sum(not run.finished for run in self.board.runs.values())
+        text = f"{runs} runs to do in {len(self.board.packs)} packs"
+        return self.given.confirm(text, left[0] if left else 0.0)
+
+    def _check_interrupted(self) -> None:
+        if self.given.interrupts.count:
+            raise StopNow
+
+    def _watch(self) -> None:
+        given, conductor = self.given, self.conductor
+        assert conductor is not None  # noqa: S101
+        given.heartbeat.check()
+        if given.interrupts.count >= 2:
+            raise StopNow
+        if given.interrupts.count and not conductor.draining:
+            given.on_event("finishing the current round; once more stops at once")
+            conductor.drain()
+        now = given.clock()
+        if now - self._shown_at >= PROGRESS_SECONDS:
+            self._shown_at = now
+            self.show()
+        if now - self._saved_at >= HOURS_SECONDS:
+            self._saved_at = now
+            self.save_hours()
+
+    def show(self) -> None:
+        """Tells whoever watches where things stand."""
+        if self.conductor is not None:
+            running = self.conductor.running_seconds()
+            self.given.on_event(
+                snapshot(self.board, self.best, self.conductor.eta, running=running)
+            )
+
+    def save_hours(self) -> None:
+        """Keeps how long the sweep has run, all launches together, for `limits.hours`."""
+        hours = self._hours_before + (self.given.clock() - self._began) / 3600
+        provenance = {**self.given.sweep.provenance, "hours": round(hours, 4)}
+        self.given.store.update_sweep(self.given.lease, provenance=provenance)
+
+    def abandon(self, why: str) -> None:
+        """Ends what is open, after anything went wrong: nothing stays RUNNING."""
+        if self.conductor is not None:
+            self.conductor.cancel_all(why)

@@ -1,0 +1,91 @@
+"""What passes between driver and worker: a job one way, a message after each round the other."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from typing import Any
+
+from sweeper.states import Ending
+
+
+@dataclass(frozen=True, kw_only=True)
+class JobMember:
+    """One run of the pack, open or already finished."""
+
+    run: int
+    attempt: int  # 0: finished before, and only replayed
+    replicate: int
+    config: dict[str, Any]  # JSON of trainers.config.Config
+
+
+@dataclass(frozen=True, kw_only=True)
+class Job:
+    """One pack for one worker: the whole composition, so that the same pack gives the same numbers.
+
+    `drops` holds the members that have finished before, with their last round: they are trained
+    again up to it and dropped after it, because the arithmetic of a step depends on how many
+    members take part. `recorded` is the last round that the database holds of every open member:
+    a checkpoint beyond it would skip rounds that nobody recorded.
+    """
+
+    pack: int
+    members: tuple[JobMember, ...]
+    drops: dict[int, int] = field(default_factory=dict)
+    recorded: int = 0
+    form: str
+    threads: int
+    device: str
+    checkpoint_dir: str
+    checkpoint_seconds: float
+    fingerprints: dict[str, str]  # load key of a data block -> fingerprint of its content
+    plugins: tuple[str, ...] = ()
+
+    @cached_property
+    def identity(self) -> str:
+        """Equal for jobs whose checkpoints are interchangeable."""
+        what = [
+            [[m.run, m.replicate, m.config] for m in self.members],
+            self.form,
+            sorted(self.fingerprints.items()),
+        ]
+        return hashlib.sha256(json.dumps(what, sort_keys=True).encode()).hexdigest()
+
+    def __deepcopy__(self, memo: object) -> Job:
+        return self  # Tune copies a trial's config several times; nothing here ever changes
+
+    def __repr__(self) -> str:
+        return f"pack{self.pack}"  # Tune puts it into names
+
+
+@dataclass(frozen=True, kw_only=True)
+class MemberResult:
+    """One member's round; `numbers` in the sweep's layout, float32 little-endian."""
+
+    run: int
+    attempt: int
+    numbers: bytes | None
+    end: Ending | None = None
+    error: str = ""
+
+    def ended(self, end: Ending) -> MemberResult:
+        """The same, ended by the driver."""
+        return replace(self, end=end)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Message:
+    """What a worker says after each round. `failure` ends the whole pack, without numbers."""
+
+    pack: int
+    round: int
+    step: int
+    seconds: float  # of training, since the attempt began
+    node: str
+    device: str
+    from_epoch: int
+    members: tuple[MemberResult, ...]
+    done: bool
+    failure: tuple[Ending, str] | None = None

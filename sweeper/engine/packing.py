@@ -1,0 +1,130 @@
+"""Groups pending runs into packs and keeps what the probe measured, in the database."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Collection, Iterable, Sequence
+
+from sweeper import plan
+from sweeper.design import pack_key
+from sweeper.engine import probe
+from sweeper.engine.board import Board, RunNow
+from sweeper.engine.probe import Question
+from sweeper.plan import Price
+from sweeper.spec import Spec
+from sweeper.store.records import Cell, Lease, NewPack, Pack
+from sweeper.store.store import Store
+from trainers.config import Config
+
+Probe = Callable[[Sequence[Question]], Iterable[Price]]
+
+
+class Packer:
+    """Packs runs of the board, once their keys have prices."""
+
+    def __init__(
+        self, spec: Spec, store: Store, lease: Lease, board: Board, *, workers: int
+    ) -> None:
+        self._spec, self._store, self._lease, self._board = spec, store, lease, board
+        self._workers = workers
+        saved = store.prices(lease.sweep_id)
+        self.prices = {key: Price.read(one) for key, one in saved.get("prices", {}).items()}
+        self._configs: dict[str, Config] = {}
+
+    @property
+    def auto(self) -> bool:
+        """Whether K is chosen by prices."""
+        return self._spec.resources.pack == "auto"
+
+    def price(self, cells: Collection[Cell], runs: Iterable[RunNow], *, probe_keys: Probe) -> None:
+        """Probes the keys of these runs that have no price yet, and keeps what was measured."""
+        if not self.auto:
+            return
+        wanted = questions(
+            cells, Counter(run.cell_id for run in runs), replicates=self._spec.replicates
+        )
+        asked = [one for one in wanted if one.key not in self.prices]
+        if asked:
+            self.prices |= {price.key: price for price in probe_keys(asked)}
+            dump = {key: price.dump() for key, price in self.prices.items()}
+            self._store.save_prices(self._lease, {"prices": dump})
+        for one in wanted:
+            if one.key in self.prices:
+                self._configs[one.key] = Config.model_validate(one.config)
+
+    def pack(self, runs: Sequence[RunNow]) -> list[Pack]:
+        """New packs for these runs, as the plan says."""
+        cells = self._cells(runs)
+        self._borrow(cells)
+        ordered = plan.order_runs(cells, [run.record() for run in runs])
+        made = plan.packs(
+            ordered,
+            cells,
+            self.prices,
+            pack=self._spec.resources.pack,
+            whole_cells=self._spec.pruner.method != "none",
+            workers=self._workers,
+        )
+        return self._add(made)
+
+    def split(self, pack: Pack, runs: Sequence[RunNow], *, k: int) -> list[Pack]:
+        """The open runs of a dissolved pack in packs of at most K."""
+        parts = [runs[start : start + k] for start in range(0, len(runs), k)]
+        price = self.prices.get(pack.key)
+        return self._add(
+            [
+                NewPack(
+                    key=pack.key,
+                    run_ids=tuple(run.id for run in part),
+                    form=pack.form,
+                    seconds=price.seconds(len(part)) if price else 0.0,
+                )
+                for part in parts
+            ]
+        )
+
+    def _cells(self, runs: Iterable[RunNow]) -> list[Cell]:
+        ids = dict.fromkeys(run.cell_id for run in runs)
+        return [self._board.cells[one] for one in ids]
+
+    def _borrow(self, cells: Iterable[Cell]) -> None:
+        if not self.auto:
+            return
+        for cell in cells:
+            key = pack_key(cell.config)
+            if key not in self.prices:
+                price = probe.borrow(
+                    key,
+                    Config.model_validate(cell.config),
+                    samples=sum(cell.class_counts),
+                    priced=self._configs,
+                    prices=self.prices,
+                )
+                if price is not None:
+                    self.prices[key] = price
+
+    def _add(self, made: Sequence[NewPack]) -> list[Pack]:
+        packs = self._store.add_packs(self._lease, made) if made else []
+        self._board.add_packs(packs)
+        return packs
+
+
+def questions(cells: Iterable[Cell], runs_of: dict[int, int], *, replicates: int) -> list[Question]:
+    """One question a pack key, those with the most runs first."""
+    available: Counter[str] = Counter()
+    example: dict[str, Cell] = {}
+    for cell in cells:
+        if runs_of.get(cell.id, 0):
+            key = pack_key(cell.config)
+            available[key] += runs_of[cell.id]
+            example.setdefault(key, cell)
+    return [
+        probe.question(
+            key,
+            example[key].config,
+            samples=sum(example[key].class_counts),
+            replicates=replicates,
+            available=count,
+        )
+        for key, count in available.most_common()
+    ]

@@ -1,0 +1,146 @@
+"""Times a few steps of packs of K members, for each pack key: what `plan` chooses K by."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from sweeper.engine import plugins, worker
+from sweeper.plan import Price
+from trainers.config import Config
+
+FORM = "folded"
+KEY_SECONDS = 0.25  # of steps, for each K
+LIMIT_SECONDS = 60.0  # for all keys; the rest take the price of the nearest key
+
+
+@dataclass(frozen=True, kw_only=True)
+class Question:
+    """What to measure for one pack key."""
+
+    key: str
+    config: dict[str, Any]  # of one of its cells
+    ks: tuple[int, ...]
+    steps_per_run: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Place:
+    """Where it is measured: as the workers will train."""
+
+    threads: int
+    device: str
+    plugins: tuple[str, ...] = ()
+
+
+def question(
+    key: str, config: dict[str, Any], *, samples: int, replicates: int, available: int
+) -> Question:
+    """K in 1, the replicates (or 5), 10 and 20, as far as there are runs to fill them."""
+    sizes = {1, replicates if replicates > 1 else 5, 10, 20}
+    return Question(
+        key=key,
+        config=config,
+        ks=tuple(sorted(k for k in sizes if k <= max(available, 1))),
+        steps_per_run=steps(Config.model_validate(config), samples=samples),
+    )
+
+
+def steps(config: Config, *, samples: int) -> int:
+    """Updates of one run on so many training samples."""
+    train = config.train
+    if train.steps is not None:
+        return train.steps
+    return train.epochs * max(1, math.ceil(samples / train.batch_size))
+
+
+def measure(question: Question, place: Place) -> Price:
+    """Seconds of a step for each K, in this process, on the data that runs would see."""
+    worker.pin_threads(place.threads)
+    plugins.load(place.plugins)
+    config = Config.model_validate(question.config)
+    data = worker.dataset(config.data)
+    seconds: dict[int, float] = {}
+    updates = question.steps_per_run
+    for k in question.ks:
+        members = [worker.PackMember(config, replicate) for replicate in range(k)]
+        trainer = worker.trainer_class()(data, members, device=place.device, form=FORM)
+        seconds[k], updates = _seconds_per_step(trainer), int(trainer.steps)
+    return Price(question.key, seconds, FORM, updates)
+
+
+def _seconds_per_step(trainer: Any) -> float:
+    first = trainer.time_steps(1)
+    count = min(20, max(2, int(KEY_SECONDS / 2 / max(first, 1e-6))))
+    return float(min(trainer.time_steps(count), trainer.time_steps(count)))
+
+
+def measure_here(questions: Iterable[Question], place: Place, *, limit: float) -> Iterator[Price]:
+    """The prices of as many keys as `limit` seconds allow, at least one."""
+    began = time.monotonic()
+    for one in questions:
+        yield measure(one, place)
+        if time.monotonic() - began > limit:
+            return
+
+
+def measure_there(
+    questions: Sequence[Question],
+    place: Place,
+    *,
+    cpus: float,
+    gpus: float,
+    limit: float = LIMIT_SECONDS,
+) -> list[Price]:
+    """The same in Ray's workers, several at a time, each with what a worker of the sweep gets.
+
+    A key whose probe fails gets no price here: its runs will say what is wrong with it.
+    """
+    import ray
+    from ray.exceptions import RayError
+
+    task = ray.remote(num_cpus=cpus, num_gpus=gpus, max_retries=0)(measure)
+    waiting = [task.remote(one, place) for one in questions]
+    found, until = [], time.monotonic() + limit
+    while waiting and (time.monotonic() < until or not found):
+        ready, waiting = ray.wait(waiting, timeout=1.0)
+        for reference in ready:
+            try:
+                found.append(ray.get(reference))
+            except RayError:
+                continue
+    for reference in waiting:
+        ray.cancel(reference, force=True)
+    return found
+
+
+def borrow(key: str, config: Config, *, samples: int, priced: Mapping[str, Config],
+           prices: Mapping[str, Price]) -> Price | None:  # fmt: skip
+    """For a key that was not probed, the price of the one that is most like it."""
+    if not priced:
+        return None
+    nearest = min(priced, key=lambda one: _distance(config, priced[one]))
+    return replace(prices[nearest], key=key, steps_per_run=steps(config, samples=samples))
+
+
+def _distance(a: Config, b: Config) -> float:
+    def logs(x: float, y: float) -> float:
+        return abs(math.log2(x / y))
+
+    unlike = [
+        a.data.dataset != b.data.dataset,
+        a.data.path != b.data.path,
+        a.train.model != b.train.model,
+        a.train.depth != b.train.depth,
+        (a.train.sam.radius > 0) != (b.train.sam.radius > 0),
+        (a.train.ssl.weight > 0) != (b.train.ssl.weight > 0),
+        a.train.augmentation != b.train.augmentation,
+    ]
+    return (
+        logs(a.train.batch_size, b.train.batch_size)
+        + 2 * logs(a.train.width, b.train.width)
+        + 3 * sum(unlike)
+    )

@@ -1,0 +1,65 @@
+"""Where and with what a sweep ran; no user name, path or environment."""
+
+from __future__ import annotations
+
+import os
+import platform
+import subprocess
+from datetime import UTC, datetime
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import sweeper
+
+PACKAGES = ("numpy", "optuna", "ray", "scikit-learn", "sqlalchemy", "torch", "torchvision")
+
+
+def collect() -> dict[str, Any]:
+    """Versions, git commit and hardware of the driver's machine, and when."""
+    return {
+        "sweeper": sweeper.__version__,
+        "python": platform.python_version(),
+        "packages": {name: _version(name) for name in PACKAGES},
+        "git": _commit(),
+        "system": f"{platform.system()} {platform.release()} {platform.machine()}",
+        "processor": _processor(),
+        "cores": os.cpu_count() or 0,
+        "launched_at": datetime.now(UTC).isoformat(timespec="seconds"),
+    }
+
+
+def _version(name: str) -> str:
+    try:
+        return metadata.version(name)
+    except metadata.PackageNotFoundError:
+        return ""
+
+
+def _commit() -> str:
+    """Of the sources that run, with a + when they were changed; empty outside a repository."""
+    folder = Path(sweeper.__file__).parent
+    try:
+        head = _git(folder, "rev-parse", "--short=12", "HEAD")
+        return head + ("+" if _git(folder, "status", "--porcelain", "--", ".") else "")
+    except (OSError, subprocess.SubprocessError):
+        return ""
+
+
+def _git(folder: Path, *words: str) -> str:
+    done = subprocess.run(  # noqa: S603  fixed words, no shell
+        ["git", "-C", str(folder), *words],  # noqa: S607  the user's own git
+        check=True,
+        capture_output=True,
+        text=True,
+        timeout=5,
+    )
+    return done.stdout.strip()
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.processor()
+    return next((line.split(":", 1)[1].strip() for line in lines if "model name" in line), "")

@@ -1,0 +1,115 @@
+"""Writes what workers say: ends at once, the rounds between at most once a second."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+from sweeper.engine.board import Board
+from sweeper.engine.messages import MemberResult, Message
+from sweeper.states import UNCOUNTED, Ending, RunState
+from sweeper.store.records import End, Key, Lease, Report
+from sweeper.store.store import Store
+
+BATCH_SECONDS = 1.0
+
+
+class Recorder:
+    """Holds reports back and hands them to the store; tells the board what became of the runs."""
+
+    def __init__(
+        self,
+        store: Store,
+        lease: Lease,
+        board: Board,
+        *,
+        max_attempts: int,
+        on_cell: Callable[[int], None],
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._store, self._lease, self._board = store, lease, board
+        self._max_attempts, self._on_cell, self._clock = max_attempts, on_cell, clock
+        self._held: list[Report] = []
+        self._held_since = 0.0
+
+    def add(self, reports: Sequence[Report]) -> None:
+        """Takes reports; writes everything held as soon as one of them is an end."""
+        if not reports:
+            return
+        if not self._held:
+            self._held_since = self._clock()
+        self._held.extend(reports)
+        if any(report.end is not None for report in reports):
+            self.flush()
+
+    def tick(self) -> None:
+        """Writes what has been held for long enough."""
+        if self._held and self._clock() - self._held_since >= BATCH_SECONDS:
+            self.flush()
+
+    def flush(self) -> None:
+        """Writes everything held, in one transaction."""
+        reports, self._held = self._held, []
+        if not reports:
+            return
+        states = self._store.record(self._lease, reports, max_attempts=self._max_attempts)
+        finished = [cell for report in reports for cell in self._note(report, states)]
+        for cell in finished:
+            self._on_cell(cell)
+
+    def _note(self, report: Report, states: dict[int, RunState]) -> list[int]:
+        run = self._board.runs.get(report.run_id)
+        if run is None:
+            return []
+        if report.numbers is not None:
+            run.epoch = report.epoch
+        if report.end is None:
+            return []
+        run.ending, run.value = report.end.ending, report.end.value
+        run.failures += report.end.ending not in UNCOUNTED
+        return [run.cell_id] if self._board.move(run.id, states[run.id]) else []
+
+
+def reports_of(
+    message: Message, *, members: Sequence[MemberResult], objective: int
+) -> list[Report]:
+    """A message as reports; `objective` is the index of the objective in the numbers."""
+    return [
+        Report(
+            run_id=member.run,
+            attempt_id=member.attempt,
+            epoch=message.round,
+            step=message.step,
+            numbers=member.numbers,
+            seconds=message.seconds,
+            from_epoch=message.from_epoch,
+            node=message.node,
+            device=message.device,
+            end=None
+            if member.end is None
+            else End(
+                ending=member.end,
+                value=value_at(member.numbers, objective)
+                if member.end is Ending.COMPLETE
+                else None,
+                error=member.error,
+            ),
+        )
+        for member in members
+    ]
+
+
+def value_at(numbers: bytes | None, index: int) -> float | None:
+    """One number of a round; None where there is none or it is not finite."""
+    if numbers is None:
+        return None
+    value = float(np.frombuffer(numbers, dtype="<f4")[index])
+    return value if math.isfinite(value) else None
+
+
+def index_of(layout: Sequence[Key], key: Key) -> int:
+    """Where a number stands in a round's numbers."""
+    return [tuple(one) for one in layout].index(key)

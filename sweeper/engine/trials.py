@@ -1,0 +1,193 @@
+"""Ray Tune's loop over packs: the one place that touches Tune's developer interface.
+
+`tune.run` keeps every trial for its final analysis (27 kB a trial, and 80 MB more at the end of
+5,000) and looks for result files that we do not write. So we drive its controller ourselves, as
+`tune.run` does, and let go of trials that have ended: memory stays flat.
+"""
+
+from __future__ import annotations
+
+import shutil
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+import ray
+from ray import tune
+from ray.tune import Stopper
+from ray.tune.execution.tune_controller import TuneController
+from ray.tune.experiment import Experiment, Trial
+from ray.tune.search import ConcurrencyLimiter
+from ray.tune.search.search_generator import SearchGenerator
+
+from sweeper.engine.messages import Message
+from sweeper.engine.searcher import PackSearcher, Source
+from sweeper.engine.worker import PackTrainable
+
+NEVER = 1_000_000_000  # seconds
+ENDED_KEPT = 64
+
+
+class Worker:
+    """The actor that runs a trial; a message to it is handled between two rounds."""
+
+    def __init__(self, trial: Trial) -> None:
+        self._actor: Any = trial.temporary_state.ray_actor  # not public; nowhere else
+
+    def drop(self, runs: Sequence[int]) -> None:
+        """Leaves these members out from the next round on."""
+        if self._actor is not None:
+            self._actor.drop.remote(list(runs))
+
+    def save_now(self, *, timeout: float, give_up: Callable[[], bool]) -> bool:
+        """Writes a checkpoint; whether it was written in time."""
+        if self._actor is None:
+            return False
+        reference, until = self._actor.save_now.remote(), time.monotonic() + timeout
+        while time.monotonic() < until and not give_up():
+            ready, _ = ray.wait([reference], timeout=0.2)
+            if ready:
+                return True
+        return False
+
+    def kill(self) -> None:
+        """Ends the worker's process, whatever it does."""
+        if self._actor is not None:
+            ray.kill(self._actor, no_restart=True)
+
+
+class Events(Source, Protocol):
+    """What the loop tells the driver, all in one thread."""
+
+    draining: bool  # every trial is to end after its current round
+
+    def tick(self) -> None:
+        """Called several times a second; may raise to leave the loop."""
+        ...
+
+    def trial_started(self, trial_id: str, worker: Worker) -> None: ...
+
+    def trial_message(self, trial_id: str, message: Message, worker: Worker) -> None: ...
+
+    def trial_lost(self, trial_id: str, text: str) -> None:
+        """Its worker has died, or could not be reached."""
+        ...
+
+
+class _Relay(tune.Callback):
+    """Tune's callbacks get every result, the last one included; a searcher does not."""
+
+    def __init__(self, events: Events) -> None:
+        self._events = events
+
+    def on_trial_start(
+        self, iteration: int, trials: list[Trial], trial: Trial, **info: Any
+    ) -> None:
+        self._events.trial_started(trial.trial_id, Worker(trial))
+
+    def on_trial_result(
+        self,
+        iteration: int,
+        trials: list[Trial],
+        trial: Trial,
+        result: dict[str, Any],
+        **info: Any,
+    ) -> None:
+        self._events.trial_message(trial.trial_id, result["message"], Worker(trial))
+
+    def on_trial_error(
+        self, iteration: int, trials: list[Trial], trial: Trial, **info: Any
+    ) -> None:
+        path = trial.error_file
+        text = Path(path).read_text(errors="replace") if path else ""
+        self._events.trial_lost(trial.trial_id, text)
+
+
+class _Drain(Stopper):
+    """Ends each trial after its current round once the driver drains."""
+
+    def __init__(self, events: Events) -> None:
+        self._events = events
+
+    def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
+        return self._events.draining
+
+    def stop_all(self) -> bool:
+        return False
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {}  # Tune pickles it into its own state file, which nothing reads
+
+
+def run(events: Events, *, workers: int, cpus: float, gpus: float) -> None:
+    """Runs packs until the source is exhausted, `workers` at a time.
+
+    Whatever `events.tick` raises leaves the loop at once; actors then die with Ray's shutdown.
+    """
+    scratch = tempfile.mkdtemp(prefix="sweeper-tune-")
+    try:
+        controller = _controller(events, scratch, workers=workers, cpus=cpus, gpus=gpus)
+        while not controller.is_finished():
+            events.tick()
+            if events.draining:
+                _stop_waiting(controller)
+            controller.step()
+            _let_go(controller)
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+
+
+def _controller(
+    events: Events, scratch: str, *, workers: int, cpus: float, gpus: float
+) -> TuneController:
+    resources = tune.PlacementGroupFactory([{"CPU": cpus, "GPU": gpus} if gpus else {"CPU": cpus}])
+    experiment = Experiment(
+        "sweep",
+        PackTrainable,
+        num_samples=sys.maxsize,
+        storage_path=scratch,
+        resources_per_trial=resources,
+        stop=_Drain(events),
+        trial_dirname_creator=lambda trial: trial.trial_id,
+    )
+    # Without the limiter Tune keeps a single trial pending.
+    search = SearchGenerator(ConcurrencyLimiter(PackSearcher(events), max_concurrent=workers))
+    controller = TuneController(
+        search_alg=search,
+        callbacks=[_Relay(events)],
+        stopper=experiment.stopper,
+        reuse_actors=True,
+        storage=experiment.storage,
+        checkpoint_period=NEVER,
+    )
+    search.add_configurations([experiment])
+    controller.update_max_pending_trials()
+    return controller
+
+
+def _stop_waiting(controller: TuneController) -> None:
+    """Trials that have no worker yet have no round to finish."""
+    for trial in list(controller.get_trials()):
+        if trial.status == Trial.PENDING and trial.temporary_state.ray_actor is None:
+            controller.stop_trial(trial)
+
+
+def _let_go(controller: TuneController) -> None:
+    """Forgets ended trials, which Tune keeps for files that we never write."""
+    trials = controller.get_trials()
+    if len(trials) < ENDED_KEPT:
+        return
+    ended = {trial for trial in trials if trial.is_finished()}
+    trials[:] = [trial for trial in trials if trial not in ended]
+    controller.get_live_trials().difference_update(ended)
+    for kept in (
+        controller._stopped_trials,
+        controller._failed_trials,
+        controller._trials_to_cache,
+    ):
+        kept.difference_update(ended)
+    for trial in ended:
+        controller._trial_metadata.pop(trial.trial_id, None)

@@ -1,0 +1,272 @@
+"""What runs beside the data: a Tune trainable that trains packs; the only door to `trainers`.
+
+Imports neither torch nor the trainer at its top: threads are pinned in the environment first,
+and the driver asks for facts and checks without them.
+"""
+
+from __future__ import annotations
+
+import gc
+import os
+import platform
+import sys
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from ray import tune
+
+from sweeper.engine import endings, plugins
+from sweeper.engine.messages import Job, MemberResult, Message
+from sweeper.states import Ending
+from trainers.config import Config, ConfigError, DataConfig
+
+# A plug-in file may put another trainer here (same methods as trainers.loop.PackTrainer).
+TRAINER: Callable[..., Any] | None = None
+
+DATASETS_KEPT = 4
+_THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
+_datasets: OrderedDict[str, Any] = OrderedDict()
+
+
+def inspect(config: DataConfig) -> dict[str, Any]:
+    """Facts of a data set: fingerprint, kind, classes, shape, counts per split.
+
+    Raises:
+        ConfigError: it cannot be read or used.
+    """
+    return dataset(config).facts
+
+
+def check(config: Config, facts: dict[str, Any]) -> tuple[int, ...]:
+    """Training samples a class, if this configuration can run on this data.
+
+    Raises:
+        ConfigError: it cannot.
+    """
+    from trainers.check import check as check_config
+
+    return tuple(check_config(config, facts))
+
+
+def layout(classes: Sequence[str]) -> list[tuple[str, str, str]]:
+    """The order of a round's numbers: (split, metric, target)."""
+    from trainers.metrics import layout as numbers
+
+    return list(numbers(tuple(classes)))
+
+
+def version() -> str:
+    """Of the trainer's numerics: another version makes new cells."""
+    import trainers
+
+    return str(getattr(trainers, "VERSION", "1"))
+
+
+def load_key(config: DataConfig) -> str:
+    """Equal for data blocks that load the same data set: the subset is drawn later."""
+    return config.model_dump_json(exclude={"imbalance"})
+
+
+def dataset(config: DataConfig) -> Any:
+    """The data set, kept in this process for the next packs.
+
+    Raises:
+        ConfigError: it cannot be read or used.
+    """
+    from trainers.data import load
+
+    key = load_key(config)
+    if key not in _datasets:
+        while len(_datasets) >= DATASETS_KEPT:
+            _datasets.popitem(last=False)
+        _datasets[key] = load(config)
+    _datasets.move_to_end(key)
+    return _datasets[key]
+
+
+def trainer_class() -> Callable[..., Any]:
+    """The trainer of packs: a plug-in's, or ours."""
+    if TRAINER is not None:
+        return TRAINER
+    from trainers.loop import PackTrainer
+
+    return PackTrainer
+
+
+def pin_threads(count: int) -> None:
+    """Makes numeric libraries use `count` threads; for all of them only before their import."""
+    for name in _THREAD_VARIABLES:
+        os.environ[name] = str(count)
+    if "torch" in sys.modules:
+        sys.modules["torch"].set_num_threads(count)
+
+
+class PackMember(NamedTuple):
+    """A run as the trainer sees it; the fields of trainers.loop.Member, without importing torch."""
+
+    config: Config
+    replicate: int
+
+
+class PackTrainable(tune.Trainable):
+    """Trains the pack of its job, one round a step; the actor lives on for the next job."""
+
+    def setup(self, config: dict[str, Any]) -> None:
+        job = config["job"]
+        pin_threads(job.threads)
+        plugins.load(job.plugins)
+        self._begin(job)
+
+    def reset_config(self, new_config: dict[str, Any]) -> bool:
+        self._begin(new_config["job"])
+        return True
+
+    def _begin(self, job: Job) -> None:
+        self.config = {}  # Tune sends it back with every result
+        self._job = job
+        self._index = {member.run: index for index, member in enumerate(job.members)}
+        self._trainer: Any = None
+        self._emptied = False
+        self._from_epoch, self._seconds, self._saved_at = 0, 0.0, time.monotonic()
+
+    def step(self) -> dict[str, Any]:
+        try:
+            message = self._round()
+        except Exception as error:  # noqa: BLE001  the trainer and the user's code are foreign
+            message = self._say((), done=True, failure=endings.of_exception(error))
+            self._trainer = None
+            gc.collect()
+        return {"message": message, "done": message.done}
+
+    def drop(self, runs: Sequence[int]) -> None:
+        """Leaves these members out from the next round on; Ray runs this between two rounds."""
+        if self._trainer is not None:
+            self._drop({self._index[run] for run in runs})
+
+    def save_now(self) -> int:
+        """Writes a checkpoint before the driver stops; the round it is of."""
+        if self._trainer is None or self._emptied:
+            return 0
+        self._save()
+        return int(self._trainer.round)
+
+    def cleanup(self) -> None:
+        self._trainer = None
+
+    def _round(self) -> Message:
+        began = time.perf_counter()
+        if self._trainer is None:
+            self._trainer = self._build()
+        trainer = self._trainer
+        if trainer.round >= trainer.rounds or self._emptied:
+            return self._say((), done=True)
+        results = trainer.train_round()
+        last = trainer.round >= trainer.rounds
+        if not last:
+            self._drop({result.member for result in results if not result.finite} | self._due())
+        self._seconds += time.perf_counter() - began
+        done = last or self._emptied
+        if not done and time.monotonic() - self._saved_at >= self._job.checkpoint_seconds:
+            self._save()
+        return self._say(self._members(results, last=last), done=done)
+
+    def _due(self) -> set[int]:
+        """Members that had finished by this round in an earlier launch."""
+        drops = self._job.drops.items()
+        return {self._index[run] for run, epoch in drops if epoch <= self._trainer.round}
+
+    def _drop(self, members: set[int]) -> None:
+        """Leaves members out; the trainer itself never lives without any."""
+        alive = set(self._trainer.alive)
+        self._emptied = self._emptied or alive <= members
+        if not self._emptied:
+            for member in sorted(alive & members):
+                self._trainer.drop(member)
+
+    def _members(self, results: Sequence[Any], *, last: bool) -> tuple[MemberResult, ...]:
+        found = []
+        for result in results:
+            member = self._job.members[result.member]
+            if member.run in self._job.drops:
+                continue
+            end = Ending.DIVERGED if not result.finite else Ending.COMPLETE if last else None
+            found.append(
+                MemberResult(
+                    run=member.run,
+                    attempt=member.attempt,
+                    numbers=result.numbers.astype("<f4").tobytes(),
+                    end=end,
+                    error="a loss or an output is not finite" if not result.finite else "",
+                )
+            )
+        return tuple(found)
+
+    def _say(
+        self,
+        members: tuple[MemberResult, ...],
+        *,
+        done: bool,
+        failure: tuple[Ending, str] | None = None,
+    ) -> Message:
+        return Message(
+            pack=self._job.pack,
+            round=0 if self._trainer is None else int(self._trainer.round),
+            step=0 if self._trainer is None else int(self._trainer.step),
+            seconds=self._seconds,
+            node=platform.node(),
+            device=self._job.device,
+            from_epoch=self._from_epoch,
+            members=members,
+            done=done,
+            failure=failure,
+        )
+
+    def _build(self) -> Any:
+        """The trainer, from a checkpoint where one can be used.
+
+        Raises:
+            ConfigError: the configuration does not fit the data, or the data here are others.
+        """
+        job = self._job
+        configs = [Config.model_validate(member.config) for member in job.members]
+        data = dataset(configs[0].data)
+        expected = job.fingerprints[load_key(configs[0].data)]
+        if data.fingerprint != expected:
+            raise ConfigError(
+                "data", data.fingerprint, f"is not what the driver read ({expected}) on this node"
+            )
+        members = [
+            PackMember(config, member.replicate)
+            for config, member in zip(configs, job.members, strict=True)
+        ]
+        trainer = trainer_class()(data, members, device=job.device, form=job.form)
+        self._trainer = trainer
+        self._resume(trainer)
+        self._drop(self._due())
+        return trainer
+
+    def _resume(self, trainer: Any) -> None:
+        from trainers import checkpoint
+
+        job = self._job
+        found = checkpoint.latest(Path(job.checkpoint_dir), at_most=job.recorded)
+        if found is None or found[2].get("job") != job.identity:
+            return
+        round_reached, tensors, meta = found
+        trainer.load_state(tensors, meta["trainer"])
+        self._from_epoch = int(round_reached)
+
+    def _save(self) -> None:
+        from trainers import checkpoint
+
+        tensors, meta = self._trainer.state()
+        checkpoint.save(
+            Path(self._job.checkpoint_dir),
+            int(self._trainer.round),
+            tensors,
+            {"job": self._job.identity, "trainer": meta},
+        )
+        self._saved_at = time.monotonic()
