@@ -58,7 +58,13 @@ class Mixing:
         return torch.arange(self.weight.shape[1], device=self.weight.device).roll(-1)
 
     def blend(self, values: Tensor) -> Tensor:
-        """Mix anything that belongs to the samples, `(K, B, ...)`: targets, ascent weights."""
+        """Mix any numbers of the samples, `(K, B, ...)`: soft targets, ascent weights.
+
+        Raises:
+            TypeError: for whole numbers: labels cannot be mixed, only soft targets can.
+        """
+        if not values.is_floating_point():
+            raise TypeError("only floating-point values can be mixed; make labels soft first")
         share = self.weight.view(*self.weight.shape, *[1] * (values.ndim - 2)).to(values.dtype)
         return values * share + values.roll(-1, 1) * (1.0 - share)
 

@@ -33,7 +33,6 @@ PLAIN = ("identity", "autocontrast", "equalize", "invert")
 
 Row: TypeAlias = tuple[int, tuple[float, ...]]
 
-
 # The operations of TrivialAugmentWide and RandAugment.
 DRAWN_OPS = (
     "identity", "shear_x", "shear_y", "translate_x", "translate_y", "rotate", "brightness",

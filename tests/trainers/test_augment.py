@@ -142,6 +142,7 @@ def test_augmentation_keeps_range_shape_and_input(name: str) -> None:
     assert 0.0 <= float(got.min()) <= float(got.max()) <= 1.0
     assert not torch.equal(got, x)
     assert torch.equal(x, before)
+    assert chosen.apply(x.double(), uniforms(6, 44, chosen.width)).dtype == torch.float64
 
 
 @pytest.mark.parametrize("shape", [(3, 32, 32), (1, 8, 8)], ids=str)

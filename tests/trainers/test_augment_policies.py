@@ -59,6 +59,8 @@ def test_rand_augment_takes_strength_nine() -> None:
     shifted = policies.rand_augment(x, draws)
     assert torch.equal(shifted[..., 4:], x[..., :-4])
     assert not shifted[..., :4].any()
+    draws = torch.tensor([[DRAWN["brightness"], 0.7, DRAWN["identity"], 0.0]])
+    torch.testing.assert_close(policies.rand_augment(x, draws), x * (1 - 0.9 * 9 / 30))
 
 
 def test_rand_augment_applies_one_operation_to_the_other_s_result() -> None:
@@ -249,3 +251,10 @@ def test_mixup_keeps_targets_sums_and_inputs_untouched() -> None:
     _, mixed, _ = parse("mixup").mix(x, targets, uniforms(19, 1, 6, 1))
     torch.testing.assert_close(mixed.sum(-1), torch.ones(1, 6))
     assert torch.equal(x, before)
+
+
+def test_labels_are_not_mixed_as_if_they_were_numbers() -> None:
+    """Half of class 2 and half of class 4 is not class 3: hard labels are refused."""
+    labels = torch.tensor([[2, 4]])
+    with pytest.raises(TypeError, match="make labels soft first"):
+        parse("mixup").mix(uniforms(20, 1, 2, 3), labels, uniforms(21, 1, 2, 1))

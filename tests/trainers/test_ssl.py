@@ -171,6 +171,10 @@ def test_crops_lie_inside_and_reach_every_extreme(side: int) -> None:
     assert (left + width <= side).all()
     assert int(height.min()) >= 4
     assert int(height.max()) == side
+    small = height < side
+    assert int(top.min()) == int(left.min()) == 0
+    if small.any():
+        assert int((top + height)[small].max()) == int((left + width)[width < side].max()) == side
 
 
 def test_a_crop_of_32_pixels_has_the_area_drawn() -> None:
@@ -219,6 +223,12 @@ def test_views_of_a_sample_do_not_depend_on_its_batch() -> None:
     for cut in (1, 2, 7):
         parts = [image_view(a, b) for a, b in zip(x.split(cut), u.split(cut), strict=True)]
         assert torch.equal(torch.cat(parts), together)
+
+
+def test_views_and_jitter_keep_double_precision() -> None:
+    """Single steps are compared in float64: no part may fall back to float32."""
+    x = uniforms(26, 3, 3, 8, 8).double()
+    assert image_view(x, uniforms(27, 3, 11)).dtype == torch.float64
 
 
 def test_image_views_stay_in_range_and_differ() -> None:
