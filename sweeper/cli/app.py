@@ -151,14 +151,10 @@ def init(
     force: Force = False,
 ) -> None:
     """Write a commented spec file to start from."""
-    from sweeper.errors import nearest
-
-    spaces = inputs.shipped()
-    if space not in spaces:
-        raise InputError(f"--space: {space!r} is not a shipped space{nearest(space, spaces)}")
+    source = inputs.shipped()[inputs.one_of("--space", space, inputs.shipped())]
     if out.exists() and not force:
         raise InputError(f"{out} exists; --force overwrites it")
-    out.write_text(inputs.renamed(spaces[space].read_text("utf-8"), out.stem), "utf-8")
+    out.write_text(inputs.renamed(source.read_text("utf-8"), out.stem), "utf-8")
     print(out)
     _say(f"next: sweeper plan {out}")
 
@@ -192,7 +188,32 @@ def launch(
             yes=yes,
         )
     _say(outcome.message)
+    if outcome.exit_code != INTERRUPTED:
+        for line in inputs.next_commands(outcome.sweep, storage):
+            _say(line)
     return outcome.exit_code
+
+
+@app.command(epilog="Example: sweeper plan batch_size --set train.epochs=5 --json")
+def plan(
+    spec: SpecArgument,
+    overrides: Overrides = None,
+    ray_address: RayAddress = None,
+    plugins: Plugins = None,
+    as_json: AsJson = False,
+) -> None:
+    """Show a sweep's cells, runs, packs and price; only a short probe is run."""
+    loaded = _load(spec, overrides)
+    from dataclasses import asdict
+
+    from sweeper.cli import show
+    from sweeper.engine.preview import preview
+
+    found = preview(loaded, ray_address=ray_address, plugin_files=plugins or (), on_event=_say)
+    if as_json:
+        print(show.as_json("plan", {"name": loaded.name, **asdict(found)}))
+    else:
+        show.plan(_out(), loaded.name, found)
 
 
 @app.command(epilog="Example: sweeper status --json")
@@ -223,7 +244,7 @@ def report(
         name = inputs.find_sweep(store, sweep).name
         from sweeper.report.page import write
 
-        print(write(store, name, out or Path(f"{name}.html"), force=force))
+        print(write(store, name, out=out or Path(f"{name}.html"), force=force))
 
 
 @app.command(epilog="Example: sweeper export batch-size-digits --out tables")
@@ -259,6 +280,42 @@ def dashboard(
             gate.serve(storage, listener)
         except KeyboardInterrupt:
             _say("stopped")
+
+
+@app.command(epilog="Example: sweeper retry batch-size-digits --reason out_of_memory")
+def retry(
+    sweep: SweepArgument = None,
+    storage: Storage = inputs.DEFAULT_STORAGE,
+    reasons: Annotated[
+        list[str] | None, typer.Option("--reason", help="Only runs that ended so; repeatable.")
+    ] = None,
+) -> None:
+    """Let failed runs be tried again by the next launch."""
+    from sweeper.states import Ending
+
+    endings = [inputs.one_of("--reason", reason, Ending) for reason in reasons or ()]
+    with _opened(storage) as store:
+        found = inputs.find_sweep(store, sweep)
+        from sweeper.store.lease import here
+
+        lease = store.acquire(found.id, here())
+        try:
+            count = store.retry_failed(lease, [Ending(ending) for ending in endings] or None)
+        finally:
+            store.release(lease)
+    print(f"{count} runs will be tried again by the next launch")
+
+
+@app.command(epilog="Example: sweeper spaces --json")
+def spaces(as_json: AsJson = False) -> None:
+    """List the questions that come with Sweeper, and what each costs."""
+    from sweeper.cli import show
+
+    found = [show.space(name, path) for name, path in inputs.shipped().items()]
+    if as_json:
+        print(show.as_json("spaces", {"spaces": found}))
+    else:
+        show.spaces(_out(), found)
 
 
 @app.command(epilog="Example: sweeper schema > sweeper.schema.json")

@@ -2,20 +2,28 @@
 
 from __future__ import annotations
 
+import os
 import re
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sweeper.errors import InputError, nearest
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
     from sweeper.store.records import Sweep
     from sweeper.store.store import Store
 
 DEFAULT_STORAGE = "sqlite:///sweeper.db"
-ENVIRONMENT = ("SWEEPER_DATA", "SWEEPER_DEBUG", "SWEEPER_RAY_ADDRESS", "SWEEPER_STORAGE")
+ENVIRONMENT = (
+    "SWEEPER_CHECKPOINTS",
+    "SWEEPER_DATA",
+    "SWEEPER_DEBUG",
+    "SWEEPER_RAY_ADDRESS",
+    "SWEEPER_STORAGE",
+)
 
 _PASSWORD = re.compile(r"^[^/]+://[^/@]*:[^/@]+@")
 
@@ -70,6 +78,30 @@ def unknown_variables(environment: Mapping[str, str]) -> list[str]:
         f"{name} is set, but Sweeper does not read it{nearest(name, ENVIRONMENT)}"
         for name in sorted(environment)
         if name.startswith("SWEEPER_") and name not in ENVIRONMENT
+    ]
+
+
+def one_of(option: str, word: str, valid: Iterable[str]) -> str:
+    """`word`, if it is valid.
+
+    Raises:
+        InputError: it is not; the nearest valid one is named.
+    """
+    choices = [str(choice) for choice in valid]
+    if word not in choices:
+        raise InputError(f"{option}: {word!r} is not known{nearest(word, choices)}")
+    return word
+
+
+def next_commands(sweep: str, storage: str) -> list[str]:
+    """What one does with a sweep that has ended; the database is named where it must be."""
+    where = ""
+    if storage != os.environ.get("SWEEPER_STORAGE", DEFAULT_STORAGE):
+        where = f" --storage {shlex.quote(storage)}" if not password_in([storage]) else ""
+    name = shlex.quote(sweep)
+    return [
+        f"report:    sweeper report {name}{where}",
+        f"dashboard: sweeper dashboard{where}",
     ]
 
 

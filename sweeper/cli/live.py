@@ -74,8 +74,6 @@ class Display:
         self._next_line = 0.0
 
     def __enter__(self) -> Display:
-        if self._live is not None:
-            self._live.start()
         return self
 
     def __exit__(
@@ -92,6 +90,8 @@ class Display:
         if isinstance(event, str):
             self._console.print(event, markup=False, highlight=False)
         elif self._live is not None:
+            # Not before there is something to show: the driver may ask whether to start.
+            self._live.start()
             self._live.update(_picture(self._name, event))
         elif self._clock() >= self._next_line:
             self._next_line = self._clock() + LINE_EVERY_S

@@ -8,15 +8,19 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
+from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
+from sweeper.cli.live import duration
 from sweeper.states import RunState
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
+    from pathlib import Path
 
     from sweeper.cli.doctor import Finding
+    from sweeper.engine.preview import Kind, Preview
     from sweeper.store.records import Sweep
     from sweeper.store.store import Store
 
@@ -100,3 +104,67 @@ def findings(console: Console, found: Sequence[Finding]) -> None:
         mark = Text(finding.state, style=MARKS[finding.state])
         table.add_row(mark, Text(finding.what), Text(finding.text))
     console.print(table)
+
+
+def space(name: str, path: Path) -> dict[str, Any]:
+    """A shipped space: its question and its cost in cells and runs."""
+    from sweeper.design import candidates, count, designs
+    from sweeper.spec import ADAPTIVE, load
+
+    spec = load(path)
+    cells = count(spec)
+    tried = 0
+    if spec.nuisance and spec.search.method not in ADAPTIVE:
+        tried = sum(len(candidates(spec, one)) for one in designs(spec))
+    return {
+        "name": name,
+        "question": spec.question,
+        "factors": [*spec.scientific],
+        "tuned": [*spec.nuisance],
+        "search": spec.search.method,
+        "cells": cells,
+        "tuning_cells": tried,
+        "runs": cells * spec.replicates + tried * spec.tuning_replicates,
+    }
+
+
+def spaces(console: Console, found: Sequence[Mapping[str, Any]]) -> None:
+    """Print the shipped spaces, a paragraph each."""
+    for one in found:
+        tuned = f"; {', '.join(one['tuned'])} tuned" if one["tuned"] else ""
+        cost = f"{one['cells']} cells, {one['runs']} runs"
+        factors = f"{one['search']} over {', '.join(one['factors'])}{tuned}"
+        console.print(Text(one["name"], style="bold"), Text(f"({cost})"))
+        for line in (one["question"], factors):
+            console.print(Padding(Text(line), (0, 0, 0, 2)))
+
+
+def plan(console: Console, name: str, found: Preview) -> None:
+    """Print what a sweep will be, and its price."""
+    tuning = f" and {found.tuning_cells} that tune" if found.tuning_cells else ""
+    console.print(
+        f"{name}: {found.cells} cells{tuning}, {found.runs} runs in {found.packs} packs",
+        markup=False,
+        highlight=False,
+    )
+    header = ["cells with", "cells", "runs", "packs", "runs a pack", "gain", "worker time"]
+    grid(console, header, (_kind(kind) for kind in found.kinds))
+    console.print(
+        f"about {duration(found.seconds)} on {found.workers} workers "
+        f"({duration(found.low)} to {duration(found.high)})",
+        highlight=False,
+    )
+
+
+def _kind(kind: Kind) -> list[str]:
+    levels = ", ".join(f"{name}={level}" for name, level in kind.levels.items())
+    gain = f"{kind.gain:.1f} x" if kind.gain is not None else ""
+    return [
+        levels,
+        str(kind.cells),
+        str(kind.runs),
+        str(kind.packs),
+        str(kind.largest),
+        gain,
+        duration(kind.seconds),
+    ]

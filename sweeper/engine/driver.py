@@ -247,9 +247,9 @@ def _outcome(under: _Under, launch: Launch) -> Outcome:
     failed = counts[RunState.FAILED]
     _set_state(under, "complete", f"{failed} runs failed" if failed else "")
     if failed:
-        message = f"{done}, {failed} failed. Next: sweeper report '{name}' names them"
+        message = f"{done}, {failed} failed; the report names them"
         return Outcome(exit_code=WITH_FAILURES, sweep=name, message=message)
-    return Outcome(exit_code=COMPLETE, sweep=name, message=f"{done}. Next: sweeper report '{name}'")
+    return Outcome(exit_code=COMPLETE, sweep=name, message=done)
 
 
 def _command(arguments: Sequence[str]) -> str:

@@ -1,0 +1,221 @@
+"""What a sweep will be and cost; nothing is stored, and no more started than a probe."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from sweeper import plan
+from sweeper.design import candidates, designs, pack_key
+from sweeper.engine import cluster, plugins, probe
+from sweeper.engine.cells import REPORT, TUNING, Maker
+from sweeper.engine.eta import UNKNOWN_FACTOR
+from sweeper.engine.packing import questions
+from sweeper.engine.probe import Place
+from sweeper.plan import Price
+from sweeper.spec import ADAPTIVE, Search, Spec
+from sweeper.states import RunState
+from sweeper.store.records import Cell, NewCell, NewPack, Run
+from trainers.config import Config
+
+
+@dataclass(frozen=True, kw_only=True)
+class Kind:
+    """Runs of one pack key: how they are trained together, and what that gains."""
+
+    levels: Mapping[str, object]  # that all of its cells share
+    cells: int
+    runs: int
+    packs: int
+    largest: int  # runs in the largest pack
+    gain: float | None  # seconds of a run alone over seconds of a run in such a pack
+    seconds: float  # of one worker, for all of it
+
+
+@dataclass(frozen=True, kw_only=True)
+class Preview:
+    """The plan of a whole sweep; seconds are 0 where nothing was probed."""
+
+    cells: int  # that are reported
+    tuning_cells: int
+    runs: int
+    packs: int
+    workers: int
+    kinds: tuple[Kind, ...]
+    seconds: float
+    low: float
+    high: float
+
+
+def preview(
+    spec: Spec,
+    *,
+    ray_address: str | None = None,
+    plugin_files: Sequence[Path] = (),
+    timed: bool = True,
+    on_event: Callable[[str], None] = lambda text: None,
+) -> Preview:
+    """Plans every run of the spec; starts Ray for the probe, unless it is not `timed`.
+
+    Raises:
+        InputError: the data or the cluster cannot be used.
+    """
+    cluster.prepare()
+    loaded = plugins.load(plugin_files)
+    for warning in spec.warnings:
+        on_event(warning)
+    cells = _numbered(_cells(spec, Maker(spec)))
+    runs = _pending(cells)
+    prices, workers = (
+        _probed(spec, cells, runs, ray_address=ray_address, plugin_files=loaded, on_event=on_event)
+        if timed
+        else ({}, spec.resources.workers or 1)
+    )
+    return _sum(spec, cells, runs, prices=prices, workers=workers)
+
+
+def _cells(spec: Spec, maker: Maker) -> list[NewCell]:
+    """Every cell, without repeats; picks that only tuning can tell stand at their first candidate.
+
+    An adaptive search is planned as if it drew at random.
+    """
+    if spec.search.method in ADAPTIVE:
+        search = Search(method="random", trials=spec.search.trials, seed=spec.search.seed)
+        spec = spec.model_copy(update={"search": search})
+    made: dict[tuple[str, str], NewCell] = {}
+    for design in designs(spec):
+        tried = candidates(spec, design)
+        if spec.nuisance:
+            for one in tried:
+                cell = maker.make(one, role=TUNING)
+                made[TUNING, cell.hash] = cell
+        cell = maker.make(tried[0], role=REPORT)
+        made[REPORT, cell.hash] = cell
+    return list(made.values())
+
+
+def _numbered(new: Sequence[NewCell]) -> list[Cell]:
+    return [
+        Cell(**vars(cell), id=number, sweep_id=0, mirrored=False, hidden=False)
+        for number, cell in enumerate(new)
+    ]
+
+
+def _pending(cells: Sequence[Cell]) -> list[Run]:
+    pairs = [(cell, replicate) for cell in cells for replicate in cell.replicates]
+    return [
+        Run(
+            id=number, cell_id=cell.id, replicate=replicate, state=RunState.PENDING,
+            epoch=0, value=None, ending=None, error="", seconds=0.0,
+        )
+        for number, (cell, replicate) in enumerate(pairs)
+    ]  # fmt: skip
+
+
+def _probed(
+    spec: Spec,
+    cells: Sequence[Cell],
+    runs: Sequence[Run],
+    *,
+    ray_address: str | None,
+    plugin_files: tuple[str, ...],
+    on_event: Callable[[str], None],
+) -> tuple[dict[str, Price], int]:
+    """Prices by pack key, and how many workers the cluster has room for."""
+    cpus, gpus = spec.resources.cpus, spec.resources.gpus
+    asked = spec.resources.workers or 1
+    wanted = questions(
+        cells, dict(Counter(run.cell_id for run in runs)), replicates=spec.replicates
+    )
+    with cluster.started(address=ray_address, cpus=asked * cpus, gpus=asked * gpus) as capacity:
+        workers = _workers(spec, capacity)
+        on_event(f"timing packs for {len(wanted)} kinds of runs")
+        place = Place(
+            threads=max(1, int(cpus)), device="cuda" if gpus else "cpu", plugins=plugin_files
+        )
+        found = {p.key: p for p in probe.measure_there(wanted, place, cpus=cpus, gpus=gpus)}
+    configs = {q.key: Config.model_validate(q.config) for q in wanted if q.key in found}
+    for cell in cells:
+        key = pack_key(cell.config)
+        if key not in found:
+            config, samples = Config.model_validate(cell.config), sum(cell.class_counts)
+            price = probe.borrow(key, config, samples=samples, priced=configs, prices=found)
+            found |= {key: price} if price else {}
+    return found, workers
+
+
+def _sum(
+    spec: Spec,
+    cells: Sequence[Cell],
+    runs: Sequence[Run],
+    *,
+    prices: Mapping[str, Price],
+    workers: int,
+) -> Preview:
+    made: list[NewPack] = []
+    for role in (TUNING, REPORT):
+        of_role = [cell for cell in cells if cell.role == role]
+        ids = {cell.id for cell in of_role}
+        ordered = plan.order_runs(of_role, [run for run in runs if run.cell_id in ids])
+        whole = spec.pruner.method != "none"
+        made += plan.packs(
+            ordered, of_role, prices, pack=spec.resources.pack, whole_cells=whole, workers=workers
+        )
+    seconds = plan.estimate(made, workers=workers)
+    return Preview(
+        cells=sum(cell.role == REPORT for cell in cells),
+        tuning_cells=sum(cell.role == TUNING for cell in cells),
+        runs=len(runs),
+        packs=len(made),
+        workers=workers,
+        kinds=_kinds(cells, made, prices),
+        seconds=seconds,
+        low=seconds / UNKNOWN_FACTOR,
+        high=seconds * UNKNOWN_FACTOR,
+    )
+
+
+def _kinds(
+    cells: Sequence[Cell], made: Sequence[NewPack], prices: Mapping[str, Price]
+) -> tuple[Kind, ...]:
+    """One a pack key, the dearest first."""
+    by_key: dict[str, list[Cell]] = {}
+    for cell in cells:
+        by_key.setdefault(pack_key(cell.config), []).append(cell)
+    kinds = []
+    for key, of_key in by_key.items():
+        packs = [pack for pack in made if pack.key == key]
+        largest = max(len(pack.run_ids) for pack in packs)
+        price = prices.get(key)
+        kinds.append(
+            Kind(
+                levels=_shared(of_key),
+                cells=len(of_key),
+                runs=sum(len(pack.run_ids) for pack in packs),
+                packs=len(packs),
+                largest=largest,
+                gain=price.seconds(1) * largest / price.seconds(largest) if price else None,
+                seconds=sum(pack.seconds for pack in packs),
+            )
+        )
+    return tuple(sorted(kinds, key=lambda kind: -kind.seconds))
+
+
+def _shared(cells: Sequence[Cell]) -> dict[str, object]:
+    first = cells[0].factors
+    return {
+        name: level
+        for name, level in first.items()
+        if all(cell.factors.get(name) == level for cell in cells)
+    }
+
+
+def _workers(spec: Spec, capacity: cluster.Capacity) -> int:
+    """How many workers the cluster has room for, at most as many as the spec asks for."""
+    resources = spec.resources
+    fit = int(capacity.cpus / resources.cpus + 1e-9)
+    if resources.gpus:
+        fit = min(fit, int(capacity.gpus / resources.gpus + 1e-9))
+    return max(1, min(fit, resources.workers or fit))
