@@ -168,8 +168,8 @@ class SpecFile(Block):
 
     version: Literal[1] = Field(default=VERSION, description="Of this format.")
     name: str = Field(
-        description="Of the sweep, and of its Optuna study: 1 to 100 letters, digits, spaces, dots, - "
-        "or _."
+        description="Of the sweep, and of its Optuna study: 1 to 100 letters, digits, spaces, "
+        "dots, - or _."
     )
     question: Annotated[str, Field(max_length=2000)] = Field(
         default="", description="In a sentence; the report opens with it."
