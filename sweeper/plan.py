@@ -58,9 +58,16 @@ class Price:
 
 
 def best_k(price: Price, available: int, cap: int) -> int:
-    """The cheapest measured K a run, among those that can be filled; of equals the smaller."""
-    fitting = [k for k in price.seconds_per_step if k <= min(available, cap)]
-    return min(fitting, key=lambda k: (price.seconds_per_step[k] / k, k), default=1)
+    """The cheapest K a run, of those measured and the largest that can be filled.
+
+    Of equals the smaller. A K between two that were measured is priced between them.
+    """
+    limit = max(1, min(available, cap))
+    known = price.seconds_per_step
+    fitting = {k for k in known if k <= limit}
+    if fitting and limit <= max(known):
+        fitting.add(limit)
+    return min(fitting, key=lambda k: (price.seconds(k) / k, k), default=1)
 
 
 def unpacked(runs: Iterable[Run], packs: Iterable[Pack]) -> list[Run]:

@@ -39,12 +39,16 @@ class Place:
 def question(
     key: str, config: dict[str, Any], *, samples: int, replicates: int, available: int
 ) -> Question:
-    """K in 1, the replicates (or 5), 10 and 20, as far as there are runs to fill them."""
-    sizes = {1, replicates if replicates > 1 else 5, 10, 20}
+    """K in 1, the replicates (or 5), 10 and 20, as far as there are runs to fill them.
+
+    The replicates are measured even when there are fewer: what lies between is read off.
+    """
+    least = replicates if replicates > 1 else 5
+    sizes = {1, least, 10, 20}
     return Question(
         key=key,
         config=config,
-        ks=tuple(sorted(k for k in sizes if k <= max(available, 1))),
+        ks=tuple(sorted(k for k in sizes if k <= max(available, least))),
         steps_per_run=steps(Config.model_validate(config), samples=samples),
     )
 
