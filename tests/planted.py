@@ -193,7 +193,7 @@ class Memory:
         return []
 
     def observations(self, sweep_id: int, *, last_only: bool) -> Iterator[Observations]:
-        for run, (key, matrix) in zip(self.runs(sweep_id), self.plan.numbers.items(), strict=True):
+        for run, (_key, matrix) in zip(self.runs(sweep_id), self.plan.numbers.items(), strict=True):
             if run.epoch == 0:
                 continue
             for epoch in [run.epoch] if last_only else range(1, run.epoch + 1):

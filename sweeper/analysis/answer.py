@@ -9,12 +9,13 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from sweeper.analysis import comparable, effects, trend
 from sweeper.analysis.comparable import Gate, Reading
 from sweeper.analysis.effects import Difference
-from sweeper.analysis.factors import Factor, axes, scientific
+from sweeper.analysis.factors import Factor, axes, scientific, show
 from sweeper.analysis.frames import Frames
 from sweeper.analysis.intervals import Estimate
 from sweeper.analysis.measures import POINTS, Measure, measures, responses
@@ -35,6 +36,11 @@ class Effect:
     at: Any
     differences: tuple[Difference, ...]
     verdicts: tuple[Verdict, ...]
+
+    @property
+    def where(self) -> str:
+        """What is held, in words."""
+        return f"{self.held.name} {show(self.at)}" if self.held else "mean over all"
 
 
 @dataclass(frozen=True)
@@ -79,6 +85,7 @@ class Answer:
     x: Factor | None
     by: Factor | None
     cells: pd.DataFrame  # 2.1: one row a cell and measure
+    ranks: dict[str, float]  # without a grid: each numeric factor's rank correlation
     points: pd.DataFrame  # measure, x, by, replicate, value: the raw replicates of the curve
     curve: pd.DataFrame  # measure, x, by, n, mean, sd, low, high ...: the curve
     effects: tuple[Effect, ...]  # primary: the objective, each factor over all others
@@ -87,6 +94,7 @@ class Answer:
     failures: tuple[effects.FailureShare, ...]
     collapses: tuple[Collapse, ...]
     with_failures: tuple[WithFailures, ...]
+    without_collapsed: tuple[Effect, ...]  # the primary effects once more; empty when none
 
     @property
     def others(self) -> tuple[Factor, ...]:
@@ -109,9 +117,11 @@ def answer(frames: Frames) -> Answer:
     look = _Look(frames, table, factors, x, by)
     points, curve = _curve(look, listed) if grid else (pd.DataFrame(), pd.DataFrame())
     paths = [*frames.sweep.spec.get("scientific", {}), *(frames.sweep.spec.get("nuisance") or {})]
+    cells = effects.cell_table(frames, cells=gate.cells, measures=listed, factors=paths)
     return Answer(
         gate=gate, objective=listed[0], measures=listed, factors=factors, x=x, by=by,
-        cells=effects.cell_table(frames, cells=gate.cells, measures=listed, factors=paths),
+        cells=cells,
+        ranks={} if grid else effects.rank_correlations(cells, measure=listed[0], factors=factors),
         points=points,
         curve=curve,
         effects=tuple(_primary(look, listed[0])) if grid else (),
@@ -120,6 +130,7 @@ def answer(frames: Frames) -> Answer:
         failures=tuple(effects.failure_shares(frames, cells=gate.cells)),
         collapses=tuple(_collapses(look, listed)),
         with_failures=tuple(_with_failures(look, listed[0])) if grid else (),
+        without_collapsed=tuple(_without_collapsed(look, listed[0])) if grid else (),
     )  # fmt: skip
 
 
@@ -132,6 +143,12 @@ class _Look:
     factors: tuple[Factor, ...]
     x: Factor | None
     by: Factor | None
+
+    def lines(self) -> list[tuple[Any, tuple[Factor, Any] | None]]:
+        """The lines of the curve: the second factor's levels, or one over all."""
+        if self.by is None:
+            return [(None, None)]
+        return [(level, (self.by, level)) for level in self.by.levels]
 
     def levels(
         self, measure: Measure, *, factor: Factor, at: tuple[Factor, Any] | None = None
@@ -176,8 +193,8 @@ def _exploratory(look: _Look, listed: Sequence[Measure]) -> Iterator[Effect]:
         if measure is not listed[0]:
             y = look.levels(measure, factor=look.x)
             yield _effect(y, factor=look.x, measure=measure)
-        for level in look.by.levels if look.by else ():
-            y = look.levels(measure, factor=look.x, at=(look.by, level))  # pyright: ignore
+        for level, at in look.lines() if look.by else ():
+            y = look.levels(measure, factor=look.x, at=at)
             yield _effect(y, factor=look.x, measure=measure, held=look.by, at=level)
 
 
@@ -220,10 +237,9 @@ def _weak_and_strong(by: Factor) -> tuple[Any, Any]:
 def _curve(look: _Look, listed: Sequence[Measure]) -> tuple[pd.DataFrame, pd.DataFrame]:
     """The raw points of the response curve, and their means with intervals."""
     points, means = [], []
-    for measure in listed:
-        for level in look.by.levels if look.by else (None,):
-            at = None if look.by is None else (look.by, level)
-            y = look.levels(measure, factor=look.x, at=at)  # pyright: ignore
+    for measure in listed if look.x else ():
+        for level, at in look.lines():
+            y = look.levels(measure, factor=look.x, at=at)  # pyright: ignore[reportArgumentType]
             for x, row in y.iterrows():
                 key = {"measure": measure.name, "x": x, "by": level}
                 seen = row.dropna()
@@ -234,16 +250,31 @@ def _curve(look: _Look, listed: Sequence[Measure]) -> tuple[pd.DataFrame, pd.Dat
 
 
 def _collapses(look: _Look, listed: Sequence[Measure]) -> Iterator[Collapse]:
-    """Collapsed runs by class group; the plain loss and the gap have no chance level."""
+    """Collapsed runs by class group; the gap has no chance level."""
     for measure in listed:
         if measure.role == "contrast":
             continue
         y = look.responses[measure.name]
-        chance = look.chance if measure.bounded else None
-        flags = effects.collapsed(y, direction=measure.direction, chance=chance)
-        for cell, replicate in flags.stack()[lambda s: s.astype(bool)].index:  # pyright: ignore
-            value = float(y.loc[cell, replicate])  # pyright: ignore
-            yield Collapse(int(cell), int(replicate), measure, value)
+        flags = _collapse_flags(look, measure).to_numpy()
+        for i, j in np.argwhere(flags):
+            cell, replicate = list(y.index)[i], list(y.columns)[j]
+            yield Collapse(cell, replicate, measure, float(y.to_numpy()[i, j]))
+
+
+def _collapse_flags(look: _Look, measure: Measure) -> pd.DataFrame:
+    chance = look.chance if measure.bounded else None
+    y = look.responses[measure.name]
+    return effects.collapsed(y, direction=measure.direction, chance=chance)
+
+
+def _without_collapsed(look: _Look, objective: Measure) -> Iterator[Effect]:
+    flags = _collapse_flags(look, objective)
+    if not flags.to_numpy().any():
+        return
+    y = look.responses[objective.name].where(~flags)
+    for factor in look.factors:
+        levels = effects.over_levels(y, cells=look.frames.cells, factor=factor)
+        yield _effect(levels, factor=factor, measure=objective)
 
 
 def _with_failures(look: _Look, objective: Measure) -> Iterator[WithFailures]:

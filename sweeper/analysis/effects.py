@@ -101,10 +101,10 @@ def _difference(row: pd.Series, *, base: pd.Series, family: int, sign: float) ->
     varied = len(both) >= 3 and bool((both.std() > 0).all())
     return {
         "estimate": mean_interval(d.to_numpy(), family=family),
-        "by_replicate": {int(r): float(value) for r, value in d.items()},  # pyright: ignore
+        "by_replicate": dict(zip(map(int, d.index), map(float, d), strict=True)),
         "dropped": tuple(int(r) for r in row.index if r not in d.index),
         "improves": float((sign * d > 0).mean()) if len(d) else float("nan"),
-        "correlation": float(both.corr().iloc[0, 1]) if varied else float("nan"),
+        "correlation": float(np.corrcoef(both.to_numpy().T)[0, 1]) if varied else float("nan"),
     }
 
 
@@ -131,6 +131,24 @@ def spread(y: np.ndarray) -> dict[str, Any]:
         "min": float(order[0]), "median": float(order[1]), "max": float(order[2]),
         "low": one.low, "high": one.high, "method": one.method, "note": one.note,
     }  # fmt: skip
+
+
+def rank_correlations(
+    table: pd.DataFrame, *, measure: Measure, factors: Sequence[Factor]
+) -> dict[str, float]:
+    """Spearman's rho of each numeric factor with the cells' means, the strongest first.
+
+    A description: cells drawn one by one differ in every factor at once. Factors without one
+    (words, fewer than four cells, no spread) are left out.
+    """
+    rows = table[table["measure"] == measure.name].dropna(subset=["mean"]) if len(table) else table
+    found: dict[str, float] = {}
+    for one in factors if len(rows) >= 4 else ():
+        if one.scale == "category" or rows["mean"].nunique() < 2 or rows[one.path].nunique() < 2:
+            continue
+        levels = rows[one.path].astype(float)
+        found[one.path] = float(levels.rank().corr(rows["mean"].rank()))
+    return dict(sorted(found.items(), key=lambda item: -abs(item[1])))
 
 
 def _cell_facts(frames: Frames, *, cell: int, factors: Sequence[str]) -> dict[str, Any]:
@@ -196,7 +214,7 @@ def at_chance(y: pd.DataFrame, *, runs: pd.DataFrame, chance: float) -> tuple[pd
     """y with each failed run at chance level, and how many were filled in."""
     filled, count = y.copy(), 0
     for cell, replicate in _failed(runs, cells=y.index):
-        if replicate in filled.columns and np.isnan(filled.loc[cell, replicate]):  # pyright: ignore
+        if replicate in filled.columns and np.isnan(filled.loc[cell, replicate]):
             filled.loc[cell, replicate] = chance
             count += 1
     return filled, count

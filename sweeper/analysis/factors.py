@@ -83,18 +83,27 @@ def scientific(frames: Frames) -> tuple[Factor, ...]:
 def factor(path: str, *, frames: Frames) -> Factor:
     """One factor, its levels from the cells: numbers ascending, words as the spec has them."""
     spec = frames.sweep.spec
-    written = spec.get("scientific", {}).get(path)
-    listed = list(written) if isinstance(written, Sequence) else []
+    listed, log = _written(spec.get("scientific", {}).get(path))
     seen = list(pd.unique(pd.Series(column(frames.reported, path=path), dtype=object)))
     numeric = bool(seen) and all(is_number(level) for level in seen)
     if numeric:
         levels = sorted(seen)
     else:
         levels = [one for one in listed if one in seen] + [one for one in seen if one not in listed]
-    scale = _scale(levels, path=path) if numeric else "category"
+    scale = _scale(levels, path=path, log=log) if numeric else "category"
     chosen = (spec.get("reference") or {}).get(path)
-    reference = chosen if chosen in levels else _reference(levels, listed=listed, scale=scale)
+    reference = chosen if chosen in levels else _reference(levels, path=path, listed=listed,
+                                                           scale=scale)  # fmt: skip
     return Factor(path, name_of(path), tuple(levels), scale, reference)
+
+
+def _written(value: Any) -> tuple[list[Any], bool | None]:
+    """A factor of the spec: its levels as listed, and for a range whether it is logarithmic."""
+    if isinstance(value, Mapping):
+        inner = value.get("levels")
+        log = bool(value.get("log")) if "low" in value else None
+        return (list(inner) if isinstance(inner, list | tuple) else [], log)
+    return (list(value) if isinstance(value, list | tuple) else [], None)
 
 
 def column(cells: pd.DataFrame, *, path: str) -> list[Any]:
@@ -106,18 +115,23 @@ def is_number(level: Any) -> bool:
     return isinstance(level, Real) and not isinstance(level, bool | np.bool_)
 
 
-def _scale(levels: Sequence[float], *, path: str) -> Literal["log2", "linear"]:
+def _scale(levels: Sequence[float], *, path: str, log: bool | None) -> Literal["log2", "linear"]:
+    """As the spec's range says; of listed levels, logarithmic when they span a ratio of 4."""
     if not levels or levels[0] <= 0:
         return "linear"
-    return "log2" if path == BATCH_SIZE or levels[-1] / levels[0] >= WIDE else "linear"
+    if path == BATCH_SIZE or log:
+        return "log2"
+    return "log2" if log is None and levels[-1] / levels[0] >= WIDE else "linear"
 
 
-def _reference(levels: Sequence[Any], *, listed: Sequence[Any], scale: str) -> Any:
+def _reference(levels: Sequence[Any], *, path: str, listed: Sequence[Any], scale: str) -> Any:
     """The level that the others are compared with, where the spec names none.
 
     The middle level; but the first as written for words and for two levels (the baseline is
-    written first), and 0 where it is a level (the lever switched off).
+    written first), 0 where it is a level (the lever switched off), and the weakest imbalance.
     """
+    if path == RATIO and scale != "category":
+        return levels[-1] if levels else None
     if scale == "category" or len(levels) <= 2:
         return next((one for one in listed if one in levels), levels[0] if levels else None)
     return 0 if 0 in levels else levels[(len(levels) - 1) // 2]
@@ -127,14 +141,18 @@ def axes(factors: Sequence[Factor]) -> tuple[Factor | None, Factor | None]:
     """The factor on the axis and the one that makes the lines.
 
     Batch size comes first where it is a factor, else the first numeric factor, else the first.
-    The train ratio makes the lines where it is another factor, else the next one.
+    The train ratio makes the lines, unless it is the only factor; else the next factor does.
     """
     if not factors:
         return None, None
-    ranked = sorted(factors, key=lambda one: (one.path != BATCH_SIZE, one.scale == "category"))
+    ranked = sorted(factors, key=_eagerness)
     x, rest = ranked[0], [one for one in factors if one is not ranked[0]]
     by = next((one for one in rest if one.path == RATIO), rest[0] if rest else None)
     return x, by
+
+
+def _eagerness(one: Factor) -> tuple[bool, bool, bool]:
+    return one.path != BATCH_SIZE, one.path == RATIO, one.scale == "category"
 
 
 def combination(factors: Mapping[str, Any], *, paths: Sequence[str]) -> tuple[Any, ...]:

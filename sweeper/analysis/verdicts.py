@@ -90,6 +90,8 @@ def interval(estimate: Estimate, *, unit: str = "points", signed: bool = True) -
 
 def basis(estimate: Estimate) -> str:
     """What an interval rests on, in brackets after a sentence."""
+    if not estimate.known:
+        return f"n{FIXED}={FIXED}{estimate.n} replicates, no interval"
     many = f", simultaneous over {estimate.family}" if estimate.family > 1 else ""
     return f"95{FIXED}%{FIXED}t interval, n{FIXED}={FIXED}{estimate.n} replicates{many}"
 

@@ -17,13 +17,14 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
+from sweeper.analysis import words
 from sweeper.analysis.answer import Answer, answer
 from sweeper.analysis.comparable import Reading
 from sweeper.analysis.frames import Frames, Reads, load
-from sweeper.analysis.verdicts import caution
+from sweeper.analysis.verdicts import caution, interval, number
 from sweeper.errors import InputError
-from sweeper.report import figures, tables, words
-from sweeper.report.figures import Figure
+from sweeper.report import figures, tables, training
+from sweeper.report.drawing import Figure
 from sweeper.report.scrub import scrub_spec, scrub_tree
 from sweeper.states import RunState
 
@@ -101,7 +102,7 @@ def _figures(frames: Frames, found: Answer) -> dict[str, list[Figure]]:
         "response": figures.response(found),
         "differences": [one for one in single[:1] if one is not None],
         "interaction": [one for one in single[1:] if one is not None],
-        "training": figures.training(frames, found),
+        "training": training.training(frames, found),
         "scatter": figures.scatter(found) if scatter else [],
     }
 
@@ -121,11 +122,11 @@ def _said(frames: Frames, found: Answer) -> dict[str, Any]:
         "facts": facts(frames, found),
         "answer": found,
         "direction": words.about(found.objective),
-        "number": words.number,
-        "interval": words.interval,
+        "number": number,
+        "interval": interval,
         "scale": scale,
         "place": place,
-        "objective_words": words.words(found.objective.name),
+        "objective_words": found.objective.title,
         "averaged": [one.name for one in found.others],
         "Reading": Reading,
     }

@@ -52,7 +52,7 @@ def scrub_tree(tree: Mapping[str, Any]) -> dict[str, Any]:
             continue
         if isinstance(value, Mapping):
             inner = scrub_tree(value)
-            found.update({f"{key}.{name}": one for name, one in inner.items()})
+            found.update({f"{key} {name}": one for name, one in inner.items()})
         elif isinstance(value, list | tuple):
             found[str(key)] = scrub(", ".join(str(one) for one in value)) or "none"
         elif value is not None:

@@ -142,9 +142,8 @@ def differences(found: Answer) -> Table | None:
 
 def _difference_row(effect: Effect, at: int) -> list[str]:
     one, verdict, unit = effect.differences[at], effect.verdicts[at], effect.measure.unit
-    held = f"{effect.held.name} {show(effect.at)}" if effect.held else "mean over all"
     return [
-        effect.measure.title, effect.factor.name, held, show(one.level), show(one.reference),
+        effect.measure.title, effect.factor.name, effect.where, show(one.level), show(one.reference),
         str(one.estimate.n), number(one.estimate.value, unit=unit, signed=True),
         interval(one.estimate, unit=unit), str(one.estimate.family), p_value(one.p_holm),
         f"{one.improves:.0%}" if math.isfinite(one.improves) else "n/a",
@@ -166,8 +165,8 @@ def slopes(found: Answer) -> Table | None:
     return _table(
         "Trends and interaction", words_in=3, rows=rows,
         head=["measure", "per", "at", "n", "change", "95 % interval", "p"],
-        note="A slope is fitted in each replicate; the t interval is over replicates. Each interval "
-        "stands on its own (family of 1).",
+        note="A slope is fitted in each replicate; the t interval is over replicates. Each "
+        "interval stands on its own (family of 1).",
     )  # fmt: skip
 
 
@@ -189,7 +188,7 @@ def _slope_rows(one: Slope) -> list[list[str]]:
 def cells(frames: Frames, found: Answer) -> Table:
     """The table of cells on the objective (statistics 2.1)."""
     spec = frames.sweep.spec
-    scientific = [one for one in spec.get("scientific", {})]
+    scientific = list(spec.get("scientific", {}))
     nuisance = list(spec.get("nuisance") or {})
     counts = frames.cells["class_counts"]
     rows = []
@@ -212,7 +211,8 @@ def cells(frames: Frames, found: Answer) -> Table:
     return _table(
         f"Cells: {words(found.objective.name)} on the test split, in {unit}",
         head=head, rows=rows, words_in=0,
-        note="95 % t interval over the complete replicates of the cell, on its own; test set fixed. "
+        note="95 % t interval over the complete replicates of the cell, on its own; test set "
+        "fixed. "
         + ("Picked values were chosen on val, on replicates of their own." if nuisance else ""),
     )  # fmt: skip
 
@@ -270,6 +270,6 @@ def with_failures(found: Answer) -> Table | None:
     return _table(
         "The same differences, failed runs counted at chance level", head=head, words_in=3,
         rows=[[row[at] for at in keep] for row in rows],
-        note=f"{found.with_failures[0].filled} failed runs filled in. If a verdict differs from the "
-        "one above, failures matter to it.",
+        note=f"{found.with_failures[0].filled} failed runs filled in. If a verdict differs "
+        "from the one above, failures matter to it.",
     )  # fmt: skip

@@ -73,33 +73,32 @@
       xaxis: axis(theme, own.xaxis || {}), yaxis: axis(theme, own.yaxis || {})
     });
   }
-  function draw(theme, width) {
+  function draw(theme, fixed) {
     document.querySelectorAll("[data-colour]").forEach(function (one) {
       one.style.color = token(theme, one.getAttribute("data-colour").slice(1));
     });
     figures.forEach(function (figure) {
       document.querySelectorAll('[data-figure="' + figure.id + '"]').forEach(function (place) {
-        drawOne(figure, place, theme, width);
+        drawOne(figure, place, theme, fixed);
       });
     });
   }
-  function drawOne(figure, place, theme, width) {
+  function drawOne(figure, place, theme, fixed) {
     const data = dress(figure.data, theme, "");
     data.forEach(function (trace) {
       if (trace.type === "heatmap") { trace.textfont = { color: theme.heat, size: 13 }; }
     });
-    const wide = width ? Math.min(width, place.clientWidth || width) : 0;
-    const drawn = layout(figure, theme, wide);
+    const drawn = layout(figure, theme, fixed ? place.clientWidth : 0);
     drawn.height = Number(place.getAttribute("data-height")) || drawn.height;
     window.Plotly.react(place, data, drawn, { displayModeBar: false, responsive: true });
   }
-  function now() { draw(dark.matches ? night : light, 0); }
+  function now() { draw(dark.matches ? night : light, false); }
 
   now();
   dark.addEventListener("change", now);
   window.addEventListener("beforeprint", function () {
     root.classList.add("printing");
-    draw(light, 640);
+    draw(light, true);
   });
   window.addEventListener("afterprint", function () {
     root.classList.remove("printing");

@@ -1,22 +1,22 @@
-"""The answer in short sentences: the first screen of the page, and the note on the study."""
+"""The answer in short sentences, for the page and for the note on the study."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from sweeper.analysis.answer import Answer, Effect, Slope
 from sweeper.analysis.comparable import Reading
-from sweeper.analysis.factors import RATIO, Factor, show
+from sweeper.analysis.factors import RATIO, Factor, name_of, show
 from sweeper.analysis.frames import Frames
 from sweeper.analysis.intervals import Estimate
 from sweeper.analysis.measures import Measure, words
 from sweeper.analysis.verdicts import (
+    FIXED,
     Verdict,
     Word,
     basis,
-    interval,
     needed_sentence,
     number,
     slope_sentence,
@@ -61,7 +61,7 @@ class Lead:
 def lead(found: Answer) -> Lead:
     """The answer in one breath: the trend where the axis has one, else its levels."""
     if found.gate.reading is Reading.NOTHING:
-        return Lead("There is nothing to report yet.", found.gate.reasons)
+        return Lead("There is nothing to report yet.")
     if found.gate.reading is Reading.SCATTER:
         return _description(found)
     slope = next((one for one in found.slopes if one.factor is found.x), None)
@@ -84,7 +84,7 @@ def _trend(one: Slope, *, by: Factor | None) -> Lead:
     if one.interaction is not None and by is not None:
         more.append(_interaction(one, by))
         marks += _interaction_marks(one, by)
-    basis_text = f"Change in {one.measure.title} per {one.factor.step}; {basis(estimate)}."
+    basis_text = f"Change in {one.measure.title} per {one.factor.step}; {_joint_basis(marks)}."
     return Lead(text, tuple(one for one in more if one), tuple(marks), basis_text,
                 _clearness(verdict, estimate), str(verdict.word))  # fmt: skip
 
@@ -141,10 +141,15 @@ def _description(found: Answer) -> Lead:
     best = best_cell(found)
     if best is None:
         return Lead("There is nothing to report yet.")
-    more = "The best of many cells looks better than it is: run it afresh before you rely on it."
+    more = ["The best of many cells looks better than it is: run it afresh before you rely on it."]
+    ranked = [f"{name_of(path)} {number(rho, unit='', signed=True)}"
+              for path, rho in found.ranks.items()]  # fmt: skip
+    if ranked:
+        more.append(f"Rank correlation with the objective over the cells: {', '.join(ranked)}.")
     superlative = "Lowest" if found.objective.direction == "minimize" else "Highest"
     return Lead(
-        f"{superlative} mean {words(found.objective.name)} among the cells tried: {best}.", (more,),
+        f"{superlative} mean {words(found.objective.name)} among the cells tried: {best}.",
+        tuple(more),
         basis="A description of the cells, not a test.", badge="descriptive",
     )  # fmt: skip
 
@@ -171,32 +176,60 @@ def _levels(one: Effect) -> Line:
     )
     words_used = {str(verdict.word) for verdict in one.verdicts}
     tone = words_used.pop() if len(words_used) == 1 else "mixed"
-    against = f"against {one.factor.name} {reference}"
+    named = reference if one.factor.scale == "category" else f"{one.factor.name} {reference}"
     return Line(
         f"{_title(one.factor.name)}: each level against {reference}",
-        " ".join(_grouped(marks, against=against)), _levels_basis(one), marks,
+        " ".join(_grouped(marks, reference=named)), _levels_basis(one), marks,
         one.verdicts[0].badge if len(marks) == 1 else "", tone,
     )  # fmt: skip
 
 
-def _grouped(marks: tuple[Mark, ...], *, against: str) -> Iterator[str]:
-    """`Materially better against batch size 8: 2 (+3.4 points).` and so on, one a verdict."""
-    groups: dict[str, list[str]] = {}
+def _grouped(marks: tuple[Mark, ...], *, reference: str) -> Iterator[str]:
+    """`2 (+3.4 points) is materially better than batch size 8.` and so on, one a verdict."""
+    groups: dict[tuple[str, str], list[str]] = {}
     for mark in marks:
         size = f"{number(mark.estimate.value, unit=mark.unit, signed=True)} {mark.unit}".strip()
-        groups.setdefault(mark.verdict.badge, []).append(f"{mark.label} ({size})")
-    for at, (badge, levels) in enumerate(groups.items()):
-        yield f"{_title(badge)}{f' {against}' if at == 0 else ''}: {', '.join(levels)}."
+        groups.setdefault(_claim(mark.verdict), []).append(f"{mark.label} ({size})")
+    for at, ((claim, word), levels) in enumerate(groups.items()):
+        verb, rest = claim.split(" ", 1)
+        verb = {"is": "are", "seems": "seem", "has": "have"}[verb] if len(levels) > 1 else verb
+        yield f"{_and(levels)} {verb} {rest}{f' {word} {reference}' if at == 0 else ''}."
+
+
+def _claim(verdict: Verdict) -> tuple[str, str]:
+    """What a verdict says of one level, and the word that leads to the reference."""
+    seems = "seems" if verdict.suggestive else "is"
+    much = "materially " if verdict.material else ""
+    match verdict.word:
+        case Word.BETTER | Word.WORSE:
+            return f"{seems} {much}{verdict.word}", "than"
+        case Word.EQUIVALENT:
+            return f"{seems} about equal", "to"
+        case Word.UNDECIDED:
+            return "is undecided", "against"
+        case _:
+            return "has no verdict", "against"
+
+
+def _and(parts: list[str]) -> str:
+    return parts[0] if len(parts) == 1 else f"{', '.join(parts[:-1])} and {parts[-1]}"
 
 
 def _levels_basis(one: Effect) -> str:
-    estimates = [difference.estimate for difference in one.differences]
-    ns = sorted({estimate.n for estimate in estimates})
-    text = f"Paired differences in {one.measure.title}; "
-    if len(ns) == 1:
-        return f"{text}{basis(estimates[0])}."
-    many = f", simultaneous over {estimates[0].family}" if estimates[0].family > 1 else ""
-    return f"{text}95 % t intervals, n = {ns[0]} to {ns[-1]} replicates{many}."
+    marks = [Mark("", difference.estimate, "", Verdict(Word.UNKNOWN))
+             for difference in one.differences]  # fmt: skip
+    return f"Paired differences in {one.measure.title}; {_joint_basis(marks)}."
+
+
+def _joint_basis(marks: Sequence[Mark]) -> str:
+    """What several intervals rest on."""
+    ns = sorted({mark.estimate.n for mark in marks})
+    if len(ns) == 1 and len({mark.estimate.known for mark in marks}) == 1:
+        return basis(marks[0].estimate)
+    family = max(mark.estimate.family for mark in marks)
+    many = f", simultaneous over {family}" if family > 1 else ""
+    span = f"{ns[0]} to {ns[-1]}" if len(ns) > 1 else f"{ns[0]}"
+    return f"95{FIXED}% t{FIXED}intervals, n{FIXED}={FIXED}{span} replicates{many}"
 
 
 def _groups(slopes: list[Slope]) -> Line:
@@ -207,7 +240,7 @@ def _groups(slopes: list[Slope]) -> Line:
     )
     step = slopes[0].factor.step
     text = f"The change with each {step}, for the objective and for the other groups of classes."
-    return Line("Who gains, who pays", text, f"{_title(basis(marks[0].estimate))}, each on its own.",
+    return Line("Who gains, who pays", text, f"{_title(_joint_basis(marks))}, each on its own.",
                 marks, "exploratory", "")  # fmt: skip
 
 
@@ -235,14 +268,31 @@ def caveats(frames: Frames, *, found: Answer) -> list[str]:
             f"{len(dropped)} of {len(set(runs['replicate']))} replicates lack some."
         )
     told += _collapse_words(found)
+    told += _changes(found, [one.effect for one in found.with_failures],
+                     "If failed runs counted at chance level")  # fmt: skip
+    told += _changes(found, found.without_collapsed, "Without the collapsed runs")
     return told
+
+
+def _changes(found: Answer, again: Sequence[Effect], when: str) -> Iterator[str]:
+    """The primary verdicts that another treatment of bad runs would change."""
+    changed = []
+    for first, second in zip(found.effects, again, strict=False):
+        pairs = zip(first.differences, first.verdicts, second.verdicts, strict=True)
+        changed += [
+            f"{first.factor.name} {show(difference.level)} ({after.badge})"
+            for difference, before, after in pairs
+            if before.word is not after.word
+        ]
+    if changed:
+        yield f"{when}, these verdicts would change: {', '.join(changed)}."
 
 
 def _collapse_words(found: Answer) -> Iterator[str]:
     counts = Counter(one.measure.title for one in found.collapses)
     for title, count in counts.items():
         runs = "1 run" if count == 1 else f"{count} runs"
-        yield f"{runs} collapsed in {title} (at chance, or far below their cell); they are kept."
+        yield f"{runs} collapsed in {title}: at chance, or far below the cell. They are kept."
 
 
 def about(measure: Measure) -> str:
@@ -251,21 +301,18 @@ def about(measure: Measure) -> str:
 
 def best_cell(found: Answer) -> str | None:
     """The cell with the best mean, in words; the winner's mean flatters itself."""
-    rows = found.cells[found.cells["measure"] == found.objective.name] if len(found.cells) else []
-    rows = rows.dropna(subset=["mean"]) if len(rows) else rows  # pyright: ignore
+    if not len(found.cells):
+        return None
+    rows = found.cells[found.cells["measure"] == found.objective.name].dropna(subset=["mean"])
     if not len(rows):
         return None
-    order = rows["mean"] if found.objective.direction == "minimize" else -rows["mean"]  # pyright: ignore
-    row = rows.loc[order.idxmin()]  # pyright: ignore
+    lowest = found.objective.direction == "minimize"
+    means = rows["mean"].to_numpy(dtype=float)
+    row = rows.iloc[int(means.argmin() if lowest else means.argmax())]
     levels = ", ".join(f"{factor.name} {show(row[factor.path])}" for factor in found.factors)
     size = number(row["mean"], unit=found.objective.unit)
-    return f"{size} {found.objective.unit} at {levels}".strip()
-
-
-def mark_text(mark: Mark) -> str:
-    """`+3.7 points (+2.3 to +5.1)`."""
-    value = number(mark.estimate.value, unit=mark.unit, signed=True)
-    return f"{value} {mark.unit} ({interval(mark.estimate, unit=mark.unit)})".replace("  ", " ")
+    sign = f"{FIXED}%" if found.objective.unit == "points" else ""
+    return f"{size}{sign} at {levels}"
 
 
 def _title(text: str) -> str:

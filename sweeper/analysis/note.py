@@ -1,0 +1,39 @@
+"""The summary that stands as the study's note in Optuna's dashboard: a few lines of Markdown."""
+
+from __future__ import annotations
+
+import re
+
+from sweeper.analysis import words
+from sweeper.analysis.answer import answer
+from sweeper.analysis.frames import Frames
+from sweeper.analysis.verdicts import interval, number
+from sweeper.states import RunState
+
+SPECIAL = re.compile(r"([\\`*_{}\[\]()<>#!|~&@]|:(?=//)|^[-+=]|(?<=^\d)[.)]|(?<=www)\.)")
+
+
+def note(frames: Frames) -> str:
+    """The sweep's answer in Markdown; every free text is shown as written."""
+    found = answer(frames)
+    lead = words.lead(found)
+    runs = frames.reported_runs
+    complete = int((runs["state"] == RunState.COMPLETE).sum())
+    parts = [f"**{plain(frames.sweep.question or frames.sweep.name)}**", plain(lead.headline)]
+    parts += [plain(one) for one in lead.more]
+    parts += ["\n".join(_mark(mark) for mark in lead.marks)] if lead.marks else []
+    parts += [plain(lead.basis)] if lead.basis else []
+    parts += [plain(line.text) for line in words.lines(found)]
+    parts += ["\n".join(f"- {plain(one)}" for one in words.caveats(frames, found=found))]
+    parts.append(f"{complete} of {len(runs)} runs complete. `sweeper report` has the figures.")
+    return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def _mark(mark: words.Mark) -> str:
+    size = number(mark.estimate.value, unit=mark.unit, signed=True)
+    return "- " + plain(f"{mark.label}: {size} ({interval(mark.estimate, unit=mark.unit)})")
+
+
+def plain(text: str) -> str:
+    """Text in which no character is Markdown or HTML, on one line."""
+    return SPECIAL.sub(r"\\\1", " ".join(text.split()))

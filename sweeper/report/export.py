@@ -1,0 +1,113 @@
+"""A sweep's numbers and the report's statistics as tables, each in Parquet and in CSV."""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from sweeper.analysis.answer import answer, differences, slopes
+from sweeper.analysis.factors import column, show
+from sweeper.analysis.frames import Frames, Reads, load
+from sweeper.errors import InputError
+
+FORMATS = ("parquet", "csv")
+
+
+def export(store: Reads, name: str, out: Path, *, force: bool = False) -> list[Path]:
+    """Write the sweep `name` as tables into the folder `out`; returns the files.
+
+    Raises:
+        InputError: `out` is a file, or holds one of the tables already (`force` replaces these).
+        StoreError: there is no such sweep.
+    """
+    tables = tables_of(load(store, name))
+    files = [out / f"{table}.{kind}" for table in tables for kind in FORMATS]
+    _check(out, files=files, force=force)
+    out.mkdir(parents=True, exist_ok=True)
+    for table, frame in tables.items():
+        _write(frame, out / f"{table}.parquet", kind="parquet")
+        _write(frame, out / f"{table}.csv", kind="csv")
+    return files
+
+
+def _check(out: Path, *, files: list[Path], force: bool) -> None:
+    if out.exists() and not out.is_dir():
+        raise InputError(f"--out {out}: is a file; name a folder")
+    taken = [file.name for file in files if os.path.lexists(file)]
+    if taken and not force:
+        raise InputError(f"--out {out}: holds {taken[0]} already; --force replaces it")
+
+
+def _write(frame: pd.DataFrame, file: Path, *, kind: str) -> None:
+    """To a file beside it, then moved: a table is whole or not there."""
+    spare = file.with_name(f".{file.name}.{secrets.token_hex(6)}")
+    try:
+        if kind == "parquet":
+            frame.to_parquet(spare, index=False)
+        else:
+            frame.to_csv(spare, index=False)
+        spare.replace(file)
+    finally:
+        spare.unlink(missing_ok=True)
+
+
+def tables_of(frames: Frames) -> dict[str, pd.DataFrame]:
+    """The tables: what was recorded, then what was made of it.
+
+    cells and runs: one row each, tuning cells included (`role`). final: the numbers of complete
+    runs at their last epoch, of every split, metric and target. curves: objective and losses by
+    epoch. attempts. summary: n, mean, sd, interval a cell and measure. differences, slopes: the
+    report's tests.
+    """
+    found = answer(frames)
+    recorded = {
+        "cells": _cells(frames),
+        "runs": frames.runs.reset_index(),
+        "final": frames.final,
+        "curves": frames.curves,
+        "attempts": frames.attempts.reset_index(),
+    }
+    made = {
+        "summary": found.cells,
+        "differences": differences(found),
+        "slopes": slopes(found),
+    }
+    return {name: flat(frame) for name, frame in {**recorded, **made}.items()}
+
+
+def _cells(frames: Frames) -> pd.DataFrame:
+    """One column a factor, numbers as numbers, the rest as JSON."""
+    cells = frames.cells
+    paths = dict.fromkeys(path for factors in cells["factors"] for path in factors)
+    factors = {path: column(cells, path=path) for path in paths}
+    kept = cells.drop(columns=["factors", "sweep_id"])
+    return kept.assign(**factors).reset_index()
+
+
+def flat(frame: pd.DataFrame) -> pd.DataFrame:
+    """Columns that both formats can hold: one type a column, nothing nested."""
+    return frame.apply(_flat_column) if len(frame.columns) else frame
+
+
+def _flat_column(values: pd.Series) -> pd.Series:
+    if values.dtype != object:
+        return values
+    kinds = {type(value) for value in values if value is not None and value == value}
+    if kinds <= {int, float}:
+        return pd.to_numeric(values)
+    if len(kinds) == 1 and kinds <= {bool, str}:
+        return values
+    return values.map(_as_text)
+
+
+def _as_text(value: Any) -> str | None:
+    if isinstance(value, dict | list | tuple):
+        return json.dumps(value, sort_keys=True, default=str)
+    if value is None or value != value:
+        return None
+    return show(value) if not hasattr(value, "isoformat") else value.isoformat()

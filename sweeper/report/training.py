@@ -1,0 +1,162 @@
+"""Training curves: the objective on val by epoch, and the losses."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from sweeper.analysis.answer import Answer
+from sweeper.analysis.comparable import Reading
+from sweeper.analysis.factors import Factor, column, show
+from sweeper.analysis.frames import Frames
+from sweeper.analysis.measures import words
+from sweeper.report.drawing import Figure, Mark, axis_look, level_look, numbers, text
+from sweeper.states import RunState
+
+MOST_LINES = 8  # levels drawn as lines of their own
+MOST_RUNS = 240  # single runs drawn; above it only means and ranges
+MOST_EPOCHS = 120
+
+
+def training(frames: Frames, found: Answer) -> list[Figure]:
+    """Objective on val per epoch, then the losses; one panel a level of the second factor."""
+    if not len(frames.curves):
+        return []
+    if found.gate.reading is not Reading.PAIRED:
+        found = replace(found, x=None, by=None)
+    runs = frames.reported_runs
+    runs = runs[runs["state"] == RunState.COMPLETE]
+    cells = frames.cells.loc[list(runs["cell"])]
+    tagged = pd.DataFrame({
+        "run": runs.index,
+        "x": pd.Series(column(cells, path=found.x.path) if found.x else [0] * len(cells),
+                       dtype=object),
+        "by": pd.Series(column(cells, path=found.by.path) if found.by else [0] * len(cells),
+                        dtype=object),
+    })  # fmt: skip
+    curves = frames.curves.merge(tagged, on="run")
+    levels: list[Any] = list(found.by.levels) if found.by else [0]
+    if found.x is not None and len(found.x.levels) > MOST_LINES:
+        found = replace(found, x=None)
+    figures = []
+    for kind in (_objective_curves, _loss_curves):
+        for at, level in enumerate(levels):
+            here = curves[curves["by"] == level]
+            figures.append(kind(here, frames=frames, found=found, level=level, at=at))
+    return [one for one in figures if one.data]
+
+
+def _where(found: Answer, level: Any) -> str:
+    return "" if found.by is None else f", {found.by.name} {show(level)}"
+
+
+def _objective_curves(
+    curves: pd.DataFrame, *, frames: Frames, found: Answer, level: Any, at: int
+) -> Figure:
+    metric = words(frames.sweep.spec["objective"]["metric"])
+    scale = 100.0 if found.objective.unit == "points" else 1.0
+    data: list[dict[str, Any]] = []
+    few = curves["run"].nunique() <= MOST_RUNS
+    for name, style, rows in _by_level(curves, found.x):
+        wide = scale * rows.pivot(index="epoch", columns="run", values="objective")
+        wide = wide.iloc[_thin(len(wide))]
+        data += _band(wide, style=style, group=name)
+        if few:
+            data.append(_single_runs(wide, style=style, group=name))
+        data.append(_mean_line(wide.mean(axis=1), name=name, style=style, group=name))
+    return Figure(
+        f"training-{at}",
+        f"{metric} on val by epoch{_where(found, level)} ({curves['run'].nunique()} runs)",
+        f"{metric} on the validation split by epoch{_where(found, level)}: means, ranges and runs.",
+        data, _epochs(f"{metric} on val" + (" (%)" if scale > 1 else "")), _axis_keys(found),
+    )  # fmt: skip
+
+
+def _loss_curves(
+    curves: pd.DataFrame, *, frames: Frames, found: Answer, level: Any, at: int
+) -> Figure:
+    del frames
+    data: list[dict[str, Any]] = []
+    for name, style, rows in _by_level(curves, found.x):
+        means = rows.groupby("epoch")[["train_loss", "val_loss"]].mean()
+        means = means.iloc[_thin(len(means))]
+        for column_name, dash in (("val_loss", "solid"), ("train_loss", "dot")):
+            label = f"{name}, {column_name.split('_')[0]}"
+            line = _mean_line(
+                means[column_name], name=label, style={**style, "dash": dash}, group=label
+            )
+            data.append(line)
+    return Figure(
+        f"loss-{at}", f"Loss on train (dotted) and val (solid){_where(found, level)}",
+        f"Mean loss on the training and the validation split by epoch{_where(found, level)}.",
+        [one for one in data if any(y is not None for y in one["y"])], _epochs("loss"),
+        _axis_keys(found),
+    )  # fmt: skip
+
+
+def _axis_keys(found: Answer) -> tuple[Mark, ...]:
+    x = found.x
+    if x is None:
+        return ()
+    return tuple(
+        Mark(f"{x.name} {show(level)}", **axis_look(at, count=len(x.levels)))
+        for at, level in enumerate(x.levels)
+    )
+
+
+def _by_level(
+    curves: pd.DataFrame, x: Factor | None
+) -> Iterator[tuple[str, dict[str, Any], pd.DataFrame]]:
+    """Name, look and rows of each line: the axis factor's levels, or all cells as one."""
+    if x is None:
+        yield "all cells", level_look(0), curves
+        return
+    for place, level in enumerate(x.levels):
+        rows = curves[curves["x"] == level]
+        if len(rows):
+            yield f"{x.name} {show(level)}", axis_look(place, count=len(x.levels)), rows
+
+
+def _epochs(title: str) -> dict[str, Any]:
+    return {"xaxis": {"title": {"text": "epoch"}, "rangemode": "tozero"},
+            "yaxis": {"title": {"text": text(title)}}}  # fmt: skip
+
+
+def _thin(count: int) -> np.ndarray:
+    return np.unique(np.linspace(0, count - 1, min(count, MOST_EPOCHS)).astype(int))
+
+
+def _band(wide: pd.DataFrame, *, style: dict[str, Any], group: str) -> list[dict[str, Any]]:
+    """The range of the replicates."""
+    if wide.shape[1] < 2:
+        return []
+    both = np.concatenate([wide.max(axis=1).to_numpy(), wide.min(axis=1).to_numpy()[::-1]])
+    epochs = np.concatenate([wide.index.to_numpy(), wide.index.to_numpy()[::-1]])
+    return [{"type": "scatter", "x": numbers(epochs), "y": numbers(both), "fill": "toself",
+             "fillcolor": style["colour"], "opacity": 0.13, "line": {"width": 0},
+             "hoverinfo": "skip", "showlegend": False, "legendgroup": group,
+             "mode": "lines"}]  # fmt: skip
+
+
+def _single_runs(wide: pd.DataFrame, *, style: dict[str, Any], group: str) -> dict[str, Any]:
+    """All runs in one trace, with gaps between them."""
+    xs, ys = [], []
+    for run in wide.columns:
+        xs += [*numbers(wide.index.to_numpy()), None]
+        ys += [*numbers(wide[run]), None]
+    return {"type": "scatter", "mode": "lines", "x": xs, "y": ys, "showlegend": False,
+            "legendgroup": group, "hoverinfo": "skip", "opacity": 0.45,
+            "line": {"color": style["colour"], "width": 0.8}}  # fmt: skip
+
+
+def _mean_line(mean: pd.Series, *, name: str, style: dict[str, Any], group: str) -> dict[str, Any]:
+    return {"type": "scatter", "mode": "lines+markers", "x": numbers(mean.index.to_numpy()),
+            "y": numbers(mean), "name": text(name), "legendgroup": group,
+            "hovertemplate": "epoch %{x}: %{y:.4g}<extra>%{fullData.name}</extra>",
+            "line": {"color": style["colour"], "dash": style["dash"], "width": 2.2},
+            "marker": {"color": style["colour"], "symbol": style["symbol"], "size": 7,
+                       "maxdisplayed": 7}}  # fmt: skip
