@@ -158,12 +158,12 @@ class PackTrainer:
         end = self._end_of(self.round + 1)
         seen, labels, losses = [], [], []
         for batch in self.feed.batches(self.step, end):
-            terms, objective = self._update(batch)
+            terms, objective = self.update(batch)
             seen.append(terms.logits.detach())
             labels.append(batch.labels)
             losses.append(objective)
         self.round += 1
-        logits = {"train": torch.cat(seen, dim=1)} | self._evaluate()
+        logits = {"train": torch.cat(seen, dim=1)} | self.evaluate()
         truths = {"train": torch.cat(labels, dim=1), **self._truths()}
         numbers = [measure(logits[s], truths[s], self.counts) for s in logits]
         sound = torch.stack(losses).isfinite().all(0) & self.pack.finite()
@@ -187,12 +187,12 @@ class PackTrainer:
             for k, member in enumerate(self.alive)
         ]
 
-    def _update(self, batch: Batch) -> tuple[Terms, Tensor]:
+    def update(self, batch: Batch) -> tuple[Terms, Tensor]:
         """One update; the terms of its first pass, and what it minimised (K,)."""
         share = schedule(
             self.config.train, self.step, steps=self.steps, epoch_steps=self.feed.epoch_steps
         )
-        with self._backend(batch.x):
+        with self._design.form.backend(batch.x, self.pack.members):
             terms = self.objective.terms(self.pack, batch, moving=self._moving)
             objective = terms.plus_ssl(terms.losses.mean(1))
             if self.ascent is None:
@@ -223,29 +223,25 @@ class PackTrainer:
         flat = self.pack.parameters.flat
         return torch.autograd.grad(objective, flat, self._ones, retain_graph=again)[0]
 
-    def _backend(self, x: Tensor):
-        pixels = x.numel() // (x.shape[1] if x.dim() == 4 else 1)
-        return self._design.form.backend(pixels, self.device)
-
-    def _evaluate(self) -> dict[str, Tensor]:
+    def evaluate(self) -> dict[str, Tensor]:
         """Logits (K, N, C) of the validation and test splits."""
         if self.config.train.norm_statistics == "clean" and self._design.blueprint.norms:
             self.pack.clean_statistics(self._subset_batches())
-        return {split: self.pack.evaluate(self._split_batches(split)) for split in ("val", "test")}
+        return {split: self.pack.evaluate(self.split_batches(split)) for split in ("val", "test")}
 
-    def _evaluation_size(self) -> int:
+    def evaluation_size(self) -> int:
         numbers = int(np.prod(self.pool.inputs)) * len(self.alive)
         return max(2, EVALUATION_NUMBERS[self.device.type] // numbers)
 
     def _subset_batches(self) -> Iterator[tuple[int, Tensor]]:
         """(samples, x) of each member's own training subset, not augmented."""
-        for index in self.feed.subset_index.split(self._evaluation_size(), dim=1):
+        for index in self.feed.subset_index.split(self.evaluation_size(), dim=1):
             x = self.pool.encode(self.pool.raw("train", index))
             yield index.shape[1], self.feed.enter(x)
 
-    def _split_batches(self, split: str) -> Iterator[Tensor]:
+    def split_batches(self, split: str) -> Iterator[Tensor]:
         everything = torch.arange(len(self.pool.y[split]), device=self.device)
-        for index in everything.split(self._evaluation_size()):
+        for index in everything.split(self.evaluation_size()):
             x = self.pool.encode(self.pool.raw(split, index[None]))
             yield self.feed.enter(x.expand(len(self.alive), *x.shape[1:]))
 
@@ -298,11 +294,11 @@ class PackTrainer:
         """Seconds an update, over the next `steps` of them; they are undone."""
         kept, meta = self.state()
         for batch in self.feed.batches(self.step, self.step + WARM_UP_STEPS):
-            self._update(batch)
+            self.update(batch)
         self._wait()
         start = time.perf_counter()
         for batch in self.feed.batches(self.step, self.step + steps):
-            self._update(batch)
+            self.update(batch)
         self._wait()
         elapsed_s = time.perf_counter() - start
         self.load_state(kept, meta)

@@ -181,7 +181,7 @@ class Objective:
         self._counts = torch.tensor([counts], device=like.device)
         self._ssl = first.ssl
         self._ssl_loss = SSL_LOSSES[first.ssl.loss] if first.ssl.weight > 0 else None
-        self._weight = torch.tensor([t.ssl.weight for t in trains]).to(like)
+        self._weight = torch.tensor([t.ssl.weight for t in trains], dtype=like.dtype).to(like)
 
     def terms(self, pack: Pack, batch: Batch, *, moving: bool) -> Terms:
         """All that a step's losses are made of."""

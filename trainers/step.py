@@ -169,7 +169,7 @@ class Ascent:
     ) -> None:
         data = parameters.data
         self.parameters = parameters
-        self.radius = torch.tensor([t.sam.radius for t in trains]).to(data)
+        self.radius = torch.tensor([t.sam.radius for t in trains], dtype=data.dtype).to(data)
         self.plain = trains[0].sam.normaliser == "plain"
         self.two_gradients = self.plain and any(t.sam.asymmetry for t in trains)
         rows = [class_weights(counts, t.sam.asymmetry, to_mean_one=self.plain) for t in trains]

@@ -48,16 +48,21 @@ class Linear:
 
 
 class Norm:
-    """Batch norm, group norm of at most 8 groups, or none, over C channels."""
+    """Batch norm, group norm of at most 8 groups, or none, over C channels.
 
-    def __init__(self, blueprint: Blueprint, name: str, channels: int, *, kind: str) -> None:
-        self.kind, self.name = kind, name
+    A batch norm that is never `evaluated` has no statistics.
+    """
+
+    def __init__(
+        self, blueprint: Blueprint, name: str, channels: int, *, kind: str, evaluated: bool = True
+    ) -> None:
+        self.kind, self.name, self.evaluated = kind, name, evaluated
         self.groups = max(g for g in range(1, 9) if channels % g == 0)
         if kind == "none":
             return
         self.weight = blueprint.add(f"{name}.weight", "channels", (channels,), ones)
         self.bias = blueprint.add(f"{name}.bias", "channels", (channels,), zeros)
-        if kind == "batch":
+        if kind == "batch" and evaluated:
             blueprint.norms[name] = channels
 
     def __call__(self, run: Pass, x: Tensor) -> Tensor:
@@ -69,9 +74,9 @@ class Norm:
         return run.form.group_norm(x, weight, bias, members=run.members, groups=self.groups)
 
     def _batch(self, run: Pass, x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-        if run.moments is not None:
+        if run.moments is not None and self.evaluated:
             run.moments[self.name] = run.form.moments(x)
-        statistics = run.statistics[self.name] if run.statistics is not None else None
+        statistics = run.statistics[self.name] if run.statistics and self.evaluated else None
         return run.form.batch_norm(x, weight, bias, training=run.training, statistics=statistics)
 
 

@@ -16,7 +16,7 @@ class Projector:
 
     def __init__(self, blueprint: Blueprint, inputs: int, *, norm: str) -> None:
         self.first = Linear(blueprint, "projector.first", inputs, 2 * inputs)
-        self.norm = Norm(blueprint, "projector.norm", 2 * inputs, kind=norm)
+        self.norm = Norm(blueprint, "projector.norm", 2 * inputs, kind=norm, evaluated=False)
         self.second = Linear(blueprint, "projector.second", 2 * inputs, OUTPUTS)
 
     def __call__(self, run: Pass, features: Tensor) -> Tensor:

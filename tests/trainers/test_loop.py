@@ -1,0 +1,306 @@
+"""Training a pack: rounds, resumption, members that leave, and runs that diverge."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from small_packs import apart, config, images, pack, parameters_of, same, table, train_steps
+from torch import Tensor
+
+from trainers import checkpoint
+from trainers.__main__ import main
+from trainers.config import SSL
+from trainers.loop import PackTrainer, RoundResult
+from trainers.metrics import layout, measure
+from trainers.ssl import simclr
+
+LEVERS = [
+    pytest.param({}, id="sgd"),
+    pytest.param({"optimizer": "adamw", "lr": 0.01, "norm": "group"}, id="adamw"),
+    pytest.param(
+        {"sam": {"radius": 0.1, "asymmetry": 1.0}, "ssl": {"weight": 0.2},
+         "augmentation": "flip_crop+mixup", "smoothing": {"minority": 0.2},
+         "norm_statistics": "running"},
+        id="everything",
+    ),
+    pytest.param({"steps": 13, "evaluations": 3, "augmentation": "trivial_augment"}, id="steps"),
+]  # fmt: skip
+
+
+def finish(trainer: PackTrainer) -> list[list[RoundResult]]:
+    return [trainer.train_round() for _ in range(trainer.rounds - trainer.round)]
+
+
+def equal(one: list[RoundResult], other: list[RoundResult]) -> bool:
+    """Whether two rounds are the same to the bit."""
+    return len(one) == len(other) and all(
+        (a.member, a.round, a.step, a.finite) == (b.member, b.round, b.step, b.finite)
+        and a.numbers.tobytes() == b.numbers.tobytes()
+        for a, b in zip(one, other, strict=True)
+    )
+
+
+@pytest.mark.parametrize("train", LEVERS)
+def test_the_same_pack_gives_the_same_bits_across_an_interruption(
+    train: dict[str, Any], tmp_path
+) -> None:
+    """Built again, and gone on from a checkpoint of round 1, every number is the same."""
+    settings = config(**{"epochs": 3} | train)
+    whole = pack(images(), settings, settings)
+    expected = finish(whole)
+    first = pack(images(), settings, settings)
+    assert equal(first.train_round(), expected[0])
+    checkpoint.save(tmp_path, 1, *first.state())
+    found = checkpoint.latest(tmp_path)
+    assert found is not None
+    second = pack(images(), settings, settings)
+    second.load_state(*found[1:])
+    assert second.round == 1
+    rest = finish(second)
+    assert all(equal(a, b) for a, b in zip(rest, expected[1:], strict=True))
+    assert same(parameters_of(second, 1), parameters_of(whole, 1))
+
+
+@pytest.mark.parametrize("train", LEVERS)
+def test_a_member_leaves_and_the_others_go_on_as_they_would(train: dict[str, Any]) -> None:
+    """Optimizer, statistics and draws of the rest stay theirs; results keep their member."""
+    settings = config(**{"epochs": 2, "precision": "float64"} | train)
+    members = [settings.model_copy(deep=True) for _ in range(3)]
+    whole, left = pack(images(), *members), pack(images(), *members)
+    whole.train_round()
+    left.train_round()
+    left.drop(1)
+    assert left.alive == [0, 2]
+    results = left.train_round()
+    expected = whole.train_round()
+    assert [r.member for r in results] == [0, 2]
+    for place, member in enumerate((0, 2)):
+        assert apart(parameters_of(left, place), parameters_of(whole, member)) < 1e-9
+        ours, theirs = results[place].numbers, expected[member].numbers
+        assert np.allclose(ours, theirs, rtol=1e-4, atol=1e-5, equal_nan=True)
+
+
+def test_a_state_after_a_drop_loads_into_the_whole_pack() -> None:
+    """The composition is the job's; the checkpoint says who is left."""
+    settings = config(epochs=3)
+    first = pack(images(), settings, settings, settings)
+    first.train_round()
+    first.drop(0)
+    first.train_round()
+    second = pack(images(), settings, settings, settings)
+    second.load_state(*first.state())
+    assert second.alive == [1, 2]
+    assert equal(first.train_round(), second.train_round())
+
+
+def test_a_state_of_another_pack_is_refused() -> None:
+    """A checkpoint of other members or of another network is an error, not a start."""
+    other = pack(images(), config(width=0.5)).state()
+    with pytest.raises(ValueError, match="not of a pack of these members"):
+        pack(images(), config()).load_state(*other)
+
+
+def test_members_of_a_pack_share_their_key() -> None:
+    """Runs that differ in more than a member may cannot be trained together."""
+    with pytest.raises(ValueError, match="pack key"):
+        pack(images(), config(), config(width=0.5))
+
+
+def test_the_last_member_does_not_leave() -> None:
+    """A pack of nobody has nothing to report: the caller ends it instead."""
+    with pytest.raises(ValueError, match="without members"):
+        pack(images(), config()).drop(0)
+
+
+def poison(trainer: PackTrainer, member: int, value: float) -> None:
+    trainer.pack.parameters.blocks()["head.weight"][member] = value
+
+
+def test_divergence_is_reported_and_stays_with_its_member() -> None:
+    """NaN weights end one run; its neighbours' numbers are what they would have been."""
+    settings = config()
+    trainer, healthy = (pack(images(), *[settings] * 3) for _ in range(2))
+    poison(trainer, 1, float("nan"))
+    results, expected = trainer.train_round(), healthy.train_round()
+    assert [r.finite for r in results] == [True, False, True]
+    for member in (0, 2):
+        assert equal([results[member]], [expected[member]])
+
+
+def test_an_infinite_loss_is_divergence() -> None:
+    """Logits may be finite and the loss not: a probability of exactly 0 for the truth."""
+    trainer = pack(images(), config(optimizer="sgd", lr=1e-30), config(lr=1e-30))
+    trainer.objective._loss = lambda z, t, n: z.sum(-1) * torch.tensor([[1.0], [float("inf")]])
+    assert [r.finite for r in trainer.train_round()] == [True, False]
+
+
+def test_nan_on_the_validation_split_alone_is_divergence(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Statistics may overflow in evaluation only; that run has no value either."""
+    trainer = pack(images(), config(), config())
+    real = trainer.pack.evaluate
+
+    def broken(batches: Any) -> Tensor:
+        logits = real(batches)
+        if logits.shape[1] == 12:
+            logits[0, 3, 1] = float("nan")
+        return logits
+
+    monkeypatch.setattr(trainer.pack, "evaluate", broken)
+    assert [r.finite for r in trainer.train_round()] == [False, True]
+
+
+def test_a_rate_far_too_high_is_reported_not_raised() -> None:
+    """A real divergence runs through to the round's end and is told as such."""
+    trainer = pack(images(), config(lr=1e20, norm="none"), config(norm="none"))
+    assert [r.finite for r in trainer.train_round()] == [False, True]
+
+
+def test_rounds_of_a_step_budget_end_at_equal_shares() -> None:
+    """Thirteen updates seen three times: after 4, 8 and 13 of them, across epochs."""
+    trainer = pack(images(), config(steps=13, evaluations=3))
+    assert [r[0].step for r in finish(trainer)] == [4, 8, 13]
+    assert trainer.rounds == 3
+
+
+def test_numbers_follow_the_layout() -> None:
+    """Each round has one number for each name, and the supports are the splits' own."""
+    data = images()
+    (result,) = pack(data, config(ratio=1.0)).train_round()
+    names = layout(data.classes)
+    assert result.numbers.shape == (len(names),)
+    found = dict(zip(names, result.numbers.tolist(), strict=True))
+    supports = [found[split, "support", "class:c0"] for split in ("train", "val", "test")]
+    assert supports == [20, 4, 5]
+
+
+def test_training_metrics_are_of_the_batches_as_trained() -> None:
+    """They are measured on each batch before its update: no second pass over the data."""
+    settings = config(augmentation="flip_crop")
+    trainer, again = pack(images(), settings), pack(images(), settings)
+    (result,) = trainer.train_round()
+    logits, labels = [], []
+    for batch in again.feed.batches(0, again.feed.epoch_steps):
+        terms, _ = again.update(batch)
+        logits.append(terms.logits.detach())
+        labels.append(batch.labels)
+    expected = measure(torch.cat(logits, 1), torch.cat(labels, 1), again.counts)[0].numpy()
+    assert np.array_equal(result.numbers[: len(expected)], expected, equal_nan=True)
+
+
+@pytest.mark.parametrize("size", [7, 25, 1000])
+@pytest.mark.parametrize("train", [{}, {"model": "mlp"}])
+def test_clean_statistics_are_those_of_the_whole_subset(
+    monkeypatch: pytest.MonkeyPatch, size: int, train: dict[str, Any]
+) -> None:
+    """The first norm's statistics, pooled over evaluation batches, are the subset's own moments."""
+    data = table() if train else images()
+    trainer = pack(data, *[config(precision="float64", **train)] * 2)
+    monkeypatch.setattr(trainer, "evaluation_size", lambda: size)
+    train_steps(trainer, 3)
+    trainer.evaluate()
+    index = trainer.feed.subset_index
+    x = trainer.feed.enter(trainer.pool.encode(trainer.pool.raw("train", index)))
+    views = trainer.pack.parameters.views
+    if train:
+        inner, name, dims = (
+            torch.baddbmm(views["hidden0.bias"], x, views["hidden0.weight"]),
+            "hidden0.norm",
+            (1,),
+        )
+    else:
+        inner = torch.conv2d(x, views["stem.weight"], None, 1, 1, 1, 2)
+        name, dims = "stem.norm", (0, 2, 3)
+    mean, var = trainer.pack.statistics.views[name]
+    assert torch.allclose(mean, inner.mean(dims).flatten(), atol=1e-12)
+    assert torch.allclose(var, inner.var(dims, correction=0).flatten(), atol=1e-12)
+
+
+def test_joint_ssl_adds_its_loss_on_two_views() -> None:
+    """What is minimised is the mean loss of view 0 plus weight times SimCLR on views 1 and 2."""
+    trainer = pack(images(), config(ssl={"weight": 0.7, "temperature": 0.2}, precision="float64"))
+    batch = next(trainer.feed.batches(0, 1))
+    assert batch.views is not None
+    u, v = (trainer.pack.projections(view) for view in batch.views)
+    assert u.shape == (1, 8, 128)
+    logits = trainer.pack.logits(batch.x, moving=False)[0]
+    supervised = torch.nn.functional.cross_entropy(logits, batch.labels[0])
+    expected = supervised + 0.7 * simclr(u, v, SSL(temperature=0.2))[0]
+    _, objective = trainer.update(batch)
+    assert float(objective[0]) == pytest.approx(float(expected.detach()), rel=1e-12)
+
+
+def test_ssl_views_do_not_move_running_statistics() -> None:
+    """After one update they have seen view 0 alone, as without SSL."""
+    joint = pack(images(), config(ssl={"weight": 1.0}, norm_statistics="running"))
+    plain = pack(images(), config(norm_statistics="running"))
+    train_steps(joint, 1)
+    train_steps(plain, 1)
+    assert torch.equal(joint.pack.statistics.mean, plain.pack.statistics.mean)
+    assert torch.equal(joint.pack.statistics.var, plain.pack.statistics.var)
+
+
+def test_ssl_of_weight_zero_is_the_run_without(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It draws no view, has no projector, and gives the same bits."""
+    zero = pack(images(), config(ssl={"weight": 0.0, "batch_multiple": 4}))
+    plain = pack(images(), config())
+    monkeypatch.setattr(zero.pack, "projections", None)
+    assert zero.pack.parameters.count == plain.pack.parameters.count
+    assert equal(zero.train_round(), plain.train_round())
+
+
+@pytest.mark.parametrize("train", LEVERS)
+def test_timing_steps_leaves_no_trace(train: dict[str, Any]) -> None:
+    """The probe may time a trainer that then trains."""
+    timed, plain = (pack(images(), config(**train)) for _ in range(2))
+    assert timed.time_steps(5) > 0
+    assert timed.step == 0
+    assert equal(timed.train_round(), plain.train_round())
+
+
+@pytest.mark.parametrize("data", [images(channels=3, pixels=12), table()])
+def test_training_learns(data: Any) -> None:
+    """A few epochs fit classes that differ by a pattern."""
+    train = {"model": "mlp"} if data.kind == "table" else {"width": 0.5}
+    results = finish(pack(data, config(epochs=8, ratio=1.0, **train)))
+    place = layout(data.classes).index(("train", "accuracy", ""))
+    first, last = results[0][0].numbers[place], results[-1][0].numbers[place]
+    assert last > max(first, 0.7)
+
+
+def test_batch_size_one_trains_with_group_norm() -> None:
+    """One sample an update is allowed where no norm needs two."""
+    results = pack(images(), config(batch_size=1, norm="group", lr=0.01)).train_round()
+    assert results[0].step == 44
+    assert results[0].finite
+
+
+def test_one_run_can_be_trained_from_the_command_line(tmp_path, capsys) -> None:
+    """`python -m trainers` prints a line of JSON a round, and 2 with one line for bad input."""
+    good = tmp_path / "run.yaml"
+    good.write_text("train: {width: 0.1, epochs: 1, batch_size: 256}\n")
+    assert main([str(good)]) == 0
+    assert '"test.balanced_accuracy"' in capsys.readouterr().out
+    good.write_text("train: {batch_size: 4000}\n")
+    assert main([str(good)]) == 2
+    assert "train.batch_size: 4000 is more than" in capsys.readouterr().err
+
+
+def test_the_loop_reads_nothing_back_within_a_round(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No value of a tensor is asked for between the updates: on a GPU that would wait for it."""
+    trainer = pack(images(), config(sam={"radius": 0.1}, ssl={"weight": 0.1}))
+
+    def asked(*_: Any) -> None:
+        raise AssertionError("a step read a tensor's value")
+
+    batches = list(trainer.feed.batches(0, trainer.feed.epoch_steps))
+    with monkeypatch.context() as patch:
+        for name in ("item", "tolist", "__bool__", "__float__", "cpu", "numpy"):
+            patch.setattr(torch.Tensor, name, asked)
+        for batch in batches:
+            trainer.update(batch)
+    assert trainer.step == len(batches)
