@@ -1,0 +1,170 @@
+"""The shape of the code: who may import whom, what a look at --help costs, what is never called."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+SOURCES = sorted([*(ROOT / "sweeper").rglob("*.py"), *(ROOT / "trainers").rglob("*.py")])
+
+FORBIDDEN_IMPORTS = {"pickle", "cloudpickle", "dill", "joblib", "shelve", "marshal", "yaml"}
+FORBIDDEN_CALLS = {"eval", "exec", "compile", "yaml.load", "torch.load", "os.system", "os.popen"}
+
+
+def python(*arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, *arguments], cwd=ROOT, capture_output=True, text=True, timeout=120
+    )
+
+
+def test_imports_run_downwards() -> None:
+    """import-linter's contracts in pyproject.toml: layers, and what each part must not reach."""
+    code = "from importlinter.cli import lint_imports_command; lint_imports_command()"
+    ran = python("-c", code, "--no-cache")
+    assert ran.returncode == 0, ran.stdout + ran.stderr
+    assert " 0 broken" in ran.stdout
+
+
+@pytest.mark.parametrize(
+    ("importer", "imported"),
+    [
+        ("sweeper/states.py", "sweeper.spec"),
+        ("sweeper/spec/extra.py", "sweeper.plan"),
+        ("trainers/extra.py", "sweeper.errors"),
+        ("trainers/extra.py", "optuna"),
+        ("sweeper/engine/worker.py", "sweeper.store.records"),
+        ("sweeper/report/extra.py", "ray"),
+        ("sweeper/surplus.py", "json"),
+    ],
+)
+def test_a_planted_violation_is_found(importer: str, imported: str, tmp_path: Path) -> None:
+    """A contract that nothing can break protects nothing."""
+    for part in ("sweeper", "trainers"):
+        for path in (ROOT / part).rglob("*.py"):
+            copy = tmp_path / path.relative_to(ROOT)
+            copy.parent.mkdir(parents=True, exist_ok=True)
+            copy.write_bytes(path.read_bytes())
+    (tmp_path / "pyproject.toml").write_bytes((ROOT / "pyproject.toml").read_bytes())
+    planted = tmp_path / importer
+    planted.write_text(
+        (planted.read_text("utf-8") if planted.exists() else "") + f"\nimport {imported}\n", "utf-8"
+    )
+    code = (
+        f"import sys; sys.path.insert(0, {str(tmp_path)!r})\n"
+        "from importlinter.cli import lint_imports_command; lint_imports_command()"
+    )
+    ran = subprocess.run(
+        [sys.executable, "-c", code, "--no-cache"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert ran.returncode == 1, ran.stdout + ran.stderr
+    assert imported in ran.stdout or "not listed" in ran.stdout
+    assert " 1 broken" in ran.stdout or "not listed" in ran.stdout
+
+
+def test_help_loads_neither_torch_nor_ray() -> None:
+    """`sweeper --help` answers at once."""
+    code = (
+        "import sys\n"
+        "from sweeper.cli import main\n"
+        "sys.argv = ['sweeper', '--help']\n"
+        "try:\n    main()\nexcept SystemExit:\n    pass\n"
+        "heavy = {'torch', 'ray', 'optuna', 'pandas', 'scipy', 'sqlalchemy', 'plotly', 'sklearn'}\n"
+        "sys.stderr.write(' '.join(sorted(heavy & set(sys.modules))))\n"
+    )
+    ran = python("-c", code)
+    assert "launch" in ran.stdout
+    assert ran.stderr == ""
+
+
+def test_reading_a_spec_loads_neither_torch_nor_ray() -> None:
+    """A wrong key is told of before anything heavy starts."""
+    code = (
+        "import sys\nfrom sweeper import spec, design\n"
+        "found = spec.load('search_spaces/batch_size.yaml')\n"
+        "print(design.count(found), sorted({'torch', 'ray', 'optuna', 'scipy'} & set(sys.modules)))"
+    )
+    ran = python("-c", code)
+    assert ran.stdout.split("\n")[0] == "8 []", ran.stderr
+
+
+def imported(tree: ast.AST) -> Iterator[str]:
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.level == 0:
+            yield node.module or ""
+
+
+def called(tree: ast.AST) -> Iterator[ast.Call]:
+    return (node for node in ast.walk(tree) if isinstance(node, ast.Call))
+
+
+def named(call: ast.Call) -> str:
+    return ast.unparse(call.func) if isinstance(call.func, ast.Name | ast.Attribute) else ""
+
+
+def with_shell(call: ast.Call) -> bool:
+    return any(
+        keyword.arg == "shell"
+        and not (isinstance(keyword.value, ast.Constant) and keyword.value.value is False)
+        for keyword in call.keywords
+    )
+
+
+def offences(source: str) -> list[str]:
+    """What a spec, a database or a checkpoint could use to run code."""
+    tree = ast.parse(source)
+    roots = {name.split(".")[0] for name in imported(tree)}
+    found = sorted(roots & FORBIDDEN_IMPORTS)
+    for call in called(tree):
+        found += [named(call)] if named(call) in FORBIDDEN_CALLS else []
+        found += ["shell"] if with_shell(call) else []
+    return found
+
+
+def test_two_doors_lead_to_the_trainer() -> None:
+    """`trainers.config` for specs and plans, without torch; the rest for the worker alone."""
+    worker = ROOT / "sweeper" / "engine" / "worker.py"
+    outside = [
+        f"{path.relative_to(ROOT)}: {name}"
+        for path in SOURCES
+        if path.is_relative_to(ROOT / "sweeper") and path != worker
+        for name in imported(ast.parse(path.read_text("utf-8")))
+        if name.split(".")[0] == "trainers" and name != "trainers.config"
+    ]
+    assert outside == []
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_nothing_unpickles_evaluates_or_shells(path: Path) -> None:
+    """Case 55: names map to registries; data never becomes code."""
+    assert offences(path.read_text("utf-8")) == []
+
+
+@pytest.mark.parametrize(
+    ("source", "found"),
+    [
+        ("import pickle", ["pickle"]),
+        ("from pickle import loads", ["pickle"]),
+        ("import cloudpickle as c", ["cloudpickle"]),
+        ("eval('1')", ["eval"]),
+        ("exec(code)", ["exec"]),
+        ("import torch\ntorch.load('x')", ["torch.load"]),
+        ("subprocess.run(a, shell=True)", ["shell"]),
+        ("subprocess.run(a, shell=maybe)", ["shell"]),
+        ("subprocess.run(a, shell=False)\nmodel.eval()\nre.compile('x')", []),
+    ],
+)
+def test_the_search_for_offences_finds_them(source: str, found: list[str]) -> None:
+    """A lint that finds nothing proves nothing."""
+    assert offences(source) == found

@@ -1,0 +1,71 @@
+"""The spaces that come with Sweeper: each is a spec, says what it costs, and fits the digits."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from sweeper import design, spec
+from trainers import check, data
+from trainers.config import DataConfig
+
+SPACES = sorted((Path(__file__).parents[2] / "search_spaces").glob("*.yaml"))
+by_name = pytest.mark.parametrize("path", SPACES, ids=lambda path: path.stem)
+
+
+@pytest.fixture(scope="module")
+def facts() -> dict[str, object]:
+    return data.load(DataConfig()).facts
+
+
+def cost(found: spec.Spec) -> tuple[int, int, int]:
+    """(cells, all runs, those of them that tune) counted one by one."""
+    cells = list(design.designs(found))
+    tuned = [one for cell in cells for one in design.candidates(found, cell) if found.nuisance]
+    tuning = len(tuned) * found.tuning_replicates
+    return len(cells), len(cells) * found.replicates + tuning, tuning
+
+
+def test_the_promised_spaces_are_there() -> None:
+    """One a lever, and all together."""
+    assert [path.stem for path in SPACES] == [
+        "augmentation", "batch_size", "sam_radius", "six_levers", "smoothing", "ssl_weight",
+        "width",
+    ]  # fmt: skip
+
+
+@by_name
+def test_a_space_opens_with_what_it_shows_and_what_it_costs(path: Path) -> None:
+    """The comment is read before anything is run, so its numbers are true."""
+    text = path.read_text("utf-8")
+    assert text.startswith("# Shows: ")
+    found = re.search(r"^# Costs: (\d+) cells, (\d+) runs(?: \((\d+) of them tune)?", text, re.M)
+    assert found, "no line on costs"
+    assert tuple(int(number or 0) for number in found.groups()) == cost(spec.parse(text))
+
+
+@by_name
+def test_a_space_states_a_question(path: Path) -> None:
+    """The report opens with it."""
+    found = spec.load(path)
+    assert found.question.endswith("?")
+    assert found.warnings == ()
+
+
+@by_name
+def test_every_cell_of_a_space_can_run(path: Path, facts: dict[str, object]) -> None:
+    """No batch is larger than its subset, no name is unknown, no class is empty."""
+    found = spec.load(path)
+    for cell in design.designs(found):
+        for one in design.candidates(found, cell):
+            assert min(check.check(one.config, facts)) >= 1
+
+
+@by_name
+def test_a_space_can_be_renamed_by_its_first_key(path: Path) -> None:
+    """`sweeper init` writes a copy under a name of the user's."""
+    text = path.read_text("utf-8")
+    assert len(re.findall(r"^name: ", text, re.M)) == 1
+    assert spec.parse(re.sub(r"(?m)^name: .*$", "name: mine", text)).name == "mine"
