@@ -245,15 +245,12 @@ class Form(Protocol):
         *,
         training: bool,
         statistics: tuple[Tensor, Tensor] | None,
+        momentum: float = MOMENTUM,
     ) -> Tensor:
         """Of images, or of the columns of tables.
 
         In training by the batch itself, which statistics that are given follow; else by them.
         """
-        ...
-
-    def moments(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Mean and variance (divided by the number) of each channel of each member: (K C,)."""
         ...
 
     def group_norm(
@@ -305,21 +302,15 @@ class Folded:
         *,
         training: bool,
         statistics: tuple[Tensor, Tensor] | None,
+        momentum: float = MOMENTUM,
     ) -> Tensor:
         mean, var = statistics or (None, None)
         if x.dim() == 4:
-            return F.batch_norm(x, mean, var, weight, bias, training, MOMENTUM, EPSILON)
+            return F.batch_norm(x, mean, var, weight, bias, training, momentum, EPSILON)
         members, samples, _ = x.shape
         rows = x.transpose(0, 1).flatten(1)
-        rows = F.batch_norm(rows, mean, var, weight, bias, training, MOMENTUM, EPSILON)
+        rows = F.batch_norm(rows, mean, var, weight, bias, training, momentum, EPSILON)
         return rows.view(samples, members, -1).transpose(0, 1)
-
-    def moments(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        dims = (0, 2, 3) if x.dim() == 4 else 1
-        var, mean = torch.var_mean(
-            x.float() if x.dtype == torch.bfloat16 else x, dims, correction=0
-        )
-        return mean.flatten(), var.flatten()
 
     def group_norm(
         self, x: Tensor, weight: Tensor, bias: Tensor, *, members: int, groups: int

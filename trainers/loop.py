@@ -5,6 +5,7 @@ Letters: K members alive, N samples, C classes, L numbers of a round.
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -26,8 +27,12 @@ from trainers.metrics import measure
 from trainers.pack import Objective, Pack, Terms, design
 from trainers.step import OPTIMIZERS, Ascent, schedule
 
-# Numbers of one evaluation batch, all members together.
-EVALUATION_NUMBERS = {"cpu": 1 << 18, "cuda": 1 << 24}
+# Numbers of one evaluation batch, all members together; at least so many samples.
+EVALUATION_NUMBERS = {"cpu": 1 << 16, "cuda": 1 << 24}
+EVALUATION_SAMPLES = 16
+# Samples of a member that are normalised together for its statistics. They depend on it a little,
+# so it depends on nothing: neither on K, nor on the training batch, nor on the device.
+STATISTICS_SAMPLES = 128
 WARM_UP_STEPS = 2
 
 
@@ -231,11 +236,13 @@ class PackTrainer:
 
     def evaluation_size(self) -> int:
         numbers = int(np.prod(self.pool.inputs)) * len(self.alive)
-        return max(2, EVALUATION_NUMBERS[self.device.type] // numbers)
+        return max(EVALUATION_SAMPLES, EVALUATION_NUMBERS[self.device.type] // numbers)
 
     def _subset_batches(self) -> Iterator[tuple[int, Tensor]]:
-        """(samples, x) of each member's own training subset, not augmented."""
-        for index in self.feed.subset_index.split(self.evaluation_size(), dim=1):
+        """(samples, x) of each member's own training subset, not augmented, in equal parts."""
+        everything = self.feed.subset_index
+        parts = math.ceil(everything.shape[1] / STATISTICS_SAMPLES)
+        for index in everything.tensor_split(parts, dim=1):
             x = self.pool.encode(self.pool.raw("train", index))
             yield index.shape[1], self.feed.enter(x)
 
