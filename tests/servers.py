@@ -37,6 +37,17 @@ class Server:
             connection.execute(f"CREATE DATABASE {name}")
         return self.url(name)
 
+    def emptied_database(self) -> str:
+        """The URL of one database that is emptied each time: cheaper than a new one."""
+        with psycopg.connect(self.url("postgres"), autocommit=True) as connection:
+            found = connection.execute("SELECT 1 FROM pg_database WHERE datname = 'emptied'")
+            if found.fetchone() is None:
+                connection.execute("CREATE DATABASE emptied")
+        with psycopg.connect(self.url("emptied"), autocommit=True) as connection:
+            connection.execute("DROP SCHEMA public CASCADE")
+            connection.execute("CREATE SCHEMA public")
+        return self.url("emptied")
+
     def hurry(self) -> None:
         """Writes without waiting for the disk: a killed server loses nothing by it."""
         with psycopg.connect(self.url("postgres"), autocommit=True) as connection:

@@ -221,13 +221,12 @@ def _write(connection: Connection, changes: Changes) -> None:
 
 
 def _write_attempts(connection: Connection, changes: Changes) -> None:
-    query = update(AttemptTable).where(AttemptTable.id == bindparam("key"))
     ended = [_attempt(row) for row in changes.attempts.values() if row.ended_now]
     alive = [_attempt(row) for row in changes.attempts.values() if not row.ended_now]
     if ended:
-        connection.execute(query.values(**_BOUND_ATTEMPT, ended_at=clock()), ended)
+        connection.execute(_END_ATTEMPT, ended)
     if alive:
-        connection.execute(query.values(**_BOUND_ATTEMPT), alive)
+        connection.execute(_CHANGE_ATTEMPT, alive)
 
 
 def _write_runs(connection: Connection, changes: Changes) -> None:
@@ -244,13 +243,10 @@ def _write_runs(connection: Connection, changes: Changes) -> None:
         for row in changes.runs.values()
     ]
     if rows:
-        query = update(RunTable).where(RunTable.id == bindparam("key"))
-        connection.execute(query.values(**_BOUND_RUN), rows)
+        connection.execute(_CHANGE_RUN, rows)
     done = [{"key": key, "less": count} for key, count in Counter(changes.finished).items()]
     if done:
-        query = update(CellTable).where(CellTable.id == bindparam("key"))
-        less = CellTable.open_runs - bindparam("less")
-        connection.execute(query.values(open_runs=less, mirrored=False), done)
+        connection.execute(_CLOSE_RUNS, done)
 
 
 def _attempt(row: OpenAttempt) -> dict[str, Any]:
@@ -270,5 +266,20 @@ def _bound(*names: str) -> dict[str, Any]:
     return {name: bindparam(f"new_{name}") for name in names}
 
 
-_BOUND_ATTEMPT = _bound("node", "device", "from_epoch", "seconds", "ending", "error")
-_BOUND_RUN = _bound("state", "epoch", "value", "ending", "error", "seconds")
+# Made once: building a statement costs as much as running it.
+_CHANGE_ATTEMPT = (
+    update(AttemptTable)
+    .where(AttemptTable.id == bindparam("key"))
+    .values(**_bound("node", "device", "from_epoch", "seconds", "ending", "error"))
+)
+_END_ATTEMPT = _CHANGE_ATTEMPT.values(ended_at=clock())
+_CHANGE_RUN = (
+    update(RunTable)
+    .where(RunTable.id == bindparam("key"))
+    .values(**_bound("state", "epoch", "value", "ending", "error", "seconds"))
+)
+_CLOSE_RUNS = (
+    update(CellTable)
+    .where(CellTable.id == bindparam("key"))
+    .values(open_runs=CellTable.open_runs - bindparam("less"), mirrored=False)
+)

@@ -13,7 +13,7 @@ import socket
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Connection, Row, func, insert, or_, select, update
+from sqlalchemy import Connection, Row, bindparam, func, insert, or_, select, update
 
 from sweeper.errors import HeldError, LeaseLost
 from sweeper.store.records import Lease
@@ -24,6 +24,13 @@ BEAT, EXPIRY = 10.0, 40.0  # seconds
 _age = clock() - LeaseTable.beat_at
 # A beat from the future means that the clock was set back: a living driver has beaten since.
 _expired = func.abs(_age) > EXPIRY
+
+_TOUCH = (
+    update(LeaseTable)
+    .where(LeaseTable.sweep_id == bindparam("mine"), LeaseTable.epoch == bindparam("known"))
+    .where(LeaseTable.held)
+    .values(beat_at=clock())
+)
 
 
 def here() -> dict[str, Any]:
@@ -43,12 +50,8 @@ def touch(connection: Connection, lease: Lease) -> None:
     Raises:
         LeaseLost: the epoch is no longer the sweep's, or the lease was released.
     """
-    result = connection.execute(
-        update(LeaseTable)
-        .where(LeaseTable.sweep_id == lease.sweep_id, LeaseTable.epoch == lease.epoch)
-        .where(LeaseTable.held)
-        .values(beat_at=clock())
-    )
+    mine = {"mine": lease.sweep_id, "known": lease.epoch}
+    result = connection.execute(_TOUCH, mine)
     if result.rowcount == 0:
         raise LeaseLost(
             "another driver has taken this sweep over; this one has stopped and wrote nothing more"

@@ -28,7 +28,7 @@ def store_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     """The URL of an empty database."""
     if request.param == "sqlite":
         return f"sqlite:///{tmp_path}/sweeper.db"
-    return request.getfixturevalue("postgresql").make_database()
+    return request.getfixturevalue("postgresql").emptied_database()
 
 
 @pytest.fixture
