@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -134,6 +134,7 @@ class PackTrainer:
             form=self._design.form,
         )
         self._moving = train.norm_statistics == "running"
+        self._clean = not self._moving and bool(self._design.blueprint.norms)
         self._ones = torch.ones(len(members)).to(parameters.data)
 
     def _recipe(self) -> Recipe:
@@ -197,7 +198,8 @@ class PackTrainer:
         share = schedule(
             self.config.train, self.step, steps=self.steps, epoch_steps=self.feed.epoch_steps
         )
-        with self._design.form.backend(batch.x, self.pack.members):
+        widest = batch.views[0] if batch.views else batch.x
+        with self._design.form.backend(widest, self.pack.members):
             terms = self.objective.terms(self.pack, batch, moving=self._moving)
             objective = terms.plus_ssl(terms.losses.mean(1))
             if self.ascent is None:
@@ -230,7 +232,7 @@ class PackTrainer:
 
     def evaluate(self) -> dict[str, Tensor]:
         """Logits (K, N, C) of the validation and test splits."""
-        if self.config.train.norm_statistics == "clean" and self._design.blueprint.norms:
+        if self._clean:
             self.pack.clean_statistics(self._subset_batches())
         return {split: self.pack.evaluate(self.split_batches(split)) for split in ("val", "test")}
 
@@ -298,18 +300,39 @@ class PackTrainer:
         return own | {"statistics.mean": statistics.mean, "statistics.var": statistics.var}
 
     def time_steps(self, steps: int) -> float:
-        """Seconds an update, over the next `steps` of them; they are undone."""
+        """Seconds an update, its share of the evaluations included, from the next `steps` updates.
+
+        They are undone: parameters, statistics and step are as before.
+        """
         kept, meta = self.state()
-        for batch in self.feed.batches(self.step, self.step + WARM_UP_STEPS):
-            self.update(batch)
-        self._wait()
-        start = time.perf_counter()
+        self._seconds(lambda: self._try_steps(WARM_UP_STEPS))
+        update_s = self._seconds(lambda: self._try_steps(steps)) / steps
+        evaluation_s = self._evaluation_seconds()
+        self.load_state(kept, meta)
+        return update_s + evaluation_s * self.rounds / self.steps
+
+    def _try_steps(self, steps: int) -> None:
         for batch in self.feed.batches(self.step, self.step + steps):
             self.update(batch)
+
+    def _evaluation_seconds(self) -> float:
+        """Of one evaluation, from its first batches: splits may be much larger than a probe."""
+        x = next(self.split_batches("val"))
+        judged = x.shape[0] if x.dim() == 4 else x.shape[1]
+        everything = sum(len(self.pool.y[split]) for split in ("val", "test"))
+        elapsed_s = self._seconds(lambda: self.pack.evaluate([x])) * everything / judged
+        if not self._clean:
+            return elapsed_s
+        samples, x = next(self._subset_batches())
+        clean_s = self._seconds(lambda: self.pack.clean_statistics([(samples, x)]))
+        return elapsed_s + clean_s * sum(self.counts) / samples
+
+    def _seconds(self, work: Callable[[], object]) -> float:
         self._wait()
-        elapsed_s = time.perf_counter() - start
-        self.load_state(kept, meta)
-        return elapsed_s / steps
+        start = time.perf_counter()
+        work()
+        self._wait()
+        return time.perf_counter() - start
 
     def _wait(self) -> None:
         if self.device.type == "cuda":

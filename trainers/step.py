@@ -45,7 +45,7 @@ def schedule(train: TrainConfig, step: int, *, steps: int, epoch_steps: int) -> 
         return (step + 1) / warm
     if train.schedule == "constant":
         return 1.0
-    return 0.5 * (1.0 + math.cos(math.pi * (step - warm) / (steps - warm)))
+    return 0.5 * (1.0 + math.cos(math.pi * (step - warm) / max(1, steps - warm)))
 
 
 class Optimizer(Protocol):

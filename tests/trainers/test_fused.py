@@ -187,6 +187,25 @@ def test_a_nan_of_one_member_stays_with_it(width: float, batch: int) -> None:
     assert same(parameters_of(trainer, 2), parameters_of(healthy, 2))
 
 
+def test_a_small_batch_takes_the_other_kernels_and_the_same_step() -> None:
+    """Which library computes is a matter of speed; the switch is put back."""
+    one = config(width=0.5, batch_size=4)
+    native, usual = pack(images(), one, one), pack(images(), one, one)
+    batch = next(native.feed.batches(0, 1))
+    with FORMS["folded"].backend(batch.x, 2):
+        assert not torch.backends.mkldnn.enabled
+    assert torch.backends.mkldnn.enabled
+    native.update(batch)
+    assert torch.backends.mkldnn.enabled
+    large = torch.zeros(64, 2, 8, 8)
+    with FORMS["folded"].backend(large, 2):
+        assert torch.backends.mkldnn.enabled
+        terms = usual.objective.terms(usual.pack, batch, moving=False)
+    grad = usual._gradient(terms.losses.mean(1))
+    usual.optimizer.update(grad, step=0, share=1.0)
+    assert apart(parameters_of(native, 0), parameters_of(usual, 0)) < 1e-5
+
+
 def test_a_draw_depends_on_the_name_and_the_replicate_alone() -> None:
     """Start values are the same in any pack, at any batch size, in any company."""
     data = images()
