@@ -109,14 +109,15 @@ class Answer:
 
 def answer(frames: Frames) -> Answer:
     """The sweep's answer, as far as its runs allow."""
-    factors, listed = scientific(frames), measures(frames)
+    asked = list(frames.sweep.spec.get("scientific", {}))
+    gate, listed = comparable.gate(frames, paths=asked), measures(frames)
+    factors = scientific(frames, cells=gate.cells)
     x, by = axes(factors)
-    gate = comparable.gate(frames, factors=factors)
     grid = gate.reading is Reading.PAIRED
     table = {one.name: responses(frames, measure=one, cells=gate.cells) for one in listed}
     look = _Look(frames, table, factors, x, by)
     points, curve = _curve(look, listed) if grid else (pd.DataFrame(), pd.DataFrame())
-    paths = [*frames.sweep.spec.get("scientific", {}), *(frames.sweep.spec.get("nuisance") or {})]
+    paths = [*asked, *(frames.sweep.spec.get("nuisance") or {})]
     cells = effects.cell_table(frames, cells=gate.cells, measures=listed, factors=paths)
     return Answer(
         gate=gate, objective=listed[0], measures=listed, factors=factors, x=x, by=by,

@@ -11,7 +11,7 @@ from typing import Any
 
 import pandas as pd
 
-from sweeper.analysis.factors import Factor, combination
+from sweeper.analysis.factors import column, combination
 from sweeper.analysis.frames import Frames, rounds
 from sweeper.states import RunState
 
@@ -33,24 +33,25 @@ class Gate:
     reasons: tuple[str, ...]
 
 
-def gate(frames: Frames, *, factors: Sequence[Factor]) -> Gate:
-    """What may be compared in this sweep.
+def gate(frames: Frames, *, paths: Sequence[str]) -> Gate:
+    """What may be compared in this sweep; `paths` are its scientific factors.
 
     One budget, one data set, one checkpoint rule (the last epoch of the budget), a grid in which
     each level meets the same levels of the other factors. What does not fit is left out by name;
     without a grid there is no paired comparison at all.
     """
     cells = frames.reported
-    kept, reasons = _one_budget(cells, factors=factors)
+    kept, reasons = _one_budget(cells, paths=paths)
     kept, more = _full_length(frames, cells=kept)
     reasons += more
     usable = tuple(int(cell) for cell in kept.index)
     runs = frames.reported_runs
     if not (runs[runs["cell"].isin(usable)]["state"] == RunState.COMPLETE).any():
         return Gate(Reading.NOTHING, usable, (*reasons, "No run has finished yet."))
-    if not factors:
+    varied = [path for path in paths if len(set(column(kept, path=path))) > 1]
+    if not varied:
         return Gate(Reading.NOTHING, usable, (*reasons, "No factor takes more than one level."))
-    why = _no_grid(kept, factors=factors, method=frames.sweep.spec["search"]["method"])
+    why = _no_grid(kept, paths=varied, method=frames.sweep.spec["search"]["method"])
     if why:
         return Gate(Reading.SCATTER, usable, (*reasons, why))
     return Gate(Reading.PAIRED, usable, tuple(reasons))
@@ -62,12 +63,9 @@ def budget(config: dict[str, Any]) -> tuple[str, int]:
     return ("steps", steps) if steps is not None else ("epochs", config["train"]["epochs"])
 
 
-def _one_budget(
-    cells: pd.DataFrame, *, factors: Sequence[Factor]
-) -> tuple[pd.DataFrame, list[str]]:
+def _one_budget(cells: pd.DataFrame, *, paths: Sequence[str]) -> tuple[pd.DataFrame, list[str]]:
     """The cells of the most usual budget and data set."""
-    varied = {factor.path for factor in factors}
-    keys = [json.dumps([budget(one), _data(one, varied=varied)]) for one in cells["config"]]
+    keys = [json.dumps([budget(one), _data(one, varied=paths)]) for one in cells["config"]]
     counts = Counter(keys)
     if len(counts) <= 1:
         return cells, []
@@ -82,7 +80,7 @@ def _one_budget(
     return kept, [reason]
 
 
-def _data(config: dict[str, Any], *, varied: set[str]) -> dict[str, Any]:
+def _data(config: dict[str, Any], *, varied: Sequence[str]) -> dict[str, Any]:
     """The data block without what the spec varies on purpose."""
     return {
         key: value
@@ -103,18 +101,17 @@ def _full_length(frames: Frames, *, cells: pd.DataFrame) -> tuple[pd.DataFrame, 
     return cells[~cells.index.isin(list(short))], [f"{reason} They are left out."]
 
 
-def _no_grid(cells: pd.DataFrame, *, factors: Sequence[Factor], method: str) -> str:
+def _no_grid(cells: pd.DataFrame, *, paths: Sequence[str], method: str) -> str:
     """Why levels cannot be compared in pairs; empty when they can."""
     if method != "factorial":
         return (
             f"The cells of this sweep were drawn by {method}: no two of them differ in one factor "
             "alone, so there is no paired comparison. The figures describe; they do not test."
         )
-    paths = [factor.path for factor in factors]
     seen = Counter(combination(one, paths=paths) for one in cells["factors"])
     size = 1
-    for factor in factors:
-        size *= len({one.get(factor.path) for one in cells["factors"]})
+    for path in paths:
+        size *= len(set(column(cells, path=path)))
     if len(seen) == size and set(seen.values()) == {1}:
         return ""
     return (

@@ -73,18 +73,18 @@ def name_of(path: str) -> str:
     return NAMES.get(path, short.replace(".", " ").replace("_", " "))
 
 
-def scientific(frames: Frames) -> tuple[Factor, ...]:
-    """The factors of the question that take more than one level, in the spec's order."""
+def scientific(frames: Frames, *, cells: Sequence[int]) -> tuple[Factor, ...]:
+    """The factors of the question that take more than one level in `cells`, in the spec's order."""
+    kept = frames.cells.loc[list(cells)]
     spec = frames.sweep.spec
-    found = [factor(path, frames=frames) for path in spec.get("scientific", {})]
+    found = [factor(path, spec=spec, cells=kept) for path in spec.get("scientific", {})]
     return tuple(one for one in found if len(one.levels) > 1)
 
 
-def factor(path: str, *, frames: Frames) -> Factor:
+def factor(path: str, *, spec: Mapping[str, Any], cells: pd.DataFrame) -> Factor:
     """One factor, its levels from the cells: numbers ascending, words as the spec has them."""
-    spec = frames.sweep.spec
     listed, log = _written(spec.get("scientific", {}).get(path))
-    seen = list(pd.unique(pd.Series(column(frames.reported, path=path), dtype=object)))
+    seen = list(pd.unique(pd.Series(column(cells, path=path), dtype=object)))
     numeric = bool(seen) and all(is_number(level) for level in seen)
     if numeric:
         levels = sorted(seen)

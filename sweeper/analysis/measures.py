@@ -98,16 +98,6 @@ def _loss_like(first: Measure) -> list[Measure]:
     return [minority, majority, gap]
 
 
-def group_of(measure: Measure) -> str:
-    """The classes that a measure speaks of: Minority, Majority or All classes."""
-    text = f"{measure.key[1]} {measure.key[2]}"
-    if measure.role == "contrast":
-        return "Minority minus majority"
-    if "minority" in text:
-        return "Minority classes"
-    return "Majority classes" if "majority" in text else "All classes"
-
-
 def values(frames: Frames, *, measure: Measure) -> pd.Series:
     """The measure of each complete run, in its unit; index `run`. Not finite is NaN."""
     factor = POINTS if measure.unit == "points" else 1.0

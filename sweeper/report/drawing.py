@@ -19,6 +19,7 @@ import pandas as pd
 
 from sweeper.analysis.factors import Factor, show
 from sweeper.analysis.measures import Measure, words
+from sweeper.analysis.verdicts import FIXED
 
 MARKERS = ("circle", "square", "diamond", "triangle-up", "cross", "x", "star", "hexagon")
 DASHES = ("solid", "dash", "dot", "dashdot", "longdash", "longdashdot")
@@ -122,8 +123,9 @@ def count(ns: Iterable[int]) -> str:
     """`n = 5`, or `n = 3 to 5`."""
     seen = sorted({int(n) for n in ns})
     if not seen:
-        return "n = 0"
-    return f"n = {seen[0]}" if len(seen) == 1 else f"n = {seen[0]} to {seen[-1]}"
+        return f"n{FIXED}={FIXED}0"
+    ends = f"{seen[0]}" if len(seen) == 1 else f"{seen[0]} to {seen[-1]}"
+    return f"n{FIXED}={FIXED}{ends}"
 
 
 def unit_title(measure: Measure) -> str:

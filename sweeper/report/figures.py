@@ -12,7 +12,7 @@ import pandas as pd
 from sweeper.analysis.answer import Answer
 from sweeper.analysis.effects import Difference
 from sweeper.analysis.factors import Factor, show
-from sweeper.analysis.measures import Measure, group_of
+from sweeper.analysis.measures import Measure
 from sweeper.report.drawing import (
     Figure,
     Mark,
@@ -63,16 +63,10 @@ def _response(found: Answer, measure: Measure, *, shared: list[float] | None) ->
     yaxis: dict[str, Any] = {"title": {"text": unit_title(measure)}}
     if measure.bounded and shared:
         yaxis["range"] = shared
-    group = group_of(measure)
-    title = (
-        measure.title
-        if group.split()[0].lower() in measure.title
-        else (f"{group}: {measure.title}")
-    )
     rows = found.curve[found.curve["measure"] == measure.name]
     return Figure(
         f"response-{measure.name}".replace(" ", "-"),
-        f"{title} ({count(rows['n'])})",
+        f"{measure.title} ({count(rows['n'])})",
         f"{measure.title} over {x.name}; means with intervals, and each replicate. "
         "The table below holds the same numbers.",
         data,

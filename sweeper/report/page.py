@@ -267,6 +267,7 @@ GLOSSARY = (
     ("interaction", "How much the effect of one factor depends on the level of another."),
     ("minority, majority", "The third of the classes with the fewest, and with the most, training "
      "samples. A group's accuracy is the mean of its classes' recalls."),
+    ("balanced accuracy", "The mean of the recalls of all classes, large and small alike."),
     ("recall", "The share of a class's samples that are recognised."),
     ("train ratio", "Samples of the smallest class over samples of the largest; 1 is balanced."),
     ("test, val", "Reported numbers are read on the test split. The validation split (val) serves "

@@ -13,9 +13,9 @@ HIDDEN_KEYS = frozenset({
 })  # fmt: skip
 URL = re.compile(r"\b[a-z][a-z0-9+.\-]*://[^\s'\"<>]+", re.IGNORECASE)
 PATH = re.compile(
-    r"(?<![\w<.:/\\])(?:~|/|[A-Za-z]:[\\/]|\\\\)(?:[^\s'\"<>:|*?\\/]+[\\/])+([^\s'\"<>:|*?\\/,;)\]]*)"
+    r"(?<![\w<.:/\\])(?:~?/|[A-Za-z]:[\\/]|\\\\)(?:[^\s'\"<>:|*?\\/]+[\\/])+([^\s'\"<>:|*?\\/,;)\]]*)"
 )
-ROOT = re.compile(r"(?<![\w<.:/\\])(?:~|/(?:root|home|tmp|mnt|data|srv|opt|Users)\b)/?")
+ROOT = re.compile(r"(?<![\w<.:/\\])(?:~(?![\w/])|/(?:root|home|tmp|mnt|data|srv|opt|Users)\b)/?")
 SPEC_PATH = re.compile(
     r"(?P<key>[\w.\"']*path[\"']?\s*[:=]\s*)(?P<quote>[\"']?)(?P<value>[^\s\"',}#]+)(?P=quote)"
 )

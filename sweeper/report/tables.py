@@ -66,7 +66,7 @@ def curve(found: Answer, *, measures: Sequence[Measure]) -> Table | None:
             ])  # fmt: skip
     head = ["measure", *by, found.x.name, "n", "mean", "sd", "95 % interval", "min", "max"]
     return _table(
-        "Response curve", head=head, rows=rows, words_in=1,
+        "The response curve in numbers", head=head, rows=rows, words_in=1,
         note="95 % t interval of the mean over n replicates, each on its own; test split, the test "
         "set held fixed.",
     )  # fmt: skip
@@ -143,7 +143,8 @@ def differences(found: Answer) -> Table | None:
 def _difference_row(effect: Effect, at: int) -> list[str]:
     one, verdict, unit = effect.differences[at], effect.verdicts[at], effect.measure.unit
     return [
-        effect.measure.title, effect.factor.name, effect.where, show(one.level), show(one.reference),
+        effect.measure.title, effect.factor.name, effect.where,
+        show(one.level), show(one.reference),
         str(one.estimate.n), number(one.estimate.value, unit=unit, signed=True),
         interval(one.estimate, unit=unit), str(one.estimate.family), p_value(one.p_holm),
         f"{one.improves:.0%}" if math.isfinite(one.improves) else "n/a",
@@ -163,7 +164,7 @@ def slopes(found: Answer) -> Table | None:
     if not rows:
         return None
     return _table(
-        "Trends and interaction", words_in=3, rows=rows,
+        "Slopes and interaction in numbers", words_in=3, rows=rows,
         head=["measure", "per", "at", "n", "change", "95 % interval", "p"],
         note="A slope is fitted in each replicate; the t interval is over replicates. Each "
         "interval stands on its own (family of 1).",

@@ -1,0 +1,267 @@
+"""Cells, differences, slopes and failures, recomputed in plain numpy from the planted numbers."""
+
+import math
+
+import numpy as np
+import pandas as pd
+import planted
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy import stats
+
+from sweeper.analysis import answer as answers
+from sweeper.analysis import effects, trend
+from sweeper.analysis.factors import Factor, axes, scientific
+from sweeper.analysis.frames import load
+from sweeper.analysis.measures import measures, responses
+from sweeper.states import Ending
+
+B, RATIO = planted.BATCH, planted.RATIO
+X = Factor(B, "batch size", (2, 8, 32, 128), "log2", 8)
+
+
+def read(plan):
+    return load(planted.Memory(plan), plan.sweep.name)
+
+
+def factors_of(plan):
+    frames = read(plan)
+    return scientific(frames, cells=list(frames.cells.index))
+
+
+def numbers_of(plan, key=("test", "minority_accuracy", "")):
+    """points[batch size, ratio, replicate] straight from the plan."""
+    at = plan.layout.index(key)
+    out = {}
+    for (cell, r), matrix in plan.numbers.items():
+        factors = plan.cells[cell].factors
+        out[factors[B], factors[RATIO], r] = 100 * float(matrix[-1, at])
+    return out
+
+
+@pytest.fixture(scope="module")
+def plan():
+    return planted.plan(seed=4)
+
+
+@pytest.fixture(scope="module")
+def found(plan):
+    return answers.answer(read(plan))
+
+
+def test_a_cells_row_is_the_plain_mean_and_t_interval_of_its_replicates(plan, found):
+    """n, mean, sd, median and bounds of every cell, by hand."""
+    known = numbers_of(plan)
+    rows = found.cells[found.cells["measure"] == "minority_accuracy"]
+    assert len(rows) == 8
+    for _, row in rows.iterrows():
+        y = np.array([known[row[B], row[RATIO], r] for r in range(5)])
+        half = stats.t.ppf(0.975, 4) * y.std(ddof=1) / math.sqrt(5)
+        assert row["n"] == 5
+        assert (row["mean"], row["sd"], row["median"]) == pytest.approx(
+            (y.mean(), y.std(ddof=1), np.median(y))
+        )
+        assert (row["low"], row["high"]) == pytest.approx((y.mean() - half, y.mean() + half))
+
+
+def test_differences_are_paired_within_replicates_and_averaged_over_the_other_factor(plan, found):
+    """Each level minus the reference, mean over ratios, by hand and by scipy."""
+    known = numbers_of(plan)
+    effect = found.effects[0]
+    assert [d.level for d in effect.differences] == [2, 32, 128]
+    for d in effect.differences:
+        level = [np.mean([known[d.level, q, r] for q in (1.0, 0.05)]) for r in range(5)]
+        base = [np.mean([known[8, q, r] for q in (1.0, 0.05)]) for r in range(5)]
+        result = stats.ttest_rel(level, base)
+        bounds = result.confidence_interval(1 - 0.05 / 3)
+        assert d.estimate.p == pytest.approx(result.pvalue, rel=1e-9)
+        assert (d.estimate.low, d.estimate.high) == pytest.approx((bounds.low, bounds.high))
+        assert d.correlation == pytest.approx(np.corrcoef(level, base)[0, 1])
+
+
+def test_slopes_are_least_squares_within_each_replicate(plan, found):
+    """numpy's polyfit in each replicate gives the same mean, per imbalance level too."""
+    known, x = numbers_of(plan), np.log2([2, 8, 32, 128])
+    one = found.slopes[0]
+    for line in one.lines:
+        y = [[known[b, line.at, r] for b in (2, 8, 32, 128)] for r in range(5)]
+        b = [np.polyfit(x, row, 1)[0] for row in y]
+        assert line.estimate.value == pytest.approx(np.mean(b))
+        assert line.estimate.sd == pytest.approx(np.std(b, ddof=1))
+
+
+def test_the_interaction_is_the_slope_under_strong_minus_weak_imbalance(found):
+    """Planted: 2 points more per doubling under imbalance."""
+    one = found.slopes[0].interaction
+    assert (one.weak, one.strong) == (1.0, 0.05)
+    strong, weak = (next(s for s in found.slopes[0].lines if s.at == at) for at in (0.05, 1.0))
+    d = [strong.by_replicate[r] - weak.by_replicate[r] for r in range(5)]
+    assert one.estimate.value == pytest.approx(np.mean(d))
+    assert one.estimate.low < -2.0 < one.estimate.high
+
+
+def test_with_two_levels_the_interaction_is_the_difference_of_differences():
+    """2.4: for two levels both are the same, per doubling."""
+    plan = planted.plan(levels={B: [2, 32], RATIO: [1.0, 0.05]}, seed=1)
+    known, found = numbers_of(plan), answers.answer(read(plan))
+    by_hand = [
+        (known[32, 0.05, r] - known[2, 0.05, r]) - (known[32, 1.0, r] - known[2, 1.0, r])
+        for r in range(5)
+    ]
+    value = found.slopes[0].interaction.estimate.value
+    assert 4 * value == pytest.approx(np.mean(by_hand))
+
+
+def test_a_missing_run_drops_its_replicate_from_what_needs_it_only():
+    """Complete blocks: the failed cell's comparisons have n = 4, the others keep 5."""
+    failures = {(7, 2): (Ending.DIVERGED, "nan")}
+    found = answers.answer(read(planted.plan(failures=failures)))
+    by_level = {d.level: d for d in found.effects[0].differences}
+    assert by_level[128].estimate.n == 4
+    assert by_level[128].dropped == (2,)
+    assert by_level[2].estimate.n == 5
+    assert {line.at: line.estimate.n for line in found.slopes[0].lines} == {0.05: 4, 1.0: 5}
+
+
+def test_failures_are_counted_with_their_exact_interval():
+    """2.3: share of failed runs a cell, Clopper-Pearson."""
+    failures = {(0, 0): (Ending.ERROR, "boom"), (0, 3): (Ending.CRASHED, "signal 9")}
+    found = answers.answer(read(planted.plan(failures=failures)))
+    first = found.failures[0]
+    assert (first.failed, first.ended) == (2, 5)
+    assert first.low == pytest.approx(stats.beta.ppf(0.025, 2, 4))
+    assert found.cells.iloc[0]["why"] == "1 crashed, 1 error"
+
+
+def test_failed_runs_at_chance_level_are_shown_beside_the_differences():
+    """Failures are never dropped in silence: 2.2 once more with 10 points for them."""
+    failures = {(6, 1): (Ending.DIVERGED, "nan")}
+    found = answers.answer(read(planted.plan(failures=failures)))
+    again = found.with_failures[0]
+    assert again.filled == 1
+    d = next(one for one in again.effect.differences if one.level == 128)
+    assert d.estimate.n == 5
+    assert d.by_replicate[1] < -30
+
+
+def test_a_collapsed_run_is_flagged_and_kept():
+    """At chance, or 5 robust sds below its cell: named, and still in the mean."""
+    plan = planted.plan(seed=2)
+    at = plan.layout.index(("test", "minority_accuracy", ""))
+    plan.numbers[3, 4][-1, at] = 0.05
+    found = answers.answer(read(plan))
+    flagged = [(c.cell, c.replicate) for c in found.collapses
+               if c.measure.name == "minority_accuracy"]  # fmt: skip
+    assert flagged == [(4, 4)]
+    assert found.cells[found.cells["cell"] == 4].iloc[0]["n"] == 5
+    assert len(found.without_collapsed) == 2
+
+
+@pytest.mark.parametrize("worst", [0.3, 0.5])
+def test_a_collapse_is_seen_in_most_draws(worst):
+    """The flag fires in at least 80 % of draws that contain one collapsed run."""
+    rng = np.random.default_rng(5)
+    hits = []
+    for _ in range(200):
+        y = pd.DataFrame(80 + rng.normal(0, 2, (6, 5)))
+        y.iloc[2, 3] = 100 * worst
+        flags = effects.collapsed(y, direction="maximize", chance=10.0)
+        hits.append(bool(flags.iloc[2, 3]))
+    assert np.mean(hits) >= 0.8
+
+
+def test_the_axes_are_batch_size_and_the_train_ratio():
+    """Batch size is the axis, the train ratio makes the lines, the rest is averaged."""
+    levels = {"train.width": [1.0, 2.0], RATIO: [1.0, 0.05], B: [2, 8]}
+    x, by = axes(factors_of(planted.plan(levels=levels, replicates=2)))
+    assert (x.path, by.path) == (B, RATIO)
+
+
+def test_a_word_factor_is_the_axis_beside_the_train_ratio():
+    """A categorical axis rather than the ratio on the axis."""
+    levels = {"train.augmentation": ["none", "mixup"], RATIO: [1.0, 0.05]}
+    x, by = axes(factors_of(planted.plan(levels=levels, replicates=2)))
+    assert (x.path, x.scale, x.reference, by.path) == (
+        "train.augmentation", "category", "none", RATIO,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("levels", "reference"),
+    [
+        ({B: [2, 8, 32, 128]}, 8),
+        ({B: [2, 8, 32]}, 8),
+        ({RATIO: [0.01, 0.1, 1.0]}, 1.0),
+        ({"train.ssl.weight": [1.0, 0.0, 0.1]}, 0.0),
+        ({"train.width": [2.0, 1.0]}, 2.0),
+    ],
+)
+def test_the_reference_is_the_baseline(levels, reference):
+    """The middle level; 0 and the balanced ratio are baselines; of two, the first as written."""
+    assert factors_of(planted.plan(levels=levels, replicates=2))[0].reference == reference
+
+
+grids = st.integers(2, 6).flatmap(
+    lambda r: st.lists(
+        st.lists(st.floats(-100, 100, width=32), min_size=r, max_size=r), min_size=4, max_size=4
+    )
+)
+
+
+@settings(max_examples=60, deadline=None)
+@given(grids, st.randoms(use_true_random=False))
+def test_adding_a_constant_to_a_block_changes_no_paired_result(values, random):
+    """A replicate's offset cancels in differences and slopes."""
+    y = pd.DataFrame(values, index=pd.Index(X.levels, dtype=object))
+    offset = [random.uniform(-50, 50) for _ in y.columns]
+    before = effects.paired(y, reference=8, direction="maximize")
+    after = effects.paired(y + offset, reference=8, direction="maximize")
+    for one, two in zip(before, after, strict=True):
+        assert two.estimate.value == pytest.approx(one.estimate.value, abs=1e-6)
+    slopes = trend.slopes(X.positions, y=y), trend.slopes(X.positions, y=y + offset)
+    assert slopes[1].to_numpy() == pytest.approx(slopes[0].to_numpy(), abs=1e-6)
+
+
+@settings(max_examples=40, deadline=None)
+@given(grids, st.randoms(use_true_random=False))
+def test_the_order_of_replicates_does_not_matter(values, random):
+    """Permuted columns give the same estimates."""
+    y = pd.DataFrame(values, index=pd.Index(X.levels, dtype=object))
+    order = list(y.columns)
+    random.shuffle(order)
+    one = effects.paired(y, reference=8, direction="maximize")
+    two = effects.paired(y[order], reference=8, direction="maximize")
+    assert [d.estimate.value for d in two] == pytest.approx(
+        [d.estimate.value for d in one], abs=1e-9
+    )
+    assert [d.by_replicate for d in two] == [d.by_replicate for d in one]
+
+
+holes = st.lists(
+    st.lists(st.one_of(st.floats(0, 100), st.just(math.nan)), min_size=5, max_size=5),
+    min_size=4, max_size=4,
+)  # fmt: skip
+
+
+@settings(max_examples=60, deadline=None)
+@given(holes)
+def test_any_holes_leave_a_defined_result(values):
+    """Missing runs: n counts the complete blocks, dropped names the rest."""
+    y = pd.DataFrame(values, index=pd.Index(X.levels, dtype=object))
+    for d in effects.paired(y, reference=8, direction="maximize"):
+        complete = y.loc[[8, d.level]].notna().all()
+        assert d.estimate.n == int(complete.sum())
+        assert len(d.dropped) == 5 - d.estimate.n
+    assert len(trend.slopes(X.positions, y=y)) == int(y.notna().all().sum())
+
+
+def test_responses_have_a_hole_where_no_run_is_complete():
+    """NaN, never a number of an earlier epoch."""
+    failures = {(0, 1): (Ending.DIVERGED, "nan"), (1, 0): (None, "")}
+    frames = read(planted.plan(failures=failures))
+    y = responses(frames, measure=measures(frames)[0], cells=(1, 2))
+    assert y.isna().to_numpy().tolist() == [
+        [False, True, False, False, False],
+        [True, False, False, False, False],
+    ]

@@ -1,0 +1,238 @@
+"""The page as text: what is in it, what must not be, and where it may be written."""
+
+import re
+
+import planted
+import pytest
+
+from sweeper.analysis.frames import load
+from sweeper.analysis.note import note
+from sweeper.errors import InputError, StoreError
+from sweeper.report import page
+from sweeper.report.scrub import scrub, scrub_spec, scrub_tree
+from sweeper.states import Ending
+from sweeper.store.store import Store
+
+SECRETS = ("alice", "hunter2", "postgresql", "/home", "/mnt", "C:\\Users", "bighost")
+
+
+def html(**settings):
+    plan = planted.plan(**settings)
+    return page.html(load(planted.Memory(plan), plan.sweep.name))
+
+
+def visible(text):
+    """The page without its scripts."""
+    return re.sub(r"<script.*?</script>", "", text, flags=re.S)
+
+
+@pytest.fixture(scope="module")
+def full():
+    return html(
+        failures={(3, 1): (Ending.DIVERGED, "the loss is nan"), (7, 4): (Ending.PRUNED, "")}
+    )
+
+
+def test_a_real_database_gives_the_same_page_as_its_records(tmp_path):
+    """From SQLite: same headline, same tables."""
+    plan = planted.plan(replicates=3, failures={(2, 1): (Ending.DIVERGED, "nan")})
+    with Store.open(f"sqlite:///{tmp_path / 'sweeper.db'}", create=True) as store:
+        out = page.write(store, planted.fill(store, plan), out=tmp_path / "report.html")
+    one, two = (
+        out.read_text(encoding="utf-8"),
+        page.html(load(planted.Memory(plan), plan.sweep.name)),
+    )
+    for part in ('<p class="headline">', "<h1>", "<caption>Cells"):
+        assert between(one, part) == between(two, part)
+
+
+def between(text, start):
+    at = text.index(start)
+    return text[at : at + 400]
+
+
+def test_the_page_is_small_and_holds_the_bundle_once(full):
+    """Under 2.5 MB, one copy of plotly."""
+    assert len(full.encode()) < 2_500_000
+    assert full.count("plotly.js (cartesian - minified)") == 1
+
+
+def test_the_policy_allows_these_scripts_and_nothing_else(full):
+    """default-src 'none'; the scripts by hash; no network."""
+    policy = re.search(r'Content-Security-Policy" content="([^"]*)"', full)[1]
+    assert policy.startswith("default-src &#39;none&#39;; script-src &#39;sha256-")
+    assert "connect-src &#39;none&#39;" in policy
+    assert "unsafe-eval" not in policy
+
+
+@pytest.mark.parametrize(
+    "part",
+    [
+        "with each doubling of batch size",
+        "95 % t interval over the complete replicates",
+        "test split",
+        "used for selection only",
+        "learning rate (picked)",
+        "the loss is nan",
+        "1 diverged",
+        "1 of 40 runs failed",
+        "1 of 40 runs were pruned",
+        "data fingerprint",
+        "simultaneous",
+        "<dt>interaction</dt>",
+    ],
+)
+def test_the_page_says(full, part):
+    """Verdict, methods, picks, failures, provenance, glossary."""
+    assert part in visible(full)
+
+
+def test_every_figure_has_a_text_alternative_and_a_table(full):
+    """role=img with a label; a table in each section that holds a figure."""
+    shown = visible(full)
+    assert shown.count('role="img" aria-label="') == shown.count("data-figure=")
+    for section in re.findall(r"<section.*?</section>", shown, flags=re.S):
+        if "data-figure=" in section and 'class="answer"' not in section:
+            assert "<table>" in section
+
+
+@pytest.mark.parametrize(
+    ("left", "text"),
+    [({(c, r) for c in range(8) for r in (1, 2)}, "Partial: 8 of 24 runs finished"), (set(), None)],
+)
+def test_a_partial_sweep_says_so_at_the_top(left, text):
+    """And a whole one does not."""
+    shown = visible(html(replicates=3, failures=dict.fromkeys(left, (None, ""))))
+    assert ("Partial:" in shown) == (text is not None)
+    if text:
+        assert shown.index(text) < shown.index("The answer")
+
+
+def test_few_replicates_are_called_suggestive_at_the_top():
+    """n = 3: said beside the headline."""
+    shown = visible(html(replicates=3))
+    assert "at best suggestive" in shown[: shown.index('class="cards"')]
+
+
+def test_no_machine_person_or_address_is_in_the_page():
+    """Spec, error texts and provenance are scrubbed; a path keeps its last part."""
+    spec = (
+        "data: {dataset: npz, path: /home/alice/secret/x.npz}\n"
+        "test_path: 'C:\\Users\\alice\\t.npz'\n"
+    )
+    error = (
+        "Traceback\n  File /home/alice/train.py, line 3\n"
+        "RuntimeError: /mnt/alice/x.npz at postgresql://alice:hunter2@bighost/db is gone"
+    )
+    shown = html(
+        spec_text=spec, failures={(1, 1): (Ending.ERROR, error)},
+        provenance={"git": "79ddc1e", "hostname": "bighost", "argv": ["/home/alice/run.py"],
+                    "hardware": {"cpus": 2, "node": "bighost", "driver": "/home/alice/lib.so"}},
+    )  # fmt: skip
+    for secret in SECRETS:
+        assert secret not in visible(shown)
+    assert "x.npz" in visible(shown)
+    assert "is gone" in visible(shown)
+
+
+@pytest.mark.parametrize(
+    ("text", "clean"),
+    [
+        ("open /home/a/b/x.npz failed", "open …/x.npz failed"),
+        ("in ~/data/x.npz", "in …/x.npz"),
+        (r"at C:\Users\a\x.py", "at …/x.py"),
+        ("sqlite:////root/s.db is locked", "[address] is locked"),
+        ("loss/accuracy and 3/4 stay", "loss/accuracy and 3/4 stay"),
+        ("</script>", "</script>"),
+        ("cd /root", "cd …"),
+    ],
+)
+def test_paths_and_addresses_are_cut(text, clean):
+    """The last part of a path says which file; the rest says whose machine."""
+    assert scrub(text) == clean
+
+
+def test_a_specs_relative_path_is_cut_too():
+    """`path:` values keep their last part, whatever stands before it."""
+    assert scrub_spec("path: alice/data/x.npz  # mine") == "path: …/x.npz  # mine"
+    assert scrub_spec("{path: x.npz, target: y}") == "{path: x.npz, target: y}"
+
+
+def test_keys_that_name_a_machine_are_left_out():
+    """At any depth."""
+    tree = {"git": "abc", "host": "h", "hardware": {"cpus": 4, "hostname": "h", "gpus": ["A", "B"]}}
+    assert scrub_tree(tree) == {"git": "abc", "hardware cpus": "4", "hardware gpus": "A, B"}
+
+
+def test_an_old_report_is_replaced_and_another_file_is_not(tmp_path):
+    """A report that Sweeper wrote is its own to replace; anything else needs --force."""
+    plan = planted.plan(replicates=2)
+    store, out = planted.Memory(plan), tmp_path / "report.html"
+    page.write(store, plan.sweep.name, out=out)
+    page.write(store, plan.sweep.name, out=out)
+    out.write_text("<html>mine</html>")
+    with pytest.raises(InputError, match="not a Sweeper report; --force"):
+        page.write(store, plan.sweep.name, out=out)
+    assert out.read_text() == "<html>mine</html>"
+    page.write(store, plan.sweep.name, out=out, force=True)
+    assert page.is_report(out)
+    assert [path.name for path in tmp_path.iterdir()] == ["report.html"]
+
+
+def test_a_link_is_not_followed(tmp_path):
+    """A symbolic link is not a report, and with --force the link goes, not its target."""
+    plan = planted.plan(replicates=2)
+    target, out = tmp_path / "target.html", tmp_path / "report.html"
+    page.write(planted.Memory(plan), plan.sweep.name, out=target)
+    before = target.read_bytes()
+    out.symlink_to(target)
+    with pytest.raises(InputError, match="--force"):
+        page.write(planted.Memory(plan), plan.sweep.name, out=out)
+    page.write(planted.Memory(plan), plan.sweep.name, out=out, force=True)
+    assert target.read_bytes() == before
+    assert not out.is_symlink()
+
+
+def test_a_failing_report_leaves_the_old_one_whole(tmp_path, monkeypatch):
+    """Written beside it and moved: an error on the way changes nothing."""
+    plan = planted.plan(replicates=2)
+    out = tmp_path / "report.html"
+    page.write(planted.Memory(plan), plan.sweep.name, out=out)
+    before = out.read_bytes()
+
+    def full_disk(_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(page.os, "fsync", full_disk)
+    with pytest.raises(OSError, match="No space left"):
+        page.write(planted.Memory(plan), plan.sweep.name, out=out)
+    assert out.read_bytes() == before
+    assert [path.name for path in tmp_path.iterdir()] == ["report.html"]
+
+
+@pytest.mark.parametrize(
+    ("place", "message"),
+    [("", "is a folder; name a file"), ("missing/report.html", "does not exist")],
+)
+def test_a_place_that_cannot_be_written_is_named(tmp_path, place, message):
+    """One line, before anything is computed."""
+    plan = planted.plan(replicates=2)
+    with pytest.raises(InputError, match=message):
+        page.write(planted.Memory(plan), plan.sweep.name, out=tmp_path / place)
+
+
+def test_an_unknown_sweep_is_named_with_its_nearest():
+    """A typing error gets a suggestion."""
+    plan = planted.plan(replicates=2)
+    with pytest.raises(StoreError, match="did you mean 'batch-size-digits'"):
+        load(planted.Memory(plan), "batch-size-digit")
+
+
+def test_the_note_is_markdown_in_which_free_text_is_only_text():
+    """Bold question, headline, estimates as a list; HTML and links are escaped."""
+    plan = planted.plan(question="<b>[x](javascript:alert(1))</b> & `y`?")
+    told = note(load(planted.Memory(plan), plan.sweep.name))
+    assert told.startswith(r"**\<b\>\[x\]\(javascript:alert\(1\)\)\</b\> \& \`y\`?**")
+    assert "falls by" in told
+    assert "\n- train ratio 0.05: " in told
+    assert "40 of 40 runs complete" in told

@@ -1,0 +1,190 @@
+"""The report in a real browser: quiet, offline, and showing every hostile text as text."""
+
+import re
+import shutil
+
+import planted
+import pytest
+
+from sweeper.report import page
+from sweeper.states import Ending
+
+pytestmark = pytest.mark.slow
+BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
+QUIET = ["--no-sandbox", "--disable-gpu", "--disable-background-networking",
+         "--disable-component-update"]  # fmt: skip
+EVIL = (
+    "<img src=x onerror=alert(1)>",
+    "</script><script>alert(2)</script>",
+    "javascript:alert(3)",
+    "{{7*7}}${7*7}",
+    "line\u2028separator]]>",
+    "'\"><svg onload=alert(4)>",
+    "@ink",
+    "%{y}",
+)
+
+
+@pytest.fixture(scope="module")
+def browser():
+    """Headless Chromium of the machine, without its own chatter."""
+    found = next((path for name in BROWSERS if (path := shutil.which(name))), None)
+    if found is None:
+        pytest.skip("no Chromium or Chrome on this machine")
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as play:
+        chromium = play.chromium.launch(executable_path=found, args=QUIET)
+        yield chromium
+        chromium.close()
+
+
+class Visit:
+    """A page that is open, and everything that it did besides showing itself."""
+
+    def __init__(self, browser, file, **settings):
+        self.said, self.asked, self.dialogs = [], [], []
+        self.context = browser.new_context(offline=True, **settings)
+        self.page = self.context.new_page()
+        self.page.on("console", lambda message: self.said.append(message.text))
+        self.page.on("pageerror", lambda error: self.said.append(str(error)))
+        self.page.on("dialog", lambda dialog: (self.dialogs.append(1), dialog.dismiss()))
+        self.page.on("request", lambda request: self.asked.append(request.url))
+        self.page.add_init_script(
+            "window.broken = []; document.addEventListener('securitypolicyviolation',"
+            "one => window.broken.push(one.violatedDirective + ' ' + one.blockedURI));"
+        )
+        self.page.goto(file.as_uri())
+        self.asked = [url for url in self.asked if url != file.as_uri()]
+
+    @property
+    def text(self):
+        return self.page.locator("body").inner_text()
+
+    def trouble(self):
+        """Console messages, requests, dialogs and policy violations: all of these are faults."""
+        return [*self.said, *self.asked, *self.dialogs, *self.page.evaluate("window.broken")]
+
+
+def visit(browser, tmp_path, plan, **settings):
+    out = page.write(planted.Memory(plan), plan.sweep.name, out=tmp_path / "report.html")
+    return Visit(browser, out, **settings)
+
+
+PLANS = {
+    "full": {"failures": {(3, 1): (Ending.DIVERGED, "nan"), (7, 4): (Ending.PRUNED, "")}},
+    "two replicates": {"replicates": 2},
+    "words": {"levels": {"train.augmentation": ["none", "mixup"]}, "replicates": 3},
+    "drawn": {
+        "cells": [{planted.BATCH: 2**at, "train.width": 1 + at / 7} for at in range(1, 9)],
+        "levels": {planted.BATCH: [2], "train.width": [1.0]},
+        "method": "qmc",
+        "replicates": 3,
+    },
+    "nothing": {
+        "replicates": 1,
+        "failures": {(cell, 0): (None, "") for cell in range(8)},
+    },
+}
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("name", PLANS)
+def test_the_page_opens_offline_and_in_silence(browser, tmp_path, name, scheme):
+    """No console message, no request, no policy violation, no sideways scrolling, all drawn."""
+    seen = visit(browser, tmp_path, planted.plan(**PLANS[name]), color_scheme=scheme)
+    places = seen.page.locator("[data-figure]").count()
+    assert seen.page.locator("[data-figure] svg.main-svg >> nth=0").count() == min(places, 1)
+    assert seen.page.evaluate(
+        "[...document.querySelectorAll('[data-figure]')].every(p => p.querySelector('.main-svg'))"
+    )
+    assert seen.page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+    assert seen.trouble() == []
+
+
+def test_the_page_fits_a_telephone(browser, tmp_path):
+    """390 pixels: nothing scrolls sideways but the tables in their own boxes."""
+    size = {"width": 390, "height": 800}
+    seen = visit(browser, tmp_path, planted.plan(), viewport=size)
+    assert seen.page.evaluate("document.documentElement.scrollWidth") <= 390
+    assert seen.trouble() == []
+
+
+def test_the_first_screen_answers_the_question(browser, tmp_path):
+    """Question, headline, interval and curve are within the first 900 pixels."""
+    size = {"width": 1280, "height": 900}
+    seen = visit(browser, tmp_path, planted.plan(), viewport=size)
+    for chosen in ("h1", ".headline", ".answer .mark >> nth=0", ".hero .main-svg >> nth=0"):
+        box = seen.page.locator(chosen).bounding_box()
+        assert box["y"] + box["height"] <= 900
+
+
+@pytest.mark.parametrize("evil", EVIL)
+def test_hostile_text_is_shown_as_text(browser, tmp_path, evil):
+    """Name, question, level, class, error: seen as written; nothing runs, loads or moves."""
+    plan = planted.plan(
+        name=evil, question=f"Is {evil} safe?", replicates=3, spec_text=f"name: {evil}\n",
+        levels={"train.augmentation": ["none", evil]}, classes=[evil, *"bcdefghij"],
+        failures={(1, 1): (Ending.ERROR, evil)}, truth=planted.flat,
+        provenance={"git": evil, evil: evil},
+    )  # fmt: skip
+    seen = visit(browser, tmp_path, plan)
+    assert plain(seen.page.title()) == f"{plain(evil)} · Sweeper report"
+    assert plain(seen.page.locator("h1").inner_text()) == plain(f"Is {evil} safe?")
+    ticks = seen.page.locator(".hero .xtick text").all_text_contents()
+    assert plain(evil) in [plain(tick) for tick in ticks]
+    assert plain(evil) in plain(seen.page.locator(".provenance").inner_text())
+    assert seen.page.locator("img").count() == 0
+    assert seen.trouble() == []
+
+
+def plain(text):
+    return re.sub(r"\s+", " ", text).strip()
+
+
+def test_hostile_text_survives_hovering(browser, tmp_path):
+    """Hover labels read a little HTML: a level's name is not part of it."""
+    plan = planted.plan(levels={"train.augmentation": ["none", EVIL[0]]}, replicates=3)
+    seen = visit(browser, tmp_path, plan)
+    box = seen.page.locator(".hero .main-svg >> nth=0").bounding_box()
+    for part in range(1, 40):
+        seen.page.mouse.move(box["x"] + box["width"] * part / 40, box["y"] + box["height"] / 2)
+    assert seen.trouble() == []
+
+
+def test_the_page_follows_the_theme_while_it_is_open(browser, tmp_path):
+    """Dark and light without reloading."""
+    seen = visit(browser, tmp_path, planted.plan(replicates=3), color_scheme="light")
+    colour = "getComputedStyle(document.querySelector('.hero .ytick text')).fill"
+    light = seen.page.evaluate(colour)
+    seen.page.emulate_media(color_scheme="dark")
+    for _ in range(60):
+        if seen.page.evaluate(colour) != light:
+            break
+        seen.page.wait_for_timeout(50)
+    assert seen.page.evaluate(colour) != light
+    assert seen.trouble() == []
+
+
+def test_the_page_prints(browser, tmp_path):
+    """A PDF of a few pages; afterwards the page is as before."""
+    seen = visit(browser, tmp_path, planted.plan(replicates=3), color_scheme="dark")
+    pdf = seen.page.pdf(format="A4")
+    assert pdf.startswith(b"%PDF")
+    assert 2 <= len(re.findall(rb"/Type\s*/Page\b", pdf)) <= 12
+    assert "printing" not in (seen.page.locator("html").get_attribute("class") or "")
+    assert seen.trouble() == []
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_axe_finds_no_violation(browser, tmp_path, scheme):
+    """Contrast, names, headings, tables: axe-core is content, with every table open."""
+    from axe_playwright_python.base import AXE_FILE_PATH
+
+    plan = planted.plan(failures={(3, 1): (Ending.DIVERGED, "nan")})
+    seen = visit(browser, tmp_path, plan, color_scheme=scheme, bypass_csp=True)
+    seen.page.evaluate("document.querySelectorAll('details').forEach(one => { one.open = true; })")
+    seen.page.evaluate(AXE_FILE_PATH.read_text(encoding="utf-8"))
+    found = seen.page.evaluate("axe.run(document, {resultTypes: ['violations']})")
+    assert [(one["id"], [node["html"][:120] for node in one["nodes"][:3]])
+            for one in found["violations"]] == []  # fmt: skip
