@@ -139,8 +139,8 @@ class Conductor:
 
     def _take_in(self, new: Sequence[NewCell]) -> None:
         self._hands.add_cells(new)
-        runs = self._board.unpacked()
-        self.enqueue(self._hands.packer.pack(runs))
+        # The other workers have packs of their own by now: these need not be spread thin.
+        self.enqueue(self._hands.packer.pack(self._board.unpacked(), workers=1))
 
     def _begin(self, trial_id: str, pack: Pack, open_runs: Sequence[RunNow]) -> Job:
         ids = [run.id for run in open_runs]

@@ -17,12 +17,17 @@ class Interrupts:
         self._before: dict[int, Any] = {}
 
     def __enter__(self) -> Interrupts:
+        self.listen()
+        return self
+
+    def listen(self) -> None:
+        """Takes the signals, again if need be: Ray sets a handler of its own when it starts."""
         for number in SIGNALS:
             try:
-                self._before[number] = signal.signal(number, self._take)
+                before = signal.signal(number, self._take)
             except ValueError:  # not the main thread: the caller's program handles its signals
-                break
-        return self
+                return
+            self._before.setdefault(number, before)
 
     def __exit__(self, *_: object) -> None:
         for number, handler in self._before.items():

@@ -228,6 +228,7 @@ class Launch:
             cpus=asked * spec.resources.cpus,
             gpus=asked * spec.resources.gpus,
         ) as capacity:
+            self.given.interrupts.listen()
             workers = self._workers(capacity)
             self._check_interrupted()
             packer = self._packer(workers)

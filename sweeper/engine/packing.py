@@ -52,8 +52,8 @@ class Packer:
             if one.key in self.prices:
                 self._configs[one.key] = Config.model_validate(one.config)
 
-    def pack(self, runs: Sequence[RunNow]) -> list[Pack]:
-        """New packs for these runs, as the plan says."""
+    def pack(self, runs: Sequence[RunNow], *, workers: int | None = None) -> list[Pack]:
+        """New packs for these runs, as the plan says, so that no one of `workers` is idle."""
         cells = self._cells(runs)
         self._borrow(cells)
         ordered = plan.order_runs(cells, [run.record() for run in runs])
@@ -63,7 +63,7 @@ class Packer:
             self.prices,
             pack=self._spec.resources.pack,
             whole_cells=self._spec.pruner.method != "none",
-            workers=self._workers,
+            workers=workers or self._workers,
         )
         return self._add(made)
 

@@ -1,0 +1,124 @@
+"""A trainer that plays a part, as a plug-in file: its numbers follow a formula, its faults a list.
+
+The value of a run at round r is `1 - |log10(lr) - log10(best)| / 4 + replicate / 1000 + r / 1e4`,
+so that a test knows what every cell must be worth. A fault is named by the learning rate of the
+run it befalls.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+SOURCE = '''
+import ctypes, math, os, sys, time
+from pathlib import Path
+import numpy as np
+from sweeper.engine import worker
+
+FAULTS, BEST, SECONDS, FOLDER = {faults!r}, {best!r}, {seconds!r}, Path({folder!r})
+
+
+class Result:
+    def __init__(self, member, round, numbers, finite):
+        self.member, self.round, self.step = member, round, round
+        self.numbers, self.finite = numbers, finite
+
+
+class Acting:
+    def __init__(self, dataset, members, *, device, form):
+        self.members, self.rounds = list(members), members[0].config.rounds
+        self.round = self.step = 0
+        self.steps = self.rounds
+        self.alive = list(range(len(members)))
+        self.length = len(worker.layout(dataset.classes))
+
+    def train_round(self):
+        self.round += 1
+        self.step = self.round
+        time.sleep(SECONDS)
+        return [self._one(member) for member in self.alive]
+
+    def _one(self, index):
+        member = self.members[index]
+        lr = member.config.train.lr
+        fault = FAULTS.get(lr, "")
+        if fault and self._now(fault, lr):
+            strike(fault)
+        value = 1 - abs(math.log10(lr) - math.log10(BEST)) / 4
+        value += member.replicate / 1000 + self.round / 1e4
+        finite = fault != "diverge" or self.round < 2
+        numbers = np.full(self.length, value if finite else np.nan, dtype=np.float32)
+        return Result(index, self.round, numbers, finite)
+
+    def _now(self, fault, lr):
+        """Faults that end in 'once' strike a single time, whatever process they strike in."""
+        if not fault.endswith("once"):
+            return True
+        mark = FOLDER / f"struck-{{lr}}"
+        try:
+            mark.touch(exist_ok=False)
+        except FileExistsError:
+            return False
+        return True
+
+    def drop(self, member):
+        assert len(self.alive) > 1
+        self.alive.remove(member)
+
+    def state(self):
+        import torch
+        return {{"round": torch.tensor([self.round])}}, {{"round": self.round, "alive": self.alive}}
+
+    def load_state(self, tensors, meta):
+        self.round, self.alive = meta["round"], list(meta["alive"])
+
+    def time_steps(self, steps):
+        return 1e-3
+
+
+def strike(fault):
+    kind = fault.removesuffix(" once")
+    if kind == "raise":
+        raise ValueError("the part demands it")
+    if kind == "out of memory":
+        raise type("OutOfMemoryError", (RuntimeError,), {{}})("CUDA out of memory")
+    if kind == "exit":
+        sys.exit(7)
+    if kind == "os exit":
+        os._exit(7)
+    if kind == "segfault":
+        ctypes.string_at(0)
+    if kind == "abort":
+        os.abort()
+    if kind == "overflow":
+        def deep(n):
+            return deep(n + 1) + 1
+        deep(0)
+    if kind == "hang":
+        time.sleep(600)
+
+
+worker.TRAINER = Acting
+'''
+
+
+def write(
+    folder: Path,
+    *,
+    faults: dict[float, str] | None = None,
+    best: float = 0.1,
+    seconds: float = 0.0,
+) -> Path:
+    """The plug-in file; `seconds` is what a round takes."""
+    path = folder / "acting_plugin.py"
+    path.write_text(
+        SOURCE.format(faults=faults or {}, best=best, seconds=seconds, folder=str(folder))
+    )
+    return path
+
+
+def value(lr: float, *, replicate: int, rounds: int, best: float = 0.1) -> float:
+    """What a run must be worth at its end."""
+    from math import log10
+
+    return 1 - abs(log10(lr) - log10(best)) / 4 + replicate / 1000 + rounds / 1e4

@@ -1,0 +1,126 @@
+"""Runs the `sweeper` command and kills its own process at a named point. For the fault tests.
+
+    python disturbed.py POINT launch SPEC --storage URL ...
+
+Points wrap methods from outside: the product itself has no hooks. `never` is the plain command.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import sys
+import threading
+from collections.abc import Callable
+from typing import Any
+
+
+def die() -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def later(seconds: float) -> None:
+    threading.Timer(seconds, die).start()
+
+
+def wrap(owner: type, name: str, *, before: Callable[..., Any] | None = None,
+         after: Callable[..., Any] | None = None) -> None:  # fmt: skip
+    """Calls `before` and `after` around a method, with its arguments."""
+    inner = getattr(owner, name)
+
+    def outer(self: Any, *args: Any, **kwargs: Any) -> Any:
+        if before is not None:
+            before(self, *args, **kwargs)
+        result = inner(self, *args, **kwargs)
+        if after is not None:
+            after(self, *args, **kwargs)
+        return result
+
+    setattr(owner, name, outer)
+
+
+def ends_something(reports: Any) -> bool:
+    return any(report.end is not None for report in reports)
+
+
+def before_first_run() -> None:
+    from sweeper.store.store import Store
+
+    wrap(Store, "begin", before=lambda *a, **k: die())
+
+
+def after_dispatch() -> None:
+    from sweeper.engine.conductor import Conductor
+
+    wrap(Conductor, "trial_started", after=lambda *a, **k: later(0.1))
+
+
+def before_commit() -> None:
+    from sweeper.store.store import Store
+
+    def check(store: Any, lease: Any, reports: Any, **_: Any) -> None:
+        if ends_something(reports):
+            die()
+
+    wrap(Store, "record", before=check)
+
+
+def inside_commit() -> None:
+    from sqlalchemy import event
+
+    from sweeper.store.store import Store
+
+    def check(store: Any, lease: Any, reports: Any, **_: Any) -> None:
+        if ends_something(reports):
+            # Called when everything is written and COMMIT is about to be sent.
+            event.listen(store.database.engine, "commit", lambda connection: die())
+
+    wrap(Store, "record", before=check)
+
+
+def after_commit() -> None:
+    from sweeper.store.store import Store
+
+    def check(store: Any, lease: Any, reports: Any, **_: Any) -> None:
+        if ends_something(reports):
+            die()
+
+    wrap(Store, "record", after=check)
+
+
+def writing_report() -> None:
+    from pathlib import Path
+
+    wrap(Path, "replace", before=lambda *a, **k: die())
+
+
+def at_random(seed: str) -> None:
+    later(random.Random(seed).uniform(2.0, 14.0))
+
+
+POINTS: dict[str, Callable[[], None]] = {
+    "never": lambda: None,
+    "before the first run": before_first_run,
+    "between dispatch and first report": after_dispatch,
+    "between result and commit": before_commit,
+    "inside the commit": inside_commit,
+    "after the commit, before the mirror": after_commit,
+    "while the report is written": writing_report,
+}
+
+
+def main() -> None:
+    point, *arguments = sys.argv[1:]
+    if point.startswith("seed "):
+        at_random(point)
+    else:
+        POINTS[point]()
+    sys.argv = ["sweeper", *arguments]
+    from sweeper.cli import main as sweeper
+
+    sweeper()
+
+
+if __name__ == "__main__":
+    main()

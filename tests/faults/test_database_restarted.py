@@ -1,0 +1,59 @@
+"""PostgreSQL that goes away and comes back in the middle of a sweep."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+
+import acting
+import history
+import pytest
+from places import Place, eventually
+from servers import NoServer, Server, postgresql_server
+
+from sweeper.store import Store
+
+pytestmark = pytest.mark.slow
+
+SPEC = """
+name: restarted
+data: {dataset: digits}
+train: {epochs: 6, batch_size: 32}
+scientific:
+  train.lr: [0.01, 0.1, 1.0]
+replicates: 2
+resources: {workers: 1, pack: 2}
+"""
+
+
+@pytest.fixture
+def server() -> Iterator[Server]:
+    try:
+        with postgresql_server() as one:
+            yield one
+    except NoServer as reason:
+        pytest.skip(str(reason))
+
+
+def test_29_a_restart_of_postgresql_loses_nothing(tmp_path, server) -> None:
+    """Writes are tried again until the server is back; every round is recorded once."""
+    place = Place(tmp_path / "place", SPEC, storage=server.make_database())
+    plugin = acting.write(place.folder, seconds=0.5)
+    process = place.start("--plugin", str(plugin))
+    eventually(lambda: _rounds(place) >= 4, "no round was ever recorded")
+    server.stop()
+    time.sleep(3)
+    server.start()
+    output, _ = process.communicate(timeout=120)
+    assert process.returncode == 0, output
+    attempts = history.check(place.storage, "restarted", rounds=6)
+    assert all(a.number == 1 for a in attempts)
+    place.close()
+
+
+def _rounds(place: Place) -> int:
+    with Store.open(place.storage, create=True) as store:
+        sweeps = store.sweeps()
+        if not sweeps:
+            return 0
+        return sum(1 for _ in store.observations(sweeps[0].id, last_only=False))

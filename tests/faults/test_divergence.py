@@ -1,0 +1,65 @@
+"""Real training that diverges, or stands still."""
+
+from __future__ import annotations
+
+import json
+import math
+
+import history
+import numpy as np
+import pytest
+from places import SPEC
+
+from sweeper.states import Ending, RunState
+from sweeper.store import Store
+
+pytestmark = pytest.mark.slow
+
+# A million diverges in the first round; a billionth never moves, which is no failure.
+DIVERGING = (
+    SPEC.replace("train.batch_size: [16, 32, 64]", "train.lr: [1.0e-9, 0.05, 1.0e+6, 1.0e+30]")
+    .replace("epochs: 3", "epochs: 3, batch_size: 16")
+    .replace("replicates: 2", "replicates: 1")
+    .replace("pack: 2", "pack: 4")
+)
+
+
+def test_22_and_24_a_diverging_member_leaves_its_pack_and_the_rest_go_on(place, tmp_path) -> None:
+    """NaN at the first steps, an infinite loss, a gradient of nothing: only the first two end."""
+    place.write_spec(DIVERGING)
+    code, output = place.run()
+    assert code == 3, output
+    with Store.open(place.storage, create=False) as store:
+        [sweep] = store.sweeps()
+        of_cell = {c.id: c.factors["train.lr"] for c in store.cells(sweep.id)}
+        runs = {of_cell[r.cell_id]: r for r in store.runs(sweep.id)}
+        assert len(store.packs(sweep.id)) == 1
+        metrics = [tuple(key) for key in sweep.layout]
+    for lr in (1e6, 1e30):
+        assert runs[lr].state is RunState.FAILED
+        assert runs[lr].ending is Ending.DIVERGED
+        assert runs[lr].epoch == 1
+    for lr in (1e-9, 0.05):
+        assert runs[lr].state is RunState.COMPLETE
+        assert runs[lr].epoch == 3
+        assert runs[lr].value is not None
+        assert math.isfinite(runs[lr].value)
+    _alike_alone(place, tmp_path, index=metrics.index(("train", "loss", "")))
+
+
+def _alike_alone(place, tmp_path, *, index: int) -> None:
+    """The survivor's first-round training loss is its own whoever else was in the pack."""
+    from places import Place
+
+    alone = Place(
+        tmp_path / "alone",
+        DIVERGING.replace("[1.0e-9, 0.05, 1.0e+6, 1.0e+30]", "[0.05]"),
+    )
+    alone.finish()
+    key = (json.dumps(["report", {"train.lr": 0.05}]), 0)
+    ours, theirs = (
+        np.frombuffer(history.numbers(one.storage, "faults")[key][1], dtype="<f4")[index]
+        for one in (place, alone)
+    )
+    assert ours == pytest.approx(theirs, rel=1e-3)
+    alone.close()

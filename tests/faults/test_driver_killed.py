@@ -1,0 +1,96 @@
+"""A driver that is killed loses nothing: the same command again does what is missing, once."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import history
+import pytest
+
+from sweeper.states import Ending, RunState
+from sweeper.store import Store
+
+pytestmark = pytest.mark.slow
+ROUNDS = 3
+
+
+def like(undisturbed: Path) -> str:
+    return f"sqlite:///{undisturbed}"
+
+
+def test_1_killed_before_the_first_run(place, undisturbed) -> None:
+    """A sweep whose driver died before any run began is run whole by the next."""
+    place.killed_at("before the first run")
+    with Store.open(place.storage, create=False) as store:
+        [sweep] = store.sweeps()
+        assert store.attempts(sweep.id) == []
+    place.finish()
+    attempts = history.check(place.storage, "faults", rounds=ROUNDS, like=like(undisturbed))
+    assert all(a.number == 1 for a in attempts)
+
+
+def test_2_killed_between_dispatch_and_first_report(place, undisturbed) -> None:
+    """Runs that were handed out and never heard of again are cancelled and run again."""
+    place.killed_at("between dispatch and first report")
+    place.finish()
+    attempts = history.check(place.storage, "faults", rounds=ROUNDS, like=like(undisturbed))
+    assert Ending.CANCELLED in {a.ending for a in attempts}
+
+
+def test_3_killed_between_result_and_commit(place, undisturbed) -> None:
+    """A result that was not committed never was: its run is trained again, to the same numbers."""
+    place.killed_at("between result and commit")
+    place.finish()
+    history.check(place.storage, "faults", rounds=ROUNDS, like=like(undisturbed))
+
+
+def test_4_killed_inside_the_commit(place, undisturbed) -> None:
+    """A transaction that was cut leaves nothing of itself behind."""
+    place.killed_at("inside the commit")
+    with Store.open(place.storage, create=False) as store:
+        [sweep] = store.sweeps()
+        assert store.counts(sweep.id)[RunState.COMPLETE] == 0
+    place.finish()
+    history.check(place.storage, "faults", rounds=ROUNDS, like=like(undisturbed))
+
+
+def test_5_killed_after_the_commit_before_the_mirror(place, undisturbed) -> None:
+    """What was committed is never trained again, and the Optuna view catches up once."""
+    place.killed_at("after the commit, before the mirror")
+    with Store.open(place.storage, create=False) as store:
+        [sweep] = store.sweeps()
+        done = {r.id for r in store.runs(sweep.id) if r.state is RunState.COMPLETE}
+    assert done
+    place.finish()
+    attempts = history.check(place.storage, "faults", rounds=ROUNDS, like=like(undisturbed))
+    assert all(a.number == 1 for a in attempts if a.run_id in done)
+
+
+def test_6_killed_while_the_report_is_written(place, undisturbed) -> None:
+    """An old report stays whole until the new one is."""
+    place.storage = like(undisturbed)
+    page = place.folder / "page.html"
+    code, output = place.run("--out", str(page), verb="report")
+    assert code == 0, output
+    before = page.read_bytes()
+    code, output = place.run(
+        "--out", str(page), "--force", verb="report", point="while the report is written"
+    )
+    assert code == -9, output
+    assert page.read_bytes() == before
+
+
+SEEDS = range(int(os.environ.get("SWEEPER_KILL_SEEDS", "2")))
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_7_killed_at_random_instants_until_done(place, undisturbed, seed) -> None:
+    """However often and whenever drivers are killed, the sweep ends, with the same numbers."""
+    for kill in range(30):
+        code, output = place.run(point=f"seed {seed}.{kill}")
+        place.assert_no_process_left()
+        if code == 0:
+            break
+        assert code == -9, output
+    history.check(place.storage, "faults", rounds=ROUNDS, like=like(undisturbed))

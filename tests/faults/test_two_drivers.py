@@ -1,0 +1,81 @@
+"""Two drivers, one sweep: one runs it, the other says who does."""
+
+from __future__ import annotations
+
+import json
+import os
+
+import history
+import pytest
+from places import SPEC, Place, eventually
+
+from sweeper.store import Store
+
+pytestmark = pytest.mark.slow
+
+
+def holder(place: Place) -> dict | None:
+    if not (place.folder / "sweep.db").exists():
+        return None
+    try:
+        with Store.open(place.storage, create=False) as store:
+            sweeps = store.sweeps()
+            return sweeps[0].holder if sweeps else None
+    except Exception:  # noqa: BLE001  the database may be half made
+        return None
+
+
+def test_11_the_second_of_two_drivers_is_refused(place, undisturbed) -> None:
+    """It exits 5 and names host, pid and the age of the last beat; the first is undisturbed."""
+    first = place.start()
+    eventually(lambda: holder(place), "the first driver never took the lease")
+    code, output = place.run()
+    assert code == 5, output
+    line = " ".join(output.split())
+    assert f"pid {first.pid}" in line
+    assert os.uname().nodename in line
+    assert "last beat" in line
+    output, _ = first.communicate(timeout=120)
+    assert first.returncode == 0, output
+    attempts = history.check(place.storage, "faults", rounds=3, like=f"sqlite:///{undisturbed}")
+    assert all(a.number == 1 for a in attempts)
+
+
+def test_12_the_same_spec_from_another_folder_is_the_same_sweep(place, undisturbed) -> None:
+    """A sweep is known by its database and name, not by where one stands."""
+    place.storage = f"sqlite:///{undisturbed}"
+    before = history.numbers(place.storage, "faults")
+    elsewhere = place.folder / "elsewhere"
+    elsewhere.mkdir()
+    process = place.start(cwd=elsewhere)
+    output, _ = process.communicate(timeout=120)
+    assert process.returncode == 0, output
+    attempts = history.check(place.storage, "faults", rounds=3)
+    assert all(a.number == 1 for a in attempts)
+    assert history.numbers(place.storage, "faults") == before
+
+
+def test_46_an_edited_spec_adds_what_is_new_and_hides_what_is_gone(place) -> None:
+    """Levels added are new cells, levels removed are hidden and kept, replicates add runs only."""
+    spec = SPEC.replace("[16, 32, 64]", "[16, 32]")
+    place.write_spec(spec)
+    place.finish()
+    before = history.numbers(place.storage, "faults")
+    place.write_spec(spec.replace("[16, 32]", "[32, 64]").replace("replicates: 2", "replicates: 3"))
+    code, output = place.run()
+    assert code == 0, output
+    assert "1 cells are new, 1 are hidden" in " ".join(output.split())
+    after = history.numbers(place.storage, "faults")
+    assert {key: after[key] for key in before} == before
+    with Store.open(place.storage, create=False) as store:
+        [sweep] = store.sweeps()
+        cells, runs = store.cells(sweep.id), store.runs(sweep.id)
+        hidden = {c.factors["train.batch_size"] for c in cells if c.hidden}
+        of_size = {
+            c.factors["train.batch_size"]: sorted(r.replicate for r in runs if r.cell_id == c.id)
+            for c in cells
+        }
+        attempts = store.attempts(sweep.id)
+    assert hidden == {16}
+    assert of_size == {16: [0, 1], 32: [0, 1, 2], 64: [0, 1, 2]}, json.dumps(of_size)
+    assert all(a.number == 1 for a in attempts), "something was trained twice"

@@ -1,0 +1,153 @@
+"""Workers that are killed or kill themselves: runs are tried again, reasons are told apart."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import acting
+import history
+import pytest
+from places import SPEC, Place, eventually
+
+from sweeper.states import Ending, RunState
+from sweeper.store import Store
+from sweeper.store.records import Attempt, Run
+
+pytestmark = pytest.mark.slow
+
+SLOW = SPEC.replace("epochs: 3", "epochs: 40").replace("[16, 32, 64]", "[16]")
+
+
+def attempts(place: Place) -> list[Attempt]:
+    try:
+        with Store.open(place.storage, create=False) as store:
+            [sweep] = store.sweeps()
+            return store.attempts(sweep.id)
+    except Exception:  # noqa: BLE001  the database may be half made
+        return []
+
+
+def test_13_a_worker_killed_mid_epoch_goes_on_from_its_checkpoint(place, tmp_path) -> None:
+    """SIGKILL to the worker ends its attempts as crashed; the next gives bitwise equal numbers.
+
+    The whole pack dies with it (fault 23): each of its runs is tried again exactly once.
+    """
+    place.write_spec(SLOW)
+    process = place.start()
+    eventually(lambda: list(place.folder.glob("sweep.db.files/**/*.ckpt")), "no checkpoint")
+    [worker] = place.workers()
+    worker.send_signal(signal.SIGKILL)
+    output, _ = process.communicate(timeout=120)
+    assert process.returncode == 0, output
+    undisturbed = Place(tmp_path / "undisturbed", SLOW)
+    undisturbed.finish()
+    tried = history.check(place.storage, "faults", rounds=40, like=undisturbed.storage)
+    assert [a.ending for a in tried if a.number == 1] == [Ending.CRASHED] * 2
+    assert [a.ending for a in tried if a.number == 2] == [Ending.COMPLETE] * 2
+    assert all(a.from_epoch > 0 for a in tried if a.number == 2)
+    assert all(a.error for a in tried if a.number == 1)
+    assert not list(place.folder.glob("sweep.db.files/**/*.ckpt")), "checkpoints were left"
+    undisturbed.close()
+
+
+def test_23_a_pack_that_dies_is_tried_again_whole(place) -> None:
+    """All K members of a pack go back to the queue, once each, and end complete."""
+    place.write_spec(
+        SPEC.replace("[16, 32, 64]", "[16]")
+        .replace("replicates: 2", "replicates: 4")
+        .replace("pack: 2", "pack: 4")
+    )
+    acting.write(place.folder, faults={0.05: "os exit once"})
+    code, output = place.run("--plugin", str(place.folder / "acting_plugin.py"))
+    assert code == 0, output
+    tried = history.check(place.storage, "faults", rounds=3)
+    assert [a.ending for a in tried if a.number == 1] == [Ending.CRASHED] * 4
+    assert [a.ending for a in tried if a.number == 2] == [Ending.COMPLETE] * 4
+
+
+FAULTS = {
+    0.01: "raise",
+    0.02: "exit",
+    0.03: "os exit",
+    0.04: "segfault",
+    0.05: "abort",
+    0.06: "overflow",
+    0.07: "diverge",
+    0.08: "out of memory",
+}
+FAULTY = f"""
+name: faulty
+data: {{dataset: digits}}
+train: {{epochs: 3, batch_size: 32}}
+scientific:
+  train.lr: {[*FAULTS, 0.1]}
+replicates: 1
+resources: {{workers: 2, pack: 1}}
+limits: {{attempts: 2}}
+"""
+
+
+@dataclass(frozen=True)
+class Faulty:
+    """A sweep of which every cell but one fails, each in its own way."""
+
+    code: int
+    output: str
+    runs: dict[float, Run]
+    attempts: dict[float, list[Attempt]]
+
+
+@pytest.fixture(scope="module")
+def faulty(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Faulty]:
+    place = Place(tmp_path_factory.mktemp("faulty"), FAULTY)
+    plugin = acting.write(place.folder, faults=FAULTS)
+    code, output = place.run("--plugin", str(plugin))
+    with Store.open(place.storage, create=False) as store:
+        [sweep] = store.sweeps()
+        of_cell = {c.id: c.factors["train.lr"] for c in store.cells(sweep.id)}
+        runs = {of_cell[r.cell_id]: r for r in store.runs(sweep.id)}
+        tried = {
+            lr: [a for a in store.attempts(sweep.id) if a.run_id == r.id] for lr, r in runs.items()
+        }
+    place.assert_no_process_left()
+    yield Faulty(code, output, runs, tried)
+    place.close()
+
+
+@pytest.mark.parametrize(
+    ("fault", "ending", "said"),
+    [
+        ("raise", Ending.ERROR, "ValueError: the part demands it"),
+        ("exit", Ending.CRASHED, ""),
+        ("os exit", Ending.CRASHED, ""),
+        ("segfault", Ending.CRASHED, ""),
+        ("abort", Ending.CRASHED, ""),
+        ("overflow", Ending.ERROR, "RecursionError"),
+        ("out of memory", Ending.OUT_OF_MEMORY, "CUDA out of memory"),
+    ],
+)
+def test_25_ways_to_die_are_told_apart(faulty, fault, ending, said) -> None:
+    """A failing cell is tried as often as the spec allows, then failed; its reason is kept."""
+    [lr] = [lr for lr, name in FAULTS.items() if name == fault]
+    assert faulty.runs[lr].state is RunState.FAILED
+    assert faulty.runs[lr].ending is ending
+    assert [a.ending for a in faulty.attempts[lr]] == [ending, ending]
+    assert said in faulty.attempts[lr][-1].error
+    assert faulty.attempts[lr][-1].error
+
+
+def test_25_the_sweep_goes_on_around_its_poisoned_cells(faulty) -> None:
+    """One cell's failure costs the others nothing; the exit code says that there were failures."""
+    assert faulty.code == 3, faulty.output
+    assert faulty.runs[0.1].state is RunState.COMPLETE
+    assert len(faulty.attempts[0.1]) == 1
+
+
+def test_24_a_run_that_is_not_finite_ends_at_once(faulty) -> None:
+    """Divergence is a result: it is final at the round it shows, and never tried again."""
+    assert faulty.runs[0.07].state is RunState.FAILED
+    assert faulty.runs[0.07].ending is Ending.DIVERGED
+    assert faulty.runs[0.07].epoch == 2
+    assert len(faulty.attempts[0.07]) == 1
