@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import secrets
+import socket
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -13,6 +14,7 @@ from pathlib import Path
 
 from sweeper.errors import EngineError, InputError
 
+ANSWER_SECONDS = 5.0
 OBJECT_STORE_BYTES = 100_000_000  # packs and messages are small
 # Read by Ray and Tune at import or at start; each set only where the user has not.
 _SETTINGS = {
@@ -68,6 +70,21 @@ def started(*, address: str | None, cpus: float, gpus: float) -> Iterator[Capaci
             yield Capacity(cpus=total.get("CPU", 0.0), gpus=total.get("GPU", 0.0))
         finally:
             ray.shutdown()
+
+
+def check_address(address: str | None) -> None:
+    """Whether somebody answers at a cluster's address; Ray itself would ask for ever.
+
+    Raises:
+        InputError: nobody does.
+    """
+    host, _, port = (address or "").rpartition("://")[2].rpartition(":")
+    if not host or not port.isdigit():
+        return  # "auto", or a form that Ray judges at once
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), timeout=ANSWER_SECONDS).close()
+    except (OSError, OverflowError) as error:
+        raise InputError(f"--ray-address: nobody answers at {address!r} ({error})") from error
 
 
 def _init(*, address: str | None, cpus: float) -> None:

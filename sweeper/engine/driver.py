@@ -63,6 +63,7 @@ def launch(
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     with Interrupts() as interrupts:
         loaded = _load_plugins(plugins)
+        cluster.check_address(ray_address)
         for warning in spec.warnings:
             on_event(warning)
         maker = Maker(spec)

@@ -64,6 +64,7 @@ def preview(
     """
     cluster.prepare()
     loaded = plugins.load(plugin_files)
+    cluster.check_address(ray_address)
     for warning in spec.warnings:
         on_event(warning)
     cells = _numbered(_cells(spec, Maker(spec)))
