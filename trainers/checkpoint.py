@@ -28,7 +28,7 @@ Checkpoint = tuple[int, dict[str, Tensor], dict[str, Any]]
 def save(
     directory: Path, round: int, tensors: Mapping[str, Tensor], meta: Mapping[str, Any]
 ) -> Path:
-    """Keeps a round's state; returns the file. Older rounds but one are removed.
+    """Keeps a round's state; returns the file. Older rounds but one are removed, and later ones.
 
     Raises:
         OSError: the disk is full, or the folder cannot be written.
@@ -36,7 +36,10 @@ def save(
     directory.mkdir(parents=True, exist_ok=True)
     path = directory / f"round-{round:08d}.safetensors"
     _replace(path, _encode(tensors, meta))
-    for _, old in _rounds(directory)[KEPT:]:
+    # Later rounds are left over from before this run went back to an earlier one.
+    later = [old for number, old in _rounds(directory) if number > round]
+    older = [old for number, old in _rounds(directory) if number <= round]
+    for old in later + older[KEPT:]:
         old.unlink(missing_ok=True)
     return path
 

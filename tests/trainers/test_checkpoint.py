@@ -41,6 +41,25 @@ def test_the_last_two_are_kept(tmp_path: Path) -> None:
     ]  # fmt: skip
 
 
+def test_rounds_that_were_not_recorded_do_not_count(tmp_path: Path) -> None:
+    """Who has recorded two rounds goes on from the second, whatever was saved beyond."""
+    for round in (2, 3):
+        checkpoint.save(tmp_path, round, tensors(float(round)), META)
+    found = checkpoint.latest(tmp_path, at_most=2)
+    assert found is not None
+    assert found[0] == 2
+    assert checkpoint.latest(tmp_path, at_most=1) is None
+
+
+def test_a_run_that_went_back_outlives_its_later_rounds(tmp_path: Path) -> None:
+    """Rounds left over from before a restart do not push out those that are saved now."""
+    for round in (5, 6, 1):
+        checkpoint.save(tmp_path, round, tensors(float(round)), META)
+    found = checkpoint.latest(tmp_path)
+    assert found is not None
+    assert found[0] == 1
+
+
 def cut(content: bytes) -> bytes:
     return content[: len(content) // 2]
 
