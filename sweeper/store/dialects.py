@@ -79,6 +79,8 @@ def parse(text: str) -> Address:
     Raises:
         StoreError: no URL, an unknown driver, or no file named.
     """
+    if not text.strip():
+        raise StoreError("storage: empty; name a database, as in sqlite:///sweeper.db")
     scheme, separator, _ = text.partition("://")
     if not separator:
         raise StoreError(

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from sweeper.store.database import Database
 
 VERSION_TABLE = "sweeper_alembic_version"
+SCRIPTS = Path(__file__).parent / "migrations"
 REVISIONS = ("0001",)  # oldest first; a test compares them with the migration scripts
 OPTUNA = frozenset(
     {
@@ -48,7 +49,7 @@ def prepare(database: Database, *, create: bool) -> None:
         database.write(_migrate)
     elif create:
         use_wal(database.address)
-        database.write(lambda _: None)  # a read-only file says so now, not after an hour's work
+        database.write(_rewrite_revision)
 
 
 def back_up(database: Database, revision: str) -> Path | None:
@@ -87,6 +88,11 @@ def _revision(connection: Connection, label: str) -> str | None:
     return revision
 
 
+def _rewrite_revision(connection: Connection) -> None:
+    """Writes what is there: a read-only database says so now, not after an hour's work."""
+    connection.execute(text(f"UPDATE {VERSION_TABLE} SET version_num = version_num"))  # noqa: S608
+
+
 def _check_pages(database: Database) -> None:
     verdict = database.read(lambda c: c.execute(text("PRAGMA quick_check(1)")).scalar())
     if verdict != "ok":
@@ -101,8 +107,7 @@ def _migrate(connection: Connection) -> None:
     if connection.dialect.name == "postgresql":
         connection.execute(text(f"SELECT pg_advisory_xact_lock({LOCK})"))
     config = Config()
-    scripts = str(Path(__file__).parent / "migrations")
-    config.set_main_option("script_location", scripts.replace("%", "%%"))
+    config.set_main_option("script_location", str(SCRIPTS).replace("%", "%%"))
     config.set_main_option("path_separator", "os")
     config.attributes["connection"] = connection
     command.upgrade(config, "head")

@@ -209,8 +209,10 @@ def test_the_mirror_survives_a_failure_at_any_call(
     monkeypatch.setattr(study_module, "_storage", lambda _: storage)
     for n in range(1, MOST_CALLS):
         plan = planned(store, name=f"sweep-{n}")
-        for run_id in plan.run_ids:
-            plan.finish(run_id, epochs=2)
+        plan.begin()
+        plan.record(*[plan.report(run, epoch=1, value=0.25) for run in plan.run_ids])
+        ends = [plan.report(run, epoch=2, ending=Ending.COMPLETE) for run in plan.run_ids]
+        plan.record(*ends)
         study = Study(store_url, plan.sweep.name, objective="accuracy", direction="maximize")
         with Faults(store, fail_at=n, after=after).injected() as faults:
             study.sync(store, plan.lease, plan.sweep)
