@@ -154,7 +154,10 @@ def init(
     source = inputs.shipped()[inputs.one_of("--space", space, inputs.shipped())]
     if out.exists() and not force:
         raise InputError(f"{out} exists; --force overwrites it")
-    out.write_text(inputs.renamed(source.read_text("utf-8"), out.stem), "utf-8")
+    try:
+        out.write_text(inputs.renamed(source.read_text("utf-8"), out.stem), "utf-8")
+    except OSError as error:
+        raise InputError(f"{out}: cannot be written: {error.strerror}") from error
     print(out)
     _say(f"next: sweeper plan {out}")
 

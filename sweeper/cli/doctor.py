@@ -6,7 +6,7 @@ import os
 import platform
 import shutil
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
@@ -36,7 +36,7 @@ def examine(storage: str) -> Iterator[Finding]:
         yield version(package, floor)
     yield _cores()
     yield _gpu()
-    yield _ray_auth(os.environ)
+    yield ray_auth(os.environ)
     yield _disk(Path.cwd())
     yield _data(os.environ)
     yield database(storage)
@@ -97,12 +97,18 @@ def _gpu() -> Finding:
     return Finding(what="gpu", state="note", text="none: runs train on the processor")
 
 
-def _ray_auth(environment: os._Environ[str]) -> Finding:
-    mode = environment.get("RAY_AUTH_MODE", "")
-    if mode == "token":
-        return Finding(what="ray auth", state="ok", text="token")
-    text = "off (RAY_AUTH_MODE is not 'token'): fine on this machine alone, never on a network"
-    return Finding(what="ray auth", state="note", text=text)
+def ray_auth(environment: Mapping[str, str]) -> Finding:
+    """Whether Ray asks for a token, and whether others on this machine can read it."""
+    mode = environment.get("RAY_AUTH_MODE", "token")
+    if mode != "token":
+        text = f"RAY_AUTH_MODE={mode}: whoever reaches Ray's ports can run code here"
+        return Finding(what="ray auth", state="wrong", text=text)
+    named = environment.get("RAY_AUTH_TOKEN_PATH")
+    path = Path(named) if named else Path.home() / ".ray" / "auth_token"
+    if path.exists() and path.stat().st_mode & 0o077:
+        text = f"token, but {path} can be read by others: chmod 600"
+        return Finding(what="ray auth", state="note", text=text)
+    return Finding(what="ray auth", state="ok", text="token")
 
 
 def _disk(folder: Path) -> Finding:
@@ -111,7 +117,7 @@ def _disk(folder: Path) -> Finding:
     return Finding(what="disk", state=state, text=f"{free:.1f} GiB free here")
 
 
-def _data(environment: os._Environ[str]) -> Finding:
+def _data(environment: Mapping[str, str]) -> Finding:
     folder = environment.get("SWEEPER_DATA")
     if not folder:
         text = "SWEEPER_DATA is not set: digits come with scikit-learn, files are named by path"

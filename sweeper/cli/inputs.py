@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shlex
@@ -124,4 +125,4 @@ def find_sweep(store: Store, name: str | None) -> Sweep:
 
 def renamed(text: str, name: str) -> str:
     """A spec's text with another `name:`, its comments untouched."""
-    return re.sub(r"(?m)^name:.*$", f"name: {name}", text, count=1)
+    return re.sub(r"(?m)^name:.*$", lambda _: f"name: {json.dumps(name)}", text, count=1)

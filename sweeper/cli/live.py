@@ -32,7 +32,9 @@ def duration(seconds: float) -> str:
 
 
 def time_left(progress: Progress) -> str:
-    """The time left, with its uncertainty; a dash while nothing is known of it."""
+    """The time left, with its uncertainty."""
+    if not progress.runs.get(RunState.PENDING, 0) + progress.runs.get(RunState.RUNNING, 0):
+        return "none"
     if progress.eta_seconds is None:
         return "not known yet"
     text = f"about {duration(progress.eta_seconds)}"
@@ -111,7 +113,7 @@ def _picture(name: str, progress: Progress) -> Group:
     bar = ProgressBar(total=max(sum(runs.values()), 1), completed=finished, width=40)
     head.add_row(Text(name, style="bold"), bar, Text(counts(progress)))
     body = Table.grid(padding=(0, 2))
-    body.add_row("cells", Text(f"{progress.cells}"))
+    body.add_row("cells", Text(f"{progress.cells_done} of {progress.cells} done"))
     body.add_row("best so far", Text(progress.best or "none yet"))
     body.add_row("time left", Text(time_left(progress)))
     return Group(head, body)

@@ -114,6 +114,10 @@ class Board:
         """Whether every run of the cell has ended."""
         return self._left[cell_id] == 0
 
+    def cells_done(self) -> int:
+        """Cells of which every run has ended."""
+        return sum(left == 0 for left in self._left.values())
+
     def unpacked(self) -> list[RunNow]:
         """Pending runs that no open pack holds, in the order of their cells."""
         return [

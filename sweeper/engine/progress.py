@@ -18,6 +18,7 @@ class Progress:
     """Where a sweep stands; seconds are None while nothing is known."""
 
     cells: int
+    cells_done: int
     runs: Mapping[RunState, int]
     packs: int
     best: str
@@ -61,6 +62,7 @@ def snapshot(board: Board, best: Best, eta: Eta, *, running: float) -> Progress:
     seconds, low, high = left if left is not None else (None, None, None)
     return Progress(
         cells=len(board.cells),
+        cells_done=board.cells_done(),
         runs=board.counts(),
         packs=len(board.packs),
         best=str(best),

@@ -1,0 +1,43 @@
+"""The real command in a process of its own, in a folder of its own."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+TINY = """\
+name: tiny
+question: Does the batch size matter?
+data: {dataset: digits, max_per_class: 30, imbalance: {profile: step}}
+train: {model: resnet, depth: 8, width: 0.25, epochs: 2, lr: 0.05}
+scientific:
+  train.batch_size: [32, 128]
+  data.imbalance.train_ratio: [1.0, 0.2]
+replicates: 2
+resources: {pack: 2, workers: 1}
+"""
+
+
+def environment(**more: str) -> dict[str, str]:
+    """This process's environment without Sweeper's own variables, and with `more`."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("SWEEPER_")}
+    return {**kept, "OMP_NUM_THREADS": "1", "COLUMNS": "200", "NO_COLOR": "1", **more}
+
+
+def sweeper(
+    *arguments: str, cwd: Path, timeout: float = 240, **more: str
+) -> subprocess.CompletedProcess[str]:
+    """Run `sweeper ARGUMENTS` in `cwd`; `more` are environment variables."""
+    code = "from sweeper.cli import main; main()"
+    return subprocess.run(
+        [sys.executable, "-c", code, *arguments],
+        cwd=cwd,
+        env=environment(**more),
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=timeout,
+        check=False,
+    )
