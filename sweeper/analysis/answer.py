@@ -239,15 +239,18 @@ def _curve(look: _Look, listed: Sequence[Measure]) -> tuple[pd.DataFrame, pd.Dat
     """The raw points of the response curve, and their means with intervals."""
     points, means = [], []
     for measure in listed if look.x else ():
-        for level, at in look.lines():
-            y = look.levels(measure, factor=look.x, at=at)  # pyright: ignore[reportArgumentType]
-            for x, row in y.iterrows():
+        for level, held in look.lines():
+            y = look.levels(measure, factor=look.x, at=held)  # pyright: ignore[reportArgumentType]
+            for x, row in zip(y.index, (y.iloc[at] for at in range(len(y))), strict=True):
                 key = {"measure": measure.name, "x": x, "by": level}
                 seen = row.dropna()
                 points += [{**key, "replicate": r, "value": value} for r, value in seen.items()]
                 means.append({**key, **effects.spread(row.to_numpy(dtype=float))})
-    columns = ["measure", "x", "by", "replicate", "value"]
-    return pd.DataFrame(points, columns=pd.Index(columns)), pd.DataFrame(means)
+    columns = pd.Index(["measure", "x", "by", "replicate", "value"])
+    return (
+        effects.as_written(pd.DataFrame(points, columns=columns), rows=points, columns=["x", "by"]),
+        effects.as_written(pd.DataFrame(means), rows=means, columns=["x", "by"]),
+    )
 
 
 def _collapses(look: _Look, listed: Sequence[Measure]) -> Iterator[Collapse]:
@@ -314,7 +317,8 @@ def differences(found: Answer) -> pd.DataFrame:
                     "improves": one.improves, "correlation": one.correlation,
                     "dropped": len(one.dropped), "verdict": verdict.badge,
                 })  # fmt: skip
-    return pd.DataFrame(rows)
+    levels = ["at", "level", "reference"]
+    return effects.as_written(pd.DataFrame(rows), rows=rows, columns=levels)
 
 
 def slopes(found: Answer) -> pd.DataFrame:
@@ -330,4 +334,4 @@ def slopes(found: Answer) -> pd.DataFrame:
             rows.append(
                 {**key, "kind": "interaction", "at": at, **estimate_row(one.interaction.estimate)}
             )
-    return pd.DataFrame(rows)
+    return effects.as_written(pd.DataFrame(rows), rows=rows, columns=["at"])

@@ -7,7 +7,7 @@ frame with one row an i, one column an r, NaN where no run is complete.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -50,7 +50,8 @@ def marginal(y: pd.DataFrame, *, cells: pd.DataFrame, paths: Sequence[str]) -> p
 
     A replicate in which one of the cells averaged is missing is NaN: complete blocks only.
     """
-    keys = [combination(cells["factors"][cell], paths=paths) for cell in y.index]
+    factors = cells["factors"].to_dict()
+    keys = [combination(factors[cell], paths=paths) for cell in y.index]
     rows: dict[tuple[Any, ...], list[Any]] = {}
     for key, cell in zip(keys, y.index, strict=True):
         rows.setdefault(key, []).append(cell)
@@ -70,11 +71,14 @@ def over_levels(
     """y[level, r] of one factor, averaged over the others; `at` holds one of these at a level."""
     if at is not None:
         held, level = at
-        keep = [cells["factors"][cell].get(held.path) == level for cell in y.index]
+        factors = cells["factors"].to_dict()
+        keep = [factors[cell].get(held.path) == level for cell in y.index]
         y = y[keep]
     frame = marginal(y, cells=cells, paths=[factor.path])
-    frame.index = pd.Index([key[0] for key in frame.index], dtype=object)
-    return frame.reindex(list(factor.levels))
+    place = {key[0]: at for at, key in enumerate(frame.index)}
+    frame = frame.iloc[[place[level] for level in factor.levels]]
+    frame.index = pd.Index(factor.levels, dtype=object)
+    return frame
 
 
 def paired(y: pd.DataFrame, *, reference: Any, direction: str) -> list[Difference]:
@@ -82,12 +86,11 @@ def paired(y: pd.DataFrame, *, reference: Any, direction: str) -> list[Differenc
 
     `mean(d) +- T(1 - .05 / (2k), R - 1) sd(d) / sqrt(R)` with k = a - 1; Holm's p beside it.
     """
-    others = [level for level in y.index if level != reference]
-    base = y.loc[reference]
+    rows = dict(zip(y.index, (y.iloc[at] for at in range(len(y))), strict=True))
+    base = rows.pop(reference)
+    others = list(rows)
     sign = 1.0 if direction == "maximize" else -1.0
-    found = [
-        _difference(y.loc[level], base=base, family=len(others), sign=sign) for level in others
-    ]
+    found = [_difference(row, base=base, family=len(rows), sign=sign) for row in rows.values()]
     adjusted = holm([one["estimate"].p for one in found]) if found else []
     return [
         Difference(level=level, reference=reference, p_holm=float(p), **one)
@@ -112,13 +115,26 @@ def cell_table(
     frames: Frames, *, cells: Sequence[int], measures: Sequence[Measure], factors: Sequence[str]
 ) -> pd.DataFrame:
     """One row a cell and measure: n, mean, sd, min, median, max, interval; failures and time."""
-    facts = {cell: _cell_facts(frames, cell=cell, factors=factors) for cell in cells}
+    runs = dict(tuple(frames.runs.groupby("cell")))
+    levels = frames.cells["factors"].to_dict()
+    facts = {cell: _cell_facts(cell, levels=levels[cell], runs=runs.get(cell, frames.runs[:0]),
+                               factors=factors) for cell in cells}  # fmt: skip
     rows = []
     for measure in measures:
         y = responses(frames, measure=measure, cells=cells)
+        numbers = dict(zip(cells, y.to_numpy(dtype=float), strict=True))
         for cell in cells:
-            rows.append({**facts[cell], "measure": measure.name, **spread(y.loc[cell].to_numpy())})
-    return pd.DataFrame(rows)
+            rows.append({**facts[cell], "measure": measure.name, **spread(numbers[cell])})
+    return as_written(pd.DataFrame(rows), rows=rows, columns=factors)
+
+
+def as_written(
+    frame: pd.DataFrame, *, rows: Sequence[Mapping[str, Any]], columns: Sequence[str]
+) -> pd.DataFrame:
+    """`frame` with levels as they are: pandas would turn None to NaN and 2 to 2.0."""
+    for name in columns if rows else ():
+        frame[name] = pd.Series([row[name] for row in rows], dtype=object)
+    return frame
 
 
 def spread(y: np.ndarray) -> dict[str, Any]:
@@ -151,12 +167,11 @@ def rank_correlations(
     return dict(sorted(found.items(), key=lambda item: -abs(item[1])))
 
 
-def _cell_facts(frames: Frames, *, cell: int, factors: Sequence[str]) -> dict[str, Any]:
-    runs = frames.runs[frames.runs["cell"] == cell]
-    row = frames.cells.loc[cell]
+def _cell_facts(
+    cell: int, *, levels: Mapping[str, Any], runs: pd.DataFrame, factors: Sequence[str]
+) -> dict[str, Any]:
     ended = runs[runs["state"].isin([RunState.FAILED, RunState.PRUNED])]
     why = Counter(str(ending) for ending in ended["ending"])
-    levels = row["factors"]
     complete = runs[runs["state"] == RunState.COMPLETE]
     return {
         "cell": cell,

@@ -290,9 +290,9 @@ def _changes(found: Answer, again: Sequence[Effect], when: str) -> Iterator[str]
 
 def _collapse_words(found: Answer) -> Iterator[str]:
     counts = Counter(one.measure.title for one in found.collapses)
-    for title, count in counts.items():
-        runs = "1 run" if count == 1 else f"{count} runs"
-        yield f"{runs} collapsed in {title}: at chance, or far below the cell. They are kept."
+    if counts:
+        listed = _and([f"{count} in {title}" for title, count in counts.items()])
+        yield f"Some runs collapsed (at chance, or far below their cell): {listed}. They are kept."
 
 
 def about(measure: Measure) -> str:

@@ -115,7 +115,7 @@ def _line(
 
 def _at(rows: pd.DataFrame, measure: Measure, level: Any) -> pd.DataFrame:
     chosen = rows[rows["measure"] == measure.name]
-    return chosen if level is None else chosen[chosen["by"] == level]
+    return chosen[[one == level for one in chosen["by"]]]
 
 
 def _hover(row: pd.Series, *, x: Factor, unit: str) -> str:
@@ -217,8 +217,8 @@ def heatmap(found: Answer) -> Figure | None:
         return None
     x, by, objective = found.x, found.by, found.objective
     rows = found.curve[found.curve["measure"] == objective.name]
-    mean = rows.pivot(index="by", columns="x", values="mean")
-    mean = mean.reindex(index=list(by.levels), columns=list(x.levels)).to_numpy(dtype=float)
+    known = {(row["by"], row["x"]): row["mean"] for _, row in rows.iterrows()}
+    mean = np.array([[known[line, level] for level in x.levels] for line in by.levels], dtype=float)
     change = mean - mean[:, [x.levels.index(x.reference)]]
     most = float(np.nanmax(np.abs(change), initial=1e-9))
     labels = [
@@ -288,6 +288,6 @@ def _room(factor: Factor) -> float:
 
 def _spread_out(levels: pd.Series) -> np.ndarray:
     """Cells of one level side by side, in the order of the table, within -0.5 to 0.5."""
-    rank = levels.groupby(levels).cumcount().to_numpy(dtype=float)
-    size = levels.groupby(levels).transform("size").to_numpy(dtype=float)
+    rank = levels.groupby(levels, dropna=False).cumcount().to_numpy(dtype=float)
+    size = levels.groupby(levels, dropna=False).transform("size").to_numpy(dtype=float)
     return (rank + 0.5) / size - 0.5

@@ -166,6 +166,7 @@ def _tables(frames: Frames, found: Answer) -> dict[str, Any]:
         "difference_table": tables.differences(found),
         "slope_table": tables.slopes(found),
         "failure_table": tables.failures(frames, found),
+        "collapse_table": tables.collapses(found),
         "share_table": tables.shares(found),
         "failures_table": tables.with_failures(found),
     }

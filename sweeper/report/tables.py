@@ -18,6 +18,8 @@ from sweeper.analysis.verdicts import interval, number
 from sweeper.report.scrub import scrub
 from sweeper.states import RunState
 
+MOST_ROWS = 400  # of the table of cells
+
 
 @dataclass(frozen=True)
 class Table:
@@ -192,8 +194,9 @@ def cells(frames: Frames, found: Answer) -> Table:
     scientific = list(spec.get("scientific", {}))
     nuisance = list(spec.get("nuisance") or {})
     counts = frames.cells["class_counts"]
+    shown = found.cells[found.cells["measure"] == found.objective.name]
     rows = []
-    for _, row in found.cells[found.cells["measure"] == found.objective.name].iterrows():
+    for _, row in shown[:MOST_ROWS].iterrows():
         unit = found.objective.unit
         seen = counts[row["cell"]]
         rows.append([
@@ -212,10 +215,17 @@ def cells(frames: Frames, found: Answer) -> Table:
     return _table(
         f"Cells: {words(found.objective.name)} on the test split, in {unit}",
         head=head, rows=rows, words_in=0,
-        note="95 % t interval over the complete replicates of the cell, on its own; test set "
+        note=_left_out(len(shown))
+        + "95 % t interval over the complete replicates of the cell, on its own; test set "
         "fixed. "
         + ("Picked values were chosen on val, on replicates of their own." if nuisance else ""),
     )  # fmt: skip
+
+
+def _left_out(rows: int) -> str:
+    if rows <= MOST_ROWS:
+        return ""
+    return f"The first {MOST_ROWS} of {rows} cells; `sweeper export` has all. "
 
 
 def seconds(value: float) -> str:
@@ -246,6 +256,22 @@ def _failure_row(frames: Frames, found: Answer, run: pd.Series) -> list[str]:
     message = scrub(last[-1])[:300] if last else ""
     return [str(run["cell"]), named, str(run["replicate"]), str(run["state"]),
             str(run["ending"]).replace("_", " "), str(run["epoch"]), message]  # fmt: skip
+
+
+def collapses(found: Answer) -> Table | None:
+    """Each collapsed run by name."""
+    if not found.collapses:
+        return None
+    rows = [
+        [str(one.cell), str(one.replicate), one.measure.title,
+         number(one.value, unit=one.measure.unit)]
+        for one in found.collapses[:MOST_ROWS]
+    ]  # fmt: skip
+    return _table(
+        "Collapsed runs", head=["cell", "replicate", "measure", "value"], rows=rows, words_in=3,
+        note="At or below chance, or 5 robust standard deviations worse than the median of the "
+        "cell. They are kept in every mean.",
+    )  # fmt: skip
 
 
 def shares(found: Answer) -> Table | None:

@@ -45,8 +45,9 @@ def training(frames: Frames, found: Answer) -> list[Figure]:
     figures = []
     for kind in (_objective_curves, _loss_curves):
         for at, level in enumerate(levels):
-            here = curves[curves["by"] == level]
-            figures.append(kind(here, frames=frames, found=found, level=level, at=at))
+            here = curves[[one == level for one in curves["by"]]]
+            if len(here):
+                figures.append(kind(here, frames=frames, found=found, level=level, at=at))
     return [one for one in figures if one.data]
 
 
@@ -116,7 +117,7 @@ def _by_level(
         yield "all cells", level_look(0), curves
         return
     for place, level in enumerate(x.levels):
-        rows = curves[curves["x"] == level]
+        rows = curves[[one == level for one in curves["x"]]]
         if len(rows):
             yield f"{x.name} {show(level)}", axis_look(place, count=len(x.levels)), rows
 

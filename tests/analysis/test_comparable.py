@@ -9,6 +9,7 @@ import pytest
 from sweeper.analysis.answer import answer
 from sweeper.analysis.comparable import Reading
 from sweeper.analysis.frames import load
+from sweeper.report import page
 from sweeper.states import Ending
 
 B, RATIO = planted.BATCH, planted.RATIO
@@ -114,3 +115,32 @@ def test_hidden_and_tuning_cells_are_not_reported():
     plan = planted.plan(levels={B: [2, 8, 32]}, replicates=3)
     plan.cells[2] = replace(plan.cells[2], role="tuning")
     assert look(plan).gate.cells == (1, 2)
+
+
+def test_a_factor_that_does_not_always_apply_breaks_the_grid():
+    """A conditional factor: cells without it are shown as `not set`, and nothing is paired."""
+    paths = {"train.ssl.loss": ["simclr", "vicreg"], "train.ssl.weight": [0.0, 1.0]}
+    cells = [{"train.ssl.weight": 0.0}] + [
+        {"train.ssl.weight": 1.0, "train.ssl.loss": name} for name in ("simclr", "vicreg")
+    ]
+    plan = planted.plan(levels=paths, cells=cells, replicates=3)
+    found = look(plan)
+    assert found.gate.reading is Reading.SCATTER
+    assert None in found.factors[0].levels
+    frames = load(planted.Memory(plan), plan.sweep.name)
+    assert "not set" in page.html(frames)
+
+
+@pytest.mark.parametrize("levels", [[None, 8], [None, "a"], [True, False], [1, "1"]])
+@pytest.mark.parametrize("second", [True, False])
+def test_odd_levels_are_levels(levels, second):
+    """null, true and a number beside a word: compared and drawn like any other."""
+    first, other = ("train.depth", B) if second else (RATIO, "train.depth")
+    plan = planted.plan(
+        levels={first: levels if second else [1.0, 0.1], other: [2, 8] if second else levels},
+        replicates=3,
+    )
+    found = look(plan)
+    assert found.gate.reading is Reading.PAIRED
+    assert {d.estimate.n for one in found.effects for d in one.differences} == {3}
+    assert "table" in page.html(load(planted.Memory(plan), plan.sweep.name))
