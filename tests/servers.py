@@ -7,6 +7,7 @@ import itertools
 import shutil
 import signal
 import tempfile
+import time
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -61,7 +62,16 @@ class Server:
         process.wait(timeout=20)
 
     def start(self) -> None:
-        self.server.ensure_postgres_running()
+        """Starts it again; on a busy machine that takes longer than the package waits for."""
+        deadline = time.monotonic() + 60.0
+        while True:
+            try:
+                self.server.ensure_postgres_running()
+                return
+            except Exception:
+                if time.monotonic() > deadline:
+                    raise
+                time.sleep(0.5)
 
 
 class NoServer(Exception):
