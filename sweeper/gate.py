@@ -180,11 +180,10 @@ def listen(host: str, port: int) -> socket.socket:
     return listener
 
 
-def serve(url: str, listener: socket.socket) -> None:
-    """Serve the dashboard until the process is interrupted."""
+def serve(app: Application, listener: socket.socket) -> None:
+    """Serve until the process is interrupted."""
     import uvicorn
 
-    app = dashboard(url, port=listener.getsockname()[1])
     config = uvicorn.Config(
         app,  # type: ignore[arg-type]
         log_level="warning",

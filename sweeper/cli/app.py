@@ -275,12 +275,13 @@ def dashboard(
     """Serve Optuna's dashboard on this machine, for reading only."""
     from sweeper import gate
 
-    listener = gate.listen(host, port)
-    with listener, _opened(storage):
-        print(f"http://127.0.0.1:{listener.getsockname()[1]}", flush=True)
+    with gate.listen(host, port) as listener, _opened(storage):
+        bound = listener.getsockname()[1]
+        behind = gate.dashboard(storage, port=bound)
+        print(f"http://{'[::1]' if host == '::1' else '127.0.0.1'}:{bound}", flush=True)
         _say("reading only; Ctrl-C stops it")
         try:
-            gate.serve(storage, listener)
+            gate.serve(behind, listener)
         except KeyboardInterrupt:
             _say("stopped")
 
