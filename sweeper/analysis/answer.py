@@ -17,7 +17,7 @@ from sweeper.analysis.comparable import Gate, Reading
 from sweeper.analysis.effects import Difference
 from sweeper.analysis.factors import Factor, axes, scientific, show
 from sweeper.analysis.frames import Frames
-from sweeper.analysis.intervals import Estimate
+from sweeper.analysis.intervals import Estimate, mean_interval
 from sweeper.analysis.measures import POINTS, Measure, measures, responses
 from sweeper.analysis.trend import Interaction, Trend
 from sweeper.analysis.verdicts import MARGIN, Verdict, judge
@@ -57,6 +57,20 @@ class Slope:
 
 
 @dataclass(frozen=True)
+class Dependence:
+    """Of a factor in words: each level's difference at `strong` minus that at `weak`."""
+
+    by: Factor
+    measure: Measure
+    reference: Any
+    weak: Any
+    strong: Any
+    levels: tuple[Any, ...]
+    estimates: tuple[Estimate, ...]  # simultaneous over the levels
+    verdicts: tuple[Verdict, ...]
+
+
+@dataclass(frozen=True)
 class Collapse:
     """A run whose measure fell to chance, or far below its cell."""
 
@@ -91,6 +105,7 @@ class Answer:
     effects: tuple[Effect, ...]  # primary: the objective, each factor over all others
     effects_at: tuple[Effect, ...]  # x at each level of `by`, and the other measures: exploratory
     slopes: tuple[Slope, ...]
+    dependence: Dependence | None  # the interaction where the axis has no slope
     failures: tuple[effects.FailureShare, ...]
     collapses: tuple[Collapse, ...]
     with_failures: tuple[WithFailures, ...]
@@ -128,6 +143,7 @@ def answer(frames: Frames) -> Answer:
         effects=tuple(_primary(look, listed[0])) if grid else (),
         effects_at=tuple(_exploratory(look, listed)) if grid else (),
         slopes=tuple(_slopes(look, listed)) if grid else (),
+        dependence=_dependence(look, listed[0]) if grid else None,
         failures=tuple(effects.failure_shares(frames, cells=gate.cells)),
         collapses=tuple(_collapses(look, listed)),
         with_failures=tuple(_with_failures(look, listed[0])) if grid else (),
@@ -224,6 +240,29 @@ def _slope(look: _Look, *, factor: Factor, measure: Measure) -> Slope:
     change = trend.interaction(found[weak], strong=found[strong])
     judged = judge(change.estimate, direction=measure.direction, margin=margin, span=span)
     return Slope(factor, measure, overall, verdict, lines, change, judged)
+
+
+def _dependence(look: _Look, objective: Measure) -> Dependence | None:
+    x, by = look.x, look.by
+    if x is None or by is None or x.scale != "category":
+        return None
+    weak, strong = _weak_and_strong(by)
+    ends = [
+        effects.paired(look.levels(objective, factor=x, at=(by, level)), reference=x.reference,
+                       direction=objective.direction)
+        for level in (weak, strong)
+    ]  # fmt: skip
+    changes = [
+        [two.by_replicate[r] - value for r, value in one.by_replicate.items()
+         if r in two.by_replicate]
+        for one, two in zip(*ends, strict=True)
+    ]  # fmt: skip
+    estimates = tuple(mean_interval(change, family=len(changes)) for change in changes)
+    verdicts = tuple(
+        judge(one, direction=objective.direction, margin=margin_of(objective)) for one in estimates
+    )
+    levels = tuple(one.level for one in ends[0])
+    return Dependence(by, objective, x.reference, weak, strong, levels, estimates, verdicts)
 
 
 def _weak_and_strong(by: Factor) -> tuple[Any, Any]:
@@ -323,7 +362,7 @@ def differences(found: Answer) -> pd.DataFrame:
 
 def slopes(found: Answer) -> pd.DataFrame:
     """Every slope and interaction as a row."""
-    rows = []
+    rows = list(_dependence_rows(found.dependence, found.x))
     for one in found.slopes:
         key = {"factor": one.factor.path, "measure": one.measure.name, "unit": one.measure.unit,
                "per": one.factor.step}  # fmt: skip
@@ -335,3 +374,14 @@ def slopes(found: Answer) -> pd.DataFrame:
                 {**key, "kind": "interaction", "at": at, **estimate_row(one.interaction.estimate)}
             )
     return effects.as_written(pd.DataFrame(rows), rows=rows, columns=["at"])
+
+
+def _dependence_rows(one: Dependence | None, x: Factor | None) -> Iterator[dict[str, Any]]:
+    if one is None or x is None:
+        return
+    for level, estimate in zip(one.levels, one.estimates, strict=True):
+        yield {
+            "factor": x.path, "measure": one.measure.name, "unit": one.measure.unit,
+            "per": f"{show(level)} against {show(one.reference)}", "kind": "interaction",
+            "at": f"{one.strong} minus {one.weak}", **estimate_row(estimate),
+        }  # fmt: skip

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from sweeper.analysis.answer import Answer, Effect, Slope
+from sweeper.analysis.answer import Answer, Dependence, Effect, Slope
 from sweeper.analysis.comparable import Reading
 from sweeper.analysis.factors import RATIO, Factor, name_of, show
 from sweeper.analysis.frames import Frames
@@ -65,11 +65,12 @@ def lead(found: Answer) -> Lead:
     if found.gate.reading is Reading.SCATTER:
         return _description(found)
     slope = next((one for one in found.slopes if one.factor is found.x), None)
-    if slope is not None and len(slope.factor.levels) > 2:
+    if slope is not None:
         return _trend(slope, by=found.by)
     effect = next(one for one in found.effects if one.factor is found.x)
     line = _levels(effect)
-    return Lead(f"{_title(effect.measure.title)}: {line.text}", (), line.marks, line.basis,
+    text = " ".join(_grouped(line.marks, named="", reference=show(effect.factor.reference)))
+    return Lead(f"{_title(effect.measure.title)}: {text}", (), line.marks, line.basis,
                 line.badge, line.tone)  # fmt: skip
 
 
@@ -116,13 +117,13 @@ def _interaction(one: Slope, by: Factor) -> str:
     if change is None or verdict is None:
         return ""
     strong = next(line.estimate for line in one.lines if line.at == change.strong)
-    ends = f"{by.name} {show(change.strong)} than at {show(change.weak)}"
+    ends = f"{by.name} {show(change.strong)}{_imbalance(by)} than at {show(change.weak)}"
     pair = f"{by.name} {show(change.strong)} and {show(change.weak)}"
     match verdict.word:
         case Word.BETTER | Word.WORSE:
             start = "The runs suggest that the" if verdict.suggestive else "The"
             how = "stronger" if strong.value * change.estimate.value > 0 else "weaker"
-            return f"{start} trend is {how} at {ends}{_imbalance(by)}."
+            return f"{start} trend is {how} at {ends}."
         case Word.EQUIVALENT:
             return f"At {pair} the trends differ by less than would matter."
         case Word.UNDECIDED:
@@ -159,8 +160,8 @@ def lines(found: Answer) -> list[Line]:
     if found.gate.reading is not Reading.PAIRED or found.x is None:
         return []
     slopes = [one for one in found.slopes if one.factor is found.x]
-    told = []
-    if slopes and len(found.x.levels) > 2:
+    told = [_dependence(found.dependence)] if found.dependence else []
+    if slopes:
         told += [_levels(one) for one in found.effects if one.factor is found.x]
     if len(slopes) > 1:
         told.append(_groups(slopes))
@@ -176,16 +177,17 @@ def _levels(one: Effect) -> Line:
     )
     words_used = {str(verdict.word) for verdict in one.verdicts}
     tone = words_used.pop() if len(words_used) == 1 else "mixed"
-    named = reference if one.factor.scale == "category" else f"{one.factor.name} {reference}"
+    named = "" if one.factor.scale == "category" else f"{one.factor.name} "
+    text = " ".join(_grouped(marks, named=named, reference=reference))
     return Line(
         f"{_title(one.factor.name)}: each level against {reference}",
-        " ".join(_grouped(marks, reference=named)), _levels_basis(one), marks,
+        _title(text) if named else text, _levels_basis(one), marks,
         one.verdicts[0].badge if len(marks) == 1 else "", tone,
     )  # fmt: skip
 
 
-def _grouped(marks: tuple[Mark, ...], *, reference: str) -> Iterator[str]:
-    """`2 (+3.4 points) is materially better than batch size 8.` and so on, one a verdict."""
+def _grouped(marks: tuple[Mark, ...], *, named: str, reference: str) -> Iterator[str]:
+    """`batch size 2 (+3.4 points) is materially better than 8.` and so on, one a verdict."""
     groups: dict[tuple[str, str], list[str]] = {}
     for mark in marks:
         size = f"{number(mark.estimate.value, unit=mark.unit, signed=True)} {mark.unit}".strip()
@@ -193,7 +195,8 @@ def _grouped(marks: tuple[Mark, ...], *, reference: str) -> Iterator[str]:
     for at, ((claim, word), levels) in enumerate(groups.items()):
         verb, rest = claim.split(" ", 1)
         verb = {"is": "are", "seems": "seem", "has": "have"}[verb] if len(levels) > 1 else verb
-        yield f"{_and(levels)} {verb} {rest}{f' {word} {reference}' if at == 0 else ''}."
+        start, end = (named, f" {word} {reference}") if at == 0 else ("", "")
+        yield f"{start}{_and(levels)} {verb} {rest}{end}."
 
 
 def _claim(verdict: Verdict) -> tuple[str, str]:
@@ -230,6 +233,26 @@ def _joint_basis(marks: Sequence[Mark]) -> str:
     many = f", simultaneous over {family}" if family > 1 else ""
     span = f"{ns[0]} to {ns[-1]}" if len(ns) > 1 else f"{ns[0]}"
     return f"95{FIXED}% t{FIXED}intervals, n{FIXED}={FIXED}{span} replicates{many}"
+
+
+def _dependence(one: Dependence) -> Line:
+    """Whether the effect of each level depends on the second factor."""
+    unit, by = one.measure.unit, one.by
+    marks = tuple(
+        Mark(show(level), estimate, unit, verdict)
+        for level, estimate, verdict in zip(one.levels, one.estimates, one.verdicts, strict=True)
+    )
+    text = (
+        f"How much more each level gains over {show(one.reference)} at {by.name} "
+        f"{show(one.strong)}{_imbalance(by)} than at {show(one.weak)}."
+    )
+    heading = (
+        "Does it grow with the imbalance?"
+        if by.path == RATIO
+        else (f"Does it depend on {by.name}?")
+    )
+    basis_text = f"Differences of paired differences; {_joint_basis(marks)}."
+    return Line(heading, text, basis_text, marks, "", "")
 
 
 def _groups(slopes: list[Slope]) -> Line:

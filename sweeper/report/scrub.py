@@ -44,17 +44,17 @@ def _last(value: str) -> str:
     return value if len(parts) == 1 else f"{GONE}/{parts[-1]}"
 
 
-def scrub_tree(tree: Mapping[str, Any]) -> dict[str, Any]:
-    """Provenance as dotted key -> text, without the keys that name a machine or a person."""
-    found: dict[str, Any] = {}
-    for key, value in tree.items():
-        if str(key).lower() in HIDDEN_KEYS:
-            continue
-        if isinstance(value, Mapping):
-            inner = scrub_tree(value)
-            found.update({f"{key} {name}": one for name, one in inner.items()})
-        elif isinstance(value, list | tuple):
-            found[str(key)] = scrub(", ".join(str(one) for one in value)) or "none"
-        elif value is not None:
-            found[str(key)] = scrub(str(value))
-    return found
+def scrub_tree(tree: Mapping[str, Any]) -> dict[str, str]:
+    """Provenance as key -> text, without the keys that name a machine or a person."""
+    kept = {str(key): value for key, value in tree.items() if str(key).lower() not in HIDDEN_KEYS}
+    found = {scrub(key.replace("_", " ")): _shown(value) for key, value in kept.items()}
+    return {key: text for key, text in found.items() if text}
+
+
+def _shown(value: Any) -> str:
+    """One line: `numpy 2.4.6, optuna 5.0.0`."""
+    if isinstance(value, Mapping):
+        return ", ".join(f"{key} {text}" for key, text in scrub_tree(value).items())
+    if isinstance(value, list | tuple):
+        return ", ".join(_shown(one) for one in value)
+    return "" if value is None else scrub(str(value))

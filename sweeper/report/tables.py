@@ -9,7 +9,7 @@ from typing import Any
 
 import pandas as pd
 
-from sweeper.analysis.answer import Answer, Effect, Slope
+from sweeper.analysis.answer import Answer, Dependence, Effect, Slope
 from sweeper.analysis.factors import combination, name_of, show
 from sweeper.analysis.frames import Frames
 from sweeper.analysis.measures import Measure, words
@@ -163,6 +163,7 @@ def p_value(p: float) -> str:
 def slopes(found: Answer) -> Table | None:
     """Slopes over all, by line, and the interaction."""
     rows = [row for one in found.slopes for row in _slope_rows(one)]
+    rows += _dependence_rows(found.dependence)
     if not rows:
         return None
     return _table(
@@ -171,6 +172,18 @@ def slopes(found: Answer) -> Table | None:
         note="A slope is fitted in each replicate; the t interval is over replicates. Each "
         "interval stands on its own (family of 1).",
     )  # fmt: skip
+
+
+def _dependence_rows(one: Dependence | None) -> list[list[str]]:
+    if one is None:
+        return []
+    at, unit = f"{one.by.name} {show(one.strong)} minus {show(one.weak)}", one.measure.unit
+    return [
+        [one.measure.title, f"{show(level)} against {show(one.reference)}", at, str(estimate.n),
+         number(estimate.value, unit=unit, signed=True), interval(estimate, unit=unit),
+         p_value(estimate.p)]
+        for level, estimate in zip(one.levels, one.estimates, strict=True)
+    ]  # fmt: skip
 
 
 def _slope_rows(one: Slope) -> list[list[str]]:

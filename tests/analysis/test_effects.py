@@ -113,6 +113,28 @@ def test_with_two_levels_the_interaction_is_the_difference_of_differences():
     assert 4 * value == pytest.approx(np.mean(by_hand))
 
 
+def test_a_word_factors_interaction_is_the_difference_of_differences():
+    """Mixup gains 5 points, 8 more under imbalance: each level by hand, simultaneous."""
+    path = "train.augmentation"
+
+    def truth(factors):
+        gain = {"none": 0.0, "mixup": 0.05, "cutmix": 0.05}[factors[path]]
+        return 0.7 + gain + (0.08 if factors[RATIO] < 1 and factors[path] == "mixup" else 0.0)
+
+    levels = {path: ["none", "mixup", "cutmix"], RATIO: [1.0, 0.05]}
+    plan = planted.plan(levels=levels, truth=truth, seed=3)
+    at = plan.layout.index(("test", "minority_accuracy", ""))
+    y = {(plan.cells[c].factors[path], plan.cells[c].factors[RATIO], r): 100 * float(m[-1, at])
+         for (c, r), m in plan.numbers.items()}  # fmt: skip
+    one = answers.answer(read(plan)).dependence
+    assert (one.levels, one.weak, one.strong) == (("mixup", "cutmix"), 1.0, 0.05)
+    for level, estimate in zip(one.levels, one.estimates, strict=True):
+        d = [(y[level, 0.05, r] - y["none", 0.05, r]) - (y[level, 1.0, r] - y["none", 1.0, r])
+             for r in range(5)]  # fmt: skip
+        known = stats.ttest_1samp(d, 0).confidence_interval(1 - 0.05 / 2)
+        assert (estimate.low, estimate.high) == pytest.approx((known.low, known.high), rel=1e-6)
+
+
 def test_a_missing_run_drops_its_replicate_from_what_needs_it_only():
     """Complete blocks: the failed cell's comparisons have n = 4, the others keep 5."""
     failures = {(7, 2): (Ending.DIVERGED, "nan")}

@@ -78,7 +78,7 @@ def test_the_planted_curve_is_told_in_one_sentence():
         told.headline == "Minority accuracy falls by 1.6 points with each doubling of batch size."
     )
     assert told.more == (
-        "The trend is stronger at train ratio 0.05 than at 1 (the stronger imbalance).",
+        "The trend is stronger at train ratio 0.05 (the stronger imbalance) than at 1.",
     )
     assert told.badge == "clear fall"
 
@@ -102,9 +102,9 @@ def test_two_words_are_compared_in_one_sentence():
 
 @pytest.mark.slow
 def test_verdicts_match_the_plant_in_most_seeds():
-    """End to end over 60 seeds with 10 % failures: the planted trend and interaction are found."""
+    """End to end over 40 seeds: the planted trend and interaction are found."""
     hits = []
-    for seed in range(60):
+    for seed in range(40):
         told = lead(seed=seed, noise=0.006, replicates=6, epochs=2)
         hits.append("falls" in told.headline and "stronger" in told.more[0])
-    assert sum(hits) >= 57
+    assert sum(hits) >= 38
