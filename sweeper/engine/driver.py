@@ -187,6 +187,7 @@ def _run(under: _Under, heartbeat: Heartbeat, study: Study) -> Outcome:
         if launch.missing():
             launch.run()
         launch.mirror()
+        _write_note(under, study)
     except StopNow:
         launch.abandon("the driver was stopped")
     except LeaseLost:
@@ -198,6 +199,20 @@ def _run(under: _Under, heartbeat: Heartbeat, study: Study) -> Outcome:
     launch.show()
     launch.save_hours()
     return _outcome(under, launch)
+
+
+def _write_note(under: _Under, study: Study) -> None:
+    """Puts the sweep's summary on its study; a sweep never fails for it."""
+    # Statistics take seconds to import, and only here does the driver need them.
+    from sweeper.analysis.frames import load
+    from sweeper.analysis.note import note
+
+    try:
+        study.set_note(note(load(under.store, under.spec.name)))
+    except LeaseLost:
+        raise
+    except Exception as error:  # noqa: BLE001  the numbers are safe, whatever is wrong here
+        under.on_event(f"the study has no new note: {type(error).__name__}: {error}")
 
 
 def _renewed(under: _Under) -> Sweep:

@@ -1,0 +1,163 @@
+"""What the documents tell one to type exists and works."""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import typer
+from command import sweeper
+
+from sweeper import spec
+from sweeper.cli.app import app
+
+ROOT = Path(__file__).parents[2]
+DOCUMENTS = [
+    ROOT / "README.md",
+    ROOT / "CONTRIBUTING.md",
+    *sorted((ROOT / "docs").rglob("*.md")),
+    ROOT / "docker" / "README.md",
+]
+TARGETS = {"demo", "test", "fast", "check", "bench", "docs", "clean"}
+
+
+def blocks(path: Path, language: str) -> Iterator[str]:
+    """The fenced blocks of a document."""
+    for found in re.finditer(rf"```{language}\n(.*?)```", path.read_text("utf-8"), re.DOTALL):
+        yield found[1]
+
+
+def typed(path: Path) -> list[list[str]]:
+    """Every `sweeper ...` line of a document's shell blocks, as words."""
+    lines = (line for block in blocks(path, "sh") for line in block.splitlines())
+    bare = (line.split("#")[0].strip() for line in lines)
+    found = (re.search(r"(?:^|sweeper-env )(sweeper .*)", line) for line in bare)
+    return [shlex.split(match[1]) for match in found if match]
+
+
+COMMANDS = [
+    pytest.param(words, id=f"{path.name}: {shlex.join(words)}")
+    for path in DOCUMENTS
+    for words in typed(path)
+]
+
+
+@pytest.mark.parametrize("words", COMMANDS)
+def test_each_command_line_in_the_documents_is_one(words: list[str]) -> None:
+    """Command and options exist; nothing is run."""
+    commands = typer.main.get_command(app).commands  # pyright: ignore[reportAttributeAccessIssue]
+    options = {
+        flag for parameter in commands[words[1]].params for flag in getattr(parameter, "opts", ())
+    }
+    assert {word for word in words[2:] if word.startswith("-")} <= options
+
+
+def test_every_command_is_in_the_readme() -> None:
+    """A command that nobody reads of is not there."""
+    told = {words[1] for path in DOCUMENTS for words in typed(path)}
+    told |= set(re.findall(r"`sweeper ([a-z]+)", (ROOT / "README.md").read_text("utf-8")))
+    group = typer.main.get_command(app)
+    assert told == set(group.commands)  # pyright: ignore[reportAttributeAccessIssue]
+
+
+def test_the_readme_spec_is_one() -> None:
+    """The example can be copied into a file and launched."""
+    [example] = blocks(ROOT / "README.md", "yaml")
+    assert spec.parse(example, "README.md").name == "batch-size-digits"
+
+
+@pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
+def test_links_between_documents_lead_somewhere(path: Path) -> None:
+    """Every relative link names a file of the repository."""
+    text = re.sub(r"```.*?```", "", path.read_text("utf-8"), flags=re.DOTALL)
+    targets = re.findall(r"\]\(([^)#]+)\)", text)
+    missing = [
+        target for target in targets if "://" not in target and not (path.parent / target).exists()
+    ]
+    assert missing == []
+
+
+@pytest.mark.skipif(shutil.which("make") is None, reason="no make on this machine")
+def test_bare_make_lists_the_commands() -> None:
+    """`make` alone starts nothing and names every target."""
+    done = subprocess.run(["make"], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert {line.split()[0] for line in done.stdout.splitlines()} == {*TARGETS, "help"}
+
+
+def test_the_make_targets_in_the_documents_exist() -> None:
+    """Nobody is told to type a target that is not there."""
+    told = {
+        target
+        for path in DOCUMENTS
+        for words in re.findall(r"(?m)(?:^|`)make ((?:[a-z]+ ?)+)", path.read_text("utf-8"))
+        for target in words.split()
+    }
+    assert told <= TARGETS
+
+
+def test_every_dependency_is_pinned_at_or_above_its_floor() -> None:
+    """constraints.txt has an exact version of each, and names no place to fetch it from."""
+    text = (ROOT / "constraints.txt").read_text()
+    pins = dict(re.findall(r"(?m)^([A-Za-z0-9_.-]+)==([0-9.]+)$", text))
+    pinned = {re.sub(r"[-_.]+", "-", name).lower(): number for name, number in pins.items()}
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    extras = project["optional-dependencies"]
+    for line in [*project["dependencies"], *extras["test"], *extras["check"]]:
+        [(written, floor)] = re.findall(r"^([a-z0-9.-]+)(?:\[[^\]]*\])?>=([0-9.]+)$", line)
+        name = written.replace(".", "-")
+        have, need = (tuple(map(int, text.split("."))) for text in (pinned[name], floor))
+        assert have >= need, line
+    assert "://" not in text
+    assert "@" not in text
+
+
+def test_the_ci_script_is_a_program() -> None:
+    """It can be started as it is, and parses."""
+    script = ROOT / ".ci" / "run"
+    assert os.access(script, os.X_OK)
+    subprocess.run(["bash", "-n", str(script)], check=True)
+
+
+def _smaller(path: Path) -> None:
+    """What a reader in a hurry would edit: fewer levels, no tuning, one epoch, two replicates."""
+    text = path.read_text()
+    text = re.sub(r"(?m)^nuisance:\n(?:  .*\n)+", "", text)
+    text = re.sub(r"epochs: \d+", "epochs: 1", text)
+    text = re.sub(r"warmup_epochs: \d+", "warmup_epochs: 0", text)
+    text = re.sub(r"width: 1\b", "width: 0.25", text)
+    text = re.sub(r"train\.batch_size: \[.*\]", "train.batch_size: [64, 128]", text)
+    path.write_text(re.sub(r"replicates: \d+", "replicates: 2", text))
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_the_tutorial_runs(tmp_path: Path) -> None:
+    """Each of its commands, in order, on smaller settings; the Python as well."""
+    ran = []
+    for words in typed(ROOT / "docs" / "tutorial.md"):
+        if words[1] == "dashboard":
+            continue  # it serves until it is stopped
+        done = sweeper(*words[1:], cwd=tmp_path)
+        assert done.returncode == 0, (words, done.stderr)
+        if words[1] == "init":
+            _smaller(tmp_path / "batch.yaml")
+        ran.append(words[1])
+    assert {"doctor", "init", "plan", "launch", "status", "report", "export"} <= set(ran)
+    assert (tmp_path / "batch.html").stat().st_size > 1_000_000
+    [code] = blocks(ROOT / "docs" / "tutorial.md", "python")
+    shown = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert "params_train.batch_size" in shown.stdout
