@@ -75,15 +75,22 @@ def _check_run(run: Run, attempts: list[Attempt]) -> None:
 
 def _check_mirror(url: str, name: str, store: Store, sweep_id: int) -> None:
     """Optuna has one trial a cell, with the mean over its replicates."""
-    study = optuna.load_study(
-        study_name=name, storage=url.replace("postgresql:", "postgresql+psycopg:")
-    )
-    by_cell = {t.user_attrs["sweeper:cell"]: t for t in study.trials}
+    trials = _trials(url, name)
+    by_cell = {t.user_attrs["sweeper:cell"]: t for t in trials}
     cells = [c for c in store.cells(sweep_id) if c.role == "report" and not c.hidden]
-    assert len(study.trials) == len(by_cell) == len(cells)
+    assert len(trials) == len(by_cell) == len(cells)
     runs = store.runs(sweep_id)
     for cell in cells:
         values = [r.value for r in runs if r.cell_id == cell.id and r.value is not None]
         trial = by_cell[cell.hash]
         assert trial.state is optuna.trial.TrialState.COMPLETE
         assert trial.value == pytest.approx(fmean(values), abs=1e-12)
+
+
+def _trials(url: str, name: str) -> list[optuna.trial.FrozenTrial]:
+    storage = optuna.storages.RDBStorage(url.replace("postgresql:", "postgresql+psycopg:"))
+    try:
+        return optuna.load_study(study_name=name, storage=storage).trials
+    finally:
+        storage.remove_session()
+        storage.engine.dispose()

@@ -17,7 +17,7 @@ import psutil
 ROOT = Path(__file__).resolve().parents[1]
 SCRIPT = Path(__file__).parent / "faults" / "disturbed.py"
 MARK = "MARK_OF_A_TEST"
-PATIENCE = 120.0  # seconds for anything that must happen
+PATIENCE = 240.0  # seconds for anything that must happen
 
 SPEC = """
 name: faults
@@ -126,9 +126,16 @@ def _title(process: psutil.Process) -> str:
         return ""
 
 
-def eventually(condition: Callable[[], object], why: str, *, seconds: float = PATIENCE) -> None:
-    """Waits until the condition holds."""
+def eventually(
+    condition: Callable[[], object],
+    why: str,
+    *,
+    seconds: float = PATIENCE,
+    process: subprocess.Popen[str] | None = None,
+) -> None:
+    """Waits until the condition holds, at most as long as the process lives."""
     until = time.monotonic() + seconds
     while not condition():
+        assert process is None or process.poll() is None, process.communicate()[0]
         assert time.monotonic() < until, why
         time.sleep(0.05)

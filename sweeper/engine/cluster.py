@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from sweeper.errors import EngineError, InputError
+from sweeper.spec import Resources
 
 ANSWER_SECONDS = 5.0
 OBJECT_STORE_BYTES = 100_000_000  # packs and messages are small
@@ -34,6 +35,14 @@ class Capacity:
 
     cpus: float
     gpus: float
+
+
+def workers(resources: Resources, capacity: Capacity) -> int:
+    """How many workers there is room for, at most as many as asked for, at least one."""
+    fit = int(capacity.cpus / resources.cpus + 1e-9)
+    if resources.gpus:
+        fit = min(fit, int(capacity.gpus / resources.gpus + 1e-9))
+    return max(1, min(fit, resources.workers or fit))
 
 
 def prepare() -> None:

@@ -377,13 +377,14 @@ class Conductor:
         if new:
             self._take_in(new)
 
-    def running_seconds(self) -> float:
-        """What the packs in flight still need, as far as is known."""
+    def running_seconds(self) -> float | None:
+        """What the packs in flight still need; None while nobody knows."""
         left = 0.0
         for flight in self.flights.values():
             price = self.eta.price(flight.pack.seconds)
-            if price is not None:
-                left += price * max(0.0, 1 - flight.round / flight.rounds)
+            if price is None:
+                return None
+            left += price * max(0.0, 1 - flight.round / flight.rounds)
         return left
 
 

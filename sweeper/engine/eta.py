@@ -39,13 +39,13 @@ class Eta:
             return price * self._ratio
         return fmean(self._seconds) if self._seconds else None
 
-    def left(self, running: float) -> tuple[float, float, float] | None:
+    def left(self, running: float | None) -> tuple[float, float, float] | None:
         """Seconds left, at least and at most; None while nothing is known.
 
         `running` is what running packs still need, in seconds.
         """
         unpriced = self.price(0.0) if self.queued_unpriced > 0 else 0.0
-        if unpriced is None:
+        if unpriced is None or running is None:
             return None
         work = (
             max(self.queued_seconds, 0.0) * self._ratio + self.queued_unpriced * unpriced + running

@@ -65,7 +65,7 @@ class Launch:
         self._began = given.clock()
         self._hours_before = float(given.sweep.provenance.get("hours", 0.0))
         self._shown_at = self._saved_at = self._began
-        self._objective = index_of(
+        self.objective = index_of(
             given.sweep.layout, (given.spec.objective.split, given.spec.objective.metric, "")
         )
         self.cells: Cells = given.cells if given.cells is not None else self._adaptive()
@@ -165,7 +165,7 @@ class Launch:
                 role=board.cells[run.cell_id].role,
                 run=run.id,
                 epoch=one.epoch,
-                value=value_at(one.numbers, self._objective),
+                value=value_at(one.numbers, self.objective),
                 of=[r.id for r in runs if not (r.finished and r.epoch < one.epoch)],
             )
         for cell in board.cells.values():
@@ -232,7 +232,7 @@ class Launch:
             workers = self._workers(capacity)
             self._check_interrupted()
             packer = self._packer(workers)
-            self.conductor = self._conductor(packer, workers)
+            self.conductor = self.make_conductor(packer, workers)
             self.conductor.enqueue(self._open)
             self._check_interrupted()
             self.conductor.enqueue(packer.pack(self.board.unpacked()))
@@ -259,10 +259,7 @@ class Launch:
             raise self.given.spec.problem(
                 "resources.cpus", resources.cpus, f"the cluster has {capacity.cpus:g}"
             )
-        fit = int(capacity.cpus / resources.cpus + 1e-9)
-        if resources.gpus:
-            fit = min(fit, int(capacity.gpus / resources.gpus + 1e-9))
-        return max(1, min(fit, resources.workers or fit))
+        return cluster.workers(resources, capacity)
 
     @property
     def _place(self) -> Place:
@@ -285,7 +282,8 @@ class Launch:
         self.given.on_event(f"timing packs for {len(questions)} kinds of runs")
         return probe.measure_there(questions, self._place, cpus=resources.cpus, gpus=resources.gpus)
 
-    def _conductor(self, packer: Packer, workers: int) -> Conductor:
+    def make_conductor(self, packer: Packer, workers: int) -> Conductor:
+        """The loop's inside, for this launch."""
         given, place = self.given, self._place
         hours = given.spec.limits.hours
         hands = Hands(
@@ -310,7 +308,7 @@ class Launch:
             device=place.device,
             plugins=place.plugins,
             checkpoints=places.root(given.storage),
-            objective=self._objective,
+            objective=self.objective,
         )
         left = None if hours is None else hours - self._hours_before
         return Conductor(hands, settings, hours_left=left)

@@ -131,7 +131,7 @@ def _probed(
         cells, dict(Counter(run.cell_id for run in runs)), replicates=spec.replicates
     )
     with cluster.started(address=ray_address, cpus=asked * cpus, gpus=asked * gpus) as capacity:
-        workers = _workers(spec, capacity)
+        workers = cluster.workers(spec.resources, capacity)
         on_event(f"timing packs for {len(wanted)} kinds of runs")
         place = Place(
             threads=max(1, int(cpus)), device="cuda" if gpus else "cpu", plugins=plugin_files
@@ -211,12 +211,3 @@ def _shared(cells: Sequence[Cell]) -> dict[str, object]:
         for name, level in first.items()
         if all(cell.factors.get(name) == level for cell in cells)
     }
-
-
-def _workers(spec: Spec, capacity: cluster.Capacity) -> int:
-    """How many workers the cluster has room for, at most as many as the spec asks for."""
-    resources = spec.resources
-    fit = int(capacity.cpus / resources.cpus + 1e-9)
-    if resources.gpus:
-        fit = min(fit, int(capacity.gpus / resources.gpus + 1e-9))
-    return max(1, min(fit, resources.workers or fit))

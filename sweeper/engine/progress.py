@@ -56,7 +56,7 @@ class Best:
         return f"{self._metric} {self._mean:.3f} at {levels}" if levels else f"{self._mean:.3f}"
 
 
-def snapshot(board: Board, best: Best, eta: Eta, *, running: float) -> Progress:
+def snapshot(board: Board, best: Best, eta: Eta, *, running: float | None) -> Progress:
     """Everything at this moment; `running` is what packs in flight still need, in seconds."""
     left = eta.left(running)
     seconds, low, high = left if left is not None else (None, None, None)

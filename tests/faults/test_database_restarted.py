@@ -35,12 +35,12 @@ def server() -> Iterator[Server]:
         pytest.skip(str(reason))
 
 
-def test_29_a_restart_of_postgresql_loses_nothing(tmp_path, server) -> None:
+def test_29_a_restart_of_postgresql_loses_nothing(make_place, server) -> None:
     """Writes are tried again until the server is back; every round is recorded once."""
-    place = Place(tmp_path / "place", SPEC, storage=server.make_database())
+    place = make_place("place", SPEC, storage=server.make_database())
     plugin = acting.write(place.folder, seconds=0.5)
     process = place.start("--plugin", str(plugin))
-    eventually(lambda: _rounds(place) >= 4, "no round was ever recorded")
+    eventually(lambda: _rounds(place) >= 4, "no round was ever recorded", process=process)
     server.stop()
     time.sleep(3)
     server.start()
@@ -48,7 +48,6 @@ def test_29_a_restart_of_postgresql_loses_nothing(tmp_path, server) -> None:
     assert process.returncode == 0, output
     attempts = history.check(place.storage, "restarted", rounds=6)
     assert all(a.number == 1 for a in attempts)
-    place.close()
 
 
 def _rounds(place: Place) -> int:

@@ -24,7 +24,7 @@ DIVERGING = (
 )
 
 
-def test_22_and_24_a_diverging_member_leaves_its_pack_and_the_rest_go_on(place, tmp_path) -> None:
+def test_22_and_24_a_diverging_member_leaves_its_pack_and_the_rest_go_on(place, make_place) -> None:
     """NaN at the first steps, an infinite loss, a gradient of nothing: only the first two end."""
     place.write_spec(DIVERGING)
     code, output = place.run()
@@ -44,16 +44,14 @@ def test_22_and_24_a_diverging_member_leaves_its_pack_and_the_rest_go_on(place, 
         assert runs[lr].epoch == 3
         assert runs[lr].value is not None
         assert math.isfinite(runs[lr].value)
-    _alike_alone(place, tmp_path, index=metrics.index(("train", "loss", "")))
+    _alike_alone(place, make_place, index=metrics.index(("train", "loss", "")))
 
 
-def _alike_alone(place, tmp_path, *, index: int) -> None:
+def _alike_alone(place, make_place, *, index: int) -> None:
     """The survivor's first-round training loss is its own whoever else was in the pack."""
-    from places import Place
-
-    alone = Place(
-        tmp_path / "alone",
-        DIVERGING.replace("[1.0e-9, 0.05, 1.0e+6, 1.0e+30]", "[0.05]"),
+    alone = make_place(
+        "alone",
+        DIVERGING.replace("[1.0e-9, 0.05, 1.0e+6, 1.0e+30]", "[0.05, 0.06]"),
     )
     alone.finish()
     key = (json.dumps(["report", {"train.lr": 0.05}]), 0)
@@ -62,4 +60,3 @@ def _alike_alone(place, tmp_path, *, index: int) -> None:
         for one in (place, alone)
     )
     assert ours == pytest.approx(theirs, rel=1e-3)
-    alone.close()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import subprocess
 import time
 
 import acting
@@ -48,15 +49,15 @@ def rounds_recorded(place: Place) -> int:
         return 0
 
 
-def wait_for_rounds(place: Place) -> None:
-    eventually(lambda: rounds_recorded(place) >= 2, "no round was ever recorded")
+def wait_for_rounds(place: Place, process: subprocess.Popen[str]) -> None:
+    eventually(lambda: rounds_recorded(place) >= 2, "no round recorded", process=process)
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=["ctrl_c", "sigterm"])
 def test_8_one_signal_finishes_the_round(acted, number) -> None:
     """The round is finished and kept, exit 130, and the command that goes on is printed."""
     process = launch(acted)
-    wait_for_rounds(acted)
+    wait_for_rounds(acted, process)
     process.send_signal(number)
     output, _ = process.communicate(timeout=60)
     assert process.returncode == 130, output
@@ -76,7 +77,7 @@ def test_9_two_signals_stop_within_five_seconds(acted) -> None:
     acting.write(acted.folder, seconds=20.0)
     process = launch(acted)
     with_attempt = lambda: running(acted)  # noqa: E731
-    eventually(with_attempt, "nothing ever ran")
+    eventually(with_attempt, "nothing ever ran", process=process)
     time.sleep(2)
     process.send_signal(signal.SIGINT)
     time.sleep(0.5)

@@ -28,7 +28,7 @@ def holder(place: Place) -> dict | None:
 def test_11_the_second_of_two_drivers_is_refused(place, undisturbed) -> None:
     """It exits 5 and names host, pid and the age of the last beat; the first is undisturbed."""
     first = place.start()
-    eventually(lambda: holder(place), "the first driver never took the lease")
+    eventually(lambda: holder(place), "the first driver never took the lease", process=first)
     code, output = place.run()
     assert code == 5, output
     line = " ".join(output.split())

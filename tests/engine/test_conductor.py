@@ -1,0 +1,167 @@
+"""What the driver decides when workers report, fail, or say nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+from stages import SPEC, Stage, staged
+
+from sweeper.states import Ending, RunState
+
+
+@pytest.fixture
+def stage(tmp_path: Path) -> Iterator[Callable[..., Stage]]:
+    """Makes a stage; its database is closed afterwards."""
+    with ExitStack() as stack:
+        yield lambda spec=SPEC: stack.enter_context(staged(tmp_path, spec))
+
+
+def test_an_attempt_exists_before_its_job_is_handed_out(stage) -> None:
+    """Whatever happens to the worker, the database knows that somebody had the run."""
+    one = stage()
+    job = one.begin()
+    attempts = one.store.attempts(one.sweep_id)
+    assert sorted(a.id for a in attempts) == sorted(m.attempt for m in job.members)
+    assert all(a.ended_at is None for a in attempts)
+    assert {r.state for r in one.runs()} == {RunState.RUNNING}
+
+
+def test_rounds_between_are_written_at_most_once_a_second_and_ends_at_once(stage) -> None:
+    """A commit a round would cost more than the round; a result is never held back."""
+    one = stage()
+    job = one.begin()
+    one.say(job, 1)
+    one.conductor.tick()
+    assert {r.epoch for r in one.runs()} == {0}
+    one.clock.now += 1.0
+    one.conductor.tick()
+    assert {r.epoch for r in one.runs()} == {1}
+    one.say(job, 2)
+    one.say(job, 3, end=Ending.COMPLETE)
+    assert {(r.epoch, r.state) for r in one.runs()} == {(3, RunState.COMPLETE)}
+    assert {r.value for r in one.runs()} == {0.5}
+    assert one.conductor.exhausted()
+
+
+def test_out_of_memory_halves_the_pack(stage) -> None:
+    """The same pack would fail again; two halves may fit."""
+    one = stage()
+    job = one.begin()
+    assert len(job.members) == 4
+    one.say(job, 0, failure=(Ending.OUT_OF_MEMORY, "no room"))
+    halves = [one.begin("t2"), one.begin("t3")]
+    assert [len(half.members) for half in halves] == [2, 2]
+    runs = {m.run for half in halves for m in half.members}
+    assert runs == {m.run for m in job.members}
+
+
+def test_before_its_last_attempt_a_pack_is_taken_apart(stage) -> None:
+    """One poisoned member must not cost the others their last attempt."""
+    one = stage()
+    for trial in ("t1", "t2"):
+        job = one.begin(trial)
+        assert len(job.members) == 4
+        one.say(job, 0, trial=trial, failure=(Ending.ERROR, "poison"))
+    alone = [one.begin(f"alone {n}") for n in range(4)]
+    assert [len(job.members) for job in alone] == [1, 1, 1, 1]
+    one.say(alone[0], 0, trial="alone 0", failure=(Ending.ERROR, "poison"))
+    for n in range(1, 4):
+        one.say(alone[n], 3, trial=f"alone {n}", end=Ending.COMPLETE)
+    states = sorted(r.state for r in one.runs())
+    assert states == [RunState.COMPLETE] * 3 + [RunState.FAILED]
+    assert [r.error for r in one.runs() if r.state is RunState.FAILED] == ["poison"]
+
+
+def test_failures_of_one_reason_in_a_row_halt_the_sweep(stage) -> None:
+    """Ten thousand runs are not tried to learn that none of them can work."""
+    levels = ", ".join(f"{0.01 * n:.2f}" for n in range(1, 21))
+    spec = SPEC.replace("[0.01, 0.1]", f"[{levels}]").replace("pack: 4", "pack: 1")
+    one = stage(spec + "limits: {failures: 5, attempts: 1}\n")
+    for n in range(5):
+        assert not one.conductor.halted
+        job = one.begin(f"t{n}")
+        one.say(job, 0, trial=f"t{n}", failure=(Ending.ERROR, "no"))
+    assert "5 cells in a row ended with error" in one.conductor.halted
+    assert one.conductor.next_job("more") is None
+    assert one.conductor.exhausted()
+
+
+def test_a_run_that_takes_too_long_is_killed_and_says_so(stage) -> None:
+    """A worker that hangs never reports: the driver's clock ends it."""
+    one = stage(SPEC + "limits: {run_seconds: 60}\n")
+    one.begin()
+    one.clock.now += 59
+    one.conductor.tick()
+    assert not one.hand.killed
+    one.clock.now += 2
+    one.conductor.tick()
+    assert one.hand.killed
+    one.conductor.trial_lost("t1", "The actor died unexpectedly")
+    assert {a.ending for a in one.store.attempts(one.sweep_id)} == {Ending.TIMEOUT}
+
+
+def test_the_limit_of_hours_halts(stage) -> None:
+    """What is in flight ends after its round; nothing further begins."""
+    one = stage(SPEC.replace("pack: 4", "pack: 2") + "limits: {hours: 1}\n")
+    job = one.begin()
+    one.clock.now += 3601
+    one.conductor.tick()
+    assert "1 hours" in one.conductor.halted
+    one.say(job, 1)
+    assert one.hand.saved == 1, "no checkpoint was asked for"
+    one.conductor.trial_over("t1")
+    assert {a.ending for a in one.store.attempts(one.sweep_id)} == {Ending.CANCELLED}
+    assert {r.state for r in one.runs()} == {RunState.PENDING}
+
+
+def test_a_pack_that_goes_on_replays_what_had_finished(stage) -> None:
+    """A step's arithmetic depends on the pack's size, so the pack keeps its history."""
+    one = stage()
+    job = one.begin()
+    first, *rest = job.members
+    one.say(job, 1)
+    one.conductor.trial_message("t1", _diverged(one, job, first, round=2), one.hand)  # pyright: ignore[reportArgumentType]
+    one.conductor.trial_lost("t1", "The actor died unexpectedly")
+    again = one.begin("t2")
+    assert [m.run for m in again.members] == [m.run for m in job.members]
+    assert again.drops == {first.run: 2}
+    assert again.recorded == 2
+    assert [m.attempt == 0 for m in again.members] == [True, False, False, False]
+    assert again.identity == job.identity
+    assert len(rest) == 3
+
+
+def _diverged(one: Stage, job, member, *, round: int):
+    from dataclasses import replace
+
+    from sweeper.engine.messages import MemberResult, Message
+
+    members = tuple(
+        MemberResult(run=m.run, attempt=m.attempt, numbers=bytes(4 * one.length))
+        for m in job.members
+    )
+    gone = replace(members[0], end=Ending.DIVERGED)
+    assert gone.run == member.run
+    return Message(
+        pack=job.pack, round=round, step=round, seconds=1.0, node="", device="", from_epoch=0,
+        members=(gone, *members[1:]), done=False,
+    )  # fmt: skip
+
+
+def test_a_pruned_cell_leaves_its_pack_with_its_epoch(stage) -> None:
+    """All its replicates stop together, at the round they were judged by; the others go on."""
+    spec = SPEC.replace("[0.01, 0.1]", "[0.01, 0.1, 1.0]").replace("pack: 4", "pack: 6")
+    one = stage(spec + "pruner: {method: asha, reduction: 3}\n")
+    job = one.begin()
+    lr = {m.run: m.config["train"]["lr"] for m in job.members}
+    worth = {0.01: 0.2, 0.1: 0.9, 1.0: 0.5}
+    one.say(job, 1, value=lambda place: worth[lr[job.members[place].run]])
+    pruned = [r for r in one.runs() if r.state is RunState.PRUNED]
+    assert pruned
+    assert {r.epoch for r in pruned} == {1}
+    assert {r.id for r in pruned} == set(one.hand.dropped)
+    assert all(lr[r.id] != 0.1 for r in pruned), "the best cell was pruned"
+    assert len({r.cell_id for r in pruned}) * 2 == len(pruned), "half a cell was pruned"

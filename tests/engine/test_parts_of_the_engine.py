@@ -1,0 +1,173 @@
+"""The engine's pure parts: picks, estimates, reasons, the breaker."""
+
+from __future__ import annotations
+
+import math
+
+import optuna
+import pytest
+from ray import exceptions
+
+from sweeper.engine import endings, places
+from sweeper.engine.breaker import Breaker
+from sweeper.engine.eta import Eta
+from sweeper.engine.pruning import Pruning
+from sweeper.engine.tuning import pick
+from sweeper.engine.tuning import places as distances
+from sweeper.states import Ending
+from trainers.config import ConfigError
+
+
+@pytest.mark.parametrize(
+    ("values", "maximize", "chosen"),
+    [
+        ([[0.1], [0.3], [0.2]], True, 1),
+        ([[0.1], [0.3], [0.2]], False, 0),
+        ([[], [0.3], []], False, 1),
+        ([[], [], []], True, None),
+        # 0.5 and 0.52 are within one standard error: the middle one is taken
+        ([[0.52, 0.48, 0.56], [0.5, 0.5, 0.5], [0.1, 0.1, 0.1]], True, 1),
+        ([[0.52, 0.52, 0.52], [0.5, 0.5, 0.5], [0.1, 0.1, 0.1]], True, 0),
+    ],
+)
+def test_the_pick_is_the_best_candidate_or_the_middle_one_of_its_equals(
+    values, maximize, chosen
+) -> None:
+    """Ties within a standard error of the best say nothing; the middle is the safer choice."""
+    assert pick(values, places=[1.0, 0.0, 1.0], maximize=maximize) == chosen
+
+
+def test_the_middle_is_judged_by_rank() -> None:
+    """Candidates on a log scale are as far from the middle as their rank, not their size."""
+    factors = [{"lr": lr} for lr in (1e-4, 1e-3, 1e-2, 1e-1, 1.0)]
+    assert distances(factors, {"lr": None}) == pytest.approx([1.0, 0.25, 0.0, 0.25, 1.0])
+
+
+@pytest.mark.parametrize(
+    ("error", "ending"),
+    [
+        (exceptions.ActorDiedError(), Ending.CRASHED),
+        (exceptions.WorkerCrashedError(), Ending.CRASHED),
+        (exceptions.NodeDiedError("the node died"), Ending.NODE_LOST),
+        (
+            exceptions.OutOfMemoryError(
+                "Task was killed due to the node running low on memory.\nMemory on the node"
+            ),
+            Ending.HOST_OUT_OF_MEMORY,
+        ),
+    ],
+)
+def test_what_ray_says_becomes_a_reason(error, ending) -> None:
+    """The reason decides whether a retry counts; the text is kept for the user."""
+    found, text = endings.of_ray(f"Failure # 1 (occurred at noon)\n{error}\n")
+    assert found is ending
+    assert text
+
+
+@pytest.mark.parametrize(
+    ("error", "ending"),
+    [
+        (ValueError("x"), Ending.ERROR),
+        (MemoryError(), Ending.HOST_OUT_OF_MEMORY),
+        (RuntimeError("CUDA out of memory. Tried to allocate"), Ending.OUT_OF_MEMORY),
+        (ConfigError("train.depth", 9, "is none"), Ending.BAD_CONFIG),
+    ],
+)
+def test_what_the_trainer_raises_becomes_a_reason(error, ending) -> None:
+    """Exceptions inside the worker are told apart by class."""
+    found, text = endings.of_exception(error)
+    assert found is ending
+    assert len(text) <= endings.LAST_CHARACTERS
+
+
+def test_the_breaker_counts_cells_and_forgets_at_a_success() -> None:
+    """One cell that is tried again and again is not many; a success ends the row."""
+    breaker = Breaker(failures=3, attempts=3)
+    for _ in range(5):
+        breaker.failure(Ending.ERROR, [1])
+    assert not breaker.tripped
+    breaker.failure(Ending.ERROR, [2])
+    breaker.success()
+    breaker.failure(Ending.ERROR, [3, 4])
+    assert not breaker.tripped
+    breaker.failure(Ending.CRASHED, [5])
+    assert not breaker.tripped, "another reason begins another row"
+    breaker.failure(Ending.CRASHED, [6, 7])
+    assert "3 cells in a row ended with crashed" in breaker.tripped
+
+
+def test_the_breaker_ends_what_never_stops() -> None:
+    """A node that is lost again and again counts against no run, and yet must end."""
+    breaker = Breaker(failures=2, attempts=3)
+    for _ in range(7):
+        breaker.failure(Ending.NODE_LOST, [1])
+    assert not breaker.tripped
+    breaker.failure(Ending.NODE_LOST, [1])
+    assert breaker.tripped
+
+
+def test_the_time_left_follows_what_packs_have_taken() -> None:
+    """Prices are corrected by the packs that have ended; before that they are good to a factor."""
+    eta = Eta(workers=2)
+    for _ in range(10):
+        eta.queued(10.0)
+    assert eta.left(0.0) == pytest.approx((50.0, 25.0, 100.0))
+    for seconds in (18.0, 22.0, 20.0, 20.0):
+        eta.queued(10.0, sign=-1)
+        eta.finished(price=10.0, seconds=seconds)
+    left = eta.left(20.0)
+    assert left is not None
+    assert left[0] == pytest.approx((6 * 20 + 20) / 2)
+    assert left[1] < left[0] < left[2] < 1.3 * left[0]
+
+
+def test_the_time_left_of_packs_without_a_price_is_not_known_at_first() -> None:
+    """No guess is better than a zero."""
+    eta = Eta(workers=1)
+    eta.queued(0.0)
+    assert eta.left(0.0) is None
+    eta.finished(price=0.0, seconds=5.0)
+    assert eta.left(0.0) is not None
+    assert eta.left(None) is None
+
+
+def test_a_cell_is_judged_once_all_its_replicates_have_come_as_far() -> None:
+    """A replicate that is ahead never stands for the cell."""
+    pruning = Pruning(
+        optuna.pruners.ThresholdPruner(lower=0.5, n_warmup_steps=0), direction="maximize"
+    )
+    see = {"role": "report", "of": [1, 2]}
+    assert not pruning.see(7, run=1, epoch=1, value=0.0, **see)
+    assert not pruning.see(7, run=1, epoch=2, value=0.0, **see)
+    assert pruning.see(7, run=2, epoch=1, value=0.9, **see), "the mean 0.45 is below 0.5"
+    assert not pruning.see(7, run=2, epoch=1, value=0.0, **see), "judged already"
+
+
+def test_a_replicate_that_has_left_is_not_waited_for() -> None:
+    """A member that diverged would keep its cell from ever being judged."""
+    pruning = Pruning(
+        optuna.pruners.ThresholdPruner(lower=0.5, n_warmup_steps=0), direction="maximize"
+    )
+    assert pruning.see(7, role="report", run=2, epoch=1, value=0.1, of=[2])
+    assert pruning.see(8, role="report", run=3, epoch=1, value=math.nan, of=[3])
+
+
+def test_checkpoints_lie_beside_the_sqlite_file_or_where_the_variable_says(tmp_path) -> None:
+    """One place a database; a cluster names a shared one."""
+    url = f"sqlite:///{tmp_path}/a.db"
+    assert places.root(url, environment={}) == tmp_path / "a.db.files" / "checkpoints"
+    named = {places.VARIABLE: str(tmp_path / "shared")}
+    assert places.root("postgresql://h/d", environment=named) == tmp_path / "shared"
+
+
+def test_removing_the_last_checkpoints_leaves_no_empty_folder_of_ours(tmp_path) -> None:
+    """And never one of the user's."""
+    base = places.root(f"sqlite:///{tmp_path}/a.db", environment={})
+    folder = places.of_pack(base, sweep=1, pack=2)
+    folder.mkdir(parents=True)
+    places.remove(folder)
+    assert list(tmp_path.iterdir()) == []
+    shared = places.of_pack(tmp_path / "shared", sweep=1, pack=2)
+    shared.mkdir(parents=True)
+    places.remove(shared)
+    assert (tmp_path / "shared").is_dir()

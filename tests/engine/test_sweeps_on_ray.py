@@ -1,0 +1,200 @@
+"""Whole sweeps on a real Ray with a trainer that plays a part: what runs, and what follows."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import acting
+import history
+import optuna
+import pytest
+from places import Place
+
+from sweeper.states import Ending, RunState
+from sweeper.store import Store
+from sweeper.store.records import Cell, Run
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture
+def make_place(tmp_path: Path) -> Iterator[Callable[[str], Place]]:
+    made: list[Place] = []
+
+    def make(spec: str) -> Place:
+        made.append(Place(tmp_path / f"place-{len(made)}", spec))
+        return made[-1]
+
+    yield make
+    for one in made:
+        one.close()
+
+
+def run(place: Place, *, code: int = 0, plugin: Path | None = None, **part) -> str:
+    plugin = plugin or acting.write(place.folder, **part)
+    found, output = place.run("--plugin", str(plugin))
+    assert found == code, output
+    place.assert_no_process_left()
+    return output
+
+
+def cells(place: Place) -> list[tuple[Cell, list[Run]]]:
+    with Store.open(place.storage, create=False) as store:
+        [sweep] = store.sweeps()
+        runs = store.runs(sweep.id)
+        return [(c, [r for r in runs if r.cell_id == c.id]) for c in store.cells(sweep.id)]
+
+
+TUNING = """
+name: tuning
+data: {dataset: digits}
+train: {epochs: 2, batch_size: 32}
+scientific:
+  train.batch_size: [16, 32]
+nuisance:
+  train.lr: {low: 0.001, high: 1.0, log: true, trials: 4}
+replicates: 3
+tuning_replicates: 2
+resources: {workers: 2, pack: 4}
+"""
+
+
+def test_nuisances_are_tuned_on_replicates_that_are_not_reported(make_place) -> None:
+    """Each scientific cell reports its best candidate on fresh replicates, in the main study."""
+    place = make_place(TUNING)
+    run(place, best=0.1)
+    found = cells(place)
+    tuning = [(c, r) for c, r in found if c.role == "tuning"]
+    report = [(c, r) for c, r in found if c.role == "report"]
+    assert len(tuning) == 2 * 4
+    assert all([r.replicate for r in runs] == [-1, -2] for _, runs in tuning)
+    assert sorted(c.factors["train.batch_size"] for c, _ in report) == [16, 32]
+    for cell, runs in report:
+        assert cell.factors["train.lr"] == pytest.approx(0.1)
+        assert [r.replicate for r in runs] == [0, 1, 2]
+        for one in runs:
+            assert one.value == pytest.approx(
+                acting.value(cell.factors["train.lr"], replicate=one.replicate, rounds=2), abs=1e-6
+            )
+    names = optuna.study.get_all_study_names(storage=place.storage)
+    assert sorted(names) == ["tuning", "tuning.tuning"]
+    history.check(place.storage, "tuning", rounds=2)
+    again = run(place, best=0.1)
+    assert "runs to do" not in again, "a finished sweep has nothing to do"
+
+
+ADAPTIVE = """
+name: adaptive
+data: {dataset: digits}
+train: {epochs: 2, batch_size: 32}
+scientific:
+  train.lr: {low: 0.001, high: 1.0, log: true}
+search: {method: tpe, trials: 8}
+replicates: 2
+resources: {workers: 2, pack: 2}
+"""
+
+
+def test_an_adaptive_search_goes_on_where_it_stopped(make_place) -> None:
+    """A sampler is told every finished cell; more trials ask for more, and never twice."""
+    place = make_place(ADAPTIVE)
+    run(place)
+    assert len(cells(place)) == 8
+    place.write_spec(ADAPTIVE.replace("trials: 8", "trials: 10"))
+    run(place)
+    found = cells(place)
+    assert len({c.hash for c, _ in found}) == 10
+    assert all(r.state is RunState.COMPLETE for _, runs in found for r in runs)
+    history.check(place.storage, "adaptive", rounds=2)
+    study = optuna.load_study(study_name="adaptive", storage=place.storage)
+    numbers = {c.optuna_number for c, _ in found}
+    assert numbers == {t.number for t in study.trials}
+
+
+def test_an_adaptive_search_of_few_points_ends_when_it_has_them_all(make_place) -> None:
+    """A sampler that can only repeat itself is not asked for ever."""
+    spec = ADAPTIVE.replace("{low: 0.001, high: 1.0, log: true}", "[0.01, 0.1, 1.0]")
+    place = make_place(spec)
+    run(place)
+    assert sorted(c.factors["train.lr"] for c, _ in cells(place)) == [0.01, 0.1, 1.0]
+
+
+PRUNED = """
+name: pruned
+data: {dataset: digits}
+train: {epochs: 9, batch_size: 32}
+scientific:
+  train.lr: [0.1, 0.001, 0.003, 1.0, 0.9, 0.8]
+pruner: {method: asha, reduction: 3}
+replicates: 2
+resources: {workers: 1, pack: 4}
+"""
+
+
+def test_pruned_cells_stop_as_a_whole_and_the_best_one_ends(make_place) -> None:
+    """A cell is pruned at one round, all replicates; Optuna sees it PRUNED."""
+    place = make_place(PRUNED)
+    run(place)
+    ends = {}
+    for cell, runs in cells(place):
+        assert len({(r.state, r.epoch) for r in runs}) == 1
+        ends[cell.factors["train.lr"]] = (runs[0].state, runs[0].epoch)
+    assert ends[0.1] == (RunState.COMPLETE, 9)
+    pruned = [lr for lr, end in ends.items() if end[0] is RunState.PRUNED]
+    assert len(pruned) >= 3
+    assert all(ends[lr][1] < 9 for lr in pruned)
+    study = optuna.load_study(study_name="pruned", storage=place.storage)
+    states = {t.params["train.lr"]: t.state.name for t in study.trials}
+    assert {lr: states[lr] for lr in pruned} == dict.fromkeys(pruned, "PRUNED")
+
+
+POISON = """
+name: poison
+data: {dataset: digits}
+train: {epochs: 2, batch_size: 32}
+scientific:
+  train.lr: [0.01, 0.1, 1.0]
+replicates: 1
+resources: {workers: 1, pack: 3}
+"""
+
+
+def test_a_poisoned_cell_is_given_up_and_its_pack_mates_are_not(make_place) -> None:
+    """Three attempts, the last one alone; then FAILED, exit 3, and the others complete."""
+    place = make_place(POISON)
+    output = run(place, code=3, faults={0.1: "raise"})
+    assert "1 failed" in output
+    states = {c.factors["train.lr"]: runs[0] for c, runs in cells(place)}
+    assert states[0.1].state is RunState.FAILED
+    assert states[0.1].ending is Ending.ERROR
+    assert states[0.01].state is states[1.0].state is RunState.COMPLETE
+    with Store.open(place.storage, create=False) as store:
+        [sweep] = store.sweeps()
+        tried = [a for a in store.attempts(sweep.id) if a.run_id == states[0.1].id]
+    assert len(tried) == 3
+
+
+SPY = """
+import json, os
+from pathlib import Path
+Path({folder!r}, f"environment-{{os.getpid()}}.json").write_text(json.dumps(dict(os.environ)))
+"""
+
+
+def test_workers_cannot_read_where_the_database_is(make_place, monkeypatch) -> None:
+    """Neither the URL nor a password reaches a worker, not even through the environment."""
+    place = make_place(POISON)
+    monkeypatch.setenv("SWEEPER_STORAGE", place.storage)
+    monkeypatch.setenv("PGPASSWORD", "open sesame")
+    plugin = acting.write(place.folder)
+    plugin.write_text(plugin.read_text() + SPY.format(folder=str(place.folder)))
+    run(place, plugin=plugin)
+    seen = [json.loads(p.read_text()) for p in place.folder.glob("environment-*.json")]
+    with_secret = [one for one in seen if "PGPASSWORD" in one or "SWEEPER_STORAGE" in one]
+    assert len(with_secret) == 1, "the driver alone"
+    assert len(seen) >= 2
+    assert not any(
+        "open sesame" in text for one in seen if one not in with_secret for text in one.values()
+    )

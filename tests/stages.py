@@ -1,0 +1,139 @@
+"""A conductor on a real database without Ray: the test plays the workers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+
+from sweeper.engine import worker as door
+from sweeper.engine.cells import Maker, Planned
+from sweeper.engine.conductor import Conductor
+from sweeper.engine.launching import Given, Launch
+from sweeper.engine.messages import Job, MemberResult, Message
+from sweeper.engine.packing import Packer
+from sweeper.spec import parse
+from sweeper.states import Ending
+from sweeper.store import Store
+from sweeper.store import lease as leases
+from sweeper.store.records import NewSweep, Run
+
+SPEC = """
+name: staged
+data: {dataset: digits}
+train: {epochs: 3, batch_size: 32}
+scientific:
+  train.lr: [0.01, 0.1]
+replicates: 2
+resources: {workers: 1, pack: 4}
+"""
+
+
+@dataclass
+class Hand:
+    """Stands for the worker that the conductor talks to."""
+
+    dropped: list[int] = field(default_factory=list)
+    saved: int = 0
+    killed: bool = False
+
+    def drop(self, runs: Sequence[int]) -> None:
+        self.dropped += runs
+
+    def save_now(self, *, timeout: float, give_up: Callable[[], bool]) -> bool:
+        self.saved += 1
+        return True
+
+    def kill(self) -> None:
+        self.killed = True
+
+
+@dataclass
+class Stage:
+    """What a test holds."""
+
+    store: Store
+    sweep_id: int
+    conductor: Conductor
+    clock: SimpleNamespace
+    length: int
+    objective: int
+    hand: Hand = field(default_factory=Hand)
+
+    def begin(self, trial: str = "t1") -> Job:
+        """The next job, begun."""
+        job = self.conductor.next_job(trial)
+        assert job is not None
+        self.conductor.trial_started(trial, self.hand)  # pyright: ignore[reportArgumentType]
+        return job
+
+    def say(
+        self,
+        job: Job,
+        round: int,
+        *,
+        trial: str = "t1",
+        value: Callable[[int], float] | None = None,
+        end: Ending | None = None,
+        failure: tuple[Ending, str] | None = None,
+    ) -> None:
+        """One round of the pack, all members alike but for their value (of the run's place)."""
+        dropped = set(self.hand.dropped) | set(job.drops)
+        members = [
+            MemberResult(run=m.run, attempt=m.attempt, numbers=self._numbers(value, place), end=end)
+            for place, m in enumerate(job.members)
+            if m.run not in dropped
+        ]
+        message = Message(
+            pack=job.pack, round=round, step=round, seconds=float(round), node="here", device="cpu",
+            from_epoch=0, members=() if failure else tuple(members),
+            done=end is not None or failure is not None, failure=failure,
+        )  # fmt: skip
+        self.conductor.trial_message(trial, message, self.hand)  # pyright: ignore[reportArgumentType]
+
+    def _numbers(self, value: Callable[[int], float] | None, place: int) -> bytes:
+        numbers = np.zeros(self.length, dtype="<f4")
+        numbers[self.objective] = 0.5 if value is None else value(place)
+        return numbers.tobytes()
+
+    def runs(self) -> list[Run]:
+        return self.store.runs(self.sweep_id)
+
+
+@contextmanager
+def staged(folder: Path, spec_text: str = SPEC) -> Iterator[Stage]:
+    """A launch that has planned everything and begun nothing."""
+    spec, clock = parse(spec_text), SimpleNamespace(now=1000.0)
+    maker = Maker(spec)
+    cells = Planned(spec, maker)
+    first = cells.first()
+    layout = tuple(door.layout(maker.facts["classes"]))
+    url = f"sqlite:///{folder}/staged.db"
+    with Store.open(url, create=True) as store:
+        sweep = store.create_sweep(
+            NewSweep(
+                name=spec.name, question="", spec_text=spec.text, spec=spec.model_dump(mode="json"),
+                layout=layout, facts=maker.facts, provenance={},
+            )
+        )  # fmt: skip
+        lease = store.acquire(sweep.id, leases.here())
+        quiet: Any = SimpleNamespace(count=0, sync=lambda *a: 0, check=lambda: None)
+        launch = Launch(
+            Given(
+                spec=spec, maker=maker, cells=cells, first=first, store=store, lease=lease,
+                sweep=sweep, study=quiet, storage=url, ray_address=None, plugins=(),
+                heartbeat=quiet, interrupts=quiet, on_event=lambda event: None,
+                confirm=lambda text, seconds: True, clock=lambda: clock.now,
+            )
+        )  # fmt: skip
+        launch.prepare()
+        packer = Packer(spec, store, lease, launch.board, workers=1)
+        launch.conductor = launch.make_conductor(packer, 1)
+        launch.conductor.enqueue(packer.pack(launch.board.unpacked()))
+        objective = launch.objective
+        yield Stage(store, sweep.id, launch.conductor, clock, len(layout), objective)
