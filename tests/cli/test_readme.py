@@ -85,6 +85,21 @@ def test_links_between_documents_lead_somewhere(path: Path) -> None:
     assert missing == []
 
 
+def test_the_architecture_names_every_module() -> None:
+    """A file that comes or goes changes the map, so that a newcomer can trust it."""
+    named = set(re.findall(r"[\w./]+", (ROOT / "docs" / "architecture.md").read_text("utf-8")))
+    modules = [
+        path
+        for package in ("sweeper", "trainers")
+        for path in (ROOT / package).rglob("*.py")
+        if not path.stem.startswith("__")
+    ]
+    inner = {"migrations", "data", "models"}
+    wanted = {path.stem for path in modules if not inner & set(path.relative_to(ROOT).parts)}
+    told = named | {Path(word).stem for word in named}
+    assert wanted - told == set()
+
+
 @pytest.mark.skipif(shutil.which("make") is None, reason="no make on this machine")
 def test_bare_make_lists_the_commands() -> None:
     """`make` alone starts nothing and names every target."""
