@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from difflib import get_close_matches
 from typing import Any
 
-from trainers.config import Config, ConfigError, TrainConfig
+from trainers.batches import batch_sizes
+from trainers.config import Config, ConfigError, Imbalance, TrainConfig
 from trainers.data.imbalance import class_counts
 
 # The keys of the registries, which cannot be read here: they come with torch. A test compares.
@@ -36,9 +37,10 @@ def check(config: Config, facts: Mapping[str, Any]) -> tuple[int, ...]:
     train = config.train
     check_names(train)
     check_model(train, facts["kind"])
+    check_imbalance(config.data.imbalance)
     counts = class_counts(facts["counts"]["train"], config.data.imbalance)
     check_batch(train, sum(counts))
-    check_budget(train)
+    check_budget(train, sum(counts))
     return counts
 
 
@@ -90,25 +92,40 @@ def check_depth(depth: int | None) -> None:
         raise ConfigError("train.depth", depth, reason)
 
 
+def check_imbalance(imbalance: Imbalance) -> None:
+    """A ratio that is asked for is one that the profile makes."""
+    if imbalance.profile == "natural" and imbalance.train_ratio < 1:
+        reason = "changes nothing under profile: natural; use exponential or step"
+        raise ConfigError("data.imbalance.train_ratio", imbalance.train_ratio, reason)
+
+
 def check_batch(train: TrainConfig, samples: int) -> None:
     """Batches are neither larger than the subset nor too small for their norms and losses."""
-    size, views = train.batch_size, train.batch_size * train.ssl.batch_multiple
+    size, multiple = train.batch_size, train.ssl.batch_multiple
     if size == 1 and train.norm == "batch":
         reason = "leaves nothing for batch norm to average; use 2 or more, or norm: group"
         raise ConfigError("train.batch_size", size, reason)
     if size > samples:
         reason = f"is more than the {samples} samples of the training subset"
         raise ConfigError("train.batch_size", size, reason)
-    if train.ssl.weight > 0 and views < 2:
+    if train.ssl.weight > 0 and size * multiple < 2:
         reason = "gives the SSL loss one sample, which has nothing to differ from; use 2 or more"
-        raise ConfigError("train.ssl.batch_multiple", train.ssl.batch_multiple, reason)
+        raise ConfigError("train.ssl.batch_multiple", multiple, reason)
+    views = multiple * max(batch_sizes(samples, size))
     if train.ssl.weight > 0 and views > samples:
         reason = f"makes SSL batches of {views}, more than the {samples} samples of the subset"
-        raise ConfigError("train.ssl.batch_multiple", train.ssl.batch_multiple, reason)
+        raise ConfigError("train.ssl.batch_multiple", multiple, reason)
 
 
-def check_budget(train: TrainConfig) -> None:
+def check_budget(train: TrainConfig, samples: int) -> None:
     """The warm-up ends before the training does."""
-    if train.steps is None and train.warmup_epochs >= train.epochs and train.warmup_epochs > 0:
-        reason = f"is not less than the run's {train.epochs} epochs"
-        raise ConfigError("train.warmup_epochs", train.warmup_epochs, reason)
+    steps_of_epoch = len(batch_sizes(samples, train.batch_size))
+    epochs = train.epochs if train.steps is None else train.steps / steps_of_epoch
+    if train.warmup_epochs == 0 or train.warmup_epochs < epochs:
+        return
+    budget = f"{train.epochs} epochs"
+    if train.steps is not None:
+        budget = f"{train.steps} steps, at {steps_of_epoch} an epoch"
+    raise ConfigError(
+        "train.warmup_epochs", train.warmup_epochs, f"is not less than the run's {budget}"
+    )

@@ -58,7 +58,8 @@ class Imbalance(Block):
     )
     train_ratio: Annotated[float, Field(gt=0.0, le=1.0)] = Field(
         default=1.0,
-        description="r: samples of the smallest class over samples of the largest; 1 is balanced.",
+        description="r: samples of the smallest class over samples of the largest; 1 is balanced. "
+        "natural takes no other.",
     )
 
 

@@ -20,6 +20,7 @@ from torch import Tensor
 
 from trainers import streams
 from trainers.augment import Policy
+from trainers.batches import batch_sizes
 from trainers.data.dataset import Dataset
 from trainers.fused import Form
 from trainers.losses import smooth_targets
@@ -45,20 +46,6 @@ class Batch:
     labels: Tensor
     weights: Tensor | None
     views: tuple[Tensor, Tensor] | None
-
-
-def batch_sizes(samples: int, size: int) -> list[int]:
-    """Batches of an epoch: the last is what is left, but one left over joins the batch before.
-
-    No sample is dropped, since a small class may have few; and no batch norm sees one alone.
-    """
-    full, left = divmod(samples, size)
-    sizes = [size] * full
-    if left == 1 and full:
-        sizes[-1] += 1
-    elif left:
-        sizes.append(left)
-    return sizes
 
 
 class Pool:

@@ -11,7 +11,7 @@ from small_packs import config, images, table
 
 from trainers.augment import AUGMENTATIONS
 from trainers.check import FOR_TABLES, KIND_OF_MODEL, MIXERS, NAMES, check
-from trainers.config import ConfigError
+from trainers.config import Config, ConfigError
 from trainers.losses import LOSSES
 from trainers.models import MODELS
 from trainers.ssl import SSL_LOSSES
@@ -30,7 +30,10 @@ BAD = [
     ({"ssl": {"weight": 0.1, "batch_multiple": 9}}, "train.ssl.batch_multiple", "batches of 72"),
     ({"ssl": {"weight": 0.1}, "batch_size": 1, "norm": "group"}, "train.ssl", "one sample"),
     ({"warmup_epochs": 2.0}, "train.warmup_epochs", "less than the run's 2 epochs"),
-]
+    ({"warmup_epochs": 2.0, "steps": 12}, "train.warmup_epochs", "run's 12 steps, at 6 an epoch"),
+    ({"ratio": 0.3, "batch_size": 5, "ssl": {"weight": 0.1, "batch_multiple": 7}},
+     "train.ssl.batch_multiple", "batches of 42, more than the 36"),
+]  # fmt: skip
 
 
 @pytest.mark.parametrize(("train", "key", "reason"), BAD)
@@ -53,6 +56,20 @@ def test_images_only_means_no_tables(train: dict[str, Any], key: str) -> None:
     with pytest.raises(ConfigError) as caught:
         check(config(**{"model": "mlp"} | train), table().facts)
     assert caught.value.key == key
+
+
+def test_a_ratio_that_the_profile_ignores_is_refused() -> None:
+    """A sweep of ratios over the natural pool would train one subset many times."""
+    natural = Config.model_validate({"data": {"imbalance": {"train_ratio": 0.1}}})
+    with pytest.raises(ConfigError, match="use exponential or step"):
+        check(natural, images().facts)
+    assert check(Config.model_validate({"train": {"batch_size": 8}}), images().facts) == (20,) * 3
+
+
+def test_a_warm_up_shorter_than_the_step_budget_can_run() -> None:
+    """Two epochs of 6 steps fit in 13 steps, and no warm-up fits in any."""
+    assert check(config(steps=13, warmup_epochs=2.0), images().facts)
+    assert check(config(steps=1), images().facts)
 
 
 def test_what_can_run_gives_its_class_counts() -> None:

@@ -11,7 +11,8 @@ from small_packs import config, images, pack, table
 from torch import Tensor
 
 from trainers import streams
-from trainers.feed import Feed, batch_sizes
+from trainers.batches import batch_sizes
+from trainers.feed import Feed
 
 
 def epoch(feed: Feed, number: int = 0) -> list[Any]:
