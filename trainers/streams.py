@@ -29,12 +29,14 @@ def uniform(
 ) -> np.ndarray:
     """An epoch's draws for every sample of the pool: (samples, width) float32 in [0, 1).
 
-    Index the rows by pool index. A width of 0 draws nothing.
+    Index the rows by pool index. A width of 0 draws nothing. Columns are drawn one after the
+    other, so a sample's first draws do not depend on the width: `flip_crop+mixup` flips and crops
+    as `flip_crop` does.
     """
     if width == 0:
         return np.empty((samples, 0), dtype=np.float32)
     source = generator(fingerprint, replicate, stream, epoch)
-    return source.random((samples, width), dtype=np.float32)
+    return source.random((width, samples), dtype=np.float32).T
 
 
 def order(

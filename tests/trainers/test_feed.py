@@ -131,6 +131,32 @@ def test_ssl_batches_are_a_multiple_around_the_epochs_end() -> None:
         assert not torch.equal(*batch.views)
 
 
+def test_ssl_views_do_not_depend_on_the_batch() -> None:
+    """Batch 2 or 16, one batch's worth or three: a sample's view in its own batch is the same."""
+    settings = {"ratio": 0.9}
+    small = config(batch_size=2, ssl={"weight": 1.0}, **settings)
+    large = config(batch_size=16, ssl={"weight": 1.0, "batch_multiple": 3}, **settings)
+    for which in (0, 1):
+        one, other = (
+            torch.cat([b.views[which][: len(b.x)] for b in epoch(pack(images(), c).feed)])
+            for c in (small, large)
+        )
+        assert torch.equal(one, other)
+
+
+def test_a_longer_policy_begins_with_the_shorter_one_s_draws() -> None:
+    """Mixing after a crop changes what is mixed, not what is cropped."""
+    cropped = epoch(pack(images(), config(augmentation="flip_crop")).feed)
+    mixed = epoch(pack(images(), config(augmentation="flip_crop+cutmix")).feed)
+    untouched = 0
+    for one, other in zip(cropped, mixed, strict=True):
+        alone = other.targets[0].amax(1) == 1
+        alone &= other.labels[0] != other.labels[0].roll(-1)
+        assert torch.equal(one.x[alone], other.x[alone])
+        untouched += int(alone.sum())
+    assert untouched > 5
+
+
 def test_ssl_views_do_not_depend_on_the_pack() -> None:
     """The views of a sample are drawn by replicate, epoch and sample, like all else."""
     settings = config(ssl={"weight": 1.0})

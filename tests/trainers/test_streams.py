@@ -41,6 +41,13 @@ def test_uniform_draws_nothing_for_width_zero() -> None:
     assert uniform("data", 0, "augment", epoch=0, samples=7, width=0).shape == (7, 0)
 
 
+def test_a_sample_s_first_draws_do_not_depend_on_how_many_follow() -> None:
+    """Cells whose policies begin alike share those draws, and differ by the rest alone."""
+    narrow = uniform("data", 0, "augment", epoch=1, samples=50, width=3)
+    wide = uniform("data", 0, "augment", epoch=1, samples=50, width=5)
+    assert np.array_equal(narrow, wide[:, :3])
+
+
 def test_uniform_rows_are_float32_below_one() -> None:
     """Draws fit the operations that index with them."""
     drawn = uniform("data", 0, "augment", epoch=0, samples=1000, width=3)
