@@ -54,7 +54,7 @@ def test_what_cannot_run_is_named(train: dict[str, Any], key: str, reason: str) 
 def test_images_only_means_no_tables(train: dict[str, Any], key: str) -> None:
     """Convolutions and crops make no sense of columns."""
     with pytest.raises(ConfigError) as caught:
-        check(config(**{"model": "mlp"} | train), table().facts)
+        check(config(**dict[str, Any](model="mlp") | train), table().facts)
     assert caught.value.key == key
 
 

@@ -16,6 +16,7 @@ from torch import nn
 from trainers.config import TrainConfig
 from trainers.fused import FORMS, Blueprint, Layout, draw_parameters
 from trainers.models import MODELS
+from trainers.models.layers import groups_of
 
 TOLERANCE = 1e-11
 RESNETS = [
@@ -152,6 +153,30 @@ def count_parameters(channels: int, classes: int = 10, **train: Any) -> int:
     settings = TrainConfig(**train)
     MODELS["resnet"](blueprint, settings, inputs=(channels, 8, 8), classes=classes)
     return sum(math.prod(p.shape) for p in blueprint.parameters)
+
+
+@pytest.mark.parametrize(
+    ("channels", "groups"), [(2, 1), (4, 1), (8, 2), (14, 2), (16, 4), (24, 6), (32, 8), (640, 8)]
+)
+def test_group_norms_have_groups_of_four_channels_at_least(channels: int, groups: int) -> None:
+    """Of one or two numbers a norm leaves their signs alone: a narrow network could not learn."""
+    assert groups_of(channels) == groups
+
+
+@pytest.mark.parametrize("shape", [(6, 8, 5, 5), (6, 8)])
+def test_group_norm_is_that_of_each_member_alone(shape: tuple[int, ...]) -> None:
+    """Images and columns of tables: no group reaches over two members."""
+    source = torch.Generator().manual_seed(0)
+    x = torch.randn(3, *shape, generator=source, dtype=torch.float64)
+    weight, bias = torch.randn(2, 3, 8, generator=source, dtype=torch.float64)
+    form = FORMS["folded"]
+    inner = form.images(x.transpose(0, 1)) if x.dim() == 5 else x
+    got = form.group_norm(inner, weight.flatten(), bias.flatten(), members=3, groups=2)
+    got = got.unflatten(1, (3, 8)).transpose(0, 1) if x.dim() == 5 else got
+    for k in range(3):
+        norm = nn.GroupNorm(2, 8, dtype=torch.float64)
+        norm.weight.data, norm.bias.data = weight[k], bias[k]
+        assert torch.allclose(got[k], norm(x[k]), rtol=0, atol=1e-12)
 
 
 def test_known_networks_have_their_known_size() -> None:

@@ -13,6 +13,11 @@ from torch import Tensor
 
 from trainers.fused import Blueprint, Moments, Pass
 
+# Most groups of a group norm, and fewest channels of one: two numbers less their mean, over their
+# deviation, are two signs, and say nothing else.
+MOST_GROUPS = 8
+FEWEST_CHANNELS = 4
+
 
 class Convolution:
     """A square convolution without bias, or with one where no norm follows."""
@@ -49,7 +54,7 @@ class Linear:
 
 
 class Norm:
-    """Batch norm, group norm of at most 8 groups, or none, over C channels.
+    """Batch norm, group norm, or none, over C channels.
 
     A batch norm that is never `evaluated` has no statistics.
     """
@@ -58,7 +63,7 @@ class Norm:
         self, blueprint: Blueprint, name: str, channels: int, *, kind: str, evaluated: bool = True
     ) -> None:
         self.kind, self.name, self.evaluated = kind, name, evaluated
-        self.groups = max(g for g in range(1, 9) if channels % g == 0)
+        self.groups = groups_of(channels)
         if kind == "none":
             return
         self.weight = blueprint.add(f"{name}.weight", "channels", (channels,), ones)
@@ -91,6 +96,12 @@ class Norm:
         samples = x.numel() // weight.numel()
         moments[self.name] = mean, var * ((samples - 1) / samples)
         return out
+
+
+def groups_of(channels: int) -> int:
+    """The most groups of equal size that a group norm may have: 8 of 64 channels, 4 of 16."""
+    most = max(1, min(MOST_GROUPS, channels // FEWEST_CHANNELS))
+    return max(groups for groups in range(1, most + 1) if channels % groups == 0)
 
 
 def he_normal(fan_in: int, gain: float = 1.0):
