@@ -28,7 +28,7 @@ from trainers.pack import Objective, Pack, Terms, design
 from trainers.step import OPTIMIZERS, Ascent, schedule
 
 # Numbers of one evaluation batch, all members together; at least so many samples.
-EVALUATION_NUMBERS = {"cpu": 1 << 16, "cuda": 1 << 24}
+EVALUATION_NUMBERS = {"cpu": 1 << 15, "cuda": 1 << 24}
 EVALUATION_SAMPLES = 16
 # Samples of a member that are normalised together for its statistics. They depend on it a little,
 # so it depends on nothing: neither on K, nor on the training batch, nor on the device.

@@ -137,6 +137,19 @@ def test_members_that_differ_take_each_their_own_step() -> None:
         assert apart(parameters_of(together, member), parameters_of(alone, 0)) < 1e-9
 
 
+@pytest.mark.parametrize("augmentation", ["none", "mixup"])
+def test_a_member_without_smoothing_is_not_smoothed_by_its_neighbours(augmentation: str) -> None:
+    """Soft targets of a whole pack are one-hot for the member that does not smooth."""
+    data = images()
+    configs = [exact(augmentation=augmentation, smoothing=s) for s in ({}, {"minority": 0.3})]
+    together = pack(data, *configs, replicates=(0, 0))
+    train_steps(together, 2)
+    for member in (0, 1):
+        alone = pack(data, configs[member])
+        train_steps(alone, 2)
+        assert apart(parameters_of(together, member), parameters_of(alone, 0)) < TOLERANCE
+
+
 def test_a_pack_of_tables_takes_the_steps_of_its_runs() -> None:
     """Tables keep (K, B, F) and batched products; the members stay apart there too."""
     one = exact(model="mlp", augmentation="mixup", ssl={"weight": 0.2})

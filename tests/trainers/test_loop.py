@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import json
+import os
+import subprocess
+import sys
 from typing import Any
 
 import numpy as np
@@ -83,9 +87,42 @@ def test_a_member_leaves_and_the_others_go_on_as_they_would(train: dict[str, Any
         assert np.allclose(ours, theirs, rtol=1e-4, atol=1e-5, equal_nan=True)
 
 
-def test_a_state_after_a_drop_loads_into_the_whole_pack() -> None:
+ON_ANOTHER_WORKER = """
+import json
+import sys
+import torch
+from small_packs import config, images, pack
+torch.manual_seed(5)
+trainer = pack(images(), *[config(**json.loads(sys.argv[1]))] * 2)
+while trainer.round < trainer.rounds:
+    results = trainer.train_round()
+print(trainer.pack.parameters.data.numpy().tobytes().hex())
+print(b"".join(r.numbers.tobytes() for r in results).hex())
+"""
+
+
+@pytest.mark.parametrize("train", LEVERS[2:3])
+def test_the_same_pack_gives_the_same_bits_in_another_process(train: dict[str, Any]) -> None:
+    """Neither hash seeds, nor global random states, nor what ran before have a say."""
+    settings = config(**train)
+    here = pack(images(), settings, settings)
+    expected = finish(here)[-1]
+    code = [sys.executable, "-c", ON_ANOTHER_WORKER, json.dumps(train)]
+    environment = os.environ | {
+        "PYTHONHASHSEED": "77",
+        "PYTHONPATH": os.pathsep.join(sys.path),
+        "OMP_NUM_THREADS": str(torch.get_num_threads()),
+    }
+    done = subprocess.run(code, capture_output=True, check=True, text=True, env=environment)
+    parameters, numbers = (bytes.fromhex(line) for line in done.stdout.split())
+    assert parameters == here.pack.parameters.data.numpy().tobytes()
+    assert numbers == b"".join(result.numbers.tobytes() for result in expected)
+
+
+@pytest.mark.parametrize("train", LEVERS)
+def test_a_state_after_a_drop_loads_into_the_whole_pack(train: dict[str, Any]) -> None:
     """The composition is the job's; the checkpoint says who is left."""
-    settings = config(epochs=3)
+    settings = config(**{"epochs": 3} | train)
     first = pack(images(), settings, settings, settings)
     first.train_round()
     first.drop(0)
