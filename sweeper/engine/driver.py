@@ -151,13 +151,16 @@ def _release(store: Store, lease: Lease) -> None:
 
 
 def _study(under: _Under) -> Study:
-    spec = under.spec
+    spec, asked = under.spec, len(under.store.cells(under.lease.sweep_id))
+    # Seeded as before, the sampler of a second launch would say again what the first one's said.
+    seed = (spec.search.seed + asked) % 2**32
+    seeded = spec.model_copy(update={"search": spec.search.model_copy(update={"seed": seed})})
     return Study(
         under.storage,
         spec.name,
         objective=spec.objective.metric,
         direction=spec.objective.direction,
-        sampler=search.sampler(spec),
+        sampler=search.sampler(seeded),
     )
 
 

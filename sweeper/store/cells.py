@@ -8,12 +8,15 @@ from typing import Any
 
 from sqlalchemy import Connection, bindparam, delete, func, insert, select, update
 
-from sweeper.states import UNCOUNTED, RunState
+from sweeper.states import UNCOUNTED, Ending, RunState
 from sweeper.store import dialects, reads
 from sweeper.store.reads import chunks
 from sweeper.store.recording import Changes, Ledger, OpenAttempt, OpenRun
 from sweeper.store.records import Cell, NewCell, Report
 from sweeper.store.tables import AttemptTable, CellTable, ObservationTable, RunTable, clock
+
+# Endings that are not held against a run, so that nobody has to count those before.
+_HARMLESS = UNCOUNTED | {Ending.COMPLETE, Ending.PRUNED}
 
 
 def add(connection: Connection, sweep_id: int, cells: Sequence[NewCell]) -> list[Cell]:
@@ -59,7 +62,7 @@ def record(
     """See `Store.record`."""
     run_ids = list(dict.fromkeys(report.run_id for report in reports))
     failing = {
-        report.run_id for report in reports if report.end and report.end.ending not in UNCOUNTED
+        report.run_id for report in reports if report.end and report.end.ending not in _HARMLESS
     }
     ledger = Ledger(
         _open_runs(connection, sweep_id, run_ids, failing),

@@ -198,3 +198,31 @@ def test_workers_cannot_read_where_the_database_is(make_place, monkeypatch) -> N
     assert not any(
         "open sesame" in text for one in seen if one not in with_secret for text in one.values()
     )
+
+
+HOPELESS = """
+name: hopeless
+data: {dataset: digits}
+train: {epochs: 2, batch_size: 32}
+scientific:
+  train.lr: {low: 0.001, high: 1.0, log: true, levels: 40}
+replicates: 1
+resources: {workers: 1, pack: 1}
+limits: {failures: 4}
+"""
+
+
+def test_a_sweep_in_which_everything_fails_halts(make_place) -> None:
+    """Exit 4 after a few cells, with the reason; not forty times three attempts."""
+    from sweeper.spec import parse
+    from sweeper.spec.factors import grid
+
+    levels = grid(parse(HOPELESS).scientific["train.lr"]) or ()
+    place = make_place(HOPELESS)
+    output = run(place, code=4, faults=dict.fromkeys(levels, "raise"))
+    assert "4 cells in a row ended with error" in " ".join(output.split())
+    with Store.open(place.storage, create=False) as store:
+        [sweep] = store.sweeps()
+        assert sweep.state == "halted"
+        assert len(store.attempts(sweep.id)) <= 8
+    history.check_nobody_runs(place.storage, "hopeless")
