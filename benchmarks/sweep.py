@@ -186,13 +186,17 @@ def sweeper(task: Task) -> Outcome:
 
     url = f"sqlite:///{task.folder}/sweeper.db"
     spec = parse(SPEC.format(epochs=task.epochs, replicates=task.replicates), "bench.yaml")
-    launch(spec, storage=url, ray_address=None, plugins=(), on_event=lambda event: None, yes=True)
+    said: list[float] = []
+    outcome = launch(spec, storage=url, on_event=lambda event: said.append(time.time()))
+    if outcome.exit_code:
+        sys.exit(outcome.message)
     with Store.open(url, create=False) as store:
-        return _read(store)
+        # Ray is up when the driver first speaks: it says that it times packs.
+        return _read(store, began=said[0])
 
 
-def _read(store: Any) -> Outcome:
-    """Runs and seconds from the database: packs by their attempts, the probe by what is left."""
+def _read(store: Any, *, began: float) -> Outcome:
+    """Runs, and the seconds from `began` (of the epoch) to the end of the last pack."""
     sweep = store.sweep("bench")
     cells = {cell.id: cell for cell in store.cells(sweep.id)}
     runs = {run.id: run for run in store.runs(sweep.id)}
@@ -200,20 +204,18 @@ def _read(store: Any) -> Outcome:
     packs: dict[int, tuple[int, Any, Any]] = {}
     for attempt in attempts:
         batch = cells[runs[attempt.run_id].cell_id].factors["train.batch_size"]
-        _, began, ended = packs.get(attempt.pack_id, (batch, attempt.started_at, attempt.ended_at))
+        _, first, last = packs.get(attempt.pack_id, (batch, attempt.started_at, attempt.ended_at))
         packs[attempt.pack_id] = (
             batch,
-            min(began, attempt.started_at),
-            max(ended, attempt.ended_at),
+            min(first, attempt.started_at),
+            max(last, attempt.ended_at),
         )
     seconds = dict.fromkeys(BATCHES, 0.0)
-    for batch, began, ended in packs.values():
-        seconds[batch] += (ended - began).total_seconds() / WORKERS
-    # The sweep's row is made just before the probe.
-    first = min(sweep.created_at, *(began for _, began, _ in packs.values()))
-    last = max(ended for _, _, ended in packs.values())
+    for batch, first, last in packs.values():
+        seconds[batch] += (last - first).total_seconds() / WORKERS
+    end = max(last for _, _, last in packs.values())
     done = sum(run.state == "complete" for run in runs.values())
-    return Outcome(runs=done, work=(last - first).total_seconds(), seconds=seconds)
+    return Outcome(runs=done, work=end.timestamp() - began, seconds=seconds)
 
 
 WAYS: dict[str, tuple[str, Callable[[Task], Outcome]]] = {
