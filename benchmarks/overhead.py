@@ -30,7 +30,8 @@ name: overhead
 data: {{dataset: digits}}
 train: {{epochs: 1, batch_size: 32}}
 scientific:
-  train.lr: {{low: 0.001, high: 1.0, log: true, levels: {cells}}}
+  train.lr: {{low: 0.001, high: 1.0, log: true, levels: {levels}}}
+  train.weight_decay: [0.0, 0.0005]
 replicates: {replicates}
 resources: {{workers: 2, pack: 1}}
 limits: {{failures: 1000}}
@@ -92,7 +93,7 @@ def sweeper(runs: int, storage: str) -> Measured:
         if isinstance(event, Progress):
             watch.at(event.runs[RunState.COMPLETE])
 
-    spec = parse(SPEC.format(cells=runs // REPLICATES, replicates=REPLICATES))
+    spec = parse(SPEC.format(levels=runs // REPLICATES // 2, replicates=REPLICATES))
     outcome = launch(spec, storage=storage, plugins=[HERE / "nothing.py"], on_event=see)
     assert outcome.exit_code == 0, outcome
     return watch.measured("sweeper, " + storage.split(":")[0].split("+")[0])

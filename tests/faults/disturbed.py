@@ -96,7 +96,7 @@ def writing_report() -> None:
 
 
 def at_random(seed: str) -> None:
-    later(random.Random(seed).uniform(2.0, 14.0))
+    later(random.Random(seed).uniform(3.0, 16.0))
 
 
 POINTS: dict[str, Callable[[], None]] = {
