@@ -90,7 +90,8 @@ def sweeper(runs: int, storage: str) -> Measured:
     watch = Watch(runs)
 
     def see(event: Any) -> None:
-        if isinstance(event, Progress):
+        # The last event comes after Ray's shutdown, which is no cost of a run.
+        if isinstance(event, Progress) and event.runs[RunState.COMPLETE] < runs:
             watch.at(event.runs[RunState.COMPLETE])
 
     spec = parse(SPEC.format(levels=runs // REPLICATES // 2, replicates=REPLICATES))
