@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 # Of every --json output; it grows when a key changes its meaning or goes.
 SCHEMA_VERSION = 1
+KINDS_SHOWN = 12
 MARKS = {"ok": "green", "note": "yellow", "wrong": "red"}
 
 
@@ -147,8 +148,13 @@ def plan(console: Console, name: str, found: Preview) -> None:
         markup=False,
         highlight=False,
     )
-    header = ["cells with", "cells", "runs", "packs", "runs a pack", "gain", "worker time"]
-    grid(console, header, (_kind(kind) for kind in found.kinds))
+    header = ["cells", "runs", "packs", "runs a pack", "gain", "worker time", "cells with"]
+    kinds = sorted(found.kinds, key=lambda kind: -kind.seconds)
+    grid(console, header, (_kind(kind) for kind in kinds[:KINDS_SHOWN]))
+    rest = kinds[KINDS_SHOWN:]
+    if rest:
+        took = duration(sum(kind.seconds for kind in rest))
+        console.print(f"and {len(rest)} cheaper kinds of cells, {took} together", highlight=False)
     console.print(
         f"about {duration(found.seconds)} on {found.workers} workers "
         f"({duration(found.low)} to {duration(found.high)})",
@@ -157,14 +163,27 @@ def plan(console: Console, name: str, found: Preview) -> None:
 
 
 def _kind(kind: Kind) -> list[str]:
-    levels = ", ".join(f"{name}={level}" for name, level in kind.levels.items())
-    gain = f"{kind.gain:.1f} x" if kind.gain is not None else ""
+    levels = ", ".join(
+        f"{_short(name, kind.levels)} {level}" for name, level in kind.levels.items()
+    )
     return [
-        levels,
         str(kind.cells),
         str(kind.runs),
         str(kind.packs),
         str(kind.largest),
-        gain,
+        f"{kind.gain:.1f} x" if kind.gain is not None else "",
         duration(kind.seconds),
+        levels,
     ]
+
+
+def _short(path: str, among: Iterable[str]) -> str:
+    """The shortest end of a dotted path that no other path shares: batch_size, ssl.weight."""
+    parts = path.split(".")
+    others = [other.split(".") for other in among if other != path]
+    for size in range(1, len(parts)):
+        end = parts[-size:]
+        vague = size == 1 and len(parts) > 2
+        if not vague and all(other[-size:] != end for other in others):
+            return ".".join(end)
+    return path
