@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 from statistics import fmean
 
-from sweeper.states import FINISHED, Ending, RunState
+from sweeper.states import FINISHED, Ending, RunState, move
 from sweeper.store.records import Attempt, Cell, Pack, Run
 
 
@@ -97,11 +97,12 @@ class Board:
     def move(self, run_id: int, state: RunState) -> bool:
         """Notes a run's state; whether its cell has just finished with it."""
         run = self.runs[run_id]
-        was_finished = run.finished
+        if state is run.state:
+            return False
         self._counts[run.state] -= 1
         self._counts[state] += 1
-        run.state = state
-        if not run.finished or was_finished:
+        run.state = move(run.state, state)
+        if not run.finished:
             return False
         self._left[run.cell_id] -= 1
         return self._left[run.cell_id] == 0
@@ -137,10 +138,6 @@ class Board:
     def cells_of(self, runs: Collection[int]) -> set[int]:
         """The cells that these runs belong to."""
         return {self.runs[run].cell_id for run in runs if run in self.runs}
-
-    def by_role(self, role: str) -> Iterator[Cell]:
-        """The cells of that role."""
-        return (cell for cell in self.cells.values() if cell.role == role)
 
 
 def failures_of(attempts: Iterable[Attempt], uncounted: Collection[Ending]) -> dict[int, int]:

@@ -8,18 +8,18 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 
-from sweeper.engine import endings, places
+from sweeper.engine import endings
 from sweeper.engine.board import Board, RunNow
 from sweeper.engine.breaker import Breaker
 from sweeper.engine.cells import Cells
 from sweeper.engine.eta import Eta
 from sweeper.engine.messages import Job, JobMember, MemberResult, Message
 from sweeper.engine.packing import Packer
-from sweeper.engine.pruning import Pruning
+from sweeper.engine.places import Checkpoints
+from sweeper.engine.pruning import Pruning, group_of
 from sweeper.engine.recorder import Recorder, reports_of, value_at
 from sweeper.engine.trials import Worker
 from sweeper.spec import Spec
@@ -56,7 +56,7 @@ class Settings:
     threads: int
     device: str
     plugins: tuple[str, ...]
-    checkpoints: Path
+    checkpoints: Checkpoints
     objective: int  # its index in a round's numbers
 
 
@@ -77,6 +77,7 @@ class Hands:
     watch: Callable[[], None]  # called at each tick: lease, signals, progress
     cell_finished: Callable[[int], None]
     impatient: Callable[[], bool]  # asked to stop at once
+    say: Callable[[str], None]
     clock: Callable[[], float] = field(default=time.monotonic)
 
 
@@ -100,18 +101,16 @@ class Conductor:
         self._until = None if hours_left is None else hands.clock() + 3600 * hours_left
         self._mirror_due = False
         self._mirrored_at = hands.clock()
+        self._said: set[str] = set()
+        self._killed: list[Worker] = []  # those that had said done just before
 
     # --- the source of packs
 
-    def enqueue(self, packs: Sequence[Pack], *, first: bool = False) -> None:
-        """Puts packs behind the others, or before them."""
+    def enqueue(self, packs: Sequence[Pack]) -> None:
+        """Puts packs behind the others."""
         for pack in packs:
             self.eta.queued(pack.seconds)
-        ids = [pack.id for pack in packs]
-        if first:
-            self._queue.extendleft(reversed(ids))
-        else:
-            self._queue.extend(ids)
+            self._queue.append(pack.id)
 
     def next_job(self, trial_id: str) -> Job | None:
         if self.draining:
@@ -162,6 +161,7 @@ class Conductor:
     def _job(self, pack: Pack, attempts: dict[int, int]) -> Job:
         runs = [self._board.runs[run] for run in pack.run_ids if run in self._board.runs]
         settings, spec = self._settings, self._hands.spec
+        folder = settings.checkpoints.of_pack(self._hands.lease.sweep_id, pack=pack.id)
         return Job(
             pack=pack.id,
             members=tuple(
@@ -178,16 +178,15 @@ class Conductor:
             form=pack.form or "folded",
             threads=settings.threads,
             device=settings.device,
-            checkpoint_dir=str(self._folder(pack)),
+            checkpoint_dir=str(folder),
             checkpoint_seconds=spec.limits.checkpoint_seconds,
             fingerprints=self._hands.fingerprints(),
             plugins=settings.plugins,
         )
 
-    def _folder(self, pack: Pack) -> Path:
-        return places.of_pack(
-            self._settings.checkpoints, sweep=self._hands.lease.sweep_id, pack=pack.id
-        )
+    def _forget(self, pack: Pack) -> None:
+        """Removes the checkpoints of a pack that nobody goes on with."""
+        self._settings.checkpoints.remove(self._hands.lease.sweep_id, pack=pack.id)
 
     # --- what trials do
 
@@ -228,7 +227,13 @@ class Conductor:
             self._failed(trial_id, *message.failure)
             return
         flight.round = message.round
-        members = self._pruned(message, worker)
+        self._say_once(message.note)
+        # A worker hears of a member that was ended here only after the round it is in.
+        strays = [m.run for m in message.members if m.run not in flight.attempts]
+        if strays and not message.done:
+            worker.drop(strays)
+        members = tuple(m for m in message.members if m.run in flight.attempts)
+        members = self._pruned(message.round, members, worker)
         self._recorder.add(reports_of(message, members=members, objective=self._settings.objective))
         self._judge(flight, members)
         if message.done or not flight.attempts:
@@ -248,6 +253,8 @@ class Conductor:
         if flight is None:
             return
         ending, error = endings.of_ray(text)
+        if flight.worker in self._killed:  # for the pack it had before: not this one's fault
+            ending, error = Ending.CANCELLED, f"its worker was killed for another pack\n{error}"
         self._failed(trial_id, flight.killed_for or ending, error)
 
     def cancel_all(self, why: str) -> None:
@@ -260,26 +267,29 @@ class Conductor:
     def _cancel(self, flight: Flight, why: str) -> None:
         self._recorder.add(_ends(flight, Ending.CANCELLED, why))
 
-    def _pruned(self, message: Message, worker: Worker) -> tuple[MemberResult, ...]:
+    def _pruned(
+        self, epoch: int, members: tuple[MemberResult, ...], worker: Worker
+    ) -> tuple[MemberResult, ...]:
         """The members, those of cells that the pruner stops marked as ended."""
         pruning = self._hands.pruning
         if pruning is None:
-            return message.members
-        ended = {m.run for m in message.members if m.end is not None}
+            return members
+        ended = {m.run for m in members if m.end is not None}
         stopped = {
             self._board.runs[m.run].cell_id
-            for m in message.members
-            if m.end is None and self._should_stop(pruning, message.round, m, ended)
+            for m in members
+            if m.end is None and self._should_stop(pruning, epoch, m, ended)
         }
         members = tuple(
             m.ended(Ending.PRUNED)
             if m.end is None and self._board.runs[m.run].cell_id in stopped
             else m
-            for m in message.members
+            for m in members
         )
         gone = [m.run for m in members if m.end is Ending.PRUNED]
         if gone:
             worker.drop(gone)
+        self._prune_elsewhere(stopped, but={m.run for m in members})
         return members
 
     def _should_stop(
@@ -287,25 +297,52 @@ class Conductor:
     ) -> bool:
         cell = self._board.cells[self._board.runs[member.run].cell_id]
         runs = self._board.of_cell[cell.id]
+        if any(run.state is RunState.COMPLETE for run in runs):
+            return False  # it has a value, which further replicates make more exact
         gone = ended | {run.id for run in runs if run.finished and run.epoch < epoch}
         return pruning.see(
             cell.id,
-            role=cell.role,
+            group=group_of(cell, self._hands.spec.scientific),
             run=member.run,
             epoch=epoch,
             value=value_at(member.numbers, self._settings.objective),
             of=[run.id for run in runs if run.id not in gone],
         )
 
+    def _prune_elsewhere(self, cells: Collection[int], *, but: Collection[int]) -> None:
+        """Ends the other open runs of stopped cells, wherever they are or wait."""
+        runs = {r.id: r for cell in cells for r in self._board.of_cell[cell] if r.id not in but}
+        end = End(ending=Ending.PRUNED)
+        reports = [
+            Report(run_id=run.id, attempt_id=0, end=end)
+            for run in runs.values()
+            if run.state is RunState.PENDING
+        ]
+        for flight in self.flights.values():
+            gone = [run for run in flight.attempts if run in runs]
+            reports += [
+                Report(run_id=run, attempt_id=flight.attempts.pop(run), end=end) for run in gone
+            ]
+            if gone and flight.worker is not None:
+                flight.worker.drop(gone)
+        self._recorder.add(reports)
+
+    def _say_once(self, note: str) -> None:
+        if note and note not in self._said:
+            self._said.add(note)
+            self._hands.say(note)
+
     def _judge(self, flight: Flight, members: Sequence[MemberResult]) -> None:
-        for member in members:
-            if member.end is None:
-                continue
-            flight.attempts.pop(member.run, None)
-            if member.end in (Ending.COMPLETE, Ending.PRUNED):
-                self._breaker.success()
-            else:
-                self._break(member.end, [member.run])
+        """Lets go of members that have ended; a round that fails for some only is a success."""
+        ended = {member.run: member.end for member in members if member.end is not None}
+        for run in ended:
+            flight.attempts.pop(run, None)
+        failed = {r: e for r, e in ended.items() if e not in (Ending.COMPLETE, Ending.PRUNED)}
+        if len(failed) == len(members):
+            for run, ending in failed.items():
+                self._break(ending, [run])
+        elif ended:
+            self._breaker.success()
 
     def _break(self, ending: Ending, runs: Sequence[int]) -> None:
         self._breaker.failure(ending, self._board.cells_of(runs))
@@ -314,12 +351,14 @@ class Conductor:
 
     def _done(self, trial_id: str, message: Message) -> None:
         flight = self.flights.pop(trial_id)
+        if flight.killed_for is not None and flight.worker is not None:
+            self._killed.append(flight.worker)
         self.eta.finished(price=flight.pack.seconds, seconds=message.seconds)
         if flight.attempts:  # said done, and yet some have no end: never silently
             self._recorder.add(_ends(flight, Ending.ERROR, "the worker left this run out"))
             self._again(flight, Ending.ERROR)
         else:
-            places.remove(self._folder(flight.pack))
+            self._forget(flight.pack)
 
     def _failed(self, trial_id: str, ending: Ending, error: str) -> None:
         flight = self.flights.pop(trial_id)
@@ -332,7 +371,7 @@ class Conductor:
         pack = flight.pack
         open_runs = self._board.open_runs(pack)
         if not open_runs:
-            places.remove(self._folder(pack))
+            self._forget(pack)
             return
         k = self._smaller(len(pack.run_ids), open_runs, ending)
         if k is None:
@@ -340,17 +379,17 @@ class Conductor:
             return
         self._hands.store.dissolve(self._hands.lease, pack.id)
         self._board.dissolve(pack.id)
-        places.remove(self._folder(pack))
+        self._forget(pack)
         self.enqueue(self._hands.packer.split(pack, open_runs, k=k))
 
     def _smaller(self, k: int, open_runs: Sequence[RunNow], ending: Ending) -> int | None:
-        """Out of memory: half as many. Before the last attempt: alone, lest one takes the rest."""
+        """Before the last attempt: alone, lest one takes the rest. Out of memory: half as many."""
         if k == 1:
             return None
-        if ending in (Ending.OUT_OF_MEMORY, Ending.HOST_OUT_OF_MEMORY):
-            return k // 2
         last = self._hands.spec.limits.attempts - 1
-        return 1 if last > 0 and any(run.failures >= last for run in open_runs) else None
+        if last > 0 and any(run.failures >= last for run in open_runs):
+            return 1
+        return k // 2 if ending in (Ending.OUT_OF_MEMORY, Ending.HOST_OUT_OF_MEMORY) else None
 
     def _end_overdue(self, now: float) -> None:
         limit = self._hands.spec.limits.run_seconds

@@ -13,7 +13,7 @@ BEAT_SECONDS = 10.0
 class Heartbeat:
     """Beats while entered. `check` raises LeaseLost once another driver has taken over.
 
-    Any other error of a beat is passed over: the database may be back for the next one, and
+    Any other error of a beat is only told: the database may be back for the next one, and
     whether the lease has held is decided by the next write, in the database.
     """
 
@@ -21,7 +21,7 @@ class Heartbeat:
         self._beat, self._seconds = beat, seconds
         self._stop = threading.Event()
         self._lost: LeaseLost | None = None
-        self.last_error = ""
+        self._last_error = ""
         self._thread = threading.Thread(target=self._run, name="sweeper-heartbeat", daemon=True)
 
     def __enter__(self) -> Heartbeat:
@@ -32,22 +32,23 @@ class Heartbeat:
         self._stop.set()
         self._thread.join(timeout=self._seconds)
 
-    def check(self) -> None:
-        """Returns while the lease is ours as far as is known.
+    def check(self) -> str:
+        """Returns while the lease is ours as far as is known: why the last beat failed, if so.
 
         Raises:
             LeaseLost: another driver has it.
         """
         if self._lost is not None:
             raise self._lost
+        return self._last_error
 
     def _run(self) -> None:
         while not self._stop.wait(self._seconds):
             try:
                 self._beat()
-                self.last_error = ""
+                self._last_error = ""
             except LeaseLost as error:
                 self._lost = error
                 return
             except Exception as error:  # noqa: BLE001  a driver of the database is foreign code
-                self.last_error = f"{type(error).__name__}: {error}"
+                self._last_error = f"{type(error).__name__}: {error}"

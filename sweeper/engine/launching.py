@@ -18,7 +18,7 @@ from sweeper.engine.interrupts import Interrupts
 from sweeper.engine.packing import Packer
 from sweeper.engine.probe import Place, Question
 from sweeper.engine.progress import Best, Event, snapshot
-from sweeper.engine.pruning import Pruning
+from sweeper.engine.pruning import Pruning, group_of
 from sweeper.engine.recorder import index_of, value_at
 from sweeper.plan import Price
 from sweeper.spec import Spec
@@ -62,6 +62,8 @@ class Launch:
         self.best = Best(given.spec, self.board)
         self.conductor: Conductor | None = None
         self.halted = ""
+        self._checkpoints = places.of(given.storage)
+        self._trouble = ""  # of the heart-beat, as last told
         self._began = given.clock()
         self._hours_before = float(given.sweep.provenance.get("hours", 0.0))
         self._shown_at = self._saved_at = self._began
@@ -141,6 +143,7 @@ class Launch:
                 self._open.append(pack)
             else:
                 self.given.store.dissolve(self.given.lease, pack.id)
+                self._checkpoints.remove(self.given.sweep.id, pack=pack.id)
 
     def _make_pruning(self) -> Pruning | None:
         spec = self.given.spec
@@ -162,7 +165,7 @@ class Launch:
             runs = board.of_cell[run.cell_id]
             pruning.see(
                 run.cell_id,
-                role=board.cells[run.cell_id].role,
+                group=group_of(board.cells[run.cell_id], self.given.spec.scientific),
                 run=run.id,
                 epoch=one.epoch,
                 value=value_at(one.numbers, self.objective),
@@ -275,12 +278,19 @@ class Launch:
         packer = Packer(given.spec, given.store, given.lease, self.board, workers=workers)
         runs = self.board.unpacked()
         packer.price(list(self.board.cells.values()), runs, probe_keys=self._probe)
+        self._check_interrupted()
         return packer
 
     def _probe(self, questions: Sequence[Question]) -> list[Price]:
         resources = self.given.spec.resources
         self.given.on_event(f"timing packs for {len(questions)} kinds of runs")
-        return probe.measure_there(questions, self._place, cpus=resources.cpus, gpus=resources.gpus)
+        return probe.measure_there(
+            questions,
+            self._place,
+            cpus=resources.cpus,
+            gpus=resources.gpus,
+            give_up=lambda: self.given.interrupts.count > 0,
+        )
 
     def make_conductor(self, packer: Packer, workers: int) -> Conductor:
         """The loop's inside, for this launch."""
@@ -300,6 +310,7 @@ class Launch:
             watch=self._watch,
             cell_finished=self.best.see,
             impatient=lambda: given.interrupts.count >= 2,
+            say=given.on_event,
             clock=given.clock,
         )
         settings = Settings(
@@ -307,7 +318,7 @@ class Launch:
             threads=place.threads,
             device=place.device,
             plugins=place.plugins,
-            checkpoints=places.root(given.storage),
+            checkpoints=self._checkpoints,
             objective=self.objective,
         )
         left = None if hours is None else hours - self._hours_before
@@ -327,7 +338,7 @@ class Launch:
     def _watch(self) -> None:
         given, conductor = self.given, self.conductor
         assert conductor is not None  # noqa: S101
-        given.heartbeat.check()
+        self._check_heartbeat()
         if given.interrupts.count >= 2:
             raise StopNow
         if given.interrupts.count and not conductor.draining:
@@ -340,6 +351,12 @@ class Launch:
         if now - self._saved_at >= HOURS_SECONDS:
             self._saved_at = now
             self.save_hours()
+
+    def _check_heartbeat(self) -> None:
+        trouble = self.given.heartbeat.check()
+        if trouble and trouble != self._trouble:
+            self.given.on_event(f"the lease could not be renewed, trying again: {trouble}")
+        self._trouble = trouble
 
     def show(self) -> None:
         """Tells whoever watches where things stand."""

@@ -77,7 +77,10 @@ class MemberResult:
 
 @dataclass(frozen=True, kw_only=True)
 class Message:
-    """What a worker says after each round. `failure` ends the whole pack, without numbers."""
+    """What a worker says after each round. `failure` ends the whole pack, without numbers.
+
+    `note` is for the user: something that goes wrong and does not end the pack.
+    """
 
     pack: int
     round: int
@@ -89,3 +92,4 @@ class Message:
     members: tuple[MemberResult, ...]
     done: bool
     failure: tuple[Ending, str] | None = None
+    note: str = ""

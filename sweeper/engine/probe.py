@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -14,7 +14,9 @@ from trainers.config import Config
 
 FORM = "folded"
 KEY_SECONDS = 0.25  # of steps, for each K
+SWEEPS = 3  # over the Ks of a key
 LIMIT_SECONDS = 60.0  # for all keys; the rest take the price of the nearest key
+PATIENCE_SECONDS = 300.0  # for the first key: data may have to be fetched, or a worker may hang
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,28 +69,29 @@ def measure(question: Question, place: Place) -> Price:
     plugins.load(place.plugins)
     config = Config.model_validate(question.config)
     data = worker.dataset(config.data)
-    seconds: dict[int, float] = {}
-    updates = question.steps_per_run
+    trainers = {}
     for k in question.ks:
         members = [worker.PackMember(config, replicate) for replicate in range(k)]
-        trainer = worker.trainer_class()(data, members, device=place.device, form=FORM)
-        seconds[k], updates = _seconds_per_step(trainer), int(trainer.steps)
-    return Price(question.key, seconds, FORM, updates)
+        trainers[k] = worker.trainer_class()(data, members, device=place.device, form=FORM)
+    updates = max(int(trainer.steps) for trainer in trainers.values())
+    return Price(question.key, seconds_per_step(trainers), FORM, updates)
 
 
-def _seconds_per_step(trainer: Any) -> float:
-    first = trainer.time_steps(1)
-    count = min(20, max(2, int(KEY_SECONDS / 2 / max(first, 1e-6))))
-    return float(min(trainer.time_steps(count), trainer.time_steps(count)))
+def seconds_per_step(trainers: Mapping[int, Any]) -> dict[int, float]:
+    """The least of several short timings of each K, taken in turn.
+
+    So a neighbour that is busy for a moment hits every K, and for none of them all its timings.
+    """
+    counts = {k: _steps_in(KEY_SECONDS / SWEEPS, trainer) for k, trainer in trainers.items()}
+    timings = [
+        {k: float(trainer.time_steps(counts[k])) for k, trainer in trainers.items()}
+        for _ in range(SWEEPS)
+    ]
+    return {k: min(timing[k] for timing in timings) for k in trainers}
 
 
-def measure_here(questions: Iterable[Question], place: Place, *, limit: float) -> Iterator[Price]:
-    """The prices of as many keys as `limit` seconds allow, at least one."""
-    began = time.monotonic()
-    for one in questions:
-        yield measure(one, place)
-        if time.monotonic() - began > limit:
-            return
+def _steps_in(seconds: float, trainer: Any) -> int:
+    return min(20, max(2, int(seconds / max(trainer.time_steps(1), 1e-6))))
 
 
 def measure_there(
@@ -97,28 +100,38 @@ def measure_there(
     *,
     cpus: float,
     gpus: float,
-    limit: float = LIMIT_SECONDS,
+    give_up: Callable[[], bool] = lambda: False,
 ) -> list[Price]:
-    """The same in Ray's workers, several at a time, each with what a worker of the sweep gets.
+    """Prices, measured in Ray's workers, several at a time, each with what a worker of the sweep gets.
 
-    A key whose probe fails gets no price here: its runs will say what is wrong with it.
+    A key whose probe fails gets no price here: its runs will say what is wrong with it. None has
+    one when nobody answers, or when `give_up` says so.
     """
     import ray
-    from ray.exceptions import RayError
 
     task = ray.remote(num_cpus=cpus, num_gpus=gpus, max_retries=0)(measure)
     waiting = [task.remote(one, place) for one in questions]
-    found, until = [], time.monotonic() + limit
-    while waiting and (time.monotonic() < until or not found):
-        ready, waiting = ray.wait(waiting, timeout=1.0)
-        for reference in ready:
-            try:
-                found.append(ray.get(reference))
-            except RayError:
-                continue
+    found: list[Price] = []
+    began = time.monotonic()
+    while waiting and not give_up():
+        if time.monotonic() - began > (LIMIT_SECONDS if found else PATIENCE_SECONDS):
+            break
+        ready, waiting = ray.wait(waiting, timeout=0.2)
+        found += _answers(ready)
     for reference in waiting:
         ray.cancel(reference, force=True)
     return found
+
+
+def _answers(references: Sequence[Any]) -> Iterator[Price]:
+    import ray
+    from ray.exceptions import RayError
+
+    for reference in references:
+        try:
+            yield ray.get(reference)
+        except RayError:
+            continue
 
 
 def borrow(key: str, config: Config, *, samples: int, priced: Mapping[str, Config],

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import json
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Sequence
 from statistics import fmean
 
 import optuna
 
+from sweeper.engine.cells import TUNING
+from sweeper.store.records import Cell
+
 
 class Pruning:
-    """One in-memory study a role, because pruners compare the trials of one study.
+    """One in-memory study a group, because pruners compare the trials of one study.
 
     A cell is judged at a round once every one of its replicates has reached it, so a replicate
     that is ahead never stands for the cell.
@@ -25,7 +29,7 @@ class Pruning:
         self._judged: dict[int, int] = {}  # cell -> last round that it was judged at
 
     def see(
-        self, cell: int, *, role: str, run: int, epoch: int, value: float | None, of: Sequence[int]
+        self, cell: int, *, group: str, run: int, epoch: int, value: float | None, of: Sequence[int]
     ) -> bool:
         """Takes one replicate's value; whether the cell should stop now. `of` are its runs."""
         if epoch <= self._judged.get(cell, 0):
@@ -39,7 +43,7 @@ class Pruning:
         self._judged[cell] = epoch
         trial = self._trials.get(cell)
         if trial is None:
-            trial = self._trials[cell] = self._study(role).ask()
+            trial = self._trials[cell] = self._study(group).ask()
         trial.report(fmean(values.values()), epoch)
         return trial.should_prune()
 
@@ -57,24 +61,24 @@ class Pruning:
         else:
             trial.study.tell(trial, value)
 
-    def _study(self, role: str) -> optuna.Study:
-        if role not in self._studies:
-            self._studies[role] = optuna.create_study(
-                study_name=f"sweeper-{role}",  # Hyperband's brackets hash it
+    def _study(self, group: str) -> optuna.Study:
+        if group not in self._studies:
+            self._studies[group] = optuna.create_study(
+                study_name=f"sweeper-{group}",  # Hyperband's brackets hash it
                 direction=self._direction,
                 pruner=self._pruner,
                 sampler=optuna.samplers.RandomSampler(seed=0),
             )
-        return self._studies[role]
+        return self._studies[group]
 
 
-def replay(
-    pruning: Pruning,
-    observed: Iterable[tuple[int, int, int, float | None]],
-    *,
-    role_of: dict[int, str],
-    runs_of: dict[int, list[int]],
-) -> None:
-    """Shows an earlier launch's numbers to a new pruner: (cell, run, epoch, value), by epoch."""
-    for cell, run, epoch, value in observed:
-        pruning.see(cell, role=role_of[cell], run=run, epoch=epoch, value=value, of=runs_of[cell])
+def group_of(cell: Cell, scientific: Collection[str]) -> str:
+    """What a cell is compared with: reported cells with each other, candidates with their rivals.
+
+    A candidate of one scientific cell that is judged by those of another would fall for what the
+    sweep is to find out.
+    """
+    if cell.role != TUNING:
+        return cell.role
+    levels = {name: cell.factors.get(name) for name in scientific}
+    return f"{cell.role} {json.dumps(levels, sort_keys=True)}"

@@ -6,7 +6,7 @@ A cell's pick runs as soon as its own candidates have ended; cells do not wait f
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from statistics import fmean, stdev
 from typing import Any
@@ -26,10 +26,17 @@ class _Group:
 
 
 class Tuned:
-    """Candidates first, then the pick of each scientific cell on the reported replicates."""
+    """Candidates first, then the pick of each scientific cell on the reported replicates.
 
-    def __init__(self, spec: Spec, maker: Maker) -> None:
-        self._spec, self._maker = spec, maker
+    Attributes:
+        unpicked: scientific cells without a pick, because no candidate of theirs has a value.
+    """
+
+    def __init__(
+        self, spec: Spec, maker: Maker, *, say: Callable[[str], None] = lambda text: None
+    ) -> None:
+        self.unpicked: list[dict[str, Any]] = []
+        self._spec, self._maker, self._say = spec, maker, say
         self._maximize = spec.objective.direction == "maximize"
         self._groups: list[_Group] = []
         self._of_hash: dict[str, list[_Group]] = {}
@@ -67,8 +74,16 @@ class Tuned:
             maximize=self._maximize,
         )
         if chosen is None:
-            return []  # every candidate failed: the cell has nothing to report
+            self._without_pick(group)
+            return []
         return [self._maker.make(group.designs[hashes[chosen]], role=REPORT)]
+
+    def _without_pick(self, group: _Group) -> None:
+        factors = next(iter(group.designs.values())).factors
+        levels = {name: factors[name] for name in self._spec.scientific if name in factors}
+        self.unpicked.append(levels)
+        where = ", ".join(f"{name}={level}" for name, level in levels.items()) or "the only cell"
+        self._say(f"{where}: no candidate has a value, so this cell is not reported")
 
 
 def pick(

@@ -20,6 +20,7 @@ from ray import tune
 
 from sweeper.engine import endings, plugins
 from sweeper.engine.messages import Job, MemberResult, Message
+from sweeper.errors import EngineError
 from sweeper.states import Ending
 from trainers.config import Config, ConfigError, DataConfig
 
@@ -129,7 +130,7 @@ class PackTrainable(tune.Trainable):
         self._job = job
         self._index = {member.run: index for index, member in enumerate(job.members)}
         self._trainer: Any = None
-        self._emptied = False
+        self._emptied, self._note = False, ""
         self._from_epoch, self._seconds, self._saved_at = 0, 0.0, time.monotonic()
 
     def step(self) -> dict[str, Any]:
@@ -147,11 +148,10 @@ class PackTrainable(tune.Trainable):
             self._drop({self._index[run] for run in runs})
 
     def save_now(self) -> int:
-        """Writes a checkpoint before the driver stops; the round it is of."""
+        """Writes a checkpoint before the driver stops; the round it is of, 0 without one."""
         if self._trainer is None or self._emptied:
             return 0
-        self._save()
-        return int(self._trainer.round)
+        return int(self._trainer.round) if self._save() else 0
 
     def cleanup(self) -> None:
         self._trainer = None
@@ -177,6 +177,10 @@ class PackTrainable(tune.Trainable):
         """Members that had finished by this round in an earlier launch."""
         drops = self._job.drops.items()
         return {self._index[run] for run, epoch in drops if epoch <= self._trainer.round}
+
+    def _open(self) -> set[int]:
+        """Members that have not finished in an earlier launch."""
+        return {index for run, index in self._index.items() if run not in self._job.drops}
 
     def _drop(self, members: set[int]) -> None:
         """Leaves members out; the trainer itself never lives without any."""
@@ -222,21 +226,26 @@ class PackTrainable(tune.Trainable):
             members=members,
             done=done,
             failure=failure,
+            note=self._note,
         )
 
     def _build(self) -> Any:
         """The trainer, from a checkpoint where one can be used.
 
         Raises:
-            ConfigError: the configuration does not fit the data, or the data here are others.
+            ConfigError: the configuration does not fit the data.
+            EngineError: the data here are not those that the driver has read.
         """
         job = self._job
         configs = [Config.model_validate(member.config) for member in job.members]
-        data = dataset(configs[0].data)
+        try:
+            data = dataset(configs[0].data)
+        except ConfigError as error:  # the driver has read them: this is about the node
+            raise EngineError(f"the data cannot be read on this node: {error}") from error
         expected = job.fingerprints[load_key(configs[0].data)]
         if data.fingerprint != expected:
-            raise ConfigError(
-                "data", data.fingerprint, f"is not what the driver read ({expected}) on this node"
+            raise EngineError(
+                f"this node's data ({data.fingerprint}) are not what the driver read ({expected})"
             )
         members = [
             PackMember(config, member.replicate)
@@ -256,17 +265,25 @@ class PackTrainable(tune.Trainable):
         if found is None or found[2].get("job") != job.identity:
             return
         round_reached, tensors, meta = found
+        if not self._open() <= set(meta["trainer"]["alive"]):
+            return  # a run that is tried again had left before this checkpoint
         trainer.load_state(tensors, meta["trainer"])
         self._from_epoch = int(round_reached)
 
-    def _save(self) -> None:
+    def _save(self) -> bool:
+        """Whether a checkpoint was written; training goes on without one."""
         from trainers import checkpoint
 
         tensors, meta = self._trainer.state()
-        checkpoint.save(
-            Path(self._job.checkpoint_dir),
-            int(self._trainer.round),
-            tensors,
-            {"job": self._job.identity, "trainer": meta},
-        )
         self._saved_at = time.monotonic()
+        try:
+            checkpoint.save(
+                Path(self._job.checkpoint_dir),
+                int(self._trainer.round),
+                tensors,
+                {"job": self._job.identity, "trainer": meta},
+            )
+        except OSError as error:
+            self._note = f"no checkpoint can be written on {platform.node()}: {error}"
+            return False
+        return True

@@ -136,7 +136,7 @@ def test_a_cell_is_judged_once_all_its_replicates_have_come_as_far() -> None:
     pruning = Pruning(
         optuna.pruners.ThresholdPruner(lower=0.5, n_warmup_steps=0), direction="maximize"
     )
-    see = {"role": "report", "of": [1, 2]}
+    see = {"group": "report", "of": [1, 2]}
     assert not pruning.see(7, run=1, epoch=1, value=0.0, **see)
     assert not pruning.see(7, run=1, epoch=2, value=0.0, **see)
     assert pruning.see(7, run=2, epoch=1, value=0.9, **see), "the mean 0.45 is below 0.5"
@@ -148,26 +148,52 @@ def test_a_replicate_that_has_left_is_not_waited_for() -> None:
     pruning = Pruning(
         optuna.pruners.ThresholdPruner(lower=0.5, n_warmup_steps=0), direction="maximize"
     )
-    assert pruning.see(7, role="report", run=2, epoch=1, value=0.1, of=[2])
-    assert pruning.see(8, role="report", run=3, epoch=1, value=math.nan, of=[3])
+    assert pruning.see(7, group="report", run=2, epoch=1, value=0.1, of=[2])
+    assert pruning.see(8, group="report", run=3, epoch=1, value=math.nan, of=[3])
 
 
 def test_checkpoints_lie_beside_the_sqlite_file_or_where_the_variable_says(tmp_path) -> None:
     """One place a database; a cluster names a shared one."""
     url = f"sqlite:///{tmp_path}/a.db"
-    assert places.root(url, environment={}) == tmp_path / "a.db.files" / "checkpoints"
+    assert places.of(url, environment={}).root == tmp_path / "a.db.files" / "checkpoints"
     named = {places.VARIABLE: str(tmp_path / "shared")}
-    assert places.root("postgresql://h/d", environment=named) == tmp_path / "shared"
+    assert places.of("postgresql://h/d", environment=named).root.parent == tmp_path / "shared"
+
+
+@pytest.mark.parametrize("shared", [True, False])
+def test_checkpoints_of_two_databases_never_meet(tmp_path, monkeypatch, shared) -> None:
+    """Every database begins with sweep 1 and pack 1; a shared folder holds those of many."""
+    monkeypatch.chdir(tmp_path)
+    variables = {places.VARIABLE: str(tmp_path / "shared")} if shared else {}
+    urls = [
+        "postgresql://me:first@h/a",
+        "postgresql://me:first@h/b",
+        "postgresql://me:first@other/a",
+        f"sqlite:///{tmp_path}/a.db",
+        f"sqlite:///{tmp_path}/b.db",
+    ]
+    folders = [places.of(url, environment=variables).of_pack(1, pack=1) for url in urls]
+    assert len(set(folders)) == len(urls)
+    changed = places.of("postgresql://me:second@h/a", environment=variables).of_pack(1, pack=1)
+    assert changed == folders[0], "a new password is no new database"
+
+
+def test_a_home_in_the_address_is_the_users(tmp_path, monkeypatch) -> None:
+    """The store reads ~ as the home folder; checkpoints must not lie in a folder of that name."""
+    monkeypatch.setenv("HOME", str(tmp_path))
+    found = places.of("sqlite:///~/a.db", environment={})
+    assert found.root == tmp_path / "a.db.files" / "checkpoints"
 
 
 def test_removing_the_last_checkpoints_leaves_no_empty_folder_of_ours(tmp_path) -> None:
-    """And never one of the user's."""
-    base = places.root(f"sqlite:///{tmp_path}/a.db", environment={})
-    folder = places.of_pack(base, sweep=1, pack=2)
-    folder.mkdir(parents=True)
-    places.remove(folder)
+    """And never one of the user's, whatever it is called."""
+    beside = places.of(f"sqlite:///{tmp_path}/a.db", environment={})
+    beside.of_pack(1, pack=2).mkdir(parents=True)
+    beside.remove(1, pack=2)
     assert list(tmp_path.iterdir()) == []
-    shared = places.of_pack(tmp_path / "shared", sweep=1, pack=2)
-    shared.mkdir(parents=True)
-    places.remove(shared)
-    assert (tmp_path / "shared").is_dir()
+    mine = tmp_path / "sweep-9" / "my.files"
+    shared = places.of("postgresql://h/d", environment={places.VARIABLE: str(mine)})
+    shared.of_pack(1, pack=2).mkdir(parents=True)
+    shared.remove(1, pack=2)
+    assert mine.is_dir()
+    assert list(mine.iterdir()) == []
