@@ -253,6 +253,16 @@ def test_a_draw_depends_on_the_name_and_the_replicate_alone() -> None:
     assert same(alone, packed)
 
 
+def test_each_replicate_starts_from_a_network_of_its_own() -> None:
+    """Initialisation is part of what replicates repeat; equal replicates start alike."""
+    settings = config()
+    trainer = pack(images(), settings, settings, settings, replicates=(0, 1, 0))
+    first, second, again = (parameters_of(trainer, member) for member in range(3))
+    drawn = [name for name in first if name.endswith("weight") and "norm" not in name]
+    assert not any(torch.equal(first[name], second[name]) for name in drawn)
+    assert same(first, again)
+
+
 def test_a_projector_leaves_the_backbone_as_drawn() -> None:
     """With and without SSL a run starts from the same network."""
     plain = parameters_of(pack(images(), config()), 0)

@@ -191,6 +191,20 @@ def test_nan_on_the_validation_split_alone_is_divergence(
     assert [r.finite for r in trainer.train_round()] == [False, True]
 
 
+def test_a_parameter_that_no_logit_shows_is_divergence(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The last update may break the projector alone, which evaluation does not pass through."""
+    settings = config(ssl={"weight": 0.1})
+    trainer = pack(images(), settings, settings)
+    real = trainer.evaluate
+
+    def after_the_last_update() -> dict[str, Tensor]:
+        trainer.pack.parameters.blocks()["projector.second.bias"][1] = float("nan")
+        return real()
+
+    monkeypatch.setattr(trainer, "evaluate", after_the_last_update)
+    assert [r.finite for r in trainer.train_round()] == [True, False]
+
+
 def test_a_rate_far_too_high_is_reported_not_raised() -> None:
     """A real divergence runs through to the round's end and is told as such."""
     trainer = pack(images(), config(lr=1e20, norm="none"), config(norm="none"))
