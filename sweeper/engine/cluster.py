@@ -16,6 +16,7 @@ from sweeper.errors import EngineError, InputError
 from sweeper.spec import Resources
 
 ANSWER_SECONDS = 5.0
+ENTRYPOINT = "sweeper"  # what Ray is told that this job is
 OBJECT_STORE_BYTES = 100_000_000  # packs and messages are small
 # Read by Ray and Tune at import or at start; each set only where the user has not.
 _SETTINGS = {
@@ -102,12 +103,13 @@ def _init(*, address: str | None, cpus: float) -> None:
     common = {"log_to_driver": False, "logging_level": logging.CRITICAL, "configure_logging": True}
     try:
         if address is not None:
-            ray.init(address=address, **common)
+            with _unnamed():
+                ray.init(address=address, **common)
             return
         if os.environ["RAY_AUTH_MODE"] == "token" and not _token_configured():
             # In this process and its children only: nothing is written to the home directory.
             os.environ["RAY_AUTH_TOKEN"] = secrets.token_hex(32)
-        with without_secrets():
+        with without_secrets(), _unnamed():
             ray.init(
                 address="local",
                 include_dashboard=False,
@@ -119,6 +121,23 @@ def _init(*, address: str | None, cpus: float) -> None:
         if address is not None:
             raise InputError(f"--ray-address: {address!r} cannot be joined: {error}") from error
         raise EngineError(f"Ray does not start: {error}") from error
+
+
+@contextmanager
+def _unnamed() -> Iterator[None]:
+    """Keeps this process's command line, which may hold a password, out of Ray's table of jobs.
+
+    Ray writes it there as the job's entrypoint, for every worker to read, and has no setting
+    against it.
+    """
+    from ray._private import utils
+
+    asked = utils.get_entrypoint_name
+    utils.get_entrypoint_name = lambda: ENTRYPOINT
+    try:
+        yield
+    finally:
+        utils.get_entrypoint_name = asked
 
 
 def _token_configured() -> bool:

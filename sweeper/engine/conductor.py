@@ -31,10 +31,6 @@ SAVE_SECONDS = 20.0  # for a checkpoint, when the driver stops
 MIRROR_SECONDS = 2.0
 
 
-class StopNow(BaseException):
-    """Asked twice to stop: leave the loop at once. Not an Exception: nothing should handle it."""
-
-
 @dataclass(kw_only=True)
 class Flight:
     """A pack that a worker has."""

@@ -1,19 +1,34 @@
-"""Signals: once means finish the round and go, twice means go."""
+"""Signals: once means finish the round and go, twice means go, thrice is not for us to handle."""
 
 from __future__ import annotations
 
+import os
 import signal
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from select import select
 from types import FrameType
 from typing import Any
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
+POLL_SECONDS = 0.2
+
+
+class StopNow(BaseException):
+    """Asked to stop at once. Not an Exception: nothing on the way should handle it."""
 
 
 class Interrupts:
-    """Counts SIGINT and SIGTERM while entered; never raises, so no transaction is cut in two."""
+    """Counts SIGINT and SIGTERM while entered.
+
+    It raises only inside `breaking`, so no transaction is ever cut in two. A third signal takes
+    the system's own way: whatever we were doing has not ended in time.
+    """
 
     def __init__(self) -> None:
         self.count = 0
+        self._breaking = False
         self._before: dict[int, Any] = {}
 
     def __enter__(self) -> Interrupts:
@@ -33,5 +48,35 @@ class Interrupts:
         for number, handler in self._before.items():
             signal.signal(number, handler)
 
+    @contextmanager
+    def breaking(self) -> Iterator[None]:
+        """Inside, the first signal raises StopNow: for long work that leaves nothing half done."""
+        self._breaking = True
+        try:
+            if self.count:
+                raise StopNow
+            yield
+        finally:
+            self._breaking = False
+
     def _take(self, number: int, frame: FrameType | None) -> None:
         self.count += 1
+        if self.count > 2:
+            for one in SIGNALS:
+                signal.signal(one, signal.SIG_DFL)
+            os.kill(os.getpid(), number)
+        if self._breaking:
+            raise StopNow
+
+    def ask(self, question: str) -> str:
+        """What is answered on standard input.
+
+        Raises:
+            StopNow: a signal instead.
+        """
+        print(question, end="", flush=True)
+        while not self.count:
+            ready, _, _ = select([sys.stdin], [], [], POLL_SECONDS)
+            if ready:
+                return sys.stdin.readline()
+        raise StopNow

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import gc
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from sweeper.engine import plugins, worker
+from sweeper.engine import endings, plugins, worker
 from sweeper.plan import Price
+from sweeper.states import Ending
 from trainers.config import Config
 
 FORM = "folded"
+OUT_OF_MEMORY = (Ending.OUT_OF_MEMORY, Ending.HOST_OUT_OF_MEMORY)
 KEY_SECONDS = 0.25  # of steps, for each K
 SWEEPS = 3  # over the Ks of a key
 LIMIT_SECONDS = 60.0  # for all keys; the rest take the price of the nearest key
@@ -64,15 +67,30 @@ def steps(config: Config, *, samples: int) -> int:
 
 
 def measure(question: Question, place: Place) -> Price:
-    """Seconds of a step for each K, in this process, on the data that runs would see."""
+    """Seconds of a step for each K, in this process, on the data that runs would see.
+
+    Without the largest K where they do not all find room.
+    """
     worker.pin_threads(place.threads)
     plugins.load(place.plugins)
+    ks = question.ks
+    while True:
+        try:
+            return _price(question, ks, device=place.device)
+        except Exception as error:
+            if len(ks) == 1 or endings.of_exception(error)[0] not in OUT_OF_MEMORY:
+                raise
+        gc.collect()  # the trainers that the exception held
+        ks = ks[:-1]
+
+
+def _price(question: Question, ks: Sequence[int], *, device: str) -> Price:
     config = Config.model_validate(question.config)
     data = worker.dataset(config.data)
     trainers = {}
-    for k in question.ks:
+    for k in ks:
         members = [worker.PackMember(config, replicate) for replicate in range(k)]
-        trainers[k] = worker.trainer_class()(data, members, device=place.device, form=FORM)
+        trainers[k] = worker.trainer_class()(data, members, device=device, form=FORM)
     updates = max(int(trainer.steps) for trainer in trainers.values())
     return Price(question.key, seconds_per_step(trainers), FORM, updates)
 
@@ -102,7 +120,7 @@ def measure_there(
     gpus: float,
     give_up: Callable[[], bool] = lambda: False,
 ) -> list[Price]:
-    """Prices, measured in Ray's workers, several at a time, each with what a worker of the sweep gets.
+    """Prices, measured in Ray's workers, several at a time, each with what a worker gets.
 
     A key whose probe fails gets no price here: its runs will say what is wrong with it. None has
     one when nobody answers, or when `give_up` says so.

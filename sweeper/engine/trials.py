@@ -13,20 +13,21 @@ import tempfile
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 import ray
 from ray import tune
-from ray.tune import Stopper
+from ray.tune import Stopper, TuneError
 from ray.tune.execution.tune_controller import TuneController
 from ray.tune.experiment import Experiment, Trial
 from ray.tune.search import ConcurrencyLimiter
 from ray.tune.search.search_generator import SearchGenerator
 
-from sweeper.engine.messages import Message
+from sweeper.engine.messages import Job, Message
 from sweeper.engine.searcher import PackSearcher, Source
 from sweeper.engine.worker import PackTrainable
 
+T = TypeVar("T")
 NEVER = 1_000_000_000  # seconds
 ENDED_KEPT = 64
 
@@ -36,6 +37,13 @@ class Worker:
 
     def __init__(self, trial: Trial) -> None:
         self._actor: Any = trial.temporary_state.ray_actor  # not public; nowhere else
+
+    def __eq__(self, other: object) -> bool:
+        """Whether both are the same process; it outlives a trial."""
+        return isinstance(other, Worker) and bool(self._actor == other._actor)
+
+    def __hash__(self) -> int:
+        return hash(self._actor)
 
     def drop(self, runs: Sequence[int]) -> None:
         """Leaves these members out from the next round on."""
@@ -77,16 +85,48 @@ class Events(Source, Protocol):
         ...
 
 
+class _Kept:
+    """The first error of our own code that Tune has caught; it would tell of it in a text.
+
+    A store that does not answer must end the launch as what it is, not as a failure of a trial.
+    """
+
+    def __init__(self) -> None:
+        self.error: Exception | None = None
+
+    def call(self, inner: Callable[..., T], *args: Any) -> T:
+        """The result of `inner`; keeps what it raises."""
+        try:
+            return inner(*args)
+        except Exception as error:
+            self.error = self.error or error
+            raise
+
+    def step(self, controller: TuneController) -> None:
+        """One step of the controller.
+
+        Raises:
+            whatever our own code has raised inside it.
+        """
+        try:
+            controller.step()
+        except TuneError:
+            if self.error is None:
+                raise
+        if self.error is not None:
+            raise self.error
+
+
 class _Relay(tune.Callback):
     """Tune's callbacks get every result, the last one included; a searcher does not."""
 
-    def __init__(self, events: Events) -> None:
-        self._events = events
+    def __init__(self, events: Events, kept: _Kept) -> None:
+        self._events, self._kept = events, kept
 
     def on_trial_start(
         self, iteration: int, trials: list[Trial], trial: Trial, **info: Any
     ) -> None:
-        self._events.trial_started(trial.trial_id, Worker(trial))
+        self._kept.call(self._events.trial_started, trial.trial_id, Worker(trial))
 
     def on_trial_result(
         self,
@@ -96,14 +136,31 @@ class _Relay(tune.Callback):
         result: dict[str, Any],
         **info: Any,
     ) -> None:
-        self._events.trial_message(trial.trial_id, result["message"], Worker(trial))
+        message = result["message"]
+        self._kept.call(self._events.trial_message, trial.trial_id, message, Worker(trial))
 
     def on_trial_error(
         self, iteration: int, trials: list[Trial], trial: Trial, **info: Any
     ) -> None:
         path = trial.error_file
         text = Path(path).read_text(errors="replace") if path else ""
-        self._events.trial_lost(trial.trial_id, text)
+        self._kept.call(self._events.trial_lost, trial.trial_id, text)
+
+
+class _Guarded:
+    """The source of packs, its errors kept."""
+
+    def __init__(self, source: Source, kept: _Kept) -> None:
+        self._source, self._kept = source, kept
+
+    def next_job(self, trial_id: str) -> Job | None:
+        return self._kept.call(self._source.next_job, trial_id)
+
+    def exhausted(self) -> bool:
+        return self._source.exhausted()
+
+    def trial_over(self, trial_id: str) -> None:
+        self._kept.call(self._source.trial_over, trial_id)
 
 
 class _Drain(Stopper):
@@ -125,23 +182,24 @@ class _Drain(Stopper):
 def run(events: Events, *, workers: int, cpus: float, gpus: float) -> None:
     """Runs packs until the source is exhausted, `workers` at a time.
 
-    Whatever `events.tick` raises leaves the loop at once; actors then die with Ray's shutdown.
+    Whatever `events` raise leaves the loop at once; actors then die with Ray's shutdown.
     """
+    kept = _Kept()
     scratch = tempfile.mkdtemp(prefix="sweeper-tune-")
     try:
-        controller = _controller(events, scratch, workers=workers, cpus=cpus, gpus=gpus)
+        controller = _controller(events, kept, scratch, workers=workers, cpus=cpus, gpus=gpus)
         while not controller.is_finished():
             events.tick()
             if events.draining:
                 _stop_waiting(controller)
-            controller.step()
+            kept.step(controller)
             _let_go(controller)
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
 
 
 def _controller(
-    events: Events, scratch: str, *, workers: int, cpus: float, gpus: float
+    events: Events, kept: _Kept, scratch: str, *, workers: int, cpus: float, gpus: float
 ) -> TuneController:
     resources = tune.PlacementGroupFactory([{"CPU": cpus, "GPU": gpus} if gpus else {"CPU": cpus}])
     experiment = Experiment(
@@ -154,10 +212,12 @@ def _controller(
         trial_dirname_creator=lambda trial: trial.trial_id,
     )
     # Without the limiter Tune keeps a single trial pending.
-    search = SearchGenerator(ConcurrencyLimiter(PackSearcher(events), max_concurrent=workers))
+    search = SearchGenerator(
+        ConcurrencyLimiter(PackSearcher(_Guarded(events, kept)), max_concurrent=workers)
+    )
     controller = TuneController(
         search_alg=search,
-        callbacks=[_Relay(events)],
+        callbacks=[_Relay(events, kept)],
         stopper=experiment.stopper,
         reuse_actors=True,
         storage=experiment.storage,

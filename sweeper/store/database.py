@@ -27,6 +27,7 @@ from sweeper.store.dialects import Address
 
 T = TypeVar("T")
 FIRST_WAIT, LONGEST_WAIT = 0.05, 5.0  # seconds
+POLL_SECONDS = 0.2  # how soon `give_up` is heard
 OURS = (
     DataError,
     IntegrityError,
@@ -39,12 +40,16 @@ class Database:
 
     Args:
         patience: seconds that a lost or busy database is tried again for.
+
+    Attributes:
+        give_up: asked while waiting for the database; true ends the patience.
     """
 
     def __init__(self, address: Address, *, patience: float) -> None:
         self.address = address
         self.engine = dialects.connect(address)
         self.patience = patience
+        self.give_up: Callable[[], bool] = never
         self._lock = threading.RLock()
         self._connection: Connection | None = None
 
@@ -69,7 +74,7 @@ class Database:
             with self._lock:  # free between two tries
                 return self._once(work, reading=reading)
 
-        return patiently(once, address=self.address, patience=self.patience)
+        return patiently(once, address=self.address, patience=self.patience, give_up=self.give_up)
 
     def _once(self, work: Callable[[Connection], T], *, reading: bool) -> T:
         try:
@@ -93,11 +98,22 @@ class Database:
                 connection.close()
 
 
-def patiently(work: Callable[[], T], *, address: Address, patience: float) -> T:
+def never() -> bool:
+    return False
+
+
+def patiently(
+    work: Callable[[], T],
+    *,
+    address: Address,
+    patience: float,
+    give_up: Callable[[], bool] = never,
+) -> T:
     """The result of `work`, tried again while the database is busy or gone.
 
     Raises:
-        SweeperError: it stayed so for `patience` seconds, or will not let us in.
+        SweeperError: it stayed so for `patience` seconds, or until `give_up`, or will not let
+            us in.
     """
     deadline, wait = time.monotonic() + patience, FIRST_WAIT
     while True:
@@ -106,8 +122,15 @@ def patiently(work: Callable[[], T], *, address: Address, patience: float) -> T:
         except DBAPIError as error:
             if isinstance(error, OURS) and not dialects.transient(error):
                 raise
-            if not dialects.transient(error) or time.monotonic() + wait > deadline:
+            late = time.monotonic() + wait > deadline or give_up()
+            if late or not dialects.transient(error):
                 raise dialects.explain(address, error.orig) from error
         # The jitter keeps two drivers from meeting again and again.
-        time.sleep(wait * random.uniform(0.5, 1.0))  # noqa: S311
+        _pause(wait * random.uniform(0.5, 1.0), give_up)  # noqa: S311
         wait = min(2 * wait, LONGEST_WAIT)
+
+
+def _pause(seconds: float, give_up: Callable[[], bool]) -> None:
+    until = time.monotonic() + seconds
+    while (left := until - time.monotonic()) > 0 and not give_up():
+        time.sleep(min(left, POLL_SECONDS))

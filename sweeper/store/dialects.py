@@ -99,6 +99,21 @@ def parse(text: str) -> Address:
     return _file_address(url) if url.get_backend_name() == "sqlite" else _server_address(url)
 
 
+def masked(text: str) -> str:
+    """A database URL as it may be printed: *** for every password in it.
+
+    Raises:
+        StoreError: as `parse`.
+    """
+    parse(text)
+    url = make_url(text)
+    hidden = {key: "***" for key in url.query if "password" in key.lower()}
+    if url.password is None and not hidden:
+        return text
+    shown = url.update_query_dict(hidden).render_as_string(hide_password=True)
+    return shown.replace("%2A%2A%2A", "***")
+
+
 def _file_address(url: URL) -> Address:
     if not url.database or ":memory:" in url.database:
         raise StoreError(
@@ -185,7 +200,7 @@ def connect(address: Address) -> Engine:
         event.listen(engine, "connect", _prepare_sqlite)
         event.listen(engine, "begin", _begin_sqlite)
         return engine
-    arguments = {"connect_timeout": 10, "application_name": "sweeper"}
+    arguments = {"connect_timeout": 4, "application_name": "sweeper"}
     return create_engine(
         address.url, poolclass=NullPool, connect_args=arguments, hide_parameters=True
     )
