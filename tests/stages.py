@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -63,6 +63,7 @@ class Stage:
     clock: SimpleNamespace
     length: int
     objective: int
+    said: list[object]  # events
     hand: Hand = field(default_factory=Hand)
 
     def begin(self, trial: str = "t1") -> Job:
@@ -80,19 +81,27 @@ class Stage:
         trial: str = "t1",
         value: Callable[[int], float] | None = None,
         end: Ending | None = None,
+        ends: Mapping[int, Ending] | None = None,
         failure: tuple[Ending, str] | None = None,
+        note: str = "",
     ) -> None:
-        """One round of the pack, all members alike but for their value (of the run's place)."""
+        """One round of the pack, all members alike but for their value (of the run's place).
+
+        `end` ends all members and the pack, `ends` some of them, by run.
+        """
         dropped = set(self.hand.dropped) | set(job.drops)
         members = [
-            MemberResult(run=m.run, attempt=m.attempt, numbers=self._numbers(value, place), end=end)
+            MemberResult(
+                run=m.run, attempt=m.attempt, numbers=self._numbers(value, place),
+                end=(ends or {}).get(m.run, end),
+            )
             for place, m in enumerate(job.members)
             if m.run not in dropped
-        ]
+        ]  # fmt: skip
         message = Message(
             pack=job.pack, round=round, step=round, seconds=float(round), node="here", device="cpu",
             from_epoch=0, members=() if failure else tuple(members),
-            done=end is not None or failure is not None, failure=failure,
+            done=end is not None or failure is not None, failure=failure, note=note,
         )  # fmt: skip
         self.conductor.trial_message(trial, message, self.hand)  # pyright: ignore[reportArgumentType]
 
@@ -109,6 +118,7 @@ class Stage:
 def staged(folder: Path, spec_text: str = SPEC) -> Iterator[Stage]:
     """A launch that has planned everything and begun nothing."""
     spec, clock = parse(spec_text), SimpleNamespace(now=1000.0)
+    said: list[object] = []
     maker = Maker(spec)
     cells = Planned(spec, maker)
     first = cells.first()
@@ -127,7 +137,7 @@ def staged(folder: Path, spec_text: str = SPEC) -> Iterator[Stage]:
             Given(
                 spec=spec, maker=maker, cells=cells, first=first, store=store, lease=lease,
                 sweep=sweep, study=quiet, storage=url, ray_address=None, plugins=(),
-                heartbeat=quiet, interrupts=quiet, on_event=lambda event: None,
+                heartbeat=quiet, interrupts=quiet, on_event=said.append,
                 confirm=lambda text, seconds: True, clock=lambda: clock.now,
             )
         )  # fmt: skip
@@ -136,4 +146,4 @@ def staged(folder: Path, spec_text: str = SPEC) -> Iterator[Stage]:
         launch.conductor = launch.make_conductor(packer, 1)
         launch.conductor.enqueue(packer.pack(launch.board.unpacked()))
         objective = launch.objective
-        yield Stage(store, sweep.id, launch.conductor, clock, len(layout), objective)
+        yield Stage(store, sweep.id, launch.conductor, clock, len(layout), objective, said)

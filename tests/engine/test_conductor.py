@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -56,6 +57,61 @@ def test_out_of_memory_halves_the_pack(stage) -> None:
     assert [len(half.members) for half in halves] == [2, 2]
     runs = {m.run for half in halves for m in half.members}
     assert runs == {m.run for m in job.members}
+
+
+def test_what_is_always_out_of_memory_runs_alone_at_last(stage) -> None:
+    """Halving 16 runs three times would use up every attempt before one has run alone."""
+    spec = SPEC.replace("replicates: 2", "replicates: 8").replace("pack: 4", "pack: 16")
+    one, sizes = stage(spec + "limits: {attempts: 3, failures: 100}\n"), []
+    trials = 0
+    while not one.conductor.exhausted():
+        trials += 1
+        job = one.begin(f"t{trials}")
+        sizes.append(len(job.members))
+        if sizes[-1] > 1:
+            one.say(job, 0, trial=f"t{trials}", failure=(Ending.OUT_OF_MEMORY, "no room"))
+        else:
+            one.say(job, 3, trial=f"t{trials}", end=Ending.COMPLETE)
+    assert sizes == [16, 8, 8] + [1] * 16
+    assert {r.state for r in one.runs()} == {RunState.COMPLETE}
+
+
+def test_members_that_diverge_beside_others_that_go_on_halt_nothing(stage) -> None:
+    """Ten of twenty members that diverge at once mean a wide range, not a broken sweep."""
+    levels = ", ".join(f"{0.01 * n:.2f}" for n in range(1, 21))
+    spec = SPEC.replace("[0.01, 0.1]", f"[{levels}]").replace("replicates: 2", "replicates: 1")
+    one = stage(spec.replace("pack: 4", "pack: 20") + "limits: {failures: 5}\n")
+    job = one.begin()
+    ten = [member.run for member in job.members[10:]]
+    one.say(job, 1, ends=dict.fromkeys(ten, Ending.DIVERGED))
+    assert not one.conductor.halted
+    rest = replace(job, drops=dict.fromkeys(ten, 1))
+    one.say(rest, 2, end=Ending.DIVERGED)
+    assert "cells in a row ended with diverged" in one.conductor.halted
+
+
+def test_a_worker_that_says_done_as_it_is_killed_costs_the_next_pack_nothing(stage) -> None:
+    """Its process is given the next pack before anybody knows that it is dead."""
+    one = stage(SPEC.replace("pack: 4", "pack: 2") + "limits: {run_seconds: 60}\n")
+    job = one.begin("late")
+    one.clock.now += 61
+    one.conductor.tick()
+    assert one.hand.killed
+    one.say(job, 3, trial="late", end=Ending.COMPLETE)
+    other = one.begin("next")
+    one.conductor.trial_lost("next", "The actor died unexpectedly")
+    mine = {m.run for m in other.members}
+    endings = {a.ending for a in one.store.attempts(one.sweep_id) if a.run_id in mine}
+    assert endings == {Ending.CANCELLED}
+
+
+def test_a_note_of_a_worker_is_told_once(stage) -> None:
+    """A full disk would fill the screen as well."""
+    one = stage()
+    job = one.begin()
+    for round in (1, 2):
+        one.say(job, round, note="no checkpoint can be written")
+    assert one.said.count("no checkpoint can be written") == 1
 
 
 def test_before_its_last_attempt_a_pack_is_taken_apart(stage) -> None:
@@ -135,8 +191,6 @@ def test_a_pack_that_goes_on_replays_what_had_finished(stage) -> None:
 
 
 def _diverged(one: Stage, job, member, *, round: int):
-    from dataclasses import replace
-
     from sweeper.engine.messages import MemberResult, Message
 
     members = tuple(

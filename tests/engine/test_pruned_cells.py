@@ -1,0 +1,145 @@
+"""Which cells a pruner may stop, whom it compares them with, and what goes with them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from dataclasses import replace
+from pathlib import Path
+
+import optuna
+import pytest
+from stages import SPEC, Hand, Stage, staged
+
+from sweeper import search
+from sweeper.design import candidates, designs
+from sweeper.engine.cells import REPORT, TUNING, Maker
+from sweeper.engine.messages import Job
+from sweeper.engine.pruning import Pruning, group_of
+from sweeper.engine.tuning import Tuned
+from sweeper.spec import parse
+from sweeper.states import Ending, RunState
+from sweeper.store.records import Cell, NewCell
+
+PRUNED = "pruner: {method: asha, reduction: 3}\n"
+
+
+@pytest.fixture
+def stage(tmp_path: Path, monkeypatch) -> Iterator[Callable[[str], Stage]]:
+    """Stages whose pruner stops a cell as soon as its mean is below one half."""
+    monkeypatch.setattr(search, "pruner", lambda spec: optuna.pruners.ThresholdPruner(lower=0.5))
+    with ExitStack() as stack:
+        yield lambda spec: stack.enter_context(staged(tmp_path, spec))
+
+
+def low(place: int) -> float:
+    return 0.1
+
+
+def test_a_cell_that_has_a_complete_run_is_never_pruned(stage) -> None:
+    """When replicates are raised, a value that stands would be thrown away with its cell."""
+    one = stage(SPEC + PRUNED)
+    job = one.begin()
+    ahead, behind, *others = (member.run for member in job.members)
+    one.say(replace(job, drops=dict.fromkeys(others, 3)), 3, ends={ahead: Ending.COMPLETE})
+    one.say(job, 1, value=low)
+    states = {r.id: r.state for r in one.runs()}
+    assert states == {
+        ahead: RunState.COMPLETE,
+        behind: RunState.RUNNING,
+        **dict.fromkeys(others, RunState.PRUNED),
+    }
+    assert set(one.hand.dropped) == {ahead, *others}
+
+
+def test_a_pruned_cell_takes_its_other_open_runs_with_it(stage) -> None:
+    """Those that another worker has and those that wait end with it: no replicate goes on alone."""
+    spec = SPEC.replace("replicates: 2", "replicates: 3").replace("pack: 4", "pack: 6")
+    one = stage(spec + PRUNED)
+    for trial in ("once", "twice"):
+        one.say(one.begin(trial), 0, trial=trial, failure=(Ending.ERROR, "parts the pack"))
+    hands: dict[str, Hand] = {}
+    jobs: dict[str, Job] = {}
+    for trial in ("elsewhere", "here", "waits"):
+        one.hand = hands[trial] = Hand()
+        jobs[trial] = one.begin(trial)
+        assert len(jobs[trial].members) == 1
+    one.say(jobs["waits"], 1, trial="waits", value=low)
+    one.conductor.trial_lost("waits", "The node died")
+    for trial in ("elsewhere", "here"):
+        one.hand = hands[trial]
+        one.say(jobs[trial], 1, trial=trial, value=low)
+    of_cell = {job.members[0].run for job in jobs.values()}
+    pruned = {r.id: r.epoch for r in one.runs() if r.state is RunState.PRUNED}
+    assert pruned == dict.fromkeys(of_cell, 1)
+    elsewhere = jobs["elsewhere"].members[0].run
+    assert hands["elsewhere"].dropped == [elsewhere]
+    one.hand = Hand()
+    one.say(jobs["elsewhere"], 2, trial="elsewhere", value=low)
+    assert {r.epoch for r in one.runs() if r.id in of_cell} == {1}, "an ended run was written to"
+    left = [one.begin(f"left {n}").members[0].run for n in range(3)]
+    assert not set(left) & of_cell
+    assert one.conductor.next_job("more") is None
+
+
+TUNED = """
+name: tuned
+data: {dataset: digits}
+train: {epochs: 3, batch_size: 32}
+scientific:
+  train.batch_size: [16, 32]
+nuisance:
+  train.lr: {low: 0.001, high: 1.0, log: true, trials: 3}
+replicates: 2
+"""
+
+
+def cells(maker: Maker, new: list[NewCell]) -> list[Cell]:
+    return [
+        Cell(**vars(cell), id=number, sweep_id=1, mirrored=False, hidden=False)
+        for number, cell in enumerate(new)
+    ]
+
+
+def test_candidates_are_compared_with_their_rivals_only() -> None:
+    """A candidate judged by those of another scientific cell would fall for what is asked about."""
+    spec = parse(TUNED)
+    maker = Maker(spec)
+    tuning = cells(maker, Tuned(spec, maker).first())
+    groups: dict[str, set[int]] = {}
+    for cell in tuning:
+        group = group_of(cell, spec.scientific)
+        groups.setdefault(group, set()).add(cell.factors["train.batch_size"])
+    assert sorted(map(sorted, groups.values())) == [[16], [32]]
+    made = [maker.make(design, role=REPORT) for design in designs(spec)]
+    assert len({group_of(cell, spec.scientific) for cell in cells(maker, made)}) == 1
+
+
+def test_a_pruner_sees_one_study_a_group() -> None:
+    """The best of a poor group stays, whatever another group is worth."""
+    asha = optuna.pruners.SuccessiveHalvingPruner(min_resource=1, reduction_factor=2)
+    pruning = Pruning(asha, direction="maximize")
+    for cell, value in enumerate((0.9, 0.8, 0.7)):
+        pruning.see(cell, group="rich", run=cell, epoch=1, value=value, of=[cell])
+    assert not pruning.see(7, group="poor", run=7, epoch=1, value=0.1, of=[7])
+    assert pruning.see(8, group="rich", run=8, epoch=1, value=0.1, of=[8])
+
+
+def test_a_cell_whose_candidates_all_fail_is_told(monkeypatch) -> None:
+    """It has nothing to report, and a report that merely lacks it would not say so."""
+    spec, said = parse(TUNED), []
+    maker = Maker(spec)
+    tuned = Tuned(spec, maker, say=said.append)
+    tuning = cells(maker, tuned.first())
+    worth = {16: [], 32: [0.5]}
+    picks = [
+        new
+        for cell in tuning
+        for new in tuned.after(cell, {cell.hash: worth[cell.factors["train.batch_size"]]})
+    ]
+    assert [new.factors["train.batch_size"] for new in picks] == [32]
+    assert tuned.unpicked == [{"train.batch_size": 16}]
+    [text] = said
+    assert "train.batch_size=16" in text
+    assert len(candidates(spec, next(designs(spec)))) == 3
+    assert {cell.role for cell in tuning} == {TUNING}
