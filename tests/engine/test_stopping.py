@@ -1,0 +1,197 @@
+"""How signals, errors inside Tune and a database that is away end a launch."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from ray.tune import TuneError
+from sqlalchemy.exc import OperationalError
+
+from sweeper.engine import driver, trials
+from sweeper.engine.heartbeat import Heartbeat
+from sweeper.engine.interrupts import Interrupts, StopNow
+from sweeper.errors import StoreError, SweeperError
+from sweeper.store import dialects
+from sweeper.store.database import patiently
+
+
+@contextmanager
+def signalled(*after: float) -> Iterator[None]:
+    """SIGINT to this process, so many seconds from now."""
+    timers = [threading.Timer(s, os.kill, [os.getpid(), signal.SIGINT]) for s in after]
+    for timer in timers:
+        timer.start()
+    yield
+    for timer in timers:
+        timer.join()
+
+
+def test_signals_are_counted_and_cut_nothing() -> None:
+    """A transaction that a signal cut in two would leave a state that nobody meant."""
+    with Interrupts() as interrupts, signalled(0.05, 0.1):
+        time.sleep(0.2)
+        assert interrupts.count == 2
+
+
+def test_a_signal_ends_work_that_leaves_nothing_half_done() -> None:
+    """Data may take minutes to load: nobody should wait for them to stop."""
+    with Interrupts() as interrupts, signalled(0.05):
+        began = time.monotonic()
+        with pytest.raises(StopNow), interrupts.breaking():
+            time.sleep(10)
+        assert time.monotonic() - began < 5
+        with pytest.raises(StopNow), interrupts.breaking():
+            pytest.fail("begun after the signal")
+
+
+def test_a_third_signal_ends_the_process_whatever_it_does() -> None:
+    """Two have not been enough: the next launch will put right what is left open."""
+    code = (
+        "import os, signal, time\n"
+        "from sweeper.engine.interrupts import Interrupts\n"
+        "with Interrupts():\n"
+        "    for _ in range(3):\n"
+        "        os.kill(os.getpid(), signal.SIGINT)\n"
+        "    time.sleep(60)\n"
+    )
+    ended = subprocess.run([sys.executable, "-c", code], timeout=30, check=False)
+    assert ended.returncode == -signal.SIGINT
+
+
+def test_a_signal_answers_the_question(monkeypatch) -> None:
+    """At the prompt nothing runs yet: one signal is enough."""
+    reading, writing = os.pipe()
+    with os.fdopen(reading) as silent, os.fdopen(writing, "w"):
+        monkeypatch.setattr(sys, "stdin", silent)
+        with Interrupts() as interrupts, signalled(0.05), pytest.raises(StopNow):
+            interrupts.ask("Start? [y/N] ")
+
+
+def test_an_answer_is_taken(monkeypatch) -> None:
+    """What is typed is what is answered."""
+    reading, writing = os.pipe()
+    with os.fdopen(reading) as typed, os.fdopen(writing, "w") as keyboard:
+        monkeypatch.setattr(sys, "stdin", typed)
+        keyboard.write("y\n")
+        keyboard.flush()
+        assert Interrupts().ask("Start? [y/N] ") == "y\n"
+
+
+def test_patience_with_a_database_ends_when_asked() -> None:
+    """Asked twice to stop, the driver does not wait a minute for a server to come back."""
+    gone = OperationalError("SELECT 1", {}, Exception("gone"), connection_invalidated=True)
+
+    def work() -> None:
+        raise gone
+
+    address, began = dialects.parse("sqlite:///a.db"), time.monotonic()
+    with pytest.raises(SweeperError):
+        patiently(
+            work, address=address, patience=60, give_up=lambda: time.monotonic() - began > 0.5
+        )
+    assert time.monotonic() - began < 5
+
+
+class Controller:
+    """Stands for Tune's: runs a callback and tells of its error in a text."""
+
+    def __init__(self, callback: Any) -> None:
+        self._callback = callback
+
+    def step(self) -> None:
+        try:
+            self._callback()
+        except Exception as error:
+            raise TuneError("Traceback (most recent call last):\n  ...") from error
+
+
+def test_an_error_of_ours_comes_out_of_tune_as_itself() -> None:
+    """Its class decides the exit code, and its text is for the user."""
+    kept = trials._Kept()
+
+    def fails() -> None:
+        raise StoreError("the database is gone")
+
+    controller: Any = Controller(lambda: kept.call(fails))
+    with pytest.raises(StoreError, match=r"^the database is gone$"):
+        kept.step(controller)
+
+
+def test_an_error_of_tunes_own_stays_what_it_is() -> None:
+    """It is nothing that we have raised."""
+    kept = trials._Kept()
+    controller: Any = Controller(lambda: 1 / 0)
+    with pytest.raises(TuneError):
+        kept.step(controller)
+
+
+def test_an_error_that_tune_swallows_ends_the_loop_all_the_same() -> None:
+    """It takes some for failures of a trial, and would go on."""
+    kept = trials._Kept()
+
+    def swallows() -> None:
+        try:
+            kept.call(lambda: int("no number"))
+        except ValueError:
+            return
+
+    controller: Any = SimpleNamespace(step=swallows)
+    with pytest.raises(ValueError, match="no number"):
+        kept.step(controller)
+
+
+def test_a_reason_is_kept_in_a_line() -> None:
+    """A traceback names folders of this machine, and the reason is shown in a table."""
+    error = TuneError('Traceback (most recent call last):\n  File "/home/me/x.py"\n' + "x" * 999)
+    assert driver.brief(error) == "TuneError: Traceback (most recent call last):"
+
+
+@pytest.mark.parametrize(
+    ("word", "shown"),
+    [
+        ("postgresql://me:secret@host/db", "postgresql://me:***@host/db"),
+        ("--storage=postgresql://me:secret@host/db", "--storage=postgresql://me:***@host/db"),
+        ("postgresql://host/db?password=secret", "postgresql://host/db?password=***"),
+        (
+            "postgresql+psycopg://me@host/db?sslmode=require&password=secret",
+            "postgresql+psycopg://me@host/db?password=***&sslmode=require",
+        ),
+        ("postgresql://me:p%40ss%3Aword@host/db", "postgresql://me:***@host/db"),
+        ("sqlite:///~/a.db", "sqlite:///~/a.db"),
+        ("--set", "--set"),
+        ("train.lr=0.1", "train.lr=0.1"),
+        ("ray://head:10001", "ray://head:10001"),
+    ],
+)
+def test_the_command_to_go_on_with_tells_no_password(word, shown) -> None:
+    """It is printed, and so is kept in logs."""
+    assert driver._without_password(word) == shown
+
+
+def test_a_beat_that_fails_is_told() -> None:
+    """The lease may be lost by it; whoever watches should know before."""
+    beats = iter([OSError("no route to host")])
+
+    def beat() -> None:
+        error = next(beats, None)
+        if error is not None:
+            raise error
+
+    said = [""]
+    with Heartbeat(beat, seconds=0.05) as heartbeat:
+        until = time.monotonic() + 5
+        while len(said) < 3 and time.monotonic() < until:
+            if (trouble := heartbeat.check()) != said[-1]:
+                said.append(trouble)
+            time.sleep(0.005)
+    assert said == ["", "OSError: no route to host", ""]

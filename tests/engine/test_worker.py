@@ -1,0 +1,163 @@
+"""What a worker does when something on its node is wrong; no Ray, the trainer plays a part."""
+
+from __future__ import annotations
+
+import errno
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from sweeper.engine import worker
+from sweeper.engine.messages import Job, JobMember, Message
+from sweeper.engine.worker import PackTrainable
+from sweeper.states import Ending
+from trainers import checkpoint
+from trainers.config import Config, ConfigError
+
+CONFIG = Config.model_validate({"data": {"dataset": "digits"}, "train": {"epochs": 4}})
+
+
+class Part:
+    """A trainer whose members are worth nothing and never fail."""
+
+    def __init__(self, data: Any, members: Any, *, device: str, form: str) -> None:
+        self.rounds, self.round, self.step = 4, 0, 0
+        self.alive = list(range(len(members)))
+
+    def train_round(self) -> list[Any]:
+        self.round += 1
+        return [
+            SimpleNamespace(member=k, finite=True, numbers=np.zeros(2, dtype=np.float32))
+            for k in self.alive
+        ]
+
+    def drop(self, member: int) -> None:
+        self.alive.remove(member)
+
+    def state(self) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
+        return {"round": torch.tensor([self.round])}, {"round": self.round, "alive": self.alive}
+
+    def load_state(self, tensors: Any, meta: dict[str, Any]) -> None:
+        self.round, self.alive = meta["round"], list(meta["alive"])
+
+
+@pytest.fixture(autouse=True)
+def played(monkeypatch) -> None:
+    monkeypatch.setattr(worker, "TRAINER", Part)
+    monkeypatch.setattr(worker, "pin_threads", lambda count: None)  # of this process
+
+
+def job(folder: Path, **changes: Any) -> Job:
+    """Two runs of one pack."""
+    config = CONFIG.model_dump(mode="json")
+    members = tuple(
+        JobMember(run=run, attempt=run, replicate=run, config=config) for run in (11, 12)
+    )
+    facts = worker.inspect(CONFIG.data)
+    given: dict[str, Any] = {
+        "pack": 1,
+        "members": members,
+        "form": "folded",
+        "threads": 1,
+        "device": "cpu",
+        "checkpoint_dir": str(folder),
+        "checkpoint_seconds": 0.0,
+        "fingerprints": {worker.load_key(CONFIG.data): facts["fingerprint"]},
+    }
+    return Job(**(given | changes))
+
+
+def begin(job: Job) -> PackTrainable:
+    made = PackTrainable.__new__(PackTrainable)
+    made.setup({"job": job})
+    return made
+
+
+def step(one: PackTrainable) -> Message:
+    return one.step()["message"]
+
+
+def test_a_pack_goes_on_from_its_checkpoint(tmp_path) -> None:
+    """Rounds that were recorded are not trained again."""
+    first = begin(job(tmp_path))
+    step(first)
+    step(first)
+    again = step(begin(job(tmp_path, recorded=2)))
+    assert (again.from_epoch, again.round) == (2, 3)
+
+
+def test_a_run_that_is_tried_again_never_goes_on_without_itself(tmp_path) -> None:
+    """A checkpoint written after it had left lacks its weights: the pack starts afresh."""
+    first = begin(job(tmp_path))
+    step(first)
+    first.drop([12])
+    step(first)
+    again = step(begin(job(tmp_path, recorded=2)))
+    assert (again.from_epoch, again.round) == (0, 1)
+    assert [m.run for m in again.members] == [11, 12]
+    without = step(begin(job(tmp_path, recorded=2, drops={12: 1})))
+    assert [m.run for m in without.members] == [11]
+
+
+def test_a_checkpoint_that_cannot_be_written_ends_nothing(tmp_path, monkeypatch) -> None:
+    """A full disk costs the checkpoint, not the pack; the next one is tried."""
+    one, writes = begin(job(tmp_path)), []
+
+    def full(*args: Any) -> None:
+        writes.append(args[1])
+        if len(writes) == 1:
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(checkpoint, "save", full)
+    said = [step(one) for _ in range(4)]
+    assert [m.failure for m in said] == [None] * 4
+    assert "No space left on device" in said[0].note
+    assert writes == [1, 2, 3]
+    assert [m.end for m in said[-1].members] == [Ending.COMPLETE] * 2
+
+
+def test_no_room_for_the_last_checkpoint_is_no_error_either(tmp_path, monkeypatch) -> None:
+    """The driver that asks for it must hear an answer."""
+
+    def full(*args: Any) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(checkpoint, "save", full)
+    one = begin(job(tmp_path, checkpoint_seconds=1000.0))
+    step(one)
+    assert one.save_now() == 0
+
+
+def test_what_is_wrong_with_a_node_is_not_held_against_the_run(tmp_path, monkeypatch) -> None:
+    """Data missing here, or other data: another node may have them, so it is tried again."""
+    other = dict.fromkeys(job(tmp_path).fingerprints, "another")
+    failure = step(begin(job(tmp_path, fingerprints=other))).failure
+    assert failure is not None
+    assert failure[0] is Ending.ERROR
+    assert "another" in failure[1]
+
+    def missing(config: Any) -> None:
+        raise ConfigError("data.path", "table.csv", "no such file")
+
+    given = job(tmp_path)
+    monkeypatch.setattr(worker, "dataset", missing)
+    failure = step(begin(given)).failure
+    assert failure is not None
+    assert failure[0] is Ending.ERROR
+    assert "no such file" in failure[1]
+
+
+def test_a_configuration_that_cannot_run_is_given_up_at_once(tmp_path, monkeypatch) -> None:
+    """The trainer's own refusal would be the same on every node."""
+
+    def refuses(*args: Any, **kwargs: Any) -> None:
+        raise ConfigError("train.depth", 9, "is none")
+
+    monkeypatch.setattr(worker, "TRAINER", refuses)
+    failure = step(begin(job(tmp_path))).failure
+    assert failure is not None
+    assert failure[0] is Ending.BAD_CONFIG
