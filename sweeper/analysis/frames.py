@@ -7,7 +7,7 @@ sweep's layout; they are unpacked in bulk.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from itertools import islice
 from typing import Any, Protocol
 
@@ -40,10 +40,11 @@ class Frames:
 
     Attributes:
         cells: index `cell`; hash, role, factors, config, class_counts, hidden ...
-        runs: index `run`; cell, replicate, state, epoch, value, ending, error, seconds.
+        runs: index `run`, of the replicates that the spec wants; cell, replicate, state, epoch,
+            value, ending, error, seconds.
         numbers: index `run`, one column a layout key (split, metric, target): the last epoch of
             COMPLETE runs only.
-        curves: run, epoch, step, objective (on val), train_loss, val_loss, of every run.
+        curves: run, epoch, step, objective (on val), train_loss, val_loss, of `runs`.
         attempts, packs: as recorded.
     """
 
@@ -82,15 +83,21 @@ def load(store: Reads, name: str) -> Frames:
     if sweep is None:
         known = [other.name for other in store.sweeps()]
         raise StoreError(f"no sweep named {name!r} in this database{nearest(name, known)}")
-    runs = table(store.runs(sweep.id), Run, index="run", rename={"cell_id": "cell"})
+    found = store.runs(sweep.id)  # before the cells: a driver may be adding some
+    cells = {cell.id: cell for cell in store.cells(sweep.id)}
+    wanted = [
+        replace(run, state=sweep.state_of(run)) for run in found if cells[run.cell_id].wants(run)
+    ]
+    runs = table(wanted, Run, index="run", rename={"cell_id": "cell"})
+    seen = curves(store.observations(sweep.id, last_only=False), sweep=sweep)
     return Frames(
         sweep=sweep,
-        cells=table(store.cells(sweep.id), Cell, index="cell"),
+        cells=table([*cells.values()], Cell, index="cell"),
         runs=runs,
         numbers=final_numbers(
             store.observations(sweep.id, last_only=True), runs=runs, layout=sweep.layout
         ),
-        curves=curves(store.observations(sweep.id, last_only=False), sweep=sweep),
+        curves=seen[seen["run"].isin(runs.index)].reset_index(drop=True),
         attempts=table(store.attempts(sweep.id), Attempt, index="attempt"),
         packs=table(store.packs(sweep.id), Pack, index="pack"),
     )

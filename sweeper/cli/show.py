@@ -55,9 +55,12 @@ def grid(console: Console, header: Sequence[str], rows: Iterable[Sequence[str]])
 def sweep_status(store: Store, sweep: Sweep) -> dict[str, Any]:
     """A sweep's status: what `status --json` prints of it."""
     cells = [cell for cell in store.cells(sweep.id) if not cell.hidden]
-    shown = {cell.id for cell in cells}
-    runs = [run for run in store.runs(sweep.id) if run.cell_id in shown]
-    states = Counter(run.state for run in runs)
+    shown = {cell.id: cell for cell in cells}
+    runs = [
+        run for run in store.runs(sweep.id)
+        if run.cell_id in shown and shown[run.cell_id].wants(run)
+    ]  # fmt: skip
+    states = Counter(map(sweep.state_of, runs))
     endings = Counter(str(run.ending) for run in runs if run.state is RunState.FAILED)
     return {
         "name": sweep.name,

@@ -49,9 +49,15 @@ class Adaptive:
         """These cells were asked for by earlier launches."""
         self._known.update(hashes)
 
+    def unasked(self) -> bool:
+        return self._left() > 0
+
+    def _left(self) -> int:
+        return 0 if self._exhausted else (self._spec.search.trials or 0) - len(self._known)
+
     def more(self, wanted: int) -> list[NewCell]:
-        left = (self._spec.search.trials or 0) - len(self._known)
-        if self._exhausted or min(left, wanted) <= 0:
+        left = self._left()
+        if min(left, wanted) <= 0:
             return []
         self._tell()
         found = []

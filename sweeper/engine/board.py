@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from statistics import fmean
 
 from sweeper.states import FINISHED, Ending, RunState, move
-from sweeper.store.records import Attempt, Cell, Pack, Run
+from sweeper.store.records import Cell, Pack, Run
 
 
 @dataclass(kw_only=True)
@@ -138,9 +138,3 @@ class Board:
     def cells_of(self, runs: Collection[int]) -> set[int]:
         """The cells that these runs belong to."""
         return {self.runs[run].cell_id for run in runs if run in self.runs}
-
-
-def failures_of(attempts: Iterable[Attempt], uncounted: Collection[Ending]) -> dict[int, int]:
-    """For each run, how many of its attempts ended for a reason that counts."""
-    counted = (a.run_id for a in attempts if a.ending is not None and a.ending not in uncounted)
-    return dict(Counter(counted))

@@ -104,6 +104,10 @@ class Cells(Protocol):
         """Up to so many further cells, for workers that would stand idle."""
         ...
 
+    def unasked(self) -> bool:
+        """Whether `more` has further cells."""
+        ...
+
 
 class Planned:
     """All cells are known at once: factorial, random and Sobol designs without nuisances."""
@@ -119,6 +123,9 @@ class Planned:
 
     def more(self, wanted: int) -> list[NewCell]:
         return []
+
+    def unasked(self) -> bool:
+        return False
 
     def _all(self) -> Iterable[NewCell]:
         for design in designs(self._spec):

@@ -12,17 +12,17 @@ from pathlib import Path
 import optuna
 
 from sweeper import search
-from sweeper.engine import cluster, plugins, provenance, worker
+from sweeper.engine import changes, cluster, plugins, provenance, worker
 from sweeper.engine.cells import Cells, Maker, Planned
-from sweeper.engine.conductor import StopNow
 from sweeper.engine.heartbeat import Heartbeat
-from sweeper.engine.interrupts import Interrupts
+from sweeper.engine.interrupts import Interrupts, StopNow
 from sweeper.engine.launching import Given, Launch
 from sweeper.engine.progress import Event, Progress
 from sweeper.engine.tuning import Tuned
-from sweeper.errors import LeaseLost, StoreError
+from sweeper.errors import LeaseLost, StoreError, SweeperError
 from sweeper.spec import ADAPTIVE, Spec
 from sweeper.states import RunState
+from sweeper.store import dialects
 from sweeper.store import lease as leases
 from sweeper.store.records import Lease, NewCell, NewSweep, Sweep
 from sweeper.store.store import Store
@@ -32,6 +32,7 @@ __all__ = ["Event", "Outcome", "Progress", "launch"]
 
 COMPLETE, WITH_FAILURES, HALTED, INTERRUPTED = 0, 3, 4, 130
 ASK_ABOVE_SECONDS = 3600.0
+BRIEF = 300  # characters
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,13 +63,19 @@ def launch(
     cluster.prepare()
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     with Interrupts() as interrupts:
-        loaded = _load_plugins(plugins)
-        cluster.check_address(ray_address)
-        for warning in spec.warnings:
-            on_event(warning)
-        maker = Maker(spec)
-        cells, first = _cells(spec, maker)
+        try:
+            with interrupts.breaking():  # data may take long to load, and nothing is begun
+                loaded = _load_plugins(plugins)
+                cluster.check_address(ray_address)
+                for warning in spec.warnings:
+                    on_event(warning)
+                maker = Maker(spec)
+                cells, first = _cells(spec, maker, say=on_event)
+        except StopNow:
+            message = f"interrupted before anything was begun. Go on with: {_command(sys.argv)}"
+            return Outcome(exit_code=INTERRUPTED, sweep=spec.name, message=message)
         with Store.open(storage, create=True) as store:
+            store.database.give_up = lambda: interrupts.count >= 2
             sweep = _sweep(store, spec, maker)
             lease = store.acquire(sweep.id, leases.here())
             given = _Under(
@@ -101,12 +108,14 @@ class _Under:
     yes: bool
 
 
-def _cells(spec: Spec, maker: Maker) -> tuple[Cells | None, list[NewCell]]:
+def _cells(
+    spec: Spec, maker: Maker, *, say: Callable[[str], None]
+) -> tuple[Cells | None, list[NewCell]]:
     """Where cells come from, and the first of them: every check before anything is made."""
     if spec.search.method in ADAPTIVE:
         maker.facts_of(spec.config_for({}))
         return None, []
-    cells = Tuned(spec, maker) if spec.nuisance else Planned(spec, maker)
+    cells = Tuned(spec, maker, say=say) if spec.nuisance else Planned(spec, maker)
     return cells, cells.first()
 
 
@@ -123,7 +132,8 @@ def _sweep(store: Store, spec: Spec, maker: Maker) -> Sweep:
             provenance=provenance.collect(),
         )
     )
-    if tuple(map(tuple, sweep.layout)) != layout:
+    changes.check(spec, sweep, has_cells=bool(store.cells(sweep.id)))
+    if sweep.layout != layout:
         raise StoreError(
             f"sweep '{spec.name}' in this database is about other classes or other metrics; "
             "give this one another name"
@@ -137,8 +147,12 @@ def _held(under: _Under) -> Outcome:
     try:
         with Heartbeat(lambda: store.beat(lease)) as heartbeat, closing(_study(under)) as study:
             return _run(under, heartbeat, study)
-    except LeaseLost:
-        raise
+    except SweeperError as error:
+        if isinstance(error, LeaseLost) or under.interrupts.count < 2:
+            raise
+        # Who asks twice does not wait for a database either; the next launch ends what is open.
+        message = f"interrupted: {error}. Go on with: {_command(sys.argv)}"
+        return Outcome(exit_code=INTERRUPTED, sweep=under.spec.name, message=message)
     finally:
         _release(store, lease)
 
@@ -146,8 +160,9 @@ def _held(under: _Under) -> Outcome:
 def _release(store: Store, lease: Lease) -> None:
     try:
         store.release(lease)
-    except LeaseLost:
-        return  # it is another driver's by now; the error that says so is on its way
+    except SweeperError:
+        # Another driver's by now, or it expires: the error that says why is on its way.
+        return
 
 
 def _study(under: _Under) -> Study:
@@ -189,19 +204,33 @@ def _run(under: _Under, heartbeat: Heartbeat, study: Study) -> Outcome:
         launch.prepare()
         if launch.missing():
             launch.run()
-        launch.mirror()
+        launch.settle()
         _write_note(under, study)
     except StopNow:
         launch.abandon("the driver was stopped")
     except LeaseLost:
         raise
     except BaseException as error:
-        launch.abandon(f"the driver failed: {type(error).__name__}")
-        _set_state(under, "interrupted", f"{type(error).__name__}: {error}")
+        _abandon(under, launch, error)
         raise
     launch.show()
-    launch.save_hours()
+    if launch.conductor is not None:
+        launch.save_hours()
     return _outcome(under, launch)
+
+
+def _abandon(under: _Under, launch: Launch, error: BaseException) -> None:
+    try:
+        launch.abandon(f"the driver failed: {type(error).__name__}")
+        _set_state(under, "interrupted", brief(error))
+    except SweeperError:
+        return  # the database is away; the next launch ends what is open
+
+
+def brief(error: BaseException) -> str:
+    """An error in a line: its class, and how its text begins."""
+    first = str(error).strip().partition("\n")[0]
+    return f"{type(error).__name__}: {first}"[:BRIEF]
 
 
 def _write_note(under: _Under, study: Study) -> None:
@@ -221,13 +250,12 @@ def _write_note(under: _Under, study: Study) -> None:
 def _renewed(under: _Under) -> Sweep:
     """The sweep's row, as this launch states it."""
     store, spec = under.store, under.spec
-    before = store.sweep(spec.name)
-    hours = before.provenance.get("hours", 0.0) if before else 0.0
     store.update_sweep(
         under.lease,
+        question=spec.question,
+        facts=under.maker.facts,
         spec_text=spec.text,
         spec=spec.model_dump(mode="json"),
-        provenance={**provenance.collect(), "hours": hours},
         state="running",
         state_reason="",
     )
@@ -241,7 +269,7 @@ def _confirm(under: _Under, text: str, seconds: float) -> bool:
     under.on_event(text)
     if under.yes or seconds < ASK_ABOVE_SECONDS or not sys.stdin.isatty():
         return True
-    answer = input(f"about {seconds / 3600:.1f} h. Start? [y/N] ")
+    answer = under.interrupts.ask(f"about {seconds / 3600:.1f} h. Start? [y/N] ")
     return answer.strip().lower() in {"y", "yes"}
 
 
@@ -254,21 +282,33 @@ def _set_state(under: _Under, state: str, reason: str) -> None:
 
 def _outcome(under: _Under, launch: Launch) -> Outcome:
     counts, name = launch.board.counts(), under.spec.name
-    left = counts[RunState.PENDING] + counts[RunState.RUNNING]
     done = f"{counts[RunState.COMPLETE]} of {sum(counts.values())} runs are complete"
     if launch.halted:
         _set_state(under, "halted", launch.halted)
         return Outcome(exit_code=HALTED, sweep=name, message=f"halted: {launch.halted}; {done}")
-    if left or under.interrupts.count:
-        _set_state(under, "interrupted", "stopped by a signal")
-        message = f"interrupted; {done}. Go on with: {_command(sys.argv)}"
+    if launch.stopped or launch.left():
+        why = _why(under, launch)
+        _set_state(under, "interrupted", why)
+        message = f"interrupted: {why}; {done}. Go on with: {_command(sys.argv)}"
         return Outcome(exit_code=INTERRUPTED, sweep=name, message=message)
     failed = counts[RunState.FAILED]
     _set_state(under, "complete", f"{failed} runs failed" if failed else "")
-    if failed:
+    unpicked = len(under.cells.unpicked) if isinstance(under.cells, Tuned) else 0
+    if failed or unpicked:
         message = f"{done}, {failed} failed; the report names them"
+        if unpicked:
+            message += f"; {unpicked} cells have no candidate to report"
         return Outcome(exit_code=WITH_FAILURES, sweep=name, message=message)
     return Outcome(exit_code=COMPLETE, sweep=name, message=done)
+
+
+def _why(under: _Under, launch: Launch) -> str:
+    """Why a launch ended before its sweep did."""
+    if launch.declined:
+        return "the answer was not to start"
+    if under.interrupts.count:
+        return "stopped by a signal"
+    return "the launch ended with runs left"  # and no reason: told as it is
 
 
 def _command(arguments: Sequence[str]) -> str:
@@ -278,7 +318,8 @@ def _command(arguments: Sequence[str]) -> str:
 
 
 def _without_password(word: str) -> str:
-    url = word.removeprefix("--storage=")
-    _, mark, rest = url.partition("://")
-    user = rest.split("@")[0] if "@" in rest else ""
-    return word.replace(f":{user.partition(':')[2]}@", ":***@") if mark and ":" in user else word
+    option, equals, url = word.partition("=") if word.startswith("-") else ("", "", word)
+    try:
+        return option + equals + dialects.masked(url)
+    except StoreError:  # no address of a database
+        return word

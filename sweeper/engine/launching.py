@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from sweeper import search
 from sweeper.design import design
-from sweeper.engine import cluster, places, probe, trials
+from sweeper.engine import cluster, places, probe, provenance, trials
 from sweeper.engine.adaptive import Adaptive
-from sweeper.engine.board import Board, failures_of
+from sweeper.engine.board import Board
 from sweeper.engine.cells import REPORT, Cells, Maker
-from sweeper.engine.conductor import Conductor, Hands, Settings, StopNow
+from sweeper.engine.conductor import Conductor, Hands, Settings
 from sweeper.engine.heartbeat import Heartbeat
-from sweeper.engine.interrupts import Interrupts
+from sweeper.engine.interrupts import Interrupts, StopNow
 from sweeper.engine.packing import Packer
 from sweeper.engine.probe import Place, Question
 from sweeper.engine.progress import Best, Event, snapshot
@@ -22,7 +22,7 @@ from sweeper.engine.pruning import Pruning, group_of
 from sweeper.engine.recorder import index_of, value_at
 from sweeper.plan import Price
 from sweeper.spec import Spec
-from sweeper.states import UNCOUNTED, Ending, RunState
+from sweeper.states import Ending, RunState
 from sweeper.store.records import Cell, End, Lease, NewCell, Pack, Report, Sweep
 from sweeper.store.store import Store
 from sweeper.store.study import Study
@@ -65,7 +65,9 @@ class Launch:
         self._checkpoints = places.of(given.storage)
         self._trouble = ""  # of the heart-beat, as last told
         self._began = given.clock()
-        self._hours_before = float(given.sweep.provenance.get("hours", 0.0))
+        self.stopped = self.declined = False
+        self._provenance = given.sweep.provenance  # of the last launch that ran anything
+        self._hours_before = float(self._provenance.get("hours", 0.0))
         self._shown_at = self._saved_at = self._began
         self.objective = index_of(
             given.sweep.layout, (given.spec.objective.split, given.spec.objective.metric, "")
@@ -80,12 +82,14 @@ class Launch:
         given = self.given
         given.store.reclaim(given.lease)
         before = given.store.cells(given.sweep.id)
-        given.study.sync(given.store, given.lease, given.sweep)
         kept = self._known() if given.cells is None else []
-        self._failures = failures_of(given.store.attempts(given.sweep.id), UNCOUNTED)
+        self._failures = given.store.failures(given.sweep.id)
         self.add_cells([*kept, *given.first])
         self._follow_up()
-        given.store.hide_cells(given.lease, {cell.hash for cell in self.board.cells.values()})
+        mine = {(cell.role, cell.hash) for cell in self.board.cells.values()}
+        given.store.hide_cells(given.lease, mine)
+        # Only now: a hidden cell's trial is to end before a sampler looks at the study.
+        self.mirror()
         self._say_changes(before)
         self._load_packs()
         self._replay()
@@ -98,6 +102,10 @@ class Launch:
         if new:
             self.add_cells(new)
         return bool(new)
+
+    def left(self) -> bool:
+        """Whether the sweep is unfinished: a run is open, or a sampler has further cells."""
+        return any(not run.finished for run in self.board.runs.values()) or self.cells.unasked()
 
     def add_cells(self, new: Sequence[NewCell]) -> list[Cell]:
         """Cells that the database gets now, if it has not got them."""
@@ -156,26 +164,28 @@ class Launch:
         pruning, board = self._pruning, self.board
         if pruning is None:
             return
-        store, sweep = self.given.store, self.given.sweep
-        seen = list(store.observations(sweep.id, last_only=False))
-        for one in sorted(seen, key=lambda o: (o.epoch, o.run_id)):
-            run = board.runs.get(one.run_id)
-            if run is None:
-                continue
+        for epoch, run_id, value in sorted(self._seen(), key=lambda one: one[:2]):
+            run = board.runs[run_id]
             runs = board.of_cell[run.cell_id]
             pruning.see(
                 run.cell_id,
                 group=group_of(board.cells[run.cell_id], self.given.spec.scientific),
                 run=run.id,
-                epoch=one.epoch,
-                value=value_at(one.numbers, self.objective),
-                of=[r.id for r in runs if not (r.finished and r.epoch < one.epoch)],
+                epoch=epoch,
+                value=value,
+                of=[r.id for r in runs if not (r.finished and r.epoch < epoch)],
             )
         for cell in board.cells.values():
             if board.finished(cell.id):
                 states = {run.state for run in board.of_cell[cell.id]}
                 pruned = RunState.PRUNED in states
                 pruning.end(cell.id, value=board.mean(cell.id), pruned=pruned)
+
+    def _seen(self) -> Iterator[tuple[int, int, float | None]]:
+        """(epoch, run, objective) of every round recorded: of all the numbers, one is kept."""
+        for one in self.given.store.observations(self.given.sweep.id, last_only=False):
+            if one.run_id in self.board.runs:
+                yield one.epoch, one.run_id, value_at(one.numbers, self.objective)
 
     # --- adaptive search
 
@@ -225,6 +235,8 @@ class Launch:
             LeaseLost: another driver has taken the sweep over.
         """
         spec = self.given.spec
+        self._provenance = provenance.collect()
+        self.save_hours()
         asked = spec.resources.workers or 1
         with cluster.started(
             address=self.given.ray_address,
@@ -239,7 +251,8 @@ class Launch:
             self.conductor.enqueue(self._open)
             self._check_interrupted()
             self.conductor.enqueue(packer.pack(self.board.unpacked()))
-            if self._confirmed():
+            self.declined = not self._confirmed()
+            if not self.declined:
                 trials.run(
                     self.conductor,
                     workers=workers,
@@ -251,6 +264,10 @@ class Launch:
     def mirror(self) -> None:
         """Lets the Optuna view catch up with every finished cell."""
         self.given.study.sync(self.given.store, self.given.lease, self.given.sweep)
+
+    def settle(self) -> None:
+        """The Optuna view as it stays once this driver is gone."""
+        self.given.study.settle(self.given.store, self.given.lease, self.given.sweep)
 
     def _workers(self, capacity: cluster.Capacity) -> int:
         resources = self.given.spec.resources
@@ -369,10 +386,11 @@ class Launch:
     def save_hours(self) -> None:
         """Keeps how long the sweep has run, all launches together, for `limits.hours`."""
         hours = self._hours_before + (self.given.clock() - self._began) / 3600
-        provenance = {**self.given.sweep.provenance, "hours": round(hours, 4)}
-        self.given.store.update_sweep(self.given.lease, provenance=provenance)
+        with_hours = {**self._provenance, "hours": round(hours, 4)}
+        self.given.store.update_sweep(self.given.lease, provenance=with_hours)
 
     def abandon(self, why: str) -> None:
         """Ends what is open, after anything went wrong: nothing stays RUNNING."""
+        self.stopped = True
         if self.conductor is not None:
             self.conductor.cancel_all(why)

@@ -66,6 +66,9 @@ class Tuned:
     def more(self, wanted: int) -> list[NewCell]:
         return []
 
+    def unasked(self) -> bool:
+        return False
+
     def _picked(self, group: _Group) -> list[NewCell]:
         hashes = list(group.designs)
         chosen = pick(

@@ -3,48 +3,53 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
-from typing import Any
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any, TypeAlias
 
-from sqlalchemy import Connection, bindparam, delete, func, insert, select, update
+from sqlalchemy import Connection, bindparam, delete, insert, select, update
 
-from sweeper.states import UNCOUNTED, Ending, RunState
+from sweeper.states import FINISHED, UNCOUNTED, Ending, RunState
 from sweeper.store import dialects, reads
 from sweeper.store.reads import chunks
 from sweeper.store.recording import Changes, Ledger, OpenAttempt, OpenRun
 from sweeper.store.records import Cell, NewCell, Report
 from sweeper.store.tables import AttemptTable, CellTable, ObservationTable, RunTable, clock
 
+CellKey: TypeAlias = tuple[str, str]  # role and hash: a cell's identity in its sweep
 # Endings that are not held against a run, so that nobody has to count those before.
 _HARMLESS = UNCOUNTED | {Ending.COMPLETE, Ending.PRUNED}
 
 
 def add(connection: Connection, sweep_id: int, cells: Sequence[NewCell]) -> list[Cell]:
     """See `Store.add_cells`."""
-    wanted: dict[tuple[str, str], NewCell] = {}
-    replicates: dict[tuple[str, str], set[int]] = {}
-    for cell in cells:
-        wanted.setdefault((cell.role, cell.hash), cell)
-        replicates.setdefault((cell.role, cell.hash), set()).update(cell.replicates)
+    wanted = _merged(cells)
     there = _find(connection, sweep_id, wanted)
-    new = [_row(sweep_id, cell) for key, cell in wanted.items() if key not in there]
-    if new:
-        connection.execute(insert(CellTable), new)
-    there = _find(connection, sweep_id, wanted)
-    _add_runs(connection, sweep_id, [(there[key], replicates[key]) for key in wanted])
-    found = _find(connection, sweep_id, wanted)
+    made = _make(connection, sweep_id, [new for key, new in wanted.items() if key not in there])
+    states = _states(connection, [cell.id for cell in there.values()])
+    _add_runs(connection, sweep_id, [(cell, set(states.get(cell.id, ())))
+                                     for cell in (*there.values(), *made.values())],
+              wanted)  # fmt: skip
+    renewed = {
+        key: _renewed(connection, cell, wanted[key], states.get(cell.id, {}))
+        for key, cell in there.items()
+    }
+    found = made | renewed
     return [found[cell.role, cell.hash] for cell in cells]
 
 
-def hide(connection: Connection, sweep_id: int, kept: frozenset[str]) -> None:
+def hide(connection: Connection, sweep_id: int, kept: frozenset[CellKey]) -> None:
     """See `Store.hide_cells`."""
     rows = connection.execute(
-        select(CellTable.id, CellTable.hash).where(
+        select(CellTable.id, CellTable.role, CellTable.hash).where(
             CellTable.sweep_id == sweep_id, ~CellTable.hidden
         )
     ).all()
-    for some in chunks([row.id for row in rows if row.hash not in kept]):
-        connection.execute(update(CellTable).where(CellTable.id.in_(some)).values(hidden=True))
+    # Nothing of it is wanted any more. Optuna is told, if it has ever heard of the cell.
+    known = CellTable.optuna_number.is_not(None)
+    for some in chunks([row.id for row in rows if (row.role, row.hash) not in kept]):
+        query = update(CellTable).where(CellTable.id.in_(some))
+        connection.execute(query.values(hidden=True, open_runs=0, mirrored=~known))
 
 
 def reopen(connection: Connection, cell_ids: Iterable[int]) -> None:
@@ -75,62 +80,92 @@ def record(
     return {run_id: ledger.runs[run_id].state for run_id in run_ids}
 
 
+def _merged(cells: Sequence[NewCell]) -> dict[CellKey, NewCell]:
+    """Each cell once, with the replicates of every mention in their order: 0, 1 ... -1, -2 ..."""
+    found: dict[CellKey, NewCell] = {}
+    for cell in cells:
+        first = found.get((cell.role, cell.hash), cell)
+        both = sorted({*first.replicates, *cell.replicates}, key=lambda r: (r < 0, abs(r)))
+        found[cell.role, cell.hash] = replace(first, replicates=tuple(both))
+    return found
+
+
 def _find(
-    connection: Connection, sweep_id: int, wanted: dict[tuple[str, str], NewCell]
-) -> dict[tuple[str, str], Cell]:
+    connection: Connection, sweep_id: int, wanted: Collection[CellKey]
+) -> dict[CellKey, Cell]:
     found = {}
     for some in chunks([key[1] for key in wanted]):
         query = select(CellTable.__table__).where(
             CellTable.sweep_id == sweep_id, CellTable.hash.in_(some)
         )
         for row in connection.execute(query):
-            found[row.role, row.hash] = reads.cell(row)
+            if (row.role, row.hash) in wanted:
+                found[row.role, row.hash] = reads.cell(row)
     return found
 
 
-def _row(sweep_id: int, cell: NewCell) -> dict[str, Any]:
+def _make(connection: Connection, sweep_id: int, new: Sequence[NewCell]) -> dict[CellKey, Cell]:
+    if not new:
+        return {}
+    rows = [
+        {**vars(cell), "sweep_id": sweep_id, "mirrored": False, "hidden": False,
+         "open_runs": len(cell.replicates)}
+        for cell in new
+    ]  # fmt: skip
+    query = insert(CellTable).returning(CellTable.id, sort_by_parameter_order=True)
+    ids = connection.execute(query, rows).scalars().all()
     return {
-        "sweep_id": sweep_id,
-        "role": cell.role,
-        "hash": cell.hash,
-        "factors": cell.factors,
-        "config": cell.config,
-        "class_counts": list(cell.class_counts),
-        "replicates": [],
-        "optuna_number": cell.optuna_number,
-        "mirrored": False,
-        "hidden": False,
-        "open_runs": 0,
+        (cell.role, cell.hash): Cell(
+            **vars(cell), id=made, sweep_id=sweep_id, mirrored=False, hidden=False
+        )
+        for made, cell in zip(ids, new, strict=True)
     }
 
 
+def _states(connection: Connection, cell_ids: Sequence[int]) -> dict[int, dict[int, RunState]]:
+    """The runs that cells have: cell -> replicate -> state."""
+    found: dict[int, dict[int, RunState]] = {}
+    for some in chunks(cell_ids):
+        query = select(RunTable.cell_id, RunTable.replicate, RunTable.state)
+        for row in connection.execute(query.where(RunTable.cell_id.in_(some))):
+            found.setdefault(row.cell_id, {})[row.replicate] = row.state
+    return found
+
+
 def _add_runs(
-    connection: Connection, sweep_id: int, cells: Sequence[tuple[Cell, set[int]]]
+    connection: Connection,
+    sweep_id: int,
+    cells: Sequence[tuple[Cell, set[int]]],
+    wanted: Mapping[CellKey, NewCell],
 ) -> None:
-    runs, changed = [], []
-    for cell, wanted in cells:
-        missing = sorted(wanted - set(cell.replicates), key=lambda r: (r < 0, abs(r)))
-        if not missing and not cell.hidden:
-            continue
-        runs += [_run(sweep_id, cell.id, replicate) for replicate in missing]
-        replicates = [*cell.replicates, *missing]
-        changed.append(
-            {"key": cell.id, "all": replicates, "more": len(missing),
-             "still": cell.mirrored and not missing}
-        )  # fmt: skip
+    runs = [
+        _run(sweep_id, cell.id, replicate)
+        for cell, has in cells
+        for replicate in wanted[cell.role, cell.hash].replicates
+        if replicate not in has
+    ]
     if runs:
         connection.execute(insert(RunTable), runs)
-    if changed:
-        query = update(CellTable).where(CellTable.id == bindparam("key"))
-        connection.execute(
-            query.values(
-                replicates=bindparam("all"),
-                open_runs=CellTable.open_runs + bindparam("more"),
-                mirrored=bindparam("still"),
-                hidden=False,
-            ),
-            changed,
-        )
+
+
+def _renewed(
+    connection: Connection, cell: Cell, new: NewCell, states: Mapping[int, RunState]
+) -> Cell:
+    """The cell as it is asked for now; what Optuna shows of it is written anew if it differs."""
+    shown = cell.factors == new.factors and cell.replicates == new.replicates and not cell.hidden
+    if shown and cell.config == new.config:
+        return cell
+    values: dict[str, Any] = {
+        "factors": new.factors,
+        "config": new.config,
+        "replicates": new.replicates,
+        "mirrored": cell.mirrored and shown,
+        "hidden": False,
+    }
+    still_open = sum(states.get(replicate) not in FINISHED for replicate in new.replicates)
+    query = update(CellTable).where(CellTable.id == cell.id)
+    connection.execute(query.values(**values, open_runs=still_open))
+    return replace(cell, **values)
 
 
 def _run(sweep_id: int, cell_id: int, replicate: int) -> dict[str, Any]:
@@ -149,39 +184,16 @@ def _run(sweep_id: int, cell_id: int, replicate: int) -> dict[str, Any]:
 def _open_runs(
     connection: Connection, sweep_id: int, run_ids: Sequence[int], failing: set[int]
 ) -> dict[int, OpenRun]:
-    failed = _failed_attempts(connection, list(failing))
+    failed: dict[int, int] = {}
+    for some in chunks(list(failing)):
+        failed |= reads.failures(connection, AttemptTable.run_id.in_(some))
     found = {}
     for some in chunks(run_ids):
         query = select(RunTable.__table__).where(
             RunTable.id.in_(some), RunTable.sweep_id == sweep_id
         )
         for row in connection.execute(query):
-            found[row.id] = OpenRun(
-                id=row.id,
-                cell_id=row.cell_id,
-                state=row.state,
-                epoch=row.epoch,
-                value=row.value,
-                ending=row.ending,
-                error=row.error,
-                seconds=row.seconds,
-                counted=failed.get(row.id, 0),
-            )
-    return found
-
-
-def _failed_attempts(connection: Connection, run_ids: Sequence[int]) -> dict[int, int]:
-    """How many attempts of each run count already towards its failure."""
-    found: dict[int, int] = {}
-    for some in chunks(run_ids):
-        query = (
-            select(AttemptTable.run_id, func.count())
-            .join(RunTable, RunTable.id == AttemptTable.run_id)
-            .where(AttemptTable.run_id.in_(some), AttemptTable.ending.is_not(None))
-            .where(AttemptTable.ending.not_in(UNCOUNTED), AttemptTable.number > RunTable.forgiven)
-            .group_by(AttemptTable.run_id)
-        )
-        found |= {row[0]: row[1] for row in connection.execute(query)}
+            found[row.id] = reads.record(OpenRun, row, counted=failed.get(row.id, 0))
     return found
 
 
@@ -190,16 +202,7 @@ def _open_attempts(connection: Connection, attempt_ids: Sequence[int]) -> dict[i
     for some in chunks(attempt_ids):
         query = select(AttemptTable.__table__).where(AttemptTable.id.in_(some))
         for row in connection.execute(query):
-            found[row.id] = OpenAttempt(
-                id=row.id,
-                run_id=row.run_id,
-                node=row.node,
-                device=row.device,
-                from_epoch=row.from_epoch,
-                seconds=row.seconds,
-                ending=row.ending,
-                error=row.error,
-            )
+            found[row.id] = reads.record(OpenAttempt, row, ended_now=False)
     return found
 
 
@@ -224,8 +227,8 @@ def _write(connection: Connection, changes: Changes) -> None:
 
 
 def _write_attempts(connection: Connection, changes: Changes) -> None:
-    ended = [_attempt(row) for row in changes.attempts.values() if row.ended_now]
-    alive = [_attempt(row) for row in changes.attempts.values() if not row.ended_now]
+    ended = [_new(row, ATTEMPT) for row in changes.attempts.values() if row.ended_now]
+    alive = [_new(row, ATTEMPT) for row in changes.attempts.values() if not row.ended_now]
     if ended:
         connection.execute(_END_ATTEMPT, ended)
     if alive:
@@ -233,18 +236,7 @@ def _write_attempts(connection: Connection, changes: Changes) -> None:
 
 
 def _write_runs(connection: Connection, changes: Changes) -> None:
-    rows = [
-        {
-            "key": row.id,
-            "new_state": row.state,
-            "new_epoch": row.epoch,
-            "new_value": row.value,
-            "new_ending": row.ending,
-            "new_error": row.error,
-            "new_seconds": row.seconds,
-        }
-        for row in changes.runs.values()
-    ]
+    rows = [_new(row, RUN) for row in changes.runs.values()]
     if rows:
         connection.execute(_CHANGE_RUN, rows)
     done = [{"key": key, "less": count} for key, count in Counter(changes.finished).items()]
@@ -252,35 +244,25 @@ def _write_runs(connection: Connection, changes: Changes) -> None:
         connection.execute(_CLOSE_RUNS, done)
 
 
-def _attempt(row: OpenAttempt) -> dict[str, Any]:
-    return {
-        "key": row.id,
-        "new_node": row.node,
-        "new_device": row.device,
-        "new_from_epoch": row.from_epoch,
-        "new_seconds": row.seconds,
-        "new_ending": row.ending,
-        "new_error": row.error,
-    }
+ATTEMPT = ("node", "device", "from_epoch", "seconds", "ending", "error")
+RUN = ("state", "epoch", "value", "ending", "error", "seconds")
 
 
-def _bound(*names: str) -> dict[str, Any]:
+def _new(row: OpenRun | OpenAttempt, names: Sequence[str]) -> dict[str, Any]:
+    return {"key": row.id, **{f"new_{name}": getattr(row, name) for name in names}}
+
+
+def _bound(names: Sequence[str]) -> dict[str, Any]:
     # An UPDATE's own parameters are named like its columns: these need names of their own.
     return {name: bindparam(f"new_{name}") for name in names}
 
 
 # Made once: building a statement costs as much as running it.
 _CHANGE_ATTEMPT = (
-    update(AttemptTable)
-    .where(AttemptTable.id == bindparam("key"))
-    .values(**_bound("node", "device", "from_epoch", "seconds", "ending", "error"))
+    update(AttemptTable).where(AttemptTable.id == bindparam("key")).values(**_bound(ATTEMPT))
 )
 _END_ATTEMPT = _CHANGE_ATTEMPT.values(ended_at=clock())
-_CHANGE_RUN = (
-    update(RunTable)
-    .where(RunTable.id == bindparam("key"))
-    .values(**_bound("state", "epoch", "value", "ending", "error", "seconds"))
-)
+_CHANGE_RUN = update(RunTable).where(RunTable.id == bindparam("key")).values(**_bound(RUN))
 _CLOSE_RUNS = (
     update(CellTable)
     .where(CellTable.id == bindparam("key"))

@@ -63,7 +63,11 @@ def catch_up(connection: Connection, target: Target) -> Views:
         if mine or role == "report":
             views[role] = _open(connection, target, role)
             there = _hashes(connection, views[role].study_id)
-            lost = [cell.id for cell in mine if cell.mirrored and cell.hash not in there]
+            lost = [
+                cell.id
+                for cell in mine
+                if cell.mirrored and cell.optuna_number is not None and cell.hash not in there
+            ]
             _unmirror(connection, lost, optuna_number=None)
             owned = [c.optuna_number for c in mine if not c.hidden and not c.mirrored]
             _fail_orphans(connection, views[role].study_id, owned)
@@ -178,7 +182,7 @@ def _mirror_role(connection: Connection, target: Target, view: View, cells: Sequ
 
 
 def _finished(connection: Connection, sweep_id: int, *, limit: int) -> list[Cell]:
-    """Cells whose runs have all ended and that are not mirrored."""
+    """Cells whose wanted runs have all ended and that are not mirrored."""
     has_runs = exists().where(RunTable.cell_id == CellTable.id)
     mine = (CellTable.sweep_id == sweep_id, ~CellTable.mirrored, CellTable.open_runs == 0)
     return _cells(connection, *mine, has_runs, limit=limit)
@@ -191,9 +195,11 @@ def _cells(connection: Connection, *conditions: Any, limit: int | None = None) -
 
 def _results(connection: Connection, cells: Sequence[Cell]) -> list[trials.CellResult]:
     runs: dict[int, list[Run]] = {cell.id: [] for cell in cells}
+    by_id = {cell.id: cell for cell in cells}
     query = select(RunTable.__table__).where(RunTable.cell_id.in_(runs))
     for row in connection.execute(query.order_by(RunTable.cell_id, RunTable.replicate)):
-        runs[row.cell_id].append(reads.run(row))
+        if by_id[row.cell_id].wants(run := reads.run(row)):
+            runs[run.cell_id].append(run)
     observed: dict[int, list[Observations]] = {}
     for some in reads.chunks([run.id for own in runs.values() for run in own]):
         for one in reads.observations(connection, some, last_only=False):

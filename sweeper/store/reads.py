@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import json
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import fields, replace
 from datetime import UTC, datetime
+from functools import cache
 from typing import Any, TypeVar
 
-from sqlalchemy import Connection, Row, Select, and_, func, select
+from sqlalchemy import Connection, Row, Select, Text, and_, cast, func, select
 
-from sweeper.states import RunState
+from sweeper.states import UNCOUNTED, RunState
 from sweeper.store import lease as leases
 from sweeper.store.database import Database
 from sweeper.store.records import Attempt, Cell, Observations, Pack, Run, Sweep
@@ -70,15 +74,24 @@ class Reader:
         return self._all(query.order_by(AttemptTable.id), attempt)
 
     def counts(self, sweep_id: int) -> dict[RunState, int]:
-        """How many runs of cells that are not hidden stand in each state."""
+        """How many wanted runs of cells that are not hidden stand in each state."""
+        wanted = cast(CellTable.replicates, Text)
         query = (
-            select(RunTable.state, func.count())
+            select(RunTable.state, RunTable.replicate, wanted, func.count())
             .join(CellTable, CellTable.id == RunTable.cell_id)
             .where(RunTable.sweep_id == sweep_id, ~CellTable.hidden)
-            .group_by(RunTable.state)
+            .group_by(RunTable.state, RunTable.replicate, wanted)
         )
-        found = {row[0]: row[1] for row in self.database.read(lambda c: c.execute(query).all())}
-        return {state: found.get(state, 0) for state in RunState}
+        found = Counter[RunState]()
+        for state, replicate, replicates, count in self.database.read(
+            lambda c: c.execute(query).all()
+        ):
+            found[state] += count if replicate in json.loads(replicates) else 0
+        return {state: found[state] for state in RunState}
+
+    def failures(self, sweep_id: int) -> dict[int, int]:
+        """How many attempts count towards a run's failure; runs without any are left out."""
+        return self.database.read(lambda c: failures(c, AttemptTable.sweep_id == sweep_id))
 
     def prices(self, sweep_id: int) -> dict[str, Any]:
         """What `save_prices` kept; empty before."""
@@ -119,6 +132,18 @@ def sweeps(connection: Connection, *conditions: Any) -> list[Sweep]:
     return [_sweep(row) for row in connection.execute(query)]
 
 
+def failures(connection: Connection, *conditions: Any) -> dict[int, int]:
+    """How many attempts of each run count towards its failure, of the attempts that are meant."""
+    query = (
+        select(AttemptTable.run_id, func.count())
+        .join(RunTable, RunTable.id == AttemptTable.run_id)
+        .where(*conditions, AttemptTable.ending.is_not(None))
+        .where(AttemptTable.ending.not_in(UNCOUNTED), AttemptTable.number > RunTable.forgiven)
+        .group_by(AttemptTable.run_id)
+    )
+    return {row[0]: row[1] for row in connection.execute(query)}
+
+
 def observations(
     connection: Connection, run_ids: Sequence[int], *, last_only: bool
 ) -> list[Observations]:
@@ -130,90 +155,66 @@ def observations(
         )
         query = query.join(RunTable, last)
     query = query.order_by(ObservationTable.run_id, ObservationTable.epoch)
-    return [
-        Observations(run_id=row.run_id, epoch=row.epoch, step=row.step, numbers=row.numbers)
-        for row in connection.execute(query)
-    ]
+    return [record(Observations, row) for row in connection.execute(query)]
+
+
+def record(kind: type[T], row: Row, **changes: Any) -> T:
+    """A row as a record: each field from the column of its name, or as given."""
+    columns = row._mapping
+    return kind(**{name: _read(name, columns[name]) for name in _names(kind) - changes.keys()},
+                **changes)  # fmt: skip
+
+
+@cache
+def _names(kind: type) -> frozenset[str]:
+    return frozenset(field.name for field in fields(kind))
+
+
+def _read(name: str, value: Any) -> Any:
+    convert = CONVERT.get(name)
+    return value if convert is None or value is None else convert(value)
+
+
+def _sweep(row: Row) -> Sweep:
+    holder = leases.describe(row)
+    found = record(Sweep, row, holder=holder)
+    if found.state == "running" and not found.alive:
+        return replace(found, state="interrupted", state_reason="its driver stopped or died")
+    return found
+
+
+def cell(row: Row) -> Cell:
+    return record(Cell, row)
+
+
+def run(row: Row) -> Run:
+    return record(Run, row)
+
+
+def pack(row: Row) -> Pack:
+    return record(Pack, row)
+
+
+def attempt(row: Row) -> Attempt:
+    return record(Attempt, row)
 
 
 def _moment(seconds: float) -> datetime:
     return datetime.fromtimestamp(seconds, UTC)
 
 
-def _sweep(row: Row) -> Sweep:
-    return Sweep(
-        id=row.id,
-        name=row.name,
-        question=row.question,
-        spec_text=row.spec_text,
-        spec=row.spec,
-        layout=tuple((split, metric, target) for split, metric, target in row.layout),
-        facts=row.facts,
-        provenance=row.provenance,
-        created_at=_moment(row.created_at),
-        updated_at=_moment(row.updated_at),
-        state=row.state,
-        state_reason=row.state_reason,
-        holder=leases.describe(row),
-    )
+def _keys(layout: Sequence[Sequence[str]]) -> tuple[tuple[str, ...], ...]:
+    return tuple(map(tuple, layout))
 
 
-def cell(row: Row) -> Cell:
-    return Cell(
-        id=row.id,
-        sweep_id=row.sweep_id,
-        hash=row.hash,
-        role=row.role,
-        factors=row.factors,
-        config=row.config,
-        class_counts=tuple(row.class_counts),
-        replicates=tuple(row.replicates),
-        optuna_number=row.optuna_number,
-        mirrored=row.mirrored,
-        hidden=row.hidden,
-    )
-
-
-def run(row: Row) -> Run:
-    return Run(
-        id=row.id,
-        cell_id=row.cell_id,
-        replicate=row.replicate,
-        state=row.state,
-        epoch=row.epoch,
-        value=row.value,
-        ending=row.ending,
-        error=row.error,
-        seconds=row.seconds,
-    )
-
-
-def pack(row: Row) -> Pack:
-    return Pack(
-        id=row.id,
-        sweep_id=row.sweep_id,
-        position=row.position,
-        key=row.key,
-        run_ids=tuple(row.run_ids),
-        form=row.form,
-        seconds=row.seconds,
-        dissolved=row.dissolved,
-    )
-
-
-def attempt(row: Row) -> Attempt:
-    return Attempt(
-        id=row.id,
-        run_id=row.run_id,
-        pack_id=row.pack_id,
-        number=row.number,
-        lease_epoch=row.lease_epoch,
-        node=row.node,
-        device=row.device,
-        started_at=_moment(row.started_at),
-        ended_at=None if row.ended_at is None else _moment(row.ended_at),
-        from_epoch=row.from_epoch,
-        seconds=row.seconds,
-        ending=row.ending,
-        error=row.error,
-    )
+# What the database holds in another form than the records do, by column.
+CONVERT: dict[str, Callable[[Any], Any]] = {
+    "layout": _keys,
+    "class_counts": tuple,
+    "replicates": tuple,
+    "run_ids": tuple,
+    "created_at": _moment,
+    "updated_at": _moment,
+    "started_at": _moment,
+    "ended_at": _moment,
+}

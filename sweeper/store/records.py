@@ -38,6 +38,16 @@ class Sweep(NewSweep):
     state_reason: str
     holder: dict[str, Any] | None  # host, pid, beat age in seconds, expired; None when nobody
 
+    @property
+    def alive(self) -> bool:
+        """Whether a driver holds it, as far as the database and this machine know."""
+        return self.holder is not None and not self.holder.get("expired")
+
+    def state_of(self, run: Run) -> RunState:
+        """Where a run stands in truth: none is running once its driver is gone."""
+        gone = run.state is RunState.RUNNING and not self.alive
+        return RunState.PENDING if gone else run.state
+
 
 @dataclass(frozen=True, kw_only=True)
 class Lease:
@@ -56,7 +66,7 @@ class NewCell:
     factors: dict[str, Any]  # dotted path -> level, scientific and nuisance
     config: dict[str, Any]  # {"data": ..., "train": ...}, JSON of trainers.config.Config
     class_counts: tuple[int, ...]  # training samples per class
-    replicates: tuple[int, ...]  # tuning replicates are negative: -1, -2 ...
+    replicates: tuple[int, ...]  # the wanted ones; tuning replicates are negative: -1, -2 ...
     optuna_number: int | None = None  # a trial already asked from a sampler
 
 
@@ -66,6 +76,10 @@ class Cell(NewCell):
     sweep_id: int
     mirrored: bool
     hidden: bool  # no longer in the spec
+
+    def wants(self, run: Run) -> bool:
+        """Whether the run counts: one that fewer replicates left over is kept, and not used."""
+        return run.cell_id == self.id and run.replicate in self.replicates
 
 
 @dataclass(frozen=True, kw_only=True)

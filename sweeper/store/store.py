@@ -120,6 +120,8 @@ class Store(Reader):
         self,
         lease: Lease,
         *,
+        question: str | None = None,
+        facts: dict[str, Any] | None = None,
         spec_text: str | None = None,
         spec: dict[str, Any] | None = None,
         provenance: dict[str, Any] | None = None,
@@ -128,6 +130,8 @@ class Store(Reader):
     ) -> None:
         """Changes what is given."""
         given = {
+            "question": question,
+            "facts": facts,
             "spec_text": spec_text,
             "spec": spec,
             "provenance": provenance,
@@ -145,23 +149,19 @@ class Store(Reader):
     def add_cells(self, lease: Lease, cells: Sequence[NewCell]) -> list[Cell]:
         """The cells, in the order given; those that exist (by role and hash) keep their runs.
 
-        Missing runs are made, hidden cells are shown again, and a cell that gets further
-        replicates is mirrored anew once these have ended. Replicates are never taken away.
+        `replicates` are the wanted ones. Missing runs are made; results of replicates that are
+        no longer wanted are kept and not used. Hidden cells are shown again. A cell whose factors
+        or replicates have changed is mirrored anew once its wanted runs have ended.
         """
         return self.fenced(lease, lambda c: cell_rows.add(c, lease.sweep_id, cells))
 
-    def hide_cells(self, lease: Lease, hashes_kept: Collection[str]) -> None:
-        """Hides the cells that the spec no longer has; their results are kept."""
-        kept = frozenset(hashes_kept)
-        self.fenced(lease, lambda c: cell_rows.hide(c, lease.sweep_id, kept))
+    def hide_cells(self, lease: Lease, kept: Collection[tuple[str, str]]) -> None:
+        """Hides the cells that the spec no longer has, all but these (role, hash).
 
-    def set_optuna_number(self, lease: Lease, cell_id: int, number: int) -> None:
-        """Says which trial of the study is the cell's."""
-        self._update_cell(lease, cell_id, {"optuna_number": number})
-
-    def mark_mirrored(self, lease: Lease, cell_id: int) -> None:
-        """Says that Optuna has the cell as it is now."""
-        self._update_cell(lease, cell_id, {"mirrored": True})
+        Their results are kept; their trials no longer count.
+        """
+        keys = frozenset(kept)
+        self.fenced(lease, lambda c: cell_rows.hide(c, lease.sweep_id, keys))
 
     def add_packs(self, lease: Lease, packs: Sequence[NewPack]) -> list[Pack]:
         """The packs, behind those that are there, in the order given."""
@@ -205,7 +205,7 @@ class Store(Reader):
         return self.fenced(lease, lambda c: _reclaim(c, lease))
 
     def retry_failed(self, lease: Lease, endings: Collection[Ending] | None) -> int:
-        """Failed runs, of these endings or of any, become PENDING with all attempts before them.
+        """Wanted failed runs, of these endings or of any, become PENDING; attempts count anew.
 
         Returns:
             how many runs.
@@ -226,10 +226,6 @@ class Store(Reader):
     def _update_sweep(self, lease: Lease, values: dict[str, Any]) -> None:
         query = update(SweepTable).where(SweepTable.id == lease.sweep_id)
         self.fenced(lease, lambda c: c.execute(query.values(**values, updated_at=clock())))
-
-    def _update_cell(self, lease: Lease, cell_id: int, values: dict[str, Any]) -> None:
-        mine = (CellTable.id == cell_id, CellTable.sweep_id == lease.sweep_id)
-        self.fenced(lease, lambda c: c.execute(update(CellTable).where(*mine).values(**values)))
 
 
 def _create_sweep(connection: Connection, new: NewSweep) -> Sweep:
@@ -394,12 +390,15 @@ def _reclaim(connection: Connection, lease: Lease) -> int:
 
 
 def _retry_failed(connection: Connection, sweep_id: int, endings: Collection[Ending] | None) -> int:
-    query = select(RunTable.id, RunTable.cell_id).where(
-        RunTable.sweep_id == sweep_id, RunTable.state == RunState.FAILED
+    query = (
+        select(RunTable.id, RunTable.cell_id, RunTable.replicate, CellTable.replicates)
+        .join(CellTable, CellTable.id == RunTable.cell_id)
+        .where(RunTable.sweep_id == sweep_id, RunTable.state == RunState.FAILED)
+        .where(~CellTable.hidden)
     )
     if endings is not None:
         query = query.where(RunTable.ending.in_(list(endings)))
-    rows = connection.execute(query).all()
+    rows = [row for row in connection.execute(query) if row.replicate in row.replicates]
     made = select(func.coalesce(func.max(AttemptTable.number), 0))
     made = made.where(AttemptTable.run_id == RunTable.id).scalar_subquery()
     for some in chunks([row.id for row in rows]):
@@ -409,4 +408,11 @@ def _retry_failed(connection: Connection, sweep_id: int, endings: Collection[End
             .values(state=move(RunState.FAILED, RunState.PENDING), forgiven=made)
         )
     cell_rows.reopen(connection, [row.cell_id for row in rows])
+    if rows:
+        text = f"{len(rows)} runs are to be tried again"
+        connection.execute(
+            update(SweepTable)
+            .where(SweepTable.id == sweep_id)
+            .values(state="interrupted", state_reason=text, updated_at=clock())
+        )
     return len(rows)

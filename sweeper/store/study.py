@@ -82,6 +82,7 @@ class Study:
         if self._under != (store, lease):
             self._views = store.fenced(lease, lambda c: mirror.catch_up(c, target))
             self._under = (store, lease)
+            self._study = None  # Optuna's object never reads a finished trial twice
         total = 0
         while store.database.read(lambda c: mirror.is_behind(c, sweep.id)):
             views = self._views
@@ -89,9 +90,31 @@ class Study:
             total += done
         return total
 
-    def ask(self, distributions: Mapping[str, BaseDistribution]) -> tuple[int, dict[str, Any]]:
-        """A new RUNNING trial's number and the parameters that the sampler chose."""
+    def settle(self, store: Store, lease: Lease, sweep: Sweep) -> int:
+        """`sync` as if for the first time: at the end, nothing that nobody owns stays RUNNING."""
+        self._under = None
+        return self.sync(store, lease, sweep)
 
+    def ask(self, distributions: Mapping[str, BaseDistribution]) -> tuple[int, dict[str, Any]]:
+        """A new RUNNING trial's number and the parameters that the sampler chose.
+
+        Optuna's own write cannot carry the lease's epoch, so the lease is looked at before and
+        after: who has lost it makes no cell of the trial, and the next `sync` or `settle` of the
+        driver that has it ends the trial.
+
+        Raises:
+            LeaseLost: another driver has the sweep.
+            ValueError: `sync` was not called before.
+        """
+        if self._under is None:
+            raise ValueError("call sync first: it says under which lease to ask")
+        store, lease = self._under
+        store.beat(lease)
+        asked = self._asked(distributions)
+        store.beat(lease)
+        return asked
+
+    def _asked(self, distributions: Mapping[str, BaseDistribution]) -> tuple[int, dict[str, Any]]:
         def once() -> tuple[int, dict[str, Any]]:
             trial = self.study.ask(fixed_distributions=dict(distributions))
             return trial.number, dict(trial.params)

@@ -26,6 +26,7 @@ from sweeper.store import distributions as optuna_distributions
 from sweeper.store.records import Cell, Key, Observations, Run
 
 HASH = "sweeper:cell"  # user attribute: the cell that a trial mirrors
+HIDDEN = "sweeper:hidden"  # user attribute: the spec no longer has the cell
 ASKED = "sweeper:asked"  # system attribute: a sampler chose the parameters, so they stay
 
 
@@ -43,7 +44,7 @@ class Mirrored:
 
 @dataclass(frozen=True, kw_only=True)
 class CellResult:
-    """A cell with all that is known of its runs; `observed` by run, in the order of epochs."""
+    """A cell with all that is known of its wanted runs; `observed` by run, in order of epochs."""
 
     cell: Cell
     runs: Sequence[Run]
@@ -57,7 +58,10 @@ def describe(result: CellResult, *, layout: Sequence[Key], objective: str) -> Mi
 
     COMPLETE: the mean over the complete replicates of the objective on `val`. PRUNED: the last
     mean of the replicates that were still compared. FAIL: endings and the first error's text.
+    A hidden cell is FAIL whatever it reached: nobody is to compare with it or to learn from it.
     """
+    if result.cell.hidden:
+        return _hidden(result)
     complete = [run for run in result.runs if run.value is not None]
     state = trial_state(run.state for run in result.runs)
     if state is TrialState.COMPLETE and not complete:
@@ -77,6 +81,17 @@ def describe(result: CellResult, *, layout: Sequence[Key], objective: str) -> Mi
         value=value,
         curve=curve,
         attributes=attributes,
+        started=result.started,
+        ended=result.ended,
+    )
+
+
+def _hidden(result: CellResult) -> Mirrored:
+    return Mirrored(
+        state=TrialState.FAIL,
+        value=None,
+        curve={},
+        attributes={HASH: result.cell.hash, HIDDEN: True, **_counts(result.runs)},
         started=result.started,
         ended=result.ended,
     )

@@ -85,8 +85,6 @@ def _writes(plan: Plan) -> dict[str, Callable[[Lease], Any]]:
         "begin": lambda lease: store.begin(lease, plan.pack.id, plan.run_ids),
         "record": lambda lease: store.record(lease, [plan.report(run_id)], max_attempts=3),
         "reclaim": store.reclaim,
-        "set_optuna_number": lambda lease: store.set_optuna_number(lease, plan.cells[0].id, 1),
-        "mark_mirrored": lambda lease: store.mark_mirrored(lease, plan.cells[0].id),
         "retry_failed": lambda lease: store.retry_failed(lease, None),
         "save_prices": lambda lease: store.save_prices(lease, {"k": 1}),
         "fenced": lambda lease: store.fenced(lease, lambda _: None),

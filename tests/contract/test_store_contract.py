@@ -93,7 +93,6 @@ def test_more_replicates_add_only_the_missing_runs(plan: Plan) -> None:
     """Finished runs stay, and the cell is to be mirrored anew."""
     for run_id in plan.run_ids:
         plan.finish(run_id)
-    plan.store.mark_mirrored(plan.lease, plan.cells[0].id)
     (cell,) = plan.store.add_cells(plan.lease, [new_cell(0, replicates=(0, 1, 2))])
     assert (cell.replicates, cell.mirrored) == ((0, 1, 2), False)
     assert plan.store.counts(plan.sweep.id)[RunState.PENDING] == 1
@@ -110,7 +109,7 @@ def test_the_same_configuration_may_be_tuned_and_reported(plan: Plan) -> None:
 def test_hidden_cells_keep_their_results_and_leave_the_counts(plan: Plan) -> None:
     """Levels that the spec no longer has are kept, hidden; asked for again, they are back."""
     plan.finish(plan.run_ids[0])
-    plan.store.hide_cells(plan.lease, ["cell-1"])
+    plan.store.hide_cells(plan.lease, [("report", "cell-1")])
     assert [cell.hidden for cell in plan.store.cells(plan.sweep.id)] == [True, False]
     assert plan.store.counts(plan.sweep.id)[RunState.COMPLETE] == 0
     plan.store.add_cells(plan.lease, [new_cell(0)])

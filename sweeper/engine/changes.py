@@ -1,0 +1,56 @@
+"""What a later launch of a sweep may not change: its numbers would no longer be comparable."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sweeper.spec import ADAPTIVE, Spec
+from sweeper.store.records import Sweep
+
+NEW_NAME = "give this spec another name"
+
+
+def check(spec: Spec, sweep: Sweep, *, has_cells: bool) -> None:
+    """Returns when the sweep in the database can go on under this spec.
+
+    The objective is what recorded values are of. Under an adaptive search Optuna holds every
+    parameter's range with every trial, and refuses trials of another one.
+
+    Raises:
+        SpecError: it cannot.
+    """
+    before, now = sweep.spec, spec.model_dump(mode="json")
+    if not has_cells:
+        return
+    _check_objective(spec, before.get("objective", {}), now["objective"])
+    if spec.search.method in ADAPTIVE:
+        _check_search(spec, before.get("search", {}).get("method"))
+        for name, factor in now["scientific"].items():
+            _check_factor(spec, name, before.get("scientific", {}).get(name), factor)
+
+
+def _check_objective(spec: Spec, before: dict[str, Any], now: dict[str, Any]) -> None:
+    for key in ("metric", "direction", "split"):
+        if key in before and before[key] != now[key]:
+            reason = f"sweep '{spec.name}' in this database has values of {before[key]}; {NEW_NAME}"
+            raise spec.problem(f"objective.{key}", now[key], reason)
+
+
+def _check_search(spec: Spec, before: str | None) -> None:
+    if before is not None and before not in ADAPTIVE:
+        raise spec.problem(
+            "search.method",
+            spec.search.method,
+            f"sweep '{spec.name}' in this database was planned as {before}, and Optuna cannot "
+            f"learn from its trials; {NEW_NAME}",
+        )
+
+
+def _check_factor(spec: Spec, name: str, before: Any, now: Any) -> None:
+    if before is not None and before != now:
+        raise spec.problem(
+            name,
+            now,
+            f"{spec.search.method} cannot go on with other levels than sweep '{spec.name}' in this "
+            f"database has, {before}; {NEW_NAME}",
+        )
