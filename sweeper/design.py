@@ -70,8 +70,12 @@ def count(spec: Spec) -> int:
 
 
 def cell_hash(config: Config, budget: str, fingerprint: str, trainer_version: str) -> str:
-    """A cell's identity: sha256 of the resolved configuration, budget unit, data and trainer."""
-    parts = [config.model_dump(mode="json"), budget, fingerprint, trainer_version]
+    """A cell's identity: sha256 of the resolved configuration, budget unit, data and trainer.
+
+    The data are told by their fingerprint, not by the path they were read from.
+    """
+    tree = config.model_dump(mode="json", exclude={"data": {*trainers.config.PLACES}})
+    parts = [tree, budget, fingerprint, trainer_version]
     text = json.dumps(parts, sort_keys=True, separators=(",", ":"), allow_nan=False)
     return hashlib.sha256(text.encode()).hexdigest()
 

@@ -71,7 +71,8 @@ class DataConfig(Block):
         description="digits (comes with scikit-learn), npz, table, images, cifar10, ...",
     )
     path: str | None = Field(
-        default=None, description="The file (npz, table, images) or folder to read."
+        default=None,
+        description="The file (npz, table, images) or folder to read; from the spec file's folder.",
     )
     test_path: str | None = Field(default=None, description="A file of its own for the test split.")
     target: str | None = Field(default=None, description="The column that holds the class.")
@@ -217,6 +218,9 @@ class Config(Block):
         return min(self.train.evaluations, self.train.steps)
 
 
+# Where the data lie is not what they are: their fingerprint says that.
+PLACES = frozenset({"path", "test_path"})
+
 # Members of one pack may differ in these; all else is the pack key.
 MEMBER_FIELDS = (
     "lr", "weight_decay", "momentum", "ssl.weight", "sam.radius", "sam.asymmetry",
@@ -229,7 +233,7 @@ def pack_key(config: Config) -> str:
 
     A weight or radius of 0 costs nothing, so it does not share a pack with a positive one.
     """
-    tree: dict[str, Any] = config.model_dump(mode="json")
+    tree: dict[str, Any] = config.model_dump(mode="json", exclude={"data": {*PLACES}})
     train = tree["train"]
     flags = {"ssl": train["ssl"]["weight"] > 0, "sam": train["sam"]["radius"] > 0}
     for path in MEMBER_FIELDS:

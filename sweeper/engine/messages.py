@@ -9,6 +9,7 @@ from functools import cached_property
 from typing import Any
 
 from sweeper.states import Ending
+from trainers.config import PLACES
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,11 +46,11 @@ class Job:
 
     @cached_property
     def identity(self) -> str:
-        """Equal for jobs whose checkpoints are interchangeable."""
+        """Equal for jobs whose checkpoints are interchangeable, wherever the data lie."""
         what = [
-            [[m.run, m.replicate, m.config] for m in self.members],
+            [[m.run, m.replicate, _placeless(m.config)] for m in self.members],
             self.form,
-            sorted(self.fingerprints.items()),
+            sorted(self.fingerprints.values()),
         ]
         return hashlib.sha256(json.dumps(what, sort_keys=True).encode()).hexdigest()
 
@@ -58,6 +59,11 @@ class Job:
 
     def __repr__(self) -> str:
         return f"pack{self.pack}"  # Tune puts it into names
+
+
+def _placeless(config: dict[str, Any]) -> dict[str, Any]:
+    data = {key: value for key, value in config["data"].items() if key not in PLACES}
+    return {**config, "data": data}
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -13,8 +13,10 @@ from sweeper.spec import complaints, document, rules
 from sweeper.spec.document import Node
 from sweeper.spec.models import VERSION, SpecFile
 from sweeper.spec.rules import NOTHING, Problem
+from trainers.config import PLACES
 
 ROLES = ("scientific", "nuisance")
+BY_FACTOR = (*ROLES, "reference")  # blocks whose keys are factors, dotted
 
 
 class Spec(SpecFile):
@@ -46,23 +48,30 @@ class Spec(SpecFile):
 
 
 def load(path: str | os.PathLike[str], overrides: Sequence[str] = ()) -> Spec:
-    """The spec in a file.
+    """The spec in a file; paths in it are from its folder, those of overrides from here.
 
     Raises:
         SpecError: one line, `FILE:LINE: key: value: what is wrong`.
     """
-    return parse(document.read(path), os.fspath(path), overrides)
+    name = os.fspath(path)
+    return parse(document.read(path), name, overrides, folder=os.path.dirname(name))
 
 
-def parse(text: str, name: str = "<spec>", overrides: Sequence[str] = ()) -> Spec:
-    """The spec in a text; `name` stands for the file in messages.
+def parse(
+    text: str, name: str = "<spec>", overrides: Sequence[str] = (), *, folder: str | None = None
+) -> Spec:
+    """The spec in a text; `name` stands for the file in messages, `folder` is where it lies.
+
+    Without a folder the paths stay as they are.
 
     Raises:
         SpecError: as `load`.
     """
     root = document.compose(text, name)
     _check_root(root)
+    root = root if folder is None else _anchored(root, folder)
     root = override(root, overrides)
+    root = root if folder is None else _anchored(root, "")
     try:
         file = rules.canonical(SpecFile.model_validate(root.plain))
         rules.check(file)
@@ -87,6 +96,18 @@ def _check_root(root: Node) -> None:
     if version and isinstance(version.value, int) and version.value > VERSION:
         reason = f"this Sweeper reads version {VERSION}; a newer one wrote this"
         raise document.error(version.where, "version", reason, version.value)
+
+
+def _anchored(root: Node, folder: str) -> Node:
+    """The document with the paths of its data whole: workers run in folders of their own."""
+    data = root.entries.get("data", root).entries
+    for key in sorted(PLACES & data.keys()):
+        node = data[key]
+        if isinstance(node.value, str) and node.value and not os.path.isabs(node.value):
+            whole = Node(os.path.abspath(os.path.join(folder, node.value)), node.where)
+            root = document.put(root, ["data", key], whole, missing=SpecError)
+            data = root.entries["data"].entries
+    return root
 
 
 def override(root: Node, overrides: Sequence[str]) -> Node:
@@ -124,7 +145,7 @@ def _override_one(root: Node, key: str, node: Node) -> Node:
 
 def _keys(root: Node, key: str) -> list[str]:
     role, _, rest = key.partition(".")
-    if role not in ROLES or not rest:
+    if role not in BY_FACTOR or not rest:
         return key.split(".")
     factor, _, last = rest.rpartition(".")
     return [role, factor, last] if factor in root.entries.get(role, root).entries else [role, rest]
