@@ -85,6 +85,25 @@ def test_nuisances_are_tuned_on_replicates_that_are_not_reported(make_place) -> 
     assert "runs to do" not in again, "a finished sweep has nothing to do"
 
 
+def test_a_cell_that_no_candidate_is_worth_is_told(make_place) -> None:
+    """Exit 3 and an event at every launch; a report would merely lack the cell."""
+    spec = TUNING.replace("trials: 4", "trials: 2").replace("replicates: 3", "replicates: 1")
+    place = make_place(spec)
+    plugin = acting.write(place.folder)
+    # Every candidate of the larger batch size diverges.
+    plugin.write_text(
+        plugin.read_text().replace(
+            'fault = FAULTS.get(lr, "")',
+            "fault = 'diverge' if member.config.train.batch_size == 32 else ''",
+        )
+    )
+    for _ in range(2):
+        output = " ".join(run(place, code=3, plugin=plugin).split())
+        assert "train.batch_size=32: no candidate has a value" in output
+        assert "1 cells have no candidate to report" in output
+    assert [c.factors["train.batch_size"] for c, _ in cells(place) if c.role == "report"] == [16]
+
+
 ADAPTIVE = """
 name: adaptive
 data: {dataset: digits}
@@ -177,27 +196,38 @@ def test_a_poisoned_cell_is_given_up_and_its_pack_mates_are_not(make_place) -> N
 
 
 SPY = """
-import json, os
+import json, os, ray
 from pathlib import Path
-Path({folder!r}, f"environment-{{os.getpid()}}.json").write_text(json.dumps(dict(os.environ)))
+seen = {{"environment": dict(os.environ), "jobs": None}}
+if ray.is_initialized():
+    from ray._private.worker import global_worker
+    seen["jobs"] = str(global_worker.gcs_client.get_all_job_info())
+Path({folder!r}, f"seen-{{os.getpid()}}.json").write_text(json.dumps(seen))
 """
+SECRET = "open-sesame"  # noqa: S105  of no database
 
 
 def test_workers_cannot_read_where_the_database_is(make_place, monkeypatch) -> None:
-    """Neither the URL nor a password reaches a worker, not even through the environment."""
+    """Neither the URL nor a password reaches a worker: not by its environment, not by Ray's tables.
+
+    Ray tells every worker its driver's command line, unless it is kept from it.
+    """
     place = make_place(POISON)
+    place.storage += f"?password={SECRET}"
     monkeypatch.setenv("SWEEPER_STORAGE", place.storage)
-    monkeypatch.setenv("PGPASSWORD", "open sesame")
+    monkeypatch.setenv("PGPASSWORD", SECRET)
     plugin = acting.write(place.folder)
     plugin.write_text(plugin.read_text() + SPY.format(folder=str(place.folder)))
     run(place, plugin=plugin)
-    seen = [json.loads(p.read_text()) for p in place.folder.glob("environment-*.json")]
-    with_secret = [one for one in seen if "PGPASSWORD" in one or "SWEEPER_STORAGE" in one]
-    assert len(with_secret) == 1, "the driver alone"
-    assert len(seen) >= 2
-    assert not any(
-        "open sesame" in text for one in seen if one not in with_secret for text in one.values()
-    )
+    seen = [json.loads(p.read_text()) for p in place.folder.glob("seen-*.json")]
+    workers = [one for one in seen if one["jobs"] is not None]
+    assert len(seen) == len(workers) + 1, "of all that have seen it the driver alone"
+    assert workers
+    for one in workers:
+        assert "entrypoint" in one["jobs"], "Ray tells it otherwise now: this test sees nothing"
+        assert SECRET not in json.dumps(one)
+        assert "sweep.db" not in one["jobs"]
+        assert "SWEEPER_STORAGE" not in one["environment"]
 
 
 HOPELESS = """
