@@ -50,9 +50,19 @@ class Factor:
         return np.array([self.position(level) for level in self.levels])
 
     @property
+    def steps(self) -> np.ndarray:
+        """The positions in the unit of a slope: doublings, or the whole range.
+
+        Of a radius from 0 to 0.2, a change per unit would tell of a radius that nobody tried.
+        """
+        return self.positions / (1.0 if self.scale == "log2" else float(np.ptp(self.positions)))
+
+    @property
     def step(self) -> str:
         """What a slope is per, in words."""
-        return f"doubling of {self.name}" if self.scale == "log2" else f"unit of {self.name}"
+        if self.scale == "log2":
+            return f"doubling of {self.name}"
+        return f"step of {show(self.levels[-1] - self.levels[0])} in {self.name}"
 
 
 def show(level: Any) -> str:
@@ -91,9 +101,10 @@ def factor(path: str, *, spec: Mapping[str, Any], cells: pd.DataFrame) -> Factor
     else:
         levels = [one for one in listed if one in seen] + [one for one in seen if one not in listed]
     scale = _scale(levels, path=path, log=log) if numeric else "category"
-    chosen = (spec.get("reference") or {}).get(path)
-    reference = chosen if chosen in levels else _reference(levels, path=path, listed=listed,
-                                                           scale=scale)  # fmt: skip
+    named = spec.get("reference") or {}
+    reference = _reference(levels, path=path, listed=listed, scale=scale)
+    if path in named and named[path] in levels:
+        reference = named[path]
     return Factor(path, name_of(path), tuple(levels), scale, reference)
 
 

@@ -184,6 +184,12 @@ class SpecFile(Block):
         description="Factors tuned anew for every scientific cell, on replicates that are not "
         "reported.",
     )
+    reference: dict[str, Level] = Field(
+        default_factory=dict[str, Level],
+        description="The level that paired differences are taken against, by scientific factor: "
+        "`{train.batch_size: 32}`. Else 0 where it is a level, the first of two levels or of "
+        "words, the weakest imbalance, or the middle level.",
+    )
     replicates: Annotated[int, Field(ge=1, le=1000)] = Field(
         default=5, description="Runs of each cell, each with its own subset, start and order."
     )

@@ -90,4 +90,4 @@ def near(word: str, valid: Iterable[str]) -> str:
     """A tail for a message: the nearest valid word, or all of them when they are few."""
     choices = sorted(valid)
     tail = nearest(word, choices)
-    return tail if len(choices) <= 15 or "did you mean" in tail else "; see docs/spec.md"
+    return tail if len(choices) <= 16 or "did you mean" in tail else "; see docs/spec.md"

@@ -59,7 +59,8 @@ def canonical(spec: SpecFile) -> SpecFile:
         }
         for role in ("scientific", "nuisance")
     }
-    return spec.model_copy(update=roles)
+    reference = {name: _lenient(spec, name, level) for name, level in spec.reference.items()}
+    return spec.model_copy(update={**roles, "reference": reference})
 
 
 def _check_names(spec: SpecFile) -> None:
@@ -201,6 +202,22 @@ def conditions_do_hold(spec: SpecFile) -> Iterator[Problem]:
                 yield Problem(("scientific", name, "when"), reason)
 
 
+def references_are_levels(spec: SpecFile) -> Iterator[Problem]:
+    """Every reference names a scientific factor, and a level that it has."""
+    for name, level in spec.reference.items():
+        path = ("reference", name)
+        if name not in spec.scientific:
+            yield Problem(path, f"no such scientific factor{near(name, spec.scientific)}")
+            continue
+        if (f.size(spec.scientific[name]) or MANY) >= MANY:
+            yield Problem(path, "the factor is a range; give it levels to compare with one")
+            continue
+        levels = f.grid(spec.scientific[name]) or ()
+        if level not in levels:
+            has = ", ".join(map(str, levels[:20]))
+            yield Problem(path, f"is no level of the factor, these are {has}", level)
+
+
 def search_has_what_it_needs(spec: SpecFile) -> Iterator[Problem]:
     method, trials = spec.search.method, spec.search.trials
     if method == "factorial" and trials is not None:
@@ -277,6 +294,7 @@ RULES = (
     some_factor,
     conditions_can_hold,
     conditions_do_hold,
+    references_are_levels,
     search_has_what_it_needs,
     cells_are_few_enough,
     budget_is_stated,

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from sweeper import spec
+from sweeper.errors import SpecError
 from sweeper.spec import Levels, NuisanceRange, Range
 from trainers.config import Config
 
@@ -141,6 +142,18 @@ def test_a_conditional_factor_takes_one_level_or_several() -> None:
     assert one.scientific["train.sam.asymmetry"] == Levels(
         levels=(0.0, 1.0), when={"train.sam.radius": (1.0,)}
     )
+
+
+def test_a_reference_is_held_as_its_factors_level() -> None:
+    """From the file or `--set`; a range must have levels to compare with one of them."""
+    text = "name: n\nscientific:\n  train.sam.radius: [0.0, 1.0]\n  train.lr: {}\n".format
+    found = spec.parse(text("[0.1, 0.2]") + "reference: {train.sam.radius: 1}\n")
+    assert repr(found.reference) == "{'train.sam.radius': 1.0}"
+    found = spec.parse(text("[0.1, 0.2]"), "s", ["reference.train.lr=0.2"])
+    assert found.model_dump(mode="json")["reference"] == {"train.lr": 0.2}
+    drawn = text("{low: 0.1, high: 1.0}") + "search: {method: qmc, trials: 4}\n"
+    with pytest.raises(SpecError, match="is a range; give it levels to compare with one"):
+        spec.parse(drawn + "reference: {train.lr: 0.1}\n")
 
 
 def test_one_replicate_is_warned_of() -> None:
