@@ -225,7 +225,7 @@ def _slopes(look: _Look, listed: Sequence[Measure]) -> Iterator[Slope]:
 
 def _slope(look: _Look, *, factor: Factor, measure: Measure) -> Slope:
     overall = trend.trend(look.levels(measure, factor=factor), factor=factor)
-    span = float(factor.positions[-1] - factor.positions[0])
+    span = float(factor.steps[-1] - factor.steps[0])
     margin = margin_of(measure)
     verdict = judge(overall.estimate, direction=measure.direction, margin=margin, span=span)
     if factor is not look.x or look.by is None:

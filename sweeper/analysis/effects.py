@@ -211,13 +211,15 @@ def failure_shares(frames: Frames, *, cells: Sequence[int]) -> list[FailureShare
 def collapsed(y: pd.DataFrame, *, direction: str, chance: float | None) -> pd.DataFrame:
     """Which y[i, r] collapsed: at or below chance, or 5 robust sds worse than its cell's median.
 
-    The robust sd is 1.4826 times the median absolute residual, pooled over all cells. Collapsed
-    runs are flagged and kept; they are never averaged away in silence.
+    The robust sd is 1.4826 times the median absolute residual, pooled over all cells (without
+    one a cell: else a third of the healthy sweeps of three replicates are flagged). Collapsed runs
+    are flagged and kept; they are never averaged away in silence.
     """
     worse = -1.0 if direction == "maximize" else 1.0
     residual = worse * y.sub(y.median(axis=1), axis=0)
-    pooled = residual.to_numpy()
-    pooled = np.abs(pooled[np.isfinite(pooled)])
+    # The smallest of each cell, 0 for an odd n, went into its median: it says nothing of spread.
+    pooled = np.sort(np.abs(residual.to_numpy(dtype=float)), axis=1)[:, 1:]
+    pooled = pooled[np.isfinite(pooled)]
     scale = ROBUST * float(np.median(pooled)) if len(pooled) else 0.0
     flags = residual > FAR * scale if scale > 0 else residual > np.inf
     if chance is not None and direction == "maximize":

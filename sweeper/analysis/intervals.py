@@ -120,12 +120,12 @@ def holm(p: ArrayLike) -> NDArray[np.float64]:
 def replicates_needed(estimate: Estimate, *, power: float = 0.8) -> int | None:
     """About how many replicates would separate such a mean from 0; None when nothing can be said.
 
-    `((T(.975, n-1) + z) sd / |mean|)^2`, from the observed mean and sd: a rough guide.
+    `((T(1 - .05 / (2 family), n-1) + z) sd / |mean|)^2`, from the observed mean and sd: a rough
+    guide.
     """
     if estimate.n < LEAST or not estimate.sd > 0 or estimate.value == 0:
         return None
-    quantile = float(stats.t.ppf(1 - (1 - LEVEL) / 2, estimate.n - 1)) + float(
-        stats.norm.ppf(power)
-    )
+    tail = (1 - LEVEL) / (2 * estimate.family)
+    quantile = float(stats.t.ppf(1 - tail, estimate.n - 1)) + float(stats.norm.ppf(power))
     need = (quantile * estimate.sd / abs(estimate.value)) ** 2
     return max(math.ceil(need), estimate.n + 1) if need < 1e6 else None

@@ -1,4 +1,4 @@
-"""Slope per doubling, and whether it grows with the imbalance (statistics 2.4).
+"""Slope per doubling, or over the range, and whether it grows with the imbalance (statistics 2.4).
 
 A slope is fitted in each replicate, then the t interval is taken over replicates. A regression
 pooled over replicates covers 78 to 84 % where 95 % is claimed, once slopes or errors vary.
@@ -48,7 +48,7 @@ def slopes(x: ArrayLike, *, y: pd.DataFrame) -> pd.Series:
 
 def trend(y: pd.DataFrame, *, factor: Factor, at: Any = None) -> Trend:
     """The slope of y[level, r] along a numeric factor."""
-    b = slopes(factor.positions, y=y)
+    b = slopes(factor.steps, y=y)
     dropped = tuple(int(r) for r in y.columns if r not in b.index)
     by_replicate = {int(r): float(value) for r, value in b.items()}  # pyright: ignore
     return Trend(at, mean_interval(b.to_numpy()), by_replicate, dropped)

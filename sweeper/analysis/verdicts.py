@@ -74,6 +74,8 @@ def number(value: float, *, unit: str = "points", signed: bool = False) -> str:
     if not math.isfinite(value):
         return "n/a"
     text = f"{value:.1f}" if unit == "points" else f"{value:.3g}"
+    if float(text) == 0 and abs(value) >= 0.001:  # an interval that misses 0 must not show it
+        text = f"{value:.2g}"
     text = "0" + text[2:] if float(text) == 0 and text.startswith("-") else text
     if signed and float(text) > 0:
         text = f"+{text}"
@@ -102,12 +104,16 @@ def slope_sentence(
     """`Minority accuracy falls by 2.1 points with each doubling of batch size.`"""
     size = f"{number(abs(estimate.value), unit=unit)} {unit}".strip()
     verb = "rises" if estimate.value > 0 else "falls"
+    start = "The runs suggest that " if verdict.suggestive else ""
     match verdict.word:
         case Word.BETTER | Word.WORSE:
-            start = "The runs suggest that " if verdict.suggestive else ""
             text = f"{start}{subject} {verb} by {size} with each {step}"
         case Word.EQUIVALENT:
-            text = f"{subject} hardly changes over the range of levels ({size} with each {step})"
+            change = number(estimate.value, unit=unit, signed=True)
+            text = (
+                f"{start}{subject} hardly changes over the range of levels "
+                f"({f'{change} {unit}'.strip()} with each {step})"
+            )
         case Word.UNDECIDED:
             text = (
                 f"Undecided: {subject} {verb} by {size} with each {step}, but the interval holds 0"
@@ -115,12 +121,19 @@ def slope_sentence(
         case Word.UNKNOWN:
             if not math.isfinite(estimate.value):
                 return f"No complete replicate yet: nothing can be said of {subject}."
-            text = (
-                f"{subject} {verb} by {size} with each {step}; too few replicates for an interval"
-            )
+            text = f"{subject} {verb} by {size} with each {step}; {no_interval(estimate)}"
+            if estimate.value == 0:
+                text = f"{subject} is the same at all levels; {no_interval(estimate)}"
         case _:
             assert_never(verdict.word)
     return text[0].upper() + text[1:] + "."
+
+
+def no_interval(estimate: Estimate) -> str:
+    """Why there is no interval, in words."""
+    if estimate.n < LEAST:
+        return "too few replicates for an interval"
+    return f"{estimate.note}, which gives no interval"
 
 
 def needed_sentence(verdict: Verdict) -> str:

@@ -18,6 +18,7 @@ from sweeper.analysis.verdicts import (
     Word,
     basis,
     needed_sentence,
+    no_interval,
     number,
     slope_sentence,
 )
@@ -116,21 +117,29 @@ def _interaction(one: Slope, by: Factor) -> str:
     change, verdict = one.interaction, one.interaction_verdict
     if change is None or verdict is None:
         return ""
-    strong = next(line.estimate for line in one.lines if line.at == change.strong)
+    weak, strong = (next(line.estimate for line in one.lines if line.at == level)
+                    for level in (change.weak, change.strong))  # fmt: skip
     ends = f"{by.name} {show(change.strong)}{_imbalance(by)} than at {show(change.weak)}"
     pair = f"{by.name} {show(change.strong)} and {show(change.weak)}"
+    start = "the runs suggest that " if verdict.suggestive else ""
     match verdict.word:
         case Word.BETTER | Word.WORSE:
-            start = "The runs suggest that the" if verdict.suggestive else "The"
+            if weak.value * strong.value < 0:
+                sizes = " and ".join(
+                    number(line.value, unit=one.measure.unit, signed=True)
+                    for line in (strong, weak)
+                )
+                return _title(f"{start}the trends at {pair} point apart ({sizes}).")
             how = "stronger" if strong.value * change.estimate.value > 0 else "weaker"
-            return f"{start} trend is {how} at {ends}."
+            return _title(f"{start}the trend is {how} at {ends}.")
         case Word.EQUIVALENT:
-            return f"At {pair} the trends differ by less than would matter."
+            return _title(f"{start}the trends at {pair} differ by less than would matter.")
         case Word.UNDECIDED:
             more = needed_sentence(verdict)
             return f"Whether the trends at {pair} differ is undecided. {more}".strip()
         case _:
-            return f"There are too few replicates to say whether the trends at {pair} differ."
+            why = no_interval(change.estimate)
+            return f"Whether the trends at {pair} differ cannot be said: {why}."
 
 
 def _imbalance(by: Factor) -> str:
@@ -243,8 +252,8 @@ def _dependence(one: Dependence) -> Line:
         for level, estimate, verdict in zip(one.levels, one.estimates, one.verdicts, strict=True)
     )
     text = (
-        f"How much more each level gains over {show(one.reference)} at {by.name} "
-        f"{show(one.strong)}{_imbalance(by)} than at {show(one.weak)}."
+        f"Each level's difference from {show(one.reference)} at {by.name} {show(one.strong)}"
+        f"{_imbalance(by)}, minus the same at {show(one.weak)}; {about(one.measure)}."
     )
     heading = (
         "Does it grow with the imbalance?"
@@ -303,7 +312,8 @@ def _changes(found: Answer, again: Sequence[Effect], when: str) -> Iterator[str]
     for first, second in zip(found.effects, again, strict=False):
         pairs = zip(first.differences, first.verdicts, second.verdicts, strict=True)
         changed += [
-            f"{first.factor.name} {show(difference.level)} ({after.badge})"
+            f"{first.factor.name} {show(difference.level)} "
+            f"({'too few left' if after.word is Word.UNKNOWN else after.badge})"
             for difference, before, after in pairs
             if before.word is not after.word
         ]

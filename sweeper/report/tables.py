@@ -104,7 +104,7 @@ def training(frames: Frames, found: Answer) -> Table | None:
     if found.x is None or not len(frames.curves):
         return None
     runs = frames.reported_runs
-    complete = runs[runs["state"] == RunState.COMPLETE]
+    complete = runs[(runs["state"] == RunState.COMPLETE) & runs["cell"].isin(found.gate.cells)]
     last = frames.curves.drop_duplicates("run", keep="last").set_index("run")
     last = last.reindex(complete.index)
     axes = [one for one in (found.by, found.x) if one is not None]
@@ -137,7 +137,8 @@ def differences(found: Answer) -> Table | None:
         "Paired differences", head=head, rows=rows, words_in=5,
         note="t intervals of the differences within replicates, simultaneous over the family "
         "(Bonferroni). Rows of the objective over all other factors are the primary family; all "
-        "others are exploratory. r: correlation of the two levels over replicates.",
+        "others are exploratory. r: correlation of the two levels over replicates. An "
+        "undecided row says about how many replicates would decide a change of the size seen.",
     )  # fmt: skip
     return Table(table.caption, table.head, table.rows, table.numeric - {len(head) - 1}, table.note)
 
@@ -150,7 +151,8 @@ def _difference_row(effect: Effect, at: int) -> list[str]:
         str(one.estimate.n), number(one.estimate.value, unit=unit, signed=True),
         interval(one.estimate, unit=unit), str(one.estimate.family), p_value(one.p_holm),
         f"{one.improves:.0%}" if math.isfinite(one.improves) else "n/a",
-        f"{one.correlation:.2f}" if math.isfinite(one.correlation) else "n/a", verdict.badge,
+        f"{one.correlation:.2f}" if math.isfinite(one.correlation) else "n/a",
+        verdict.badge + (f" (about {verdict.needed} would decide)" if verdict.needed else ""),
     ]  # fmt: skip
 
 

@@ -193,6 +193,15 @@ def test_a_collapse_is_seen_in_most_draws(worst):
     assert np.mean(hits) >= 0.8
 
 
+@pytest.mark.parametrize("replicates", [3, 4, 5])
+def test_healthy_runs_are_seldom_called_collapsed(replicates):
+    """Normal noise: at most 3 sweeps of 8 cells in 100 have a flag, however few the replicates."""
+    rng = np.random.default_rng(replicates)
+    draws = [pd.DataFrame(80 + rng.normal(0, 2, (8, replicates))) for _ in range(300)]
+    flags = [effects.collapsed(y, direction="maximize", chance=10.0) for y in draws]
+    assert np.mean([one.to_numpy().any() for one in flags]) <= 0.03
+
+
 def test_the_axes_are_batch_size_and_the_train_ratio():
     """Batch size is the axis, the train ratio makes the lines, the rest is averaged."""
     levels = {"train.width": [1.0, 2.0], RATIO: [1.0, 0.05], B: [2, 8]}
@@ -222,6 +231,31 @@ def test_a_word_factor_is_the_axis_beside_the_train_ratio():
 def test_the_reference_is_the_baseline(levels, reference):
     """The middle level; 0 and the balanced ratio are baselines; of two, the first as written."""
     assert factors_of(planted.plan(levels=levels, replicates=2))[0].reference == reference
+
+
+def test_the_spec_may_name_the_reference():
+    """Its level is what all others are compared with; null is one only where it is named."""
+    plan = planted.plan(replicates=3)
+    plan.sweep.spec["reference"] = {B: 2}
+    found = answers.answer(read(plan))
+    assert [(d.reference, d.level) for d in found.effects[0].differences] == [
+        (2, 8), (2, 32), (2, 128),
+    ]  # fmt: skip
+    depths = planted.plan(levels={"train.depth": [14, 8, None]}, replicates=2)
+    assert factors_of(depths)[0].reference == 14
+    depths.sweep.spec["reference"] = {"train.depth": None}
+    assert factors_of(depths)[0].reference is None
+
+
+def test_a_slope_on_a_linear_scale_is_over_the_whole_range():
+    """A radius up to 0.2 has no change per unit: nobody tried a radius of 1."""
+    levels = {"train.sam.radius": [0.0, 0.1, 0.2]}
+    plan = planted.plan(
+        levels=levels, noise=0.001, truth=lambda f: 0.7 + 0.5 * f["train.sam.radius"]
+    )
+    [slope] = [one for one in answers.answer(read(plan)).slopes if one.measure.role == "objective"]
+    assert slope.factor.step == "step of 0.2 in SAM radius"
+    assert slope.overall.estimate.value == pytest.approx(10, abs=0.5)
 
 
 grids = st.integers(2, 6).flatmap(

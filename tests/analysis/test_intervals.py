@@ -116,3 +116,5 @@ def test_replicates_needed_follow_the_formula():
     values = np.random.default_rng(3).normal(0.3, 1, 5)
     expected = ((stats.t.ppf(0.975, 4) + 0.8416212) * values.std(ddof=1) / abs(values.mean())) ** 2
     assert replicates_needed(mean_interval(values)) == math.ceil(expected)
+    wide = ((stats.t.ppf(1 - 0.025 / 3, 4) + 0.8416212) / (stats.t.ppf(0.975, 4) + 0.8416212)) ** 2
+    assert replicates_needed(mean_interval(values, family=3)) == math.ceil(expected * wide)

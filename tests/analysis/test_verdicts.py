@@ -1,6 +1,7 @@
 """From an interval to a word: what may be said."""
 
 import math
+import re
 
 import planted
 import pytest
@@ -52,11 +53,11 @@ def test_an_undecided_verdict_says_what_it_would_take():
 
 @pytest.mark.parametrize(
     ("value", "unit", "text"),
-    [(-0.04, "points", "0.0"), (1.25, "points", "1.2"), (math.nan, "", "n/a"),
-     (0.01234, "", "0.0123"), (-2.0, "points", "−2.0")],
+    [(-0.0004, "points", "0.0"), (-0.04, "points", "−0.04"), (1.25, "points", "1.2"),
+     (math.nan, "", "n/a"), (0.01234, "", "0.0123"), (-2.0, "points", "−2.0")],
 )  # fmt: skip
 def test_numbers_are_written_for_a_reader(value, unit, text):
-    """One decimal for points, three digits otherwise, no minus zero."""
+    """One decimal for points, three digits otherwise, no minus zero, no zero that is none."""
     assert number(value, unit=unit) == text
 
 
@@ -98,6 +99,54 @@ def test_two_words_are_compared_in_one_sentence():
     )  # fmt: skip
     assert told.headline.startswith("Minority accuracy: mixup (+")
     assert told.headline.endswith("points) is materially better than none.")
+
+
+def test_trends_that_point_apart_are_not_called_stronger():
+    """Falling at one end, rising less at the other: neither is the other made stronger."""
+    told = lead(noise=0.002, truth=lambda f: (
+        0.8 + (0.004 if f[planted.RATIO] < 1 else -0.02) * math.log2(f[planted.BATCH])
+    ))  # fmt: skip
+    [text] = told.more
+    assert re.fullmatch(
+        r"The trends at train ratio 0.05 and 1 point apart \(\+0\.\d and −2\.\d\)\.", text
+    )
+
+
+def test_few_replicates_make_no_firm_sentence():
+    """Four replicates: whatever the word, the sentence only suggests."""
+    told = lead(truth=planted.flat, noise=0.0003, replicates=4)
+    assert told.headline.startswith("The runs suggest that minority accuracy hardly changes")
+    assert told.more[0].startswith("The runs suggest that the trends at")
+    told = lead(replicates=4, noise=0.002)
+    assert told.headline.startswith("The runs suggest that minority accuracy falls")
+    assert told.more[0].startswith("The runs suggest that the trend is stronger")
+
+
+def test_equal_replicates_are_not_called_too_few():
+    """Without spread there is no interval, and the reason is said."""
+    told = lead(truth=lambda _: 0.0, noise=0.0)
+    assert told.headline == (
+        "Minority accuracy is the same at all levels; all replicates are equal, which gives no "
+        "interval."
+    )
+    assert told.more[-1].endswith(
+        "cannot be said: all replicates are equal, which gives no interval."
+    )
+
+
+def test_a_loss_that_rises_is_worse():
+    """An objective that is minimised: the words of direction and of judgement part."""
+    levels = {planted.BATCH: [2, 8, 32, 128]}
+    plan = planted.plan(levels=levels, metric="loss", noise=0.002)
+    found = answer(load(planted.Memory(plan), plan.sweep.name))
+    told = words.lead(found)
+    assert told.headline.startswith("Loss rises by")
+    assert (told.badge, told.tone) == ("clear rise", "worse")
+    differences = {one.level: (one.estimate.value > 0, one.improves)
+                   for one in found.effects[0].differences}  # fmt: skip
+    assert differences == {2: (False, 1.0), 32: (True, 0.0), 128: (True, 0.0)}
+    [levels_line] = [one for one in words.lines(found) if "each level against" in one.heading]
+    assert re.search(r"[Bb]atch size 2 \(−[\d.]+\) is better than 8", levels_line.text)
 
 
 @pytest.mark.slow
