@@ -22,16 +22,20 @@ def export(store: Reads, name: str, out: Path, *, force: bool = False) -> list[P
     """Write the sweep `name` as tables into the folder `out`; returns the files.
 
     Raises:
-        InputError: `out` is a file, or holds one of the tables already (`force` replaces these).
+        InputError: `out` is a file, cannot be written, or holds one of the tables already (`force`
+            replaces these).
         StoreError: there is no such sweep.
     """
     tables = tables_of(load(store, name))
     files = [out / f"{table}.{kind}" for table in tables for kind in FORMATS]
     _check(out, files=files, force=force)
-    out.mkdir(parents=True, exist_ok=True)
-    for table, frame in tables.items():
-        _write(frame, out / f"{table}.parquet", kind="parquet")
-        _write(frame, out / f"{table}.csv", kind="csv")
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        for table, frame in tables.items():
+            for kind in FORMATS:
+                _write(frame, out / f"{table}.{kind}", kind=kind)
+    except OSError as error:
+        raise InputError(f"--out {out}: cannot be written: {error.strerror}") from error
     return files
 
 

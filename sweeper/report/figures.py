@@ -13,6 +13,7 @@ from sweeper.analysis.answer import Answer
 from sweeper.analysis.effects import Difference
 from sweeper.analysis.factors import Factor, show
 from sweeper.analysis.measures import Measure
+from sweeper.analysis.verdicts import interval
 from sweeper.report.drawing import (
     Figure,
     Mark,
@@ -201,8 +202,7 @@ def _difference(
         {"type": "scatter", "mode": "markers", "name": text(name), "legendgroup": name,
          "x": numbers([x.position(one.level) + shift for one in rows]),
          "y": numbers(means["mean"]), "marker": marker,
-         "text": [f"{one.estimate.low:+.3g} to {one.estimate.high:+.3g}, n = {one.estimate.n}"
-                  for one in rows],
+         "text": [f"{interval(one.estimate, unit='')}, n = {one.estimate.n}" for one in rows],
          "hovertemplate": "%{y:+.3f} (%{text})<extra>%{fullData.name}</extra>",
          "error_y": bars(means, bounded=False, colour=style["colour"])},
     ]  # fmt: skip

@@ -25,7 +25,7 @@ from sweeper.analysis.verdicts import caution, interval, number
 from sweeper.errors import InputError
 from sweeper.report import figures, tables, training
 from sweeper.report.drawing import Figure
-from sweeper.report.scrub import scrub_spec, scrub_tree
+from sweeper.report.scrub import scrub, scrub_spec, scrub_tree
 from sweeper.states import RunState
 
 GENERATOR = '<meta name="generator" content="Sweeper report">'
@@ -37,11 +37,19 @@ def write(store: Reads, name: str, *, out: Path, force: bool = False) -> Path:
 
     Raises:
         InputError: `out` exists and is not a report of Sweeper's (`force` replaces it), is a
-            folder, or lies in a folder that does not exist.
+            folder, lies in a folder that does not exist, or cannot be written.
         StoreError: there is no such sweep.
     """
     check_target(out, force=force)
     page = html(load(store, name))
+    try:
+        _replace(out, page)
+    except OSError as error:
+        raise InputError(f"--out {out}: cannot be written: {error.strerror}") from error
+    return out
+
+
+def _replace(out: Path, page: str) -> None:
     spare = out.with_name(f".{out.name}.{secrets.token_hex(6)}")
     try:
         with os.fdopen(os.open(spare, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644), "w",
@@ -52,7 +60,6 @@ def write(store: Reads, name: str, *, out: Path, force: bool = False) -> Path:
         spare.replace(out)
     finally:
         spare.unlink(missing_ok=True)
-    return out
 
 
 def check_target(out: Path, *, force: bool) -> None:
@@ -116,7 +123,7 @@ def _said(frames: Frames, found: Answer) -> dict[str, Any]:
         "lead": words.lead(found),
         "lines": words.lines(found),
         "partial": words.progress(frames),
-        "state": sweep.state_reason,
+        "state": scrub(sweep.state_reason),
         "caveats": words.caveats(frames, found=found),
         "caution": _caution(found),
         "facts": facts(frames, found),
@@ -133,7 +140,6 @@ def _said(frames: Frames, found: Answer) -> dict[str, Any]:
 
 
 def _caution(found: Answer) -> str:
-
     if found.gate.reading is Reading.NOTHING:
         return ""
     ns = [one.estimate.n for effect in found.effects for one in effect.differences]
@@ -197,7 +203,7 @@ def provenance(frames: Frames) -> list[tuple[str, str]]:
     counts = data.get("counts", {})
     listed = [
         ("sweep", sweep.name),
-        ("state", f"{sweep.state} {sweep.state_reason}".strip()),
+        ("state", f"{sweep.state} {scrub(sweep.state_reason)}".strip()),
         ("created", _when(sweep.created_at)),
         ("last change", _when(sweep.updated_at)),
         *scrub_tree(sweep.provenance).items(),

@@ -16,8 +16,10 @@ PATH = re.compile(
     r"(?<![\w<.:/\\])(?:~?/|[A-Za-z]:[\\/]|\\\\)(?:[^\s'\"<>:|*?\\/]+[\\/])+([^\s'\"<>:|*?\\/,;)\]]*)"
 )
 ROOT = re.compile(r"(?<![\w<.:/\\])(?:~(?![\w/])|/(?:root|home|tmp|mnt|data|srv|opt|Users)\b)/?")
-SPEC_PATH = re.compile(
-    r"(?P<key>[\w.\"']*path[\"']?\s*[:=]\s*)(?P<quote>[\"']?)(?P<value>[^\s\"',}#]+)(?P=quote)"
+SPEC_PATH = re.compile(  # a quoted value may hold anything, a plain one ends at a comment or comma
+    r"(?P<key>[\w.\"']*path[\"']?[ \t]*[:=]\s*(?:[|>][-+]?\s*\n\s*)?)"
+    r"(?:\"(?P<double>(?:[^\"\\]|\\.)*)\"|'(?P<single>(?:[^']|'')*)'"
+    r"|(?P<plain>(?![\w.]+:\s)[^\s\"',}#](?:[^\n,}#]|(?<=\S)#)*))"
 )
 GONE = "\N{HORIZONTAL ELLIPSIS}"
 
@@ -31,10 +33,15 @@ def scrub(text: str) -> str:
 
 def scrub_spec(text: str) -> str:
     """A spec's text with the value of each `path:` cut to its last part."""
-    cut = SPEC_PATH.sub(
-        lambda found: f"{found['key']}{found['quote']}{_last(found['value'])}{found['quote']}", text
-    )
-    return scrub(cut)
+    return scrub(SPEC_PATH.sub(_cut, text))
+
+
+def _cut(found: re.Match[str]) -> str:
+    for kind, quote in (("double", '"'), ("single", "'")):
+        if found[kind] is not None:
+            return f"{found['key']}{quote}{_last(found[kind])}{quote}"
+    value = found["plain"].rstrip()
+    return f"{found['key']}{_last(value)}{found['plain'][len(value) :]}"
 
 
 def _last(value: str) -> str:

@@ -29,7 +29,7 @@ def training(frames: Frames, found: Answer) -> list[Figure]:
     if found.gate.reading is not Reading.PAIRED:
         found = replace(found, x=None, by=None)
     runs = frames.reported_runs
-    runs = runs[runs["state"] == RunState.COMPLETE]
+    runs = runs[(runs["state"] == RunState.COMPLETE) & runs["cell"].isin(found.gate.cells)]
     cells = frames.cells.loc[list(runs["cell"])]
     tagged = pd.DataFrame({
         "run": runs.index,

@@ -79,6 +79,8 @@ def test_a_file_is_not_a_folder(plan, tmp_path):
     (tmp_path / "x").write_text("")
     with pytest.raises(InputError, match="is a file; name a folder"):
         export(planted.Memory(plan), plan.sweep.name, tmp_path / "x")
+    with pytest.raises(InputError, match="cannot be written: Not a directory"):
+        export(planted.Memory(plan), plan.sweep.name, tmp_path / "x" / "y")
 
 
 def test_an_empty_sweep_can_be_exported(tmp_path):

@@ -1,14 +1,16 @@
 """The page as text: what is in it, what must not be, and where it may be written."""
 
 import re
+from dataclasses import replace
 
 import planted
 import pytest
 
+from sweeper.analysis.answer import answer
 from sweeper.analysis.frames import load
 from sweeper.analysis.note import note
 from sweeper.errors import InputError, StoreError
-from sweeper.report import page
+from sweeper.report import page, tables, training
 from sweeper.report.scrub import scrub, scrub_spec, scrub_tree
 from sweeper.states import Ending
 from sweeper.store.store import Store
@@ -158,6 +160,42 @@ def test_a_specs_relative_path_is_cut_too():
     assert scrub_spec("{path: x.npz, target: y}") == "{path: x.npz, target: y}"
 
 
+@pytest.mark.parametrize(
+    ("text", "clean"),
+    [
+        ('{path: "/home/jane doe/x.npz", a: 1}', '{path: "…/x.npz", a: 1}'),
+        ("path: '/a/it''s mine/d'", "path: '…/d'"),
+        ("path: /home/jane doe/x.npz  # mine\na: 1", "path: …/x.npz  # mine\na: 1"),
+        ("path: >\n  /home/jane doe/x\na: 1", "path: >\n  …/x\na: 1"),
+        ("path:\ntarget: a/b", "path:\ntarget: a/b"),
+        ("test_path: null", "test_path: null"),
+    ],
+)
+def test_a_path_with_spaces_is_cut_whole(text, clean):
+    """In every way in which YAML writes one: a user's name may stand around the space."""
+    assert scrub_spec(text) == clean
+
+
+def test_a_reason_to_halt_names_no_path():
+    """The state's reason may quote an error."""
+    plan = planted.plan(replicates=2, failures={(0, 0): (None, "")})
+    frames = load(planted.Memory(plan), plan.sweep.name)
+    sweep = replace(frames.sweep, state_reason="halted: /home/alice/x.npz is gone")
+    shown = visible(page.html(replace(frames, sweep=sweep)))
+    assert "…/x.npz is gone" in shown
+    assert "alice" not in shown
+
+
+def test_training_curves_show_the_cells_that_are_compared():
+    """Cells of another budget are left out of them as of every comparison."""
+    plan = planted.plan(replicates=2, levels={planted.BATCH: [2, 8, 32]})
+    plan.cells[2].config["train"]["epochs"] = 99
+    frames = load(planted.Memory(plan), plan.sweep.name)
+    found = answer(frames)
+    assert [row[0] for row in tables.training(frames, found).rows] == ["2", "8"]
+    assert "4 runs" in training.training(frames, found)[0].title
+
+
 def test_keys_that_name_a_machine_are_left_out():
     """At any depth."""
     tree = {"git": "abc", "host": "h", "hardware": {"cpus": 4, "hostname": "h", "gpus": ["A", "B"]}}
@@ -204,7 +242,7 @@ def test_a_failing_report_leaves_the_old_one_whole(tmp_path, monkeypatch):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(page.os, "fsync", full_disk)
-    with pytest.raises(OSError, match="No space left"):
+    with pytest.raises(InputError, match="cannot be written: No space left"):
         page.write(planted.Memory(plan), plan.sweep.name, out=out)
     assert out.read_bytes() == before
     assert [path.name for path in tmp_path.iterdir()] == ["report.html"]
