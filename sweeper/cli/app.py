@@ -231,8 +231,10 @@ def status(
         statuses = [show.sweep_status(store, one) for one in chosen]
     if as_json:
         print(show.as_json("status", {"sweeps": statuses}))
+    elif statuses:
+        show.statuses(_out(), statuses)
     else:
-        show.grid(_out(), show.STATUS_HEADER, map(show.status_row, statuses))
+        _say(f"{inputs.EMPTY}; start one with: sweeper launch SPEC")
 
 
 @app.command(epilog="Example: sweeper report batch-size-digits --out report.html")
@@ -275,7 +277,8 @@ def dashboard(
     """Serve Optuna's dashboard on this machine, for reading only."""
     from sweeper import gate
 
-    with gate.listen(host, port) as listener, _opened(storage):
+    with gate.listen(host, port) as listener, _opened(storage) as store:
+        inputs.check_not_empty(store)
         bound = listener.getsockname()[1]
         behind = gate.dashboard(storage, port=bound)
         print(f"http://{'[::1]' if host == '::1' else '127.0.0.1'}:{bound}", flush=True)
@@ -295,9 +298,10 @@ def retry(
     ] = None,
 ) -> None:
     """Let failed runs be tried again by the next launch."""
-    from sweeper.states import Ending
+    from sweeper.states import UNCOUNTED, Ending
 
-    endings = [inputs.one_of("--reason", reason, Ending) for reason in reasons or ()]
+    known = set(Ending) - UNCOUNTED - {Ending.COMPLETE, Ending.PRUNED}  # what a run can fail for
+    endings = [inputs.one_of("--reason", reason, known) for reason in reasons or ()]
     with _opened(storage) as store:
         found = inputs.find_sweep(store, sweep)
         from sweeper.store.lease import here

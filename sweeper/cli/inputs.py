@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from sweeper.store.records import Sweep
     from sweeper.store.store import Store
 
+EMPTY = "the database holds no sweep yet"
 DEFAULT_STORAGE = "sqlite:///sweeper.db"
 ENVIRONMENT = (
     "SWEEPER_CHECKPOINTS",
@@ -106,15 +107,25 @@ def next_commands(sweep: str, storage: str) -> list[str]:
     ]
 
 
+def check_not_empty(store: Store) -> list[str]:
+    """The names of the sweeps in the database.
+
+    Raises:
+        InputError: there is none.
+    """
+    names = [sweep.name for sweep in store.sweeps()]
+    if not names:
+        raise InputError(f"{EMPTY}; start one with: sweeper launch SPEC")
+    return names
+
+
 def find_sweep(store: Store, name: str | None) -> Sweep:
     """The sweep of that name; without a name, the only one in the database.
 
     Raises:
         InputError: there is none, or several and no name.
     """
-    names = [sweep.name for sweep in store.sweeps()]
-    if not names:
-        raise InputError("the database holds no sweep yet; start one with: sweeper launch SPEC")
+    names = check_not_empty(store)
     if name is None and len(names) > 1:
         raise InputError(f"the database holds {len(names)} sweeps; name one: {', '.join(names)}")
     sweep = store.sweep(name if name is not None else names[0])

@@ -101,6 +101,13 @@ def status_row(status: Mapping[str, Any]) -> list[str]:
 STATUS_HEADER = ["sweep", "state", "cells", "done", "running", "pruned", "failed", "left", "driver"]
 
 
+def statuses(console: Console, found: Sequence[Mapping[str, Any]]) -> None:
+    """Print where sweeps stand, a line each; without a driver there is no column for it."""
+    rows = [status_row(one) for one in found]
+    width = len(STATUS_HEADER) - (not any(row[-1] for row in rows))
+    grid(console, STATUS_HEADER[:width], (row[:width] for row in rows))
+
+
 def findings(console: Console, found: Sequence[Finding]) -> None:
     """Print what `doctor` found."""
     table = Table(box=None, show_header=False, pad_edge=False)

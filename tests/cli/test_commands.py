@@ -156,6 +156,29 @@ def test_retry_sets_failed_runs_back(tmp_path: Path, monkeypatch: pytest.MonkeyP
     }
 
 
+def test_a_run_cannot_have_failed_for_every_reason(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A complete run is none to try again, nor are those that are tried again anyway."""
+    for reason in ("complete", "pruned", "node_lost"):
+        assert run(["retry", "--reason", reason]) == 2
+        assert "valid: bad_config, crashed, diverged" in capsys.readouterr().err
+
+
+def test_an_empty_database_says_how_to_start(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Not an empty table, and not the words of a database that lacks a table."""
+    monkeypatch.chdir(tmp_path)
+    Store.open("sqlite:///sweeper.db", create=True).close()
+    line = "the database holds no sweep yet; start one with: sweeper launch SPEC"
+    assert run(["status"]) == 0
+    assert capsys.readouterr() == ("", f"{line}\n")
+    for command in (["report"], ["export"], ["retry"], ["dashboard", "--port", "0"]):
+        assert run(command) == 2
+        assert capsys.readouterr() == ("", f"sweeper: {line}\n")
+
+
 def test_init_writes_a_spec_that_loads_under_its_own_name(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
