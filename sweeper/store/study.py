@@ -119,7 +119,13 @@ class Study:
             trial = self.study.ask(fixed_distributions=dict(distributions))
             return trial.number, dict(trial.params)
 
-        return patiently(lambda: _unwrapped(once), address=self._address, patience=self._patience)
+        assert self._under is not None  # noqa: S101  `ask` has looked
+        return patiently(
+            lambda: _unwrapped(once),
+            address=self._address,
+            patience=self._patience,
+            give_up=self._under[0].database.give_up,
+        )
 
     def set_note(self, markdown: str) -> None:
         """Shows a text on the study's page in the dashboard, in place of the one before.
