@@ -15,9 +15,11 @@ from pathlib import Path
 import pytest
 import typer
 from command import sweeper
+from ruamel.yaml import YAML
 
 from sweeper import spec
 from sweeper.cli.app import app
+from sweeper.cli.inputs import unknown_variables
 
 ROOT = Path(__file__).parents[2]
 DOCUMENTS = [
@@ -119,17 +121,20 @@ def test_the_make_targets_in_the_documents_exist() -> None:
 
 
 def test_every_dependency_is_pinned_at_or_above_its_floor() -> None:
-    """constraints.txt has an exact version of each, and names no place to fetch it from."""
+    """constraints.txt has an exact version of each, below its bound, and names no place."""
     text = (ROOT / "constraints.txt").read_text()
     pins = dict(re.findall(r"(?m)^([A-Za-z0-9_.-]+)==([0-9.]+)$", text))
     pinned = {re.sub(r"[-_.]+", "-", name).lower(): number for name, number in pins.items()}
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     extras = project["optional-dependencies"]
     for line in [*project["dependencies"], *extras["test"], *extras["check"]]:
-        [(written, floor)] = re.findall(r"^([a-z0-9.-]+)(?:\[[^\]]*\])?>=([0-9.]+)$", line)
-        name = written.replace(".", "-")
-        have, need = (tuple(map(int, text.split("."))) for text in (pinned[name], floor))
-        assert have >= need, line
+        found = re.fullmatch(r"([a-z0-9.-]+)(?:\[[^\]]*\])?>=([0-9.]+)(?:,<([0-9.]+))?", line)
+        assert found, line
+        have, need, below = (
+            tuple(map(int, text.split(".")))
+            for text in (pinned[found[1].replace(".", "-")], found[2], found[3] or "9999")
+        )
+        assert need <= have < below, line
     assert "://" not in text
     assert "@" not in text
 
@@ -176,3 +181,22 @@ def test_the_tutorial_runs(tmp_path: Path) -> None:
         check=True,
     )
     assert "params_train.batch_size" in shown.stdout
+
+
+def test_head_and_workers_of_the_compose_file_share_their_checkpoints() -> None:
+    """A run goes on from its checkpoint on any worker; no worker gets the database's password."""
+    services = YAML(typ="safe").load(ROOT / "docker" / "compose.yaml")["services"]
+    for name in ("head", "worker"):
+        place = services[name]["environment"]["SWEEPER_CHECKPOINTS"]
+        assert f"checkpoints:{place}" in services[name]["volumes"]
+    assert services["worker"]["secrets"] == ["ray_token"]
+    assert services["worker"]["networks"] == ["cluster"]
+
+
+def test_the_compose_file_sets_no_variable_that_would_be_warned_of() -> None:
+    """Every SWEEPER_* that the containers set is one that Sweeper reads."""
+    text = "".join((ROOT / "docker" / name).read_text() for name in ("compose.yaml", "sweeper-env"))
+    names = set(re.findall(r"SWEEPER_[A-Z_]+", text))
+    assert names
+    assert unknown_variables(dict.fromkeys(names, "x")) == []
+    subprocess.run(["sh", "-n", str(ROOT / "docker" / "sweeper-env")], check=True)
