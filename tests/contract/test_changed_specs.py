@@ -12,6 +12,8 @@ from optuna.trial import TrialState
 from sqlalchemy import event, update
 from store_samples import HOLDER, Plan, new_cell
 
+from sweeper.analysis.frames import load
+from sweeper.cli.show import sweep_status
 from sweeper.errors import LeaseLost
 from sweeper.states import Ending, RunState
 from sweeper.store import Store
@@ -304,3 +306,26 @@ class _sent:
 
     def __exit__(self, *_: object) -> None:
         event.remove(self._engine, "before_cursor_execute", self._note)
+
+
+def test_status_and_report_count_what_is_wanted_and_alive(plan: Plan) -> None:
+    """A killed driver's run is left to do, and a replicate given up is neither done nor left."""
+    plan.finish(plan.run_ids[0])
+    plan.finish(plan.run_ids[1])
+    plan.begin(plan.run_ids[2:])
+    plan.store.update_sweep(plan.lease, state="running", spec={"objective": {"metric": "accuracy"}})
+    plan.store.add_cells(plan.lease, [new_cell(0, replicates=(0,))])
+    assert _status(plan) == {"complete": 1, "running": 2, "pending": 0}
+    _expire(plan.store)
+    assert _status(plan) == {"complete": 1, "running": 0, "pending": 2}
+    frames = load(plan.store, "digits")
+    assert sorted(frames.runs["state"]) == ["complete", "pending", "pending"]
+    assert set(frames.curves["run"]) == {plan.run_ids[0]}
+    assert list(frames.numbers.index) == [plan.run_ids[0]]
+
+
+def _status(plan: Plan) -> dict[str, int]:
+    sweep = plan.store.sweep("digits")
+    assert sweep is not None
+    runs = sweep_status(plan.store, sweep)["runs"]
+    return {name: runs[name] for name in ("complete", "running", "pending")}
