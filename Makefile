@@ -4,6 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 TESTS ?= tests
+PARALLEL ?= -n 2 --dist worksteal
 
 # Two test processes share the cores, and every worker pins its own threads.
 export OMP_NUM_THREADS ?= 1
@@ -31,10 +32,10 @@ demo: $(STAMP) ## a batch-size sweep on digits, and its report (five minutes on 
 	$(BIN)/sweeper report --storage sqlite:///demo/sweeper.db --out demo/report.html --force
 
 test: $(STAMP) ## every test
-	$(BIN)/python -m pytest $(TESTS)
+	$(BIN)/python -m pytest $(PARALLEL) $(TESTS)
 
 fast: $(STAMP) ## the tests without real Ray, kills and browsers
-	$(BIN)/python -m pytest -m 'not slow' $(TESTS)
+	$(BIN)/python -m pytest $(PARALLEL) -m 'not slow' $(TESTS)
 
 check: $(STAMP) ## ruff, pyright, import-linter
 	$(BIN)/ruff check .
