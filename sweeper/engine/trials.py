@@ -17,6 +17,7 @@ from typing import Any, Protocol, TypeVar
 
 import ray
 from ray import tune
+from ray.exceptions import RayActorError, RayError, RayTaskError
 from ray.tune import Stopper, TuneError
 from ray.tune.execution.tune_controller import TuneController
 from ray.tune.experiment import Experiment, Trial
@@ -223,9 +224,27 @@ def _controller(
         storage=experiment.storage,
         checkpoint_period=NEVER,
     )
+    _every_loss_is_one(controller._actor_manager)
     search.add_configurations([experiment])
     controller.update_max_pending_trials()
     return controller
+
+
+def _every_loss_is_one(manager: Any) -> None:
+    """Lets Tune's manager of actors take every error of Ray for the loss of an actor.
+
+    It knows two classes of them and raises at others, such as the one of a worker that Ray has
+    killed because the node had no memory left: the whole sweep would end with that worker.
+    """
+    told = manager._actor_task_failed
+
+    def tell(*, tracked_actor_task: Any, exception: Exception) -> None:
+        known = isinstance(exception, RayActorError | RayTaskError)
+        if isinstance(exception, RayError) and not known:
+            exception = RayActorError(error_msg=str(exception))
+        told(tracked_actor_task=tracked_actor_task, exception=exception)
+
+    manager._actor_task_failed = tell
 
 
 def _stop_waiting(controller: TuneController) -> None:

@@ -14,13 +14,18 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from ray.air.execution import FixedResourceManager, ResourceRequest
+from ray.air.execution._internal.actor_manager import RayActorManager
+from ray.air.execution._internal.tracked_actor_task import TrackedActorTask
+from ray.exceptions import ActorDiedError, NodeDiedError, OutOfMemoryError
 from ray.tune import TuneError
 from sqlalchemy.exc import OperationalError
 
-from sweeper.engine import driver, trials
+from sweeper.engine import driver, endings, trials
 from sweeper.engine.heartbeat import Heartbeat
 from sweeper.engine.interrupts import Interrupts, StopNow
 from sweeper.errors import StoreError, SweeperError
+from sweeper.states import Ending
 from sweeper.store import dialects
 from sweeper.store.database import patiently
 
@@ -125,6 +130,30 @@ def test_an_error_of_ours_comes_out_of_tune_as_itself() -> None:
     controller: Any = Controller(lambda: kept.call(fails))
     with pytest.raises(StoreError, match=r"^the database is gone$"):
         kept.step(controller)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        OutOfMemoryError("1 worker(s) were killed due to the node running low on memory."),
+        NodeDiedError("The node died"),
+        ActorDiedError(),
+    ],
+)
+def test_every_way_to_lose_a_worker_costs_that_worker_only(error, monkeypatch) -> None:
+    """Tune's manager of actors raises at classes it does not know, which ended the whole sweep."""
+    manager = RayActorManager(resource_manager=FixedResourceManager({"CPU": 1}))
+    monkeypatch.setattr(manager, "_cleanup_actor", lambda *, tracked_actor: None)  # none is alive
+    trials._every_loss_is_one(manager)
+    lost = []
+    actor = manager.add_actor(
+        object, kwargs={}, resource_request=ResourceRequest([{"CPU": 1}]),
+        on_error=lambda actor, exception: lost.append(exception),
+    )  # fmt: skip
+    manager._actor_task_failed(tracked_actor_task=TrackedActorTask(actor), exception=error)
+    [told] = lost
+    assert endings.of_ray(str(told))[0] is endings.of_ray(str(error))[0]
+    assert endings.of_ray(str(told))[0] is not Ending.ERROR
 
 
 def test_an_error_of_tunes_own_stays_what_it_is() -> None:
