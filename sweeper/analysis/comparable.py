@@ -13,7 +13,7 @@ import pandas as pd
 
 from sweeper.analysis.factors import column, combination
 from sweeper.analysis.frames import Frames, rounds
-from sweeper.states import RunState
+from sweeper.states import FINISHED, RunState
 
 
 class Reading(StrEnum):
@@ -46,8 +46,12 @@ def gate(frames: Frames, *, paths: Sequence[str]) -> Gate:
     reasons += more
     usable = tuple(int(cell) for cell in kept.index)
     runs = frames.reported_runs
-    if not (runs[runs["cell"].isin(usable)]["state"] == RunState.COMPLETE).any():
-        return Gate(Reading.NOTHING, usable, (*reasons, "No run has finished yet."))
+    states = set(runs[runs["cell"].isin(usable)]["state"])
+    if RunState.COMPLETE not in states:
+        why = "No run has finished yet."
+        if states and states <= FINISHED:
+            why = "No run is complete: all failed or were pruned."
+        return Gate(Reading.NOTHING, usable, (*reasons, why))
     varied = [path for path in paths if len(set(column(kept, path=path))) > 1]
     if not varied:
         return Gate(Reading.NOTHING, usable, (*reasons, "No factor takes more than one level."))
@@ -105,8 +109,8 @@ def _no_grid(cells: pd.DataFrame, *, paths: Sequence[str], method: str) -> str:
     """Why levels cannot be compared in pairs; empty when they can."""
     if method != "factorial":
         return (
-            f"The cells of this sweep were drawn by {method}: no two of them differ in one factor "
-            "alone, so there is no paired comparison. The figures describe; they do not test."
+            f"The cells of this sweep were drawn by {method}: they differ in several factors at "
+            "once, so there is no paired comparison. The figures describe; they do not test."
         )
     seen = Counter(combination(one, paths=paths) for one in cells["factors"])
     size = 1

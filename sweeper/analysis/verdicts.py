@@ -93,9 +93,13 @@ def interval(estimate: Estimate, *, unit: str = "points", signed: bool = True) -
 def basis(estimate: Estimate) -> str:
     """What an interval rests on, in brackets after a sentence."""
     if not estimate.known:
-        return f"n{FIXED}={FIXED}{estimate.n} replicates, no interval"
+        return f"n{FIXED}={FIXED}{_replicates(estimate.n)}, no interval"
     many = f", simultaneous over {estimate.family}" if estimate.family > 1 else ""
     return f"95{FIXED}%{FIXED}t interval, n{FIXED}={FIXED}{estimate.n} replicates{many}"
+
+
+def _replicates(n: int) -> str:
+    return f"{n} replicate" if n == 1 else f"{n} replicates"
 
 
 def slope_sentence(
@@ -120,10 +124,16 @@ def slope_sentence(
             )
         case Word.UNKNOWN:
             if not math.isfinite(estimate.value):
-                return f"No complete replicate yet: nothing can be said of {subject}."
-            text = f"{subject} {verb} by {size} with each {step}; {no_interval(estimate)}"
-            if estimate.value == 0:
-                text = f"{subject} is the same at all levels; {no_interval(estimate)}"
+                return f"No replicate is complete at all levels: no trend of {subject} can be told."
+            seen = (
+                f"{verb} by {size} with each {step}"
+                if abs(estimate.value) > 1e-9
+                else "does not change"
+            )
+            text = (
+                f"No verdict: over {_replicates(estimate.n)} {subject} {seen}; "
+                f"{no_interval(estimate)}"
+            )
         case _:
             assert_never(verdict.word)
     return text[0].upper() + text[1:] + "."
@@ -143,10 +153,13 @@ def needed_sentence(verdict: Verdict) -> str:
     return f"About {verdict.needed} replicates would decide a change of this size."
 
 
-def caution(n: int) -> str:
+def caution(n: int, *, everywhere: bool = True) -> str:
     """What a small n means, in a sentence; empty from five replicates on."""
+    here = "" if everywhere else " in some comparisons"
     if n < LEAST:
-        return f"n = {n}: with fewer than {LEAST} replicates there are points, but no intervals."
+        return (
+            f"n = {n}{here}: with fewer than {LEAST} replicates there are points, but no intervals."
+        )
     if n < FIRM:
-        return f"n = {n}: with fewer than {FIRM} replicates a verdict is at best suggestive."
+        return f"n = {n}{here}: with fewer than {FIRM} replicates a verdict is at best suggestive."
     return ""

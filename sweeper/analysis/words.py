@@ -62,7 +62,7 @@ class Lead:
 def lead(found: Answer) -> Lead:
     """The answer in one breath: the trend where the axis has one, else its levels."""
     if found.gate.reading is Reading.NOTHING:
-        return Lead("There is nothing to report yet.")
+        return Lead(f"There is nothing to compare. {found.gate.reasons[-1]}")
     if found.gate.reading is Reading.SCATTER:
         return _description(found)
     slope = next((one for one in found.slopes if one.factor is found.x), None)
@@ -272,8 +272,8 @@ def _groups(slopes: list[Slope]) -> Line:
     )
     step = slopes[0].factor.step
     text = f"The change with each {step}, for the objective and for the other groups of classes."
-    return Line("Who gains, who pays", text, f"{_title(_joint_basis(marks))}, each on its own.",
-                marks, "exploratory", "")  # fmt: skip
+    return Line("Who gains, who pays", text, f"{_joint_basis(marks)}, each on its own.", marks,
+                "exploratory", "")  # fmt: skip
 
 
 def progress(frames: Frames) -> str:
@@ -286,6 +286,8 @@ def progress(frames: Frames) -> str:
 def caveats(frames: Frames, *, found: Answer) -> list[str]:
     """What a reader must know before believing anything."""
     told = list(found.gate.reasons)
+    if found.gate.reading is Reading.NOTHING:
+        told.pop()  # the headline says it
     runs = frames.reported_runs
     failed = int((runs["state"] == RunState.FAILED).sum())
     pruned = int((runs["state"] == RunState.PRUNED).sum())

@@ -143,7 +143,7 @@ def _caution(found: Answer) -> str:
     if found.gate.reading is Reading.NOTHING:
         return ""
     ns = [one.estimate.n for effect in found.effects for one in effect.differences]
-    return caution(min(ns) if ns else found.replicates)
+    return caution(min(ns), everywhere=len(set(ns)) == 1) if ns else caution(found.replicates)
 
 
 def scale(marks: Sequence[words.Mark]) -> dict[str, float]:

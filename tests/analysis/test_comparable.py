@@ -6,6 +6,7 @@ import numpy as np
 import planted
 import pytest
 
+from sweeper.analysis import words
 from sweeper.analysis.answer import answer
 from sweeper.analysis.comparable import Reading
 from sweeper.analysis.frames import load
@@ -74,7 +75,19 @@ def test_all_runs_failed_is_said_plainly():
     failed = {(c, r): (Ending.DIVERGED, "nan") for c in range(8) for r in range(3)}
     found = look(planted.plan(replicates=3, failures=failed))
     assert found.gate.reading is Reading.NOTHING
+    assert words.lead(found).headline == (
+        "There is nothing to compare. No run is complete: all failed or were pruned."
+    )
     assert all(share.failed == share.ended == 3 for share in found.failures)
+
+
+def test_a_single_cell_is_shown_and_not_called_empty():
+    """Its runs are there; what is missing is something to compare them with."""
+    found = look(planted.plan(cells=[{planted.BATCH: 8}], levels={planted.BATCH: [8]}))
+    assert words.lead(found).headline == (
+        "There is nothing to compare. No factor takes more than one level."
+    )
+    assert found.cells["n"].max() == 5
 
 
 @pytest.mark.parametrize("replicates", [1, 2])

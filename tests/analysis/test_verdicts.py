@@ -126,12 +126,21 @@ def test_equal_replicates_are_not_called_too_few():
     """Without spread there is no interval, and the reason is said."""
     told = lead(truth=lambda _: 0.0, noise=0.0)
     assert told.headline == (
-        "Minority accuracy is the same at all levels; all replicates are equal, which gives no "
-        "interval."
+        "No verdict: over 5 replicates minority accuracy does not change; all replicates are "
+        "equal, which gives no interval."
     )
     assert told.more[-1].endswith(
         "cannot be said: all replicates are equal, which gives no interval."
     )
+
+
+@pytest.mark.parametrize(("replicates", "n"), [(1, "1 replicate"), (2, "2 replicates")])
+def test_a_trend_without_an_interval_is_no_verdict(replicates, n):
+    """Points only: the headline says so before it says what was seen."""
+    told = lead(replicates=replicates)
+    assert told.headline.startswith(f"No verdict: over {n} minority accuracy falls by")
+    assert told.headline.endswith("too few replicates for an interval.")
+    assert told.basis.endswith(f"n\N{NO-BREAK SPACE}=\N{NO-BREAK SPACE}{n}, no interval.")
 
 
 def test_a_loss_that_rises_is_worse():
