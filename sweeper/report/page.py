@@ -25,6 +25,7 @@ from sweeper.analysis.verdicts import caution, interval, number
 from sweeper.errors import InputError
 from sweeper.report import figures, tables, training
 from sweeper.report.drawing import Figure
+from sweeper.report.overrides import overrides
 from sweeper.report.scrub import scrub, scrub_spec, scrub_tree
 from sweeper.states import RunState
 
@@ -96,6 +97,7 @@ def html(frames: Frames) -> str:
         **_said(frames, found),
         **_tables(frames, found),
         "provenance": provenance(frames),
+        "overrides": overrides(frames.sweep),
         "spec_text": scrub_spec(frames.sweep.spec_text),
         "glossary": GLOSSARY,
     }

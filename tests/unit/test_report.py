@@ -6,11 +6,13 @@ from dataclasses import replace
 import planted
 import pytest
 
+from sweeper import spec
 from sweeper.analysis.answer import answer
 from sweeper.analysis.frames import load
 from sweeper.analysis.note import note
 from sweeper.errors import InputError, StoreError
 from sweeper.report import page, tables, training
+from sweeper.report.overrides import overrides
 from sweeper.report.scrub import scrub, scrub_spec, scrub_tree
 from sweeper.states import Ending
 from sweeper.store.store import Store
@@ -184,6 +186,27 @@ def test_a_reason_to_halt_names_no_path():
     shown = visible(page.html(replace(frames, sweep=sweep)))
     assert "…/x.npz is gone" in shown
     assert "alice" not in shown
+
+
+def test_what_was_set_on_the_command_line_stands_beside_the_specs_text():
+    """The text alone would claim other epochs than were run; a path is not told."""
+    text = (
+        "name: n\ndata: {dataset: npz, path: x.npz}\ntrain: {epochs: 12}\n"
+        "scientific: {train.batch_size: [2, 8], train.lr: [0.1, 0.2]}\n"
+    )
+    given = ("train.epochs=6", "scientific.train.batch_size=[2, 4]", "data.path=/home/alice/y.npz")
+    plan = planted.plan(replicates=2, spec_text=text)
+    frames = load(planted.Memory(plan), plan.sweep.name)
+    run = spec.parse(text, "s", given).model_dump(mode="json")
+    assert overrides(replace(frames.sweep, spec=run)) == [
+        "train.epochs: 6 (in the text: 12)",
+        "scientific.train.batch_size: [2, 4] (in the text: [2, 8])",
+    ]
+    shown = visible(page.html(replace(frames, sweep=replace(frames.sweep, spec=run))))
+    assert "<li>train.epochs: 6 (in the text: 12)</li>" in shown
+    same = spec.parse(text).model_dump(mode="json")
+    assert overrides(replace(frames.sweep, spec=same)) == []
+    assert overrides(replace(frames.sweep, spec=run, spec_text="no spec")) == []
 
 
 def test_training_curves_show_the_cells_that_are_compared():

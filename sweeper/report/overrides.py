@@ -1,0 +1,44 @@
+"""Where the sweep differs from its spec's text: what `--set` changed, told beside that text."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from sweeper.errors import SpecError
+from sweeper.report.scrub import scrub
+from sweeper.spec import parse
+from sweeper.store.records import Sweep
+
+BY_FACTOR = frozenset({"scientific", "nuisance", "reference"})  # factors are told whole
+PLACES = frozenset({"data.path", "data.test_path"})  # made whole when read, and never shown
+
+
+def overrides(sweep: Sweep) -> list[str]:
+    """`train.epochs: 3 (in the text: 12)` and so on; nothing where the text is no spec of today's.
+
+    Only keys that both have are compared: the other ones came or went with a version.
+    """
+    try:
+        written = parse(sweep.spec_text).model_dump(mode="json")
+    except SpecError:
+        return []
+    before, now = dict(_flat(written)), dict(_flat(sweep.spec))
+    return [
+        f"{key}: {_shown(now[key])} (in the text: {_shown(before[key])})"
+        for key in before
+        if key in now and key not in PLACES and before[key] != now[key]
+    ]
+
+
+def _flat(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for key, value in tree.items():
+        if isinstance(value, Mapping) and not prefix.startswith(tuple(BY_FACTOR)):
+            yield from _flat(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value
+
+
+def _shown(value: Any) -> str:
+    return scrub(json.dumps(value, ensure_ascii=False))
