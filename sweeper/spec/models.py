@@ -187,8 +187,8 @@ class SpecFile(Block):
     reference: dict[str, Level] = Field(
         default_factory=dict[str, Level],
         description="The level that paired differences are taken against, by scientific factor: "
-        "`{train.batch_size: 32}`. Else 0 where it is a level, the first of two levels or of "
-        "words, the weakest imbalance, or the middle level.",
+        "`{train.batch_size: 32}`. Else the weakest imbalance, the first of two levels or of "
+        "words, 0 where it is a level, or the middle level.",
     )
     replicates: Annotated[int, Field(ge=1, le=1000)] = Field(
         default=5, description="Runs of each cell, each with its own subset, start and order."
