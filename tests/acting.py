@@ -10,7 +10,7 @@ from __future__ import annotations
 from pathlib import Path
 
 SOURCE = '''
-import ctypes, math, os, sys, time
+import faulthandler, math, os, sys, time
 from pathlib import Path
 import numpy as np
 from sweeper.engine import worker
@@ -87,13 +87,15 @@ def strike(fault):
     if kind == "os exit":
         os._exit(7)
     if kind == "segfault":
-        ctypes.string_at(0)
+        faulthandler._sigsegv()
     if kind == "abort":
         os.abort()
     if kind == "overflow":
         def deep(n):
             return deep(n + 1) + 1
         deep(0)
+    if kind == "stack overflow":
+        faulthandler._stack_overflow()
     if kind == "hang":
         time.sleep(600)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import time
 from collections.abc import Iterator
 
@@ -48,6 +49,29 @@ def test_29_a_restart_of_postgresql_loses_nothing(make_place, server) -> None:
     assert process.returncode == 0, output
     attempts = history.check(place.storage, "restarted", rounds=6)
     assert all(a.number == 1 for a in attempts)
+
+
+def test_9_two_signals_stop_also_while_the_database_is_away(make_place, server) -> None:
+    """Who asks twice does not wait for a server; the next launch does what is missing, once."""
+    place = make_place("away", SPEC.replace("name: restarted", "name: away"),
+                       storage=server.make_database())  # fmt: skip
+    plugin = acting.write(place.folder, seconds=0.5)
+    process = place.start("--plugin", str(plugin))
+    eventually(lambda: _rounds(place) >= 2, "no round was ever recorded", process=process)
+    server.stop()
+    time.sleep(3)  # a round ends, and the driver waits for the server
+    process.send_signal(signal.SIGINT)
+    time.sleep(0.5)
+    began = time.monotonic()
+    process.send_signal(signal.SIGINT)
+    output, _ = process.communicate(timeout=60)
+    assert time.monotonic() - began < 5, output
+    assert process.returncode == 130, output
+    place.assert_no_process_left()
+    server.start()
+    code, output = place.run("--plugin", str(plugin))
+    assert code == 0, output
+    history.check(place.storage, "away", rounds=6)
 
 
 def _rounds(place: Place) -> int:

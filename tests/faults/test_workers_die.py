@@ -75,6 +75,8 @@ def test_23_a_pack_that_dies_is_tried_again_whole(place) -> None:
     assert sum(a.ending is Ending.CRASHED for a in tried) == 4
 
 
+# Ray's words for a process that is gone without a word of its own.
+DEAD = "The actor is dead because its worker process has died"
 FAULTS = {
     0.01: "raise",
     0.02: "exit",
@@ -84,6 +86,7 @@ FAULTS = {
     0.06: "overflow",
     0.07: "diverge",
     0.08: "out of memory",
+    0.09: "stack overflow",
 }
 FAULTY = f"""
 name: faulty
@@ -134,11 +137,12 @@ def _read(place: Place, code: int, output: str) -> Faulty:
     ("fault", "ending", "said"),
     [
         ("raise", Ending.ERROR, "ValueError: the part demands it"),
-        ("exit", Ending.CRASHED, ""),
-        ("os exit", Ending.CRASHED, ""),
-        ("segfault", Ending.CRASHED, ""),
-        ("abort", Ending.CRASHED, ""),
-        ("overflow", Ending.ERROR, "RecursionError"),
+        ("exit", Ending.CRASHED, "exit code 7"),
+        ("os exit", Ending.CRASHED, DEAD),
+        ("segfault", Ending.CRASHED, DEAD),
+        ("abort", Ending.CRASHED, DEAD),
+        ("stack overflow", Ending.CRASHED, DEAD),
+        ("overflow", Ending.ERROR, "RecursionError: maximum recursion depth exceeded"),
         ("out of memory", Ending.OUT_OF_MEMORY, "CUDA out of memory"),
     ],
 )
@@ -149,7 +153,7 @@ def test_25_ways_to_die_are_told_apart(faulty, fault, ending, said) -> None:
     assert faulty.runs[lr].ending is ending
     assert [a.ending for a in faulty.attempts[lr]] == [ending]
     assert said in faulty.attempts[lr][-1].error
-    assert faulty.attempts[lr][-1].error
+    assert said in faulty.runs[lr].error
 
 
 def test_25_the_sweep_goes_on_around_its_poisoned_cells(faulty) -> None:
