@@ -19,8 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sweeper.design import pack_key
-from sweeper.states import RunState
-from sweeper.store.records import Cell, NewPack, Pack, Run
+from sweeper.store.records import Cell, NewPack, Run
 
 WINDOW = 2048  # cells looked at for the next place; more would cost and gain nothing
 
@@ -68,12 +67,6 @@ def best_k(price: Price, available: int, cap: int) -> int:
     if fitting and limit <= max(known):
         fitting.add(limit)
     return min(fitting, key=lambda k: (price.seconds(k) / k, k), default=1)
-
-
-def unpacked(runs: Iterable[Run], packs: Iterable[Pack]) -> list[Run]:
-    """The pending runs that no open pack holds: an interrupted pack goes on as it is."""
-    held = {run for pack in packs if not pack.dissolved for run in pack.run_ids}
-    return [run for run in runs if run.state is RunState.PENDING and run.id not in held]
 
 
 def order_runs(cells: Sequence[Cell], runs: Iterable[Run]) -> list[Run]:

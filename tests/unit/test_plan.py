@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from sweeper import plan
 from sweeper.plan import Price
 from sweeper.states import RunState
-from sweeper.store.records import Cell, NewPack, Pack, Run
+from sweeper.store.records import Cell, NewPack, Run
 from trainers.config import Config
 
 
@@ -249,26 +249,6 @@ def test_blocks_of_packs_stay_balanced() -> None:
     for start in range(0, len(made), 8):
         counts = Counter(one.key for one in made[start : start + 8])
         assert set(counts.values()) == {2}
-
-
-def test_only_what_no_open_pack_holds_is_packed() -> None:
-    """An interrupted pack goes on as the same pack; a dissolved one gives its runs back."""
-
-    def pack(number: int, run_ids: tuple[int, ...], *, dissolved: bool) -> Pack:
-        return Pack(
-            key="k", run_ids=run_ids, form="", seconds=0.0, id=number, sweep_id=1,
-            position=number, dissolved=dissolved,
-        )  # fmt: skip
-
-    runs = [
-        run(1, 0, 0),
-        run(2, 0, 1),
-        run(3, 0, 2),
-        run(4, 0, 3, RunState.COMPLETE),
-        run(5, 0, 4, RunState.RUNNING),
-    ]
-    packs = [pack(1, (1, 9), dissolved=False), pack(2, (2, 8), dissolved=True)]
-    assert [one.id for one in plan.unpacked(runs, packs)] == [2, 3]
 
 
 @pytest.mark.parametrize(("workers", "expected"), [(1, 10.0), (2, 6.0), (3, 4.0), (9, 4.0)])
