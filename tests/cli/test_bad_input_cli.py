@@ -47,7 +47,10 @@ CASES: list[tuple[list[str], str]] = [
 # These need the data or a connection, so the whole engine is imported first.
 SLOW_CASES: list[tuple[list[str], str]] = [
     (["--set", "data.dataset=digit"], r"data\.dataset: 'digit'.*'digits'"),
-    (["--set", "data.dataset=npz", "--set", "data.path=no.npz"], r"data\.path: '.*no\.npz': cannot"),
+    (
+        ["--set", "data.dataset=npz", "--set", "data.path=no.npz"],
+        r"data\.path: '.*no\.npz': cannot",
+    ),
     (["--set", "scientific.train.batch_size=[32, 4096]"], r"4096: is more than the 300 samples"),
     (["--ray-address", "127.0.0.1:1"], r"--ray-address: nobody answers at '127\.0\.0\.1:1'"),
 ]
