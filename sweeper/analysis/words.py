@@ -124,13 +124,13 @@ def _interaction(one: Slope, by: Factor) -> str:
     start = "the runs suggest that " if verdict.suggestive else ""
     match verdict.word:
         case Word.BETTER | Word.WORSE:
-            if weak.value * strong.value < 0:
+            if _sure_sign(weak) * _sure_sign(strong) < 0:
                 sizes = " and ".join(
                     number(line.value, unit=one.measure.unit, signed=True)
                     for line in (strong, weak)
                 )
-                return _title(f"{start}the trends at {pair} point apart ({sizes}).")
-            how = "stronger" if strong.value * change.estimate.value > 0 else "weaker"
+                return _title(f"{start}the trends at {pair} go opposite ways ({sizes}).")
+            how = "stronger" if abs(strong.value) > abs(weak.value) else "weaker"
             return _title(f"{start}the trend is {how} at {ends}.")
         case Word.EQUIVALENT:
             return _title(f"{start}the trends at {pair} differ by less than would matter.")
@@ -140,6 +140,11 @@ def _interaction(one: Slope, by: Factor) -> str:
         case _:
             why = no_interval(change.estimate)
             return f"Whether the trends at {pair} differ cannot be said: {why}."
+
+
+def _sure_sign(line: Estimate) -> int:
+    """1 or -1 where the interval excludes 0, else 0."""
+    return (line.low > 0) - (line.high < 0)
 
 
 def _imbalance(by: Factor) -> str:

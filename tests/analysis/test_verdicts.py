@@ -101,22 +101,30 @@ def test_two_words_are_compared_in_one_sentence():
     assert told.headline.endswith("points) is materially better than none.")
 
 
-def test_trends_that_point_apart_are_not_called_stronger():
+def test_trends_that_go_opposite_ways_are_not_called_stronger():
     """Falling at one end, rising less at the other: neither is the other made stronger."""
     told = lead(noise=0.002, truth=lambda f: (
         0.8 + (0.004 if f[planted.RATIO] < 1 else -0.02) * math.log2(f[planted.BATCH])
     ))  # fmt: skip
     [text] = told.more
     assert re.fullmatch(
-        r"The trends at train ratio 0.05 and 1 point apart \(\+0\.\d and −2\.\d\)\.", text
+        r"The trends at train ratio 0.05 and 1 go opposite ways \(\+0\.\d and −2\.\d\)\.", text
     )
+
+
+def test_a_trend_beside_none_is_called_stronger_whatever_the_sign_of_none():
+    """A slope whose interval holds 0 has no direction that another could be opposed to."""
+    told = lead(noise=0.004, truth=lambda f: (
+        0.8 - (0.03 if f[planted.RATIO] < 1 else -0.0002) * math.log2(f[planted.BATCH])
+    ))  # fmt: skip
+    assert told.more[0].startswith("The trend is stronger at train ratio 0.05")
 
 
 def test_few_replicates_make_no_firm_sentence():
     """Four replicates: whatever the word, the sentence only suggests."""
     told = lead(truth=planted.flat, noise=0.0003, replicates=4)
     assert told.headline.startswith("The runs suggest that minority accuracy hardly changes")
-    assert told.more[0].startswith("The runs suggest that the trends at")
+    assert told.more[0].startswith("The runs suggest that the trend")
     told = lead(replicates=4, noise=0.002)
     assert told.headline.startswith("The runs suggest that minority accuracy falls")
     assert told.more[0].startswith("The runs suggest that the trend is stronger")
