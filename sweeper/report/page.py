@@ -180,6 +180,12 @@ def _tables(frames: Frames, found: Answer) -> dict[str, Any]:
     }
 
 
+def worker_seconds(frames: Frames) -> float:
+    """Training time of all workers: the members of a pack train in the same seconds."""
+    tries = frames.attempts.groupby(["pack_id", "number"])["seconds"]
+    return float(tries.max().sum())
+
+
 def facts(frames: Frames, found: Answer) -> list[tuple[str, str]]:
     """The strip of plain numbers under the verdict."""
     runs, cells = frames.reported_runs, frames.reported
@@ -188,7 +194,7 @@ def facts(frames: Frames, found: Answer) -> list[tuple[str, str]]:
         ("cells", str(len(cells))),
         ("replicates", str(runs["replicate"].nunique())),
         ("runs complete", f"{complete} of {len(runs)}"),
-        ("training time", tables.seconds(float(frames.runs["seconds"].sum()))),
+        ("worker time", tables.seconds(worker_seconds(frames))),
     ]
     unit = frames.sweep.spec.get("budget", {}).get("unit", "epochs")
     amounts = {one["train"].get("steps") or one["train"].get("epochs") for one in cells["config"]}
