@@ -72,7 +72,9 @@ def describe(result: CellResult, *, layout: Sequence[Key], objective: str) -> Mi
     value = None
     if state is TrialState.COMPLETE:
         value = fmean(run.value for run in complete if run.value is not None)
-        attributes |= _spread(complete) | _tested(result, complete, layout)
+        attributes |= _spread(complete)
+        if result.cell.role == "report":  # what selects never shows the test split
+            attributes |= _tested(result, complete, layout)
     elif state is TrialState.PRUNED and curve:
         value = curve[max(curve)]
         attributes["pruned_epoch"] = max(curve)

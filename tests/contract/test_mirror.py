@@ -231,6 +231,7 @@ def test_tuning_cells_live_in_a_study_of_their_own(
     assert loaded().trials == []
     trials = loaded("digits.tuning").trials
     assert [trial.params for trial in trials] == [{"train.lr": 0.02}, {"train.lr": 0.3}]
+    assert not [name for name in trials[0].user_attrs if name.startswith("test_")]
     assert trials[0].distributions["train.lr"] == FloatDistribution(0.01, 1.0, log=True)
 
 
