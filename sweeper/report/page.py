@@ -128,7 +128,7 @@ def _said(frames: Frames, found: Answer) -> dict[str, Any]:
         "state": scrub(sweep.state_reason),
         "caveats": words.caveats(frames, found=found),
         "caution": _caution(found),
-        "facts": facts(frames, found),
+        "facts": facts(frames),
         "answer": found,
         "direction": words.about(found.objective),
         "number": number,
@@ -186,7 +186,7 @@ def worker_seconds(frames: Frames) -> float:
     return float(tries.max().sum())
 
 
-def facts(frames: Frames, found: Answer) -> list[tuple[str, str]]:
+def facts(frames: Frames) -> list[tuple[str, str]]:
     """The strip of plain numbers under the verdict."""
     runs, cells = frames.reported_runs, frames.reported
     complete = int((runs["state"] == RunState.COMPLETE).sum())
@@ -201,7 +201,6 @@ def facts(frames: Frames, found: Answer) -> list[tuple[str, str]]:
     listed.append(("budget", f"{', '.join(str(one) for one in sorted(amounts))} {unit}"))
     data = frames.sweep.spec.get("data", {}).get("dataset", "")
     listed.append(("data", str(data)))
-    del found
     return [(label, value) for label, value in listed if value]
 
 
