@@ -18,7 +18,8 @@ from sweeper.analysis.effects import Difference
 from sweeper.analysis.factors import Factor, axes, scientific, show
 from sweeper.analysis.frames import Frames
 from sweeper.analysis.intervals import Estimate, mean_interval
-from sweeper.analysis.measures import POINTS, Measure, measures, responses
+from sweeper.analysis.look import Look
+from sweeper.analysis.measures import Measure, measures, responses
 from sweeper.analysis.trend import Interaction, Trend
 from sweeper.analysis.verdicts import MARGIN, Verdict, judge
 
@@ -130,7 +131,7 @@ def answer(frames: Frames) -> Answer:
     x, by = axes(factors)
     grid = gate.reading is Reading.PAIRED
     table = {one.name: responses(frames, measure=one, cells=gate.cells) for one in listed}
-    look = _Look(frames, table, factors, x, by)
+    look = Look(frames, gate, listed, table, factors, x, by)
     points, curve = _curve(look, listed) if grid else (pd.DataFrame(), pd.DataFrame())
     paths = [*asked, *(frames.sweep.spec.get("nuisance") or {})]
     cells = effects.cell_table(frames, cells=gate.cells, measures=listed, factors=paths)
@@ -149,34 +150,6 @@ def answer(frames: Frames) -> Answer:
         with_failures=tuple(_with_failures(look, listed[0])) if grid else (),
         without_collapsed=tuple(_without_collapsed(look, listed[0])) if grid else (),
     )  # fmt: skip
-
-
-@dataclass(frozen=True)
-class _Look:
-    """What every part of the answer looks at."""
-
-    frames: Frames
-    responses: dict[str, pd.DataFrame]
-    factors: tuple[Factor, ...]
-    x: Factor | None
-    by: Factor | None
-
-    def lines(self) -> list[tuple[Any, tuple[Factor, Any] | None]]:
-        """The lines of the curve: the second factor's levels, or one over all."""
-        if self.by is None:
-            return [(None, None)]
-        return [(level, (self.by, level)) for level in self.by.levels]
-
-    def levels(
-        self, measure: Measure, *, factor: Factor, at: tuple[Factor, Any] | None = None
-    ) -> pd.DataFrame:
-        y = self.responses[measure.name]
-        return effects.over_levels(y, cells=self.frames.cells, factor=factor, at=at)
-
-    @property
-    def chance(self) -> float:
-        """The accuracy of guessing, in points."""
-        return POINTS / max(len(self.frames.sweep.facts.get("classes", ())), 1)
 
 
 def margin_of(measure: Measure) -> float | None:
@@ -198,12 +171,12 @@ def _effect(
     return Effect(factor, measure, held, at, tuple(found), tuple(judged))
 
 
-def _primary(look: _Look, objective: Measure) -> Iterator[Effect]:
+def _primary(look: Look, objective: Measure) -> Iterator[Effect]:
     for factor in look.factors:
         yield _effect(look.levels(objective, factor=factor), factor=factor, measure=objective)
 
 
-def _exploratory(look: _Look, listed: Sequence[Measure]) -> Iterator[Effect]:
+def _exploratory(look: Look, listed: Sequence[Measure]) -> Iterator[Effect]:
     if look.x is None:
         return
     for measure in listed:
@@ -215,7 +188,7 @@ def _exploratory(look: _Look, listed: Sequence[Measure]) -> Iterator[Effect]:
             yield _effect(y, factor=look.x, measure=measure, held=look.by, at=level)
 
 
-def _slopes(look: _Look, listed: Sequence[Measure]) -> Iterator[Slope]:
+def _slopes(look: Look, listed: Sequence[Measure]) -> Iterator[Slope]:
     for factor in look.factors:
         if factor.scale == "category":
             continue
@@ -223,7 +196,7 @@ def _slopes(look: _Look, listed: Sequence[Measure]) -> Iterator[Slope]:
             yield _slope(look, factor=factor, measure=measure)
 
 
-def _slope(look: _Look, *, factor: Factor, measure: Measure) -> Slope:
+def _slope(look: Look, *, factor: Factor, measure: Measure) -> Slope:
     overall = trend.trend(look.levels(measure, factor=factor), factor=factor)
     span = float(factor.steps[-1] - factor.steps[0])
     margin = margin_of(measure)
@@ -242,7 +215,7 @@ def _slope(look: _Look, *, factor: Factor, measure: Measure) -> Slope:
     return Slope(factor, measure, overall, verdict, lines, change, judged)
 
 
-def _dependence(look: _Look, objective: Measure) -> Dependence | None:
+def _dependence(look: Look, objective: Measure) -> Dependence | None:
     x, by = look.x, look.by
     if x is None or by is None or x.scale != "category":
         return None
@@ -274,7 +247,7 @@ def _weak_and_strong(by: Factor) -> tuple[Any, Any]:
     return by.levels[0], by.levels[-1]
 
 
-def _curve(look: _Look, listed: Sequence[Measure]) -> tuple[pd.DataFrame, pd.DataFrame]:
+def _curve(look: Look, listed: Sequence[Measure]) -> tuple[pd.DataFrame, pd.DataFrame]:
     """The raw points of the response curve, and their means with intervals."""
     points, means = [], []
     for measure in listed if look.x else ():
@@ -292,7 +265,7 @@ def _curve(look: _Look, listed: Sequence[Measure]) -> tuple[pd.DataFrame, pd.Dat
     )
 
 
-def _collapses(look: _Look, listed: Sequence[Measure]) -> Iterator[Collapse]:
+def _collapses(look: Look, listed: Sequence[Measure]) -> Iterator[Collapse]:
     """Collapsed runs by class group; the gap has no chance level."""
     for measure in listed:
         if measure.role == "contrast":
@@ -304,13 +277,13 @@ def _collapses(look: _Look, listed: Sequence[Measure]) -> Iterator[Collapse]:
             yield Collapse(cell, replicate, measure, float(y.to_numpy()[i, j]))
 
 
-def _collapse_flags(look: _Look, measure: Measure) -> pd.DataFrame:
+def _collapse_flags(look: Look, measure: Measure) -> pd.DataFrame:
     chance = look.chance if measure.bounded else None
     y = look.responses[measure.name]
     return effects.collapsed(y, direction=measure.direction, chance=chance)
 
 
-def _without_collapsed(look: _Look, objective: Measure) -> Iterator[Effect]:
+def _without_collapsed(look: Look, objective: Measure) -> Iterator[Effect]:
     flags = _collapse_flags(look, objective)
     if not flags.to_numpy().any():
         return
@@ -320,7 +293,7 @@ def _without_collapsed(look: _Look, objective: Measure) -> Iterator[Effect]:
         yield _effect(levels, factor=factor, measure=objective)
 
 
-def _with_failures(look: _Look, objective: Measure) -> Iterator[WithFailures]:
+def _with_failures(look: Look, objective: Measure) -> Iterator[WithFailures]:
     if not (objective.unit == "points" and objective.direction == "maximize"):
         return
     y = look.responses[objective.name]
