@@ -22,6 +22,7 @@ from sweeper.analysis.look import Look
 from sweeper.analysis.measures import Measure, measures, responses
 from sweeper.analysis.trend import Interaction, Trend
 from sweeper.analysis.verdicts import MARGIN, Verdict, judge
+from sweeper.states import RunState
 
 
 @dataclass(frozen=True)
@@ -111,6 +112,7 @@ class Answer:
     collapses: tuple[Collapse, ...]
     with_failures: tuple[WithFailures, ...]
     without_collapsed: tuple[Effect, ...]  # the primary effects once more; empty when none
+    chance: float | None  # what guessing scores on the objective; None where it is no accuracy
 
     @property
     def others(self) -> tuple[Factor, ...]:
@@ -127,9 +129,9 @@ def answer(frames: Frames) -> Answer:
     """The sweep's answer, as far as its runs allow."""
     asked = list(frames.sweep.spec.get("scientific", {}))
     gate, listed = comparable.gate(frames, paths=asked), measures(frames)
-    factors = scientific(frames, cells=gate.cells)
-    x, by = axes(factors)
     grid = gate.reading is Reading.PAIRED
+    factors = scientific(frames, cells=gate.compared if grid else gate.cells)
+    x, by = axes(factors)
     table = {one.name: responses(frames, measure=one, cells=gate.cells) for one in listed}
     look = Look(frames, gate, listed, table, factors, x, by)
     points, curve = _curve(look, listed) if grid else (pd.DataFrame(), pd.DataFrame())
@@ -149,6 +151,7 @@ def answer(frames: Frames) -> Answer:
         collapses=tuple(_collapses(look, listed)),
         with_failures=tuple(_with_failures(look, listed[0])) if grid else (),
         without_collapsed=tuple(_without_collapsed(look, listed[0])) if grid else (),
+        chance=look.chance if listed[0].bounded and listed[0].direction == "maximize" else None,
     )  # fmt: skip
 
 
@@ -287,7 +290,7 @@ def _without_collapsed(look: Look, objective: Measure) -> Iterator[Effect]:
     flags = _collapse_flags(look, objective)
     if not flags.to_numpy().any():
         return
-    y = look.responses[objective.name].where(~flags)
+    y = look.responses[objective.name].where(~flags).loc[list(look.gate.compared)]
     for factor in look.factors:
         levels = effects.over_levels(y, cells=look.frames.cells, factor=factor)
         yield _effect(levels, factor=factor, measure=objective)
@@ -296,11 +299,13 @@ def _without_collapsed(look: Look, objective: Measure) -> Iterator[Effect]:
 def _with_failures(look: Look, objective: Measure) -> Iterator[WithFailures]:
     if not (objective.unit == "points" and objective.direction == "maximize"):
         return
-    y = look.responses[objective.name]
+    paths, pruned = list(look.frames.sweep.spec["scientific"]), {RunState.PRUNED}
+    cells, _ = comparable.whole_levels(look.frames, cells=look.gate.cells, paths=paths, lost=pruned)
+    y = look.responses[objective.name].loc[list(cells)]
     filled, count = effects.at_chance(y, runs=look.frames.reported_runs, chance=look.chance)
     if not count:
         return
-    for factor in look.factors:
+    for factor in scientific(look.frames, cells=cells):
         levels = effects.over_levels(filled, cells=look.frames.cells, factor=factor)
         yield WithFailures(count, _effect(levels, factor=factor, measure=objective))
 

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
 import pandas as pd
 
-from sweeper.analysis.factors import column, combination
+from sweeper.analysis.factors import column, combination, name_of, show
 from sweeper.analysis.frames import Frames, rounds
 from sweeper.states import FINISHED, RunState
 
@@ -24,13 +24,20 @@ class Reading(StrEnum):
     NOTHING = "nothing"  # no complete run, or no factor
 
 
+LOST = frozenset({RunState.PRUNED, RunState.FAILED})
+
+
 @dataclass(frozen=True)
 class Gate:
-    """The cells that are compared, how, and in plain words why not otherwise."""
+    """The cells that are told of, how they can be read, and in plain words why not otherwise.
+
+    `compared` are those whose levels enter comparisons and trends.
+    """
 
     reading: Reading
     cells: tuple[int, ...]
     reasons: tuple[str, ...]
+    compared: tuple[int, ...] = ()
 
 
 def gate(frames: Frames, *, paths: Sequence[str]) -> Gate:
@@ -57,8 +64,68 @@ def gate(frames: Frames, *, paths: Sequence[str]) -> Gate:
         return Gate(Reading.NOTHING, usable, (*reasons, "No factor takes more than one level."))
     why = _no_grid(kept, paths=varied, method=frames.sweep.spec["search"]["method"])
     if why:
-        return Gate(Reading.SCATTER, usable, (*reasons, why))
-    return Gate(Reading.PAIRED, usable, tuple(reasons))
+        return Gate(Reading.SCATTER, usable, (*reasons, why), usable)
+    compared, more = whole_levels(frames, cells=usable, paths=varied)
+    reasons += more
+    if len(compared) < 2:
+        why = "No factor keeps two levels that have complete runs."
+        return Gate(Reading.NOTHING, usable, (*reasons, why))
+    return Gate(Reading.PAIRED, usable, tuple(reasons), compared)
+
+
+def whole_levels(
+    frames: Frames,
+    *,
+    cells: Sequence[int],
+    paths: Sequence[str],
+    lost: Collection[RunState] = LOST,
+) -> tuple[tuple[int, ...], list[str]]:
+    """The cells of a grid without the levels that hold a lost cell, and which levels those are.
+
+    A cell is lost when all its runs ended in `lost`: no replicate is complete at its levels, so it
+    would take away whatever is compared across them. The level with the largest share of lost
+    cells goes first; of equal ones, of the factor with the most levels, else the last in the spec.
+    """
+    kept, told = frames.cells["factors"].loc[list(cells)].to_dict(), []
+    gone = _lost(frames, cells=cells, states=lost)
+    while not gone.keys().isdisjoint(kept):
+        path, level = _emptiest(kept, gone=gone, paths=paths)
+        out = [cell for cell, factors in kept.items() if factors.get(path) == level]
+        told.append(f"{name_of(path)} {show(level)}: {_fate(out, gone=gone)}")
+        kept = {cell: factors for cell, factors in kept.items() if cell not in out}
+    reason = f"Left out of comparisons and trends: {'; '.join(told)}."
+    return tuple(kept), [reason] if told else []
+
+
+def _lost(
+    frames: Frames, *, cells: Sequence[int], states: Collection[RunState]
+) -> dict[int, frozenset[RunState]]:
+    """The cells all of whose runs ended in `states`, with the states they ended in."""
+    runs = frames.reported_runs
+    ended = {cell: frozenset(group) for cell, group in runs.groupby("cell")["state"]}
+    return {cell: ended[cell] for cell in cells if cell in ended and ended[cell] <= set(states)}
+
+
+def _emptiest(
+    kept: Mapping[int, Mapping[str, Any]], *, gone: Collection[int], paths: Sequence[str]
+) -> tuple[str, Any]:
+    """The level, as path and value, with the largest share of its cells in `gone`."""
+    ranked = []
+    for place, path in enumerate(paths):
+        totals = Counter(factors.get(path) for factors in kept.values())
+        lost = Counter(factors.get(path) for cell, factors in kept.items() if cell in gone)
+        for level, count in lost.items():
+            ranked.append(((count / totals[level], len(totals), place), path, level))
+    _, path, level = max(ranked, key=lambda one: one[0])
+    return path, level
+
+
+def _fate(cells: Sequence[int], *, gone: Mapping[int, frozenset[RunState]]) -> str:
+    """`pruned`, or `1 of 2 cells pruned`."""
+    states = {state for cell in cells for state in gone.get(cell, ())}
+    how = " or ".join(sorted(states, reverse=True))
+    count = sum(cell in gone for cell in cells)
+    return how if count == len(cells) else f"{count} of {len(cells)} cells {how}"
 
 
 def budget(config: dict[str, Any]) -> tuple[str, int]:

@@ -45,7 +45,7 @@ class Look:
     def levels(
         self, measure: Measure, *, factor: Factor, at: tuple[Factor, Any] | None = None
     ) -> pd.DataFrame:
-        y = self.responses[measure.name]
+        y = self.responses[measure.name].loc[list(self.gate.compared)]
         return effects.over_levels(y, cells=self.frames.cells, factor=factor, at=at)
 
     @property

@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
 
 from sweeper.analysis.answer import Answer, Dependence, Effect, Slope
 from sweeper.analysis.comparable import Reading
@@ -14,6 +17,7 @@ from sweeper.analysis.intervals import Estimate
 from sweeper.analysis.measures import Measure, words
 from sweeper.analysis.verdicts import (
     FIXED,
+    MARGIN,
     Verdict,
     Word,
     basis,
@@ -23,6 +27,8 @@ from sweeper.analysis.verdicts import (
     slope_sentence,
 )
 from sweeper.states import RunState
+
+DESCRIBED = "A description of the cells, not a test."
 
 
 @dataclass(frozen=True)
@@ -153,9 +159,11 @@ def _imbalance(by: Factor) -> str:
 
 def _description(found: Answer) -> Lead:
     """A sweep whose cells were drawn one by one: what was seen, and no test."""
-    best = best_cell(found)
+    best = _best_row(found)
     if best is None:
         return Lead("There is nothing to report yet.")
+    if found.chance is not None and best["mean"] <= found.chance + MARGIN:
+        return _at_chance(found, best=best["mean"], chance=found.chance)
     more = ["The best of many cells looks better than it is: run it afresh before you rely on it."]
     ranked = [f"{name_of(path)} {number(rho, unit='', signed=True)}"
               for path, rho in found.ranks.items()]  # fmt: skip
@@ -163,10 +171,20 @@ def _description(found: Answer) -> Lead:
         more.append(f"Rank correlation with the objective over the cells: {', '.join(ranked)}.")
     superlative = "Lowest" if found.objective.direction == "minimize" else "Highest"
     return Lead(
-        f"{superlative} mean {words(found.objective.name)} among the cells tried: {best}.",
-        tuple(more),
-        basis="A description of the cells, not a test.", badge="descriptive",
+        f"{superlative} mean {words(found.objective.name)} among the cells tried: "
+        f"{_cell_in_words(found, best)}.",
+        tuple(more), basis=DESCRIBED, badge="descriptive",
     )  # fmt: skip
+
+
+def _at_chance(found: Answer, *, best: float, chance: float) -> Lead:
+    """No cell learned: which of them is the highest says nothing."""
+    highest, guessing = (f"{number(one)}{FIXED}%" for one in (best, chance))
+    text = (
+        f"No cell left chance: the highest mean {words(found.objective.name)} among the cells "
+        f"tried is {highest}, and guessing gives {guessing}."
+    )
+    return Lead(text, basis=DESCRIBED, badge="at chance")
 
 
 def lines(found: Answer) -> list[Line]:
@@ -316,16 +334,23 @@ def caveats(frames: Frames, *, found: Answer) -> list[str]:
 def _changes(found: Answer, again: Sequence[Effect], when: str) -> Iterator[str]:
     """The primary verdicts that another treatment of bad runs would change."""
     changed = []
-    for first, second in zip(found.effects, again, strict=False):
-        pairs = zip(first.differences, first.verdicts, second.verdicts, strict=True)
+    for second in again:
+        first = next((one for one in found.effects if one.factor.path == second.factor.path), None)
+        before = _words_of(first) if first is not None else {}
         changed += [
-            f"{first.factor.name} {show(difference.level)} "
+            f"{second.factor.name} {show(difference.level)} "
             f"({'too few left' if after.word is Word.UNKNOWN else after.badge})"
-            for difference, before, after in pairs
-            if before.word is not after.word
+            for difference, after in zip(second.differences, second.verdicts, strict=True)
+            if before.get((difference.level, difference.reference)) is not after.word
         ]
     if changed:
         yield f"{when}, these verdicts would change: {', '.join(changed)}."
+
+
+def _words_of(effect: Effect) -> dict[tuple[Any, Any], Word]:
+    """The verdict's word of each level and its reference."""
+    pairs = zip(effect.differences, effect.verdicts, strict=True)
+    return {(one.level, one.reference): verdict.word for one, verdict in pairs}
 
 
 def _collapse_words(found: Answer) -> Iterator[str]:
@@ -339,8 +364,8 @@ def about(measure: Measure) -> str:
     return "higher is better" if measure.direction == "maximize" else "lower is better"
 
 
-def best_cell(found: Answer) -> str | None:
-    """The cell with the best mean, in words; the winner's mean flatters itself."""
+def _best_row(found: Answer) -> pd.Series | None:
+    """The cell with the best mean; the winner's mean flatters itself."""
     if not len(found.cells):
         return None
     rows = found.cells[found.cells["measure"] == found.objective.name].dropna(subset=["mean"])
@@ -348,7 +373,11 @@ def best_cell(found: Answer) -> str | None:
         return None
     lowest = found.objective.direction == "minimize"
     means = rows["mean"].to_numpy(dtype=float)
-    row = rows.iloc[int(means.argmin() if lowest else means.argmax())]
+    return rows.iloc[int(means.argmin() if lowest else means.argmax())]
+
+
+def _cell_in_words(found: Answer, row: pd.Series) -> str:
+    """`91.2 % at batch size 8, width 2`."""
     levels = ", ".join(f"{factor.name} {show(row[factor.path])}" for factor in found.factors)
     size = number(row["mean"], unit=found.objective.unit)
     sign = f"{FIXED}%" if found.objective.unit == "points" else ""

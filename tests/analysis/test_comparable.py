@@ -81,6 +81,78 @@ def test_all_runs_failed_is_said_plainly():
     assert all(share.failed == share.ended == 3 for share in found.failures)
 
 
+def lost(*cells, ending=Ending.PRUNED):
+    return {(cell, r): (ending, "") for cell in cells for r in range(5)}
+
+
+def test_a_level_that_was_pruned_whole_leaves_the_other_levels_a_trend():
+    """Batch size 128 at the strong imbalance: left out by name, the rest as if it had not been."""
+    whole = planted.plan(seed=3)
+    less = planted.plan(seed=3, failures=lost(7))
+    found = look(less)
+    assert found.gate.reasons == (
+        "Left out of comparisons and trends: batch size 128: 1 of 2 cells pruned.",
+    )
+    y = {(whole.cells[c].factors[B], whole.cells[c].factors[RATIO], r): 100 * float(
+            m[-1, whole.layout.index(("test", "minority_accuracy", ""))])
+         for (c, r), m in whole.numbers.items()}  # fmt: skip
+    x = np.log2([2, 8, 32])
+    slopes = [np.polyfit(x, [(y[b, 1.0, r] + y[b, 0.05, r]) / 2 for b in (2, 8, 32)], 1)[0]
+              for r in range(5)]  # fmt: skip
+    assert found.slopes[0].overall.estimate.value == pytest.approx(np.mean(slopes))
+    assert found.slopes[0].overall.estimate.n == 5
+    [strong] = [one for one in found.effects if one.factor.path == RATIO]
+    gain = [np.mean([y[b, 0.05, r] - y[b, 1.0, r] for b in (2, 8, 32)]) for r in range(5)]
+    assert strong.differences[0].estimate.value == pytest.approx(np.mean(gain))
+    assert set(found.cells["cell"]) == set(range(1, 9))
+
+
+def test_a_level_without_any_complete_run_is_named_with_its_fate():
+    """All its cells were pruned, or failed, or some of each."""
+    pruned = look(planted.plan(levels={B: [2, 8, 32]}, failures=lost(2)))
+    assert pruned.gate.reasons[0].endswith("trends: batch size 32: pruned.")
+    failed = look(planted.plan(levels={B: [2, 8, 32]}, failures=lost(2, ending=Ending.DIVERGED)))
+    assert failed.gate.reasons[0].endswith("trends: batch size 32: failed.")
+    both = {**lost(6), **lost(7, ending=Ending.DIVERGED)}
+    assert look(planted.plan(failures=both)).gate.reasons[0].endswith("128: pruned or failed.")
+
+
+def test_a_level_that_failed_whole_is_still_told_at_chance():
+    """Failures are never dropped in silence: its verdict, with chance for each failed run."""
+    plan = planted.plan(levels={B: [2, 8, 32]}, failures=lost(2, ending=Ending.DIVERGED))
+    found = look(plan)
+    assert [one.level for one in found.effects[0].differences] == [8]
+    [again] = found.with_failures
+    assert (again.filled, {one.level for one in again.effect.differences}) == (5, {2, 32})
+    told = words.caveats(load(planted.Memory(plan), plan.sweep.name), found=found)
+    assert any("batch size 32 (materially worse)" in one for one in told)
+
+
+def test_a_lost_cell_of_two_levels_leaves_the_other_factor():
+    """Least is given away: one of three ratios, rather than one of two batch sizes."""
+    levels = {B: [2, 8], RATIO: [1.0, 0.1, 0.05]}
+    found = look(planted.plan(levels=levels, failures=lost(5)))
+    assert found.gate.reasons[0].endswith("trends: train ratio 0.05: 1 of 2 cells pruned.")
+    assert [one.levels for one in found.factors] == [(2, 8), (0.1, 1.0)]
+
+
+def test_nothing_is_compared_when_one_level_alone_is_left():
+    """Two levels, one pruned: its runs are shown, and no comparison is made up."""
+    found = look(planted.plan(levels={B: [2, 8]}, failures=lost(1)))
+    assert found.gate.reading is Reading.NOTHING
+    assert words.lead(found).headline == (
+        "There is nothing to compare. No factor keeps two levels that have complete runs."
+    )
+
+
+def test_a_run_that_is_still_to_come_leaves_its_level_in():
+    """What is not finished is not lost: the trend waits for it."""
+    waiting = {(7, r): (None, "") for r in range(5)}
+    found = look(planted.plan(failures=waiting))
+    assert found.gate.reasons == ()
+    assert found.factors[0].levels == (2, 8, 32, 128)
+
+
 def test_a_single_cell_is_shown_and_not_called_empty():
     """Its runs are there; what is missing is something to compare them with."""
     found = look(planted.plan(cells=[{planted.BATCH: 8}], levels={planted.BATCH: [8]}))

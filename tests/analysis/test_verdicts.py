@@ -166,6 +166,30 @@ def test_a_loss_that_rises_is_worse():
     assert re.search(r"[Bb]atch size 2 \(−[\d.]+\) is better than 8", levels_line.text)
 
 
+@pytest.mark.parametrize("reached", [0.0, 0.1])
+def test_drawn_cells_that_never_left_chance_have_no_best(reached):
+    """All cells at 0 %, or at the share that guessing gives: the highest is no finding."""
+    told = lead(
+        method="qmc", truth=lambda _: reached, noise=0.0, levels={planted.BATCH: [2, 8, 32]}
+    )
+    assert re.fullmatch(
+        rf"No cell left chance: the highest mean minority accuracy among the cells tried is "
+        rf"{100 * reached:.1f}\s%, and guessing gives 10\.0\s%\.",
+        told.headline,
+    )
+    assert (told.more, told.badge) == ((), "at chance")
+
+
+def test_drawn_cells_above_chance_have_a_best():
+    """One cell that learned is named with its levels."""
+    told = lead(
+        method="qmc", truth=lambda f: 0.9 if f[planted.BATCH] == 8 else 0.0, noise=0.001,
+        levels={planted.BATCH: [2, 8, 32]},
+    )  # fmt: skip
+    assert told.headline.startswith("Highest mean minority accuracy among the cells tried: ")
+    assert told.headline.endswith("% at batch size 8.")
+
+
 @pytest.mark.slow
 def test_verdicts_match_the_plant_in_most_seeds():
     """End to end over 40 seeds: the planted trend and interaction are found."""
