@@ -86,13 +86,14 @@ def whole_levels(
     would take away whatever is compared across them. The level with the largest share of lost
     cells goes first; of equal ones, of the factor with the most levels, else the last in the spec.
     """
-    kept, told = frames.cells["factors"].loc[list(cells)].to_dict(), []
+    factors, told = frames.cells["factors"], []
+    kept = {cell: factors[cell] for cell in cells}
     gone = _lost(frames, cells=cells, states=lost)
     while not gone.keys().isdisjoint(kept):
         path, level = _emptiest(kept, gone=gone, paths=paths)
-        out = [cell for cell, factors in kept.items() if factors.get(path) == level]
+        out = [cell for cell, levels in kept.items() if levels.get(path) == level]
         told.append(f"{name_of(path)} {show(level)}: {_fate(out, gone=gone)}")
-        kept = {cell: factors for cell, factors in kept.items() if cell not in out}
+        kept = {cell: levels for cell, levels in kept.items() if cell not in out}
     reason = f"Left out of comparisons and trends: {'; '.join(told)}."
     return tuple(kept), [reason] if told else []
 
