@@ -20,6 +20,7 @@ import pandas as pd
 from sweeper.analysis.factors import Factor, show
 from sweeper.analysis.measures import Measure, words
 from sweeper.analysis.verdicts import FIXED
+from sweeper.report.tables import Table
 
 MARKERS = ("circle", "square", "diamond", "triangle-up", "cross", "x", "star", "hexagon")
 DASHES = ("solid", "dash", "dot", "dashdot", "longdash", "longdashdot")
@@ -58,6 +59,27 @@ class Mark:
 
 
 @dataclass(frozen=True)
+class Stop:
+    """A place of a slider: what it is called, what it means, and what it changes in the figure.
+
+    `patch` maps a trace's place in `data` to the entries of that trace that differ here.
+    """
+
+    label: str
+    said: str
+    patch: dict[int, dict[str, Any]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Slider:
+    """A range input under a figure; each stop was computed beforehand."""
+
+    label: str
+    stops: tuple[Stop, ...]
+    start: int = 0
+
+
+@dataclass(frozen=True)
 class Figure:
     """A figure, the text that stands for it, and its legend."""
 
@@ -67,6 +89,25 @@ class Figure:
     data: list[dict[str, Any]]
     layout: dict[str, Any] = field(default_factory=dict)
     legend: tuple[Mark, ...] = ()
+    slider: Slider | None = None
+
+
+@dataclass(frozen=True)
+class Section:
+    """A part of the page: a few sentences, figures, and the tables behind them.
+
+    Attributes:
+        id: its anchor, and the part of the file that `sweeper verify` names.
+        tables: (label of the fold, table); without a label the table stands open.
+        layout: "" one figure under the other, "panels" side by side, "panels two" in two columns.
+    """
+
+    id: str
+    title: str
+    intro: str
+    figures: tuple[Figure, ...] = ()
+    tables: tuple[tuple[str, Table], ...] = ()
+    layout: str = ""
 
 
 def text(value: object) -> str:

@@ -23,7 +23,7 @@ from sweeper.analysis.comparable import Reading
 from sweeper.analysis.frames import Frames, Reads, load
 from sweeper.analysis.verdicts import caution, interval, number
 from sweeper.errors import InputError
-from sweeper.report import figures, tables, training
+from sweeper.report import sections, tables
 from sweeper.report.drawing import Figure
 from sweeper.report.overrides import overrides
 from sweeper.report.scrub import scrub, scrub_spec, scrub_tree
@@ -84,7 +84,7 @@ def is_report(path: Path) -> bool:
 def html(frames: Frames) -> str:
     """The page as text."""
     found = answer(frames)
-    drawn = _figures(frames, found)
+    parts = sections.sections(frames, found)
     script = _text("page.js")
     context = {
         "generator": Markup(GENERATOR),  # noqa: S704 constant
@@ -92,28 +92,16 @@ def html(frames: Frames) -> str:
         "bundle": Markup(bundle()),  # noqa: S704 our own vendored file
         "script": Markup(script),  # noqa: S704 our own file
         "style": Markup(_text("page.css")),  # noqa: S704 our own file
-        "payload": Markup(payload([one for group in drawn.values() for one in group])),  # noqa: S704
-        "figures": drawn,
+        "payload": Markup(payload([one for part in parts for one in part.figures])),  # noqa: S704
+        "sections": parts,
+        "hero": next((part.figures[0] for part in parts if part.id == "response"), None),
         **_said(frames, found),
-        **_tables(frames, found),
         "provenance": provenance(frames),
         "overrides": overrides(frames.sweep),
         "spec_text": scrub_spec(frames.sweep.spec_text),
         "glossary": GLOSSARY,
     }
     return _environment().get_template("page.html").render(context)
-
-
-def _figures(frames: Frames, found: Answer) -> dict[str, list[Figure]]:
-    single = [figures.differences(found), figures.heatmap(found)]
-    scatter = found.gate.reading is Reading.SCATTER
-    return {
-        "response": figures.response(found),
-        "differences": [one for one in single[:1] if one is not None],
-        "interaction": [one for one in single[1:] if one is not None],
-        "training": training.training(frames, found),
-        "scatter": figures.scatter(found) if scatter else [],
-    }
 
 
 def _said(frames: Frames, found: Answer) -> dict[str, Any]:
@@ -129,15 +117,11 @@ def _said(frames: Frames, found: Answer) -> dict[str, Any]:
         "caveats": words.caveats(frames, found=found),
         "caution": _caution(found),
         "facts": facts(frames),
-        "answer": found,
-        "direction": words.about(found.objective),
         "number": number,
         "interval": interval,
         "scale": scale,
         "place": place,
         "objective_words": found.objective.title,
-        "averaged": [one.name for one in found.others],
-        "Reading": Reading,
     }
 
 
@@ -163,21 +147,6 @@ def place(value: float, span: dict[str, float], *, left: bool = True) -> str:
     """Where a value lies on that scale, in percent from the left (or from the right)."""
     part = 100 * (value - span["low"]) / (span["high"] - span["low"])
     return f"{part if left else 100 - part:.2f}"
-
-
-def _tables(frames: Frames, found: Answer) -> dict[str, Any]:
-    return {
-        "cells": tables.cells(frames, found),
-        "curve_table": tables.curve(found, measures=found.measures),
-        "heat_table": tables.heat(found),
-        "training_table": tables.training(frames, found),
-        "difference_table": tables.differences(found),
-        "slope_table": tables.slopes(found),
-        "failure_table": tables.failures(frames, found),
-        "collapse_table": tables.collapses(found),
-        "share_table": tables.shares(found),
-        "failures_table": tables.with_failures(found),
-    }
 
 
 def worker_seconds(frames: Frames) -> float:
