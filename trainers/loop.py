@@ -23,7 +23,7 @@ from trainers.data.imbalance import draw_subset
 from trainers.feed import Batch, Feed, Pool, Recipe
 from trainers.fused import FORMS
 from trainers.losses import smoothing_by_class
-from trainers.metrics import measure
+from trainers.metrics import hits, measure
 from trainers.pack import Objective, Pack, Terms, design
 from trainers.step import OPTIMIZERS, Ascent, schedule
 
@@ -54,6 +54,8 @@ class RoundResult:
         step: updates made so far.
         numbers: (L,) float32 in the order of `metrics.layout`.
         finite: False if a loss, a logit of any split or a parameter is not: the run has diverged.
+        correct: in the last round, one bit a test example in the data set's order, 1 where the
+            prediction is right, the first in the lowest bit; None before, and when not finite.
     """
 
     member: int
@@ -61,6 +63,7 @@ class RoundResult:
     step: int
     numbers: np.ndarray
     finite: bool
+    correct: bytes | None = None
 
 
 class PackTrainer:
@@ -175,6 +178,8 @@ class PackTrainer:
         sound = torch.stack(losses).isfinite().all(0) & self.pack.finite()
         for part in logits.values():
             sound &= part.isfinite().flatten(1).all(1)
+        if self.round == self.rounds:  # one tensor, so that a GPU is waited for once
+            numbers.append(hits(logits["test"], truths["test"]).float())
         return self._results(torch.cat(numbers, dim=1), sound)
 
     def _end_of(self, round: int) -> int:
@@ -187,11 +192,16 @@ class PackTrainer:
         return {split: self.pool.y[split] for split in ("val", "test")}
 
     def _results(self, numbers: Tensor, sound: Tensor) -> list[RoundResult]:
+        """Of each member's numbers, in the last round followed by its hits on the test split."""
         rows, fine = numbers.cpu().numpy(), sound.tolist()
+        tests = len(self.pool.y["test"]) if self.round == self.rounds else 0
+        rows, right = np.split(rows, [rows.shape[1] - tests], axis=1)
+        bits = np.packbits(right > 0, axis=1, bitorder="little")
         return [
-            RoundResult(member, self.round, self.step, rows[k], fine[k])
+            RoundResult(member, self.round, self.step, rows[k], fine[k],
+                        bits[k].tobytes() if tests and fine[k] else None)
             for k, member in enumerate(self.alive)
-        ]
+        ]  # fmt: skip
 
     def update(self, batch: Batch) -> tuple[Terms, Tensor]:
         """One update; the terms of its first pass, and what it minimised (K,)."""

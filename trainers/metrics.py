@@ -69,6 +69,16 @@ def measure(logits: Tensor, labels: Tensor, train_counts: Sequence[int]) -> Tens
     return result.where(sound, float("nan")).float()
 
 
+def hits(logits: Tensor, labels: Tensor) -> Tensor:
+    """Where the largest of the logits (K, N, C) is the label's (N,): (K, N), as `measure` counts.
+
+    The softmax decides between logits that differ by less than its rounding.
+    """
+    import torch
+
+    return torch.log_softmax(logits.float(), dim=2).max(dim=2).indices == labels
+
+
 def _membership(train_counts: Sequence[int]) -> Tensor:
     """(groups + 1, C) of 0 and 1: which classes each group holds; the last row holds all."""
     import torch

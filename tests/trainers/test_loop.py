@@ -42,7 +42,7 @@ def equal(one: list[RoundResult], other: list[RoundResult]) -> bool:
     """Whether two rounds are the same to the bit."""
     return len(one) == len(other) and all(
         (a.member, a.round, a.step, a.finite) == (b.member, b.round, b.step, b.finite)
-        and a.numbers.tobytes() == b.numbers.tobytes()
+        and (a.numbers.tobytes(), a.correct) == (b.numbers.tobytes(), b.correct)
         for a, b in zip(one, other, strict=True)
     )
 
