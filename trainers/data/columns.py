@@ -14,7 +14,9 @@ sorted levels. Beyond the 255 commonest levels of a column the rest are 0 too.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -106,3 +108,44 @@ def _robust_spread(values: np.ndarray) -> float:
         if high > low:
             return float((high - low) / normal)
     return float(np.ptp(values)) / 2 or 1.0
+
+
+@dataclass(frozen=True)
+class Encoder:
+    """How a table's columns become a network's numbers, learned from the pool alone."""
+
+    scales: Mapping[str, Scale]
+    levels: Mapping[str, Levels]
+
+    @property
+    def cardinalities(self) -> tuple[int, ...]:
+        """How many codes each categorical column has, 0 included."""
+        return tuple(found.cardinality for found in self.levels.values())
+
+    def encode(
+        self, numbers: Mapping[str, np.ndarray], texts: Mapping[str, Text], rows: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Rows of a part: (N, F) float64, the marks of missing values last, and (N, G) int64."""
+        scaled = [scale.apply(numbers[name][rows]) for name, scale in self.scales.items()]
+        marks = [mark for _, *more in scaled for mark in more]
+        coded = [found.codes(texts[name])[rows] for name, found in self.levels.items()]
+        x = _side_by_side([first for first, *_ in scaled] + marks, len(rows))
+        return x, _side_by_side(coded, len(rows)).astype(np.int64)
+
+    def as_json(self) -> dict[str, Any]:
+        """All of it, so that `of_json` gives the same to the last bit."""
+        return {
+            "numbers": {name: asdict(scale) for name, scale in self.scales.items()},
+            "categories": {name: list(found.levels) for name, found in self.levels.items()},
+        }
+
+    @classmethod
+    def of_json(cls, tree: Mapping[str, Any]) -> Encoder:
+        """From `as_json`; a KeyError or TypeError where it is not that."""
+        scales = {name: Scale(**scale) for name, scale in tree["numbers"].items()}
+        levels = {name: Levels(tuple(found)) for name, found in tree["categories"].items()}
+        return cls(scales, levels)
+
+
+def _side_by_side(columns: list[np.ndarray], rows: int) -> np.ndarray:
+    return np.stack(columns, axis=1) if columns else np.empty((rows, 0))

@@ -13,6 +13,8 @@ from typing import Any, Literal
 
 import numpy as np
 
+from trainers.data.columns import Encoder
+
 Arrays = Mapping[str, np.ndarray]
 
 SPLITS = ("train", "val", "test")
@@ -32,6 +34,7 @@ class Dataset:
         fingerprint: SHA-256 of classes and arrays: of the content, never of a path.
         mean, std: (C,) float32, of the pool's pixels in 0..1 (uint8 divided by 255); a channel
             that never varies has std 1. Empty for tables.
+        encoder: what turned a table's columns into numbers; None for images.
     """
 
     name: str
@@ -44,6 +47,7 @@ class Dataset:
     fingerprint: str
     mean: np.ndarray
     std: np.ndarray
+    encoder: Encoder | None = None
 
     @property
     def facts(self) -> dict[str, Any]:
@@ -81,6 +85,7 @@ def table_dataset(
     *,
     cardinalities: tuple[int, ...],
     classes: tuple[str, ...],
+    encoder: Encoder | None = None,
 ) -> Dataset:
     """From scaled numbers (N, F) and codes (N, G) of each split."""
     numbers = {split: x[split].astype(np.float32) for split in SPLITS}
@@ -88,7 +93,9 @@ def table_dataset(
     labels = {split: y[split].astype(np.int64) for split in SPLITS}
     mark = fingerprint(classes, *numbers.values(), *kept.values(), *labels.values())
     none = np.empty(0, dtype=np.float32)
-    return Dataset(name, "table", numbers, kept, cardinalities, labels, classes, mark, none, none)
+    return Dataset(
+        name, "table", numbers, kept, cardinalities, labels, classes, mark, none, none, encoder
+    )
 
 
 def fingerprint(names: tuple[str, ...], *arrays: np.ndarray) -> str:

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 import numpy as np
 import pyarrow as pa
 
-from trainers.config import ConfigError, DataConfig
-from trainers.data.columns import Levels, Scale, Text
+from trainers.config import DataConfig
+from trainers.data.columns import Encoder, Levels, Scale, Text
 from trainers.data.dataset import Dataset, fingerprint, table_dataset
-from trainers.data.files import column, existing_path, read_table, refusal, refuse_unused
+from trainers.data.files import Refuse, column, existing_path, read_table, refusal, refuse_unused
 from trainers.data.labels import arrow_labels, encode
 from trainers.data.splits import Picks, pick
 
@@ -59,28 +59,18 @@ def _encode(
 ) -> Dataset:
     pool = picks["train"][1]
     source = columns["train"]
-    scales = {name: Scale.fit(values[pool]) for name, values in source.numbers.items()}
-    levels = {name: Levels.fit(values, pool) for name, values in source.texts.items()}
+    encoder = Encoder(
+        {name: Scale.fit(values[pool]) for name, values in source.numbers.items()},
+        {name: Levels.fit(values, pool) for name, values in source.texts.items()},
+    )
     x, codes = {}, {}
     for split, (part, rows) in picks.items():
         own = columns[part]
-        scaled = [scales[name].apply(own.numbers[name][rows]) for name in scales]
-        marks = [mark for _, *more in scaled for mark in more]
-        x[split] = _side_by_side([first for first, *_ in scaled] + marks, len(rows))
-        coded = [levels[name].codes(own.texts[name])[rows] for name in levels]
-        codes[split] = _side_by_side(coded, len(rows))
+        x[split], codes[split] = encoder.encode(own.numbers, own.texts, rows)
+    y = {split: y[part][rows] for split, (part, rows) in picks.items()}
     return table_dataset(
-        "table",
-        x,
-        codes,
-        {split: y[part][rows] for split, (part, rows) in picks.items()},
-        cardinalities=tuple(found.cardinality for found in levels.values()),
-        classes=classes,
+        "table", x, codes, y, cardinalities=encoder.cardinalities, classes=classes, encoder=encoder
     )
-
-
-def _side_by_side(columns: list[np.ndarray], rows: int) -> np.ndarray:
-    return np.stack(columns, axis=1) if columns else np.empty((rows, 0))
 
 
 def _target(table: pa.Table, config: DataConfig) -> pa.ChunkedArray:
@@ -99,9 +89,9 @@ def _read(table: pa.Table, config: DataConfig) -> _Columns:
     for name in features:
         values = table.column(name)
         if _is_number(values.type):
-            numbers[name] = _floats(values, name, config, key="path")
+            numbers[name] = floats(values, name, refusal(config, "path"))
         else:
-            texts[name] = _text(values, name, config, key="path")
+            texts[name] = text(values, name, refusal(config, "path"))
     return _Columns(numbers, texts)
 
 
@@ -111,34 +101,31 @@ def _read_like(train: _Columns, table: pa.Table, config: DataConfig) -> _Columns
         name: column(table, name, config, key="test_path")
         for name in (*train.numbers, *train.texts)
     }
-    key = "test_path"
+    refuse = refusal(config, "test_path")
     return _Columns(
-        {name: _floats(found[name], name, config, key=key) for name in train.numbers},
-        {name: _text(found[name], name, config, key=key) for name in train.texts},
+        {name: floats(found[name], name, refuse) for name in train.numbers},
+        {name: text(found[name], name, refuse) for name in train.texts},
     )
 
 
-def _floats(values: pa.ChunkedArray, name: str, config: DataConfig, *, key: str) -> np.ndarray:
+def floats(values: pa.ChunkedArray, name: str, refuse: Refuse) -> np.ndarray:
+    """A column of numbers, (N,) float64, NaN where missing; ConfigError where it is none."""
     if not (_is_number(values.type) or pa.types.is_null(values.type)):
-        reason = f"has {values.type} in column {name!r}, which holds numbers in data.path"
-        raise refusal(config, key)(reason)
+        raise refuse(f"has {values.type} in column {name!r}, which holds numbers in data.path")
     numbers = values.cast(pa.float64(), safe=False).to_numpy()
     if np.isinf(numbers).any():
-        raise refusal(config, key)(f"has infinite numbers in column {name!r}: mend or empty them")
+        raise refuse(f"has infinite numbers in column {name!r}: mend or empty them")
     return numbers
 
 
-def _text(values: pa.ChunkedArray, name: str, config: DataConfig, *, key: str) -> Text:
+def text(values: pa.ChunkedArray, name: str, refuse: Refuse) -> Text:
+    """A column of categories; ConfigError where its type cannot be one."""
     kind = values.type.value_type if pa.types.is_dictionary(values.type) else values.type
     checks = (pa.types.is_string, pa.types.is_large_string, pa.types.is_boolean, pa.types.is_null)
     if not any(is_kind(kind) for is_kind in (*checks, _is_number)):
-        raise _unusable(kind, name, config, key=key)
+        reason = f"has a column {name!r} of type {kind}, which no network takes"
+        raise refuse(f"{reason}: turn it into numbers or text, or leave it out")
     return Text.read(values)
-
-
-def _unusable(kind: pa.DataType, name: str, config: DataConfig, *, key: str) -> ConfigError:
-    reason = f"has a column {name!r} of type {kind}, which no network takes"
-    return refusal(config, key)(f"{reason}: turn it into numbers or text, or leave it out")
 
 
 def _is_number(kind: pa.DataType) -> bool:
