@@ -10,18 +10,19 @@ from datetime import UTC, datetime
 from functools import cache
 from typing import Any, TypeVar
 
-from sqlalchemy import Connection, Row, Select, Text, and_, cast, func, select
+from sqlalchemy import Connection, Row, Select, Text, and_, cast, func, inspect, select
 
 from sweeper.states import UNCOUNTED, RunState
 from sweeper.store import lease as leases
 from sweeper.store.database import Database
-from sweeper.store.records import Attempt, Cell, Observations, Pack, Run, Sweep
+from sweeper.store.records import Attempt, Cell, Observations, Pack, Predictions, Run, Sweep
 from sweeper.store.tables import (
     AttemptTable,
     CellTable,
     LeaseTable,
     ObservationTable,
     PackTable,
+    PredictionTable,
     RunTable,
     SweepTable,
 )
@@ -110,6 +111,22 @@ class Reader:
                 lambda c, some=some: observations(c, some, last_only=last_only)
             )
 
+    def predictions(self, sweep_id: int) -> list[Predictions]:
+        """What each complete run has right of the test split, by run; runs without are left out."""
+
+        def there(connection: Connection) -> bool:
+            return inspect(connection).has_table(PredictionTable.__tablename__)
+
+        if not self.database.read(there):  # of an older Sweeper, and nobody has launched since
+            return []
+        query = (
+            select(PredictionTable.run_id, PredictionTable.bits)
+            .join(RunTable, RunTable.id == PredictionTable.run_id)
+            .where(RunTable.sweep_id == sweep_id)
+            .order_by(PredictionTable.run_id)
+        )
+        return self._all(query, lambda row: Predictions(run_id=row.run_id, bits=row.bits))
+
     def _all(self, query: Select[Any], record: Any) -> list[Any]:
         rows = self.database.read(lambda connection: connection.execute(query).all())
         return [record(row) for row in rows]
@@ -148,14 +165,17 @@ def observations(
     connection: Connection, run_ids: Sequence[int], *, last_only: bool
 ) -> list[Observations]:
     """The numbers of some runs, by run and epoch."""
-    query = select(ObservationTable.__table__).where(ObservationTable.run_id.in_(run_ids))
+    table = ObservationTable
+    query = select(table.run_id, table.epoch, table.step, table.numbers)
+    query = query.where(table.run_id.in_(run_ids))
     if last_only:
-        last = and_(
-            RunTable.id == ObservationTable.run_id, RunTable.epoch == ObservationTable.epoch
-        )
+        last = and_(RunTable.id == table.run_id, RunTable.epoch == table.epoch)
         query = query.join(RunTable, last)
-    query = query.order_by(ObservationTable.run_id, ObservationTable.epoch)
-    return [record(Observations, row) for row in connection.execute(query)]
+    query = query.order_by(table.run_id, table.epoch)
+    return [  # a million of them: without the general way of `record`
+        Observations(run_id=run_id, epoch=epoch, step=step, numbers=numbers)
+        for run_id, epoch, step, numbers in connection.execute(query)
+    ]
 
 
 def record(kind: type[T], row: Row, **changes: Any) -> T:
