@@ -5,10 +5,11 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 
 from sweeper import search
 from sweeper.design import design
-from sweeper.engine import cluster, places, probe, provenance, trials
+from sweeper.engine import cluster, places, probe, provenance
 from sweeper.engine.adaptive import Adaptive
 from sweeper.engine.board import Board
 from sweeper.engine.cells import REPORT, Cells, Maker
@@ -20,6 +21,7 @@ from sweeper.engine.probe import Place, Question
 from sweeper.engine.progress import Best, Event, snapshot
 from sweeper.engine.pruning import Pruning, group_of
 from sweeper.engine.recorder import index_of, value_at
+from sweeper.engine.trials import Crew
 from sweeper.plan import Price
 from sweeper.spec import Spec
 from sweeper.states import Ending, RunState
@@ -246,20 +248,19 @@ class Launch:
             self.given.interrupts.listen()
             workers = self._workers(capacity)
             self._check_interrupted()
-            packer = self._packer(workers)
-            self.conductor = self.make_conductor(packer, workers)
-            self.conductor.enqueue(self._open)
-            self._check_interrupted()
-            self.conductor.enqueue(packer.pack(self.board.unpacked()))
-            self.declined = not self._confirmed()
-            if not self.declined:
-                trials.run(
-                    self.conductor,
-                    workers=workers,
-                    cpus=spec.resources.cpus,
-                    gpus=spec.resources.gpus,
-                )
-            self.halted = self.conductor.halted
+            with Crew(workers=workers, cpus=spec.resources.cpus, gpus=spec.resources.gpus) as crew:
+                self._run(crew, workers)
+
+    def _run(self, crew: Crew, workers: int) -> None:
+        packer = self._packer(crew, workers)
+        self.conductor = self.make_conductor(packer, workers)
+        self.conductor.enqueue(self._open)
+        self._check_interrupted()
+        self.conductor.enqueue(packer.pack(self.board.unpacked()))
+        self.declined = not self._confirmed()
+        if not self.declined:
+            crew.run(self.conductor)
+        self.halted = self.conductor.halted
 
     def mirror(self) -> None:
         """Lets the Optuna view catch up with every finished cell."""
@@ -290,23 +291,18 @@ class Launch:
             plugins=self.given.plugins,
         )
 
-    def _packer(self, workers: int) -> Packer:
+    def _packer(self, crew: Crew, workers: int) -> Packer:
         given = self.given
         packer = Packer(given.spec, given.store, given.lease, self.board, workers=workers)
         runs = self.board.unpacked()
-        packer.price(list(self.board.cells.values()), runs, probe_keys=self._probe)
+        packer.price(list(self.board.cells.values()), runs, probe_keys=partial(self._probe, crew))
         self._check_interrupted()
         return packer
 
-    def _probe(self, questions: Sequence[Question]) -> list[Price]:
-        resources = self.given.spec.resources
+    def _probe(self, crew: Crew, questions: Sequence[Question]) -> list[Price]:
         self.given.on_event(f"timing packs for {len(questions)} kinds of runs")
         return probe.measure_there(
-            questions,
-            self._place,
-            cpus=resources.cpus,
-            gpus=resources.gpus,
-            give_up=lambda: self.given.interrupts.count > 0,
+            questions, self._place, crew, give_up=lambda: self.given.interrupts.count > 0
         )
 
     def make_conductor(self, packer: Packer, workers: int) -> Conductor:

@@ -1,4 +1,7 @@
-"""What passes between driver and worker: a job one way, a message after each round the other."""
+"""What passes between driver and worker: a job one way, a message after each round the other.
+
+A worker that is asked to time packs answers once, with a `Timing`, or with None.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +9,7 @@ import hashlib
 import json
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Any
+from typing import Any, Self
 
 from sweeper.states import Ending
 from trainers.config import PLACES
@@ -22,8 +25,40 @@ class JobMember:
     config: dict[str, Any]  # JSON of trainers.config.Config
 
 
+class _Sent:
+    """Goes to a worker in the config of a trial of Tune."""
+
+    def __deepcopy__(self, memo: object) -> Self:
+        return self  # Tune copies a trial's config several times; nothing here ever changes
+
+
 @dataclass(frozen=True, kw_only=True)
-class Job:
+class ProbeJob(_Sent):
+    """Time packs of one pack key, of each of so many members, as they would be trained here."""
+
+    key: str
+    config: dict[str, Any]  # of one of its cells
+    ks: tuple[int, ...]
+    threads: int
+    device: str
+    plugins: tuple[str, ...] = ()
+
+    def __repr__(self) -> str:
+        return f"probe{self.key[:8]}"  # Tune puts it into names
+
+
+@dataclass(frozen=True, kw_only=True)
+class Timing:
+    """What a worker has timed; the fields of `plan.Price`, which it must not import."""
+
+    key: str
+    seconds_per_step: dict[int, float]
+    form: str
+    steps_per_run: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Job(_Sent):
     """One pack for one worker: the whole composition, so that the same pack gives the same numbers.
 
     `drops` holds the members that have finished before, with their last round: they are trained
@@ -54,11 +89,8 @@ class Job:
         ]
         return hashlib.sha256(json.dumps(what, sort_keys=True).encode()).hexdigest()
 
-    def __deepcopy__(self, memo: object) -> Job:
-        return self  # Tune copies a trial's config several times; nothing here ever changes
-
     def __repr__(self) -> str:
-        return f"pack{self.pack}"  # Tune puts it into names
+        return f"pack{self.pack}"
 
 
 def _placeless(config: dict[str, Any]) -> dict[str, Any]:
@@ -68,13 +100,17 @@ def _placeless(config: dict[str, Any]) -> dict[str, Any]:
 
 @dataclass(frozen=True, kw_only=True)
 class MemberResult:
-    """One member's round; `numbers` in the sweep's layout, float32 little-endian."""
+    """One member's round; `numbers` in the sweep's layout, float32 little-endian.
+
+    `correct` has a bit a test example in the last round of a run; see trainers.loop.RoundResult.
+    """
 
     run: int
     attempt: int
     numbers: bytes | None
     end: Ending | None = None
     error: str = ""
+    correct: bytes | None = None
 
     def ended(self, end: Ending) -> MemberResult:
         """The same, ended by the driver."""

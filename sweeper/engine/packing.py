@@ -122,7 +122,6 @@ def questions(cells: Iterable[Cell], runs_of: dict[int, int], *, replicates: int
         probe.question(
             key,
             example[key].config,
-            samples=sum(example[key].class_counts),
             replicates=replicates,
             available=count,
         )

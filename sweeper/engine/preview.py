@@ -14,6 +14,7 @@ from sweeper.engine.cells import REPORT, TUNING, Maker
 from sweeper.engine.eta import UNKNOWN_FACTOR
 from sweeper.engine.packing import questions
 from sweeper.engine.probe import Place
+from sweeper.engine.trials import Crew
 from sweeper.plan import Price
 from sweeper.spec import ADAPTIVE, Search, Spec
 from sweeper.states import RunState
@@ -136,7 +137,8 @@ def _probed(
         place = Place(
             threads=max(1, int(cpus)), device="cuda" if gpus else "cpu", plugins=plugin_files
         )
-        found = {p.key: p for p in probe.measure_there(wanted, place, cpus=cpus, gpus=gpus)}
+        with Crew(workers=workers, cpus=cpus, gpus=gpus) as crew:
+            found = {p.key: p for p in probe.measure_there(wanted, place, crew)}
     configs = {q.key: Config.model_validate(q.config) for q in wanted if q.key in found}
     for cell in cells:
         key = pack_key(cell.config)

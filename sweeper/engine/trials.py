@@ -1,8 +1,10 @@
-"""Ray Tune's loop over packs: the one place that touches Tune's developer interface.
+"""Ray Tune's loop over jobs: the one place that touches Tune's developer interface.
 
 `tune.run` keeps every trial for its final analysis (27 kB a trial, and 80 MB more at the end of
 5,000) and looks for result files that we do not write. So we drive its controller ourselves, as
-`tune.run` does, and let go of trials that have ended: memory stays flat.
+`tune.run` does, and let go of trials that have ended: memory stays flat. It also ends its workers
+when it has nothing to run; ours go on from the probe to the packs, because starting one and
+importing torch takes seconds.
 """
 
 from __future__ import annotations
@@ -13,7 +15,7 @@ import tempfile
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, Protocol, TypeVar
+from typing import Any, Protocol, Self, TypeVar
 
 import ray
 from ray import tune
@@ -24,8 +26,8 @@ from ray.tune.experiment import Experiment, Trial
 from ray.tune.search import ConcurrencyLimiter
 from ray.tune.search.search_generator import SearchGenerator
 
-from sweeper.engine.messages import Job, Message
-from sweeper.engine.searcher import PackSearcher, Source
+from sweeper.engine.messages import Job, ProbeJob
+from sweeper.engine.searcher import JobSearcher, Source
 from sweeper.engine.worker import PackTrainable
 
 T = TypeVar("T")
@@ -79,7 +81,9 @@ class Events(Source, Protocol):
 
     def trial_started(self, trial_id: str, worker: Worker) -> None: ...
 
-    def trial_message(self, trial_id: str, message: Message, worker: Worker) -> None: ...
+    def trial_message(self, trial_id: str, message: Any, worker: Worker) -> None:
+        """What its worker says of a job of this source."""
+        ...
 
     def trial_lost(self, trial_id: str, text: str) -> None:
         """Its worker has died, or could not be reached."""
@@ -121,13 +125,13 @@ class _Kept:
 class _Relay(tune.Callback):
     """Tune's callbacks get every result, the last one included; a searcher does not."""
 
-    def __init__(self, events: Events, kept: _Kept) -> None:
-        self._events, self._kept = events, kept
+    def __init__(self, crew: Crew) -> None:
+        self._crew = crew
 
     def on_trial_start(
         self, iteration: int, trials: list[Trial], trial: Trial, **info: Any
     ) -> None:
-        self._kept.call(self._events.trial_started, trial.trial_id, Worker(trial))
+        self._crew.call(self._crew.events.trial_started, trial.trial_id, Worker(trial))
 
     def on_trial_result(
         self,
@@ -137,41 +141,41 @@ class _Relay(tune.Callback):
         result: dict[str, Any],
         **info: Any,
     ) -> None:
-        message = result["message"]
-        self._kept.call(self._events.trial_message, trial.trial_id, message, Worker(trial))
+        message, tell = result["message"], self._crew.events.trial_message
+        self._crew.call(tell, trial.trial_id, message, Worker(trial))
 
     def on_trial_error(
         self, iteration: int, trials: list[Trial], trial: Trial, **info: Any
     ) -> None:
         path = trial.error_file
         text = Path(path).read_text(errors="replace") if path else ""
-        self._kept.call(self._events.trial_lost, trial.trial_id, text)
+        self._crew.call(self._crew.events.trial_lost, trial.trial_id, text)
 
 
-class _Guarded:
-    """The source of packs, its errors kept."""
+class _Jobs:
+    """The source of jobs, its errors kept."""
 
-    def __init__(self, source: Source, kept: _Kept) -> None:
-        self._source, self._kept = source, kept
+    def __init__(self, crew: Crew) -> None:
+        self._crew = crew
 
-    def next_job(self, trial_id: str) -> Job | None:
-        return self._kept.call(self._source.next_job, trial_id)
+    def next_job(self, trial_id: str) -> Job | ProbeJob | None:
+        return self._crew.call(self._crew.events.next_job, trial_id)
 
     def exhausted(self) -> bool:
-        return self._source.exhausted()
+        return self._crew.events.exhausted()
 
     def trial_over(self, trial_id: str) -> None:
-        self._kept.call(self._source.trial_over, trial_id)
+        self._crew.call(self._crew.events.trial_over, trial_id)
 
 
 class _Drain(Stopper):
     """Ends each trial after its current round once the driver drains."""
 
-    def __init__(self, events: Events) -> None:
-        self._events = events
+    def __init__(self, crew: Crew) -> None:
+        self._crew = crew
 
     def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
-        return self._events.draining
+        return self._crew.events.draining
 
     def stop_all(self) -> bool:
         return False
@@ -180,54 +184,78 @@ class _Drain(Stopper):
         return {}  # Tune pickles it into its own state file, which nothing reads
 
 
-def run(events: Events, *, workers: int, cpus: float, gpus: float) -> None:
-    """Runs packs until the source is exhausted, `workers` at a time.
+class Crew:
+    """So many workers, which live until Ray is shut down and run what one source after another has.
 
-    Whatever `events` raise leaves the loop at once; actors then die with Ray's shutdown.
+    Attributes:
+        events: of the source that has them now.
     """
-    kept = _Kept()
-    scratch = tempfile.mkdtemp(prefix="sweeper-tune-")
-    try:
-        controller = _controller(events, kept, scratch, workers=workers, cpus=cpus, gpus=gpus)
-        while not controller.is_finished():
+
+    events: Events
+
+    def __init__(self, *, workers: int, cpus: float, gpus: float) -> None:
+        self._kept = _Kept()
+        self.call = self._kept.call
+        self._searcher = JobSearcher(_Jobs(self))
+        self._scratch = tempfile.mkdtemp(prefix="sweeper-tune-")
+        self._controller = self._start(
+            workers, {"CPU": cpus, "GPU": gpus} if gpus else {"CPU": cpus}
+        )
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        shutil.rmtree(self._scratch, ignore_errors=True)
+
+    def run(self, events: Events) -> None:
+        """Runs jobs until the source is exhausted.
+
+        Whatever `events` raise leaves the loop at once, and the crew is of no more use.
+        """
+        self.events, self._searcher.over = events, False
+        controller = self._controller
+        while not (self._searcher.over and all(t.is_finished() for t in controller.get_trials())):
             events.tick()
             if events.draining:
                 _stop_waiting(controller)
-            kept.step(controller)
+            self._kept.step(controller)
             _let_go(controller)
-    finally:
-        shutil.rmtree(scratch, ignore_errors=True)
+
+    def _start(self, workers: int, bundle: dict[str, float]) -> TuneController:
+        resources = tune.PlacementGroupFactory([bundle])
+        experiment = Experiment(
+            "sweep",
+            PackTrainable,
+            num_samples=sys.maxsize,
+            storage_path=self._scratch,
+            resources_per_trial=resources,
+            stop=_Drain(self),
+            trial_dirname_creator=lambda trial: trial.trial_id,
+        )
+        # Without the limiter Tune keeps a single trial pending.
+        limited = ConcurrencyLimiter(self._searcher, max_concurrent=workers)
+        search = SearchGenerator(limited)
+        controller = _Controller(
+            search_alg=search,
+            callbacks=[_Relay(self)],
+            stopper=experiment.stopper,
+            reuse_actors=True,
+            storage=experiment.storage,
+            checkpoint_period=NEVER,
+        )
+        _every_loss_is_one(controller._actor_manager)
+        controller._actor_cache.increase_max(resources, workers)  # keep them when all are idle
+        search.add_configurations([experiment])
+        controller.update_max_pending_trials()
+        return controller
 
 
-def _controller(
-    events: Events, kept: _Kept, scratch: str, *, workers: int, cpus: float, gpus: float
-) -> TuneController:
-    resources = tune.PlacementGroupFactory([{"CPU": cpus, "GPU": gpus} if gpus else {"CPU": cpus}])
-    experiment = Experiment(
-        "sweep",
-        PackTrainable,
-        num_samples=sys.maxsize,
-        storage_path=scratch,
-        resources_per_trial=resources,
-        stop=_Drain(events),
-        trial_dirname_creator=lambda trial: trial.trial_id,
-    )
-    # Without the limiter Tune keeps a single trial pending.
-    search = SearchGenerator(
-        ConcurrencyLimiter(PackSearcher(_Guarded(events, kept)), max_concurrent=workers)
-    )
-    controller = TuneController(
-        search_alg=search,
-        callbacks=[_Relay(events, kept)],
-        stopper=experiment.stopper,
-        reuse_actors=True,
-        storage=experiment.storage,
-        checkpoint_period=NEVER,
-    )
-    _every_loss_is_one(controller._actor_manager)
-    search.add_configurations([experiment])
-    controller.update_max_pending_trials()
-    return controller
+class _Controller(TuneController):
+    """Never sleeps for want of a job: ticks go on."""
+
+    def _update_trial_queue(self, blocking: bool = False, timeout: int = 600) -> bool:
+        return super()._update_trial_queue(blocking=False)
 
 
 def _every_loss_is_one(manager: Any) -> None:

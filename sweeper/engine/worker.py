@@ -1,4 +1,4 @@
-"""What runs beside the data: a Tune trainable that trains packs; the only door to `trainers`.
+"""What runs beside the data: a Tune trainable for packs; the only door to `trainers`.
 
 Imports neither torch nor the trainer at its top: threads are pinned in the environment first,
 and the driver asks for facts and checks without them.
@@ -18,8 +18,8 @@ from typing import Any, NamedTuple
 
 from ray import tune
 
-from sweeper.engine import endings, plugins
-from sweeper.engine.messages import Job, MemberResult, Message
+from sweeper.engine import endings, plugins, timing
+from sweeper.engine.messages import Job, MemberResult, Message, ProbeJob, Timing
 from sweeper.errors import EngineError
 from sweeper.states import Ending
 from trainers.config import Config, ConfigError, DataConfig
@@ -112,28 +112,52 @@ class PackMember(NamedTuple):
     replicate: int
 
 
+def time_packs(job: ProbeJob) -> Timing | None:
+    """What packs of its key cost here; None where that cannot be told: its runs will say why."""
+    config = Config.model_validate(job.config)
+
+    def build(k: int) -> Any:
+        members = [PackMember(config, replicate) for replicate in range(k)]
+        data = dataset(config.data)
+        return trainer_class()(data, members, device=job.device, form=timing.FORM)
+
+    try:
+        return timing.measure(job, build)
+    except Exception:  # noqa: BLE001  the trainer and the user's code are foreign
+        return None
+    finally:
+        gc.collect()
+
+
 class PackTrainable(tune.Trainable):
-    """Trains the pack of its job, one round a step; the actor lives on for the next job."""
+    """Times packs, or trains one, a round a step; the actor lives on for the next job."""
 
     def setup(self, config: dict[str, Any]) -> None:
         job = config["job"]
         pin_threads(job.threads)
         plugins.load(job.plugins)
-        self._begin(job)
+        self._take(job)
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
-        self._begin(new_config["job"])
+        self._take(new_config["job"])
         return True
 
-    def _begin(self, job: Job) -> None:
+    def _take(self, job: Job | ProbeJob) -> None:
         self.config = {}  # Tune sends it back with every result
+        self._trainer: Any = None
+        self._probe = job if isinstance(job, ProbeJob) else None
+        if isinstance(job, Job):
+            self._begin(job)
+
+    def _begin(self, job: Job) -> None:
         self._job = job
         self._index = {member.run: index for index, member in enumerate(job.members)}
-        self._trainer: Any = None
         self._emptied, self._note = False, ""
         self._from_epoch, self._seconds, self._saved_at = 0, 0.0, time.monotonic()
 
     def step(self) -> dict[str, Any]:
+        if self._probe is not None:
+            return {"message": time_packs(self._probe), "done": True}
         try:
             message = self._round()
         except Exception as error:  # noqa: BLE001  the trainer and the user's code are foreign
@@ -204,6 +228,7 @@ class PackTrainable(tune.Trainable):
                     numbers=result.numbers.astype("<f4").tobytes(),
                     end=end,
                     error="a loss or an output is not finite" if not result.finite else "",
+                    correct=getattr(result, "correct", None),  # a plug-in's trainer may not say
                 )
             )
         return tuple(found)

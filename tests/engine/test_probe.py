@@ -1,4 +1,4 @@
-"""What the probe measures, on trainers whose steps take what a test says."""
+"""What the probe measures, on trainers whose steps take what a test says, and whom it waits for."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from typing import Any
 
 import pytest
 
-from sweeper.engine import probe, worker
-from sweeper.engine.probe import Place, Question
+from sweeper.engine import probe, timing, worker
+from sweeper.engine.messages import ProbeJob, Timing
+from sweeper.engine.probe import Asking
 from trainers.config import Config
 
 CONFIG = Config.model_validate({"data": {"dataset": "digits"}, "train": {"epochs": 2}})
-PLACE = Place(threads=1, device="cpu")
 
 
 class Clock:
@@ -34,64 +34,108 @@ class Clock:
 def test_a_moment_of_noise_changes_no_price(start) -> None:
     """Timings of one K are apart in time, so a busy neighbour never spoils them all."""
     clock = Clock(range(start, start + 4))
-    found = probe.seconds_per_step({k: clock.trainer(k) for k in (1, 5, 10, 20)})
+    found = timing.seconds_per_step({k: clock.trainer(k) for k in (1, 5, 10, 20)})
     assert found == {1: 1.0, 5: 5.0, 10: 10.0, 20: 20.0}
+
+
+def job(key: str, *ks: int) -> ProbeJob:
+    config = CONFIG.model_dump(mode="json")
+    return ProbeJob(key=key, config=config, ks=ks, threads=1, device="cpu")
+
+
+class Large:
+    """A trainer of which no more than five find room."""
+
+    def __init__(self, data: Any, members: Any, *, device: str, form: str) -> None:
+        if len(members) > 5:
+            raise MemoryError
+        self.steps = 7
+
+    def time_steps(self, steps: int) -> float:
+        return 1.0
 
 
 def test_a_pack_that_finds_no_room_is_left_out(monkeypatch) -> None:
     """The smaller ones have a price, and K is chosen among them."""
-
-    class Large:
-        def __init__(self, data: Any, members: Any, *, device: str, form: str) -> None:
-            if len(members) > 5:
-                raise MemoryError
-            self.steps = 7
-
-        def time_steps(self, steps: int) -> float:
-            return 1.0
-
     monkeypatch.setattr(worker, "TRAINER", Large)
-    monkeypatch.setattr(worker, "pin_threads", lambda count: None)  # of this process
-    question = Question(
-        key="k", config=CONFIG.model_dump(mode="json"), ks=(1, 5, 10, 20), steps_per_run=7
-    )
-    price = probe.measure(question, PLACE)
-    assert price.seconds_per_step == {1: 1.0, 5: 1.0}
-    assert price.steps_per_run == 7
+    found = worker.time_packs(job("k", 1, 5, 10, 20))
+    assert found is not None
+    assert found.seconds_per_step == {1: 1.0, 5: 1.0}
+    assert found.steps_per_run == 7
 
 
-class Hanging:
-    """Stands for Ray: tasks that never answer."""
-
-    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        import ray
-
-        self.cancelled: list[object] = []
-        task = SimpleNamespace(remote=lambda one, place: object())
-        monkeypatch.setattr(ray, "remote", lambda **options: lambda function: task)
-        monkeypatch.setattr(ray, "wait", self.wait)
-        monkeypatch.setattr(ray, "cancel", lambda one, *, force: self.cancelled.append(one))
-
-    def wait(self, waiting: list[object], *, timeout: float) -> tuple[list[object], list[object]]:
-        time.sleep(0.01)
-        return [], waiting
+def test_a_kind_of_runs_that_cannot_be_timed_has_no_price(monkeypatch) -> None:
+    """Its runs will say what is wrong with it; the worker lives on."""
+    monkeypatch.setattr(worker, "TRAINER", Large)
+    assert worker.time_packs(job("k", 10)) is None
 
 
-def ask(**more: Any) -> list[Any]:
-    question = Question(key="k", config={}, ks=(1,), steps_per_run=1)
-    return probe.measure_there([question], PLACE, cpus=1, gpus=0, **more)
+class Actor:
+    """A worker; whether it has been killed."""
+
+    def __init__(self) -> None:
+        self.killed = False
+
+    def kill(self) -> None:
+        self.killed = True
 
 
-def test_a_probe_that_hangs_is_given_up_when_asked(monkeypatch) -> None:
+def asked(*keys: str, **more: Any) -> tuple[Asking, dict[str, Any]]:
+    """Questions, each with a worker of its own that has begun to answer."""
+    asking = Asking([job(key, 1) for key in keys], **({"give_up": lambda: False} | more))
+    workers: dict[str, Any] = {key: Actor() for key in keys}
+    for trial in keys:
+        assert asking.next_job(trial) is not None
+        asking.trial_started(trial, workers[trial])
+    assert asking.next_job("more") is None
+    return asking, workers
+
+
+def answer(asking: Asking, key: str) -> None:
+    found = Timing(key=key, seconds_per_step={1: 1.0}, form="folded", steps_per_run=1)
+    asking.trial_message(key, found, SimpleNamespace())  # pyright: ignore[reportArgumentType]
+    asking.trial_over(key)
+
+
+def test_the_probe_ends_when_all_have_answered_or_died() -> None:
+    """A worker that dies, and one that has no answer, cost the price of their key alone."""
+    asking, _ = asked("a", "b", "c")
+    answer(asking, "a")
+    asking.trial_lost("b", "died")
+    assert not asking.exhausted()
+    asking.trial_message("c", None, SimpleNamespace())  # pyright: ignore[reportArgumentType]
+    assert asking.exhausted()
+    assert [price.key for price in asking.prices] == ["a"]
+
+
+def test_a_probe_that_hangs_is_given_up_when_asked() -> None:
     """Whoever presses Ctrl-C need not wait for it."""
-    ray, asked = Hanging(monkeypatch), iter([False, False, True])
-    assert ask(give_up=lambda: next(asked)) == []
-    assert len(ray.cancelled) == 1
+    turns = iter([False, True])
+    asking, workers = asked("a", give_up=lambda: next(turns))
+    asking.tick()
+    assert not asking.draining
+    assert not workers["a"].killed
+    asking.tick()
+    assert asking.exhausted()
+    assert workers["a"].killed
 
 
 def test_a_first_probe_that_never_answers_is_given_up(monkeypatch) -> None:
     """Without a price each run gets a pack of its own, which is better than no sweep."""
-    ray = Hanging(monkeypatch)
     monkeypatch.setattr(probe, "PATIENCE_SECONDS", 0.05)
-    assert ask() == []
-    assert len(ray.cancelled) == 1
+    asking, workers = asked("a")
+    time.sleep(0.06)
+    asking.tick()
+    assert asking.exhausted()
+    assert workers["a"].killed
+
+
+def test_those_who_are_late_cost_only_their_own_price(monkeypatch) -> None:
+    """Whoever has answered within the limit is not asked again; the rest are ended."""
+    monkeypatch.setattr(probe, "LIMIT_SECONDS", 0.05)
+    asking, workers = asked("a", "b")
+    answer(asking, "a")
+    time.sleep(0.06)
+    asking.tick()
+    assert (workers["a"].killed, workers["b"].killed) == (False, True)
+    assert [price.key for price in asking.prices] == ["a"]

@@ -1,0 +1,60 @@
+"""Times a few steps of packs of K members, in the worker that will train such packs."""
+
+from __future__ import annotations
+
+import gc
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from sweeper.engine import endings
+from sweeper.engine.messages import ProbeJob, Timing
+from sweeper.states import Ending
+
+FORM = "folded"
+OUT_OF_MEMORY = (Ending.OUT_OF_MEMORY, Ending.HOST_OUT_OF_MEMORY)
+KEY_SECONDS = 0.25  # of steps, for each K
+SWEEPS = 3  # over the Ks of a key
+
+
+def measure(job: ProbeJob, build: Callable[[int], Any]) -> Timing:
+    """Seconds of a step for each K, on the data that runs would see; `build` makes a trainer of K.
+
+    Without the largest K where they do not all find room.
+    """
+    ks = job.ks
+    while True:
+        try:
+            return _timing(job.key, ks, build)
+        except Exception as error:
+            if len(ks) == 1 or endings.of_exception(error)[0] not in OUT_OF_MEMORY:
+                raise
+        gc.collect()  # the trainers that the exception held
+        ks = ks[:-1]
+
+
+def _timing(key: str, ks: Sequence[int], build: Callable[[int], Any]) -> Timing:
+    trainers = {k: build(k) for k in ks}
+    updates = max(int(trainer.steps) for trainer in trainers.values())
+    return Timing(
+        key=key,
+        seconds_per_step=seconds_per_step(trainers),
+        form=FORM,
+        steps_per_run=updates,
+    )
+
+
+def seconds_per_step(trainers: Mapping[int, Any]) -> dict[int, float]:
+    """The least of several short timings of each K, taken in turn.
+
+    So a neighbour that is busy for a moment hits every K, and for none of them all its timings.
+    """
+    counts = {k: _steps_in(KEY_SECONDS / SWEEPS, trainer) for k, trainer in trainers.items()}
+    timings = [
+        {k: float(trainer.time_steps(counts[k])) for k, trainer in trainers.items()}
+        for _ in range(SWEEPS)
+    ]
+    return {k: min(timing[k] for timing in timings) for k in trainers}
+
+
+def _steps_in(seconds: float, trainer: Any) -> int:
+    return min(20, max(2, int(seconds / max(trainer.time_steps(1), 1e-6))))
