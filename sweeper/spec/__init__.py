@@ -6,11 +6,13 @@ from sweeper.spec.models import (
     ADAPTIVE,
     Budget,
     Limits,
+    Looks,
     Objective,
     Pruner,
     Resources,
     Search,
     SpecFile,
+    Target,
 )
 from sweeper.spec.reference import json_schema, markdown
 
@@ -21,6 +23,7 @@ __all__ = [
     "Level",
     "Levels",
     "Limits",
+    "Looks",
     "NuisanceRange",
     "Objective",
     "Pruner",
@@ -29,6 +32,7 @@ __all__ = [
     "Search",
     "Spec",
     "SpecFile",
+    "Target",
     "json_schema",
     "load",
     "markdown",

@@ -13,11 +13,14 @@ from pydantic_core import ErrorDetails
 
 from sweeper.errors import nearest
 from sweeper.spec.factors import Level, LevelList, Levels, NuisanceRange, Range
-from sweeper.spec.models import SpecFile, Worded
-from sweeper.spec.phrases import near, phrase
+from sweeper.spec.models import Count, Looks, SpecFile, Target, Worded
+from sweeper.spec.phrases import keys, near, phrase
 from sweeper.spec.rules import NOTHING, Problem
 
-_FORMS: dict[str, Any] = {"<list>": LevelList, "<levels>": Levels, "<range>": Range}
+_FORMS: dict[str, Any] = {
+    "<list>": LevelList, "<levels>": Levels, "<range>": Range,
+    "<count>": Count, "<target>": Target, "<looks>": Looks,
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -34,8 +37,8 @@ class _Place:
             nuisance = self.path[0] == "nuisance" and part == "<range>"
             return _Place(self.path, NuisanceRange if nuisance else _FORMS[part])
         block = _block(self.annotation)
-        if block and part in block.model_fields:
-            field = block.model_fields[str(part)]
+        if block and part in keys(block):
+            field = keys(block)[str(part)]
             return _Place((*self.path, part), field.annotation, tuple(field.metadata))
         if get_origin(self.annotation) is dict:
             return _Place((*self.path, part), get_args(self.annotation)[1])
@@ -80,7 +83,7 @@ def _walk(location: Sequence[str | int]) -> _Place:
 def _unknown(location: Sequence[str | int]) -> Problem:
     place, word = _walk(location[:-1]), str(location[-1])
     block = _block(place.annotation)
-    valid = block.model_fields if block else ()
+    valid = keys(block) if block else ()
     return Problem((*place.path, word), f"no such key{near(word, valid)}")
 
 

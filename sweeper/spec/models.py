@@ -5,9 +5,19 @@ from __future__ import annotations
 import copy
 import re
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal, TypeAlias
+from typing import Annotated, Any, Literal, TypeAlias, cast
 
-from pydantic import Field, ValidationInfo, field_validator, model_validator
+from pydantic import (
+    BeforeValidator,
+    ConfigDict,
+    Discriminator,
+    Field,
+    Strict,
+    Tag,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 
 from sweeper.spec.factors import Factor, Level, Nuisance
 from sweeper.spec.phrases import near
@@ -17,6 +27,9 @@ VERSION = 1
 ADAPTIVE = frozenset({"tpe", "gp"})
 
 Positive: TypeAlias = Annotated[float, Field(gt=0.0)]
+MOST = 1000  # replicates
+FEWEST = 3  # that a spread can be told from
+FIRMEST = 5  # the fewest that a firm verdict may rest on
 
 
 class Worded(Block):
@@ -156,6 +169,75 @@ class Limits(Block):
     run_seconds: Positive | None = Field(default=None, description="Longer runs are stopped.")
 
 
+class Target(Block):
+    """Replicates until each primary difference is known to within `target` (Stein's two stages).
+
+    The first stage tells the spread, and that alone how many more every compared cell gets.
+    """
+
+    target: Positive = Field(
+        description="Half the width of each difference's simultaneous interval, in the metric's "
+        "own unit: 0.01 is one point of a share."
+    )
+    max: Annotated[int, Field(ge=FEWEST, le=MOST)] = Field(
+        default=20, description="At most so many replicates, whatever the spread."
+    )
+    start: Annotated[int, Field(ge=FEWEST, le=MOST)] = Field(
+        default=5, description="Replicates of the first stage; 8 tell the spread better."
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _one_plan(cls, value: Any) -> Any:
+        if isinstance(value, Mapping) and "looks" in value:
+            raise ValueError("has target and looks, which are two plans; write one of them")
+        return value
+
+
+def _looked(value: object) -> object:
+    listed = cast("list[object]", value) if isinstance(value, list | tuple) else ()
+    whole = all(isinstance(one, int) and FIRMEST <= one <= MOST for one in listed)
+    if not (whole and 2 <= len(listed) <= 10):
+        raise ValueError(
+            f"must be 2 to 10 whole numbers, {FIRMEST} to {MOST:,}, rising, such as [5, 10, 20]"
+        )
+    return tuple(listed)
+
+
+class Looks(Block):
+    """Replicates until each primary difference is decided, judged at planned looks only.
+
+    The looks share the error between them (alpha / number of looks each), so that looking more
+    than once does not make a false alarm likelier.
+    """
+
+    looks: Annotated[tuple[int, ...], Strict(False), BeforeValidator(_looked)] = Field(
+        description="Replicates at each look, rising: `[5, 10, 20]`; 2 to 10 looks, from 5 on."
+    )
+
+
+def _counted(value: object) -> object:
+    if not isinstance(value, list | tuple):
+        return value
+    raise ValueError("must be a whole number, or {looks: [5, 10, 20]}")
+
+
+def _plan(value: Any) -> str:
+    if isinstance(value, Looks) or (
+        isinstance(value, Mapping) and "looks" in value and "target" not in value
+    ):
+        return "<looks>"
+    return "<target>" if isinstance(value, Mapping | Target) else "<count>"
+
+
+Count: TypeAlias = Annotated[int, Field(ge=1, le=MOST), BeforeValidator(_counted)]
+Replicates: TypeAlias = Annotated[
+    Annotated[Count, Tag("<count>")]
+    | Annotated[Target, Tag("<target>")]
+    | Annotated[Looks, Tag("<looks>")],
+    Discriminator(_plan),
+]
+
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9 ._-]{0,99}")
 NAME_RULE = (
     "must be 1 to 100 letters (a to z), digits, spaces, dots, - or _, beginning with a letter or "
@@ -165,6 +247,8 @@ NAME_RULE = (
 
 class SpecFile(Block):
     """One question: what is varied, how it is measured, and what it may cost."""
+
+    model_config = ConfigDict(serialize_by_alias=True)
 
     version: Literal[1] = Field(default=VERSION, description="Of this format.")
     name: str = Field(
@@ -190,8 +274,12 @@ class SpecFile(Block):
         "`{train.batch_size: 32}`. Else the weakest imbalance, the first of two levels or of "
         "words, 0 where it is a level, or the middle level.",
     )
-    replicates: Annotated[int, Field(ge=1, le=1000)] = Field(
-        default=5, description="Runs of each cell, each with its own subset, start and order."
+    planned: Replicates = Field(
+        default=5,
+        alias="replicates",
+        description="Runs of each cell, each with its own subset, start and order. In place of a "
+        "number, a plan: `{target: 0.01, max: 20}` until every difference is known to within one "
+        "point, `{looks: [5, 10, 20]}` until every difference is decided.",
     )
     tuning_replicates: Annotated[int, Field(ge=1, le=1000)] = Field(
         default=1, description="Runs of each nuisance candidate."
@@ -209,6 +297,33 @@ class SpecFile(Block):
         if not _NAME.fullmatch(value) or ".." in value or value.endswith((" ", ".tuning")):
             raise ValueError(NAME_RULE)
         return value
+
+    @property
+    def precision(self) -> Target | Looks | None:
+        """What further replicates depend on; None when their number is fixed."""
+        return None if isinstance(self.planned, int) else self.planned
+
+    @property
+    def replicates(self) -> int:
+        """Runs of each cell that are there from the start, whatever a plan may add."""
+        match self.planned:
+            case Target(start=start):
+                return start
+            case Looks(looks=looks):
+                return looks[0]
+            case count:
+                return count
+
+    @property
+    def most_replicates(self) -> int:
+        """Runs that a cell can come to have."""
+        match self.planned:
+            case Target(max=most):
+                return most
+            case Looks(looks=looks):
+                return looks[-1]
+            case count:
+                return count
 
     def config_for(self, factors: Mapping[str, Level]) -> Config:
         """The run configuration with these factors at these levels, all else as stated.

@@ -34,7 +34,7 @@ def phrase(annotation: Any, metadata: Iterable[Any] = ()) -> str:
     if origin in (dict, Mapping) or (isinstance(annotation, type) and _is_block(annotation)):
         return "a block of keys"
     if origin is tuple:
-        return "a list of levels"
+        return "a list of whole numbers" if get_args(annotation)[0] is int else "a list of levels"
     return _TYPES.get(annotation, str(annotation)) + _bounds(metadata)
 
 
@@ -84,6 +84,11 @@ def _number(limit: float) -> str:
 def accepts(field: FieldInfo) -> str:
     """The phrase of a model's field."""
     return phrase(field.annotation, field.metadata)
+
+
+def keys(model: type[BaseModel]) -> dict[str, FieldInfo]:
+    """A model's fields by the key that a file has for them."""
+    return {field.alias or name: field for name, field in model.model_fields.items()}
 
 
 def near(word: str, valid: Iterable[str]) -> str:

@@ -11,8 +11,8 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from sweeper.spec.factors import Levels, NuisanceRange, Range
-from sweeper.spec.models import SpecFile
-from sweeper.spec.phrases import accepts
+from sweeper.spec.models import Looks, SpecFile, Target
+from sweeper.spec.phrases import accepts, keys
 
 _HEAD = """# The spec file
 
@@ -44,6 +44,8 @@ def markdown() -> str:
         "A factor's range": Range,
         "A factor's levels with a condition": Levels,
         "A nuisance factor's range": NuisanceRange,
+        "Replicates to a precision": Target,
+        "Replicates by planned looks": Looks,
     }
     for title, model in forms.items():
         parts += _section(title, model)
@@ -53,10 +55,10 @@ def markdown() -> str:
 def _section(title: str, model: type[BaseModel], path: str = "") -> Iterator[str]:
     yield f"\n## {title}\n\n{inspect.getdoc(model)}\n"
     yield "| key | what | default | meaning |\n|---|---|---|---|"
-    for name, field in model.model_fields.items():
+    for name, field in keys(model).items():
         cells = (f"`{name}`", _cell(accepts(field)), _default(field), _cell(_meaning(field)))
         yield f"| {' | '.join(cells)} |"
-    for name, field in model.model_fields.items():
+    for name, field in keys(model).items():
         if inner := _block(field):
             yield from _section(f"`{path}{name}`", inner, f"{path}{name}.")
 

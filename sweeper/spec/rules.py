@@ -15,12 +15,13 @@ from pydantic.fields import FieldInfo
 
 from sweeper.spec import factors as f
 from sweeper.spec.factors import AnyFactor, Level, Levels, NuisanceRange, Range
-from sweeper.spec.models import ADAPTIVE, SpecFile
+from sweeper.spec.models import ADAPTIVE, Looks, SpecFile, Target
 from sweeper.spec.phrases import accepts, near
 from trainers.config import Config
 
 NOTHING = object()
 MANY = 1001  # levels that nobody lists as a condition
+WIDEST = 0.5  # half an interval of a share, beyond which it holds all that a share can be
 
 
 @dataclass(eq=False)  # not frozen: whoever raises must be able to set the traceback
@@ -290,6 +291,44 @@ def adaptive_has_no_grid_of_its_own(spec: SpecFile) -> Iterator[Problem]:
         )
 
 
+def planned_replicates_can_be_paired(spec: SpecFile) -> Iterator[Problem]:
+    """A plan is about paired differences: it needs a whole grid, and every run at its end."""
+    if spec.precision is None:
+        return
+    path, instead = ("replicates",), f"write a number, such as {spec.replicates}"
+    if spec.search.method != "factorial":
+        yield Problem(path, f"a plan needs search: factorial, to compare in pairs; {instead}")
+    if spec.pruner.method != "none":
+        reason = (
+            f"a plan needs pruner: none, since cells that stop early compare no more; {instead}"
+        )
+        yield Problem(path, reason)
+    if any(map(f.condition, spec.scientific.values())):
+        yield Problem(path, f"a plan needs a whole grid, without `when`; {instead}")
+
+
+def plans_can_be_followed(spec: SpecFile) -> Iterator[Problem]:
+    plan = spec.precision
+    if isinstance(plan, Target):
+        yield from _target(plan, metric=spec.objective.metric)
+    if isinstance(plan, Looks):
+        for at in range(1, len(plan.looks)):
+            if plan.looks[at] <= plan.looks[at - 1]:
+                rising = ", ".join(map(str, sorted(set(plan.looks))))
+                reason = f"must rise; did you mean [{rising}]?"
+                yield Problem(("replicates", "looks", at), reason, plan.looks[at])
+
+
+def _target(plan: Target, *, metric: str) -> Iterator[Problem]:
+    if plan.max < plan.start:
+        reason = f"must be at least start, which is {plan.start}"
+        yield Problem(("replicates", "max"), reason, plan.max)
+    if metric != "loss" and plan.target >= WIDEST:
+        meant = f"; did you mean {plan.target / 100:g}?" if plan.target / 100 < WIDEST else ""
+        reason = f"{metric} is a share: 0.01 is one point, and it must be below {WIDEST:g}{meant}"
+        yield Problem(("replicates", "target"), reason, plan.target)
+
+
 RULES = (
     some_factor,
     conditions_can_hold,
@@ -302,6 +341,8 @@ RULES = (
     pruning_can_happen,
     budgets_are_not_tuned,
     adaptive_has_no_grid_of_its_own,
+    planned_replicates_can_be_paired,
+    plans_can_be_followed,
 )
 
 

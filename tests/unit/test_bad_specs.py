@@ -168,6 +168,21 @@ WHOLE = {
         "nuisance: {train.lr: {low: 0.1, high: 1, trials: 2}}\n",
         "s.yaml:5: nuisance: tpe tunes by itself; make these factors scientific",
     ),
+    "a plan without pairs": (
+        BASE + "replicates: {target: 0.01}\nsearch: {method: tpe, trials: 4}\n",
+        "s.yaml:4: replicates: a plan needs search: factorial, to compare in pairs; write a "
+        "number, such as 5",
+    ),
+    "a plan with a pruner": (
+        BASE + "pruner: asha\nreplicates: {looks: [6, 12]}\n",
+        "s.yaml:5: replicates: a plan needs pruner: none, since cells that stop early compare no "
+        "more; write a number, such as 6",
+    ),
+    "a plan without a whole grid": (
+        CONDITION.format("{train.sam.radius: 0.1}") + "replicates: {target: 0.02}\n",
+        "s.yaml:6: replicates: a plan needs a whole grid, without `when`; write a number, such as "
+        "5",
+    ),
     "pruning across budgets": (
         "name: n\nscientific:\n  train.epochs: [2, 4]\npruner: asha\n",
         "s.yaml:4: pruner: 'asha': cells of different train.epochs cannot be compared at the same "

@@ -245,3 +245,30 @@ def test_the_schema_documents_every_key_and_refuses_others() -> None:
     for block in blocks:
         for key, field in block["properties"].items():
             assert field.get("description"), key
+
+
+@pytest.mark.parametrize(
+    ("written", "first", "most", "kept"),
+    [
+        ("7", 7, 7, 7),
+        ("{target: 0.01}", 5, 20, {"target": 0.01, "max": 20, "start": 5}),
+        ("{target: 0.02, max: 9, start: 8}", 8, 9, {"target": 0.02, "max": 9, "start": 8}),
+        ("{looks: [6, 12]}", 6, 12, {"looks": [6, 12]}),
+    ],
+)
+def test_replicates_are_a_number_or_a_plan(written: str, first: int, most: int, kept) -> None:
+    """A plan's first stage is the number that runs from the start; the database keeps the plan."""
+    found = spec.parse(f"{SMALL}replicates: {written}")
+    assert (found.replicates, found.most_replicates) == (first, most)
+    assert (found.precision is None) == isinstance(kept, int)
+    dumped = json.loads(json.dumps(found.model_dump(mode="json")))
+    assert dumped["replicates"] == kept
+    assert spec.parse(json.dumps(dumped)).model_dump() == found.model_dump()
+
+
+def test_a_plan_is_overridden_whole_or_by_its_keys() -> None:
+    """`--set replicates=14` ends a plan; `--set replicates.max=30` changes it."""
+    text = f"{SMALL}replicates: {{target: 0.01}}"
+    assert spec.parse(text, overrides=["replicates=14"]).precision is None
+    assert spec.parse(text, overrides=["replicates.max=30"]).most_replicates == 30
+    assert spec.parse(SMALL, overrides=["replicates={looks: [5, 9]}"]).most_replicates == 9
