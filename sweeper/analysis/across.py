@@ -182,7 +182,10 @@ def probability_of_improvement(a: np.ndarray, b: np.ndarray) -> float:
 def wilcoxon(changes: Sequence[float]) -> float:
     """The exact signed-rank p over tasks, two-sided; NaN below `TASKS` changes that are not 0."""
     d = np.array([one for one in changes if math.isfinite(one) and one != 0])
-    return float(stats.wilcoxon(d, method="exact")[1]) if len(d) >= TASKS else math.nan
+    if len(d) < TASKS:
+        return math.nan
+    _, p = stats.wilcoxon(d, method="exact")
+    return float(np.asarray(p))
 
 
 def correlations(y: Mapping[str, pd.DataFrame]) -> list[tuple[str, str, float]]:
