@@ -80,10 +80,15 @@ class Plan:
         value: float | None = 0.5,
         ending: Ending | None = None,
         error: str = "",
+        correct: bytes | None = None,
         **changes: Any,
     ) -> Report:
         """What the run's attempt says at an epoch; an end as well when `ending` is given."""
-        end = None if ending is None else End(ending=ending, value=value, error=error)
+        end = (
+            None
+            if ending is None
+            else End(ending=ending, value=value, error=error, correct=correct)
+        )
         given: dict[str, Any] = {
             "run_id": run_id,
             "attempt_id": self.attempts[run_id],

@@ -96,6 +96,7 @@ def reports_of(
                 if member.end is Ending.COMPLETE
                 else None,
                 error=member.error,
+                correct=member.correct,
             ),
         )
         for member in members

@@ -14,7 +14,14 @@ from sweeper.store import dialects, reads
 from sweeper.store.reads import chunks
 from sweeper.store.recording import Changes, Ledger, OpenAttempt, OpenRun
 from sweeper.store.records import Cell, NewCell, Report
-from sweeper.store.tables import AttemptTable, CellTable, ObservationTable, RunTable, clock
+from sweeper.store.tables import (
+    AttemptTable,
+    CellTable,
+    ObservationTable,
+    PredictionTable,
+    RunTable,
+    clock,
+)
 
 CellKey: TypeAlias = tuple[str, str]  # role and hash: a cell's identity in its sweep
 # Endings that are not held against a run, so that nobody has to count those before.
@@ -222,6 +229,10 @@ def _write(connection: Connection, changes: Changes) -> None:
             connection, ObservationTable, keys=("run_id", "epoch"), changes=("step", "numbers")
         )
         connection.execute(query, numbers)
+    predictions = [{"run_id": run_id, "bits": bits} for run_id, bits in changes.correct.items()]
+    if predictions:
+        query = dialects.upsert(connection, PredictionTable, keys=("run_id",), changes=())
+        connection.execute(query, predictions)
     _write_attempts(connection, changes)
     _write_runs(connection, changes)
 

@@ -221,9 +221,14 @@ def _begin_sqlite(connection: Connection) -> None:
 def upsert(
     connection: Connection, table: type[Any], *, keys: Sequence[str], changes: Sequence[str]
 ) -> Any:
-    """An INSERT into `table` that updates `changes` of the row that has the same `keys`."""
+    """An INSERT into `table` that updates `changes` of the row that has the same `keys`.
+
+    Without `changes` such a row stays as it is.
+    """
     module = sqlite if connection.dialect.name == "sqlite" else postgresql
     statement = module.insert(table)
+    if not changes:
+        return statement.on_conflict_do_nothing(index_elements=list(keys))
     new = {name: statement.excluded[name] for name in changes}
     return statement.on_conflict_do_update(index_elements=list(keys), set_=new)
 

@@ -57,6 +57,7 @@ class Changes:
     numbers: dict[tuple[int, int], tuple[int, bytes]] = field(default_factory=dict)
     cuts: dict[int, int] = field(default_factory=dict)  # run -> last epoch that stays
     finished: list[int] = field(default_factory=list)  # the cell of each run that finished
+    correct: dict[int, bytes] = field(default_factory=dict)  # of each run that became complete
 
 
 class Ledger:
@@ -129,6 +130,8 @@ class Ledger:
         run.ending, run.error = end.ending, clean(end.error)
         if new is RunState.COMPLETE:
             run.value = finite(end.value)
+            if end.correct is not None:
+                self.changes.correct[run.id] = end.correct
         if new in FINISHED:
             self.changes.finished.append(run.cell_id)
 

@@ -137,6 +137,7 @@ class End:
     ending: Ending
     value: float | None = None
     error: str = ""
+    correct: bytes | None = field(default=None, repr=False)  # as in `Predictions`
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -163,3 +164,15 @@ class Observations:
     epoch: int
     step: int
     numbers: bytes = field(repr=False)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Predictions:
+    """Which test examples a complete run has right.
+
+    Bit e of `bits`, from the lowest of each byte, is 1 where example e of the test split, in the
+    data set's own order, is predicted right.
+    """
+
+    run_id: int
+    bits: bytes = field(repr=False)

@@ -183,6 +183,16 @@ class ObservationTable(Table):
     numbers: Mapped[bytes] = mapped_column(LargeBinary())
 
 
+class PredictionTable(Table):
+    """Which test examples a complete run has right, a bit each (`records.Predictions`)."""
+
+    __tablename__ = "sweeper_prediction"
+    run_id: Mapped[int] = mapped_column(
+        ForeignKey("sweeper_run.id"), primary_key=True, autoincrement=False
+    )
+    bits: Mapped[bytes] = mapped_column(LargeBinary())
+
+
 class clock(FunctionElement[float]):
     """The database's own time, in seconds since 1970."""
 

@@ -103,7 +103,7 @@ def _reports(plan: Plan) -> list[Report]:
     first, second = plan.run_ids[:2]
     return [
         plan.report(first, epoch=1),
-        plan.report(first, epoch=2, value=0.75, ending=Ending.COMPLETE),
+        plan.report(first, epoch=2, value=0.75, ending=Ending.COMPLETE, correct=b"\0\xff"),
         plan.report(second, epoch=1, value=None, ending=Ending.CRASHED, error="signal 9"),
     ]
 
@@ -119,6 +119,7 @@ def _history(plan: Plan) -> Any:
          for a in store.attempts(sweep_id)],
         [(place[o.run_id], o.epoch, o.step, o.numbers)
          for o in store.observations(sweep_id, last_only=False)],
+        [(place[p.run_id], p.bits) for p in store.predictions(sweep_id)],
         [(c.hash, c.replicates, c.mirrored) for c in store.cells(sweep_id)],
         [(p.key, [place[r] for r in p.run_ids], p.position) for p in store.packs(sweep_id)],
     )  # fmt: skip

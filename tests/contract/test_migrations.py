@@ -23,7 +23,7 @@ LATER = """
 import sqlalchemy as sa
 from alembic import op
 
-revision, down_revision = "0002", "0001"
+revision, down_revision = "later", "{before}"
 
 
 def upgrade():
@@ -47,9 +47,10 @@ def newer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], No
     def make(more: str) -> None:
         scripts = tmp_path / "migrations"
         shutil.copytree(schema.SCRIPTS, scripts)
-        (scripts / "versions" / "0002_later.py").write_text(LATER.format(more=more))
+        script = LATER.format(more=more, before=schema.REVISIONS[-1])
+        (scripts / "versions" / "later.py").write_text(script)
         monkeypatch.setattr(schema, "SCRIPTS", scripts)
-        monkeypatch.setattr(schema, "REVISIONS", ("0001", "0002"))
+        monkeypatch.setattr(schema, "REVISIONS", (*schema.REVISIONS, "later"))
 
     return make
 
@@ -83,7 +84,7 @@ def test_an_old_schema_is_migrated(
     plan.store.close()
     newer("")
     store = opened()
-    assert store.database.read(_version) == "0002"
+    assert store.database.read(_version) == "later"
     assert "later" in store.database.read(_columns)
     assert store.runs(plan.sweep.id) == before
 
@@ -93,14 +94,15 @@ def test_a_copy_is_kept_of_a_migrated_file(tmp_path: Path, newer: Callable[[str]
     url = f"sqlite:///{tmp_path}/a.db"
     with Store.open(url, create=True) as store:
         planned(store)
+    before = schema.REVISIONS[-1]
     newer("")
     Store.open(url, create=False).close()
     (copy,) = tmp_path.glob("a.db.backup-*")
-    assert copy.name == "a.db.backup-0001"
+    assert copy.name == f"a.db.backup-{before}"
     assert stat.S_IMODE(copy.stat().st_mode) == 0o600
     with sqlite3.connect(copy) as connection:
         assert connection.execute("SELECT count(*) FROM sweeper_run").fetchone() == (4,)
-        assert connection.execute("SELECT * FROM sweeper_alembic_version").fetchone() == ("0001",)
+        assert connection.execute("SELECT * FROM sweeper_alembic_version").fetchone() == (before,)
     connection.close()
 
 
@@ -108,10 +110,11 @@ def test_a_migration_that_fails_leaves_the_old_schema(
     plan: Plan, opened: Callable[..., Store], newer: Callable[[str], None]
 ) -> None:
     """All of it or nothing: the column that it had added is gone again."""
+    before = schema.REVISIONS[-1]
     newer("raise RuntimeError('halfway')")
     with pytest.raises(RuntimeError, match="halfway"):
         opened()
-    assert plan.store.database.read(_version) == "0001"
+    assert plan.store.database.read(_version) == before
     assert "later" not in plan.store.database.read(_columns)
 
 
