@@ -252,6 +252,26 @@ def report(
         print(write(store, name, out=out or Path(f"{name}.html"), force=force))
 
 
+@app.command(epilog="Example: sweeper verify batch-size-digits.html")
+def verify(
+    page: Annotated[Path, typer.Argument(metavar="REPORT", help="A page of sweeper report.")],
+) -> int:
+    """Make a report again from the data inside it, and list what differs."""
+    from sweeper.report.verify import MOST_TOLD
+    from sweeper.report.verify import verify as compare
+
+    found = compare(page)
+    if found.remark:
+        _say(found.remark)
+    for one in found.differences[:MOST_TOLD]:
+        print(one)
+    if len(found.differences) > MOST_TOLD:
+        _say(f"and {len(found.differences) - MOST_TOLD} more")
+    if found.same:
+        print(f"{page}: every number and word is what its data give")
+    return int(not found.same)
+
+
 @app.command(epilog="Example: sweeper export batch-size-digits --out tables")
 def export(
     sweep: SweepArgument = None,

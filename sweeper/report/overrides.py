@@ -28,7 +28,7 @@ def overrides(sweep: Sweep) -> list[str]:
     return [
         f"{key}: {_shown(now[key])} (in the text: {_shown(before[key])})"
         for key in before
-        if key in now and key not in PLACES and before[key] != now[key]
+        if key in now and key not in PLACES and _shown(before[key]) != _shown(now[key])
     ]
 
 

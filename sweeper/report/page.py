@@ -9,7 +9,6 @@ import os
 import secrets
 from collections.abc import Sequence
 from dataclasses import asdict
-from datetime import datetime
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -23,10 +22,10 @@ from sweeper.analysis.comparable import Reading
 from sweeper.analysis.frames import Frames, Reads, load
 from sweeper.analysis.verdicts import caution, interval, number
 from sweeper.errors import InputError
-from sweeper.report import sections, tables
-from sweeper.report.drawing import Figure
+from sweeper.report import carry, sections, tables
+from sweeper.report.manifest import manifest, provenance
 from sweeper.report.overrides import overrides
-from sweeper.report.scrub import scrub, scrub_spec, scrub_tree
+from sweeper.report.scrub import scrub, scrub_spec
 from sweeper.states import RunState
 
 GENERATOR = '<meta name="generator" content="Sweeper report">'
@@ -82,21 +81,32 @@ def is_report(path: Path) -> bool:
 
 
 def html(frames: Frames) -> str:
-    """The page as text."""
-    found = answer(frames)
-    parts = sections.sections(frames, found)
-    script = _text("page.js")
+    """The page as text: made from what it carries, so that `sweeper verify` can make it again."""
+    return remake(carry.dump(carry.clean(frames)))
+
+
+def remake(block: bytes) -> str:
+    """The page that carries these data. The same block gives the same page.
+
+    Raises:
+        CarryError: the block cannot be read.
+    """
+    frames = carry.read(block)
+    found, about = answer(frames), manifest(frames, block)
+    parts, script = sections.sections(frames, found), _text("page.js")
     context = {
         "generator": Markup(GENERATOR),  # noqa: S704 constant
         "policy": policy(bundle(), script),
         "bundle": Markup(bundle()),  # noqa: S704 our own vendored file
         "script": Markup(script),  # noqa: S704 our own file
         "style": Markup(_text("page.css")),  # noqa: S704 our own file
-        "payload": Markup(payload([one for part in parts for one in part.figures])),  # noqa: S704
+        "payload": payload([asdict(one) for part in parts for one in part.figures]),
+        "manifest": payload(about),
+        "data": base64.b64encode(block).decode(),
         "sections": parts,
         "hero": next((part.figures[0] for part in parts if part.id == "response"), None),
         **_said(frames, found),
-        "provenance": provenance(frames),
+        "provenance": provenance(frames, about["data"]),
         "overrides": overrides(frames.sweep),
         "spec_text": scrub_spec(frames.sweep.spec_text),
         "glossary": GLOSSARY,
@@ -173,36 +183,12 @@ def facts(frames: Frames) -> list[tuple[str, str]]:
     return [(label, value) for label, value in listed if value]
 
 
-def provenance(frames: Frames) -> list[tuple[str, str]]:
-    """Where the numbers come from: no machine, path or person."""
-    sweep, data = frames.sweep, frames.sweep.facts
-    counts = data.get("counts", {})
-    listed = [
-        ("sweep", sweep.name),
-        ("state", f"{sweep.state} {scrub(sweep.state_reason)}".strip()),
-        ("created", _when(sweep.created_at)),
-        ("last change", _when(sweep.updated_at)),
-        *scrub_tree(sweep.provenance).items(),
-        ("data fingerprint", str(data.get("fingerprint", ""))),
-        ("classes", ", ".join(str(one) for one in data.get("classes", ()))),
-        *[(f"samples per class, {split}", ", ".join(map(str, seen)))
-          for split, seen in counts.items()],
-        ("devices", ", ".join(sorted({str(one) for one in frames.attempts["device"] if one}))),
-        ("attempts", str(len(frames.attempts))),
-    ]  # fmt: skip
-    return [(label, value) for label, value in listed if value]
-
-
-def _when(moment: datetime) -> str:
-    return f"{moment:%Y-%m-%d %H:%M} UTC"
-
-
-def payload(drawn: Sequence[Figure]) -> str:
-    """Figures as JSON that no HTML parser can leave."""
-    raw = json.dumps([asdict(one) for one in drawn], allow_nan=False, separators=(",", ":"))
+def payload(tree: Any) -> Markup:
+    """JSON that no HTML parser can leave."""
+    raw = json.dumps(tree, allow_nan=False, separators=(",", ":"))
     for sign in "<>&\u2028\u2029":
         raw = raw.replace(sign, f"\\u{ord(sign):04x}")
-    return raw
+    return Markup(raw)  # noqa: S704 none of HTML's signs is left
 
 
 def policy(*scripts: str) -> str:

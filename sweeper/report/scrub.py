@@ -39,12 +39,13 @@ def scrub_spec(text: str) -> str:
 def _cut(found: re.Match[str]) -> str:
     for kind, quote in (("double", '"'), ("single", "'")):
         if found[kind] is not None:
-            return f"{found['key']}{quote}{_last(found[kind])}{quote}"
+            return f"{found['key']}{quote}{last_part(found[kind])}{quote}"
     value = found["plain"].rstrip()
-    return f"{found['key']}{_last(value)}{found['plain'][len(value) :]}"
+    return f"{found['key']}{last_part(value)}{found['plain'][len(value) :]}"
 
 
-def _last(value: str) -> str:
+def last_part(value: str) -> str:
+    """A path with what comes before its last part cut."""
     if value in ("null", "~"):
         return value
     parts = re.split(r"[\\/]", value)
@@ -56,6 +57,16 @@ def scrub_tree(tree: Mapping[str, Any]) -> dict[str, str]:
     kept = {str(key): value for key, value in tree.items() if str(key).lower() not in HIDDEN_KEYS}
     found = {scrub(key.replace("_", " ")): _shown(value) for key, value in kept.items()}
     return {key: text for key, text in found.items() if text}
+
+
+def scrub_kept(tree: Any) -> Any:
+    """The same tree without the keys that name a machine or a person, and with texts scrubbed."""
+    if isinstance(tree, Mapping):
+        kept = {key: value for key, value in tree.items() if str(key).lower() not in HIDDEN_KEYS}
+        return {scrub(str(key)): scrub_kept(value) for key, value in kept.items()}
+    if isinstance(tree, list | tuple):
+        return [scrub_kept(one) for one in tree]
+    return scrub(tree) if isinstance(tree, str) else tree
 
 
 def _shown(value: Any) -> str:

@@ -1,0 +1,211 @@
+"""A sweep's frames as one block of bytes inside the page, and back, exactly.
+
+The block is a zip file: `sweep.json`, and one Parquet file (zstd) a frame. What must not leave the
+machine is taken out before (`clean`), and the page is made from the block alone, so that
+`sweeper verify` can make it again.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import zipfile
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, fields, replace
+from datetime import datetime
+from typing import Any
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from sweeper.analysis.frames import Frames
+from sweeper.errors import InputError
+from sweeper.report.scrub import last_part, scrub, scrub_kept, scrub_spec
+from sweeper.store.records import Sweep
+
+TABLES = ("cells", "runs", "numbers", "curves", "attempts", "packs")
+SWEEP = "sweep.json"
+FORMAT = 1  # it grows when a block of before can no longer be read
+MOST_BYTES = 1_000_000_000  # of a frame in memory: a page that claims more is refused
+MOST_TEXT = 64_000_000  # of sweep.json
+MOST_COLUMNS = 100_000
+ROWS = 4096  # read at once, so that a small file cannot grow beyond measure unseen
+ERROR_CHARACTERS = 300
+EPOCH = (1980, 1, 1, 0, 0, 0)  # of every file in the zip: no clock
+KIND = b"sweeper"  # of a column: how its values are written
+
+
+class CarryError(InputError):
+    """The data inside a page cannot be read."""
+
+
+# --- what must not leave -------------------------------------------------------------------------
+
+
+def clean(frames: Frames) -> Frames:
+    """The frames without a path, host or address; of an error its last line."""
+    sweep = frames.sweep
+    spec = {**sweep.spec, "data": _without_folders(sweep.spec.get("data", {}))}
+    return replace(
+        frames,
+        sweep=replace(
+            sweep, spec=spec, spec_text=scrub_spec(sweep.spec_text), facts=scrub_kept(sweep.facts),
+            provenance=scrub_kept(sweep.provenance), state_reason=scrub(sweep.state_reason),
+            holder=None,
+        ),
+        cells=frames.cells.assign(config=_objects(map(_clean_config, frames.cells["config"]),
+                                                  index=frames.cells.index)),
+        runs=frames.runs.assign(error=_last_lines(frames.runs["error"])),
+        attempts=frames.attempts.assign(
+            node=_last_lines(frames.attempts["node"]).map(lambda _: ""),
+            error=_last_lines(frames.attempts["error"]),
+        ),
+    )  # fmt: skip
+
+
+def _without_folders(data: Mapping[str, Any]) -> dict[str, Any]:
+    """The block `data` of a spec or configuration with the last part of its paths."""
+    return {
+        key: last_part(value) if key in ("path", "test_path") and isinstance(value, str) else value
+        for key, value in data.items()
+    }
+
+
+def _clean_config(config: Mapping[str, Any]) -> dict[str, Any]:
+    return {**config, "data": _without_folders(config["data"])}
+
+
+def _last_lines(errors: pd.Series) -> pd.Series:
+    return errors.map(lambda text: _last_line(text) if isinstance(text, str) else "").astype("str")
+
+
+def _last_line(text: str) -> str:
+    lines = [line for line in text.strip().splitlines() if line.strip()]
+    return scrub(lines[-1])[:ERROR_CHARACTERS] if lines else ""
+
+
+def _objects(values: Iterable[Any], *, index: pd.Index) -> pd.Series:
+    return pd.Series(list(values), index=index, dtype=object)
+
+
+# --- out -----------------------------------------------------------------------------------------
+
+
+def dump(frames: Frames) -> bytes:
+    """The frames as they are; the same frames give the same bytes."""
+    out = io.BytesIO()
+    with zipfile.ZipFile(out, "w") as archive:
+        tree = {"format": FORMAT, "sweep": asdict(frames.sweep)}
+        text = json.dumps(tree, default=datetime.isoformat, ensure_ascii=False)
+        _add(archive, SWEEP, text.encode(), zipfile.ZIP_DEFLATED)
+        for name in TABLES:
+            frame = getattr(frames, name)
+            if name == "numbers":
+                frame = frame.set_axis(["/".join(key) for key in frame.columns], axis=1)
+            _add(archive, f"{name}.parquet", _parquet(frame), zipfile.ZIP_STORED)
+    return out.getvalue()
+
+
+def _add(archive: zipfile.ZipFile, name: str, data: bytes, how: int) -> None:
+    entry = zipfile.ZipInfo(name, EPOCH)
+    entry.create_system, entry.compress_type = 3, how
+    archive.writestr(entry, data)
+
+
+def _parquet(frame: pd.DataFrame) -> bytes:
+    """Column by column, so that each type comes back as it was; the index is the first column."""
+    index = frame.index.to_series(name=frame.index.name)
+    written = [_encode(index), *[_encode(frame.iloc[:, at]) for at in range(frame.shape[1])]]
+    names = [str(frame.index.name or ""), *map(str, frame.columns)]
+    schema = pa.schema(
+        pa.field(name, values.type, metadata={KIND: kind.encode()})
+        for name, (values, kind) in zip(names, written, strict=True)
+    )
+    out = io.BytesIO()
+    pq.write_table(
+        pa.Table.from_arrays([values for values, _ in written], schema=schema), out,
+        compression="zstd", compression_level=9, write_statistics=False, use_dictionary=False,
+        column_encoding={
+            name: "BYTE_STREAM_SPLIT" if pa.types.is_floating(values.type) else "PLAIN"
+            for name, (values, _) in zip(names, written, strict=True)
+        },
+    )  # fmt: skip
+    return out.getvalue()
+
+
+def _encode(values: pd.Series) -> tuple[pa.Array, str]:
+    """A column as Arrow has it, and how to read it back."""
+    if values.dtype == object:
+        inner = [None if one is None else json.dumps(one, ensure_ascii=False) for one in values]
+        tuples = any(isinstance(one, tuple) for one in values)
+        return pa.array(inner, pa.string()), "tuple" if tuples else "json"
+    if values.dtype == "float64":
+        narrow = values.to_numpy(dtype="float32")
+        if ((narrow == values) | values.isna()).all():
+            return pa.array(narrow), "float64"
+    return pa.Array.from_pandas(values), str(values.dtype)
+
+
+# --- in ------------------------------------------------------------------------------------------
+
+
+def read(block: bytes) -> Frames:
+    """The frames that `dump` wrote.
+
+    Raises:
+        CarryError: the block is no such zip file, or holds more than a report can.
+    """
+    try:
+        with zipfile.ZipFile(io.BytesIO(block)) as archive:
+            sweep = _sweep(json.loads(_member(archive, SWEEP)))
+            tables = {name: _frame(_member(archive, f"{name}.parquet")) for name in TABLES}
+    except (zipfile.BadZipFile, pa.ArrowException, OSError, KeyError, IndexError, ValueError,
+            TypeError, NotImplementedError, RuntimeError, MemoryError) as error:  # fmt: skip
+        raise CarryError(f"its data cannot be read ({type(error).__name__})") from error
+    numbers = tables["numbers"]
+    if [*numbers.columns] != ["/".join(key) for key in sweep.layout]:
+        raise CarryError("its data cannot be read (the numbers do not fit the layout)")
+    numbers.columns = pd.MultiIndex.from_tuples(sweep.layout, names=["split", "metric", "target"])
+    return Frames(sweep=sweep, **tables)
+
+
+def _member(archive: zipfile.ZipFile, name: str) -> bytes:
+    if archive.getinfo(name).file_size > (MOST_TEXT if name == SWEEP else MOST_BYTES):
+        raise CarryError("its data are larger than any report's")
+    return archive.read(name)
+
+
+def _sweep(tree: dict[str, Any]) -> Sweep:
+    tree, made = tree["sweep"], tree["format"]
+    if made != FORMAT or set(tree) != {one.name for one in fields(Sweep)}:
+        raise CarryError("its data are of another version of Sweeper")
+    times = {key: datetime.fromisoformat(tree[key]) for key in ("created_at", "updated_at")}
+    return Sweep(**{**tree, **times, "layout": tuple(map(tuple, tree["layout"]))})
+
+
+def _frame(data: bytes) -> pd.DataFrame:
+    file = pq.ParquetFile(io.BytesIO(data))
+    if file.metadata.num_columns > MOST_COLUMNS:
+        raise CarryError("its data are larger than any report's")
+    schema, batches, size = file.schema_arrow, [], 0
+    for batch in file.iter_batches(batch_size=ROWS):
+        size += batch.nbytes
+        if size > MOST_BYTES:
+            raise CarryError("its data are larger than any report's")
+        batches.append(batch)
+    table = pa.Table.from_batches(batches, schema=schema)
+    columns = [_decode(table.column(at), field) for at, field in enumerate(schema)]
+    index = pd.Index(columns[0].array, name=schema.field(0).name or None)
+    frame = pd.DataFrame(dict(enumerate(columns[1:])))
+    return frame.set_axis([field.name for field in schema][1:], axis=1).set_axis(index, axis=0)
+
+
+def _decode(values: pa.ChunkedArray, field: pa.Field) -> pd.Series:
+    kind = (field.metadata or {}).get(KIND, b"").decode()
+    if kind not in ("json", "tuple"):
+        return values.to_pandas().astype(kind)
+    inner = [None if one is None else json.loads(one) for one in values.to_pylist()]
+    if kind == "tuple":
+        inner = [tuple(one) if isinstance(one, list) else one for one in inner]
+    return pd.Series(inner, dtype=object)
