@@ -1,6 +1,8 @@
-"""`python -m trainers CONFIG.yaml [--replicate R]`: train one run and print its numbers as JSON.
+"""`python -m trainers CONFIG.yaml [--replicate R] [--out FOLDER]`: train one run.
 
-The file holds the `data:` and `train:` blocks of a spec, as YAML or JSON.
+The file holds the `data:` and `train:` blocks of a spec, as YAML or JSON; paths in it are from its
+own folder. An `evidence:` block, such as `sweeper best` writes, goes into the model card and
+changes nothing else.
 """
 
 from __future__ import annotations
@@ -10,37 +12,99 @@ import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from pydantic import ValidationError
 from ruamel.yaml import YAML, YAMLError
 
-from trainers.config import Config, ConfigError
+from trainers.config import PLACES, Config, ConfigError
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """One line of JSON a round on stdout; 2 for a configuration that cannot run."""
-    parser = argparse.ArgumentParser(prog="python -m trainers", description=__doc__)
+    """One line of JSON a round on stdout; 2 for a configuration that cannot run, 3 if it diverges.
+
+    With --out, the network of the last round is saved there, with its card.
+    """
+    parser = argparse.ArgumentParser(
+        prog="python -m trainers",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        epilog="Example: python -m trainers best.yaml --out model",
+    )
     parser.add_argument("config", type=Path, help="a file with data: and train: blocks")
-    parser.add_argument("--replicate", type=int, default=0)
-    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--replicate", type=int, default=0, help="which draw, start and order [0]")
+    parser.add_argument("--device", default="cpu", help="cpu or cuda")
+    parser.add_argument("--out", type=Path, help="the folder to save the trained model in")
+    parser.add_argument("--force", action="store_true", help="replace a model that is there")
     given = parser.parse_args(arguments)
     try:
-        content = YAML(typ="safe", pure=True).load(given.config.read_text())
-        return train(Config.model_validate(content), given.replicate, given.device)
-    except (ConfigError, ValidationError, YAMLError, OSError) as error:
-        print(f"{given.config}: {error}", file=sys.stderr)
+        config, evidence = read(given.config)
+        if given.out is not None:
+            check_target(given.out, force=given.force)
+        return train(config, given.replicate, given.device, out=given.out, evidence=evidence)
+    except (ConfigError, ValidationError, YAMLError, OSError, UnicodeDecodeError) as error:
+        print(f"{given.config}: {_line(error)}", file=sys.stderr)
         return 2
 
 
-def train(config: Config, replicate: int, device: str) -> int:
-    """Trains to the end, or to where the run diverges (3)."""
+def read(path: Path) -> tuple[Config, Any]:
+    """The configuration in a file, and its `evidence:` block, which no run looks at.
+
+    Raises:
+        ConfigError, ValidationError, YAMLError, OSError: it cannot be read, or is none.
+    """
+    content = YAML(typ="safe", pure=True).load(path.read_text("utf-8"))
+    if not isinstance(content, dict):
+        raise ConfigError("file", content, "is no block of keys: data: and train: are needed")
+    evidence, data = content.pop("evidence", None), content.get("data")
+    if isinstance(data, dict):
+        for key in PLACES & data.keys():
+            if isinstance(data[key], str):
+                data[key] = str(path.parent.absolute() / Path(data[key]).expanduser())
+    return Config.model_validate(content), _plain(evidence)
+
+
+def _plain(value: Any) -> Any:
+    """What YAML holds as JSON can: dates and the like as text."""
+    return json.loads(json.dumps(value, default=str))
+
+
+def _line(error: Exception) -> str:
+    """An error in one line."""
+    if isinstance(error, ValidationError):
+        first = error.errors()[0]
+        return f"{'.'.join(map(str, first['loc']))}: {first['msg']}, not {first['input']!r}"
+    return " ".join(str(error).split())
+
+
+def check_target(folder: Path, *, force: bool) -> None:
+    """Whether a model may be saved there: said before hours of training, not after.
+
+    Raises:
+        ConfigError: a file is in the way, or a model.
+    """
+    if folder.exists() and not folder.is_dir():
+        raise ConfigError("--out", str(folder), "is a file; name a folder")
+    if folder.is_dir() and any(folder.iterdir()) and not force:
+        raise ConfigError("--out", str(folder), "is not empty; --force writes into it")
+
+
+def train(
+    config: Config,
+    replicate: int,
+    device: str,
+    *,
+    out: Path | None = None,
+    evidence: Any = None,
+) -> int:
+    """Trains to the end, or to where the run diverges (3), and saves the network in `out`."""
     from trainers.data import load
     from trainers.loop import Member, PackTrainer
     from trainers.metrics import METRICS, layout
 
     dataset = load(config.data)
     trainer = PackTrainer(dataset, [Member(config, replicate)], device=device)
-    names = layout(dataset.classes)
+    names, result = layout(dataset.classes), None
     while trainer.round < trainer.rounds:
         (result,) = trainer.train_round()
         shown: dict[str, object] = {"round": result.round, "step": result.step}
@@ -49,8 +113,13 @@ def train(config: Config, replicate: int, device: str) -> int:
                 shown[f"{split}.{metric}"] = round(number, 4)
         print(json.dumps(shown), flush=True)
         if not result.finite:
-            print(f"diverged in round {result.round}", file=sys.stderr)
+            print(f"diverged in round {result.round}; nothing is saved", file=sys.stderr)
             return 3
+    if out is not None and result is not None:
+        from trainers.saved import save
+
+        save(out, trainer, dataset, result, evidence=evidence)
+        print(f"saved in {out}; its card is {out / 'README.md'}", file=sys.stderr)
     return 0
 
 

@@ -5,8 +5,10 @@ Letters: N samples, C channels, H x W pixels, F numeric columns, G categorical c
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import json
+import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -53,7 +55,8 @@ class Dataset:
     def facts(self) -> dict[str, Any]:
         """All that checks and reports need to know, as JSON.
 
-        `shape` is [C, H, W] for images and [F] for tables, `counts` the samples of each class.
+        `shape` is [C, H, W] for images and [F] for tables, `counts` the samples of each class,
+        `labels` those of the test split, in its order, as `pack_labels` writes them.
         """
         return {
             "fingerprint": self.fingerprint,
@@ -62,10 +65,16 @@ class Dataset:
             "shape": list(self.x["train"].shape[1:]),
             "cardinalities": list(self.cardinalities),
             "counts": {split: self._counts(split) for split in SPLITS},
+            "labels": {"test": pack_labels(self.y["test"])},
         }
 
     def _counts(self, split: str) -> list[int]:
         return np.bincount(self.y[split], minlength=len(self.classes)).tolist()
+
+
+def pack_labels(labels: np.ndarray) -> str:
+    """Labels (N,) as text: base64 of zlib of little-endian 16-bit numbers."""
+    return base64.b64encode(zlib.compress(labels.astype("<u2").tobytes(), 9)).decode()
 
 
 def image_dataset(name: str, x: Arrays, y: Arrays, *, classes: tuple[str, ...]) -> Dataset:

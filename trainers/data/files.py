@@ -45,10 +45,15 @@ def refuse_unused(config: DataConfig, *used: str) -> None:
 def existing_path(config: DataConfig, key: str, *, folder: bool = False) -> Path:
     """The file (or folder) that `data.KEY` names; a ConfigError says what stands in its place."""
     refuse, given = refusal(config, key), getattr(config, key)
-    wanted = "folder" if folder else "file"
     if given is None:
+        wanted = "folder" if folder else "file"
         raise refuse(f"is missing: dataset {config.dataset!r} reads a {wanted}, name it here")
-    path = Path(given).expanduser()
+    return readable(Path(given).expanduser(), refuse, folder=folder)
+
+
+def readable(path: Path, refuse: Refuse, *, folder: bool = False) -> Path:
+    """`path`, if it is a file (or folder) that can be read."""
+    wanted = "folder" if folder else "file"
     try:
         mode = path.stat().st_mode
     except (OSError, ValueError) as error:

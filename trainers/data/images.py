@@ -43,23 +43,23 @@ def load(config: DataConfig) -> Dataset:
     keys = {"train": "path"} | ({"test": "test_path"} if config.test_path is not None else {})
     tables = {part: _read(config, key) for part, key in keys.items()}
     refuse = refusal(config, "path")
-    encoded = {part: _bytes(table, config, key=keys[part]) for part, table in tables.items()}
+    files = {part: _bytes(table, config, key=keys[part]) for part, table in tables.items()}
     names = [names_in(table.schema.metadata) for table in tables.values()]
     if len(set(names)) > 1:
         raise refusal(config, "test_path")("has other `classes` in its metadata than data.path")
     labels = {part: _labels(table, config, key=keys[part]) for part, table in tables.items()}
     y, classes = encode(labels, names[0], refuse)
-    picks = pick(y, config, content=_content(classes, encoded["train"], y["train"]))
+    picks = pick(y, config, content=_content(classes, files["train"], y["train"]))
     decoded, form = {}, None
     for split, (part, chosen) in picks.items():
-        decoded[split] = decode(encoded[part], chosen, refusal(config, keys[part]), form=form)
+        decoded[split] = decode(files[part], chosen, refusal(config, keys[part]), form=form)
         form = decoded[split].shape[1:]
     kept = {split: y[part][chosen] for split, (part, chosen) in picks.items()}
     return image_dataset("images", decoded, kept, classes=classes)
 
 
 def decode(
-    encoded: Sequence[bytes],
+    files: Sequence[bytes],
     rows: np.ndarray,
     refuse: Refuse,
     *,
@@ -68,10 +68,10 @@ def decode(
     """The images of `rows`: (N, H, W) or (N, H, W, 3) uint8, of `form` where that is given."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # sizes are checked below
-        form = form or _decode_one(encoded[rows[0]], partial(_in_row, refuse, rows[0])).shape
+        form = form or _decode_one(files[rows[0]], partial(_in_row, refuse, rows[0])).shape
         pixels = np.empty((len(rows), *form), dtype=np.uint8)
         for position, row in enumerate(rows):
-            image = _decode_one(encoded[row], partial(_in_row, refuse, row))
+            image = _decode_one(files[row], partial(_in_row, refuse, row))
             if image.shape != form:
                 reason = f"is {image.shape}, others are {form}: make all one size and mode"
                 raise _in_row(refuse, row, reason)
@@ -102,12 +102,20 @@ def _read(config: DataConfig, key: str) -> pa.Table:
 
 
 def _bytes(table: pa.Table, config: DataConfig, *, key: str) -> list[bytes]:
-    images = column(table, "image", config, key=key)
+    return encoded(column(table, "image", config, key=key), refusal(config, key))
+
+
+def encoded(images: pa.ChunkedArray, refuse: Refuse) -> list[bytes]:
+    """The files in a column, one a row.
+
+    Raises:
+        ConfigError: it holds something else, or a row has none.
+    """
     if not (pa.types.is_binary(images.type) or pa.types.is_large_binary(images.type)):
         reason = f"has a column 'image' of type {images.type}: bytes of image files are needed"
-        raise refusal(config, key)(reason)
+        raise refuse(reason)
     if images.null_count:
-        raise refusal(config, key)(f"has {images.null_count:,} rows without an image")
+        raise refuse(f"has {images.null_count:,} rows without an image")
     return images.to_pylist()
 
 

@@ -29,9 +29,9 @@ def load(config: DataConfig) -> Dataset:
     """
     refuse_unused(config, "path")
     refuse = refusal(config, "path")
-    with _Archive(existing_path(config, "path"), refuse) as archive:
+    with Archive(existing_path(config, "path"), refuse) as archive:
         x, labels = _parts(archive, refuse)
-        names = _class_names(archive, refuse)
+        names = class_names(archive, refuse)
     x = images(x, refuse)
     for part, pixels in x.items():
         if len(labels[part]) != len(pixels):
@@ -51,19 +51,20 @@ def images(x: Mapping[str, np.ndarray], refuse: Refuse) -> Parts:
     """The images of each part as uint8, or float32 in 0..1, all of one size and kind."""
     checked = {part: _pixels(part, given, refuse) for part, given in x.items()}
     forms = {part: (given.dtype, given.shape[1:]) for part, given in checked.items()}
+    first = next(iter(forms))
     for part, form in forms.items():
-        if form != forms["train"]:
-            raise refuse(f"has other images in {part} ({form}) than in train ({forms['train']})")
+        if form != forms[first]:
+            raise refuse(f"has other images in {part} ({form}) than in {first} ({forms[first]})")
     return checked
 
 
-class _Archive:
+class Archive:
     """A NumPy archive that never unpickles, as a context; numpy's errors become refusals."""
 
     def __init__(self, path: Path, refuse: Refuse) -> None:
         self._path, self._refuse = path, refuse
 
-    def __enter__(self) -> _Archive:
+    def __enter__(self) -> Archive:
         with ExitStack() as stack:  # numpy leaves the file open where it is no archive
             try:
                 stream = stack.enter_context(self._path.open("rb"))
@@ -92,7 +93,7 @@ class _Archive:
             raise self._refuse(f"{reason}: save plain numbers or text") from error
 
 
-def _parts(archive: _Archive, refuse: Refuse) -> tuple[Parts, Parts]:
+def _parts(archive: Archive, refuse: Refuse) -> tuple[Parts, Parts]:
     if "images" in archive.names:
         return _by_split(archive, refuse)
     if "x_train" not in archive.names:
@@ -108,7 +109,7 @@ def _parts(archive: _Archive, refuse: Refuse) -> tuple[Parts, Parts]:
     return {p: archive[f"x_{p}"] for p in parts}, {p: archive[f"y_{p}"] for p in parts}
 
 
-def _by_split(archive: _Archive, refuse: Refuse) -> tuple[Parts, Parts]:
+def _by_split(archive: Archive, refuse: Refuse) -> tuple[Parts, Parts]:
     x, y, split = archive["images"], archive["labels"], archive["split"]
     if split.shape != (len(x),) or y.shape[:1] != split.shape:
         shapes = f"{x.shape}, {y.shape}, {split.shape}"
@@ -124,7 +125,8 @@ def _by_split(archive: _Archive, refuse: Refuse) -> tuple[Parts, Parts]:
     )
 
 
-def _class_names(archive: _Archive, refuse: Refuse) -> tuple[str, ...] | None:
+def class_names(archive: Archive, refuse: Refuse) -> tuple[str, ...] | None:
+    """The names that the labels index, where the archive has them."""
     if "classes" not in archive.names:
         return None
     names = archive["classes"]

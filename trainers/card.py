@@ -1,0 +1,194 @@
+"""The model card: what a saved model is, what it was trained on, how good it is, and for whom.
+
+Markdown, from model.json alone. What files or users named is escaped: it stays text.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+SPECIAL = re.compile(r"([\\`*_{}\[\]()<>#!|~&@])")
+GROUP_WORDS = {
+    "majority": "the third of the classes with the most training samples",
+    "minority": "the third with the fewest",
+    "head": "classes with more than 100 training samples",
+    "medium": "20 to 100",
+    "tail": "fewer than 20",
+}
+PAPER = (
+    "Shwartz-Ziv, Goldblum, Li, Bruss, Wilson: Simplifying Neural Network Training Under Class "
+    "Imbalance. NeurIPS 2023. arXiv:2312.02517."
+)
+
+
+def card(facts: Mapping[str, Any]) -> str:
+    """The card as Markdown."""
+    parts = [
+        f"# {_title(facts)}",
+        _summary(facts),
+        *_data(facts),
+        *_recipe(facts),
+        *_metrics(facts),
+        *_evidence(facts),
+        *_use(facts),
+        "## Citation",
+        f"The levers and their reading: {PAPER}",
+    ]
+    return "\n\n".join(parts) + "\n"
+
+
+def plain(value: object) -> str:
+    """Text in which no character is Markdown or HTML, on one line."""
+    return SPECIAL.sub(r"\\\1", " ".join(str(value).split()))
+
+
+def table(header: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
+    """A Markdown table."""
+    lines = [header, ["---"] * len(header), *[[plain(cell) for cell in row] for row in rows]]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+
+
+def _title(facts: Mapping[str, Any]) -> str:
+    train, data = facts["config"]["train"], facts["config"]["data"]
+    return plain(f"{train['model']} on {data['dataset']}, {len(facts['classes'])} classes")
+
+
+def _summary(facts: Mapping[str, Any]) -> str:
+    kind = "images" if facts["inputs"]["kind"] == "image" else "rows of a table"
+    return (
+        f"A classifier of {kind} with {facts['parameters']:,} parameters, trained by Sweeper's "
+        f"trainer (version {plain(facts['trainer']['version'])}, PyTorch "
+        f"{plain(facts['trainer']['torch'])}). `model.safetensors` holds the numbers, `model.json` "
+        "all else that it takes to use them."
+    )
+
+
+def _data(facts: Mapping[str, Any]) -> list[str]:
+    data, facts_of = facts["config"]["data"], facts["data"]
+    imbalance = data["imbalance"]
+    lines = [
+        f"- data set: {plain(data['dataset'])}, fingerprint `{facts_of['fingerprint'][:16]}`",
+        f"- imbalance: {imbalance['profile']}, train ratio {imbalance['train_ratio']}",
+        f"- input: {_input(facts['inputs'])}",
+    ]
+    counts = facts_of["counts"]
+    rows = [
+        [name, facts["train_counts"][at], counts["val"][at], counts["test"][at]]
+        for at, name in enumerate(facts["classes"])
+    ]
+    header = ["class", "trained on", "validation", "test"]
+    return ["## Data", "\n".join(lines), table(header, rows)]
+
+
+def _input(inputs: Mapping[str, Any]) -> str:
+    if inputs["kind"] == "image":
+        channels, height, width = inputs["shape"]
+        colour = "grey" if channels == 1 else "colour"
+        return f"{colour} images of {height} x {width} pixels, 0 to 255 or decimal in 0 to 1"
+    columns = inputs["columns"]
+    numbers, words = (
+        ", ".join(map(plain, columns[k])) or "none" for k in ("numbers", "categories")
+    )
+    return (
+        f"numeric columns {numbers}; categorical columns {words}. A missing number is the median "
+        "of the training pool, a missing or unknown category a level of its own"
+    )
+
+
+def _recipe(facts: Mapping[str, Any]) -> list[str]:
+    rows = [(path, value) for path, value in _leaves(facts["config"]["train"]) if value is not None]
+    run = (
+        f"Replicate {facts['replicate']}: it fixes the draw of the training subset, the "
+        f"initialisation and the order. {facts['step']:,} updates, {facts['round']} evaluations; "
+        "the network of the last one is kept, whatever it scored."
+    )
+    return ["## Training", run, table(["key", "value"], rows)]
+
+
+def _leaves(tree: Mapping[str, Any], before: str = "") -> Iterable[tuple[str, Any]]:
+    for key, value in tree.items():
+        if isinstance(value, Mapping):
+            yield from _leaves(value, f"{before}{key}.")
+        else:
+            yield f"{before}{key}", value
+
+
+def _metrics(facts: Mapping[str, Any]) -> list[str]:
+    val, test = (facts["metrics"][split] for split in ("val", "test"))
+    overall = [
+        [name.replace("_", " "), _number(val["overall"][name]), _number(test["overall"][name])]
+        for name in test["overall"]
+    ]
+    groups = [
+        [name, _number(val["groups"][name]["accuracy"]), _number(block["accuracy"]),
+         GROUP_WORDS[name]]
+        for name, block in test["groups"].items()
+    ]  # fmt: skip
+    classes = [
+        [name, _number(val["classes"][name]["recall"]), _number(block["recall"]),
+         _number(block["precision"]), f"{block['support'] or 0:.0f}"]
+        for name, block in test["classes"].items()
+    ]  # fmt: skip
+    return [
+        "## Metrics",
+        "Of this one network, in the last evaluation. One network says little of its recipe: "
+        "another start or draw scores otherwise.",
+        table(["metric", "validation", "test"], overall),
+        table(["group, mean recall", "validation", "test", "which"], groups),
+        table(["class", "recall, validation", "recall, test", "precision, test", "test samples"],
+              classes),
+    ]  # fmt: skip
+
+
+def _number(value: float | None) -> str:
+    return "n/a" if value is None else f"{value:.4f}"
+
+
+def _evidence(facts: Mapping[str, Any]) -> list[str]:
+    """Why this configuration, as whoever wrote the file has it."""
+    evidence = facts["evidence"]
+    if evidence is None:
+        return []
+    lines = "\n".join(_outline(evidence))
+    return ["## Evidence for this configuration", lines]
+
+
+def _outline(value: Any, depth: int = 0) -> Iterable[str]:
+    """Nested lists of what JSON holds."""
+    pad = "  " * depth
+    pairs = value.items() if isinstance(value, Mapping) else None
+    if pairs is None and not isinstance(value, list):
+        yield f"{pad}- {plain(value)}"
+    for key, inner in pairs or ():
+        if isinstance(inner, Mapping | list) and inner:
+            yield f"{pad}- {plain(key)}:"
+            yield from _outline(inner, depth + 1)
+        else:
+            yield f"{pad}- {plain(key)}: {plain(inner)}"
+    for inner in value if isinstance(value, list) else ():
+        if isinstance(inner, Mapping):
+            yield f"{pad}- " + "; ".join(f"{plain(k)} {plain(v)}" for k, v in inner.items())
+        else:
+            yield from _outline(inner, depth)
+
+
+def _use(facts: Mapping[str, Any]) -> list[str]:
+    thin = [
+        name for name, count in zip(facts["classes"], facts["data"]["counts"]["test"], strict=True)
+        if count < 20
+    ]  # fmt: skip
+    limits = [
+        "- Meant for data like those above: same source, same classes, same preparation. Elsewhere "
+        "nothing is known of it.",
+        '- It knows no "none of these": every input gets one of its classes.',
+        "- It was trained on the class proportions above. Where a class is more or less common, "
+        "its probabilities are off.",
+        "- Not checked for fairness between groups of people, nor against inputs made to mislead.",
+    ]
+    if thin:
+        named = ", ".join(map(plain, thin[:10])) + (" ..." if len(thin) > 10 else "")
+        limits.append(f"- Fewer than 20 test samples stand behind the recall of: {named}.")
+    use = "Apply it with `sweeper predict MODEL DATA`, or `trainers.saved.load` from Python."
+    return ["## Use and limits", use, "\n".join(limits)]

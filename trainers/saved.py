@@ -1,0 +1,250 @@
+"""Trained models on disk, and their use on new data: one folder a model, nothing unpickled.
+
+    model.safetensors   parameters and batch-norm statistics, by name
+    model.json          configuration, classes, what new data must be read with, metrics
+    README.md           the model card
+
+Letters: N samples, C classes.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from pydantic import ValidationError
+from safetensors import SafetensorError
+from safetensors.torch import load as deserialise
+from safetensors.torch import save as serialise
+from torch import Tensor
+
+import trainers
+from trainers import card
+from trainers.config import PLACES, SSL, Config, ConfigError
+from trainers.data.dataset import Dataset
+from trainers.data.unseen import Inputs, Samples
+from trainers.feed import Pool
+from trainers.fused import FORMS, Layout, Parameters, Statistics
+from trainers.loop import EVALUATION_NUMBERS, EVALUATION_SAMPLES, PackTrainer, RoundResult
+from trainers.metrics import METRICS, layout
+from trainers.pack import Design, Pack, design
+
+FORMAT = 1  # of model.json; it grows when a key changes its meaning or goes
+WEIGHTS, FACTS, CARD = "model.safetensors", "model.json", "README.md"
+STATISTICS = (".mean", ".var")
+FORM = "folded"
+
+
+@dataclass(frozen=True, eq=False)
+class Model:
+    """A trained network, and all that it takes to use it.
+
+    Attributes:
+        facts: model.json, as it was read.
+    """
+
+    config: Config
+    classes: tuple[str, ...]
+    inputs: Inputs
+    pack: Pack
+    facts: Mapping[str, Any]
+
+    def logits(self, samples: Samples) -> Tensor:
+        """(N, C), in the order of `classes`; what the trainer's own evaluation computes."""
+        device, precision = self.pack.design.device, self.pack.design.precision
+        pool = Pool(
+            _dataset(samples, self.inputs, self.classes), device=device, dtype=precision.dtype
+        )
+        numbers = int(np.prod(pool.inputs))
+        size = max(EVALUATION_SAMPLES, EVALUATION_NUMBERS[device.type] // numbers)
+        index = torch.arange(len(samples), device=device)
+        return self.pack.evaluate(self._enter(pool, part) for part in index.split(size))[0]
+
+    def _enter(self, pool: Pool, index: Tensor) -> Tensor:
+        x = pool.normalise(pool.encode(pool.raw("train", index[None])))
+        return self.pack.design.form.images(x.transpose(0, 1)) if x.dim() == 5 else x
+
+    def probabilities(self, samples: Samples) -> np.ndarray:
+        """(N, C) float64; each row sums to 1."""
+        return torch.softmax(self.logits(samples).double(), dim=1).cpu().numpy()
+
+
+def _dataset(samples: Samples, inputs: Inputs, classes: tuple[str, ...]) -> Dataset:
+    """The samples as if they were a pool: it knows how inputs are encoded and normalised."""
+    sizes = () if inputs.encoder is None else inputs.encoder.cardinalities
+    codes = None if samples.codes is None else {"train": samples.codes}
+    y = {"train": np.zeros(len(samples), dtype=np.int64)}
+    return Dataset(
+        "unseen", inputs.kind, {"train": samples.x}, codes, sizes, y, classes, "",
+        inputs.mean, inputs.std,
+    )  # fmt: skip
+
+
+def save(
+    folder: Path,
+    trainer: PackTrainer,
+    dataset: Dataset,
+    result: RoundResult,
+    *,
+    evidence: Any = None,
+) -> None:
+    """Writes the network of `result`'s member, as it was evaluated in that round.
+
+    Args:
+        evidence: JSON that says why this configuration was chosen; the card shows it.
+
+    Raises:
+        OSError: the folder cannot be written.
+    """
+    member = trainer.members[result.member]
+    tensors = _tensors(trainer.pack, trainer.alive.index(result.member))
+    weights = serialise(tensors)
+    facts = {
+        "format": FORMAT,
+        "trainer": {"version": trainers.VERSION, "torch": torch.__version__},
+        "config": _config(member.config),
+        "replicate": member.replicate,
+        "round": result.round,
+        "step": result.step,
+        "classes": list(dataset.classes),
+        "train_counts": [int(count) for count in trainer.counts],
+        "data": dataset.facts,
+        "inputs": Inputs.of(dataset, member.config.data.target).as_json(),
+        "metrics": metrics(result.numbers, dataset.classes),
+        "parameters": sum(
+            tensor.numel() for name, tensor in tensors.items() if not name.endswith(STATISTICS)
+        ),
+        "evidence": evidence,
+        "sha256": hashlib.sha256(weights).hexdigest(),
+    }
+    folder.mkdir(parents=True, exist_ok=True)
+    _write(folder / WEIGHTS, weights)
+    _write(
+        folder / FACTS, json.dumps(facts, indent=1, ensure_ascii=False, allow_nan=False).encode()
+    )
+    _write(folder / CARD, card.card(facts).encode())
+
+
+def _config(config: Config) -> dict[str, Any]:
+    """As JSON, its files by name alone: where they lay is nobody's business."""
+    tree = config.model_dump(mode="json")
+    for key in PLACES:
+        if tree["data"][key] is not None:
+            tree["data"][key] = Path(tree["data"][key]).name
+    return tree
+
+
+def _tensors(pack: Pack, member: int) -> dict[str, Tensor]:
+    """Parameters of the network and statistics of its norms; a projector is of no more use."""
+    statistics = pack.statistics
+    means, variances = (statistics.layout.split(part) for part in (statistics.mean, statistics.var))
+    found = {
+        name: block[member]
+        for name, block in pack.parameters.blocks().items()
+        if not name.startswith("projector.")
+    }
+    found |= {f"{name}.mean": mean[member] for name, mean in means.items()}
+    found |= {f"{name}.var": var[member] for name, var in variances.items()}
+    return {name: tensor.detach().cpu().contiguous().clone() for name, tensor in found.items()}
+
+
+def metrics(numbers: np.ndarray, classes: Sequence[str]) -> dict[str, Any]:
+    """A round's numbers by split: `overall`, `groups` and `classes`; None where there is none."""
+    tree: dict[str, Any] = {}
+    for (split, metric, target), number in zip(layout(classes), numbers.tolist(), strict=True):
+        kind, _, name = target.partition(":")
+        value = number if math.isfinite(number) else None
+        blocks = tree.setdefault(split, {"overall": {}, "groups": {}, "classes": {}})
+        if kind == "class":
+            blocks["classes"].setdefault(name, {})[metric] = value
+        elif kind == "group":
+            blocks["groups"].setdefault(name, {})[metric] = value
+        elif metric in METRICS:
+            blocks["overall"][metric] = value
+    return tree
+
+
+def _write(path: Path, content: bytes) -> None:
+    """To a file beside it, then moved: a file is whole or not there."""
+    spare = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        spare.write_bytes(content)
+        spare.replace(path)
+    finally:
+        spare.unlink(missing_ok=True)
+
+
+def load(folder: Path, *, device: str = "cpu") -> Model:
+    """The model in a folder.
+
+    Raises:
+        ConfigError: of the key `model`: there is none, it is damaged, or of a newer format.
+    """
+
+    def refuse(reason: str) -> ConfigError:
+        return ConfigError("model", str(folder), reason)
+
+    if not (folder / FACTS).is_file() or not (folder / WEIGHTS).is_file():
+        where = "is no model" if folder.is_dir() else "is no folder"
+        raise refuse(
+            f"{where}: `python -m trainers CONFIG --out FOLDER` writes {FACTS} and {WEIGHTS}"
+        )
+    weights = (folder / WEIGHTS).read_bytes()
+    try:
+        facts = json.loads((folder / FACTS).read_text("utf-8"))
+        if facts["format"] > FORMAT:
+            raise refuse(f"is of format {facts['format']}; this version reads up to {FORMAT}")
+        if hashlib.sha256(weights).hexdigest() != facts["sha256"]:
+            raise refuse(f"is damaged: {WEIGHTS} is not the file that {FACTS} tells of")
+        return _model(facts, deserialise(weights), torch.device(device))
+    except (KeyError, TypeError, ValueError, ValidationError, SafetensorError) as error:
+        if isinstance(error, ConfigError):
+            raise
+        raise refuse(f"cannot be read ({type(error).__name__}): save it anew") from error
+
+
+def _model(facts: Mapping[str, Any], tensors: Mapping[str, Tensor], device: torch.device) -> Model:
+    config = Config.model_validate(facts["config"])
+    classes, inputs = tuple(facts["classes"]), Inputs.of_json(facts["inputs"])
+    size = inputs.shape
+    if inputs.encoder is not None:
+        size = (_columns(inputs),)
+    # Without self-supervision, whose projector has no part in what is predicted.
+    train = config.train.model_copy(update={"ssl": SSL()})
+    made = design(train, inputs=size, classes=len(classes), form=FORMS[FORM], device=device)
+    return Model(config, classes, inputs, _pack(made, tensors), facts)
+
+
+def _columns(inputs: Inputs) -> int:
+    """How many numbers a row of a table has once its codes are one-hot."""
+    assert inputs.encoder is not None  # noqa: S101
+    scales = inputs.encoder.scales.values()
+    return sum(1 + scale.marks_missing for scale in scales) + sum(inputs.encoder.cardinalities)
+
+
+def _pack(made: Design, tensors: Mapping[str, Tensor]) -> Pack:
+    """One member with these tensors; a KeyError or ValueError where they are not the network's."""
+    specs = sorted(made.blueprint.parameters, key=lambda p: (not p.decays, p.size))
+    for spec in specs:
+        if tuple(tensors[spec.name].shape) != spec.shape:
+            raise ValueError(f"{spec.name} has another shape")
+    like = {"device": made.device, "dtype": made.precision.dtype}
+    flat = torch.cat([tensors[spec.name].reshape(-1) for spec in specs]).to(**like)
+    places = Layout(1, {spec.name: spec.size for spec in specs})
+    parameters = Parameters(places, flat, specs, form=made.form)
+    norms = made.blueprint.norms
+    parts = [
+        torch.cat([torch.empty(0), *(tensors[f"{name}.{part}"] for name in norms)]).to(**like)
+        for part in ("mean", "var")
+    ]
+    if parts[0].numel() != sum(norms.values()):
+        raise ValueError("the statistics have another shape")
+    return Pack(made, parameters, Statistics(Layout(1, norms), *parts))
