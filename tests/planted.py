@@ -9,7 +9,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -26,10 +26,13 @@ from sweeper.store.records import (
     NewSweep,
     Observations,
     Pack,
+    Predictions,
     Report,
     Run,
     Sweep,
 )  # fmt: skip
+from trainers.data.dataset import pack_labels
+from trainers.groups import class_groups
 
 BATCH = "train.batch_size"
 RATIO = "data.imbalance.train_ratio"
@@ -74,6 +77,7 @@ class Plan:
     numbers: dict[tuple[int, int], np.ndarray]  # (cell, replicate) -> (epochs, L)
     endings: dict[tuple[int, int], tuple[Ending | None, str]]  # None: not run yet
     layout: tuple[Key, ...] = field(repr=False)
+    correct: dict[tuple[int, int], bytes] = field(default_factory=dict)  # (cell, replicate) -> bits
 
 
 def plan(
@@ -166,6 +170,54 @@ def _numbers(minority: float, epochs: int, keys: Sequence[Key], rng) -> np.ndarr
     return matrix
 
 
+def with_answers(
+    one: Plan, *, examples: int = 45, hard: float = 2.0, runs: float = 0.3, seed: int = 1
+) -> Plan:
+    """The plan with single answers: each test example has its difficulty, each run its luck.
+
+    The chance of a right answer is sigmoid(logit p + difficulty + luck); p is the class's test
+    recall as planned before, `hard` and `runs` the sds of the two. All test accuracies of the last
+    epoch are made anew from the answers.
+    """
+    rng = np.random.default_rng(seed)
+    classes = one.sweep.facts["classes"]
+    labels = rng.permutation(np.repeat(np.arange(len(classes)), examples))
+    difficulty = rng.normal(0, hard, len(labels))
+    numbers, correct = {}, {}
+    for key, matrix in one.numbers.items():
+        groups = class_groups(one.cells[key[0]].class_counts)
+        p = np.array([_end(one, matrix, c in groups["minority"]) for c in range(len(classes))])
+        score = np.log(p / (1 - p))[labels] + difficulty + rng.normal(0, runs)
+        right = rng.random(len(labels)) < 1 / (1 + np.exp(-score))
+        correct[key] = np.packbits(right, bitorder="little").tobytes()
+        recall = np.array([right[labels == c].mean() for c in range(len(classes))])
+        numbers[key] = _answered(one, matrix, recall, right.mean(), groups)
+    facts = one.sweep.facts | {"labels": {"test": pack_labels(labels)}}
+    facts["counts"] = facts["counts"] | {"test": [examples] * len(classes)}
+    return replace(one, sweep=replace(one.sweep, facts=facts), numbers=numbers, correct=correct)
+
+
+def _end(one: Plan, matrix: np.ndarray, minority: bool) -> float:
+    """What a class's recall was to be at the end."""
+    name = "minority_accuracy" if minority else "majority_accuracy"
+    return float(np.clip(matrix[-1, one.layout.index(("test", name, ""))], 0.02, 0.98))
+
+
+def _answered(one: Plan, matrix: np.ndarray, recall: np.ndarray, accuracy: float, groups) -> Any:
+    made = matrix.copy()
+    values = {("recall", f"class:{name}"): recall[c]
+              for c, name in enumerate(one.sweep.facts["classes"])}  # fmt: skip
+    for group in GROUPS:
+        mean = recall[list(groups[group])].mean() if groups[group] else np.nan
+        values |= {("accuracy", f"group:{group}"): mean, (f"{group}_accuracy", ""): mean}
+    values |= {("accuracy", ""): accuracy, ("balanced_accuracy", ""): recall.mean(),
+               ("worst_class_accuracy", ""): recall.min()}  # fmt: skip
+    for (metric, target), value in values.items():
+        if ("test", metric, target) in one.layout:
+            made[-1, one.layout.index(("test", metric, target))] = value
+    return made
+
+
 @dataclass(frozen=True)
 class Memory:
     """A plan that reads like a store."""
@@ -191,6 +243,12 @@ class Memory:
 
     def attempts(self, sweep_id: int) -> list[Attempt]:
         return []
+
+    def predictions(self, sweep_id: int) -> list[Predictions]:
+        cells = {run.id: (run.cell_id - 1, run.replicate) for run in self.runs(sweep_id)
+                 if run.state is RunState.COMPLETE}  # fmt: skip
+        return [Predictions(run_id=run, bits=self.plan.correct[key])
+                for run, key in cells.items() if key in self.plan.correct]  # fmt: skip
 
     def observations(self, sweep_id: int, *, last_only: bool) -> Iterator[Observations]:
         for run, (_key, matrix) in zip(self.runs(sweep_id), self.plan.numbers.items(), strict=True):
@@ -256,7 +314,7 @@ def _reports(one: Plan, key: tuple[int, int], run: int, attempt: int) -> Iterato
         if epoch == last:
             assert ending is not None
             value = float(numbers[at]) if ending is Ending.COMPLETE else None
-            end = End(ending=ending, value=value, error=error)
+            end = End(ending=ending, value=value, error=error, correct=one.correct.get(key))
         yield Report(run_id=run, attempt_id=attempt, epoch=epoch, step=10 * epoch,
                      numbers=numbers.tobytes(), seconds=0.1 * epoch, from_epoch=0,
                      node="node-1", device="cpu", end=end)  # fmt: skip

@@ -6,8 +6,8 @@ sweep's layout; they are unpacked in bulk.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, fields, replace
 from itertools import islice
 from typing import Any, Protocol
 
@@ -16,7 +16,7 @@ import pandas as pd
 
 from sweeper.errors import StoreError, nearest
 from sweeper.states import RunState
-from sweeper.store.records import Attempt, Cell, Key, Observations, Pack, Run, Sweep
+from sweeper.store.records import Attempt, Cell, Key, Observations, Pack, Predictions, Run, Sweep
 
 CHUNK = 4096  # vectors unpacked at once
 CURVES = {"train_loss": ("train", "loss", ""), "val_loss": ("val", "loss", "")}
@@ -32,6 +32,7 @@ class Reads(Protocol):
     def packs(self, sweep_id: int) -> list[Pack]: ...
     def attempts(self, sweep_id: int) -> list[Attempt]: ...
     def observations(self, sweep_id: int, *, last_only: bool) -> Iterator[Observations]: ...
+    def predictions(self, sweep_id: int) -> Sequence[Predictions]: ...
 
 
 @dataclass(frozen=True)
@@ -46,6 +47,8 @@ class Frames:
             COMPLETE runs only.
         curves: run, epoch, step, objective (on val), train_loss, val_loss, of `runs`.
         attempts, packs: as recorded.
+        correct: index `run`, column `bits`: which test examples a complete run has right (see
+            `records.Predictions`). Runs that recorded none are left out; it may be empty.
     """
 
     sweep: Sweep
@@ -55,6 +58,7 @@ class Frames:
     curves: pd.DataFrame
     attempts: pd.DataFrame
     packs: pd.DataFrame
+    correct: pd.DataFrame = field(default_factory=lambda: correct_bits(()))
 
     @property
     def final(self) -> pd.DataFrame:
@@ -100,6 +104,9 @@ def load(store: Reads, name: str) -> Frames:
         curves=seen[seen["run"].isin(runs.index)].reset_index(drop=True),
         attempts=table(store.attempts(sweep.id), Attempt, index="attempt"),
         packs=table(store.packs(sweep.id), Pack, index="pack"),
+        correct=correct_bits(
+            one for one in store.predictions(sweep.id) if one.run_id in runs.index
+        ),
     )
 
 
@@ -136,6 +143,13 @@ def final_numbers(
     frame.index.name = "run"
     reached = runs["epoch"].reindex(frame.index).to_numpy() == ids[:, 1]
     return frame[reached & frame.index.isin(complete)]
+
+
+def correct_bits(predictions: Iterable[Predictions]) -> pd.DataFrame:
+    """Each run's bits, as they were recorded."""
+    found = {one.run_id: one.bits for one in predictions}
+    index = pd.Index(list(found), dtype="int64", name="run")
+    return pd.DataFrame({"bits": pd.Series(list(found.values()), index=index, dtype=object)})
 
 
 def curves(observations: Iterator[Observations], *, sweep: Sweep) -> pd.DataFrame:

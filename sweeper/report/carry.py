@@ -24,7 +24,7 @@ from sweeper.errors import InputError
 from sweeper.report.scrub import last_part, scrub, scrub_kept, scrub_spec
 from sweeper.store.records import Sweep
 
-TABLES = ("cells", "runs", "numbers", "curves", "attempts", "packs")
+TABLES = ("cells", "runs", "numbers", "curves", "attempts", "packs", "correct")
 SWEEP = "sweep.json"
 FORMAT = 1  # it grows when a block of before can no longer be read
 MOST_BYTES = 1_000_000_000  # of a frame in memory: a page that claims more is refused
@@ -137,6 +137,8 @@ def _parquet(frame: pd.DataFrame) -> bytes:
 def _encode(values: pd.Series) -> tuple[pa.Array, str]:
     """A column as Arrow has it, and how to read it back."""
     if values.dtype == object:
+        if len(values) and all(isinstance(one, bytes) for one in values):
+            return pa.array(list(values), pa.binary()), "bytes"
         inner = [None if one is None else json.dumps(one, ensure_ascii=False) for one in values]
         tuples = any(isinstance(one, tuple) for one in values)
         return pa.array(inner, pa.string()), "tuple" if tuples else "json"
@@ -203,6 +205,8 @@ def _frame(data: bytes) -> pd.DataFrame:
 
 def _decode(values: pa.ChunkedArray, field: pa.Field) -> pd.Series:
     kind = (field.metadata or {}).get(KIND, b"").decode()
+    if kind == "bytes":
+        return pd.Series(values.to_pylist(), dtype=object)
     if kind not in ("json", "tuple"):
         return values.to_pandas().astype(kind)
     inner = [None if one is None else json.loads(one) for one in values.to_pylist()]

@@ -5,7 +5,6 @@ Letters: N samples, C channels, H x W pixels, F numeric columns, G categorical c
 
 from __future__ import annotations
 
-import base64
 import hashlib
 import json
 import zlib
@@ -73,8 +72,8 @@ class Dataset:
 
 
 def pack_labels(labels: np.ndarray) -> str:
-    """Labels (N,) as text: base64 of zlib of little-endian 16-bit numbers."""
-    return base64.b64encode(zlib.compress(labels.astype("<u2").tobytes(), 9)).decode()
+    """Labels (N,) as text: zlib of little-endian 16-bit numbers, in hexadecimal digits."""
+    return zlib.compress(labels.astype("<u2").tobytes(), 9).hex()
 
 
 def image_dataset(name: str, x: Arrays, y: Arrays, *, classes: tuple[str, ...]) -> Dataset:
