@@ -12,16 +12,20 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from sweeper.analysis import comparable, effects, trend
+from sweeper.analysis import anova, best, comparable, effects, importance, trend
+from sweeper.analysis.anova import Anova
+from sweeper.analysis.best import BestSet
 from sweeper.analysis.comparable import Gate, Reading
 from sweeper.analysis.effects import Difference
 from sweeper.analysis.factors import Factor, axes, scientific, show
 from sweeper.analysis.frames import Frames
+from sweeper.analysis.importance import Importance
 from sweeper.analysis.intervals import Estimate, mean_interval
 from sweeper.analysis.look import Look
 from sweeper.analysis.measures import Measure, measures, responses
 from sweeper.analysis.trend import Interaction, Trend
 from sweeper.analysis.verdicts import MARGIN, Verdict, judge
+from sweeper.analysis.withheld import Withheld
 from sweeper.states import RunState
 
 
@@ -113,6 +117,9 @@ class Answer:
     with_failures: tuple[WithFailures, ...]
     without_collapsed: tuple[Effect, ...]  # the primary effects once more; empty when none
     chance: float | None  # what guessing scores on the objective; None where it is no accuracy
+    best: tuple[BestSet, ...] = ()  # each factor, then the axis at each level of `by`
+    anova: Anova | Withheld | None = None  # on a grid of two factors or more
+    importance: Importance | Withheld | None = None  # where the cells are no grid
 
     @property
     def others(self) -> tuple[Factor, ...]:
@@ -152,6 +159,9 @@ def answer(frames: Frames) -> Answer:
         with_failures=tuple(_with_failures(look, listed[0])) if grid else (),
         without_collapsed=tuple(_without_collapsed(look, listed[0])) if grid else (),
         chance=look.chance if listed[0].bounded and listed[0].direction == "maximize" else None,
+        best=best.build(look) if grid else (),
+        anova=anova.build(look),
+        importance=importance.build(look),
     )  # fmt: skip
 
 

@@ -7,7 +7,7 @@ An estimate never travels without its interval, its n, its method and the size o
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -35,6 +35,7 @@ class Estimate:
     family: int
     method: str
     note: str = ""
+    rule: str = ""  # how the number of replicates was planned, where that widens the interval
 
     @property
     def known(self) -> bool:
@@ -43,8 +44,37 @@ class Estimate:
 
     def scaled(self, factor: float) -> Estimate:
         """The same estimate in another unit; `factor` is positive."""
-        numbers = (self.value * factor, self.low * factor, self.high * factor, self.sd * factor)
-        return Estimate(*numbers, self.n, self.p, self.family, self.method, self.note)
+        return replace(self, value=self.value * factor, low=self.low * factor,
+                       high=self.high * factor, sd=self.sd * factor)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Bounds:
+    """Many means at once: arrays of one shape; `low`, `high` and `p` NaN where there is none."""
+
+    value: NDArray[np.float64]
+    low: NDArray[np.float64]
+    high: NDArray[np.float64]
+    sd: NDArray[np.float64]
+    n: NDArray[np.int64]
+    p: NDArray[np.float64]
+
+
+def t_bounds(values: ArrayLike, *, family: int = 1, level: float = LEVEL) -> Bounds:
+    """The means of `values` (..., R) over the last axis, as `mean_interval` has them."""
+    x = np.asarray(values, dtype=float)
+    seen = np.isfinite(x)
+    n = seen.sum(axis=-1)
+    x = np.where(seen, x, 0.0)
+    value = x.sum(axis=-1) / np.where(n > 0, n, np.nan)
+    squares = np.where(seen, (x - value[..., None]) ** 2, 0.0).sum(axis=-1)
+    sd = np.sqrt(squares / np.where(n > 1, n - 1, np.nan))
+    sd = np.where(sd <= rounding(np.abs(x).max(axis=-1, initial=0.0)), 0.0, sd)
+    error = np.where((n >= LEAST) & (sd > 0), sd, np.nan) / np.sqrt(np.maximum(n, 1))
+    df = np.maximum(n - 1, 1)
+    half = stats.t.ppf(1 - (1 - level) / (2 * family), df) * error
+    p = 2 * stats.t.sf(np.abs(value) / error, df)
+    return Bounds(value, value - half, value + half, sd, n, p)
 
 
 def mean_interval(values: ArrayLike, *, family: int = 1, level: float = LEVEL) -> Estimate:
@@ -54,29 +84,16 @@ def mean_interval(values: ArrayLike, *, family: int = 1, level: float = LEVEL) -
     variance at all, give no interval: equal values are a sign of a saturated metric, not of
     certainty.
     """
-    x = np.asarray(values, dtype=float).ravel()
-    x = x[np.isfinite(x)]
-    n = len(x)
-    value = float(x.mean()) if n else math.nan
-    sd = _sd(x)
-    method = _method(level, family=family, n=n)
-    if n < LEAST:
-        return Estimate(value, math.nan, math.nan, sd, n, math.nan, family, method, f"n = {n}")
-    if sd == 0.0:
-        note = "all replicates are equal"
-        return Estimate(value, math.nan, math.nan, sd, n, math.nan, family, method, note)
-    error = sd / math.sqrt(n)
-    half = float(stats.t.ppf(1 - (1 - level) / (2 * family), n - 1)) * error
-    p = float(2 * stats.t.sf(abs(value) / error, n - 1))
-    return Estimate(value, value - half, value + half, sd, n, p, family, method)
+    one = t_bounds(np.asarray(values, dtype=float).ravel(), family=family, level=level)
+    n, sd = int(one.n), float(one.sd)
+    note = f"n = {n}" if n < LEAST else "all replicates are equal" if sd == 0.0 else ""
+    return Estimate(float(one.value), float(one.low), float(one.high), sd, n, float(one.p),
+                    family, _method(level, family=family, n=n), note)  # fmt: skip
 
 
-def _sd(x: NDArray[np.float64]) -> float:
-    """The sample sd; exactly 0 where the spread is no more than rounding."""
-    if len(x) < 2:
-        return math.nan
-    sd = float(x.std(ddof=1))
-    return 0.0 if sd <= 1e-12 * max(1.0, float(np.abs(x).max())) else sd
+def rounding(largest: ArrayLike) -> NDArray[np.float64]:
+    """A spread of no more than this is rounding, among numbers as large as `largest`."""
+    return 1e-12 * np.maximum(1.0, np.asarray(largest, dtype=float))
 
 
 def _method(level: float, *, family: int, n: int) -> str:

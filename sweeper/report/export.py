@@ -10,6 +10,7 @@ from typing import Any
 
 import pandas as pd
 
+from sweeper.analysis import anova, best, importance
 from sweeper.analysis.answer import answer, differences, slopes
 from sweeper.analysis.factors import column, show
 from sweeper.analysis.frames import Frames, Reads, load
@@ -66,7 +67,8 @@ def tables_of(frames: Frames) -> dict[str, pd.DataFrame]:
     cells and runs: one row each, tuning cells included (`role`). final: the numbers of complete
     runs at their last epoch, of every split, metric and target. curves: objective and losses by
     epoch. attempts. summary: n, mean, sd, interval a cell and measure. differences, slopes: the
-    report's tests.
+    report's tests. best: the levels that may be the best. anova, or importance where the cells are
+    no grid: what each factor explains.
     """
     found = answer(frames)
     recorded = {
@@ -81,6 +83,12 @@ def tables_of(frames: Frames) -> dict[str, pd.DataFrame]:
         "differences": differences(found),
         "slopes": slopes(found),
     }
+    made |= {
+        name: frame
+        for name, frame in (("best", best.rows(found.best)), ("anova", anova.rows(found.anova)),
+                            ("importance", importance.rows(found.importance)))
+        if len(frame)
+    }  # fmt: skip
     return {name: flat(frame) for name, frame in {**recorded, **made}.items()}
 
 

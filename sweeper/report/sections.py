@@ -12,7 +12,7 @@ from sweeper.analysis import words
 from sweeper.analysis.answer import Answer
 from sweeper.analysis.comparable import Reading
 from sweeper.analysis.frames import Frames
-from sweeper.report import figures, tables, training
+from sweeper.report import anova, best, figures, importance, tables, training
 from sweeper.report.drawing import Figure, Section
 from sweeper.report.tables import Table
 
@@ -100,8 +100,9 @@ def training_curves(frames: Frames, found: Answer) -> Section | None:
     if not panels:
         return None
     intro = (
-        "Thick lines are means over complete runs, thin lines single runs, shades the range of "
-        "the replicates. These are read on the validation split, which serves selection only."
+        "Lines are means over complete runs, shades the range of their replicates. Choose a level "
+        "or a shade to see its single runs, failed and pruned ones as well. These are read on the "
+        "validation split, which serves selection only."
     )
     behind = folds((THE_NUMBERS, tables.training(frames, found)))
     return Section("training", "Training curves", intro, tuple(panels), behind, "panels two")
@@ -132,7 +133,10 @@ def sections(frames: Frames, found: Answer) -> list[Section]:
 SECTIONS: tuple[Builder, ...] = (
     response,
     differences,
+    best.section,
     interaction,
+    anova.section,
+    importance.section,
     scatter,
     training_curves,
     cells,

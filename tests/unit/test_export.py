@@ -10,7 +10,8 @@ from sweeper.report.export import export
 from sweeper.states import Ending
 from sweeper.store.store import Store
 
-TABLES = ["attempts", "cells", "curves", "differences", "final", "runs", "slopes", "summary"]
+TABLES = ["anova", "attempts", "best", "cells", "curves", "differences", "final", "runs", "slopes",
+          "summary"]  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -28,7 +29,7 @@ def out(plan, tmp_path):
 
 
 def test_every_table_comes_in_both_formats(out):
-    """Eight tables, Parquet and CSV, and nothing half written beside them."""
+    """Every table, Parquet and CSV, and nothing half written beside them."""
     assert sorted(path.name for path in out.iterdir()) == sorted(
         f"{table}.{kind}" for table in TABLES for kind in ("csv", "parquet")
     )

@@ -1,0 +1,228 @@
+"""The set of best levels (statistics 2.5): all that no other level beats.
+
+The level that is truly best is in the set with at least 95 %, whatever the variances. The mean of
+the level that looks best flatters itself, so none is reported.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from scipy import stats
+
+from sweeper.analysis.effects import as_written
+from sweeper.analysis.factors import Factor
+from sweeper.analysis.intervals import FIRM, LEAST, LEVEL, rounding
+from sweeper.analysis.look import Look
+from sweeper.analysis.measures import Measure
+
+POWER = 0.84  # the normal quantile of 80 %, as the rule for N has it
+MOST = 1e6  # more replicates than this are not named
+
+
+@dataclass(frozen=True)
+class Against:
+    """How far level `ahead` is ahead of `behind`, within the replicates that have both.
+
+    Attributes:
+        lead: the mean difference, positive, in the measure's unit.
+        p: one-sided, times the family of a - 1 comparisons.
+        needed: about how many replicates would separate the two; None where they are separated
+            already, or where nothing can be said.
+    """
+
+    ahead: Any
+    behind: Any
+    lead: float
+    sd: float
+    n: int
+    p: float
+    needed: int | None
+
+
+@dataclass(frozen=True)
+class BestSet:
+    """The levels of one factor that may be the best, and what beat the others.
+
+    Attributes:
+        held, at: another factor held at a level; None: the mean over all others.
+        beaten: level -> the comparison that beats it most clearly.
+        ties: the pairs of kept levels, which are not separated.
+        n: replicates of the comparison that has fewest.
+        family: comparisons that each level is held against.
+    """
+
+    factor: Factor
+    measure: Measure
+    held: Factor | None
+    at: Any
+    kept: tuple[Any, ...]
+    beaten: dict[Any, Against]
+    ties: tuple[Against, ...]
+    n: int
+    family: int
+    method: str
+    note: str = ""
+
+    @property
+    def suggestive(self) -> bool:
+        """Too few replicates to be firm."""
+        return LEAST <= self.n < FIRM
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """Arrays (..., a, a): at [j, k], level k against level j, within replicates that have both."""
+
+    mean: NDArray[np.float64]
+    sd: NDArray[np.float64]
+    n: NDArray[np.int64]
+    p: NDArray[np.float64]  # one-sided, that k is the better; NaN without an interval
+
+    def beats(self, *, level: float = LEVEL) -> NDArray[np.bool_]:
+        """Whether k beats j: t above T(1 - .05 / (a - 1), R - 1)."""
+        return self.p < (1 - level) / max(self.p.shape[-1] - 1, 1)
+
+
+def pairs(y: NDArray[np.float64], *, direction: str = "maximize") -> Pairs:
+    """Every level against every other, each pair with its own variance; y (..., a, R).
+
+    Fewer than three replicates, or differences without any variance, give no p.
+    """
+    sign = 1.0 if direction == "maximize" else -1.0
+    d = sign * (y[..., None, :, :] - y[..., :, None, :])
+    seen = np.isfinite(d)
+    n = seen.sum(axis=-1)
+    d = np.where(seen, d, 0.0)
+    mean = d.sum(axis=-1) / np.maximum(n, 1)
+    squares = np.where(seen, (d - mean[..., None]) ** 2, 0.0).sum(axis=-1)
+    sd = np.sqrt(squares / np.maximum(n - 1, 1))
+    sd = np.where(sd <= rounding(np.abs(d).max(axis=-1, initial=0.0)), 0.0, sd)
+    told = (n >= LEAST) & (sd > 0)
+    t = mean * np.sqrt(n) / np.where(told, sd, 1.0)
+    p = np.where(told, stats.t.sf(t, np.maximum(n - 1, 1)), np.nan)
+    return Pairs(np.where(n > 0, mean, np.nan), np.where(n > 1, sd, np.nan), n, p)
+
+
+def kept(y: NDArray[np.float64], *, direction: str = "maximize") -> NDArray[np.bool_]:
+    """Which levels (..., a) no other level beats."""
+    return np.asarray(~pairs(y, direction=direction).beats().any(axis=-1))
+
+
+def best_set(
+    y: pd.DataFrame,
+    *,
+    factor: Factor,
+    measure: Measure,
+    held: Factor | None = None,
+    at: Any = None,
+) -> BestSet:
+    """The set of best levels of y[level, r]."""
+    found = pairs(y.to_numpy(dtype=float), direction=measure.direction)
+    levels, beats = list(y.index), found.beats()
+    top = np.asarray(~beats.any(axis=1))
+    beaten = {
+        level: _against(found, levels, j=j, k=int(np.nanargmin(np.where(beats[j], found.p[j], 2))))
+        for j, level in enumerate(levels)
+        if not top[j]
+    }
+    others = ~np.eye(len(levels), dtype=bool)
+    n = int(found.n[others].min())
+    return BestSet(
+        factor, measure, held, at,
+        tuple(level for level, stays in zip(levels, top, strict=True) if stays),
+        beaten, tuple(_ties(found, levels, top=top)), n, len(levels) - 1,
+        _method(n, most=int(found.n[others].max()), family=len(levels) - 1),
+        _note(found, others=others, n=n),
+    )  # fmt: skip
+
+
+def _ties(found: Pairs, levels: list[Any], *, top: NDArray[np.bool_]) -> Iterator[Against]:
+    """The pairs of kept levels, the one that is ahead first."""
+    stay = np.flatnonzero(top)
+    for place, one in enumerate(stay):
+        for two in stay[place + 1 :]:
+            j, k = (one, two) if found.mean[one, two] >= 0 else (two, one)
+            yield _against(found, levels, j=int(j), k=int(k))
+
+
+def _against(found: Pairs, levels: list[Any], *, j: int, k: int) -> Against:
+    family = len(levels) - 1
+    n, mean, sd = int(found.n[j, k]), float(found.mean[j, k]), float(found.sd[j, k])
+    separated = bool(found.beats()[j, k])
+    return Against(
+        ahead=levels[k], behind=levels[j], lead=mean, sd=sd, n=n,
+        p=float(np.minimum(found.p[j, k] * family, 1.0)),
+        needed=None if separated else needed(mean, sd=sd, n=n),
+    )  # fmt: skip
+
+
+def needed(mean: float, *, sd: float, n: int) -> int | None:
+    """About how many replicates would separate two levels: ((T(.975, n-1) + 0.84) sd / mean)^2.
+
+    At least one more than there are; None where it cannot be told, or is past a million.
+    """
+    if n < LEAST or not sd > 0 or not mean:
+        return None
+    about = ((float(stats.t.ppf(0.975, n - 1)) + POWER) * sd / abs(mean)) ** 2
+    return max(math.ceil(about), n + 1) if about < MOST else None
+
+
+def _method(n: int, *, most: int, family: int) -> str:
+    span = f"{n}" if n == most else f"{n} to {most}"
+    return (
+        f"one-sided paired t at {LEVEL:.0%} over {span} replicates, "
+        f"each level against {family} others (Bonferroni)"
+    )
+
+
+def _note(found: Pairs, *, others: NDArray[np.bool_], n: int) -> str:
+    if n < LEAST:
+        return f"n = {n}: too few replicates to tell any pair apart" if n else "no whole replicate"
+    if bool((found.sd[others] == 0).any()):
+        return "some levels differ by the same in all replicates, which gives no test"
+    return ""
+
+
+def build(look: Look) -> tuple[BestSet, ...]:
+    """Each factor on the objective over all others; the axis also at each level of the second."""
+    objective = look.objective
+    found = [
+        best_set(look.levels(objective, factor=one), factor=one, measure=objective)
+        for one in look.factors
+    ]
+    if look.x is not None and look.by is not None:
+        found += [
+            best_set(look.levels(objective, factor=look.x, at=at), factor=look.x,
+                     measure=objective, held=look.by, at=level)
+            for level, at in look.lines()
+        ]  # fmt: skip
+    return tuple(found)
+
+
+def rows(found: Sequence[BestSet]) -> pd.DataFrame:
+    """Every level of every set as a row: kept or beaten, by whom, and every tie as one more."""
+    listed: list[dict[str, Any]] = []
+    for one in found:
+        key = {"factor": one.factor.path, "measure": one.measure.name, "unit": one.measure.unit,
+               "held": one.held.path if one.held else None, "at": one.at}  # fmt: skip
+        facts = {"family": one.family, "method": one.method, "note": one.note}
+        nothing = Against(None, None, math.nan, math.nan, one.n, math.nan, None)
+        for level in one.factor.levels:
+            against = one.beaten.get(level, nothing)
+            kind = "beaten" if level in one.beaten else "kept"
+            listed.append({**key, "kind": kind, "level": level, **_row(against), **facts})
+        for tie in one.ties:
+            listed.append({**key, "kind": "tie", "level": tie.behind, **_row(tie), **facts})
+    return as_written(pd.DataFrame(listed), rows=listed, columns=["at", "level", "by"])
+
+
+def _row(one: Against) -> dict[str, Any]:
+    return {"by": one.ahead, "lead": one.lead, "sd": one.sd, "n": one.n, "p": one.p,
+            "needed": one.needed}  # fmt: skip
