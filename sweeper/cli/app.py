@@ -4,22 +4,30 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from sweeper import __version__
-from sweeper.cli import inputs
+from sweeper.cli import inputs, take_home
+from sweeper.cli.options import (
+    AsJson,
+    Force,
+    Overrides,
+    Plugins,
+    RayAddress,
+    SpecArgument,
+    Storage,
+    SweepArgument,
+    opened,
+)
 from sweeper.errors import InputError, SweeperError
 
 if TYPE_CHECKING:
     from rich.console import Console
 
     from sweeper.spec import Spec
-    from sweeper.store.store import Store
 
 INTERRUPTED = 130
 
@@ -32,36 +40,6 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-
-SpecArgument = Annotated[
-    str, typer.Argument(metavar="SPEC", help="A spec file, or the name of a shipped space.")
-]
-SweepArgument = Annotated[
-    str | None,
-    typer.Argument(metavar="[SWEEP]", help="Its name; needless when it is the only one."),
-]
-Storage = Annotated[
-    str,
-    typer.Option(
-        envvar="SWEEPER_STORAGE", metavar="URL", help="The database: sqlite:///F or postgresql://"
-    ),
-]
-Overrides = Annotated[
-    list[str] | None,
-    typer.Option("--set", metavar="KEY=VALUE", help="Override a key of the spec; repeatable."),
-]
-RayAddress = Annotated[
-    str | None,
-    typer.Option(
-        envvar="SWEEPER_RAY_ADDRESS", metavar="ADDRESS", help="An existing Ray cluster's address."
-    ),
-]
-Plugins = Annotated[
-    list[Path] | None,
-    typer.Option("--plugin", help="A Python file that registers models or data; repeatable."),
-]
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, of a versioned schema.")]
-Force = Annotated[bool, typer.Option("--force", help="Overwrite what is there.")]
 
 
 def main() -> None:
@@ -129,19 +107,6 @@ def _load(spec: str, overrides: list[str] | None) -> Spec:
     from sweeper.spec import load
 
     return load(inputs.find_spec(spec), overrides or ())
-
-
-@contextmanager
-def _opened(storage: str) -> Iterator[Store]:
-    """The database, which must be there already."""
-    inputs.check_storage(storage)
-    from sweeper.store.store import Store
-
-    store = Store.open(storage, create=False)
-    try:
-        yield store
-    finally:
-        store.close()
 
 
 @app.command(epilog="Example: sweeper init mine.yaml --space batch_size")
@@ -226,7 +191,7 @@ def status(
     """Show where each sweep of the database stands."""
     from sweeper.cli import show
 
-    with _opened(storage) as store:
+    with opened(storage) as store:
         chosen = store.sweeps() if sweep is None else [inputs.find_sweep(store, sweep)]
         statuses = [show.sweep_status(store, one) for one in chosen]
     if as_json:
@@ -245,7 +210,7 @@ def report(
     force: Force = False,
 ) -> None:
     """Write a sweep's report, one self-contained page, and print its path."""
-    with _opened(storage) as store:
+    with opened(storage) as store:
         name = inputs.find_sweep(store, sweep).name
         from sweeper.report.page import write
 
@@ -280,7 +245,7 @@ def export(
     force: Force = False,
 ) -> None:
     """Write a sweep's numbers as Parquet and CSV, and print the files' paths."""
-    with _opened(storage) as store:
+    with opened(storage) as store:
         name = inputs.find_sweep(store, sweep).name
         from sweeper.report.export import export as write
 
@@ -297,7 +262,7 @@ def dashboard(
     """Serve Optuna's dashboard on this machine, for reading only."""
     from sweeper import gate
 
-    with gate.listen(host, port) as listener, _opened(storage) as store:
+    with gate.listen(host, port) as listener, opened(storage) as store:
         inputs.check_not_empty(store)
         bound = listener.getsockname()[1]
         behind = gate.dashboard(storage, port=bound)
@@ -322,7 +287,7 @@ def retry(
 
     known = set(Ending) - UNCOUNTED - {Ending.COMPLETE, Ending.PRUNED}  # what a run can fail for
     endings = [inputs.one_of("--reason", reason, known) for reason in reasons or ()]
-    with _opened(storage) as store:
+    with opened(storage) as store:
         found = inputs.find_sweep(store, sweep)
         from sweeper.store.lease import here
 
@@ -370,3 +335,6 @@ def doctor(storage: Storage = inputs.DEFAULT_STORAGE, as_json: AsJson = False) -
     else:
         show.findings(_out(), found)
     return int(any(finding.state == "wrong" for finding in found))
+
+
+app.command(epilog=take_home.PREDICT)(take_home.predict)

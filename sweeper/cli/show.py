@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     from sweeper.cli.doctor import Finding
     from sweeper.engine.preview import Kind, Preview
+    from sweeper.predict import Predicted
     from sweeper.store.records import Sweep
     from sweeper.store.store import Store
 
@@ -96,6 +97,21 @@ def status_row(status: Mapping[str, Any]) -> list[str]:
         str(runs["pending"]),
         by,
     ]
+
+
+def recalls(console: Console, found: Predicted) -> None:
+    """Print the recall of each class, and their mean."""
+    rows = [
+        [one.name, str(one.samples), "n/a" if one.recall is None else f"{one.recall:.4f}"]
+        for one in found.recalls or ()
+    ]
+    grid(console, ["class", "samples", "recall"], rows)
+    mean = found.balanced_accuracy
+    shown = "n/a" if mean is None else f"{mean:.4f}"
+    console.print(
+        f"balanced accuracy {shown}; it speaks of new data if the model has not seen these rows",
+        highlight=False, soft_wrap=True,
+    )  # fmt: skip
 
 
 STATUS_HEADER = ["sweep", "state", "cells", "done", "running", "pruned", "failed", "left", "driver"]

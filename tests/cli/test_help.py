@@ -25,6 +25,7 @@ COMMANDS = [
     "spaces",
     "schema",
     "doctor",
+    "predict",
 ]
 HEAVY = ["torch", "ray", "pandas", "optuna", "sklearn", "scipy", "sqlalchemy", "plotly", "trainers"]
 

@@ -1,0 +1,58 @@
+"""Arguments and options that several commands share."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from sweeper.cli import inputs
+
+if TYPE_CHECKING:
+    from sweeper.store.store import Store
+
+SpecArgument = Annotated[
+    str, typer.Argument(metavar="SPEC", help="A spec file, or the name of a shipped space.")
+]
+SweepArgument = Annotated[
+    str | None,
+    typer.Argument(metavar="[SWEEP]", help="Its name; needless when it is the only one."),
+]
+Storage = Annotated[
+    str,
+    typer.Option(
+        envvar="SWEEPER_STORAGE", metavar="URL", help="The database: sqlite:///F or postgresql://"
+    ),
+]
+Overrides = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="KEY=VALUE", help="Override a key of the spec; repeatable."),
+]
+RayAddress = Annotated[
+    str | None,
+    typer.Option(
+        envvar="SWEEPER_RAY_ADDRESS", metavar="ADDRESS", help="An existing Ray cluster's address."
+    ),
+]
+Plugins = Annotated[
+    list[Path] | None,
+    typer.Option("--plugin", help="A Python file that registers models or data; repeatable."),
+]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, of a versioned schema.")]
+Force = Annotated[bool, typer.Option("--force", help="Overwrite what is there.")]
+
+
+@contextmanager
+def opened(storage: str) -> Iterator[Store]:
+    """The database, which must be there already."""
+    inputs.check_storage(storage)
+    from sweeper.store.store import Store
+
+    store = Store.open(storage, create=False)
+    try:
+        yield store
+    finally:
+        store.close()

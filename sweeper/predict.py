@@ -1,0 +1,129 @@
+"""A saved model applied to a file: classes and probabilities as a table.
+
+Beside the engine's worker, the one place that loads the trainer: it needs neither Ray nor a
+database.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from sweeper.errors import InputError
+from trainers.config import ConfigError
+
+
+@dataclass(frozen=True)
+class Recall:
+    """How many samples of one class were given their class; None where there is no sample."""
+
+    name: str
+    samples: int
+    recall: float | None
+
+
+@dataclass(frozen=True)
+class Predicted:
+    """What was written, and how right it was.
+
+    Attributes:
+        given: samples that were given each class.
+        recalls: of each class; None where the file does not say the classes.
+    """
+
+    out: Path
+    samples: int
+    given: dict[str, int]
+    recalls: tuple[Recall, ...] | None
+
+    @property
+    def balanced_accuracy(self) -> float | None:
+        """The mean recall of the classes that have samples."""
+        seen = [one.recall for one in self.recalls or () if one.recall is not None]
+        return sum(seen) / len(seen) if seen else None
+
+    def as_json(self) -> dict[str, Any]:
+        """For scripts."""
+        rows = None
+        if self.recalls is not None:
+            rows = {one.name: {"samples": one.samples, "recall": one.recall}
+                    for one in self.recalls}  # fmt: skip
+        return {
+            "out": str(self.out), "samples": self.samples, "given": self.given, "recalls": rows,
+            "balanced_accuracy": self.balanced_accuracy,
+        }  # fmt: skip
+
+
+def predict(model: Path, data: Path, *, out: Path, force: bool = False) -> Predicted:
+    """Applies the model in the folder `model` to the file `data`, and writes a table to `out`.
+
+    Its columns: `row`, the sample's place in the file; `class`; `p:NAME`, the probability of each
+    class; and `true`, where the file says the classes.
+
+    Raises:
+        InputError: the model or the data cannot be used, or `out` cannot be written.
+    """
+    _check_target(out, force=force)
+    from trainers import saved
+    from trainers.data.unseen import read
+
+    try:
+        loaded = saved.load(model)
+        samples = read(data, loaded.inputs, loaded.classes)
+    except ConfigError as error:
+        raise InputError(str(error)) from error
+    chances = loaded.probabilities(samples)
+    _write(_table(samples.rows, chances, samples.y, loaded.classes), out)
+    picked = chances.argmax(axis=1)
+    counts = np.bincount(picked, minlength=len(loaded.classes))
+    given = dict(zip(loaded.classes, counts.tolist(), strict=True))
+    recalls = None if samples.y is None else _recalls(picked, samples.y, loaded.classes)
+    return Predicted(out, len(samples), given, recalls)
+
+
+def _check_target(out: Path, *, force: bool) -> None:
+    if out.suffix.lower() not in (".csv", ".parquet"):
+        raise InputError(f"--out {out}: should end in .csv or .parquet")
+    if not out.parent.is_dir():
+        raise InputError(f"--out {out}: the folder {out.parent} does not exist")
+    if os.path.lexists(out) and (out.is_dir() or not force):
+        raise InputError(f"--out {out}: exists already; --force replaces it")
+
+
+def _table(
+    rows: np.ndarray, chances: np.ndarray, y: np.ndarray | None, classes: tuple[str, ...]
+) -> pd.DataFrame:
+    names = np.array(classes, dtype=object)
+    columns: dict[str, Any] = {"row": rows, "class": names[chances.argmax(axis=1)]}
+    columns |= {f"p:{name}": chances[:, at] for at, name in enumerate(classes)}
+    return pd.DataFrame(columns if y is None else columns | {"true": names[y]})
+
+
+def _recalls(picked: np.ndarray, y: np.ndarray, classes: tuple[str, ...]) -> tuple[Recall, ...]:
+    found = []
+    for label, name in enumerate(classes):
+        own = y == label
+        share = float((picked[own] == label).mean()) if own.any() else None
+        found.append(Recall(name, int(own.sum()), share))
+    return tuple(found)
+
+
+def _write(frame: pd.DataFrame, out: Path) -> None:
+    """To a file beside it, then moved: a table is whole or not there."""
+    spare = out.with_name(f".{out.name}.{secrets.token_hex(6)}")
+    try:
+        if out.suffix.lower() == ".parquet":
+            frame.to_parquet(spare, index=False)
+        else:
+            frame.to_csv(spare, index=False)
+        spare.replace(out)
+    except OSError as error:
+        raise InputError(f"--out {out}: cannot be written: {error.strerror}") from error
+    finally:
+        spare.unlink(missing_ok=True)
