@@ -24,6 +24,7 @@ from sweeper.store.tables import (
     PackTable,
     PredictionTable,
     RunTable,
+    StageTable,
     SweepTable,
 )
 
@@ -146,7 +147,20 @@ def sweeps(connection: Connection, *conditions: Any) -> list[Sweep]:
         .where(*conditions)
         .order_by(SweepTable.id)
     )
-    return [_sweep(row) for row in connection.execute(query)]
+    rows = connection.execute(query).all()
+    decided = _stages(connection, [row.id for row in rows])
+    return [_sweep(row, decided.get(row.id, [])) for row in rows]
+
+
+def _stages(connection: Connection, sweep_ids: Sequence[int]) -> dict[int, list[dict[str, Any]]]:
+    if not inspect(connection).has_table(StageTable.__tablename__):
+        return {}  # of an older Sweeper, and nobody has launched since
+    found: dict[int, list[dict[str, Any]]] = {}
+    for some in chunks(sweep_ids):
+        query = select(StageTable.sweep_id, StageTable.body).where(StageTable.sweep_id.in_(some))
+        for sweep_id, body in connection.execute(query.order_by(StageTable.number)):
+            found.setdefault(sweep_id, []).append(body)
+    return found
 
 
 def failures(connection: Connection, *conditions: Any) -> dict[int, int]:
@@ -195,9 +209,9 @@ def _read(name: str, value: Any) -> Any:
     return value if convert is None or value is None else convert(value)
 
 
-def _sweep(row: Row) -> Sweep:
+def _sweep(row: Row, stages: list[dict[str, Any]]) -> Sweep:
     holder = leases.describe(row)
-    found = record(Sweep, row, holder=holder)
+    found = record(Sweep, row, holder=holder, stages=stages)
     if found.state == "running" and not found.alive:
         return replace(found, state="interrupted", state_reason="its driver stopped or died")
     return found

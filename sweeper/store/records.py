@@ -37,6 +37,9 @@ class Sweep(NewSweep):
     state: str  # running, complete, interrupted, halted
     state_reason: str
     holder: dict[str, Any] | None  # host, pid, beat age in seconds, expired; None when nobody
+    # What was decided about its replicates, oldest first: the plan, the replicates there were, why
+    # it ended, the error spent, and what that rests on (`analysis.precision`, `engine.precision`).
+    stages: list[dict[str, Any]] = field(default_factory=list[dict[str, Any]])
 
     @property
     def alive(self) -> bool:

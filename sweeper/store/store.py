@@ -39,6 +39,7 @@ from sweeper.store.tables import (
     LeaseTable,
     PackTable,
     RunTable,
+    StageTable,
     SweepTable,
     clock,
 )
@@ -143,6 +144,15 @@ class Store(Reader):
     def save_prices(self, lease: Lease, prices: dict[str, Any]) -> None:
         """Keeps what the probe measured."""
         self._update_sweep(lease, {"prices": prices})
+
+    def add_stage(self, lease: Lease, *, number: int, body: dict[str, Any]) -> None:
+        """Keeps decision `number` (0, 1 ...) about the replicates; one that is there stays."""
+        row = {"sweep_id": lease.sweep_id, "number": number, "body": body}
+        keys = ("sweep_id", "number")
+        self.fenced(
+            lease,
+            lambda c: c.execute(dialects.upsert(c, StageTable, keys=keys, changes=()), row),
+        )
 
     # --- cells and packs
 

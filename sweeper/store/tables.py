@@ -193,6 +193,17 @@ class PredictionTable(Table):
     bits: Mapped[bytes] = mapped_column(LargeBinary())
 
 
+class StageTable(Table):
+    """What was decided about a sweep's replicates, in order (`records.Sweep.stages`)."""
+
+    __tablename__ = "sweeper_stage"
+    sweep_id: Mapped[int] = mapped_column(
+        ForeignKey("sweeper_sweep.id"), primary_key=True, autoincrement=False
+    )
+    number: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    body: Mapped[dict[str, Any]]
+
+
 class clock(FunctionElement[float]):
     """The database's own time, in seconds since 1970."""
 
