@@ -62,6 +62,7 @@ class Place:
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
+            start_new_session=True,  # the group that a shell or `timeout` would give it
         )
         self.processes.append(process)
         return process

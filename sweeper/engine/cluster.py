@@ -10,6 +10,7 @@ import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from sweeper.errors import EngineError, InputError
@@ -109,7 +110,7 @@ def _init(*, address: str | None, cpus: float) -> None:
         if os.environ["RAY_AUTH_MODE"] == "token" and not _token_configured():
             # In this process and its children only: nothing is written to the home directory.
             os.environ["RAY_AUTH_TOKEN"] = secrets.token_hex(32)
-        with without_secrets(), _unnamed():
+        with without_secrets(), _unnamed(), _apart():
             ray.init(
                 address="local",
                 include_dashboard=False,
@@ -138,6 +139,25 @@ def _unnamed() -> Iterator[None]:
         yield
     finally:
         utils.get_entrypoint_name = asked
+
+
+@contextmanager
+def _apart() -> Iterator[None]:
+    """Starts Ray's processes in sessions of their own.
+
+    `timeout`, a service manager or a terminal signal the whole process group: Ray would be gone
+    before the driver has finished its round. Ray has no setting for it. Where the kernel does not
+    end them with this process, they must stay in its group, by which Ray ends them then.
+    """
+    from ray._private import services, utils
+
+    plain = services.ConsolePopen
+    if utils.detect_fate_sharing_support():
+        services.ConsolePopen = partial(plain, start_new_session=True)
+    try:
+        yield
+    finally:
+        services.ConsolePopen = plain
 
 
 def _token_configured() -> bool:
