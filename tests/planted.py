@@ -11,6 +11,7 @@ import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -216,6 +217,61 @@ def _answered(one: Plan, matrix: np.ndarray, recall: np.ndarray, accuracy: float
         if ("test", metric, target) in one.layout:
             made[-1, one.layout.index(("test", metric, target))] = value
     return made
+
+
+def with_tuning(
+    one: Plan,
+    rates: Sequence[float],
+    *,
+    truth: Callable[[Mapping[str, Any], float], float],
+    replicates: int = 1,
+    noise: float = 0.0,
+    seed: int = 2,
+) -> Plan:
+    """Tuning cells for each combination of factors: `truth(factors, rate)` is their value on val.
+
+    The best rate is the one that the cell is reported with.
+    """
+    rng, numbers, tuning = np.random.default_rng(seed), dict(one.numbers), []
+    best = [max(rates, key=partial(truth, cell.factors)) for cell in one.cells]
+    reported = [
+        replace(cell, factors={**cell.factors, "train.lr": rate})
+        for cell, rate in zip(one.cells, best, strict=True)
+    ]
+    for cell in reported:
+        for rate in rates:
+            at = len(reported) + len(tuning)
+            tried = {**cell.factors, "train.lr": rate}
+            tuning.append(
+                replace(
+                    cell,
+                    hash=f"{at:064x}",
+                    role="tuning",
+                    factors=tried,
+                    replicates=tuple(-1 - r for r in range(replicates)),
+                )
+            )
+            for r in tuning[-1].replicates:
+                value = truth(cell.factors, rate) + rng.normal(0, noise)
+                numbers[at, r] = _numbers(value, one.epochs, one.layout, rng)
+    return replace(one, cells=[*reported, *tuning], numbers=numbers)  # fmt: skip
+
+
+def with_recalls(
+    one: Plan,
+    recall: Callable[[Mapping[str, Any], int], float],
+    *,
+    noise: float = 0.01,
+    seed: int = 3,
+) -> Plan:
+    """The last epoch's recall on test of each class is `recall(factors, class)` plus noise."""
+    rng, numbers = np.random.default_rng(seed), {}
+    for (cell, replicate), matrix in one.numbers.items():
+        numbers[cell, replicate] = matrix = matrix.copy()
+        for label, name in enumerate(one.sweep.facts["classes"]):
+            column = one.layout.index(("test", "recall", f"class:{name}"))
+            matrix[-1, column] = recall(one.cells[cell].factors, label) + rng.normal(0, noise)
+    return replace(one, numbers=numbers)
 
 
 @dataclass(frozen=True)

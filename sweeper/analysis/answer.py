@@ -6,25 +6,42 @@ Nothing downstream computes a statistic.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from sweeper.analysis import anova, best, comparable, effects, importance, trend
+from sweeper.analysis import (
+    absence,
+    anova,
+    best,
+    classes,
+    comparable,
+    effects,
+    efficiency,
+    exchange,
+    fairness,
+    importance,
+    trend,
+)  # fmt: skip
+from sweeper.analysis.absence import Absence
 from sweeper.analysis.anova import Anova
 from sweeper.analysis.best import BestSet
+from sweeper.analysis.classes import ByClass
 from sweeper.analysis.comparable import Gate, Reading
 from sweeper.analysis.effects import Difference
+from sweeper.analysis.efficiency import Efficiency
+from sweeper.analysis.exchange import Exchange
 from sweeper.analysis.factors import Factor, axes, scientific, show
+from sweeper.analysis.fairness import Fairness
 from sweeper.analysis.frames import Frames
 from sweeper.analysis.importance import Importance
 from sweeper.analysis.intervals import Estimate, mean_interval
 from sweeper.analysis.look import Look
 from sweeper.analysis.measures import Measure, measures, responses
 from sweeper.analysis.trend import Interaction, Trend
-from sweeper.analysis.verdicts import MARGIN, Verdict, judge
+from sweeper.analysis.verdicts import MARGIN, Verdict, judge, withhold
 from sweeper.analysis.withheld import Withheld
 from sweeper.states import RunState
 
@@ -120,6 +137,11 @@ class Answer:
     best: tuple[BestSet, ...] = ()  # each factor, then the axis at each level of `by`
     anova: Anova | Withheld | None = None  # on a grid of two factors or more
     importance: Importance | Withheld | None = None  # where the cells are no grid
+    fairness: Fairness | None = None  # how cells were tuned; verdicts are withheld by it
+    classes: ByClass | None = None
+    exchange: Exchange | None = None
+    absence: Absence | None = None
+    efficiency: Efficiency | None = None
 
     @property
     def others(self) -> tuple[Factor, ...]:
@@ -144,25 +166,80 @@ def answer(frames: Frames) -> Answer:
     points, curve = _curve(look, listed) if grid else (pd.DataFrame(), pd.DataFrame())
     paths = [*asked, *(frames.sweep.spec.get("nuisance") or {})]
     cells = effects.cell_table(frames, cells=gate.cells, measures=listed, factors=paths)
-    return Answer(
+    primary = tuple(_primary(look, listed[0])) if grid else ()
+    collapses = tuple(_collapses(look, listed))
+    found = Answer(
         gate=gate, objective=listed[0], measures=listed, factors=factors, x=x, by=by,
         cells=cells,
         ranks={} if grid else effects.rank_correlations(cells, measure=listed[0], factors=factors),
         points=points,
         curve=curve,
-        effects=tuple(_primary(look, listed[0])) if grid else (),
+        effects=primary,
         effects_at=tuple(_exploratory(look, listed)) if grid else (),
         slopes=tuple(_slopes(look, listed)) if grid else (),
         dependence=_dependence(look, listed[0]) if grid else None,
         failures=tuple(effects.failure_shares(frames, cells=gate.cells)),
-        collapses=tuple(_collapses(look, listed)),
+        collapses=collapses,
         with_failures=tuple(_with_failures(look, listed[0])) if grid else (),
         without_collapsed=tuple(_without_collapsed(look, listed[0])) if grid else (),
         chance=look.chance if listed[0].bounded and listed[0].direction == "maximize" else None,
         best=best.build(look) if grid else (),
         anova=anova.build(look),
         importance=importance.build(look),
+        fairness=_fairness(look, primary, collapses),
+        classes=classes.build(look),
+        exchange=exchange.build(look),
+        absence=absence.build(look) if grid else None,
+        efficiency=efficiency.build(look),
     )  # fmt: skip
+    return _withheld(found, look=look)
+
+
+def _fairness(
+    look: Look, primary: Sequence[Effect], collapses: Sequence[Collapse]
+) -> Fairness | None:
+    objective = look.objective
+    lost = {
+        one.factor.path: len({r for difference in one.differences for r in difference.dropped})
+        for one in primary
+    }
+    fallen = [(one.cell, one.replicate) for one in collapses if one.measure == objective]
+    return fairness.build(look, dropped=lost, collapsed=fallen)
+
+
+def _withheld(found: Answer, *, look: Look) -> Answer:
+    """Without the verdicts that rest on a cell whose pick lies at the edge of its range."""
+    fair, factors = found.fairness, look.frames.cells["factors"]
+    if fair is None or not fair.at_edge(look.gate.compared):
+        return found
+
+    def why(held: Factor | None, at: Any) -> str:
+        cells = [cell for cell in look.gate.compared
+                 if held is None or factors[cell].get(held.path) == at]  # fmt: skip
+        return fairness.edge_reason(fair.at_edge(cells))
+
+    def judged(verdicts: Sequence[Verdict], reason: str) -> tuple[Verdict, ...]:
+        return tuple(withhold(one, why=reason) if reason else one for one in verdicts)
+
+    def effect(one: Effect) -> Effect:
+        return replace(one, verdicts=judged(one.verdicts, why(one.held, one.at)))
+
+    def slope(one: Slope) -> Slope:
+        verdict = withhold(one.verdict, why=everywhere)
+        change = one.interaction_verdict
+        change = change and withhold(change, why=everywhere)
+        return replace(one, verdict=verdict, interaction_verdict=change)
+
+    everywhere, depends = why(None, None), found.dependence
+    return replace(
+        found,
+        effects=tuple(map(effect, found.effects)),
+        effects_at=tuple(map(effect, found.effects_at)),
+        slopes=tuple(map(slope, found.slopes)),
+        dependence=depends and replace(depends, verdicts=judged(depends.verdicts, everywhere)),
+        with_failures=tuple(replace(one, effect=effect(one.effect)) for one in found.with_failures),
+        without_collapsed=tuple(map(effect, found.without_collapsed)),
+    )
 
 
 def margin_of(measure: Measure) -> float | None:

@@ -21,6 +21,7 @@ class Word(StrEnum):
     EQUIVALENT = "equivalent"  # within the margin, either way
     UNDECIDED = "undecided"
     UNKNOWN = "unknown"  # no interval
+    WITHHELD = "withheld"  # the comparison is not fair
 
 
 @dataclass(frozen=True)
@@ -31,6 +32,7 @@ class Verdict:
     material: bool = False  # beyond the margin
     suggestive: bool = False  # too few replicates to be firm
     needed: int | None = None  # replicates that would about decide it
+    why: str = ""  # it is withheld
 
     @property
     def badge(self) -> str:
@@ -63,6 +65,11 @@ def judge(
     if margin is not None and -margin < low and high < margin:
         return Verdict(Word.EQUIVALENT, suggestive=few)
     return Verdict(Word.UNDECIDED, needed=replicates_needed(estimate))
+
+
+def withhold(verdict: Verdict, *, why: str) -> Verdict:
+    """No verdict, where the comparison is not fair; what has no interval stays as it is."""
+    return verdict if verdict.word is Word.UNKNOWN else Verdict(Word.WITHHELD, why=why)
 
 
 def _beyond(nearest_to_zero: float, margin: float | None) -> bool:
@@ -134,6 +141,8 @@ def slope_sentence(
                 f"No verdict: over {_replicates(estimate.n)} {subject} {seen}; "
                 f"{no_interval(estimate)}"
             )
+        case Word.WITHHELD:
+            text = f"Withheld: {verdict.why}. As tuned, {subject} {verb} by {size} with each {step}"
         case _:
             assert_never(verdict.word)
     return text[0].upper() + text[1:] + "."

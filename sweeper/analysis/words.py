@@ -77,8 +77,9 @@ def lead(found: Answer) -> Lead:
     effect = next(one for one in found.effects if one.factor is found.x)
     line = _levels(effect)
     text = " ".join(_grouped(line.marks, named="", reference=show(effect.factor.reference)))
-    return Lead(f"{_title(effect.measure.title)}: {text}", (), line.marks, line.basis,
-                line.badge, line.tone)  # fmt: skip
+    withheld = _withheld(effect)
+    return Lead(f"{_title(effect.measure.title)}: {text}", (withheld,) if withheld else (),
+                line.marks, line.basis, line.badge, line.tone)  # fmt: skip
 
 
 def _trend(one: Slope, *, by: Factor | None) -> Lead:
@@ -143,6 +144,8 @@ def _interaction(one: Slope, by: Factor) -> str:
         case Word.UNDECIDED:
             more = needed_sentence(verdict)
             return f"Whether the trends at {pair} differ is undecided. {more}".strip()
+        case Word.WITHHELD:
+            return f"Whether the trends at {pair} differ is withheld as well."
         case _:
             why = no_interval(change.estimate)
             return f"Whether the trends at {pair} differ cannot be said: {why}."
@@ -211,11 +214,18 @@ def _levels(one: Effect) -> Line:
     tone = words_used.pop() if len(words_used) == 1 else "mixed"
     named = "" if one.factor.scale == "category" else f"{one.factor.name} "
     text = " ".join(_grouped(marks, named=named, reference=reference))
+    text, withheld = _title(text) if named else text, _withheld(one)
     return Line(
         f"{_title(one.factor.name)}: each level against {reference}",
-        _title(text) if named else text, _levels_basis(one), marks,
-        one.verdicts[0].badge if len(marks) == 1 else "", tone,
+        f"{withheld} {text}".strip(), _levels_basis(one), marks,
+        one.verdicts[0].badge if len(marks) == 1 or withheld else "", tone,
     )  # fmt: skip
+
+
+def _withheld(one: Effect) -> str:
+    """Why the verdicts on a factor's levels are withheld; empty when they are not."""
+    why = next((verdict.why for verdict in one.verdicts if verdict.word is Word.WITHHELD), "")
+    return f"Withheld: {why}." if why else ""
 
 
 def _grouped(marks: tuple[Mark, ...], *, named: str, reference: str) -> Iterator[str]:

@@ -12,7 +12,19 @@ from sweeper.analysis import words
 from sweeper.analysis.answer import Answer
 from sweeper.analysis.comparable import Reading
 from sweeper.analysis.frames import Frames
-from sweeper.report import anova, best, figures, importance, tables, training
+from sweeper.report import (
+    absence,
+    anova,
+    best,
+    classes,
+    efficiency,
+    exchange,
+    fairness,
+    figures,
+    importance,
+    tables,
+    training,
+)  # fmt: skip
 from sweeper.report.drawing import Figure, Section
 from sweeper.report.tables import Table
 
@@ -135,8 +147,13 @@ SECTIONS: tuple[Builder, ...] = (
     differences,
     best.section,
     interaction,
+    classes.section,
+    exchange.section,
+    absence.section,
     anova.section,
     importance.section,
+    fairness.section,
+    efficiency.section,
     scatter,
     training_curves,
     cells,

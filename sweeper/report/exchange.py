@@ -1,0 +1,210 @@
+"""Minority against majority accuracy, the Pareto set, and a slider for the price of an error.
+
+The slider computes nothing: for each price of a fixed grid the cells that may be best were found by
+the analysis; a stop says which marks are filled (its `patch` of the traces of marks).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sweeper.analysis import words_groups as said
+from sweeper.analysis.answer import Answer
+from sweeper.analysis.exchange import Exchange, Price, Spot
+from sweeper.analysis.factors import show
+from sweeper.analysis.frames import Frames
+from sweeper.analysis.verdicts import interval, number
+from sweeper.report.drawing import (
+    MARKERS,
+    Figure,
+    Mark,
+    Section,
+    Slider,
+    Stop,
+    axis_look,
+    count,
+    level_look,
+    numbers,
+    text,
+)  # fmt: skip
+from sweeper.report.tables import Table
+
+MOST_REGIONS = 24  # cells drawn with their region and their label
+MOST_LEVELS = 8  # told apart by colour
+MOST_ROWS = 400
+FRONT = "Pareto set of the means"
+
+
+def section(frames: Frames, found: Answer) -> Section | None:
+    one = found.exchange
+    if one is None:
+        return None
+    regions = any(spot.region.outline for spot in one.spots)
+    shown = "Outlines are joint 95 % regions of the two means over replicates. " if regions else ""
+    intro = (
+        f"Each mark is a cell: up is better for the minority, right for the majority. {shown}"
+        f"{said.exchange(one)}"
+    )
+    if one.prices:
+        intro += (
+            " Filled marks are the cells that no other cell beats at the price under the figure: "
+            "how many majority errors one minority error is worth to you. The price is yours; the "
+            "95 % hold for one price at a time."
+        )
+    tables = [("The cells", cells(frames, found, one))]
+    tables += [("The best cells at each price", prices(frames, found, one))] if one.prices else []
+    return Section("exchange", "What the majority pays", intro, (figure(frames, found, one),),
+                   tuple(tables))  # fmt: skip
+
+
+def figure(frames: Frames, found: Answer, one: Exchange) -> Figure:
+    few = len(one.spots) <= MOST_REGIONS
+    groups = _groups(frames, found, one)
+    start = len(one.prices) // 2
+    first = one.prices[start] if one.prices else None
+    data = [_marks(frames, found, group, price=first, labelled=few) for group in groups]
+    data += [_region(spot, group) for group in groups for spot in group.spots
+             if few and spot.region.outline]  # fmt: skip
+    slider = Slider(
+        "Price of a minority error",
+        tuple(_stop(frames, found, price, groups=groups) for price in one.prices), start,
+    )  # fmt: skip
+    return Figure(
+        "exchange",
+        f"minority against majority accuracy ({count(spot.minority.n for spot in one.spots)})",
+        "Each cell's mean minority accuracy over its mean majority accuracy, with the Pareto set. "
+        "The table below holds the same numbers.",
+        [*data, _front(one)],
+        {"xaxis": {"title": {"text": "majority accuracy (%)"}},
+         "yaxis": {"title": {"text": "minority accuracy (%)"}}, "height": 430},
+        (*[Mark(group.name, group.colour, group.symbol) for group in groups if group.name],
+         Mark(FRONT, "@soft", "line-ew", "dot")),
+        slider if one.prices else None,
+    )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class _Group:
+    """The cells of one look: of a level of the second factor, or of the axis."""
+
+    name: str
+    colour: str
+    symbol: str
+    spots: tuple[Spot, ...]
+
+
+def _groups(frames: Frames, found: Answer, one: Exchange) -> list[_Group]:
+    x = found.x if found.x is not None and len(found.x.levels) <= MOST_LEVELS else None
+    factor = found.by or x
+    if factor is None:
+        return [_Group("", "@level0", MARKERS[0], one.spots)]
+    groups = []
+    for at, level in enumerate(factor.levels):
+        spots = tuple(
+            spot for spot in one.spots
+            if frames.cells["factors"][spot.cell].get(factor.path) == level
+        )  # fmt: skip
+        look = level_look(at) if found.by else axis_look(at, count=len(factor.levels))
+        name = f"{factor.name} {show(level)}"
+        groups.append(_Group(name, look["colour"], look["symbol"], spots))
+    return [group for group in groups if group.spots]
+
+
+def _marks(
+    frames: Frames, found: Answer, group: _Group, *, price: Price | None, labelled: bool
+) -> dict[str, Any]:
+    x, spots = found.x, group.spots
+    labels = [
+        text(show(frames.cells["factors"][spot.cell].get(x.path))) if x and labelled else ""
+        for spot in spots
+    ]
+    return {
+        "type": "scatter", "mode": "markers+text" if labelled else "markers",
+        "showlegend": False, "name": text(group.name),
+        "x": numbers([spot.majority.value for spot in spots]),
+        "y": numbers([spot.minority.value for spot in spots]),
+        "text": labels, "textposition": "top right",
+        "customdata": [text(named(frames, found, spot.cell)) for spot in spots],
+        "hovertemplate": "%{customdata}<br>majority %{x:.4g}, minority %{y:.4g}<extra></extra>",
+        "marker": _filled(group, price),
+    }  # fmt: skip
+
+
+def _filled(group: _Group, price: Price | None) -> dict[str, Any]:
+    """Filled where the cell may be best at this price; all open where nothing is priced."""
+    best = set(price.best) if price else set()
+    symbols = [group.symbol + ("" if spot.cell in best else "-open") for spot in group.spots]
+    return {"color": group.colour, "size": 11, "symbol": symbols, "line": {"width": 1.6}}
+
+
+def _stop(frames: Frames, found: Answer, price: Price, *, groups: Sequence[_Group]) -> Stop:
+    names = [named(frames, found, cell) for cell in price.best]
+    patch = {at: {"marker": _filled(group, price)} for at, group in enumerate(groups)}
+    return Stop(number(price.weight, unit=""), said.priced(price, names=names), patch)
+
+
+def _front(one: Exchange) -> dict[str, Any]:
+    front = sorted((spot for spot in one.spots if spot.pareto), key=lambda s: s.majority.value)
+    return {
+        "type": "scatter", "mode": "lines", "showlegend": False, "hoverinfo": "skip",
+        "name": FRONT,
+        "x": numbers([spot.majority.value for spot in front]),
+        "y": numbers([spot.minority.value for spot in front]),
+        "line": {"color": "@soft", "dash": "dot", "width": 1.5},
+    }  # fmt: skip
+
+
+def _region(spot: Spot, group: _Group) -> dict[str, Any]:
+    return {
+        "type": "scatter", "mode": "lines", "showlegend": False, "hoverinfo": "skip",
+        "name": text(group.name),
+        "x": numbers([x for x, _ in spot.region.outline]),
+        "y": numbers([y for _, y in spot.region.outline]),
+        "line": {"color": group.colour, "width": 1}, "opacity": 0.6,
+    }  # fmt: skip
+
+
+def named(frames: Frames, found: Answer, cell: int) -> str:
+    """`batch size 8, train ratio 0.05`."""
+    levels = frames.cells["factors"][cell]
+    named = ", ".join(f"{one.name} {show(levels.get(one.path))}" for one in found.factors)
+    return named or f"cell {cell}"
+
+
+def cells(frames: Frames, found: Answer, one: Exchange) -> Table:
+    rows = [
+        (named(frames, found, spot.cell), str(spot.minority.n), number(spot.minority.value),
+         interval(spot.minority, signed=False), number(spot.majority.value),
+         interval(spot.majority, signed=False),
+         spot.region.note or "drawn", "yes" if spot.pareto else "no")
+        for spot in one.spots[:MOST_ROWS]
+    ]  # fmt: skip
+    left = (
+        f"The first {MOST_ROWS} of {len(one.spots)} cells. " if len(one.spots) > MOST_ROWS else ""
+    )
+    return Table(
+        "Minority and majority accuracy of each cell, in points",
+        ("cell", "n", "minority", "95 % interval", "majority", "95 % interval", "joint region",
+         "Pareto"),
+        tuple(rows), frozenset(range(1, 6)),
+        left + "t intervals of each mean alone; joint regions by Hotelling's T squared over n "
+        "replicates, from four on; test set fixed.",
+    )  # fmt: skip
+
+
+def prices(frames: Frames, found: Answer, one: Exchange) -> Table:
+    rows = [
+        (number(price.weight, unit=""), str(len(price.best)),
+         "; ".join(named(frames, found, cell) for cell in price.best), str(price.n),
+         str(price.family))
+        for price in one.prices
+    ]  # fmt: skip
+    return Table(
+        "Cells that may be best at each price", ("price", "cells", "which", "n", "family"),
+        tuple(rows), frozenset({0, 1, 3, 4}),
+        "A cell stays unless another beats it within replicates on (w minority + majority) / "
+        "(w + 1), one-sided paired t, Bonferroni over the family of other cells. At one price, the "
+        "cell that is truly best is among them at least 95 times in 100.",
+    )  # fmt: skip
