@@ -80,8 +80,30 @@ class Slider:
 
 
 @dataclass(frozen=True)
+class RunLine:
+    """One run behind a band: which it is, in words, and its values at the first epochs of `x`."""
+
+    run: int
+    group: str  # the label of the legend's mark that it belongs to
+    colour: str
+    said: str
+    y: list[float | None]
+
+
+@dataclass(frozen=True)
+class Runs:
+    """The single runs behind the bands of a figure; the page shows them when it is asked to."""
+
+    x: list[float | None]
+    lines: tuple[RunLine, ...]
+
+
+@dataclass(frozen=True)
 class Figure:
-    """A figure, the text that stands for it, and its legend."""
+    """A figure, the text that stands for it, and its legend.
+
+    A trace belongs to the mark of the legend whose label is its name, or its `legendgroup`.
+    """
 
     id: str
     title: str
@@ -90,6 +112,7 @@ class Figure:
     layout: dict[str, Any] = field(default_factory=dict)
     legend: tuple[Mark, ...] = ()
     slider: Slider | None = None
+    runs: Runs | None = None
 
 
 @dataclass(frozen=True)
@@ -140,6 +163,7 @@ def axis(factor: Factor) -> dict[str, Any]:
     at, labels = _ticks(factor)
     return {
         "title": {"text": title},
+        "scale": factor.scale,  # not plotly's: the page offers the levels themselves as well
         "tickvals": at,
         "ticktext": labels,
         "range": [float(positions.min()) - room, float(positions.max()) + room],

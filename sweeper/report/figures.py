@@ -100,10 +100,10 @@ def _line(
         "hovertemplate": "%{y}<br>%{text}<extra>%{fullData.name}</extra>",
         "marker": {"color": style["colour"], "symbol": style["symbol"] + "-open", "size": 6,
                    "opacity": 0.75, "line": {"width": 1}},
-        "legendgroup": str(at),
+        "legendgroup": name,
     }  # fmt: skip
     mean = {
-        "type": "scatter", "mode": "lines+markers", "name": text(name), "legendgroup": str(at),
+        "type": "scatter", "mode": "lines+markers", "name": text(name), "legendgroup": name,
         "x": numbers(place + shift), "y": numbers(means["mean"]),
         "error_y": bars(means, bounded=measure.bounded, colour=style["colour"]),
         "line": {"color": style["colour"], "dash": style["dash"], "width": 2},

@@ -30,6 +30,7 @@ from sweeper.states import RunState
 
 GENERATOR = '<meta name="generator" content="Sweeper report">'
 TEMPLATES = Path(__file__).parent / "templates"
+SCRIPTS = ("draw.js", "state.js", "runs.js", "save.js", "start.js")
 
 
 def write(store: Reads, name: str, *, out: Path, force: bool = False) -> Path:
@@ -93,7 +94,7 @@ def remake(block: bytes) -> str:
     """
     frames = carry.read(block)
     found, about = answer(frames), manifest(frames, block)
-    parts, script = sections.sections(frames, found), _text("page.js")
+    parts, script = sections.sections(frames, found), _script()
     context = {
         "generator": Markup(GENERATOR),  # noqa: S704 constant
         "policy": policy(bundle(), script),
@@ -104,6 +105,7 @@ def remake(block: bytes) -> str:
         "manifest": payload(about),
         "data": base64.b64encode(block).decode(),
         "sections": parts,
+        "short": sections.SHORT,
         "hero": next((part.figures[0] for part in parts if part.id == "response"), None),
         **_said(frames, found),
         "provenance": provenance(frames, about["data"]),
@@ -208,6 +210,12 @@ def _digest(text: str) -> str:
 def bundle() -> str:
     """plotly.js 4.1.1, cartesian, minified: https://github.com/plotly/plotly.js (MIT)."""
     return _text("plotly-cartesian.min.js")
+
+
+def _script() -> str:
+    """The page's own script: its files share one scope of their own."""
+    inner = "\n".join(_text(name) for name in SCRIPTS)
+    return f'"use strict";\n(function () {{\n{inner}\n}})();'
 
 
 def _text(name: str) -> str:

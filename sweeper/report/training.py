@@ -14,12 +14,13 @@ from sweeper.analysis.comparable import Reading
 from sweeper.analysis.factors import Factor, column, show
 from sweeper.analysis.frames import Frames
 from sweeper.analysis.measures import words
-from sweeper.report.drawing import Figure, Mark, axis_look, level_look, numbers, text
+from sweeper.report.drawing import Figure, Mark, RunLine, Runs, axis_look, level_look, numbers, text
 from sweeper.states import RunState
 
 MOST_LINES = 8  # levels drawn as lines of their own
-MOST_RUNS = 240  # single runs drawn; above it only means and ranges
 MOST_EPOCHS = 120
+MOST_POINTS = 30_000  # of single runs, in one figure
+LEAST_EPOCHS = 12
 
 
 def training(frames: Frames, found: Answer) -> list[Figure]:
@@ -29,10 +30,11 @@ def training(frames: Frames, found: Answer) -> list[Figure]:
     if found.gate.reading is not Reading.PAIRED:
         found = replace(found, x=None, by=None)
     runs = frames.reported_runs
-    runs = runs[(runs["state"] == RunState.COMPLETE) & runs["cell"].isin(found.gate.cells)]
+    runs = runs[(runs["epoch"] > 0) & runs["cell"].isin(found.gate.cells)]
     cells = frames.cells.loc[list(runs["cell"])]
     tagged = pd.DataFrame({
         "run": runs.index,
+        "complete": (runs["state"] == RunState.COMPLETE).to_numpy(),
         "x": pd.Series(column(cells, path=found.x.path) if found.x else [0] * len(cells),
                        dtype=object),
         "by": pd.Series(column(cells, path=found.by.path) if found.by else [0] * len(cells),
@@ -61,20 +63,58 @@ def _objective_curves(
     metric = words(frames.sweep.spec["objective"]["metric"])
     scale = 100.0 if found.objective.unit == "points" else 1.0
     data: list[dict[str, Any]] = []
-    few = curves["run"].nunique() <= MOST_RUNS
-    for name, style, rows in _by_level(curves, found.x):
+    for name, style, rows in _by_level(curves[curves["complete"]], found.x):
         wide = scale * rows.pivot(index="epoch", columns="run", values="objective")
         wide = wide.iloc[_thin(len(wide))]
         data += _band(wide, style=style, group=name)
-        if few:
-            data.append(_single_runs(wide, style=style, group=name))
         data.append(_mean_line(wide.mean(axis=1), name=name, style=style, group=name))
+    whole = curves[curves["complete"]]["run"].nunique()
     return Figure(
         f"training-{at}",
-        f"{metric} on val by epoch{_where(found, level)} ({curves['run'].nunique()} runs)",
-        f"{metric} on the validation split by epoch{_where(found, level)}: means, ranges and runs.",
+        f"{metric} on val by epoch{_where(found, level)} ({whole} runs)",
+        f"{metric} on the validation split by epoch{_where(found, level)}: means and ranges of "
+        f"{whole} runs. The table below holds the ends of the curves.",
         data, _epochs(f"{metric} on val" + (" (%)" if scale > 1 else "")), _axis_keys(found),
+        runs=_runs(curves, frames=frames, found=found, scale=scale),
     )  # fmt: skip
+
+
+def _runs(curves: pd.DataFrame, *, frames: Frames, found: Answer, scale: float) -> Runs:
+    """Every run behind the bands, those that failed or were pruned as well."""
+    count = curves["run"].nunique()
+    epochs = np.array(sorted(set(curves["epoch"])))
+    most = min(max(MOST_POINTS // max(count, 1), LEAST_EPOCHS), MOST_EPOCHS)
+    epochs = epochs[_thin(len(epochs), most=most)]
+    lines = []
+    for name, style, rows in _by_level(curves, found.x):
+        wide = scale * rows.pivot(index="epoch", columns="run", values="objective")
+        wide = wide.reindex(epochs)
+        lines += [
+            RunLine(int(run), name, style["colour"], _run_words(frames, found, int(run)),
+                    _ended(wide[run]))
+            for run in sorted(set(rows["run"]))
+        ]  # fmt: skip
+    return Runs(numbers(epochs), tuple(lines))
+
+
+def _ended(values: pd.Series) -> list[float | None]:
+    """Without what comes after the run's end."""
+    listed = numbers(values)
+    while listed and listed[-1] is None:
+        listed.pop()
+    return listed
+
+
+def _run_words(frames: Frames, found: Answer, run: int) -> str:
+    """`Replicate 0 of cell 3 (batch size 2, train ratio 1): complete`."""
+    row = frames.runs.loc[run].to_dict()
+    factors = frames.cells["factors"][row["cell"]]
+    levels = ", ".join(f"{one.name} {show(factors.get(one.path))}" for one in found.factors)
+    ended = str(row["state"])
+    if ended != RunState.COMPLETE:
+        reason = str(row["ending"]).replace("_", " ") if isinstance(row["ending"], str) else ""
+        ended = f"{reason or ended} at epoch {row['epoch']}"
+    return f"Replicate {row['replicate']} of cell {row['cell']} ({levels}): {ended}"
 
 
 def _loss_curves(
@@ -82,20 +122,20 @@ def _loss_curves(
 ) -> Figure:
     del frames
     data: list[dict[str, Any]] = []
-    for name, style, rows in _by_level(curves, found.x):
+    for name, style, rows in _by_level(curves[curves["complete"]], found.x):
         means = rows.groupby("epoch")[["train_loss", "val_loss"]].mean()
         means = means.iloc[_thin(len(means))]
         for column_name, dash in (("val_loss", "solid"), ("train_loss", "dot")):
             label = f"{name}, {column_name.split('_')[0]}"
             line = _mean_line(
-                means[column_name], name=label, style={**style, "dash": dash}, group=label
+                means[column_name], name=label, style={**style, "dash": dash}, group=name
             )
             data.append(line)
     return Figure(
         f"loss-{at}", f"Loss on train (dotted) and val (solid){_where(found, level)}",
         f"Mean loss on the training and the validation split by epoch{_where(found, level)}.",
-        [one for one in data if any(y is not None for y in one["y"])], _epochs("loss"),
-        _axis_keys(found),
+        [one for one in data if any(y is not None for y in one["y"])],
+        _epochs("loss", positive=True), _axis_keys(found),
     )  # fmt: skip
 
 
@@ -122,13 +162,15 @@ def _by_level(
             yield f"{x.name} {show(level)}", axis_look(place, count=len(x.levels)), rows
 
 
-def _epochs(title: str) -> dict[str, Any]:
+def _epochs(title: str, *, positive: bool = False) -> dict[str, Any]:
+    """`positive`: the page offers a log scale."""
+    scale = {"scale": "positive"} if positive else {}
     return {"xaxis": {"title": {"text": "epoch"}, "rangemode": "tozero"},
-            "yaxis": {"title": {"text": text(title)}}}  # fmt: skip
+            "yaxis": {"title": {"text": text(title)}, **scale}}  # fmt: skip
 
 
-def _thin(count: int) -> np.ndarray:
-    return np.unique(np.linspace(0, count - 1, min(count, MOST_EPOCHS)).astype(int))
+def _thin(count: int, *, most: int = MOST_EPOCHS) -> np.ndarray:
+    return np.unique(np.linspace(0, count - 1, min(count, most)).astype(int))
 
 
 def _band(wide: pd.DataFrame, *, style: dict[str, Any], group: str) -> list[dict[str, Any]]:
@@ -141,17 +183,6 @@ def _band(wide: pd.DataFrame, *, style: dict[str, Any], group: str) -> list[dict
              "fillcolor": style["colour"], "opacity": 0.13, "line": {"width": 0},
              "hoverinfo": "skip", "showlegend": False, "legendgroup": group,
              "mode": "lines"}]  # fmt: skip
-
-
-def _single_runs(wide: pd.DataFrame, *, style: dict[str, Any], group: str) -> dict[str, Any]:
-    """All runs in one trace, with gaps between them."""
-    xs, ys = [], []
-    for run in wide.columns:
-        xs += [*numbers(wide.index.to_numpy()), None]
-        ys += [*numbers(wide[run]), None]
-    return {"type": "scatter", "mode": "lines", "x": xs, "y": ys, "showlegend": False,
-            "legendgroup": group, "hoverinfo": "skip", "opacity": 0.45,
-            "line": {"color": style["colour"], "width": 0.8}}  # fmt: skip
 
 
 def _mean_line(mean: pd.Series, *, name: str, style: dict[str, Any], group: str) -> dict[str, Any]:

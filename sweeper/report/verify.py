@@ -35,6 +35,8 @@ HEADING = re.compile(r'<h2 id="([^"]*)"[^>]*>([^<]*)')
 BLOCK = re.compile(r'<(?:script|style)\b[^>]*?(?: id="([^"]*)")?>')
 OWN = {"data": "the data", "manifest": "the manifest", "figures": "figures"}
 CODE = "code and style"
+NO_DATA = "holds no data that can be read; was it made by an older Sweeper?"
+MANY_DATA = "holds data more than once"
 CUT = "\N{HORIZONTAL ELLIPSIS}"
 REPLACED = "\N{REPLACEMENT CHARACTER}"  # for what a terminal would obey
 VERSION = re.compile(r"[\w.+-]{1,40}")
@@ -105,16 +107,15 @@ def _read(path: Path) -> bytes:
         raise InputError(f"{path}: cannot be read: {error.strerror}") from error
     if page.GENERATOR.encode() not in raw[:4096]:
         raise InputError(f"{path}: is not a Sweeper report")
+    if not raw.rstrip().endswith(b"</html>"):
+        raise InputError(f"{path}: is cut off")
     return raw
 
 
 def _block(raw: bytes, path: Path) -> bytes:
     found = DATA.findall(raw)
     if len(found) != 1:
-        why = "holds no data: it is cut off, or an older Sweeper made it" if not found else (
-            "holds data more than once"
-        )  # fmt: skip
-        raise InputError(f"{path}: {why}")
+        raise InputError(f"{path}: {MANY_DATA if found else NO_DATA}")
     try:
         return base64.b64decode(found[0], validate=True)
     except binascii.Error as error:

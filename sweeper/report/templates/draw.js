@@ -1,0 +1,155 @@
+// Figures: a theme's colours, the axes, and what the view hides, flips or adds.
+const figures = JSON.parse(document.getElementById("figures").textContent);
+const byId = new Map(figures.map(function (one) { return [one.id, one]; }));
+const root = document.documentElement;
+const dark = window.matchMedia("(prefers-color-scheme: dark)");
+const light = {
+  ink: "#1d232b", soft: "#56606c", grid: "#e6e9ed", paper: "#ffffff", heat: "#14181d",
+  level: ["#0072b2", "#d55e00", "#009e73", "#cc79a7", "#b87f00", "#56b4e9", "#1d232b", "#8a8f00"],
+  ramp: ["#440154", "#3b528b", "#21918c", "#4aa84f", "#c29b00"],
+  diverging: [[0, "#ee9c62"], [0.5, "#f6f6f4"], [1, "#7ab8e0"]]
+};
+const night = {
+  ink: "#e8ebef", soft: "#a3adb8", grid: "#2a3139", paper: "#171b21", heat: "#f4f6f8",
+  level: ["#56b4e9", "#f0882f", "#2fc59a", "#e59bc4", "#f0c42f", "#4a9bd9", "#e8ebef", "#b9bf3a"],
+  ramp: ["#b18cf0", "#6f9be8", "#35b7ac", "#7ad151", "#fde725"],
+  diverging: [[0, "#a9521b"], [0.5, "#242a32"], [1, "#23699c"]]
+};
+
+function mix(stops, part) {
+  const at = Math.min(Math.max(part, 0), 1) * (stops.length - 1);
+  const low = Math.min(Math.floor(at), stops.length - 2);
+  function channel(hex, place) { return parseInt(hex.slice(place, place + 2), 16); }
+  return "#" + [1, 3, 5].map(function (place) {
+    const from = channel(stops[low], place);
+    const to = channel(stops[low + 1], place);
+    return Math.round(from + (to - from) * (at - low)).toString(16).padStart(2, "0");
+  }).join("");
+}
+function token(theme, name) {
+  if (name.indexOf("ramp:") === 0) { return mix(theme.ramp, Number(name.slice(5))); }
+  const found = /^([a-z]+)(\d*)$/.exec(name);
+  const value = theme[found[1]];
+  return found[2] === "" ? value : value[Number(found[2])];
+}
+// Only what names a colour is a token: a level may be called "@ink". This copies as well.
+function dress(value, theme, key) {
+  if (typeof value === "string") {
+    return /color/.test(key) && value.charAt(0) === "@" ? token(theme, value.slice(1)) : value;
+  }
+  if (Array.isArray(value)) {
+    const inner = /color/.test(key) ? key : "";
+    return value.map(function (one) { return dress(one, theme, inner); });
+  }
+  if (value !== null && typeof value === "object") {
+    const out = {};
+    Object.keys(value).forEach(function (name) { out[name] = dress(value[name], theme, name); });
+    return out;
+  }
+  return value;
+}
+function axis(theme, given) {
+  const extra = Object.assign({}, given);
+  delete extra.scale;
+  return Object.assign({
+    gridcolor: theme.grid, linecolor: theme.grid, zeroline: false, zerolinecolor: theme.soft,
+    zerolinewidth: 1.5, tickcolor: theme.grid, automargin: true, fixedrange: true, ticks: "",
+    tickfont: { color: theme.soft, size: 12 }
+  }, extra, {
+    title: { text: (extra.title || {}).text || "", standoff: 10,
+             font: { size: 12.5, color: theme.soft } }
+  });
+}
+function layout(figure, own, theme, width) {
+  const base = {
+    autosize: true, height: own.height || 340,
+    margin: { l: 52, r: 14, t: 12, b: 48 },
+    paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)",
+    font: { family: getComputedStyle(document.body).fontFamily, color: theme.ink, size: 12.5 },
+    showlegend: false,
+    hoverlabel: { bgcolor: theme.paper, bordercolor: theme.soft, font: { color: theme.ink } },
+    hovermode: "closest", dragmode: false
+  };
+  if (width) { base.width = width; base.autosize = false; }
+  return Object.assign(base, own, {
+    xaxis: axis(theme, own.xaxis || {}), yaxis: axis(theme, own.yaxis || {})
+  });
+}
+function plain(text) {
+  return text.replace(/&lt;/g, "<").replace(/&gt;/g, ">").replace(/&amp;/g, "&");
+}
+// The label of the legend that a trace belongs to.
+function owner(trace) { return trace.legendgroup || plain(trace.name || ""); }
+
+// The levels themselves instead of their logarithms, or a log scale of a loss.
+function canFlip(figure) {
+  const x = (figure.layout.xaxis || {}).scale;
+  const y = (figure.layout.yaxis || {}).scale;
+  return x === "log2" ? "x" : y === "positive" ? "y" : "";
+}
+function flip(figure, data, own) {
+  if (canFlip(figure) === "y") {
+    own.yaxis.type = "log";
+    return;
+  }
+  function power(value) { return value === null ? null : Math.pow(2, value); }
+  data.forEach(function (trace) { if (trace.x) { trace.x = trace.x.map(power); } });
+  (own.shapes || []).forEach(function (one) {
+    ["x0", "x1"].forEach(function (end) {
+      if (typeof one[end] === "number" && one.xref !== "paper") { one[end] = power(one[end]); }
+    });
+  });
+  const given = own.xaxis;
+  const low = power(given.range[0]);
+  const high = power(given.range[1]);
+  given.title.text = given.title.text.replace(" (log scale)", " (linear scale)");
+  given.range = [Math.max(low - 0.03 * (high - low), 0), high];
+  given.tickvals = given.tickvals.map(power);
+  // Small levels stand too close together for their names.
+  let last = -Infinity;
+  given.ticktext = given.ticktext.map(function (text, at) {
+    const near = given.tickvals[at] - last < 0.05 * (high - low);
+    if (!near) { last = given.tickvals[at]; }
+    return near ? "" : text;
+  });
+}
+
+// A figure as it is to be drawn: traces and layout, in a theme.
+function prepared(figure, theme) {
+  const own = dress(figure.layout, theme, "");
+  let data = dress(figure.data, theme, "");
+  if (figure.slider) {
+    const patch = dress(figure.slider.stops[stopOf(figure)].patch, theme, "");
+    Object.keys(patch).forEach(function (at) { Object.assign(data[Number(at)], patch[at]); });
+  }
+  data.forEach(function (trace) {
+    if (trace.type === "heatmap") { trace.textfont = { color: theme.heat, size: 13 }; }
+    if (view.hide.has(owner(trace))) { trace.visible = false; }
+    if (view.level && drills(figure) && owner(trace) !== view.level) {
+      trace.opacity = 0.25 * (trace.opacity || 1);
+    }
+  });
+  if (figure.runs) { data = data.concat(runTraces(figure, theme)); }
+  if (view.flip.has(figure.id) && canFlip(figure)) { flip(figure, data, own); }
+  return { data: data, own: own };
+}
+function drawOne(figure, place, theme, fixed) {
+  const ready = prepared(figure, theme);
+  const drawn = layout(figure, ready.own, theme, fixed ? place.clientWidth : 0);
+  drawn.height = Number(place.getAttribute("data-height")) || drawn.height;
+  window.Plotly.react(place, ready.data, drawn, { displayModeBar: false, responsive: true });
+}
+function places(figure) {
+  return document.querySelectorAll('[data-figure="' + CSS.escape(figure.id) + '"]');
+}
+function draw(theme, fixed) {
+  document.querySelectorAll("[data-colour]").forEach(function (one) {
+    one.style.color = token(theme, one.getAttribute("data-colour").slice(1));
+  });
+  figures.forEach(function (figure) { drawAll(figure, theme, fixed); });
+}
+function drawAll(figure, theme, fixed) {
+  places(figure).forEach(function (place) { drawOne(figure, place, theme, fixed); });
+}
+function themeNow() { return dark.matches ? night : light; }
+function now() { draw(themeNow(), false); }

@@ -1,0 +1,125 @@
+// Controls: what the page's text already holds becomes something to press.
+function tools(figure, place) {
+  const bar = document.createElement("div");
+  bar.className = "tools";
+  bar.setAttribute("role", "group");
+  bar.setAttribute("aria-label", figure.title);
+  if (canFlip(figure)) {
+    const made = button("", null, function () {
+      change(function (one) { toggle(one.flip, figure.id); });
+    });
+    made.setAttribute("data-flip", figure.id);
+    bar.append(made);
+  }
+  const kinds = { SVG: function () { saveImage(figure, "svg"); },
+                  PNG: function () { saveImage(figure, "png"); },
+                  CSV: function () { saveCsv(figure); } };
+  Object.keys(kinds).forEach(function (kind) {
+    const made = button(kind, null, kinds[kind]);
+    made.setAttribute("aria-label", "Save as " + kind);
+    made.title = "Save as " + kind;
+    bar.append(made);
+  });
+  place.closest(".chart").append(bar);
+}
+function keys() {
+  document.querySelectorAll(".key").forEach(function (old) {
+    const label = old.getAttribute("data-label");
+    const drill = Boolean(old.closest("[data-drill]"));
+    const made = button("", null, function () {
+      if (drill) { choose(view.level === label ? "" : label, 0); return; }
+      change(function (one) { toggle(one.hide, label); });
+    });
+    made.className = "key";
+    made.setAttribute("data-label", label);
+    made.title = drill ? "Show its single runs" : "Show or hide";
+    made.append.apply(made, Array.from(old.childNodes));
+    old.replaceWith(made);
+  });
+}
+function sliders() {
+  document.querySelectorAll("[data-slider]").forEach(function (input) {
+    const figure = byId.get(input.getAttribute("data-slider"));
+    input.disabled = false;
+    input.addEventListener("input", function () {
+      view.stop.set(figure.id, Number(input.value));
+      drawAll(figure, themeNow(), false);
+      showControls();
+    });
+    input.addEventListener("change", function () { change(function () { /* as it stands */ }); });
+  });
+}
+function showControls() {
+  document.querySelectorAll("button.key").forEach(function (one) {
+    const label = one.getAttribute("data-label");
+    const drill = Boolean(one.closest("[data-drill]"));
+    one.setAttribute("aria-pressed", String(drill ? view.level === label : !view.hide.has(label)));
+  });
+  document.querySelectorAll("[data-flip]").forEach(function (one) {
+    const figure = byId.get(one.getAttribute("data-flip"));
+    const linear = (canFlip(figure) === "x") === view.flip.has(figure.id);
+    one.textContent = linear ? "Log axis" : "Linear axis";
+  });
+  document.querySelectorAll("[data-slider]").forEach(function (input) {
+    const figure = byId.get(input.getAttribute("data-slider"));
+    const stop = figure.slider.stops[stopOf(figure)];
+    input.value = String(stopOf(figure));
+    input.setAttribute("aria-valuetext", stop.label);
+    const box = input.closest(".slider");
+    box.querySelector("output").textContent = stop.label;
+    box.querySelector(".said").textContent = stop.said;
+  });
+}
+function contents() {
+  document.querySelectorAll(".contents a").forEach(function (link) {
+    link.addEventListener("click", function (event) {
+      event.preventDefault();
+      const anchor = link.getAttribute("href").slice(1);
+      if (view.anchor === anchor) { go(anchor); return; }
+      change(function (one) { one.anchor = anchor; });
+    });
+  });
+}
+function copies() {
+  document.querySelectorAll("[data-copy]").forEach(function (box) {
+    const made = button("Copy", null, function () {
+      const range = document.createRange();
+      range.selectNodeContents(box);
+      const chosen = window.getSelection();
+      chosen.removeAllRanges();
+      chosen.addRange(range);
+      made.textContent = document.execCommand("copy") ? "Copied" : "Selected";
+    });
+    made.className = "copy";
+    box.after(made);
+  });
+}
+
+figures.forEach(function (figure) {
+  places(figure).forEach(function (place) {
+    if (place.closest(".hero")) { return; }
+    tools(figure, place);
+    if (figure.runs) {
+      place.addEventListener("click", function (event) { pick(figure, place, event); });
+    }
+  });
+});
+keys();
+sliders();
+contents();
+copies();
+show(true);
+window.addEventListener("hashchange", function () {
+  const before = view.anchor;
+  view = read(location.hash);
+  show(view.anchor !== before);
+});
+dark.addEventListener("change", now);
+window.addEventListener("beforeprint", function () {
+  root.classList.add("printing");
+  draw(light, true);
+});
+window.addEventListener("afterprint", function () {
+  root.classList.remove("printing");
+  now();
+});
