@@ -120,7 +120,9 @@ def patiently(
         try:
             return work()
         except DBAPIError as error:
-            if isinstance(error, OURS) and not dialects.transient(error):
+            if isinstance(error, OURS) and not (
+                dialects.transient(error) or dialects.forbidden(error)
+            ):
                 raise
             late = time.monotonic() + wait > deadline or give_up()
             if late or not dialects.transient(error):

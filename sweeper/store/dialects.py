@@ -43,6 +43,7 @@ TRANSIENT_SQLITE = (
     "SQLITE_FULL",
     "SQLITE_PROTOCOL",
 )
+FORBIDDEN = "42501"  # PostgreSQL's insufficient_privilege
 # Lost connections, serialisation failures and deadlocks, no resources, locks, restarts.
 TRANSIENT_SQLSTATES = ("08", "40", "53", "55P03", "57P01", "57P02", "57P03")
 
@@ -253,8 +254,15 @@ def transient_cause(cause: BaseException | None) -> bool:
 
 def _refused(text: str) -> bool:
     """Whether a server answered that it will never let this user or database in."""
-    words = ("authentication failed", "does not exist", "no password supplied", "pg_hba.conf")
-    return "FATAL" in text and any(word in text for word in words)
+    words = ("authentication failed", "does not exist", "pg_hba.conf", "not permitted to log in",
+             "permission denied")  # fmt: skip
+    asked_in_vain = "no password supplied" in text  # the client's own words, not the server's
+    return asked_in_vain or ("FATAL" in text and any(word in text for word in words))
+
+
+def forbidden(error: DBAPIError) -> bool:
+    """Whether the server let this user in and then denied it something."""
+    return getattr(error.orig, "sqlstate", None) == FORBIDDEN
 
 
 def explain(address: Address, error: BaseException | None) -> SweeperError:
@@ -267,9 +275,16 @@ def explain(address: Address, error: BaseException | None) -> SweeperError:
         return StoreError(f"{address.label}: cannot be written (read-only)")
     if name.startswith(("SQLITE_CANTOPEN", "SQLITE_PERM", "SQLITE_AUTH")):
         return StoreError(f"{address.label}: cannot be opened: {text}")
+    if getattr(error, "sqlstate", None) == FORBIDDEN:
+        return StoreError(f"{address.label}: refused: {text}; ask for rights to create and write")
     if address.path is None and _refused(text):
-        return StoreError(f"{address.label}: refused: {text.partition('FATAL:')[2].strip()}")
+        return StoreError(f"{address.label}: refused: {_reason(text)}")
     return SweeperError(f"{address.label}: the database does not answer: {text}")
+
+
+def _reason(text: str) -> str:
+    """The server's reason, or the client's, without where it was asked."""
+    return (text.partition("FATAL:")[2] or text.rpartition(": ")[2]).strip()
 
 
 def use_wal(address: Address) -> None:

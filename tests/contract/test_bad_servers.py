@@ -82,6 +82,49 @@ def test_a_wrong_password_is_refused_without_telling_it(locked: str) -> None:
     assert "password authentication failed" in message
 
 
+def test_a_password_that_is_missing_is_asked_for(locked: str) -> None:
+    """Exit 2: the server wants one, and the address has none."""
+    bare = make_url(locked)._replace(password=None)
+    message = _told(bare.render_as_string(hide_password=False), error=StoreError)
+    assert message.endswith("refused: no password supplied")
+
+
+def test_a_role_that_is_not_there_is_named(postgresql: Server) -> None:
+    """Exit 2: the server knows nobody of that name."""
+    unknown = make_url(postgresql.url("postgres")).set(username="nobody", password=SECRET)
+    message = _told(unknown.render_as_string(hide_password=False), error=StoreError)
+    assert message.endswith('refused: role "nobody" does not exist')
+
+
+@pytest.fixture
+def weak(postgresql: Server) -> Iterator[str]:
+    """The URL of a role that may do nothing but look, in a database of others."""
+    url = make_url(postgresql.emptied_database())
+    with psycopg.connect(postgresql.url("emptied"), autocommit=True) as connection:
+        connection.execute("DROP ROLE IF EXISTS weak")
+        connection.execute(f"CREATE ROLE weak LOGIN PASSWORD '{SECRET}'")
+        connection.execute("REVOKE CREATE ON SCHEMA public FROM public")
+        yield url.set(username="weak", password=SECRET).render_as_string(hide_password=False)
+        connection.execute("GRANT CONNECT ON DATABASE emptied TO public")
+        connection.execute("DROP OWNED BY weak")
+        connection.execute("DROP ROLE weak")
+
+
+@pytest.mark.parametrize(
+    ("order", "says"),
+    [
+        ("ALTER ROLE weak NOLOGIN", 'role "weak" is not permitted to log in'),
+        ("REVOKE CONNECT ON DATABASE emptied FROM public", 'permission denied for database "empti'),
+        ("GRANT USAGE ON SCHEMA public TO weak", "permission denied for schema public; ask for r"),
+    ],
+)
+def test_a_role_without_rights_is_told_which(postgresql: Server, weak: str, order, says) -> None:
+    """Exit 2, and no fault of ours: it may not log in, not here, or not make tables."""
+    with psycopg.connect(postgresql.url("emptied"), autocommit=True) as connection:
+        connection.execute(order)
+    assert f"refused: {says}" in _told(weak, error=StoreError)
+
+
 def test_the_right_password_is_never_shown(locked: str) -> None:
     """Neither a store nor a study tells it, and both work with its odd characters."""
     with Store.open(locked, create=True) as store:
