@@ -62,7 +62,8 @@ class Stage:
     conductor: Conductor
     clock: SimpleNamespace
     length: int
-    objective: int
+    objective: int  # on val
+    tested: int  # the same on test
     said: list[object]  # events
     hand: Hand = field(default_factory=Hand)
 
@@ -107,7 +108,7 @@ class Stage:
 
     def _numbers(self, value: Callable[[int], float] | None, place: int) -> bytes:
         numbers = np.zeros(self.length, dtype="<f4")
-        numbers[self.objective] = 0.5 if value is None else value(place)
+        numbers[[self.objective, self.tested]] = 0.5 if value is None else value(place)
         return numbers.tobytes()
 
     def runs(self) -> list[Run]:
@@ -144,6 +145,8 @@ def staged(folder: Path, spec_text: str = SPEC) -> Iterator[Stage]:
         launch.prepare()
         packer = Packer(spec, store, lease, launch.board, workers=1)
         launch.conductor = launch.make_conductor(packer, 1)
+        launch.conductor.enqueue(launch._open)
         launch.conductor.enqueue(packer.pack(launch.board.unpacked()))
         objective = launch.objective
-        yield Stage(store, sweep.id, launch.conductor, clock, len(layout), objective, said)
+        tested = layout.index(("test", spec.objective.metric, ""))
+        yield Stage(store, sweep.id, launch.conductor, clock, len(layout), objective, tested, said)

@@ -77,8 +77,8 @@ class Frames:
         return self.runs[self.runs["cell"].isin(self.reported.index)]
 
 
-def load(store: Reads, name: str) -> Frames:
-    """The sweep `name` as frames.
+def load(store: Reads, name: str, *, last_only: bool = False) -> Frames:
+    """The sweep `name` as frames; `last_only` leaves curves and bits out, which take long to read.
 
     Raises:
         StoreError: there is no such sweep; the nearest name is given.
@@ -93,7 +93,8 @@ def load(store: Reads, name: str) -> Frames:
         replace(run, state=sweep.state_of(run)) for run in found if cells[run.cell_id].wants(run)
     ]
     runs = table(wanted, Run, index="run", rename={"cell_id": "cell"})
-    seen = curves(store.observations(sweep.id, last_only=False), sweep=sweep)
+    every = iter(()) if last_only else store.observations(sweep.id, last_only=False)
+    seen = curves(every, sweep=sweep)
     return Frames(
         sweep=sweep,
         cells=table([*cells.values()], Cell, index="cell"),
@@ -105,7 +106,9 @@ def load(store: Reads, name: str) -> Frames:
         attempts=table(store.attempts(sweep.id), Attempt, index="attempt"),
         packs=table(store.packs(sweep.id), Pack, index="pack"),
         correct=correct_bits(
-            one for one in store.predictions(sweep.id) if one.run_id in runs.index
+            one
+            for one in (() if last_only else store.predictions(sweep.id))
+            if one.run_id in runs.index
         ),
     )
 

@@ -33,11 +33,12 @@ def duration(seconds: float) -> str:
 
 def time_left(progress: Progress) -> str:
     """The time left, with its uncertainty."""
+    stage = " for this stage" if progress.may_follow else ""
     if not progress.runs.get(RunState.PENDING, 0) + progress.runs.get(RunState.RUNNING, 0):
-        return "none"
+        return f"none{stage}"
     if progress.eta_seconds is None:
         return "not known yet"
-    text = f"about {duration(progress.eta_seconds)}"
+    text = f"about {duration(progress.eta_seconds)}{stage}"
     if progress.eta_low is None or progress.eta_high is None:
         return text
     return f"{text} ({duration(progress.eta_low)} to {duration(progress.eta_high)})"
@@ -55,6 +56,8 @@ def counts(progress: Progress) -> str:
     if pruned := runs.get(RunState.PRUNED, 0):
         parts.append(f"{pruned} pruned")
     parts.append(f"{runs.get(RunState.PENDING, 0)} left")
+    if progress.may_follow:
+        parts.append(f"up to {progress.may_follow} more by the plan")
     return ", ".join(parts)
 
 

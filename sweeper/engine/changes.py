@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from sweeper.spec import ADAPTIVE, Spec
@@ -23,6 +24,7 @@ def check(spec: Spec, sweep: Sweep, *, has_cells: bool) -> None:
     if not has_cells:
         return
     _check_objective(spec, before.get("objective", {}), now["objective"])
+    _check_plan(spec, sweep, now["replicates"])
     if spec.search.method in ADAPTIVE:
         _check_search(spec, before.get("search", {}).get("method"))
         for name, factor in now["scientific"].items():
@@ -34,6 +36,20 @@ def _check_objective(spec: Spec, before: dict[str, Any], now: dict[str, Any]) ->
         if key in before and before[key] != now[key]:
             reason = f"sweep '{spec.name}' in this database has values of {before[key]}; {NEW_NAME}"
             raise spec.problem(f"objective.{key}", now[key], reason)
+
+
+def _check_plan(spec: Spec, sweep: Sweep, plan: Any) -> None:
+    """Looks that were taken have spent their share of the error; a first stage is the first."""
+    for key in ("looks", "start"):
+        for stage in sweep.stages:
+            old = stage["plan"].get(key) if isinstance(stage["plan"], Mapping) else None
+            new = plan.get(key) if isinstance(plan, Mapping) else None
+            if old is not None and new is not None and old != new:
+                reason = (
+                    f"sweep '{spec.name}' in this database was judged under {key}: {old}, which "
+                    f"cannot be planned anew; {NEW_NAME}"
+                )
+                raise spec.problem(f"replicates.{key}", str(new), reason)
 
 
 def _check_search(spec: Spec, before: str | None) -> None:

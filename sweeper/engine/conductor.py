@@ -130,12 +130,12 @@ class Conductor:
         wanted = self._settings.workers - len(self.flights)
         new = self._hands.cells.more(wanted)
         if new:
-            self._take_in(new)
+            self._take_in(new, idle=wanted)
 
-    def _take_in(self, new: Sequence[NewCell]) -> None:
+    def _take_in(self, new: Sequence[NewCell], *, idle: int = 1) -> None:
         self._hands.add_cells(new)
-        # The other workers have packs of their own by now: these need not be spread thin.
-        self.enqueue(self._hands.packer.pack(self._board.unpacked(), workers=1))
+        # Workers that have packs of their own need none of these: no reason to spread them thin.
+        self.enqueue(self._hands.packer.pack(self._board.unpacked(), workers=max(idle, 1)))
 
     def _begin(self, trial_id: str, pack: Pack, open_runs: Sequence[RunNow]) -> Job:
         ids = [run.id for run in open_runs]

@@ -283,6 +283,8 @@ def _set_state(under: _Under, state: str, reason: str) -> None:
 def _outcome(under: _Under, launch: Launch) -> Outcome:
     counts, name = launch.board.counts(), under.spec.name
     done = f"{counts[RunState.COMPLETE]} of {sum(counts.values())} runs are complete"
+    if launch.staged and launch.staged.text:
+        done += f"; {launch.staged.text}"
     if launch.halted:
         _set_state(under, "halted", launch.halted)
         return Outcome(exit_code=HALTED, sweep=name, message=f"halted: {launch.halted}; {done}")

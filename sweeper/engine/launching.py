@@ -9,7 +9,7 @@ from functools import partial
 
 from sweeper import search
 from sweeper.design import design
-from sweeper.engine import cluster, places, probe, provenance
+from sweeper.engine import cluster, places, precision, probe, provenance
 from sweeper.engine.adaptive import Adaptive
 from sweeper.engine.board import Board
 from sweeper.engine.cells import REPORT, Cells, Maker
@@ -17,6 +17,7 @@ from sweeper.engine.conductor import Conductor, Hands, Settings
 from sweeper.engine.heartbeat import Heartbeat
 from sweeper.engine.interrupts import Interrupts, StopNow
 from sweeper.engine.packing import Packer
+from sweeper.engine.precision import Asking, Staged
 from sweeper.engine.probe import Place, Question
 from sweeper.engine.progress import Best, Event, snapshot
 from sweeper.engine.pruning import Pruning, group_of
@@ -75,6 +76,8 @@ class Launch:
             given.sweep.layout, (given.spec.objective.split, given.spec.objective.metric, "")
         )
         self.cells: Cells = given.cells if given.cells is not None else self._adaptive()
+        self.staged = self._staged()
+        self.cells = self.staged or self.cells
         self._pruning = self._make_pruning()
 
     # --- what is there
@@ -86,7 +89,8 @@ class Launch:
         before = given.store.cells(given.sweep.id)
         kept = self._known() if given.cells is None else []
         self._failures = given.store.failures(given.sweep.id)
-        self.add_cells([*kept, *given.first])
+        first = self.staged.extended(given.first) if self.staged else given.first
+        self.add_cells([*kept, *first])
         self._follow_up()
         mine = {(cell.role, cell.hash) for cell in self.board.cells.values()}
         given.store.hide_cells(given.lease, mine)
@@ -201,6 +205,16 @@ class Launch:
             unusable=self._unusable,
         )
 
+    def _staged(self) -> Staged | None:
+        given = self.given
+        if given.spec.precision is None:
+            return None
+        asking = Asking(
+            spec=given.spec, maker=given.maker, board=self.board, store=given.store,
+            lease=given.lease, sweep=given.sweep, say=given.on_event,
+        )  # fmt: skip
+        return Staged(asking, self.cells)
+
     def _known(self) -> list[NewCell]:
         """The cells that earlier launches asked for and that are still of this spec."""
         spec, found = self.given.spec, []
@@ -268,7 +282,10 @@ class Launch:
 
     def settle(self) -> None:
         """The Optuna view as it stays once this driver is gone."""
-        self.given.study.settle(self.given.store, self.given.lease, self.given.sweep)
+        given = self.given
+        given.study.settle(given.store, given.lease, given.sweep)
+        if given.spec.precision is None and not self.left():
+            precision.keep_fixed(given.spec, given.store, given.lease, stages=given.sweep.stages)
 
     def _workers(self, capacity: cluster.Capacity) -> int:
         resources = self.given.spec.resources
@@ -342,6 +359,8 @@ class Launch:
         left = self.conductor.eta.left(0.0)
         runs = sum(not run.finished for run in self.board.runs.values())
         text = f"{runs} runs to do in {len(self.board.packs)} packs"
+        if self.staged and self.staged.may_follow():
+            text += f", and up to {self.staged.may_follow()} more by the plan for replicates"
         return self.given.confirm(text, left[0] if left else 0.0)
 
     def _check_interrupted(self) -> None:
@@ -375,8 +394,11 @@ class Launch:
         """Tells whoever watches where things stand."""
         if self.conductor is not None:
             running = self.conductor.running_seconds()
+            more = self.staged.may_follow() if self.staged else 0
             self.given.on_event(
-                snapshot(self.board, self.best, self.conductor.eta, running=running)
+                snapshot(
+                    self.board, self.best, self.conductor.eta, running=running, may_follow=more
+                )
             )
 
     def save_hours(self) -> None:

@@ -25,6 +25,7 @@ class Progress:
     eta_seconds: float | None
     eta_low: float | None
     eta_high: float | None
+    may_follow: int = 0  # further runs at most, that a plan for replicates may ask for
 
 
 Event: TypeAlias = str | Progress
@@ -38,25 +39,32 @@ class Best:
         self._sign = 1.0 if spec.objective.direction == "maximize" else -1.0
         self._names = tuple(spec.scientific)
         self._cell: int | None = None
-        self._mean = 0.0
+        self._means: dict[int, float] = {}
 
     def see(self, cell_id: int) -> None:
         """A cell has finished."""
         mean = self._board.mean(cell_id)
         if mean is None or self._board.cells[cell_id].role != REPORT:
             return
-        if self._cell is None or self._sign * mean > self._sign * self._mean:
-            self._cell, self._mean = cell_id, mean
+        again = cell_id == self._cell  # with further replicates, and maybe no longer the best
+        self._means[cell_id] = mean
+        if self._cell is None or self._sign * mean > self._sign * self._means[self._cell]:
+            self._cell = cell_id
+        elif again:
+            self._cell = max(self._means, key=lambda one: self._sign * self._means[one])
 
     def __str__(self) -> str:
         if self._cell is None:
             return ""
         factors = self._board.cells[self._cell].factors
         levels = ", ".join(f"{n} {_short(factors[n])}" for n in self._names if n in factors)
-        return f"{self._metric} {self._mean:.3f} at {levels}" if levels else f"{self._mean:.3f}"
+        mean = self._means[self._cell]
+        return f"{self._metric} {mean:.3f} at {levels}" if levels else f"{mean:.3f}"
 
 
-def snapshot(board: Board, best: Best, eta: Eta, *, running: float | None) -> Progress:
+def snapshot(
+    board: Board, best: Best, eta: Eta, *, running: float | None, may_follow: int = 0
+) -> Progress:
     """Everything at this moment; `running` is what packs in flight still need, in seconds."""
     left = eta.left(running)
     seconds, low, high = left if left is not None else (None, None, None)
@@ -69,6 +77,7 @@ def snapshot(board: Board, best: Best, eta: Eta, *, running: float | None) -> Pr
         eta_seconds=seconds,
         eta_low=low,
         eta_high=high,
+        may_follow=may_follow,
     )
 
 

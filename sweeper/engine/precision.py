@@ -1,0 +1,149 @@
+"""Further replicates by a plan: once every run of a stage has ended, the rule says how many more.
+
+What the rule said is kept with the sweep before anything follows from it, so that a driver which
+dies in between finds it there, and one that died before asks again about the same numbers. All
+cells that are compared get the same replicates, never some of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from sweeper.design import count
+from sweeper.engine.board import Board
+from sweeper.engine.cells import REPORT, Cells, Maker
+from sweeper.spec import Spec
+from sweeper.states import FINISHED
+from sweeper.store.records import Cell, Lease, NewCell, Sweep
+from sweeper.store.store import Store
+
+Stage = dict[str, Any]  # `Sweep.stages`
+
+
+@dataclass(frozen=True, kw_only=True)
+class Asking:
+    """What a plan is asked about, and where its answers are kept."""
+
+    spec: Spec
+    maker: Maker
+    board: Board
+    store: Store
+    lease: Lease
+    sweep: Sweep
+    say: Callable[[str], None]
+
+
+class Staged:
+    """Cells of another source, with replicates that grow by the spec's plan."""
+
+    def __init__(self, asking: Asking, inner: Cells) -> None:
+        self._asking, self._inner = asking, inner
+        self._plan = plan_of(asking.spec)
+        self._kept = list(asking.sweep.stages)
+        self._extend()
+
+    def first(self) -> list[NewCell]:
+        return self.extended(self._inner.first())
+
+    def after(self, cell: Cell, values: Mapping[str, list[float]]) -> list[NewCell]:
+        return self._inner.after(cell, values)
+
+    def more(self, wanted: int) -> list[NewCell]:
+        """Nothing while a run is open; then what the rule asks for, of every reported cell."""
+        found = self._inner.more(wanted)
+        if found or self.ended or self._open():
+            return found
+        self._decide()
+        return [] if self.ended else self._further()
+
+    def unasked(self) -> bool:
+        return self._inner.unasked() or not self.ended
+
+    def extended(self, cells: Sequence[NewCell]) -> list[NewCell]:
+        """Cells as they were first planned, with the replicates that have been added since."""
+        wanted = self._asking.maker.replicates[REPORT]
+        return [replace(one, replicates=wanted) if one.role == REPORT else one for one in cells]
+
+    @property
+    def ended(self) -> str:
+        """Why no further replicates follow; empty while some may."""
+        mine = self._mine()
+        return str(mine[-1]["ended"]) if mine else ""
+
+    @property
+    def text(self) -> str:
+        """The rule that stopped the sweep, in a sentence; empty while it goes on."""
+        return str(self._mine()[-1]["text"]) if self.ended else ""
+
+    @property
+    def replicates(self) -> int:
+        """That every reported cell is to have by now."""
+        mine = self._mine()
+        return int(mine[-1]["wanted"]) if mine else self._asking.spec.replicates
+
+    def may_follow(self) -> int:
+        """At most so many further runs."""
+        spec = self._asking.spec
+        return 0 if self.ended else (spec.most_replicates - self.replicates) * count(spec)
+
+    def _mine(self) -> list[Stage]:
+        return [one for one in self._kept if one["plan"] == self._plan]
+
+    def _open(self) -> bool:
+        counts = self._asking.board.counts()
+        return any(number for state, number in counts.items() if state not in FINISHED)
+
+    def _decide(self) -> None:
+        # Statistics take seconds to import, and only here are they needed.
+        from sweeper.analysis import precision
+        from sweeper.analysis.frames import load
+
+        asking, replicates = self._asking, self.replicates
+        frames = load(asking.store, asking.spec.name, last_only=True)
+        rule = precision.rule_of(frames.sweep, replicates=replicates)
+        assert not isinstance(rule, precision.Fixed)  # noqa: S101  the spec has a plan
+        said = rule.decide(precision.contrasts(frames), replicates=replicates)
+        stage = {
+            "plan": self._plan, "replicates": replicates, "wanted": said.wanted,
+            "ended": said.ended, "text": said.text, "alpha": said.alpha,
+            "facts": [dict(one) for one in said.facts],
+        }  # fmt: skip
+        asking.store.add_stage(asking.lease, number=len(self._kept), body=stage)
+        self._kept.append(stage)
+        self._extend()
+        asking.say(said.text)
+
+    def _extend(self) -> None:
+        # A pick that is made from now on has them as well.
+        self._asking.maker.replicates[REPORT] = tuple(range(self.replicates))
+
+    def _further(self) -> list[NewCell]:
+        shown = {name for name in NewCell.__dataclass_fields__ if name != "replicates"}
+        wanted = self._asking.maker.replicates[REPORT]
+        return [
+            NewCell(**{name: getattr(one, name) for name in shown}, replicates=wanted)
+            for one in self._asking.board.cells.values()
+            if one.role == REPORT
+        ]
+
+
+def plan_of(spec: Spec) -> Any:
+    """The plan as the database keeps it: a number, or a block."""
+    return spec.model_dump(mode="json", include={"planned"})["replicates"]
+
+
+def keep_fixed(
+    spec: Spec, store: Store, lease: Lease, *, stages: Collection[Mapping[str, Any]]
+) -> None:
+    """Keeps that a sweep was complete with a fixed number of replicates, and so could be looked at.
+
+    Replicates that are added afterwards make a second look, which the report says.
+    """
+    count = spec.replicates
+    if any(one["plan"] == count for one in stages):
+        return
+    stage = {"plan": count, "replicates": count, "wanted": count, "ended": "fixed", "text": "",
+             "alpha": 0.05, "facts": []}  # fmt: skip
+    store.add_stage(lease, number=len(stages), body=stage)
