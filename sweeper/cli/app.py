@@ -337,4 +337,6 @@ def doctor(storage: Storage = inputs.DEFAULT_STORAGE, as_json: AsJson = False) -
     return int(any(finding.state == "wrong" for finding in found))
 
 
+app.command(epilog=take_home.BEST)(take_home.best)
+app.command(epilog=take_home.DIFF)(take_home.diff)
 app.command(epilog=take_home.PREDICT)(take_home.predict)

@@ -95,6 +95,23 @@ def one_of(option: str, word: str, valid: Iterable[str]) -> str:
     return word
 
 
+def pairs(option: str, words: Iterable[str]) -> dict[str, str]:
+    """`KEY=VALUE` words as a dictionary.
+
+    Raises:
+        InputError: one has another form, or a key comes twice.
+    """
+    found: dict[str, str] = {}
+    for word in words:
+        key, equals, value = (part.strip() for part in word.partition("="))
+        if not (key and equals and value):
+            raise InputError(f"{option}: {word!r} must be KEY=VALUE, such as train.batch_size=8")
+        if key in found:
+            raise InputError(f"{option}: {key} is named twice")
+        found[key] = value
+    return found
+
+
 def next_commands(sweep: str, storage: str) -> list[str]:
     """What one does with a sweep that has ended; the database is named where it must be."""
     where = ""

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from sweeper.cli.doctor import Finding
     from sweeper.engine.preview import Kind, Preview
     from sweeper.predict import Predicted
+    from sweeper.report.difference import Change
     from sweeper.store.records import Sweep
     from sweeper.store.store import Store
 
@@ -112,6 +113,16 @@ def recalls(console: Console, found: Predicted) -> None:
         f"balanced accuracy {shown}; it speaks of new data if the model has not seen these rows",
         highlight=False, soft_wrap=True,
     )  # fmt: skip
+
+
+def changes(console: Console, left: str, right: str, found: Sequence[Change]) -> None:
+    """Print what differs as diff does, a key at a time."""
+    from sweeper.report.difference import shown
+
+    lines = [f"--- {left}", f"+++ {right}"]
+    for one in found:
+        lines += [one.key, f"  - {shown(one.left)}", f"  + {shown(one.right)}"]
+    console.print("\n".join(lines), markup=False, highlight=False, soft_wrap=True)
 
 
 STATUS_HEADER = ["sweep", "state", "cells", "done", "running", "pruned", "failed", "left", "driver"]

@@ -2,14 +2,58 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from sweeper.cli.options import AsJson, Force
+from sweeper.cli import inputs
+from sweeper.cli.options import AsJson, Force, Storage, SweepArgument, opened
+from sweeper.errors import InputError
 
+BEST = "Example: sweeper best batch-size-digits --out best.yaml"
+DIFF = "Example: sweeper diff mine.yaml batch-size-digits"
 PREDICT = "Example: sweeper predict model new.csv --out classes.csv"
+
+
+def best(
+    sweep: SweepArgument = None,
+    storage: Storage = inputs.DEFAULT_STORAGE,
+    at: Annotated[
+        list[str] | None,
+        typer.Option("--at", metavar="FACTOR=LEVEL", help="Among the cells at it; repeatable."),
+    ] = None,
+    out: Annotated[Path | None, typer.Option(help="The YAML file to write [stdout].")] = None,
+    as_json: AsJson = False,
+    force: Force = False,
+) -> None:
+    """Print the recommended configuration as YAML that `python -m trainers` trains.
+
+    It has the best mean objective on the validation split; the test split has no say. Conditions,
+    the factors of data:, are held: the strongest imbalance, unless --at names another.
+    """
+    held = inputs.pairs("--at", at or ())
+    with opened(storage) as store:
+        name = inputs.find_sweep(store, sweep).name
+        from sweeper.analysis.answer import answer
+        from sweeper.analysis.frames import load
+        from sweeper.analysis.recommendation import recommend
+        from sweeper.cli import show
+        from sweeper.report import recommended
+
+        frames = load(store, name)
+    made = recommend(frames, answer(frames), at=held)
+    if out is not None:
+        recommended.write(made, out, force=force)
+    if as_json:
+        print(show.as_json("best", recommended.document(made)))
+    elif out is None:
+        print(recommended.text(made), end="")
+    else:
+        print(out)
+    for line in made.remarks:
+        print(line, file=sys.stderr)
 
 
 def predict(
@@ -43,3 +87,35 @@ def predict(
         from rich.console import Console
 
         show.recalls(Console(stderr=True), found)
+
+
+def diff(
+    left: Annotated[str, typer.Argument(metavar="A", help="A spec file, sweep or cell.")],
+    right: Annotated[str, typer.Argument(metavar="B", help="Another of its kind.")],
+    storage: Storage = inputs.DEFAULT_STORAGE,
+    as_json: AsJson = False,
+) -> int:
+    """Show what differs between two cells, or two sweeps or spec files; nothing that is the same.
+
+    A cell is named by the first digits of its hash. A file of data: and train: blocks, as `sweeper
+    best` writes, counts as a cell. Exit codes are those of diff: 0 when nothing differs, 1 when
+    something does, 2 when one of the two cannot be read.
+    """
+    from sweeper.cli import operands, show
+    from sweeper.report.difference import changes
+
+    one, two = (operands.side(word, lambda: opened(storage)) for word in (left, right))
+    if one.kind != two.kind:
+        raise InputError(
+            f"{left!r} is a {one.kind}, {right!r} a {two.kind}: compare cells with cells, and "
+            "sweeps or spec files with each other"
+        )
+    found = changes(one, two)
+    if as_json:
+        body = {"left": one.label, "right": two.label, "changes": [c.as_json() for c in found]}
+        print(show.as_json("diff", body))
+    elif found:
+        from rich.console import Console
+
+        show.changes(Console(), one.label, two.label, found)
+    return int(bool(found))

@@ -26,6 +26,8 @@ COMMANDS = [
     "schema",
     "doctor",
     "predict",
+    "best",
+    "diff",
 ]
 HEAVY = ["torch", "ray", "pandas", "optuna", "sklearn", "scipy", "sqlalchemy", "plotly", "trainers"]
 
