@@ -29,8 +29,10 @@ Moments = dict[str, tuple[Tensor, Tensor]]
 EPSILON = 1e-5
 MOMENTUM = 0.1
 # With so few pixels a batch (of one member, of all), oneDNN's fixed cost a call is more than its
-# arithmetic saves. Measured on 8x8 images: 2.4 against 1.3 ms at batch 2, 3.6 against 6.4 at 16.
-NATIVE_PIXELS, NATIVE_PIXELS_TOGETHER = 512, 2560
+# arithmetic saves. Measured on 8x8 images, ms a step with and without: alone 2.5 and 1.4 at batch
+# 2, 3.5 and 2.1 at 8, 3.5 and 6.7 at 16; five together 3.8 and 3.3 at 2, 5.5 and 6.7 at 8; ten
+# together 6.0 and 5.8 at 2, 7.5 and 8.5 at 4.
+NATIVE_PIXELS, NATIVE_PIXELS_TOGETHER = 512, 1280
 
 
 @dataclass(frozen=True)
@@ -76,14 +78,14 @@ class Layout:
         self.total = members * sum(self.sizes.values())
         self._runs = [(size, len(list(run))) for size, run in groupby(self.sizes.values())]
 
-    def split(self, flat: Tensor) -> dict[str, Tensor]:
-        """Views (K, n) of the blocks; the gradient of all of them is one tensor."""
+    def cut(self, flat: Tensor) -> dict[str, Tensor]:
+        """Views (K n,) of the blocks; the gradient of all of them is one tensor."""
         lengths = [self.members * size for size in self.sizes.values()]
-        blocks = flat.split(lengths)
-        return {
-            name: block.view(self.members, -1)
-            for name, block in zip(self.sizes, blocks, strict=True)
-        }
+        return dict(zip(self.sizes, flat.split(lengths), strict=True))
+
+    def split(self, flat: Tensor) -> dict[str, Tensor]:
+        """Views (K, n) of the blocks."""
+        return {name: block.view(self.members, -1) for name, block in self.cut(flat).items()}
 
     def groups(self, flat: Tensor) -> list[Tensor]:
         """Views (m, K, n) of m neighbouring blocks of one size; they cover the tensor."""
@@ -141,11 +143,8 @@ class Parameters:
         self.specs = tuple(parameters)
         self.flat = flat.requires_grad_()
         self.data = flat.data
-        blocks = layout.split(self.flat)
-        self.views = {
-            p.name: form.view(blocks[p.name].view(layout.members, *p.shape), p.kind)
-            for p in self.specs
-        }
+        blocks = layout.cut(self.flat)
+        self.views = {p.name: form.view(blocks[p.name], p, layout.members) for p in self.specs}
         self.decaying = layout.members * sum(p.size for p in self.specs if p.decays)
 
     @property
@@ -223,8 +222,11 @@ class Form(Protocol):
     doors in and out. Tables are (K, B, F) throughout.
     """
 
-    def view(self, block: Tensor, kind: Kind) -> Tensor:
-        """A parameter's block (K, *shape) as the layers below want it, without a copy."""
+    def view(self, block: Tensor, parameter: Parameter, members: int) -> Tensor:
+        """A parameter's block (K n,) as the layers below want it, without a copy.
+
+        In few steps: each costs a backward pass 3 us.
+        """
         ...
 
     def images(self, x: Tensor) -> Tensor:
@@ -278,13 +280,14 @@ class Folded:
     Tables use batched matrix products.
     """
 
-    def view(self, block: Tensor, kind: Kind) -> Tensor:
+    def view(self, block: Tensor, parameter: Parameter, members: int) -> Tensor:
+        kind, shape = parameter.kind, parameter.shape
         if kind == "convolution":
             # (O, kh, kw, I) in memory is what channels-last kernels read without a copy.
-            return block.flatten(0, 1).permute(0, 3, 1, 2)
+            return block.view(members * shape[0], *shape[1:]).permute(0, 3, 1, 2)
         if kind == "channels":
-            return block.flatten()
-        return block if kind == "linear" else block[:, None]
+            return block
+        return block.view(members, *shape) if kind == "linear" else block.view(members, 1, -1)
 
     def images(self, x: Tensor) -> Tensor:
         return x.permute(0, 3, 4, 1, 2).flatten(3).permute(0, 3, 1, 2)
