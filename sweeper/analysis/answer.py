@@ -14,24 +14,28 @@ import pandas as pd
 
 from sweeper.analysis import (
     absence,
+    anatomy,
     anova,
     best,
     classes,
     comparable,
     effects,
     efficiency,
+    examples,
     exchange,
     fairness,
     importance,
     trend,
 )  # fmt: skip
 from sweeper.analysis.absence import Absence
+from sweeper.analysis.anatomy import Anatomy
 from sweeper.analysis.anova import Anova
 from sweeper.analysis.best import BestSet
 from sweeper.analysis.classes import ByClass
 from sweeper.analysis.comparable import Gate, Reading
 from sweeper.analysis.effects import Difference
 from sweeper.analysis.efficiency import Efficiency
+from sweeper.analysis.examples import Changes
 from sweeper.analysis.exchange import Exchange
 from sweeper.analysis.factors import Factor, axes, scientific, show
 from sweeper.analysis.fairness import Fairness
@@ -142,6 +146,8 @@ class Answer:
     exchange: Exchange | None = None
     absence: Absence | None = None
     efficiency: Efficiency | None = None
+    anatomy: Anatomy | None = None  # error bars by source; where single answers are recorded
+    changes: tuple[Changes, ...] = ()  # test examples that change, at each level of `by`
 
     @property
     def others(self) -> tuple[Factor, ...]:
@@ -167,6 +173,7 @@ def answer(frames: Frames) -> Answer:
     paths = [*asked, *(frames.sweep.spec.get("nuisance") or {})]
     cells = effects.cell_table(frames, cells=gate.cells, measures=listed, factors=paths)
     primary = tuple(_primary(look, listed[0])) if grid else ()
+    others = tuple(_exploratory(look, listed)) if grid else ()
     collapses = tuple(_collapses(look, listed))
     found = Answer(
         gate=gate, objective=listed[0], measures=listed, factors=factors, x=x, by=by,
@@ -175,7 +182,7 @@ def answer(frames: Frames) -> Answer:
         points=points,
         curve=curve,
         effects=primary,
-        effects_at=tuple(_exploratory(look, listed)) if grid else (),
+        effects_at=others,
         slopes=tuple(_slopes(look, listed)) if grid else (),
         dependence=_dependence(look, listed[0]) if grid else None,
         failures=tuple(effects.failure_shares(frames, cells=gate.cells)),
@@ -191,8 +198,20 @@ def answer(frames: Frames) -> Answer:
         exchange=exchange.build(look),
         absence=absence.build(look) if grid else None,
         efficiency=efficiency.build(look),
+        anatomy=anatomy.build(look, told=_told((*primary, *others))),
+        changes=examples.build(look),
     )  # fmt: skip
     return _withheld(found, look=look)
+
+
+def _told(listed: Sequence[Effect]) -> dict[anatomy.Key, Estimate]:
+    """The intervals of the differences, by what `anatomy` calls them."""
+    return {
+        (one.measure.name, one.factor.path, one.held.path if one.held else None, one.at,
+         difference.level): difference.estimate
+        for one in listed
+        for difference in one.differences
+    }  # fmt: skip
 
 
 def _fairness(
