@@ -15,9 +15,11 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from sweeper.errors import InputError
+from sweeper.store import dialects
 
 if TYPE_CHECKING:
     from optuna.storages import RDBStorage
+    from sqlalchemy import URL
 
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
@@ -26,6 +28,7 @@ Application = Callable[[Message, Receive, Send], Awaitable[None]]
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 READING = frozenset({"GET", "HEAD"})
+READ_ONLY = "-c default_transaction_read_only=on"  # to PostgreSQL
 # The dashboard's own places; its page asks for absolute paths, so it owns the root of its port.
 PLACES = ("/dashboard", "/static/", "/api/", "/csv/", "/favicon.ico")
 HEADERS = (
@@ -130,11 +133,13 @@ def reading_storage(url: str) -> RDBStorage:
     from optuna.exceptions import StorageInternalError
     from optuna.storages import RDBStorage
 
+    address = dialects.parse(url).url
+    plain = address.render_as_string(hide_password=False)
     try:
         # Neither check would write here, but both would want to.
         return RDBStorage(
-            url,
-            engine_kwargs=_read_only(url),
+            plain.replace("{", "{{").replace("}", "}}"),  # Optuna formats the URL
+            engine_kwargs=_read_only(address),
             skip_compatibility_check=True,
             skip_table_creation=True,
         )
@@ -142,18 +147,21 @@ def reading_storage(url: str) -> RDBStorage:
         raise InputError(f"the database has no Optuna study to show: {error.__cause__}") from error
 
 
-def _read_only(url: str) -> dict[str, Any]:
-    """What makes SQLAlchemy's connections read-only, where the database knows how."""
-    from sqlalchemy import make_url
+def _read_only(address: URL) -> dict[str, Any]:
+    """What makes SQLAlchemy's connections read-only."""
+    from sqlalchemy.pool import NullPool
 
-    parsed = make_url(url)
-    if parsed.get_backend_name() == "sqlite":
-        address = f"file:{quote(str(Path(parsed.database or '').resolve()))}?mode=ro"
+    if address.get_backend_name() == "sqlite":
+        file = f"file:{quote(str(Path(address.database or '').resolve()))}?mode=ro"
         # A URL of SQLAlchemy's would decode the path once more.
-        return {"creator": lambda: sqlite3.connect(address, uri=True, check_same_thread=False)}
-    if parsed.get_backend_name() == "postgresql":
-        return {"connect_args": {"options": "-c default_transaction_read_only=on"}}
-    return {}
+        return {"creator": lambda: sqlite3.connect(file, uri=True, check_same_thread=False)}
+    asked = address.query.get("options", ())  # those of the address hold beside ours
+    options = [asked] if isinstance(asked, str) else asked
+    return {
+        "connect_args": {"options": " ".join([*options, READ_ONLY])},
+        "poolclass": NullPool,  # none is stale after the server was restarted
+        "hide_parameters": True,
+    }
 
 
 def listen(host: str, port: int) -> socket.socket:
