@@ -38,10 +38,9 @@ class Effect:
             nothing.
         size: Cohen's f2, the effect's mean square over that of the noise, with its exact interval;
             its `family` is 1, each interval on its own.
-        epsilon: Greenhouse and Geisser's, 1 for equal variances; NaN where the replicates do not
-            outnumber the levels.
+        epsilon: 1 for equal variances; its lower bound where replicates do not outnumber levels.
         p_epsilon: p of the repeat that holds under unequal variances and correlations (the
-            effect's own error, degrees of freedom times epsilon), adjusted like p; NaN as epsilon.
+            effect's own error, degrees of freedom times epsilon), adjusted like p.
     """
 
     factors: tuple[Factor, ...]
@@ -169,28 +168,34 @@ def _sum_of_squares(
     return averaged * (part**2).sum(axis=tuple(range(-len(shape), 0)))
 
 
-def epsilon_test(y: NDArray[np.float64], *, axes: Sequence[int]) -> tuple[float, float]:
-    """Greenhouse and Geisser's epsilon of an effect of y (a, b, ..., R), and p of its repeat.
+def epsilon_test(
+    y: ArrayLike, *, axes: Sequence[int], factors: int
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Epsilon of an effect of y (..., a, b, ..., R), and p of the repeat with it: arrays (...).
 
     The error is the effect's own, effect by block, so that cells may differ in variance and be
-    correlated; both degrees of freedom shrink by epsilon. NaN unless R > df + 1.
+    correlated; both degrees of freedom shrink by epsilon. It is Greenhouse and Geisser's estimate
+    where R > df + 1, else its lower bound 1 / df, which is always safe. NaN without any noise.
     """
-    factors, replicates = y.ndim - 1, y.shape[-1]
-    df = math.prod(y.shape[axis] - 1 for axis in axes)
-    if replicates <= df + 1 or not axes:
-        return math.nan, math.nan
-    blocks = np.moveaxis(y, -1, 0)
-    part = _contrast(blocks, axes=axes, factors=factors).reshape(replicates, -1)
-    mean = part.mean(axis=0)
-    around = part - mean
-    error = float((around**2).sum()) / (df * (replicates - 1))
-    if error <= float(rounding(np.abs(y).max())) ** 2:
-        return math.nan, math.nan
-    covariance = around.T @ around
-    epsilon = float(np.trace(covariance) ** 2 / (df * (covariance**2).sum()))
-    f = replicates * float((mean**2).sum()) / df / error
-    epsilon = min(max(epsilon, 1 / df), 1.0)
-    return epsilon, float(stats.f.sf(f, epsilon * df, epsilon * df * (replicates - 1)))
+    y = np.asarray(y, dtype=float)
+    replicates = y.shape[-1]
+    df = math.prod(y.shape[axis - factors - 1] - 1 for axis in axes)
+    blocks = np.moveaxis(y, -1, -factors - 1)
+    part = _contrast(blocks, axes=axes, factors=factors)
+    part = part.reshape(*part.shape[:-factors], -1)
+    mean = part.mean(axis=-2)
+    around = part - mean[..., None, :]
+    squares = (around**2).sum(axis=(-2, -1))
+    seen = squares > (rounding(np.abs(y).max()) ** 2)
+    error = np.where(seen, squares, np.nan) / (df * (replicates - 1))
+    epsilon = np.full(error.shape, 1 / df)
+    if replicates > df + 1:
+        gram = around @ np.swapaxes(around, -1, -2)  # the covariance's trace and norm are its own
+        norm = np.where(seen, (gram**2).sum(axis=(-2, -1)), np.nan)
+        epsilon = np.clip(squares**2 / (df * norm), 1 / df, 1.0)
+    f = replicates * (mean**2).sum(axis=-1) / df / error
+    p = stats.f.sf(f, epsilon * df, epsilon * df * (replicates - 1))
+    return np.where(seen, epsilon, np.nan), p
 
 
 def size_bounds(
@@ -266,7 +271,7 @@ def _effects(
     factors: Sequence[Factor],
     parts: NDArray[np.float64],
 ) -> Iterator[Effect]:
-    repeats = [epsilon_test(y, axes=axes) for axes in found.axes]
+    repeats = [_repeat(y, axes) for axes in found.axes]
     p, p_epsilon = found.p, np.array([p for _, p in repeats])
     single = np.array([len(axes) == 1 for axes in found.axes])
     p_adjusted, p_repeat = np.empty_like(p), np.empty_like(p)
@@ -285,6 +290,13 @@ def _effects(
             family=int((single == single[at]).sum()),
             adjustment="Holm" if single[at] else "Benjamini-Hochberg",
         )  # fmt: skip
+
+
+def _repeat(y: NDArray[np.float64], axes: Sequence[int]) -> tuple[float, float]:
+    if not axes:
+        return math.nan, math.nan
+    epsilon, p = epsilon_test(y, axes=axes, factors=y.ndim - 1)
+    return float(epsilon), float(p)
 
 
 def _size(found: Squares, at: int, *, part: float, shape: Sequence[int]) -> Estimate:

@@ -24,6 +24,7 @@ from sweeper.analysis.measures import Measure
 
 POWER = 0.84  # the normal quantile of 80 %, as the rule for N has it
 MOST = 1e6  # more replicates than this are not named
+CIRCLE = "each level is beaten by another over the replicates that they share, so all stay"
 
 
 @dataclass(frozen=True)
@@ -127,6 +128,8 @@ def best_set(
     found = pairs(y.to_numpy(dtype=float), direction=measure.direction)
     levels, beats = list(y.index), found.beats()
     top = np.asarray(~beats.any(axis=1))
+    circle = not top.any()  # possible only where replicates are missing
+    top |= circle
     beaten = {
         level: _against(found, levels, j=j, k=int(np.nanargmin(np.where(beats[j], found.p[j], 2))))
         for j, level in enumerate(levels)
@@ -139,7 +142,7 @@ def best_set(
         tuple(level for level, stays in zip(levels, top, strict=True) if stays),
         beaten, tuple(_ties(found, levels, top=top)), n, len(levels) - 1,
         _method(n, most=int(found.n[others].max()), family=len(levels) - 1),
-        _note(found, others=others, n=n),
+        CIRCLE if circle else _note(found, others=others, n=n),
     )  # fmt: skip
 
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from sweeper.analysis.factors import Factor
 from sweeper.analysis.intervals import Estimate, mean_interval
@@ -36,14 +36,17 @@ class Interaction:
     estimate: Estimate
 
 
-def slopes(x: ArrayLike, *, y: pd.DataFrame) -> pd.Series:
-    """b[r] = sum((x - mean x) y[., r]) / sum((x - mean x)^2), for replicates with every level."""
+def slope(x: ArrayLike, *, y: ArrayLike) -> NDArray[np.float64]:
+    """b[r] = sum((x - mean x) y[., r]) / sum((x - mean x)^2): from y (..., levels, R), (..., R)."""
     x = np.asarray(x, dtype=float)
     centred = x - x.mean()
+    return centred @ np.asarray(y, dtype=float) / (centred @ centred)
+
+
+def slopes(x: ArrayLike, *, y: pd.DataFrame) -> pd.Series:
+    """The slope of each replicate that has every level."""
     complete = y.dropna(axis=1)
-    return pd.Series(
-        centred @ complete.to_numpy(dtype=float) / (centred @ centred), index=complete.columns
-    )
+    return pd.Series(slope(x, y=complete), index=complete.columns)
 
 
 def trend(y: pd.DataFrame, *, factor: Factor, at: Any = None) -> Trend:
