@@ -12,13 +12,10 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 from scipy import stats
 
-from sweeper.analysis import effects
 from sweeper.analysis.comparable import Reading
-from sweeper.analysis.effects import Difference
 from sweeper.analysis.factors import RATIO, Factor
 from sweeper.analysis.frames import Frames
 from sweeper.analysis.intervals import LEAST, LEVEL, Estimate, mean_interval
@@ -32,12 +29,16 @@ FEWEST = 3  # classes of different size that a line can be drawn through
 
 @dataclass(frozen=True)
 class OneClass:
-    """A class: its training samples, its recall at each level, and against the reference level."""
+    """A class: its training samples, its recall at each level of the factor, and the changes.
+
+    A change is the paired difference from the reference level, simultaneous over the levels of the
+    class; None at the reference.
+    """
 
     name: str
     samples: float
-    recall: tuple[Estimate, ...]  # in the order of the factor's levels
-    differences: tuple[Difference, ...]
+    recall: tuple[Estimate, ...]
+    changes: tuple[Estimate | None, ...]
 
 
 @dataclass(frozen=True)
@@ -88,22 +89,20 @@ def build(look: Look) -> ByClass | None:
         if held is None or look.frames.cells["factors"][cell].get(held.path) == at
     ]  # fmt: skip
     counts = np.array([look.frames.cells["class_counts"][cell] for cell in cells], dtype=float)
-    y, replicates = _recalls(look.frames, keys=keys, cells=cells)
+    y = _recalls(look.frames, keys=keys, cells=cells)
     by_level = np.stack([_at_level(look, y, cells=cells, level=level) for level in look.x.levels])
     samples = counts.mean(axis=0)
     order = np.argsort(-samples, kind="stable")
     classes = tuple(
-        _one(names[c], samples=float(samples[c]), y=by_level[:, c], replicates=replicates,
-             factor=look.x)
-        for c in order
-    )  # fmt: skip
+        _one(names[c], samples=float(samples[c]), y=by_level[:, c], factor=look.x) for c in order
+    )
     fixed = bool((counts == counts[0]).all())
     return ByClass(look.x, held, at, classes, _crossing(look.x, by_level, samples, fixed=fixed))
 
 
 def _recalls(
     frames: Frames, *, keys: Sequence[tuple[str, str, str]], cells: Sequence[int]
-) -> tuple[NDArray[np.float64], list[int]]:
+) -> NDArray[np.float64]:
     """Recall in points (cells, classes, replicates), NaN where no run is complete."""
     runs = frames.reported_runs
     runs = runs[runs["cell"].isin(cells)]
@@ -116,7 +115,7 @@ def _recalls(
     rows = [row[cell] for cell in complete["cell"]]
     columns = [column[r] for r in complete["replicate"]]
     y[rows, :, columns] = POINTS * np.where(np.isfinite(numbers), numbers, np.nan)
-    return y, replicates
+    return y
 
 
 def _at_level(
@@ -134,14 +133,15 @@ def _one(
     *,
     samples: float,
     y: NDArray[np.float64],
-    replicates: Sequence[int],
     factor: Factor,
 ) -> OneClass:
     """One class from its y[level, r]."""
-    recall = tuple(mean_interval(row) for row in y)
-    frame = pd.DataFrame(y, index=pd.Index(factor.levels, dtype=object), columns=list(replicates))
-    found = effects.paired(frame, reference=factor.reference, direction="maximize")
-    return OneClass(name, samples, recall, tuple(found))
+    base, family = factor.levels.index(factor.reference), len(factor.levels) - 1
+    changes = tuple(
+        None if at == base else mean_interval(row - y[base], family=family)
+        for at, row in enumerate(y)
+    )
+    return OneClass(name, samples, tuple(mean_interval(row) for row in y), changes)
 
 
 def _crossing(

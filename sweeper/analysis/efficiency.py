@@ -269,15 +269,15 @@ def _fit(batch: NDArray[np.float64], logs: NDArray[np.float64]) -> tuple[float, 
     For each Bcrit the best Smin is a mean, so one number is searched: on a grid, then between.
     """
 
-    def smallest(theta: float) -> NDArray[np.float64]:
-        return logs - np.log1p(math.exp(theta) / batch)
+    def smallest(theta: ArrayLike) -> NDArray[np.float64]:
+        return logs - np.log1p(np.exp(theta)[..., None] / batch)
 
-    def loss(theta: float) -> float:
-        return float(np.var(smallest(theta)))
+    def loss(theta: ArrayLike) -> NDArray[np.float64]:
+        return smallest(theta).var(axis=-1)
 
     ends = math.log(batch.min() / REACH), math.log(batch.max() * REACH)
     grid = np.linspace(*ends, STEPS)
-    at = int(np.argmin([loss(one) for one in grid]))
+    at = int(np.argmin(loss(grid)))
     if at in (0, STEPS - 1):
         return None
     found: Any = optimize.minimize_scalar(

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import pandas as pd
 
+from sweeper.analysis import words_precision
 from sweeper.analysis.answer import Answer, Dependence, Effect, Slope
 from sweeper.analysis.comparable import Reading
 from sweeper.analysis.factors import RATIO, Factor, name_of, show
+from sweeper.analysis.fairness import Claim
 from sweeper.analysis.frames import Frames
 from sweeper.analysis.intervals import Estimate
 from sweeper.analysis.measures import Measure, words
@@ -51,6 +53,7 @@ class Line:
     marks: tuple[Mark, ...]
     badge: str
     tone: str  # better, worse, or anything else
+    claim: Claim | None = None  # how fair the comparison is, of primary findings
 
 
 @dataclass(frozen=True)
@@ -63,6 +66,7 @@ class Lead:
     basis: str = ""
     badge: str = ""
     tone: str = ""
+    claim: Claim | None = None
 
 
 def lead(found: Answer) -> Lead:
@@ -73,13 +77,17 @@ def lead(found: Answer) -> Lead:
         return _description(found)
     slope = next((one for one in found.slopes if one.factor is found.x), None)
     if slope is not None:
-        return _trend(slope, by=found.by)
+        return replace(_trend(slope, by=found.by), claim=_claim_of(found, slope.factor))
     effect = next(one for one in found.effects if one.factor is found.x)
     line = _levels(effect)
     text = " ".join(_grouped(line.marks, named="", reference=show(effect.factor.reference)))
-    withheld = _withheld(effect)
-    return Lead(f"{_title(effect.measure.title)}: {text}", (withheld,) if withheld else (),
-                line.marks, line.basis, line.badge, line.tone)  # fmt: skip
+    more = tuple(one for one in (_withheld(effect), _settling(line.marks)) if one)
+    return Lead(f"{_title(effect.measure.title)}: {text}", more, line.marks, line.basis, line.badge, line.tone,
+                _claim_of(found, effect.factor))  # fmt: skip
+
+
+def _claim_of(found: Answer, factor: Factor) -> Claim | None:
+    return found.fairness.claim(factor.path) if found.fairness else None
 
 
 def _trend(one: Slope, *, by: Factor | None) -> Lead:
@@ -197,10 +205,14 @@ def lines(found: Answer) -> list[Line]:
     slopes = [one for one in found.slopes if one.factor is found.x]
     told = [_dependence(found.dependence)] if found.dependence else []
     if slopes:
-        told += [_levels(one) for one in found.effects if one.factor is found.x]
+        told += [_primary(found, one) for one in found.effects if one.factor is found.x]
     if len(slopes) > 1:
         told.append(_groups(slopes))
-    return told + [_levels(one) for one in found.effects if one.factor is not found.x]
+    return told + [_primary(found, one) for one in found.effects if one.factor is not found.x]
+
+
+def _primary(found: Answer, one: Effect) -> Line:
+    return replace(_levels(one), claim=_claim_of(found, one.factor))
 
 
 def _levels(one: Effect) -> Line:
@@ -217,9 +229,14 @@ def _levels(one: Effect) -> Line:
     text, withheld = _title(text) if named else text, _withheld(one)
     return Line(
         f"{_title(one.factor.name)}: each level against {reference}",
-        f"{withheld} {text}".strip(), _levels_basis(one), marks,
+        f"{withheld} {text} {_settling(marks)}".strip(), _levels_basis(one), marks,
         one.verdicts[0].badge if len(marks) == 1 or withheld else "", tone,
     )  # fmt: skip
+
+
+def _settling(marks: Sequence[Mark]) -> str:
+    """What would decide the undecided ones; empty when all are decided."""
+    return words_precision.settling([(mark.label, mark.verdict) for mark in marks])
 
 
 def _withheld(one: Effect) -> str:
@@ -273,8 +290,9 @@ def _joint_basis(marks: Sequence[Mark]) -> str:
         return basis(marks[0].estimate)
     family = max(mark.estimate.family for mark in marks)
     many = f", simultaneous over {family}" if family > 1 else ""
+    rule = next((f" ({mark.estimate.rule})" for mark in marks if mark.estimate.rule), "")
     span = f"{ns[0]} to {ns[-1]}" if len(ns) > 1 else f"{ns[0]}"
-    return f"95{FIXED}% t{FIXED}intervals, n{FIXED}={FIXED}{span} replicates{many}"
+    return f"95{FIXED}% t{FIXED}intervals{rule}, n{FIXED}={FIXED}{span} replicates{many}"
 
 
 def _dependence(one: Dependence) -> Line:
@@ -286,8 +304,9 @@ def _dependence(one: Dependence) -> Line:
     )
     text = (
         f"Each level's difference from {show(one.reference)} at {by.name} {show(one.strong)}"
-        f"{_imbalance(by)}, minus the same at {show(one.weak)}; {about(one.measure)}."
-    )
+        f"{_imbalance(by)}, minus the same at {show(one.weak)}; {about(one.measure)}. "
+        f"{_settling(marks)}"
+    ).strip()
     heading = (
         "Does it grow with the imbalance?"
         if by.path == RATIO
@@ -322,6 +341,7 @@ def caveats(frames: Frames, *, found: Answer) -> list[str]:
     if found.gate.reading is Reading.NOTHING:
         told.pop()  # the headline says it
     runs = frames.reported_runs
+    told += words_precision.plan(frames.sweep, replicates=runs["replicate"].nunique())
     failed = int((runs["state"] == RunState.FAILED).sum())
     pruned = int((runs["state"] == RunState.PRUNED).sum())
     if failed:

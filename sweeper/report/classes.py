@@ -34,7 +34,7 @@ def section(frames: Frames, found: Answer) -> Section | None:
 
 def heat(one: ByClass) -> Figure:
     """Change in recall from the reference level, row by row a class."""
-    change = [_changes(one, row) for row in one.classes]
+    change = [_changes(row) for row in one.classes]
     most = max((abs(v) for row in change for v in row if math.isfinite(v)), default=0.0) or 1e-9
     labels = [
         [_label(row.recall[at], moved) for at, moved in enumerate(moves)]
@@ -67,10 +67,9 @@ def heat(one: ByClass) -> Figure:
     )  # fmt: skip
 
 
-def _changes(one: ByClass, row: OneClass) -> list[float]:
+def _changes(row: OneClass) -> list[float]:
     """From the reference level within replicates, 0 there."""
-    known = {difference.level: difference.estimate.value for difference in row.differences}
-    return [known.get(level, 0.0) for level in one.factor.levels]
+    return [change.value if change else 0.0 for change in row.changes]
 
 
 def _label(recall: Estimate, moved: float) -> str:
@@ -84,9 +83,7 @@ def table(one: ByClass) -> Table:
     """Recall with its interval, and the paired difference with its own."""
     rows = []
     for row in one.classes:
-        moved = {difference.level: difference.estimate for difference in row.differences}
-        for level, recall in zip(one.factor.levels, row.recall, strict=True):
-            change = moved.get(level)
+        for level, recall, change in zip(one.factor.levels, row.recall, row.changes, strict=True):
             rows.append((
                 row.name, f"{row.samples:.0f}", show(level), str(recall.n), number(recall.value),
                 interval(recall, signed=False),
