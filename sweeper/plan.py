@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from sweeper.design import pack_key
 from sweeper.store.records import Cell, NewPack, Run
 
+WORTH_SPLITTING = 0.03  # of the time until the last pack ends; prices are no more exact
 WINDOW = 2048  # cells looked at for the next place; more would cost and gain nothing
 
 Key = TypeVar("Key")
@@ -136,26 +137,65 @@ def packs(
 
     Args:
         prices: by pack key; a key without a price gets packs of one under `auto`.
-        pack: runs a pack, or `auto` for the cheapest K that leaves no worker without a pack.
+        pack: runs a pack, or `auto` for the cheapest K that leaves no worker without a pack, and
+            less where workers would else end far apart.
         whole_cells: all replicates of a cell in one pack, so that a pruner sees them together.
     """
     keys = {cell.id: pack_key(cell.config) for cell in cells}
+    groups = _grouped(runs, lambda run: keys[run.cell_id])
     cap = max(1, math.ceil(len(runs) / workers))
-    made: list[NewPack] = []
-    for key, group in _grouped(runs, lambda run: keys[run.cell_id]).items():
-        price = prices.get(key)
-        cheapest = best_k(price, len(group), cap) if price else 1
-        k = cheapest if pack == "auto" else pack
-        made += [_new_pack(key, part, price) for part in _parts(group, k, whole_cells)]
-    return _longest_first(made, runs, block=max(8 * workers, 8))
+    ks = {key: _k(pack, prices.get(key), len(group), cap) for key, group in groups.items()}
+
+    def make(ks: Mapping[str, int]) -> list[NewPack]:
+        made = [
+            _new_pack(key, part, prices.get(key))
+            for key, group in groups.items()
+            for part in _parts(group, ks[key], whole_cells)
+        ]
+        return _longest_first(made, runs, block=max(8 * workers, 8))
+
+    return _evened(ks, make, workers=workers) if pack == "auto" else make(ks)
+
+
+def _k(pack: int | Literal["auto"], price: Price | None, available: int, cap: int) -> int:
+    if pack != "auto":
+        return pack
+    return best_k(price, available, cap) if price else 1
+
+
+def _evened(
+    ks: Mapping[str, int], make: Callable[[Mapping[str, int]], list[NewPack]], *, workers: int
+) -> list[NewPack]:
+    """Packs, those of the kind that ends last made smaller for as long as all ends sooner."""
+    made = make(ks)
+    while True:
+        seconds, last = _end(made, workers=workers)
+        key = made[last].key if made else ""
+        if ks.get(key, 1) == 1:
+            return made
+        parts = sum(pack.key == key for pack in made)
+        total = sum(len(pack.run_ids) for pack in made if pack.key == key)
+        ks = {**ks, key: min(ks[key] - 1, math.ceil(total / (parts + 1)))}
+        smaller = make(ks)
+        if estimate(smaller, workers=workers) > (1 - WORTH_SPLITTING) * seconds:
+            return made
+        made = smaller
 
 
 def estimate(packs: Sequence[NewPack], *, workers: int) -> float:
     """Seconds until the last of the packs ends, each started on the first worker that is free."""
+    return _end(packs, workers=workers)[0]
+
+
+def _end(packs: Sequence[NewPack], *, workers: int) -> tuple[float, int]:
+    """When the last of the packs ends, and which one it is."""
     free = [0.0] * max(workers, 1)
-    for pack in packs:
-        heapq.heapreplace(free, free[0] + pack.seconds)
-    return max(free)
+    latest = (0.0, 0)
+    for place, pack in enumerate(packs):
+        end = free[0] + pack.seconds
+        heapq.heapreplace(free, end)
+        latest = max(latest, (end, place))
+    return latest
 
 
 def _grouped(runs: Iterable[Run], key: Callable[[Run], Key]) -> dict[Key, list[Run]]:

@@ -33,7 +33,7 @@ EVALUATION_SAMPLES = 16
 # Samples of a member that are normalised together for its statistics. They depend on it a little,
 # so it depends on nothing: neither on K, nor on the training batch, nor on the device.
 STATISTICS_SAMPLES = 128
-WARM_UP_STEPS = 2
+WARM_UP_STEPS = 1
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from sweeper.states import Ending
 
 FORM = "folded"
 OUT_OF_MEMORY = (Ending.OUT_OF_MEMORY, Ending.HOST_OUT_OF_MEMORY)
-KEY_SECONDS = 0.25  # of steps, for each K
+KEY_SECONDS = 0.15  # of steps, for each K
 SWEEPS = 3  # over the Ks of a key
 
 
@@ -57,4 +57,4 @@ def seconds_per_step(trainers: Mapping[int, Any]) -> dict[int, float]:
 
 
 def _steps_in(seconds: float, trainer: Any) -> int:
-    return min(20, max(2, int(seconds / max(trainer.time_steps(1), 1e-6))))
+    return min(20, max(1, int(seconds / max(trainer.time_steps(1), 1e-6))))

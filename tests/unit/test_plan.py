@@ -214,6 +214,42 @@ def test_no_worker_is_left_without_a_pack() -> None:
         assert len(plan.packs(runs, cells, prices, pack="auto", workers=workers)) == packs
 
 
+def test_a_pack_is_made_smaller_where_one_worker_would_wait_for_another() -> None:
+    """Packs of 12, 7, 5 and 4 s on two workers end at 16 s; the last in two parts, at about 14."""
+    cells = sized([2, 8, 32, 128], replicates=5)
+    whole = dict(zip([2, 8, 32, 128], [12.0, 7.0, 5.0, 4.0], strict=True))
+    prices = dict(
+        price(one, {1: s / 4, 5: s}, steps=1)
+        for one in cells
+        for s in [whole[one.factors["train.batch_size"]]]
+    )
+    runs = plan.order_runs(cells, runs_of(cells))
+    for workers, expected in ((1, {2: [5], 8: [5], 32: [5], 128: [5]}),
+                              (2, {2: [5], 8: [5], 32: [5], 128: [2, 3]})):  # fmt: skip
+        made = plan.packs(runs, cells, prices, pack="auto", workers=workers)
+        sizes = {
+            one.factors["train.batch_size"]: sorted(
+                len(pack.run_ids) for pack in made if pack.key == plan.pack_key(one.config)
+            )
+            for one in cells
+        }
+        assert sizes == expected
+    asked = plan.packs(runs, cells, prices, pack=5, workers=2)
+    assert [len(pack.run_ids) for pack in asked] == [5] * 4
+
+
+def test_a_pack_stays_whole_where_its_parts_would_cost_more_than_waiting() -> None:
+    """Two packs of 10 s and one of 6 s that would be 5.9 s in each of two parts."""
+    cells = sized([2, 8, 32], replicates=2)
+    prices = dict(
+        price(one, {1: s1, 2: s2}, steps=1)
+        for one, (s1, s2) in zip(cells, [(9.9, 10.0), (9.9, 10.0), (5.9, 6.0)], strict=True)
+    )
+    runs = plan.order_runs(cells, runs_of(cells))
+    made = plan.packs(runs, cells, prices, pack="auto", workers=2)
+    assert [len(pack.run_ids) for pack in made] == [2, 2, 2]
+
+
 def test_a_pruned_sweep_keeps_cells_whole() -> None:
     """A pruner judges the mean over replicates: they must reach an epoch together."""
     cells = [cell(i, {"train.lr": i}, replicates=3) for i in range(5)]
