@@ -3,16 +3,23 @@
 The dashboard has a dozen writing routes and no login; a sweep has one writer, its driver. A page in
 any browser tab can send requests to a loopback address, so being on loopback guards nothing by
 itself. The gate refuses before anything is routed, and the database is opened read-only as well.
+
+Each sweep's report hangs on its study as an artifact. Optuna keeps such a thing as an attribute of
+the study and a file beside the database; here both are made up while reading, so nothing is written
+and the page is always of now.
 """
 
 from __future__ import annotations
 
+import io
+import json
 import socket
 import sqlite3
-from collections.abc import Awaitable, Callable, MutableMapping
+from collections.abc import Awaitable, Callable, Mapping, MutableMapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO
 from urllib.parse import quote
+from uuid import NAMESPACE_URL, uuid5
 
 from sweeper.errors import InputError
 from sweeper.store import dialects
@@ -25,12 +32,14 @@ Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 Application = Callable[[Message, Receive, Send], Awaitable[None]]
+Attributes = dict[str, Any]
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 READING = frozenset({"GET", "HEAD"})
 READ_ONLY = "-c default_transaction_read_only=on"  # to PostgreSQL
 # The dashboard's own places; its page asks for absolute paths, so it owns the root of its port.
 PLACES = ("/dashboard", "/static/", "/api/", "/csv/", "/favicon.ico")
+ARTIFACTS = "/artifacts/"
 HEADERS = (
     (b"x-content-type-options", b"nosniff"),
     (b"x-frame-options", b"DENY"),
@@ -47,10 +56,11 @@ class Gate:
     Args:
         app: what stands behind the gate.
         port: the port that it is served on; the only one that Host and Origin may name.
+        places: what paths begin with.
     """
 
-    def __init__(self, app: Application, *, port: int) -> None:
-        self._app = app
+    def __init__(self, app: Application, *, port: int, places: tuple[str, ...] = PLACES) -> None:
+        self._app, self._places = app, places
         names = ("127.0.0.1", "localhost", "[::1]")
         self._hosts = frozenset(f"{name}:{port}" for name in names)
         self._origins = frozenset(f"http://{host}" for host in self._hosts)
@@ -81,7 +91,7 @@ class Gate:
         if scope["method"] not in READING:
             return 405, "This dashboard only shows; the sweep's driver alone writes."
         path = scope["path"]
-        if path != "/" and not path.startswith(PLACES):
+        if path != "/" and not path.startswith(self._places):
             return 404, "Nothing here."
         return None
 
@@ -116,28 +126,82 @@ def _guarded(path: str, send: Send) -> Send:
     return guarded
 
 
-def dashboard(url: str, *, port: int) -> Application:
-    """Optuna's dashboard over the database at `url`, behind the gate."""
+class Reports:
+    """An artifact store of Optuna's kind that holds one page a sweep, made when it is asked for.
+
+    Args:
+        pages: the sweep's name -> what makes its report.
+    """
+
+    def __init__(self, pages: Mapping[str, Callable[[], str]]) -> None:
+        self._pages = {_artifact(name): make for name, make in pages.items()}
+
+    def attributes(self, study: str) -> Attributes:
+        """What `optuna.artifacts.upload_artifact` would have left on the study of that name."""
+        key = _artifact(study)
+        if key not in self._pages:
+            return {}
+        meta = {
+            "artifact_id": key, "filename": f"{study} report.html", "mimetype": "text/html",
+            "encoding": None,
+        }  # fmt: skip
+        return {f"artifacts:{key}": json.dumps(meta)}
+
+    def open_reader(self, artifact_id: str) -> BinaryIO:
+        """The page as bytes."""
+        from optuna.artifacts.exceptions import ArtifactNotFound
+
+        if artifact_id not in self._pages:
+            raise ArtifactNotFound("not found")
+        return io.BytesIO(self._pages[artifact_id]().encode())
+
+    def write(self, artifact_id: str, content_body: BinaryIO) -> None:
+        """Never: the gate lets no such request through."""
+        raise PermissionError("this dashboard only shows")
+
+    def remove(self, artifact_id: str) -> None:
+        """Never."""
+        raise PermissionError("this dashboard only shows")
+
+
+def _artifact(sweep: str) -> str:
+    return str(uuid5(NAMESPACE_URL, f"sweeper:{sweep}"))
+
+
+def dashboard(
+    url: str, *, port: int, pages: Mapping[str, Callable[[], str]] | None = None
+) -> Application:
+    """Optuna's dashboard over the database at `url`, behind the gate.
+
+    Args:
+        pages: for each sweep, what makes the report that hangs on its study.
+    """
     from a2wsgi import WSGIMiddleware
     from optuna_dashboard import wsgi
 
-    return Gate(WSGIMiddleware(wsgi(reading_storage(url)), workers=4), port=port)  # type: ignore[arg-type]
+    reports = Reports(pages) if pages else None
+    extra = reports.attributes if reports else None
+    app = wsgi(reading_storage(url, extra), artifact_store=reports)
+    places = (*PLACES, ARTIFACTS) if reports else PLACES
+    return Gate(WSGIMiddleware(app, workers=4), port=port, places=places)  # type: ignore[arg-type]
 
 
-def reading_storage(url: str) -> RDBStorage:
+def reading_storage(url: str, extra: Callable[[str], Attributes] | None = None) -> RDBStorage:
     """Optuna's storage over a database that the connection itself cannot write to.
+
+    Args:
+        extra: a study's name -> system attributes that it is read with beside its own.
 
     Raises:
         InputError: there is no such database, or Optuna's tables are not in it.
     """
     from optuna.exceptions import StorageInternalError
-    from optuna.storages import RDBStorage
 
     address = dialects.parse(url).url
     plain = address.render_as_string(hide_password=False)
     try:
         # Neither check would write here, but both would want to.
-        return RDBStorage(
+        return _reading(extra or (lambda study: {}))(
             plain.replace("{", "{{").replace("}", "}}"),  # Optuna formats the URL
             engine_kwargs=_read_only(address),
             skip_compatibility_check=True,
@@ -145,6 +209,25 @@ def reading_storage(url: str) -> RDBStorage:
         )
     except StorageInternalError as error:
         raise InputError(f"the database has no Optuna study to show: {error.__cause__}") from error
+
+
+def _reading(extra: Callable[[str], Attributes]) -> type[RDBStorage]:
+    """Optuna's storage, with `extra` on each study."""
+    from optuna.storages import RDBStorage
+    from optuna.study._frozen import FrozenStudy
+
+    class Reading(RDBStorage):
+        def get_all_studies(self) -> list[FrozenStudy]:
+            studies = super().get_all_studies()
+            for study in studies:
+                study.system_attrs |= extra(study.study_name)
+            return studies
+
+        def get_study_system_attrs(self, study_id: int) -> Attributes:
+            name = self.get_study_name_from_id(study_id)
+            return super().get_study_system_attrs(study_id) | extra(name)
+
+    return Reading
 
 
 def _read_only(address: URL) -> dict[str, Any]:

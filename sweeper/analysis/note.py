@@ -25,7 +25,10 @@ def note(frames: Frames) -> str:
     parts += [plain(lead.basis)] if lead.basis else []
     parts += [plain(line.text) for line in words.lines(found)]
     parts += ["\n".join(f"- {plain(one)}" for one in words.caveats(frames, found=found))]
-    parts.append(f"{complete} of {len(runs)} runs complete. `sweeper report` has the figures.")
+    parts.append(
+        f"{complete} of {len(runs)} runs complete. The figures are in the report: `sweeper report`, "
+        "or in `sweeper dashboard` under Study Artifacts. A configuration to use: `sweeper best`."
+    )
     return "\n\n".join(part for part in parts if part) + "\n"
 
 

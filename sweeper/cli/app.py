@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from sweeper.spec import Spec
+    from sweeper.store.store import Store
 
 INTERRUPTED = 130
 
@@ -253,19 +255,30 @@ def export(
             print(path)
 
 
+def _page(store: Store, name: str) -> str:
+    from sweeper.analysis.frames import load
+    from sweeper.report.page import html
+
+    return html(load(store, name))
+
+
 @app.command(epilog="Example: sweeper dashboard --port 8080")
 def dashboard(
     storage: Storage = inputs.DEFAULT_STORAGE,
     host: Annotated[str, typer.Option(help="A loopback address.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65535, help="0 takes a free one.")] = 8080,
 ) -> None:
-    """Serve Optuna's dashboard on this machine, for reading only."""
+    """Serve Optuna's dashboard on this machine, for reading only.
+
+    Each sweep's report hangs on its study as an artifact, made anew when it is opened.
+    """
     from sweeper import gate
 
     with gate.listen(host, port) as listener, opened(storage) as store:
-        inputs.check_not_empty(store)
+        names = inputs.check_not_empty(store)
         bound = listener.getsockname()[1]
-        behind = gate.dashboard(storage, port=bound)
+        pages = {name: partial(_page, store, name) for name in names}
+        behind = gate.dashboard(storage, port=bound, pages=pages)
         print(f"http://{'[::1]' if host == '::1' else '127.0.0.1'}:{bound}", flush=True)
         _say("reading only; Ctrl-C stops it")
         try:

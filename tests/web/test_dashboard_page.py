@@ -131,3 +131,17 @@ def test_what_the_page_would_write_is_refused(served: Served) -> None:
     assert status == 405
     page.reload()
     expect(page.get_by_text("batch-size-digits").first).to_be_visible()
+
+
+def test_the_report_opens_from_its_study(served: Served) -> None:
+    """It is listed under Study Artifacts, and is a whole page without another request."""
+    page = served.page
+    page.goto(f"{served.address}/dashboard/studies/1")
+    expect(page.get_by_text("batch-size-digits report.html").first).to_be_visible()
+    assert served.complaints == []
+    [found] = page.request.get(f"{served.address}/api/studies/1").json()["artifacts"]
+    served.writes.clear()
+    page.goto(f"{served.address}/artifacts/1/{found['artifact_id']}")
+    expect(page.get_by_text("Do small batches serve").first).to_be_visible()
+    assert served.writes == [("GET", 200)]
+    assert served.complaints == []

@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
+import json
 import re
 import socket
 from pathlib import Path
 
 import optuna
 import pytest
+from optuna.artifacts import get_all_artifact_meta
+from optuna.artifacts.exceptions import ArtifactNotFound
 from optuna.storages import RDBStorage
 from optuna.study import StudyDirection
 
 from sweeper import gate
 from sweeper.errors import InputError
 
+PAGE = "<!doctype html><title>\N{SNOWMAN} report</title>"
 PORT = 8080
 HOST = f"127.0.0.1:{PORT}"
 METHODS = ("GET", "HEAD", "POST", "PUT", "DELETE", "PATCH", "OPTIONS", "TRACE", "CONNECT")
@@ -216,3 +221,65 @@ def test_a_taken_port_is_named() -> None:
         port = taken.getsockname()[1]
         with pytest.raises(InputError, match=f"{port} cannot be used.*--port 0"):
             gate.listen("127.0.0.1", port)
+
+
+@pytest.fixture(scope="module")
+def studies(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A database with a sweep's study, that of its tuning, and somebody else's."""
+    url = f"sqlite:///{tmp_path_factory.mktemp('a')}/study.db"
+    storage = RDBStorage(url)
+    for name in ("mine", "mine.tuning", "theirs"):
+        optuna.create_study(storage=storage, study_name=name, direction="maximize")
+    storage.engine.dispose()
+    return url
+
+
+@pytest.fixture(scope="module")
+def shelf(studies: str) -> gate.Application:
+    """The dashboard with one report."""
+    return gate.dashboard(studies, port=PORT, pages={"mine": lambda: PAGE})
+
+
+def _artifacts(shelf: gate.Application, study: int) -> list[dict[str, str]]:
+    return json.loads(ask(shelf, f"/api/studies/{study}")[2])["artifacts"]
+
+
+def test_the_sweeps_study_alone_has_its_report(shelf: gate.Application) -> None:
+    """A name that says what it is, as a page; the other studies have none."""
+    [found] = _artifacts(shelf, 1)
+    assert (found["filename"], found["mimetype"]) == ("mine report.html", "text/html")
+    assert [_artifacts(shelf, study) for study in (2, 3)] == [[], []]
+
+
+def test_the_report_is_served_and_nothing_else(shelf: gate.Application) -> None:
+    """Its bytes, guarded as everything is; an unknown key is not found."""
+    [found] = _artifacts(shelf, 1)
+    status, headers, body = ask(shelf, f"/artifacts/1/{found['artifact_id']}")
+    assert (status, body.decode()) == (200, PAGE)
+    assert ("content-type", "text/html") in [(k.lower(), v) for k, v in headers]
+    assert ("cache-control", "no-store") in headers
+    assert not [name for name, _ in headers if name.lower().startswith("access-control")]
+    assert ask(shelf, f"/artifacts/3/{found['artifact_id']}")[0] == 404
+    assert ask(shelf, "/artifacts/1/abcd")[0] == 404
+    assert ask(shelf, f"/artifacts/1/{found['artifact_id']}", method="DELETE")[0] == 405
+
+
+def test_nothing_was_written(shelf: gate.Application, studies: str) -> None:
+    """After all that was read, the file is the same to the last byte."""
+    file = Path(studies.removeprefix("sqlite:///"))
+    before = hashlib.sha256(file.read_bytes()).hexdigest()
+    [found] = _artifacts(shelf, 1)
+    ask(shelf, f"/artifacts/1/{found['artifact_id']}")
+    assert hashlib.sha256(file.read_bytes()).hexdigest() == before
+    assert list(file.parent.iterdir()) == [file]
+    assert get_all_artifact_meta(optuna.load_study(study_name="mine", storage=studies)) == []
+
+
+def test_the_store_takes_and_removes_nothing() -> None:
+    """Were the gate to fail, there is still nobody to write."""
+    reports = gate.Reports({"mine": lambda: PAGE})
+    for write in (lambda: reports.write("a", None), lambda: reports.remove("a")):  # pyright: ignore
+        with pytest.raises(PermissionError):
+            write()
+    with pytest.raises(ArtifactNotFound):
+        reports.open_reader("ab")
