@@ -21,7 +21,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 import numpy as np
 import pandas as pd
@@ -38,9 +38,9 @@ from sweeper.analysis.measures import POINTS, Measure
 
 DOMINATES = 0.5  # of the outer variance: more replicates will hardly help
 CONFOUNDED = (
-    "The part of the runs holds the draw of the training subset, the initialisation and the order "
-    "of the data together: each replicate draws all of them anew, so they cannot be told apart. "
-    "That would take a nested design, several initialisations within each draw."
+    "Runs differ in the draw of the training subset, in the initialisation and in the order of the "
+    "data, all drawn anew in each replicate: which of these gives how much cannot be told. It "
+    "would take a nested design, several initialisations within each draw."
 )
 
 
@@ -159,11 +159,6 @@ class Bar:
     smallest: tuple[str, int]
 
     @property
-    def of_test_set(self) -> bool:
-        """Whether the test set gives most of the error, so that replicates hardly help."""
-        return self.outer.known and self.sources.shares[1] >= DOMINATES
-
-    @property
     def fades(self) -> bool:
         """Whether it differs from 0 on this test set and may not on new data."""
         clear = self.inner.known and self.inner.low * self.inner.high > 0
@@ -171,16 +166,43 @@ class Bar:
 
 
 @dataclass(frozen=True)
+class Share:
+    """The parts of several error bars of one measure together: of their summed variances.
+
+    Attributes:
+        of: the cells' means, or the differences of the axis over all other factors.
+        now, endless: half-widths of the widest outer interval, and of it after endless replicates.
+        examples: the fewest test examples behind one of them.
+    """
+
+    measure: Measure
+    of: Literal["means", "differences"]
+    bars: int
+    parts: tuple[float, float, float]  # runs, test examples, single answers
+    now: float
+    endless: float
+    examples: int
+
+    @property
+    def of_test_set(self) -> bool:
+        """Whether the test set gives most of the error, so that replicates hardly help."""
+        return self.parts[1] >= DOMINATES
+
+
+@dataclass(frozen=True)
 class Anatomy:
     """Error bars taken apart, of every measure that is a sum of recalls.
 
     Attributes:
+        thing: what an example of the test split is, in the plural.
         left_out: titles of the measures that are none.
         without: complete runs of the cells looked at that have no usable record of answers.
     """
 
     cells: tuple[Bar, ...]
     differences: tuple[Bar, ...]
+    shares: tuple[Share, ...]
+    thing: str
     left_out: tuple[str, ...]
     without: int
 
@@ -261,12 +283,42 @@ def build(look: Look, *, told: Mapping[Key, Estimate] | None = None) -> Anatomy 
     listed = [one for one in look.measures if parts.linear(one)]
     if not listed:
         return None
+    means = tuple(one for measure in listed for one in parts.cells(measure))
+    differences = tuple(_differences(look, parts, listed))
+    image = look.frames.sweep.facts.get("kind") == "image"
     return Anatomy(
-        cells=tuple(one for measure in listed for one in parts.cells(measure)),
-        differences=tuple(_differences(look, parts, listed)),
+        cells=means,
+        differences=differences,
+        shares=tuple(_shares(look, listed, means=means, differences=differences)),
+        thing="test images" if image else "test examples",
         left_out=tuple(one.title for one in look.measures if one not in listed),
         without=parts.without(),
     )
+
+
+def _shares(
+    look: Look, listed: Sequence[Measure], *, means: Sequence[Bar], differences: Sequence[Bar]
+) -> Iterator[Share]:
+    """Of the means, then of the axis's differences over all; measures without any are left out."""
+    overall = [one for one in differences if one.factor is look.x and one.held is None]
+    for measure in listed:
+        for of, bars in (("means", means), ("differences", overall)):
+            known = [one for one in bars if one.measure == measure and one.outer.known]
+            if not known:
+                continue
+            each = [one.sources for one in known]
+            amounts = [
+                sum(max(one.runs - one.residual, 0.0) for one in each),
+                sum(one.floor for one in each),
+                sum(one.residual for one in each),
+            ]
+            first, second, third = (one / (sum(amounts) or math.nan) for one in amounts)
+            widest = max(known, key=lambda one: one.outer.high - one.outer.low)
+            yield Share(
+                measure, "means" if of == "means" else "differences", len(known),
+                (first, second, third), (widest.outer.high - widest.outer.low) / 2, widest.floor,
+                min(one.examples for one in known),
+            )  # fmt: skip
 
 
 def _differences(look: Look, parts: _Parts, listed: Sequence[Measure]) -> Iterator[Bar]:

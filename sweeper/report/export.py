@@ -10,7 +10,7 @@ from typing import Any
 
 import pandas as pd
 
-from sweeper.analysis import anova, best, importance
+from sweeper.analysis import anatomy, anova, best, examples, importance
 from sweeper.analysis.answer import answer, differences, slopes
 from sweeper.analysis.factors import column, show
 from sweeper.analysis.frames import Frames, Reads, load
@@ -68,7 +68,9 @@ def tables_of(frames: Frames) -> dict[str, pd.DataFrame]:
     runs at their last epoch, of every split, metric and target. curves: objective and losses by
     epoch. attempts. summary: n, mean, sd, interval a cell and measure. differences, slopes: the
     report's tests. best: the levels that may be the best. anova, or importance where the cells are
-    no grid: what each factor explains.
+    no grid: what each factor explains. anatomy: each mean and difference with its interval for this
+    test set and for new data. examples: the test examples that change along the axis. correct:
+    which test examples each run has right, as hexadecimal digits, the lowest bit first.
     """
     found = answer(frames)
     recorded = {
@@ -78,6 +80,8 @@ def tables_of(frames: Frames) -> dict[str, pd.DataFrame]:
         "curves": frames.curves,
         "attempts": frames.attempts.reset_index(),
     }
+    if len(frames.correct):
+        recorded["correct"] = frames.correct["bits"].map(bytes.hex).reset_index()
     made = {
         "summary": found.cells,
         "differences": differences(found),
@@ -86,7 +90,9 @@ def tables_of(frames: Frames) -> dict[str, pd.DataFrame]:
     made |= {
         name: frame
         for name, frame in (("best", best.rows(found.best)), ("anova", anova.rows(found.anova)),
-                            ("importance", importance.rows(found.importance)))
+                            ("importance", importance.rows(found.importance)),
+                            ("anatomy", anatomy.rows(found.anatomy)),
+                            ("examples", examples.rows(found.changes)))
         if len(frame)
     }  # fmt: skip
     return {name: flat(frame) for name, frame in {**recorded, **made}.items()}

@@ -1,0 +1,79 @@
+"""Error bars and changing test examples in short sentences."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from sweeper.analysis.anatomy import CONFOUNDED, Anatomy, Bar, Share
+from sweeper.analysis.examples import Changes
+from sweeper.analysis.factors import show
+from sweeper.analysis.verdicts import FIXED, number
+
+OWNERS = {"minority_accuracy": "the minority has", "majority_accuracy": "the majority has"}
+
+
+def parts(found: Anatomy) -> Iterator[str]:
+    """What gives the error, whether replicates can still help, and what fades on new data."""
+    yield from (_dominated(one, thing=found.thing) for one in found.shares if one.of_test_set)
+    yield from _fading([one for one in found.differences if one.fades])
+    if found.left_out:
+        yield (
+            f"Not taken apart: {_and(found.left_out)}, which "
+            f"{'is' if len(found.left_out) == 1 else 'are'} no mean over {found.thing}."
+        )
+    if found.without:
+        yield (
+            f"{found.without} complete runs have no usable record of single answers and are "
+            "left out here."
+        )
+
+
+def notes() -> str:
+    """What the parts are, and what cannot be told apart."""
+    return CONFOUNDED
+
+
+def _dominated(one: Share, *, thing: str) -> str:
+    """`More replicates will not help minority accuracy much: the minority has 12 test images.`"""
+    unit = one.measure.unit
+    owner = OWNERS.get(one.measure.name, "the test split has")
+    of = "" if one.of == "means" else "differences in "
+    now, endless = number(one.now, unit=unit), number(one.endless, unit=unit)
+    return (
+        f"More replicates will not help {of}{one.measure.title} much: {owner} {one.examples} "
+        f"{thing}, which give {percent(one.parts[1])} of the error. The widest interval is "
+        f"\N{PLUS-MINUS SIGN}{now} {unit}; endless replicates would leave "
+        f"\N{PLUS-MINUS SIGN}{endless}."
+    )
+
+
+def _fading(bars: Sequence[Bar]) -> Iterator[str]:
+    """The differences that hold for this test set and may be 0 on new data."""
+    named = [_named(one) for one in bars]
+    if named:
+        yield f"Clear on this test set, but perhaps 0 on new data: {_and(named)}."
+
+
+def _named(one: Bar) -> str:
+    where = f" at {one.held.name} {show(one.at)}" if one.held is not None else ""
+    name = one.factor.name if one.factor is not None else ""
+    return f"{name} {show(one.level)} against {show(one.reference)}{where} in {one.measure.title}"
+
+
+def changes(one: Changes, *, thing: str) -> str:
+    """`From 2 to 128, 54 test images are lost and 15 gained; about 57 would change by luck.`"""
+    where = f"at {one.held.name} {show(one.at)}, " if one.held is not None else ""
+    text = (
+        f"{where}from {one.factor.name} {show(one.low)} to {show(one.high)}, {one.lost} {thing} "
+        f"are lost and {one.gained} gained. Between two repeats of one level, about "
+        f"{round(one.chance)} would change by luck."
+    )
+    return text[:1].upper() + text[1:]
+
+
+def percent(share: float) -> str:
+    return f"{100 * share:.0f}{FIXED}%" if share == share else "n/a"
+
+
+def _and(named: Sequence[str]) -> str:
+    return named[0] if len(named) == 1 else f"{', '.join(named[:-1])} and {named[-1]}"
