@@ -9,19 +9,22 @@ from __future__ import annotations
 
 import io
 import json
+import re
 import zipfile
-from collections.abc import Iterable, Mapping
+import zlib
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import asdict, fields, replace
 from datetime import datetime
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from sweeper.analysis.frames import Frames
 from sweeper.errors import InputError
-from sweeper.report.scrub import last_part, scrub, scrub_kept, scrub_spec
+from sweeper.report.scrub import GONE, last_part, scrub, scrub_kept, scrub_spec
 from sweeper.store.records import Sweep
 
 TABLES = ("cells", "runs", "numbers", "curves", "attempts", "packs", "correct")
@@ -33,6 +36,10 @@ MOST_COLUMNS = 100_000
 ROWS = 4096  # read at once, so that a small file cannot grow beyond measure unseen
 ERROR_CHARACTERS = 300
 EPOCH = (1980, 1, 1, 0, 0, 0)  # of every file in the zip: no clock
+UNREADABLE = (
+    zipfile.BadZipFile, zlib.error, pa.ArrowException, OSError, EOFError, KeyError, IndexError,
+    ValueError, TypeError, NotImplementedError, RuntimeError, MemoryError,
+)  # fmt: skip
 KIND = b"sweeper"  # of a column: how its values are written
 
 
@@ -45,7 +52,7 @@ class CarryError(InputError):
 
 def clean(frames: Frames) -> Frames:
     """The frames without a path, host or address; of an error its last line."""
-    sweep = frames.sweep
+    sweep, hosts = frames.sweep, {str(one) for one in frames.attempts["node"] if one}
     spec = {**sweep.spec, "data": _without_folders(sweep.spec.get("data", {}))}
     return replace(
         frames,
@@ -56,10 +63,10 @@ def clean(frames: Frames) -> Frames:
         ),
         cells=frames.cells.assign(config=_objects(map(_clean_config, frames.cells["config"]),
                                                   index=frames.cells.index)),
-        runs=frames.runs.assign(error=_last_lines(frames.runs["error"])),
+        runs=frames.runs.assign(error=_last_lines(frames.runs["error"], hosts=hosts)),
         attempts=frames.attempts.assign(
-            node=_last_lines(frames.attempts["node"]).map(lambda _: ""),
-            error=_last_lines(frames.attempts["error"]),
+            node=_texts("" for _ in frames.attempts.index).set_axis(frames.attempts.index),
+            error=_last_lines(frames.attempts["error"], hosts=hosts),
         ),
     )  # fmt: skip
 
@@ -76,13 +83,21 @@ def _clean_config(config: Mapping[str, Any]) -> dict[str, Any]:
     return {**config, "data": _without_folders(config["data"])}
 
 
-def _last_lines(errors: pd.Series) -> pd.Series:
-    return errors.map(lambda text: _last_line(text) if isinstance(text, str) else "").astype("str")
+def _last_lines(errors: pd.Series, *, hosts: Collection[str]) -> pd.Series:
+    lines = (_last_line(text, hosts) if isinstance(text, str) else "" for text in errors)
+    return _texts(lines).set_axis(errors.index)
 
 
-def _last_line(text: str) -> str:
+def _texts(values: Iterable[str]) -> pd.Series:
+    return pd.Series(list(values), dtype="str")
+
+
+def _last_line(text: str, hosts: Collection[str]) -> str:
     lines = [line for line in text.strip().splitlines() if line.strip()]
-    return scrub(lines[-1])[:ERROR_CHARACTERS] if lines else ""
+    line = scrub(lines[-1])[:ERROR_CHARACTERS] if lines else ""
+    for host in sorted(hosts):
+        line = re.sub(rf"(?<!\w){re.escape(host)}(?!\w)", GONE, line)
+    return line
 
 
 def _objects(values: Iterable[Any], *, index: pd.Index) -> pd.Series:
@@ -143,7 +158,8 @@ def _encode(values: pd.Series) -> tuple[pa.Array, str]:
         tuples = any(isinstance(one, tuple) for one in values)
         return pa.array(inner, pa.string()), "tuple" if tuples else "json"
     if values.dtype == "float64":
-        narrow = values.to_numpy(dtype="float32")
+        with np.errstate(over="ignore"):
+            narrow = values.to_numpy(dtype="float32")
         if ((narrow == values) | values.isna()).all():
             return pa.array(narrow), "float64"
     return pa.Array.from_pandas(values), str(values.dtype)
@@ -162,8 +178,7 @@ def read(block: bytes) -> Frames:
         with zipfile.ZipFile(io.BytesIO(block)) as archive:
             sweep = _sweep(json.loads(_member(archive, SWEEP)))
             tables = {name: _frame(_member(archive, f"{name}.parquet")) for name in TABLES}
-    except (zipfile.BadZipFile, pa.ArrowException, OSError, KeyError, IndexError, ValueError,
-            TypeError, NotImplementedError, RuntimeError, MemoryError) as error:  # fmt: skip
+    except UNREADABLE as error:
         raise CarryError(f"its data cannot be read ({type(error).__name__})") from error
     numbers = tables["numbers"]
     if [*numbers.columns] != ["/".join(key) for key in sweep.layout]:

@@ -24,6 +24,7 @@ from sweeper.analysis.verdicts import caution, interval, number
 from sweeper.errors import InputError
 from sweeper.report import carry, sections, tables
 from sweeper.report.manifest import manifest, provenance
+from sweeper.report.methods import bibtex, methods
 from sweeper.report.overrides import overrides
 from sweeper.report.scrub import scrub, scrub_spec
 from sweeper.states import RunState
@@ -108,6 +109,8 @@ def remake(block: bytes) -> str:
         "short": sections.SHORT,
         "hero": next((part.figures[0] for part in parts if part.id == "response"), None),
         **_said(frames, found),
+        "methods": (told := methods(frames, found)),
+        "bibtex": bibtex(" ".join(told)),
         "provenance": provenance(frames, about["data"]),
         "overrides": overrides(frames.sweep),
         "spec_text": scrub_spec(frames.sweep.spec_text),

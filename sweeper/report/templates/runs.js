@@ -85,7 +85,7 @@ function runItem(line) {
   const item = document.createElement("li");
   const chosen = line.run === view.run;
   const last = line.y.length ? line.y[line.y.length - 1] : null;
-  const end = last === null ? "" : "; last value " + last;
+  const end = last === null ? "" : "; last value " + Number(last.toPrecision(4));
   const made = button(line.said + end, chosen, function () {
     choose(view.level, chosen ? 0 : line.run);
   });
