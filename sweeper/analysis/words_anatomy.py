@@ -9,7 +9,11 @@ from sweeper.analysis.examples import Changes
 from sweeper.analysis.factors import show
 from sweeper.analysis.verdicts import FIXED, number
 
-OWNERS = {"minority_accuracy": "the minority has", "majority_accuracy": "the majority has"}
+OWNERS = {
+    "minority_accuracy": "the minority has",
+    "majority_accuracy": "the majority has",
+    "gap": "the two groups have",
+}
 
 
 def parts(found: Anatomy) -> Iterator[str]:

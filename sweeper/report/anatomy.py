@@ -18,7 +18,8 @@ from sweeper.report.tables import Table
 MOST_PANELS = 3
 MOST_ROWS = 400
 SOURCES = ("runs", "test set", "single answers")
-COLOURS = ("@soft", "@level4", "@grid")
+COLOURS = ("@soft", "@level4", "@grid")  # three shades as well, always in this order
+ROOM = 16  # percent: a smaller part has no room for its number
 METHOD = (
     "The thick bar is the interval over replicates: it holds for this test set. The thin bar "
     "counts the test examples too: it is for new data of the same kind, and never narrower."
@@ -127,7 +128,8 @@ def _hover(bar: Bar) -> str:
 
 def _shares(one: Anatomy) -> Figure:
     """A stacked bar for the means and for the differences of each measure."""
-    names = [text(_name(share)) for share in one.shares]
+    names = [text(_name(share)).replace("differences in ", "differences in<br>")
+             for share in one.shares]  # fmt: skip
     said = "; ".join(f"{_name(share)}: {_said(share)}" for share in one.shares)
     return Figure(
         "anatomy-shares", "What the error is made of: parts of the variance for new data",
@@ -137,14 +139,15 @@ def _shares(one: Anatomy) -> Figure:
          "xaxis": {"title": {"text": "share of the variance (%)"}, "range": [0, 100.5]},
          "yaxis": {"type": "category", "categoryorder": "array", "categoryarray": names[::-1],
                    "showgrid": False, "range": [-0.6, len(names) - 0.4]},
-         "height": 120 + 34 * len(names)},
+         "height": 120 + 38 * len(names)},
         tuple(Mark(name, colour, "square")
               for name, colour in zip(SOURCES, COLOURS, strict=True)),
     )  # fmt: skip
 
 
 def _name(share: Share) -> str:
-    return share.measure.title if share.of == "means" else f"{share.measure.title}, differences"
+    title = share.measure.title
+    return title if share.of == "means" else f"differences in {title}"
 
 
 def _said(share: Share) -> str:
@@ -157,8 +160,9 @@ def _part(listed: Sequence[Share], names: Sequence[str], at: int) -> dict[str, A
     return {
         "type": "bar", "orientation": "h", "name": SOURCES[at], "showlegend": False,
         "x": numbers(values), "y": list(names),
-        "text": [f"{SOURCES[at]} {value:.0f} %" if value >= 12 else "" for value in values],
-        "textposition": "inside", "insidetextanchor": "middle",
+        "text": [f"{value:.0f} %" if value >= ROOM else "" for value in values],
+        "textposition": "inside", "insidetextanchor": "middle", "textangle": 0,
+        "constraintext": "none",
         "hovertemplate": "%{y}: %{x:.0f} %<extra>%{fullData.name}</extra>",
         "marker": {"color": COLOURS[at], "line": {"color": "@soft", "width": 1}},
     }  # fmt: skip

@@ -147,10 +147,10 @@ def sections(frames: Frames, found: Answer) -> list[Section]:
 SECTIONS: tuple[Builder, ...] = (
     response,
     differences,
-    anatomy.section,
     best.section,
     classes.section,
     exchange.section,
+    anatomy.section,
     absence.section,
     examples.section,
     training_curves,
