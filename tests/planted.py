@@ -11,7 +11,7 @@ import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
-from functools import partial
+from functools import cache, partial
 from typing import Any
 
 import numpy as np
@@ -156,19 +156,26 @@ def _cell(at: int, factors: dict[str, Any], replicates: int, epochs: int, classe
 def _numbers(minority: float, epochs: int, keys: Sequence[Key], rng) -> np.ndarray:
     """A learning curve that ends at `minority`, for every key of the layout."""
     rise = 1 - 0.75 * np.exp(-3.0 * np.arange(1, epochs + 1) / epochs) + 0.75 * np.exp(-3.0)
-    matrix = np.empty((epochs, len(keys)), dtype="<f4")
     majority = min(0.5 * minority + 0.5, 0.99)
-    for column, (split, metric, target) in enumerate(keys):
-        end = minority if "minority" in metric + target else majority
-        end = (minority + majority) / 2 if target == "" and "_accuracy" not in metric else end
-        end = (minority + majority) / 2 if metric == "balanced_accuracy" else end
-        path = np.clip(end * rise, 0, 1)
-        if metric in ("loss", "calibration_error"):
-            path = 2.5 * (1 - path) + (0.1 if split != "train" else 0.0)
-        wobble = rng.normal(0, 0.01, epochs)
-        wobble[-1] = 0.0
-        matrix[:, column] = np.clip(path + wobble, 0, None)
-    return matrix
+    ends = np.array([majority, minority, (minority + majority) / 2])
+    which, losses, shift = _kinds(tuple(keys))
+    path = np.clip(ends[which] * rise[:, None], 0, 1)
+    path = np.where(losses, 2.5 * (1 - path) + shift, path)
+    wobble = rng.normal(0, 0.01, (len(keys), epochs)).T.copy()
+    wobble[-1] = 0.0
+    return np.clip(path + wobble, 0, None).astype("<f4")
+
+
+@cache
+def _kinds(keys: tuple[Key, ...]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Of each column: whose accuracy it follows, whether it is a loss, and what lies on top."""
+    which, losses, shift = [], [], []
+    for split, metric, target in keys:
+        both = metric == "balanced_accuracy" or (target == "" and "_accuracy" not in metric)
+        which.append(2 if both else int("minority" in metric + target))
+        losses.append(metric in ("loss", "calibration_error"))
+        shift.append(0.1 if split != "train" else 0.0)
+    return np.array(which), np.array(losses), np.array(shift)
 
 
 def with_answers(

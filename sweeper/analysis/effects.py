@@ -51,14 +51,13 @@ def marginal(y: pd.DataFrame, *, cells: pd.DataFrame, paths: Sequence[str]) -> p
     A replicate in which one of the cells averaged is missing is NaN: complete blocks only.
     """
     factors = cells["factors"].to_dict()
-    keys = [combination(factors[cell], paths=paths) for cell in y.index]
-    rows: dict[tuple[Any, ...], list[Any]] = {}
-    for key, cell in zip(keys, y.index, strict=True):
-        rows.setdefault(key, []).append(cell)
-    means = {key: y.loc[ids].mean(axis=0, skipna=False) for key, ids in rows.items()}
-    frame = pd.DataFrame(list(means.values()), columns=y.columns)
-    frame.index = pd.Index(list(means), dtype=object, tupleize_cols=False)
-    return frame
+    rows: dict[tuple[Any, ...], list[int]] = {}
+    for at, cell in enumerate(y.index):
+        rows.setdefault(combination(factors[cell], paths=paths), []).append(at)
+    numbers = y.to_numpy(dtype=float)
+    means = np.array([numbers[places].mean(axis=0) for places in rows.values()])
+    index = pd.Index(list(rows), dtype=object, tupleize_cols=False)
+    return pd.DataFrame(means.reshape(len(rows), len(y.columns)), index=index, columns=y.columns)
 
 
 def over_levels(
@@ -86,11 +85,14 @@ def paired(y: pd.DataFrame, *, reference: Any, direction: str) -> list[Differenc
 
     `mean(d) +- T(1 - .05 / (2k), R - 1) sd(d) / sqrt(R)` with k = a - 1; Holm's p beside it.
     """
-    rows = dict(zip(y.index, (y.iloc[at] for at in range(len(y))), strict=True))
+    rows = dict(zip(y.index, y.to_numpy(dtype=float), strict=True))
     base = rows.pop(reference)
-    others = list(rows)
+    others, replicates = list(rows), [int(r) for r in y.columns]
     sign = 1.0 if direction == "maximize" else -1.0
-    found = [_difference(row, base=base, family=len(rows), sign=sign) for row in rows.values()]
+    found = [
+        _difference(row, base=base, replicates=replicates, family=len(rows), sign=sign)
+        for row in rows.values()
+    ]
     adjusted = holm([one["estimate"].p for one in found]) if found else []
     return [
         Difference(level=level, reference=reference, p_holm=float(p), **one)
@@ -98,16 +100,20 @@ def paired(y: pd.DataFrame, *, reference: Any, direction: str) -> list[Differenc
     ]
 
 
-def _difference(row: pd.Series, *, base: pd.Series, family: int, sign: float) -> dict[str, Any]:
-    d = (row - base).dropna()
-    both = pd.concat([row, base], axis=1).dropna()
-    varied = len(both) >= 3 and bool((both.std() > 0).all())
+def _difference(
+    row: np.ndarray, *, base: np.ndarray, replicates: Sequence[int], family: int, sign: float
+) -> dict[str, Any]:
+    seen = np.isfinite(row) & np.isfinite(base)
+    one, two = row[seen], base[seen]
+    d = one - two
+    kept = [r for r, there in zip(replicates, seen, strict=True) if there]
+    varied = len(d) >= 3 and one.std() > 0 and two.std() > 0
     return {
-        "estimate": mean_interval(d.to_numpy(), family=family),
-        "by_replicate": dict(zip(map(int, d.index), map(float, d), strict=True)),
-        "dropped": tuple(int(r) for r in row.index if r not in d.index),
+        "estimate": mean_interval(d, family=family),
+        "by_replicate": dict(zip(kept, map(float, d), strict=True)),
+        "dropped": tuple(r for r, there in zip(replicates, seen, strict=True) if not there),
         "improves": float((sign * d > 0).mean()) if len(d) else float("nan"),
-        "correlation": float(np.corrcoef(both.to_numpy().T)[0, 1]) if varied else float("nan"),
+        "correlation": float(np.corrcoef(one, two)[0, 1]) if varied else float("nan"),
     }
 
 
