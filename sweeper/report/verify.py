@@ -13,6 +13,7 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from difflib import SequenceMatcher
+from functools import lru_cache
 from html import unescape
 from itertools import zip_longest
 from pathlib import Path
@@ -81,7 +82,8 @@ def verify(path: Path) -> Outcome:
     text = raw.decode("utf-8", errors="replace")
     if made_by == __version__:
         return Outcome(tuple(differences(text, again)))
-    told = [one for one in differences(text, again) if one.where not in (CODE, OWN["manifest"])]
+    made_apart = (CODE, OWN["manifest"])
+    told = [one for one in differences(text, again) if not one.where.startswith(made_apart)]
     remark = (
         f"made by Sweeper {made_by}, and this is {__version__}: "
         "code and style are not compared, and some of the rest may differ for that reason"
@@ -138,8 +140,7 @@ def differences(text: str, again: str) -> Iterator[Difference]:
     """Every difference between a page and the same page made again, in the page's order."""
     if text == again:
         return
-    shown, made = PART.findall(text), PART.findall(again)
-    places = _places(made)
+    shown, (made, places) = PART.findall(text), _parted(again)
     start = _common(shown, made)
     end = _common(
         shown[: start - 1 if start else None : -1], made[: start - 1 if start else None : -1]
@@ -173,6 +174,13 @@ def _aligned(one: list[str], two: list[str]) -> Iterator[tuple[int, str, str]]:
         if kind != "equal":
             for at, (left, right) in enumerate(zip_longest(one[a:b], two[c:d], fillvalue="")):
                 yield c + at, left, right
+
+
+@lru_cache(maxsize=1)
+def _parted(again: str) -> tuple[list[str], list[str]]:
+    """The parts of a page, and where each is."""
+    parts = PART.findall(again)
+    return parts, _places(parts)
 
 
 def _places(parts: Sequence[str]) -> list[str]:

@@ -11,7 +11,7 @@ from sweeper.errors import InputError
 from sweeper.report import page, verify
 from sweeper.states import Ending
 
-ZERO, MANY = "0123456789", 400
+ZERO, MANY = "0123456789", 120
 
 
 @pytest.fixture(scope="module")
@@ -44,7 +44,7 @@ def another_digit(text, at):
 
 
 def test_a_digit_changed_outside_the_data_is_found(text):
-    """Text, tables, figures, manifest, style, scripts and bundle: 400 places drawn at random.
+    """Text, tables, figures, manifest, style, scripts and bundle: 120 places drawn at random.
 
     Half of them outside the code, which is most of the file.
     """
@@ -70,7 +70,7 @@ def test_a_digit_changed_in_the_data_is_found(written, text, tmp_path):
     start = text.index('id="data">') + 10
     inside = range(start, text.index("</script>", start))
     digits = [at for at in inside if text[at].isdigit()]
-    for at in rng.sample(digits, 12):
+    for at in rng.sample(digits, 6):
         try:
             assert not changed(written, another_digit(text, at), tmp_path).same
         except InputError as error:
@@ -107,7 +107,7 @@ def test_a_figures_entry_is_named(written, text, tmp_path):
     """Which figure and which entry: the title, not a line of JSON."""
     start = text.index('"y":[', text.index('id="figures"')) + 5
     found = changed(written, another_digit(text, start), tmp_path).differences
-    assert str(found[0]).startswith('figure "minority accuracy (n = 5)", data 0 y 0: shows ')
+    assert str(found[0]).startswith('figure "minority accuracy (n = 4 to 5)", data 0 y 0: shows ')
 
 
 def test_the_command_lists_differences_and_exits_with_1(text, tmp_path, capsys):
