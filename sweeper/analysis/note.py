@@ -26,8 +26,8 @@ def note(frames: Frames) -> str:
     parts += [plain(line.text) for line in words.lines(found)]
     parts += ["\n".join(f"- {plain(one)}" for one in words.caveats(frames, found=found))]
     parts.append(
-        f"{complete} of {len(runs)} runs complete. The figures are in the report: `sweeper report`, "
-        "or in `sweeper dashboard` under Study Artifacts. A configuration to use: `sweeper best`."
+        f"{complete} of {len(runs)} runs complete. The figures: `sweeper report`, or "
+        "under Study Artifacts in `sweeper dashboard`. A configuration to use: `sweeper best`."
     )
     return "\n\n".join(part for part in parts if part) + "\n"
 
