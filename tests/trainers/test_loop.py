@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 from typing import Any
 
 import numpy as np
@@ -311,6 +312,25 @@ def test_timing_steps_leaves_no_trace(train: dict[str, Any]) -> None:
     assert timed.time_steps(5) > 0
     assert (timed.step, timed.round) == (0, 0)
     assert equal(timed.train_round(), plain.train_round())
+
+
+def test_what_neighbours_take_of_a_processor_is_not_in_a_timing(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """With one thread, a step that waits half a second for its turn costs what it computes."""
+    timed = pack(images(), config())
+    before, update = torch.get_num_threads(), timed.update
+
+    def waits(batch: Any) -> Any:
+        time.sleep(0.5)
+        return update(batch)
+
+    monkeypatch.setattr(timed, "update", waits)
+    torch.set_num_threads(1)
+    try:
+        assert timed.time_steps(1) < 0.5
+    finally:
+        torch.set_num_threads(before)
 
 
 @pytest.mark.parametrize("data", [images(channels=3, pixels=12), table()])
