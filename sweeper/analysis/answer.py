@@ -25,6 +25,7 @@ from sweeper.analysis import (
     exchange,
     fairness,
     importance,
+    precision,
     trend,
 )  # fmt: skip
 from sweeper.analysis.absence import Absence
@@ -41,9 +42,11 @@ from sweeper.analysis.factors import Factor, axes, scientific, show
 from sweeper.analysis.fairness import Fairness
 from sweeper.analysis.frames import Frames
 from sweeper.analysis.importance import Importance
-from sweeper.analysis.intervals import Estimate, mean_interval
+from sweeper.analysis.intervals import Estimate
 from sweeper.analysis.look import Look
 from sweeper.analysis.measures import Measure, measures, responses
+from sweeper.analysis.precision import PLAIN, Fixed, Rule
+from sweeper.analysis.price import Costs
 from sweeper.analysis.trend import Interaction, Trend
 from sweeper.analysis.verdicts import MARGIN, Verdict, judge, withhold
 from sweeper.analysis.withheld import Withheld
@@ -145,6 +148,7 @@ class Answer:
     classes: ByClass | None = None
     exchange: Exchange | None = None
     absence: Absence | None = None
+    rule: Rule = PLAIN  # by which the number of replicates was planned
     efficiency: Efficiency | None = None
     anatomy: Anatomy | None = None  # error bars by source; where single answers are recorded
     changes: tuple[Changes, ...] = ()  # test examples that change, at each level of `by`
@@ -200,6 +204,7 @@ def answer(frames: Frames) -> Answer:
         efficiency=efficiency.build(look),
         anatomy=anatomy.build(look, told=_told((*primary, *others))),
         changes=examples.build(look),
+        rule=look.rule,
     )  # fmt: skip
     return _withheld(found, look=look)
 
@@ -272,17 +277,28 @@ def _effect(
     measure: Measure,
     held: Factor | None = None,
     at: Any = None,
+    rule: Rule = PLAIN,
+    costs: Costs | None = None,
 ) -> Effect:
-    found = effects.paired(y, reference=factor.reference, direction=measure.direction)
-    judged = [
-        judge(one.estimate, direction=measure.direction, margin=margin_of(measure)) for one in found
-    ]
+    """`rule` makes the intervals, of the primary family; `costs` price what is undecided."""
+    plain = effects.paired(y, reference=factor.reference, direction=measure.direction)
+    found = precision.follow(plain, rule=rule, factor=factor)
+    judged = [_judge(one.estimate, measure=measure, costs=costs) for one in found]
     return Effect(factor, measure, held, at, tuple(found), tuple(judged))
+
+
+def _judge(
+    estimate: Estimate, *, measure: Measure, costs: Costs | None, span: float = 1.0
+) -> Verdict:
+    margin = margin_of(measure)
+    verdict = judge(estimate, direction=measure.direction, margin=margin, span=span)
+    return verdict if costs is None else costs.priced(verdict, estimate=estimate)
 
 
 def _primary(look: Look, objective: Measure) -> Iterator[Effect]:
     for factor in look.factors:
-        yield _effect(look.levels(objective, factor=factor), factor=factor, measure=objective)
+        yield _effect(look.levels(objective, factor=factor), factor=factor, measure=objective,
+                      rule=look.rule, costs=look.costs)  # fmt: skip
 
 
 def _exploratory(look: Look, listed: Sequence[Measure]) -> Iterator[Effect]:
@@ -291,10 +307,11 @@ def _exploratory(look: Look, listed: Sequence[Measure]) -> Iterator[Effect]:
     for measure in listed:
         if measure is not listed[0]:
             y = look.levels(measure, factor=look.x)
-            yield _effect(y, factor=look.x, measure=measure)
+            yield _effect(y, factor=look.x, measure=measure, costs=look.costs)
         for level, at in look.lines() if look.by else ():
             y = look.levels(measure, factor=look.x, at=at)
-            yield _effect(y, factor=look.x, measure=measure, held=look.by, at=level)
+            yield _effect(y, factor=look.x, measure=measure, held=look.by, at=level,
+                          costs=look.costs)  # fmt: skip
 
 
 def _slopes(look: Look, listed: Sequence[Measure]) -> Iterator[Slope]:
@@ -306,22 +323,39 @@ def _slopes(look: Look, listed: Sequence[Measure]) -> Iterator[Slope]:
 
 
 def _slope(look: Look, *, factor: Factor, measure: Measure) -> Slope:
-    overall = trend.trend(look.levels(measure, factor=factor), factor=factor)
+    overall = _trend(look, measure, factor=factor)
     span = float(factor.steps[-1] - factor.steps[0])
-    margin = margin_of(measure)
-    verdict = judge(overall.estimate, direction=measure.direction, margin=margin, span=span)
+    verdict = _judge(overall.estimate, measure=measure, costs=look.costs, span=span)
     if factor is not look.x or look.by is None:
         return Slope(factor, measure, overall, verdict, (), None, None)
     lines = tuple(
-        trend.trend(look.levels(measure, factor=factor, at=(look.by, level)), factor=factor,
-                    at=level)
-        for level in look.by.levels
-    )  # fmt: skip
+        _trend(look, measure, factor=factor, at=(look.by, level)) for level in look.by.levels
+    )
     weak, strong = _weak_and_strong(look.by)
     found = {line.at: line for line in lines}
-    change = trend.interaction(found[weak], strong=found[strong])
-    judged = judge(change.estimate, direction=measure.direction, margin=margin, span=span)
+    change = _change(look, found[weak], found[strong])
+    judged = _judge(change.estimate, measure=measure, costs=look.costs, span=span)
     return Slope(factor, measure, overall, verdict, lines, change, judged)
+
+
+def _trend(
+    look: Look, measure: Measure, *, factor: Factor, at: tuple[Factor, Any] | None = None
+) -> Trend:
+    """A line's slope; its interval follows the rule, as whether the sweep went on did."""
+    y = look.levels(measure, factor=factor, at=at)
+    line = trend.trend(y, factor=factor, at=at[1] if at else None)
+    if isinstance(look.rule, Fixed):
+        return line
+    return replace(line, estimate=look.rule.interval(line.by_replicate))
+
+
+def _change(look: Look, weak: Trend, strong: Trend) -> Interaction:
+    change = trend.interaction(weak, strong=strong)
+    if isinstance(look.rule, Fixed):
+        return change
+    shared = weak.by_replicate.keys() & strong.by_replicate.keys()
+    d = {r: strong.by_replicate[r] - weak.by_replicate[r] for r in sorted(shared)}
+    return replace(change, estimate=look.rule.interval(d))
 
 
 def _dependence(look: Look, objective: Measure) -> Dependence | None:
@@ -335,14 +369,12 @@ def _dependence(look: Look, objective: Measure) -> Dependence | None:
         for level in (weak, strong)
     ]  # fmt: skip
     changes = [
-        [two.by_replicate[r] - value for r, value in one.by_replicate.items()
-         if r in two.by_replicate]
+        {r: two.by_replicate[r] - value for r, value in one.by_replicate.items()
+         if r in two.by_replicate}
         for one, two in zip(*ends, strict=True)
     ]  # fmt: skip
-    estimates = tuple(mean_interval(change, family=len(changes)) for change in changes)
-    verdicts = tuple(
-        judge(one, direction=objective.direction, margin=margin_of(objective)) for one in estimates
-    )
+    estimates = tuple(look.rule.interval(change, family=len(changes)) for change in changes)
+    verdicts = tuple(_judge(one, measure=objective, costs=look.costs) for one in estimates)
     levels = tuple(one.level for one in ends[0])
     return Dependence(by, objective, x.reference, weak, strong, levels, estimates, verdicts)
 
@@ -399,7 +431,7 @@ def _without_collapsed(look: Look, objective: Measure) -> Iterator[Effect]:
     y = look.responses[objective.name].where(~flags).loc[list(look.gate.compared)]
     for factor in look.factors:
         levels = effects.over_levels(y, cells=look.frames.cells, factor=factor)
-        yield _effect(levels, factor=factor, measure=objective)
+        yield _effect(levels, factor=factor, measure=objective, rule=look.rule)
 
 
 def _with_failures(look: Look, objective: Measure) -> Iterator[WithFailures]:
@@ -413,7 +445,8 @@ def _with_failures(look: Look, objective: Measure) -> Iterator[WithFailures]:
         return
     for factor in scientific(look.frames, cells=cells):
         levels = effects.over_levels(filled, cells=look.frames.cells, factor=factor)
-        yield WithFailures(count, _effect(levels, factor=factor, measure=objective))
+        effect = _effect(levels, factor=factor, measure=objective, rule=look.rule)
+        yield WithFailures(count, effect)
 
 
 def estimate_row(estimate: Estimate) -> dict[str, Any]:

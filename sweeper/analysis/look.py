@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import pandas as pd
 
-from sweeper.analysis import effects
+from sweeper.analysis import effects, precision, price
 from sweeper.analysis.comparable import Gate
 from sweeper.analysis.factors import Factor
 from sweeper.analysis.frames import Frames
 from sweeper.analysis.measures import POINTS, Measure
+from sweeper.analysis.precision import Rule
+from sweeper.analysis.price import Costs
 
 
 @dataclass(frozen=True)
@@ -47,6 +50,16 @@ class Look:
     ) -> pd.DataFrame:
         y = self.responses[measure.name].loc[list(self.gate.compared)]
         return effects.over_levels(y, cells=self.frames.cells, factor=factor, at=at)
+
+    @cached_property
+    def rule(self) -> Rule:
+        """How the number of replicates was planned; intervals of the primary family follow it."""
+        replicates = int(self.frames.reported_runs["replicate"].nunique())
+        return precision.rule_of(self.frames.sweep, replicates=replicates)
+
+    @cached_property
+    def costs(self) -> Costs:
+        return price.costs(self.frames, rule=self.rule)
 
     @property
     def chance(self) -> float:

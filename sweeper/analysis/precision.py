@@ -253,8 +253,8 @@ class TwoStages:
             "The number of replicates was planned in two stages (Stein): the spread of the first "
             f"{self.start} told how many it takes to know each difference to within "
             f"{amount(self.half_width, unit=self.unit)}, up to {self.cap}. Intervals of the "
-            "primary family use that first spread and its degrees of freedom, and are no narrower than the "
-            "target."
+            "primary family use that first spread and its degrees of freedom, and are no narrower "
+            "than the target."
         )
 
 
@@ -316,6 +316,7 @@ class Looking:
 
 
 Rule: TypeAlias = Fixed | TwoStages | Looking
+PLAIN = Fixed()
 MOST = 1_000_000  # replicates that a first stage may ask for, before the cap
 
 
@@ -333,7 +334,7 @@ def rule_of(sweep: Sweep, *, replicates: int = 0) -> Rule:
     """
     plan, stages = sweep.spec.get("replicates"), stages_of(sweep)
     if not isinstance(plan, Mapping):
-        return Fixed()
+        return PLAIN
     if "looks" in plan:
         return Looking(tuple(plan["looks"]), tuple(one["replicates"] for one in stages), replicates)
     measure = objective(sweep.spec)

@@ -25,6 +25,17 @@ class Word(StrEnum):
 
 
 @dataclass(frozen=True)
+class Price:
+    """What it would take to decide: further replicates, the time for them here, the command."""
+
+    more: int
+    replicates: int  # of every cell, then
+    seconds: float | None
+    command: str
+    beyond: bool = False  # the planned looks, which have spent all of the error
+
+
+@dataclass(frozen=True)
 class Verdict:
     """A word, whether it matters, how firm it is, and what more it would take."""
 
@@ -33,6 +44,7 @@ class Verdict:
     suggestive: bool = False  # too few replicates to be firm
     needed: int | None = None  # replicates that would about decide it
     why: str = ""  # it is withheld
+    price: Price | None = None  # of what is needed, where the sweep tells it
 
     @property
     def badge(self) -> str:
@@ -102,7 +114,8 @@ def basis(estimate: Estimate) -> str:
     if not estimate.known:
         return f"n{FIXED}={FIXED}{_replicates(estimate.n)}, no interval"
     many = f", simultaneous over {estimate.family}" if estimate.family > 1 else ""
-    return f"95{FIXED}%{FIXED}t interval, n{FIXED}={FIXED}{estimate.n} replicates{many}"
+    rule = f" ({estimate.rule})" if estimate.rule else ""
+    return f"95{FIXED}%{FIXED}t interval{rule}, n{FIXED}={FIXED}{estimate.n} replicates{many}"
 
 
 def _replicates(n: int) -> str:
@@ -159,7 +172,26 @@ def needed_sentence(verdict: Verdict) -> str:
     """What would decide it; empty when it is decided."""
     if verdict.word is not Word.UNDECIDED or verdict.needed is None:
         return ""
-    return f"About {verdict.needed} replicates would decide a change of this size."
+    if verdict.price is None:
+        return f"About {verdict.needed} replicates would decide a change of this size."
+    return (
+        f"About {verdict.price.more} more replicates would decide a change of this size"
+        f"{cost_of(verdict.price)}"
+    )
+
+
+def cost_of(price: Price) -> str:
+    """`: about 40 min; sweeper launch batch_size --set replicates=14.`"""
+    took = f"about {duration(price.seconds)}; " if price.seconds is not None else ""
+    beyond = " (beyond the planned looks: a hint, no verdict)" if price.beyond else ""
+    return f": {took}`{price.command}`{beyond}."
+
+
+def duration(seconds: float) -> str:
+    """A time as one says it: `45 s`, `40 min`, `3.5 h`."""
+    if seconds < 90:
+        return f"{max(seconds, 1):.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
 
 
 def caution(n: int, *, everywhere: bool = True) -> str:

@@ -82,8 +82,8 @@ def lead(found: Answer) -> Lead:
     line = _levels(effect)
     text = " ".join(_grouped(line.marks, named="", reference=show(effect.factor.reference)))
     more = tuple(one for one in (_withheld(effect), _settling(line.marks)) if one)
-    return Lead(f"{_title(effect.measure.title)}: {text}", more, line.marks, line.basis, line.badge, line.tone,
-                _claim_of(found, effect.factor))  # fmt: skip
+    return Lead(f"{_title(effect.measure.title)}: {text}", more, line.marks,
+                line.basis, line.badge, line.tone, _claim_of(found, effect.factor))  # fmt: skip
 
 
 def _claim_of(found: Answer, factor: Factor) -> Claim | None:

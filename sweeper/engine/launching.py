@@ -252,6 +252,7 @@ class Launch:
         """
         spec = self.given.spec
         self._provenance = provenance.collect()
+        self._provenance["spec_file"] = provenance.spec_file(spec.source)
         self.save_hours()
         asked = spec.resources.workers or 1
         with cluster.started(

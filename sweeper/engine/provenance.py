@@ -29,6 +29,13 @@ def collect() -> dict[str, Any]:
     }
 
 
+def spec_file(source: str) -> str:
+    """What `sweeper launch` was given, without its folder: a file, or a shipped space's name."""
+    path = Path(source)
+    shipped = path.parent.name == "search_spaces"
+    return path.stem if shipped else path.name
+
+
 def _version(name: str) -> str:
     try:
         return metadata.version(name)

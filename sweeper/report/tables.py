@@ -14,7 +14,7 @@ from sweeper.analysis.factors import combination, name_of, show
 from sweeper.analysis.frames import Frames
 from sweeper.analysis.measures import Measure, words
 from sweeper.analysis.trend import Trend
-from sweeper.analysis.verdicts import interval, number
+from sweeper.analysis.verdicts import Verdict, duration, interval, number
 from sweeper.report.scrub import scrub
 from sweeper.states import RunState
 
@@ -138,7 +138,8 @@ def differences(found: Answer) -> Table | None:
         note="t intervals of the differences within replicates, simultaneous over the family "
         "(Bonferroni). Rows of the objective over all other factors are the primary family; all "
         "others are exploratory. r: correlation of the two levels over replicates. An "
-        "undecided row says about how many replicates would decide a change of the size seen.",
+        "undecided row says about how many more replicates would decide a change of the size "
+        f"seen, and the time for them here. {found.rule.method()}".rstrip(),
     )  # fmt: skip
     return Table(table.caption, table.head, table.rows, table.numeric - {len(head) - 1}, table.note)
 
@@ -152,8 +153,18 @@ def _difference_row(effect: Effect, at: int) -> list[str]:
         interval(one.estimate, unit=unit), str(one.estimate.family), p_value(one.p_holm),
         f"{one.improves:.0%}" if math.isfinite(one.improves) else "n/a",
         f"{one.correlation:.2f}" if math.isfinite(one.correlation) else "n/a",
-        verdict.badge + (f" (about {verdict.needed} would decide)" if verdict.needed else ""),
+        verdict.badge + _needed(verdict),
     ]  # fmt: skip
+
+
+def _needed(verdict: Verdict) -> str:
+    """` (about 9 more would decide, about 40 min: replicates=14)`; nothing where it is decided."""
+    price = verdict.price
+    if price is None:
+        return f" (about {verdict.needed} would decide)" if verdict.needed else ""
+    took = f", about {duration(price.seconds)}" if price.seconds is not None else ""
+    setting = price.command.partition(" --set ")[2]
+    return f" (about {price.more} more would decide{took}: {setting})"
 
 
 def p_value(p: float) -> str:

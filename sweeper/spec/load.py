@@ -23,6 +23,7 @@ class Spec(SpecFile):
     """A spec that has passed every check that needs no data."""
 
     text: str = Field(default="", exclude=True)  # as written, overrides not applied
+    source: str = Field(default="", exclude=True)  # the file; of a text, what stands for it
     warnings: tuple[str, ...] = Field(default=(), exclude=True)
     _root: Node = PrivateAttr(default=Node({}, ""))
 
@@ -40,9 +41,11 @@ class Spec(SpecFile):
         return _told(Problem(path, reason, value), self._root)
 
     @classmethod
-    def of(cls, file: SpecFile, *, text: str, warnings: tuple[str, ...], root: Node) -> Spec:
+    def of(
+        cls, file: SpecFile, *, text: str, source: str, warnings: tuple[str, ...], root: Node
+    ) -> Spec:
         """A checked file, with what is needed to point into it later."""
-        spec = cls.model_construct(**dict(file), text=text, warnings=warnings)
+        spec = cls.model_construct(**dict(file), text=text, source=source, warnings=warnings)
         spec._root = root
         return spec
 
@@ -83,7 +86,7 @@ def parse(
         str(_told(Problem((key,), note, root.entries[key].value), root))
         for key, note in rules.warnings(file).items()
     )
-    return Spec.of(file, text=text, warnings=tuple(notes), root=root)
+    return Spec.of(file, text=text, source=name, warnings=tuple(notes), root=root)
 
 
 def _check_root(root: Node) -> None:

@@ -188,10 +188,10 @@ class Target(Block):
 
     @model_validator(mode="before")
     @classmethod
-    def _one_plan(cls, value: Any) -> Any:
-        if isinstance(value, Mapping) and "looks" in value:
-            raise ValueError("has target and looks, which are two plans; write one of them")
-        return value
+    def _one_plan(cls, value: object) -> object:
+        if not (isinstance(value, Mapping) and "looks" in value):
+            return cast("object", value)
+        raise ValueError("has target and looks, which are two plans; write one of them")
 
 
 def _looked(value: object) -> object:

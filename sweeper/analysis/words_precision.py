@@ -1,0 +1,40 @@
+"""How many replicates there are and why, and what more of them would cost, in short sentences."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from sweeper.analysis.precision import planned_before, stopped
+from sweeper.analysis.verdicts import Verdict, cost_of, needed_sentence
+from sweeper.store.records import Sweep
+
+
+def plan(sweep: Sweep, *, replicates: int) -> Iterator[str]:
+    """The rule that stopped the sweep, and whether its intervals are surer than they should be."""
+    text = stopped(sweep)
+    if text:
+        yield f"How many replicates: {text}."
+    before = sorted({n for n in planned_before(sweep) if n < replicates})
+    if before:
+        listed = " and ".join(map(str, before))
+        yield (
+            f"This sweep could be looked at with {listed} replicates before more were added. If "
+            "what was seen then led to more, its intervals are a little too sure; planned looks "
+            "(`replicates: {looks: [5, 10, 20]}`) are not."
+        )
+
+
+def settling(judged: Sequence[tuple[str, Verdict]]) -> str:
+    """What would decide the undecided ones of several levels, each with its label; may be empty."""
+    found = [(one.price, label, one) for label, one in judged if one.price is not None]
+    if not found:
+        return ""
+    if len(found) == 1:
+        return needed_sentence(found[0][2])
+    (least, first, _), *_, (most, last, _) = sorted(found, key=lambda one: one[0].more)
+    if least.more == most.more:
+        return f"About {most.more} more replicates would decide them{cost_of(most)}"
+    return (
+        f"About {least.more} more replicates would decide {first}, about {most.more} also {last}"
+        f"{cost_of(most)}"
+    )

@@ -1,0 +1,223 @@
+"""Planned precision: Stein's two stages and planned looks hold their level, and decide as said."""
+
+import math
+import os
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from planted import BATCH, Memory, plan
+from scipy import stats
+
+from sweeper.analysis import precision, words
+from sweeper.analysis.answer import answer
+from sweeper.analysis.frames import load
+from sweeper.analysis.intervals import mean_interval
+from sweeper.analysis.precision import (
+    Contrast,
+    Looking,
+    TwoStages,
+    look_interval,
+    stein,
+    stein_interval,
+)
+
+DRAWS = int(os.environ.get("COVERAGE_DRAWS", "400"))
+SLACK = 4 * math.sqrt(0.95 * 0.05 / DRAWS)
+LAWS = {
+    "normal": lambda rng, n: rng.normal(0.3, 1, n),
+    "skewed": lambda rng, n: 0.3 + (0.9 - rng.beta(18, 2, n)) / math.sqrt(0.9 * 0.1 / 21),
+}
+
+
+@pytest.mark.parametrize("half_width", [0.6, 1.0])
+def test_two_stages_cover_under_normal_noise(half_width):
+    """At least 94 in 100, and the interval is as narrow as asked whenever the cap allows."""
+    assert _covered("normal", half_width) >= 0.94 - SLACK * (DRAWS < 4000)
+
+
+def test_two_stages_cover_under_skewed_noise():
+    """The floor stated for Beta(18, 2): 92 in 100."""
+    assert _covered("skewed", 0.6) >= 0.92 - SLACK
+
+
+def _covered(law, half_width):
+    rng = np.random.default_rng([1, *law.encode()])
+    hits = []
+    for _ in range(DRAWS):
+        first = LAWS[law](rng, 5)
+        n = stein(first, half_width=half_width, cap=10**6)
+        x = np.concatenate([first, LAWS[law](rng, n - 5)])
+        one = stein_interval(x, first=first, half_width=half_width)
+        assert one.high - one.low == pytest.approx(2 * half_width)
+        hits.append(one.low <= 0.3 <= one.high)
+    return np.mean(hits)
+
+
+def test_peeking_until_it_is_narrow_does_not_cover():
+    """What the two stages are for: to stop when the plain interval is narrow covers too seldom."""
+    rng, hits = np.random.default_rng(3), []
+    for _ in range(DRAWS):
+        x = rng.normal(0, 1, 200)
+        n = 3
+        while (one := mean_interval(x[:n])).high > one.value + 0.6:
+            n += 1
+        hits.append(one.low <= 0 <= one.high)
+    assert np.mean(hits) < 0.94
+
+
+def test_looks_make_no_more_false_alarms_than_one():
+    """No effect, three levels against a reference, looks at 5, 10 and 20: at most 6 in 100."""
+    rng, alarms, naive = np.random.default_rng(4), [], []
+    for _ in range(DRAWS):
+        y = rng.normal(size=(4, 20))
+        d = y[1:] - y[0]
+        alarms.append(any(_alarm(d[:, :n], 1 - 0.05 / 3) for n in (5, 10, 20)))
+        naive.append(any(_alarm(d[:, :n], 0.95) for n in (5, 10, 20)))
+    assert np.mean(alarms) <= 0.06 + SLACK * (DRAWS < 4000)
+    assert np.mean(naive) > np.mean(alarms)
+
+
+def _alarm(d, level):
+    """Whether any interval (by hand) misses 0."""
+    n = d.shape[1]
+    half = stats.t.ppf(1 - (1 - level) / 6, n - 1) * d.std(axis=1, ddof=1) / math.sqrt(n)
+    return bool((np.abs(d.mean(axis=1)) > half).any())
+
+
+def test_the_number_is_the_formula():
+    """N = max(n0, ceil((T s0 / h)^2)), with T of the family, at most the cap."""
+    first = [1.0, 2.0, 4.0, 3.0, 7.0]
+    s, t = np.std(first, ddof=1), stats.t.ppf(1 - 0.05 / 6, 4)
+    assert stein(first, half_width=0.5, cap=10**4, family=3) == math.ceil((t * s / 0.5) ** 2)
+    assert stein(first, half_width=0.5, cap=30, family=3) == 30
+    assert stein(first, half_width=50.0, cap=30) == 5
+
+
+def test_the_interval_has_the_first_spread():
+    """Whatever the later replicates' spread is; the mean is of all."""
+    first, later = [1.0, 2.0, 4.0, 3.0, 7.0], [90.0, -80.0, 3.0]
+    one = stein_interval(first + later, first=first, family=2)
+    half = stats.t.ppf(1 - 0.05 / 4, 4) * np.std(first, ddof=1) / math.sqrt(8)
+    assert (one.low, one.high) == pytest.approx((one.value - half, one.value + half))
+    assert (one.n, one.sd) == (8, pytest.approx(np.std(first, ddof=1)))
+    assert "first 5" in one.method
+
+
+def test_a_look_has_its_share_of_the_error():
+    """Half of it, of two looks, split again over the family."""
+    x = [1.0, 2.0, 4.0, 3.0, 7.0]
+    one = look_interval(x, looks=2, at=1, family=3)
+    half = stats.t.ppf(1 - 0.05 / 12, 4) * np.std(x, ddof=1) / math.sqrt(5)
+    assert one.high - one.value == pytest.approx(half)
+    assert (one.rule, "97.5%" in one.method) == ("look 1 of 2", True)
+
+
+@pytest.mark.parametrize("values", [[], [1.0], [1.0, 2.0], [2.0] * 6])
+def test_too_few_or_equal_replicates_have_no_interval(values):
+    """Points and no interval, as everywhere."""
+    assert not stein_interval(values, first=values[:5], half_width=1.0).known
+    assert not look_interval(values, looks=3).known
+
+
+def contrast(values, level=2, family=1):
+    return Contrast("f", level, family, "maximize", 1.0, dict(enumerate(values)))
+
+
+def test_the_noisiest_difference_decides_for_all_cells():
+    """One number of replicates for every compared cell."""
+    rule = TwoStages(1.0, 40, 5, "points", {})
+    quiet, noisy = [0.1, 0.2, 0.3, 0.2, 0.1], [1.0, 2.0, 4.0, 3.0, 2.0]
+    said = rule.decide([contrast(quiet), contrast(noisy, 8)], replicates=5)
+    assert said.wanted == stein(noisy, half_width=1.0, cap=10**6) > 5
+    assert said.ended == ""
+
+
+def test_a_decision_about_the_same_numbers_is_the_same():
+    """Asked with the second stage there, the first still tells how many it takes."""
+    rng = np.random.default_rng(8)
+    x, rule = rng.normal(0, 1, 60), TwoStages(1.0, 60, 5, "points", {})
+    wanted = rule.decide([contrast(x[:5])], replicates=5).wanted
+    for n in range(5, wanted):
+        assert rule.decide([contrast(x[:n])], replicates=n).wanted == wanted
+    assert rule.decide([contrast(x[:wanted])], replicates=wanted).ended == "target"
+
+
+def test_a_look_counts_only_the_replicates_that_it_planned():
+    """Replicates of an earlier plan that lie beyond it are not seen."""
+    rule = Looking((5, 10))
+    x = [0.1, -0.3, 0.2, 0.4, -0.2, 90.0, 91.0]
+    assert rule.decide([contrast(x)], replicates=5) == rule.decide([contrast(x[:5])], replicates=5)
+
+
+def test_nothing_to_compare_ends_a_plan():
+    """All cells failed: more of the same would too."""
+    for rule in (Looking((5, 10)), TwoStages(1.0, 20, 5, "points", {})):
+        assert rule.decide([], replicates=5).ended == "nothing"
+
+
+# --- in the report
+
+
+def swept(plan_of_replicates, stages, *, replicates, noise=0.012, truth=None):
+    """Frames of a planted sweep that was planned so."""
+    words = {} if truth is None else {"truth": truth}
+    made = plan(levels={BATCH: [2, 8, 32]}, replicates=replicates, noise=noise, **words)
+    frames = load(Memory(made), made.sweep.name)
+    spec = {**frames.sweep.spec, "replicates": plan_of_replicates}
+    kept = [{"plan": plan_of_replicates, "alpha": 0.0, "facts": [], **one} for one in stages]
+    return replace(frames, sweep=replace(frames.sweep, spec=spec, stages=kept))
+
+
+TARGET = {"target": 0.02, "max": 20, "start": 5}
+REACHED = {"replicates": 9, "wanted": 9, "ended": "target",
+           "text": "target of 2 points reached with 9 replicates"}  # fmt: skip
+
+
+def test_a_report_has_the_two_stage_intervals_and_says_so():
+    """Each primary difference: the first five's spread, and no narrower than the target."""
+    frames = swept(TARGET, [REACHED], replicates=9)
+    found = answer(frames)
+    for one in found.effects[0].differences:
+        d = [one.by_replicate[r] for r in range(9)]
+        half = stats.t.ppf(1 - 0.05 / 4, 4) * np.std(d[:5], ddof=1) / 3
+        assert one.estimate.high - one.estimate.value == pytest.approx(max(2.0, half))
+    assert "Stein" in found.rule.method()
+    said = " ".join(words.caveats(frames, found=found))
+    assert "target of 2 points reached with 9 replicates" in said
+    assert "two stages" in words.lines(found)[0].basis
+
+
+def test_a_report_of_a_look_has_its_share_of_the_error():
+    """Look 2 of 3, with its alpha; p by Holm counts the looks."""
+    stages = [{"replicates": n, "wanted": 10, "ended": end, "text": f"stopped at look {at} of 3"}
+              for at, n, end in ((1, 5, ""), (2, 10, "decided"))]  # fmt: skip
+    frames = swept({"looks": [5, 10, 20]}, stages, replicates=10)
+    found = answer(frames)
+    plain = answer(swept(10, [], replicates=10))
+    for one, other in zip(found.effects[0].differences, plain.effects[0].differences, strict=True):
+        d = list(one.by_replicate.values())
+        half = stats.t.ppf(1 - 0.05 / 12, 9) * np.std(d, ddof=1) / math.sqrt(10)
+        assert one.estimate.high - one.estimate.value == pytest.approx(half)
+        assert one.estimate.rule == "look 2 of 3"
+        assert one.p_holm == pytest.approx(min(3 * other.p_holm, 1.0))
+    assert "stopped at look 2 of 3" in " ".join(words.caveats(frames, found=found))
+
+
+def test_replicates_added_after_a_look_are_told():
+    """A second look that was not planned makes intervals too sure, and the report says it."""
+    stage = {"plan": 5, "replicates": 5, "wanted": 5, "ended": "fixed", "text": ""}
+    frames = swept(9, [stage], replicates=9)
+    assert "looked at with 5 replicates" in " ".join(words.caveats(frames, found=answer(frames)))
+    plain = swept(9, [{**stage, "plan": 9, "replicates": 9}], replicates=9)
+    assert "looked at" not in " ".join(words.caveats(plain, found=answer(plain)))
+
+
+def test_the_primary_family_is_what_the_engine_asks_about():
+    """The same levels and the same differences as the report's."""
+    frames = swept(TARGET, [], replicates=6)
+    asked = precision.contrasts(frames)
+    shown = answer(frames).effects[0].differences
+    assert [(one.level, one.by_replicate) for one in asked] == [
+        (one.level, one.by_replicate) for one in shown
+    ]
