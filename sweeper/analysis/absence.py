@@ -130,3 +130,12 @@ def with_replacement(n: ArrayLike, *, total: ArrayLike, batch: ArrayLike) -> NDA
     """(1 - n / total)^batch."""
     n, total = np.asarray(n, dtype=float), np.asarray(total, dtype=float)
     return (1.0 - n / np.maximum(total, 1.0)) ** np.asarray(batch, dtype=float)
+
+
+def rows(found: Absence | None) -> list[dict[str, Any]]:
+    """Each share as a row."""
+    return [
+        {"class": one.name, "x": one.x, "by": one.by, "samples": one.samples, "total": one.total,
+         "batch": one.batch, "without": one.without, "with_replacement": one.with_replacement}
+        for one in (found.shares if found else ())
+    ]  # fmt: skip

@@ -195,9 +195,14 @@ def crossing(z: ArrayLike, *, d: ArrayLike) -> tuple[Estimate, bool] | Withheld:
     if ends is None:
         return Withheld("How the difference changes with the class size is not clear.")
     p = float(2 * stats.t.sf(abs(b) / math.sqrt(v[1, 1]), n - 1))
-    value, low, high = (float(2 ** (middle + one)) for one in (-a / b, *ends))
+    value, low, high = (_size(middle + one) for one in (-a / b, *ends))
     method = f"{LEVEL:.0%} interval by Fieller over the lines of {n} replicates"
     return Estimate(value, low, high, math.nan, n, p, 1, method), b < 0
+
+
+def _size(log: float) -> float:
+    """From its log2; a line that is almost level meets 0 beyond all numbers."""
+    return 2.0 ** min(max(log, -1000.0), 1000.0)
 
 
 def fieller(
@@ -213,3 +218,25 @@ def fieller(
         return None
     root = math.sqrt(max(half * half - square * rest, 0.0))
     return (-half - root) / square, (-half + root) / square
+
+
+def rows(found: ByClass | None) -> list[dict[str, Any]]:
+    """Recall and change of each class at each level as a row."""
+    if found is None:
+        return []
+    key = {"factor": found.factor.path, "held": found.held.path if found.held else None,
+           "at": found.at}  # fmt: skip
+    return [
+        {**key, "class": one.name, "samples": one.samples, "level": level, "n": recall.n,
+         "recall": recall.value, "low": recall.low, "high": recall.high,
+         "method": recall.method, **_change(change)}
+        for one in found.classes
+        for level, recall, change in zip(found.factor.levels, one.recall, one.changes, strict=True)
+    ]  # fmt: skip
+
+
+def _change(one: Estimate | None) -> dict[str, Any]:
+    nan = math.nan
+    names = ("change", "change_low", "change_high", "change_family")
+    values = (one.value, one.low, one.high, one.family) if one else (nan, nan, nan, nan)
+    return dict(zip(names, values, strict=True))

@@ -101,8 +101,8 @@ def build(look: Look) -> Efficiency | None:
     if len(x.levels) < 2 or not look.frames.curves["objective"].notna().any():
         return None
     rule = (
-        f"{PART:.0%} of the median, over replicates, of the best value on val of the batch size "
-        "that ends worst"
+        f"{100 * PART:.0f} % of the median, over replicates, of the best value on val of the batch "
+        "size that ends worst"
     )
     lines = tuple(_lines(look, x))
     return Efficiency(x, look.by, look.objective.title, look.objective.unit, rule, lines)
@@ -285,3 +285,20 @@ def _fit(batch: NDArray[np.float64], logs: NDArray[np.float64]) -> tuple[float, 
     )
     theta = float(found.x)
     return theta, math.exp(float(smallest(theta).mean()))
+
+
+def rows(found: Efficiency | None) -> list[dict[str, Any]]:
+    """The step of each replicate at each batch size, NaN where the target is never reached."""
+    return [
+        {"by": line.at, "target": line.target, "batch_size": one.level, "replicate": replicate,
+         "steps": one.steps.get(replicate, math.nan), **_fitted(line.critical)}
+        for line in (found.lines if found else ())
+        for one in line.reached
+        for replicate in sorted({*one.steps, *one.censored})
+    ]  # fmt: skip
+
+
+def _fitted(one: Estimate | Withheld) -> dict[str, Any]:
+    if isinstance(one, Withheld):
+        return {"critical": math.nan, "low": math.nan, "high": math.nan, "note": one.reason}
+    return {"critical": one.value, "low": one.low, "high": one.high, "note": one.note}

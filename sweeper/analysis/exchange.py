@@ -1,14 +1,16 @@
 """What the majority classes pay for the minority: cells in the plane of the two accuracies.
 
 A price says how many majority errors one minority error weighs. For each price of a fixed grid the
-cells that may be best are found beforehand, so that the page only looks them up.
+cells that may be best are found beforehand, so that the page only looks them up. Cells are compared
+with those of the same imbalance only: what the data are like is no choice.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -16,6 +18,7 @@ from scipy import stats
 
 from sweeper.analysis import best
 from sweeper.analysis.comparable import Reading
+from sweeper.analysis.factors import combination
 from sweeper.analysis.intervals import LEAST, LEVEL, Estimate, mean_interval
 from sweeper.analysis.look import Look
 from sweeper.analysis.measures import REPORTED, Measure, responses
@@ -23,6 +26,8 @@ from sweeper.analysis.measures import REPORTED, Measure, responses
 PRICES = tuple(float(one) for one in np.logspace(-1, 1, 21))  # 1 in the middle
 CORNERS = 48  # of a region's outline
 MOST = 400  # cells; above it nothing is priced
+DATA = "data.imbalance."
+FLAT = 1e-8  # a variance this much smaller than the other is the rounding of recorded numbers
 REGION = 4  # replicates that a region needs: F(2, n - 2) of three is 200
 
 
@@ -45,24 +50,34 @@ class Spot:
     minority: Estimate
     replicates: tuple[tuple[int, float, float], ...]  # replicate, majority, minority
     region: Region
-    pareto: bool  # no other cell's means are better in both
+    apart: tuple[Any, ...]  # its imbalance; cells of another are not compared with it
+    pareto: bool  # no other cell's means are as good in both and better in one
 
 
 @dataclass(frozen=True)
 class Price:
-    """The cells that no other cell beats on (w minority + majority) / (w + 1)."""
+    """The cells that no other cell beats on (w minority + majority) / (w + 1).
+
+    Attributes:
+        n: replicates of the comparison with the fewest.
+        family: comparisons of a cell, at the most.
+    """
 
     weight: float
     best: tuple[int, ...]
-    n: int  # replicates of the comparison with the fewest
+    n: int
     family: int
     method: str
 
 
 @dataclass(frozen=True)
 class Exchange:
-    """All cells with a complete run; `note` says why nothing is priced."""
+    """All cells with a complete run; `note` says why nothing is priced.
 
+    `apart` names the factors of the imbalance, at whose levels cells are compared.
+    """
+
+    apart: tuple[str, ...]
     spots: tuple[Spot, ...]
     prices: tuple[Price, ...]
     note: str = ""
@@ -89,21 +104,40 @@ def build(look: Look) -> Exchange | None:
     if len(told) < 2:
         return None
     y, kept = y[:, told], [int(cells[at]) for at in told]
-    front = pareto(np.nanmean(y, axis=2).T)
+    data = [one for one in look.factors if one.path.startswith(DATA)]
+    factors = look.frames.cells["factors"]
+    apart = [combination(factors[cell], paths=[one.path for one in data]) for cell in kept]
+    means, front = np.nanmean(y, axis=2).T, np.zeros(len(kept), dtype=bool)
+    for members in _groups(apart):
+        front[members] = pareto(means[members])
     spots = tuple(
-        _spot(cell, y[:, at], replicates=[int(r) for r in planned], front=bool(front[at]))
+        _spot(cell, y[:, at], replicates=[int(r) for r in planned], apart=apart[at],
+              front=bool(front[at]))
         for at, cell in enumerate(kept)
-    )
-    found, note = prices(y, cells=kept)
-    return Exchange(spots, found, note)
+    )  # fmt: skip
+    found, note = prices(y, cells=kept, apart=apart)
+    return Exchange(tuple(one.name for one in data), spots, found, note)
 
 
-def _spot(cell: int, y: NDArray[np.float64], *, replicates: Sequence[int], front: bool) -> Spot:
+def _groups(apart: Sequence[Hashable]) -> list[list[int]]:
+    """The places of what is compared with each other."""
+    return [[at for at, one in enumerate(apart) if one == key] for key in dict.fromkeys(apart)]
+
+
+def _spot(
+    cell: int,
+    y: NDArray[np.float64],
+    *,
+    replicates: Sequence[int],
+    apart: tuple[Any, ...],
+    front: bool,
+) -> Spot:
     seen = np.isfinite(y[0])
     points = tuple(
         (r, float(y[0, at]), float(y[1, at])) for at, r in enumerate(replicates) if seen[at]
     )
-    return Spot(cell, mean_interval(y[0]), mean_interval(y[1]), points, region(y[:, seen].T), front)
+    majority, minority = mean_interval(y[0]), mean_interval(y[1])
+    return Spot(cell, majority, minority, points, region(y[:, seen].T), apart, front)
 
 
 def region(y: ArrayLike) -> Region:
@@ -118,7 +152,7 @@ def region(y: ArrayLike) -> Region:
         return Region((), n, method, f"n = {n}")
     covariance = np.cov(y.T)
     sizes, turns = np.linalg.eigh(covariance)
-    if sizes[0] <= 1e-12 * max(float(sizes[1]), 1e-12):
+    if sizes[0] <= FLAT * max(float(sizes[1]), FLAT):
         return Region((), n, method, "the two accuracies move as one over the replicates")
     reach = 2 * (n - 1) / (n - 2) * float(stats.f.ppf(LEVEL, 2, n - 2)) / n
     angle = np.linspace(0, 2 * math.pi, CORNERS + 1)
@@ -136,25 +170,56 @@ def pareto(means: ArrayLike) -> NDArray[np.bool_]:
 
 
 def prices(
-    y: NDArray[np.float64], *, cells: Sequence[int], weights: Sequence[float] = PRICES
+    y: NDArray[np.float64],
+    *,
+    cells: Sequence[int],
+    apart: Sequence[Hashable] | None = None,
+    weights: Sequence[float] = PRICES,
 ) -> tuple[tuple[Price, ...], str]:
-    """The set of best cells (2.5) at each price, and why there is none; y (2, a, R)."""
+    """The set of best cells (2.5) at each price, and why there is none; y (2, a, R).
+
+    `apart` gives each cell's imbalance: only cells of one are compared.
+    """
     if len(cells) > MOST:
         return (), f"More than {MOST} cells: the sets of best cells are left out."
     if np.isfinite(y[0]).sum(axis=1).min() < LEAST:
         return (), f"Some cells have fewer than {LEAST} replicates: no set of best cells."
-    return tuple(_price(y, cells=cells, weight=one) for one in weights), ""
+    groups = _groups(apart if apart is not None else [0] * len(cells))
+    return tuple(_price(y, cells=cells, groups=groups, weight=one) for one in weights), ""
 
 
-def _price(y: NDArray[np.float64], *, cells: Sequence[int], weight: float) -> Price:
+def _price(
+    y: NDArray[np.float64],
+    *,
+    cells: Sequence[int],
+    groups: Sequence[Sequence[int]],
+    weight: float,
+) -> Price:
     majority, minority = y
-    found = best.pairs((weight * minority + majority) / (weight + 1))
-    others = ~np.eye(len(cells), dtype=bool)
-    n, family = int(found.n[others].min()), len(cells) - 1
-    stays = found.beats().sum(axis=1) == 0
-    top = tuple(cell for cell, stay in zip(cells, stays, strict=True) if stay)
+    score, stays, ns = (weight * minority + majority) / (weight + 1), [], []
+    for members in groups:
+        found = best.pairs(score[list(members)])
+        stays += [members[int(at)] for at in np.flatnonzero(found.beats().sum(axis=1) == 0)]
+        ns.append(int(found.n.min()))
+    n, family = min(ns), max(len(members) for members in groups) - 1
     method = (
         f"one-sided paired t at {LEVEL:.0%} over {n} replicates, each cell against {family} "
         "others (Bonferroni)"
     )
-    return Price(weight, top, n, family, method)
+    return Price(weight, tuple(cells[at] for at in sorted(stays)), n, family, method)
+
+
+def rows(found: Exchange | None) -> list[dict[str, Any]]:
+    """Each cell's two accuracies, and the prices at which it may be best."""
+    spots, prices = (found.spots, found.prices) if found else ((), ())
+    return [
+        {"cell": spot.cell, "n": spot.minority.n, "method": spot.minority.method,
+         **_accuracy("minority", spot.minority), **_accuracy("majority", spot.majority),
+         "pareto": spot.pareto,
+         "best_at": [one.weight for one in prices if spot.cell in one.best]}
+        for spot in spots
+    ]  # fmt: skip
+
+
+def _accuracy(name: str, one: Estimate) -> dict[str, float]:
+    return {name: one.value, f"{name}_low": one.low, f"{name}_high": one.high}

@@ -363,6 +363,27 @@ def _no_collapse(look: Look, *, collapsed: Collection[tuple[int, int]]) -> Condi
     return Condition("no collapse", True, "No run fell to chance or far below its cell.")
 
 
+def rows(found: Fairness | None) -> list[dict[str, Any]]:
+    """Every tuning point as a row: its cell, its levels, its mean on val, and whether picked."""
+    if found is None:
+        return []
+    return [
+        {"cell": cell.cell, **dict(zip([a.path for a in found.nuisance], one.levels, strict=True)),
+         "mean_on_val": one.mean, "rank": one.rank, "complete": len(one.values), "runs": one.runs,
+         "close": one.close, "picked": one.picked, "at_edge": one.picked and bool(cell.edges)}
+        for cell in found.cells for one in cell.candidates
+    ]  # fmt: skip
+
+
+def claim_rows(found: Fairness | None) -> list[dict[str, Any]]:
+    """Every condition of every primary claim as a row."""
+    return [
+        {"claim": claim.path, "fair": claim.fair, "condition": one.name,
+         "applies": one.holds is not None, "holds": bool(one.holds), "reason": one.reason}
+        for claim in (found.claims if found else ()) for one in claim.conditions
+    ]  # fmt: skip
+
+
 def edge_reason(cells: Sequence[Tuned]) -> str:
     """`the best learning rate lies at the edge of its range`; empty without a cell."""
     paths = dict.fromkeys(path for one in cells for path in one.edges)

@@ -26,21 +26,23 @@ def crossing(found: ByClass) -> str:
     one = found.crossing
     if isinstance(one, Withheld):
         return f"From which class size on {_small(found.factor)} wins cannot be told. {one.reason}"
-    return f"{_crossed(found.factor, one, count=len(found.classes))}"
+    return _crossed(found.factor, one, sizes=[row.samples for row in found.classes])
 
 
 def _small(factor: Factor) -> str:
     return "a small batch" if factor.path == BATCH_SIZE else f"a low {factor.name}"
 
 
-def _crossed(factor: Factor, one: Crossing, *, count: int) -> str:
-    size = one.samples
+def _crossed(factor: Factor, one: Crossing, *, sizes: Sequence[float]) -> str:
+    size, count = one.samples, len(sizes)
     winner = "fewer" if one.rarer else "more"
     side = one.beyond if one.rarer else count - one.beyond
+    low = f"{size.low:.0f}" if size.low >= min(sizes) else "below the rarest class"
+    high = f"{size.high:.0f}" if size.high <= max(sizes) else "above the most frequent class"
     return (
         f"{factor.name[:1].upper()}{factor.name[1:]} {show(one.low)} does better than "
         f"{show(one.high)} for classes of {winner} than about {size.value:.0f} training samples "
-        f"(95{FIXED}% Fieller interval {size.low:.0f} to {size.high:.0f}, "
+        f"(95{FIXED}% Fieller interval {low} to {high}, "
         f"n{FIXED}={FIXED}{size.n} replicates): {side} of {count} classes. "
         "It rests on a straight line in the logarithm of the class size."
     )
@@ -48,22 +50,25 @@ def _crossed(factor: Factor, one: Crossing, *, count: int) -> str:
 
 def exchange(found: Exchange) -> str:
     """How many cells are on the front, in a sentence."""
-    front = sum(one.pareto for one in found.spots)
-    cells = len(found.spots)
+    front, cells = sum(one.pareto for one in found.spots), len(found.spots)
+    verb = "is" if front == 1 else "are"
+    apart = ""
+    if found.apart:
+        named = " and ".join(found.apart)
+        apart = f" Cells are compared at each {named} by itself: the data are no choice."
     text = (
-        f"{front} of {cells} cells are on the Pareto front of the means: no other cell's means are "
-        "at least as good in both. Means carry noise, so this is a description."
+        f"{front} of {cells} cells {verb} in the Pareto set: no other cell's means are as good in "
+        f"both and better in one. Means carry noise, so this is a description.{apart}"
     )
     return f"{text} {found.note}".strip()
 
 
-def priced(one: Price, *, names: Sequence[str]) -> str:
-    """`A minority error counts as 2 majority errors: 3 of 8 cells may be best (...).`"""
-    cells = ", ".join(names[:6]) + (f" and {len(names) - 6} more" if len(names) > 6 else "")
-    verb = "may be best" if len(names) > 1 else "is the only one that may be best"
+def priced(one: Price, *, names: Sequence[str], of: int) -> str:
+    """`A minority error counts as 2 majority errors: 3 of 8 cells may be best: ...`"""
+    cells = "; ".join(names[:6]) + (f"; and {len(names) - 6} more" if len(names) > 6 else "")
     return (
-        f"{weight(one.weight)}: {len(one.best)} of {one.family + 1} cells {verb} ({cells}); "
-        f"n{FIXED}={FIXED}{one.n}."
+        f"{weight(one.weight)}. {len(one.best)} of {of} cells may be best "
+        f"(n{FIXED}={FIXED}{one.n}, each against {one.family} others): {cells}."
     )
 
 

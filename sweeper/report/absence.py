@@ -9,7 +9,17 @@ from sweeper.analysis.absence import MINORITY, Absence
 from sweeper.analysis.answer import Answer
 from sweeper.analysis.factors import show
 from sweeper.analysis.frames import Frames
-from sweeper.report.drawing import Figure, Mark, Section, axis, level_look, numbers, text
+from sweeper.report.drawing import (
+    DASHES,
+    MARKERS,
+    Figure,
+    Mark,
+    Section,
+    axis,
+    level_look,
+    numbers,
+    text,
+)  # fmt: skip
 from sweeper.report.tables import Table
 
 MOST = 6  # classes drawn: the rarest and some in between
@@ -57,10 +67,9 @@ def _classes(one: Absence) -> Figure:
     last = len(one.classes) - 1
     drawn = sorted({round(last * part / (MOST - 1)) for part in range(MOST)})
     looks = [
-        {"colour": f"@ramp:{at / max(last, 1):.3f}", "dash": "solid",
-         "symbol": ("circle", "square", "diamond", "triangle-up", "cross", "x")[place]}
-        for place, at in enumerate(drawn)
-    ]  # fmt: skip
+        {"colour": "@ink", "dash": DASHES[place], "symbol": MARKERS[place]}
+        for place in range(len(drawn))
+    ]  # colours are those of levels, and classes are none
     samples = [one.of(one.classes[at], by=by)[0].samples for at in drawn]
     names = [f"class {one.classes[at]} ({size:.0f})"
              for at, size in zip(drawn, samples, strict=True)]  # fmt: skip

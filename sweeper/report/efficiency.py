@@ -15,7 +15,7 @@ from sweeper.analysis.factors import show
 from sweeper.analysis.frames import Frames
 from sweeper.analysis.verdicts import number
 from sweeper.analysis.withheld import Withheld
-from sweeper.report.drawing import Figure, Mark, Section, axis, level_look, numbers, text
+from sweeper.report.drawing import Figure, Mark, Section, axis, count, level_look, numbers, text
 from sweeper.report.tables import Table
 
 METHOD = (
@@ -37,17 +37,20 @@ def section(frames: Frames, found: Answer) -> Section | None:
 def figure(one: Efficiency) -> Figure:
     looks = [level_look(at) for at in range(len(one.lines))]
     names = [f"{one.by.name} {show(line.at)}" if one.by else "all cells" for line in one.lines]
-    data = [trace for line, look, name in zip(one.lines, looks, names, strict=True)
-            for trace in _traces(one, line, look=look, name=name)]  # fmt: skip
     steps = [s for line in one.lines for r in line.reached for s in r.steps.values()]
+    span = _range(steps) if steps else [0.0, 1.0]
+    data = [trace for line, look, name in zip(one.lines, looks, names, strict=True)
+            for trace in _traces(one, line, look=look, name=name, top=10 ** span[1] / 1.1)
+            ]  # fmt: skip
+    ns = [len(r.steps) for line in one.lines for r in line.reached]
     return Figure(
-        "efficiency", f"steps until {one.measure} on val reaches its target",
+        "efficiency", f"steps until {one.measure} on val reaches its target ({count(ns)})",
         f"First evaluated step at the target over {one.x.name}, each replicate, with the fitted "
         "curve. Open triangles never reach it. The table below holds the same numbers.",
         data,
         {"xaxis": axis(one.x),
-         "yaxis": {"title": {"text": "steps (log scale)"}, "type": "log",
-                   **({"range": _range(steps)} if steps else {})}},
+         "yaxis": {"title": {"text": "steps (log scale)"}, "type": "log", "dtick": "D2",
+                   "range": span}},
         tuple(Mark(name, **look) for name, look in zip(names, looks, strict=True))
         if one.by else (),
     )  # fmt: skip
@@ -61,13 +64,11 @@ def _range(steps: Sequence[float]) -> list[float]:
 
 
 def _traces(
-    one: Efficiency, line: Line, *, look: dict[str, Any], name: str
+    one: Efficiency, line: Line, *, look: dict[str, Any], name: str, top: float
 ) -> list[dict[str, Any]]:
     points = [(r.level, step, f"replicate {at}") for r in line.reached
               for at, step in r.steps.items()]  # fmt: skip
     lost = [(r.level, f"{len(r.censored)} never") for r in line.reached if r.censored]
-    steps = [s for r in line.reached for s in r.steps.values()]
-    top = 10 ** _range(steps)[1] / 1.15 if steps else 1.0
     base = {"type": "scatter", "showlegend": False, "name": text(name)}
     found = [{
         **base, "mode": "markers", "x": numbers([one.x.position(x) for x, _, _ in points]),
@@ -108,14 +109,14 @@ def table(one: Efficiency) -> Table:
 
 
 def _row(one: Efficiency, line: Line, reached: Reached) -> tuple[str, ...]:
-    count, fit = len(reached.steps), line.critical
+    seen, fit = len(reached.steps), line.critical
     told = ("n/a", "n/a", "n/a")
     if not isinstance(fit, Withheld):
         ends = f"{fit.low:.3g} to {fit.high:.3g}" if fit.known else f"none ({fit.note})"
         told = (f"{fit.value:.3g}", ends, str(fit.n))
     return (
         *([show(line.at)] if one.by else []), show(reached.level),
-        number(line.target, unit=one.unit), f"{count} of {count + len(reached.censored)}",
+        number(line.target, unit=one.unit), f"{seen} of {seen + len(reached.censored)}",
         *(f"{value:.0f}" if math.isfinite(value) else "n/a"
           for value in (reached.median, reached.samples)),
         *told,

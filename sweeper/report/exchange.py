@@ -76,7 +76,7 @@ def figure(frames: Frames, found: Answer, one: Exchange) -> Figure:
         f"minority against majority accuracy ({count(spot.minority.n for spot in one.spots)})",
         "Each cell's mean minority accuracy over its mean majority accuracy, with the Pareto set. "
         "The table below holds the same numbers.",
-        [*data, _front(one)],
+        [*data, *_fronts(one)],
         {"xaxis": {"title": {"text": "majority accuracy (%)"}},
          "yaxis": {"title": {"text": "minority accuracy (%)"}}, "height": 430},
         (*[Mark(group.name, group.colour, group.symbol) for group in groups if group.name],
@@ -142,11 +142,18 @@ def _filled(group: _Group, price: Price | None) -> dict[str, Any]:
 def _stop(frames: Frames, found: Answer, price: Price, *, groups: Sequence[_Group]) -> Stop:
     names = [named(frames, found, cell) for cell in price.best]
     patch = {at: {"marker": _filled(group, price)} for at, group in enumerate(groups)}
-    return Stop(number(price.weight, unit=""), said.priced(price, names=names), patch)
+    count = sum(len(group.spots) for group in groups)
+    return Stop(number(price.weight, unit=""), said.priced(price, names=names, of=count), patch)
 
 
-def _front(one: Exchange) -> dict[str, Any]:
-    front = sorted((spot for spot in one.spots if spot.pareto), key=lambda s: s.majority.value)
+def _fronts(one: Exchange) -> list[dict[str, Any]]:
+    """One a group of cells that are compared with each other."""
+    groups = dict.fromkeys(spot.apart for spot in one.spots)
+    return [_front([s for s in one.spots if s.pareto and s.apart == key]) for key in groups]
+
+
+def _front(spots: Sequence[Spot]) -> dict[str, Any]:
+    front = sorted(spots, key=lambda spot: spot.majority.value)
     return {
         "type": "scatter", "mode": "lines", "showlegend": False, "hoverinfo": "skip",
         "name": FRONT,

@@ -10,8 +10,19 @@ from typing import Any
 
 import pandas as pd
 
-from sweeper.analysis import anatomy, anova, best, examples, importance
-from sweeper.analysis.answer import answer, differences, slopes
+from sweeper.analysis import (
+    absence,
+    anatomy,
+    anova,
+    best,
+    classes,
+    efficiency,
+    examples,
+    exchange,
+    fairness,
+    importance,
+)  # fmt: skip
+from sweeper.analysis.answer import Answer, answer, differences, slopes
 from sweeper.analysis.factors import column, show
 from sweeper.analysis.frames import Frames, Reads, load
 from sweeper.errors import InputError
@@ -71,6 +82,9 @@ def tables_of(frames: Frames) -> dict[str, pd.DataFrame]:
     no grid: what each factor explains. anatomy: each mean and difference with its interval for this
     test set and for new data. examples: the test examples that change along the axis. correct:
     which test examples each run has right, as hexadecimal digits, the lowest bit first.
+    tuning: every tuning point. fairness: the conditions of each claim. classes: recall by class and
+    level. exchange: both accuracies of each cell, and the prices at which it may be best. absence:
+    batches without a class. steps: those to a target.
     """
     found = answer(frames)
     recorded = {
@@ -95,7 +109,20 @@ def tables_of(frames: Frames) -> dict[str, pd.DataFrame]:
                             ("examples", examples.rows(found.changes)))
         if len(frame)
     }  # fmt: skip
+    made |= {name: pd.DataFrame(rows) for name, rows in _looks(found).items() if rows}
     return {name: flat(frame) for name, frame in {**recorded, **made}.items()}
+
+
+def _looks(found: Answer) -> dict[str, list[dict[str, Any]]]:
+    """Tuning and fairness, then the looks at single classes and at the steps."""
+    return {
+        "tuning": fairness.rows(found.fairness),
+        "fairness": fairness.claim_rows(found.fairness),
+        "classes": classes.rows(found.classes),
+        "exchange": exchange.rows(found.exchange),
+        "absence": absence.rows(found.absence),
+        "steps": efficiency.rows(found.efficiency),
+    }
 
 
 def _cells(frames: Frames) -> pd.DataFrame:

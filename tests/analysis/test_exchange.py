@@ -134,8 +134,10 @@ def test_a_sweep_has_a_spot_for_each_cell_and_the_numbers_of_its_runs(quiet):
         100 * np.mean([plan.numbers[3, r][-1, column] for r in range(5)])
     )
     assert [r for r, _, _ in spot.replicates] == [0, 1, 2, 3, 4]
-    assert spot.region.outline
-    assert one.prices[10].best == (1,)  # batch size 2, balanced: best for all
+    assert "move as one" in spot.region.note  # planted: the majority follows the minority
+    assert one.apart == ("train ratio",)
+    assert one.prices[10].best == (1, 2)  # batch size 2 at either ratio
+    assert [spot.cell for spot in one.spots if spot.pareto] == [1, 2]
 
 
 def test_two_replicates_give_spots_and_no_prices():
@@ -167,6 +169,8 @@ def test_cells_drawn_one_by_one_have_an_exchange_too():
 
 def test_a_price_is_said_in_words(quiet):
     """The weight, how many cells, which."""
-    told = words_groups.priced(quiet.prices[-1], names=["batch size 2"])
-    assert told.startswith("A minority error counts as 10 majority errors: 1 of 8 cells is the")
+    told = words_groups.priced(quiet.prices[-1], names=["batch size 2", "batch size 8"], of=8)
+    assert told.startswith("A minority error counts as 10 majority errors. ")
+    assert "of 8 cells may be best" in told
+    assert told.endswith("each against 3 others): batch size 2; batch size 8.")
     assert words_groups.weight(1.0) == "A minority error counts as much as a majority error"

@@ -10,8 +10,8 @@ from sweeper.report.export import export
 from sweeper.states import Ending
 from sweeper.store.store import Store
 
-TABLES = ["anova", "attempts", "best", "cells", "curves", "differences", "final", "runs", "slopes",
-          "summary"]  # fmt: skip
+TABLES = ["absence", "anova", "attempts", "best", "cells", "classes", "curves", "differences",
+          "exchange", "fairness", "final", "runs", "slopes", "steps", "summary"]  # fmt: skip
 
 
 @pytest.fixture(scope="module")
