@@ -1,18 +1,14 @@
 """The report in a real browser: quiet, offline, and showing every hostile text as text."""
 
 import re
-import shutil
 
 import planted
 import pytest
+from visits import chromium, visit
 
-from sweeper.report import page
 from sweeper.states import Ending
 
 pytestmark = pytest.mark.slow
-BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
-QUIET = ["--no-sandbox", "--disable-gpu", "--disable-background-networking",
-         "--disable-component-update"]  # fmt: skip
 EVIL = (
     "<img src=x onerror=alert(1)>",
     "</script><script>alert(2)</script>",
@@ -27,48 +23,8 @@ EVIL = (
 
 @pytest.fixture(scope="module")
 def browser():
-    """Headless Chromium of the machine, without its own chatter."""
-    found = next((path for name in BROWSERS if (path := shutil.which(name))), None)
-    if found is None:
-        pytest.skip("no Chromium or Chrome on this machine")
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as play:
-        chromium = play.chromium.launch(executable_path=found, args=QUIET)
-        yield chromium
-        chromium.close()
-
-
-class Visit:
-    """A page that is open, and everything that it did besides showing itself."""
-
-    def __init__(self, browser, file, **settings):
-        self.said, self.asked, self.dialogs = [], [], []
-        self.context = browser.new_context(offline=True, **settings)
-        self.page = self.context.new_page()
-        self.page.on("console", lambda message: self.said.append(message.text))
-        self.page.on("pageerror", lambda error: self.said.append(str(error)))
-        self.page.on("dialog", lambda dialog: (self.dialogs.append(1), dialog.dismiss()))
-        self.page.on("request", lambda request: self.asked.append(request.url))
-        self.page.add_init_script(
-            "window.broken = []; document.addEventListener('securitypolicyviolation',"
-            "one => window.broken.push(one.violatedDirective + ' ' + one.blockedURI));"
-        )
-        self.page.goto(file.as_uri())
-        self.asked = [url for url in self.asked if url != file.as_uri()]
-
-    @property
-    def text(self):
-        return self.page.locator("body").inner_text()
-
-    def trouble(self):
-        """Console messages, requests, dialogs and policy violations: all of these are faults."""
-        return [*self.said, *self.asked, *self.dialogs, *self.page.evaluate("window.broken")]
-
-
-def visit(browser, tmp_path, plan, **settings):
-    out = page.write(planted.Memory(plan), plan.sweep.name, out=tmp_path / "report.html")
-    return Visit(browser, out, **settings)
+    with chromium() as launched:
+        yield launched
 
 
 PLANS = {

@@ -108,11 +108,10 @@ keys();
 sliders();
 contents();
 copies();
-show(true);
+show();
 window.addEventListener("hashchange", function () {
-  const before = view.anchor;
   view = read(location.hash);
-  show(view.anchor !== before);
+  show();
 });
 dark.addEventListener("change", now);
 window.addEventListener("beforeprint", function () {

@@ -59,7 +59,7 @@ function written(one) {
 function change(how) {
   how(view);
   const next = "#" + written(view);
-  if (next !== (location.hash || "#")) { location.hash = next; } else { show(false); }
+  if (next !== (location.hash || "#")) { location.hash = next; } else { show(); }
 }
 function toggle(set, value) {
   if (!set.delete(value)) { set.add(value); }
@@ -71,9 +71,11 @@ function go(anchor) {
   target.scrollIntoView();
   target.focus({ preventScroll: true });
 }
-function show(moved) {
+let shownAnchor = "";
+function show() {
   now();
   showControls();
   showRuns();
-  if (moved && view.anchor) { go(view.anchor); }
+  if (view.anchor !== shownAnchor && view.anchor) { go(view.anchor); }
+  shownAnchor = view.anchor;
 }

@@ -1,0 +1,67 @@
+"""A report in a real browser, and everything that it does besides showing itself."""
+
+import shutil
+from contextlib import contextmanager
+
+import planted
+import pytest
+
+from sweeper.report import page
+
+BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
+QUIET = ["--no-sandbox", "--disable-gpu", "--disable-background-networking",
+         "--disable-component-update"]  # fmt: skip
+
+
+@contextmanager
+def chromium():
+    """Headless Chromium of the machine, without its own chatter."""
+    found = next((path for name in BROWSERS if (path := shutil.which(name))), None)
+    if found is None:
+        pytest.skip("no Chromium or Chrome on this machine")
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as play:
+        launched = play.chromium.launch(executable_path=found, args=QUIET)
+        yield launched
+        launched.close()
+
+
+class Visit:
+    """A page that is open, and everything that it did besides showing itself."""
+
+    def __init__(self, browser, file, *, at="", **settings):
+        self.said, self.asked, self.dialogs = [], [], []
+        self.context = browser.new_context(offline=True, **settings)
+        self.page = self.context.new_page()
+        self.page.on("console", lambda message: self.said.append(message.text))
+        self.page.on("pageerror", lambda error: self.said.append(str(error)))
+        self.page.on("dialog", lambda dialog: (self.dialogs.append(1), dialog.dismiss()))
+        self.page.on("request", lambda request: self.asked.append(request.url))
+        self.page.add_init_script(
+            "window.broken = []; document.addEventListener('securitypolicyviolation',"
+            "one => window.broken.push(one.violatedDirective + ' ' + one.blockedURI));"
+        )
+        self.page.goto(file.as_uri() + at)
+        self.asked = [url for url in self.asked if url.split("#")[0] != file.as_uri()]
+
+    @property
+    def text(self):
+        return self.page.locator("body").inner_text()
+
+    def until(self, expression):
+        """Wait for it to become true; the policy forbids the browser to wait by itself."""
+        for _ in range(200):
+            if self.page.evaluate(expression):
+                return
+            self.page.wait_for_timeout(50)
+        raise AssertionError(f"never became true: {expression}")
+
+    def trouble(self):
+        """Console messages, requests, dialogs and policy violations: all of these are faults."""
+        return [*self.said, *self.asked, *self.dialogs, *self.page.evaluate("window.broken")]
+
+
+def visit(browser, tmp_path, plan, **settings):
+    out = page.write(planted.Memory(plan), plan.sweep.name, out=tmp_path / "report.html")
+    return Visit(browser, out, **settings)
