@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import atexit
 import logging
 import os
 import secrets
 import socket
+import sys
+import threading
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -19,6 +22,8 @@ from sweeper.spec import Resources
 ANSWER_SECONDS = 5.0
 ENTRYPOINT = "sweeper"  # what Ray is told that this job is
 OBJECT_STORE_BYTES = 100_000_000  # packs and messages are small
+_stopping = threading.Event()  # its processes end because we end them
+_broken = threading.Event()  # one has ended before
 # Read by Ray and Tune at import or at start; each set only where the user has not.
 _SETTINGS = {
     "RAY_USAGE_STATS_ENABLED": "0",
@@ -83,7 +88,50 @@ def started(*, address: str | None, cpus: float, gpus: float) -> Iterator[Capaci
             total = ray.cluster_resources()
             yield Capacity(cpus=total.get("CPU", 0.0), gpus=total.get("GPU", 0.0))
         finally:
-            ray.shutdown()
+            _stop()
+
+
+def ended() -> str:
+    """Which process of a Ray that this one has started has ended; empty while all of them live."""
+    from ray._private import worker
+
+    node = worker._global_node
+    if node is None or _stopping.is_set():
+        return ""
+    dead = node.dead_processes()
+    return dead[0][0] if dead and not _stopping.is_set() else ""
+
+
+def leave(code: int) -> None:
+    """Has this process end with `code` at its end, where Ray has ended before it.
+
+    Ray's client would first wait a minute for an answer, and then end the process its own way.
+    """
+    if _broken.is_set():
+        atexit.register(end, code)
+
+
+def end(code: int) -> None:
+    """Ends this process here and now, whatever its other threads wait for."""
+    for stream in (sys.stdout, sys.stderr):
+        stream.flush()
+    os._exit(code)
+
+
+def _stop() -> None:
+    import ray
+    from ray._private import worker
+
+    node = worker._global_node
+    if node is not None and ended():
+        _broken.set()  # a shutdown would ask what has ended
+        node.kill_all_processes(check_alive=False, allow_graceful=False)
+        return
+    _stopping.set()
+    try:
+        ray.shutdown()
+    finally:
+        _stopping.clear()
 
 
 def check_address(address: str | None) -> None:

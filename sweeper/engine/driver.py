@@ -18,6 +18,7 @@ from sweeper.engine.heartbeat import Heartbeat
 from sweeper.engine.interrupts import Interrupts, StopNow
 from sweeper.engine.launching import Given, Launch
 from sweeper.engine.progress import Event, Progress
+from sweeper.engine.raywatch import Watch
 from sweeper.engine.tuning import Tuned
 from sweeper.errors import LeaseLost, StoreError, SweeperError
 from sweeper.spec import ADAPTIVE, Spec
@@ -83,7 +84,7 @@ def launch(
                 storage=storage, ray_address=ray_address, plugins=loaded, on_event=on_event,
                 interrupts=interrupts, yes=yes,
             )  # fmt: skip
-            return _held(given)
+            return _ended(given)
 
 
 def _load_plugins(paths: Sequence[Path]) -> tuple[str, ...]:
@@ -141,6 +142,20 @@ def _sweep(store: Store, spec: Spec, maker: Maker) -> Sweep:
     return sweep
 
 
+def _ended(under: _Under) -> Outcome:
+    """The launch under its lease, and the end of this process where Ray is in its way."""
+    code = 1
+    try:
+        outcome = _held(under)
+        code = outcome.exit_code
+    except SweeperError as error:
+        code = error.exit_code
+        raise
+    finally:
+        cluster.leave(code)
+    return outcome
+
+
 def _held(under: _Under) -> Outcome:
     """The launch under its lease, which is given back whatever happens."""
     store, lease = under.store, under.lease
@@ -148,7 +163,8 @@ def _held(under: _Under) -> Outcome:
         with Heartbeat(lambda: store.beat(lease)) as heartbeat, closing(_study(under)) as study:
             return _run(under, heartbeat, study)
     except SweeperError as error:
-        if isinstance(error, LeaseLost) or under.interrupts.count < 2:
+        interrupts = under.interrupts
+        if isinstance(error, LeaseLost) or interrupts.count < 2 or interrupts.fault:
             raise
         # Who asks twice does not wait for a database either; the next launch ends what is open.
         message = f"interrupted: {error}. Go on with: {_command(sys.argv)}"
@@ -203,7 +219,8 @@ def _run(under: _Under, heartbeat: Heartbeat, study: Study) -> Outcome:
     try:
         launch.prepare()
         if launch.missing():
-            launch.run()
+            with _watched(under, launch):
+                launch.run()
         launch.settle()
         _write_note(under, study)
     except StopNow:
@@ -217,6 +234,30 @@ def _run(under: _Under, heartbeat: Heartbeat, study: Study) -> Outcome:
     if launch.conductor is not None:
         launch.save_hours()
     return _outcome(under, launch)
+
+
+def _watched(under: _Under, launch: Launch) -> Watch:
+    """Sees to it that the driver does not wait for a Ray that is gone."""
+
+    def tell(process: str) -> None:
+        under.interrupts.insist(f"Ray has ended by itself ({process})")
+
+    return Watch(cluster.ended, tell=tell, take_over=lambda: _end_here(under, launch))
+
+
+def _end_here(under: _Under, launch: Launch) -> None:
+    """Records what there is and ends the process, whose main thread is caught in Ray's client."""
+    code = SweeperError.exit_code
+    try:
+        launch.abandon("Ray has ended")
+        outcome = _outcome(under, launch)
+        _release(under.store, under.lease)
+        code = outcome.exit_code
+        under.on_event(outcome.message)
+    except SweeperError as error:
+        under.on_event(str(error))
+    finally:
+        cluster.end(code)  # as Ray itself would do, after a minute
 
 
 def _abandon(under: _Under, launch: Launch, error: BaseException) -> None:
@@ -292,7 +333,8 @@ def _outcome(under: _Under, launch: Launch) -> Outcome:
         why = _why(under, launch)
         _set_state(under, "interrupted", why)
         message = f"interrupted: {why}; {done}. Go on with: {_command(sys.argv)}"
-        return Outcome(exit_code=INTERRUPTED, sweep=name, message=message)
+        code = SweeperError.exit_code if under.interrupts.fault else INTERRUPTED
+        return Outcome(exit_code=code, sweep=name, message=message)
     failed = counts[RunState.FAILED]
     _set_state(under, "complete", f"{failed} runs failed" if failed else "")
     unpicked = len(under.cells.unpicked) if isinstance(under.cells, Tuned) else 0
@@ -309,7 +351,7 @@ def _why(under: _Under, launch: Launch) -> str:
     if launch.declined:
         return "the answer was not to start"
     if under.interrupts.count:
-        return "stopped by a signal"
+        return under.interrupts.fault or "stopped by a signal"
     return "the launch ended with runs left"  # and no reason: told as it is
 
 

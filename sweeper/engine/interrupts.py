@@ -28,6 +28,7 @@ class Interrupts:
 
     def __init__(self) -> None:
         self.count = 0
+        self.fault = ""  # why the driver stops, where nobody has asked it to
         self._breaking = False
         self._before: dict[int, Any] = {}
 
@@ -67,6 +68,15 @@ class Interrupts:
             os.kill(os.getpid(), number)
         if self._breaking:
             raise StopNow
+
+    def insist(self, fault: str) -> None:
+        """Stops the driver as a second signal does: there is nothing left to wait for.
+
+        Args:
+            fault: why; forgotten where somebody has asked it to stop before.
+        """
+        self.fault = "" if self.count else fault
+        self.count = max(self.count, 2)
 
     def ask(self, question: str) -> str:
         """What is answered on standard input.

@@ -1,0 +1,93 @@
+"""Ray ends before its driver: noticed in seconds, recorded, and the next launch goes on."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Callable, Iterator
+
+import acting
+import history
+import psutil
+import pytest
+from places import Place, eventually
+
+from sweeper.store import Store
+
+pytestmark = pytest.mark.slow
+
+SPEC = """
+name: rayless
+data: {dataset: digits}
+train: {epochs: 5, batch_size: 32}
+scientific:
+  train.lr: [0.01, 0.1]
+replicates: 2
+resources: {workers: 1, pack: 2}
+"""
+
+
+@pytest.fixture(scope="module")
+def untouched(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The database of the same sweep, to which nothing happened."""
+    place = Place(tmp_path_factory.mktemp("untouched"), SPEC)
+    plugin = acting.write(place.folder)
+    try:
+        code, output = place.run("--plugin", str(plugin))
+        assert code == 0, output
+        yield place.storage
+    finally:
+        place.close()
+
+
+def rounds_recorded(place: Place) -> int:
+    try:
+        with Store.open(place.storage, create=False) as store:
+            [sweep] = store.sweeps()
+            return sum(1 for _ in store.observations(sweep.id, last_only=False))
+    except Exception:  # noqa: BLE001  the database may be half made
+        return 0
+
+
+def everything(place: Place) -> None:
+    """What a service manager sends when it stops a service: SIGTERM to each of its processes."""
+    for process in place.ours():
+        signal_one(process, signal.SIGTERM)
+
+
+def head(place: Place) -> None:
+    """What the kernel sends when it has no memory left."""
+    [gcs] = [one for one in place.ours() if one.name() == "gcs_server"]
+    signal_one(gcs, signal.SIGKILL)
+
+
+def signal_one(process: psutil.Process, number: int) -> None:
+    try:
+        process.send_signal(number)
+    except psutil.NoSuchProcess:
+        return  # it has followed one that was signalled before
+
+
+@pytest.mark.parametrize(
+    ("strike", "code", "why"),
+    [(everything, 130, "stopped by a signal"), (head, 1, "Ray has ended by itself (gcs_server)")],
+    ids=["every process", "17 the head"],
+)
+def test_a_driver_does_not_wait_for_a_ray_that_is_gone(
+    place: Place, untouched: str, strike: Callable[[Place], None], code: int, why: str
+) -> None:
+    """What is known is recorded, nothing stays open, the command is printed; numbers are equal."""
+    place.write_spec(SPEC)
+    plugin = acting.write(place.folder, seconds=0.5)
+    process = place.start("--plugin", str(plugin))
+    eventually(lambda: rounds_recorded(place) >= 2, "no round recorded", process=process)
+    strike(place)
+    output, _ = process.communicate(timeout=45)  # Ray by itself takes 60 and records nothing
+    said = " ".join(output.split())
+    assert process.returncode == code, output
+    assert f"interrupted: {why}" in said
+    assert "Go on with: sweeper launch" in said
+    history.check_nobody_runs(place.storage, "rayless")
+    place.assert_no_process_left()
+    status, output = place.run("--plugin", str(plugin))
+    assert status == 0, output
+    history.check(place.storage, "rayless", rounds=5, like=untouched)
