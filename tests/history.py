@@ -29,6 +29,16 @@ def numbers(url: str, name: str) -> Numbers:
         return found
 
 
+def answers(url: str, name: str) -> dict[tuple[str, int], bytes]:
+    """Which test examples every complete run has right: (factors, replicate) -> bits."""
+    with Store.open(url, create=False) as store:
+        sweep = store.sweep(name)
+        assert sweep is not None
+        factors = {c.id: json.dumps([c.role, c.factors]) for c in store.cells(sweep.id)}
+        of_run = {r.id: (factors[r.cell_id], r.replicate) for r in store.runs(sweep.id)}
+        return {of_run[one.run_id]: one.bits for one in store.predictions(sweep.id)}
+
+
 def check(url: str, name: str, *, rounds: int, like: str = "") -> list[Attempt]:
     """A finished sweep without failures: every run recorded complete exactly once.
 
@@ -49,6 +59,7 @@ def check(url: str, name: str, *, rounds: int, like: str = "") -> list[Attempt]:
         assert sorted(of_run) == list(range(1, rounds + 1))
     if like:
         assert numbers(url, name) == numbers(like, name)
+        assert answers(url, name) == answers(like, name)
     return attempts
 
 

@@ -9,7 +9,6 @@ from sweeper.report import anatomy, examples, page, verify
 from sweeper.report.export import tables_of
 from sweeper.store import Store
 
-
 FEW = {planted.BATCH: [2, 8]}  # levels, where how many does not matter
 
 

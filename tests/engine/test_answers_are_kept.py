@@ -1,0 +1,54 @@
+"""Real networks, from the trainer to the analysis: which test examples each run has right."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from places import Place
+
+from sweeper.analysis import bits
+from sweeper.analysis.answer import answer
+from sweeper.analysis.frames import load
+from sweeper.states import RunState
+from sweeper.store import Store
+from trainers.config import DataConfig
+from trainers.data import load as load_data
+
+pytestmark = pytest.mark.slow
+
+SPEC = """
+name: answers
+data: {dataset: digits, max_per_class: 20}
+train: {model: resnet, depth: 8, width: 0.25, epochs: 2, lr: 0.05}
+scientific:
+  train.batch_size: [16, 32]
+replicates: 3
+resources: {workers: 1, pack: 3}
+"""
+
+
+def test_every_complete_run_brings_its_answers_into_the_report(tmp_path: Path) -> None:
+    """Each run's bits give the recalls that it recorded, in the data set's own order of labels."""
+    place = Place(tmp_path / "place", SPEC)
+    try:
+        code, output = place.run()
+        assert code == 0, output
+    finally:
+        place.close()
+    with Store.open(place.storage, create=False) as store:
+        frames = load(store, "answers")
+        kept = {one.run_id for one in store.predictions(frames.sweep.id)}
+    complete = frames.runs.index[frames.runs["state"] == RunState.COMPLETE]
+    assert kept == set(complete)
+    assert len(kept) == 6
+    labels = load_data(DataConfig(dataset="digits", max_per_class=20)).y["test"]
+    assert bits.unpack_labels(frames.sweep.facts).tolist() == labels.tolist()  # pyright: ignore
+    known = bits.answers(frames)
+    assert known is not None
+    assert known.foreign == 0
+    found = answer(frames)
+    assert found.anatomy is not None
+    assert found.anatomy.without == 0
+    assert all(bar.outer.n == 3 for bar in found.anatomy.differences)
+    assert len(found.changes) == 1
