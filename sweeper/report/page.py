@@ -249,6 +249,10 @@ GLOSSARY = (
      "samples. A group's accuracy is the mean of its classes' recalls."),
     ("balanced accuracy", "The mean of the recalls of all classes, large and small alike."),
     ("recall", "The share of a class's samples that are recognised."),
+    ("this test set, new data", "An interval for this test set counts how runs differ. One for new "
+     "data counts as well that other test examples would have been harder or easier."),
+    ("single answers", "The luck of one run with one test example. It averages out over runs and "
+     "over examples."),
     ("train ratio", "Samples of the smallest class over samples of the largest; 1 is balanced."),
     ("test, val", "Reported numbers are read on the test split. The validation split (val) serves "
      "selection only."),
