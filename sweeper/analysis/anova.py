@@ -55,6 +55,7 @@ class Effect:
     p_epsilon: float
     family: int
     adjustment: str
+    alpha: float = 1 - LEVEL  # its share of the error, where replicates were added by looks
 
     @property
     def name(self) -> str:
@@ -65,7 +66,7 @@ class Effect:
     @property
     def clear(self) -> bool:
         """Whether it is there beyond noise, also where variances may differ."""
-        return self.p_adjusted < 1 - LEVEL and not self.p_epsilon >= 1 - LEVEL
+        return self.p_adjusted < self.alpha and not self.p_epsilon >= self.alpha
 
 
 @dataclass(frozen=True)
@@ -242,6 +243,7 @@ def anova(
     factors: Sequence[Factor],
     measure: Measure,
     dropped: Sequence[int] = (),
+    alpha: float = 1 - LEVEL,
 ) -> Anova | Withheld:
     """The table of y (levels of each factor, R), complete replicates only."""
     replicates = y.shape[-1]
@@ -258,7 +260,7 @@ def anova(
     parts = np.maximum(found.ss - np.array(found.df) * found.residual, 0.0) / y.size
     whole = float(parts.sum())
     return Anova(
-        measure, tuple(_effects(y, found, factors=factors, parts=parts)), replicates,
+        measure, tuple(_effects(y, found, factors=factors, parts=parts, alpha=alpha)), replicates,
         y.size // replicates, tuple(dropped), float(found.residual), found.residual_df,
         whole / (whole + float(found.residual)), _method(found, n=replicates),
     )  # fmt: skip
@@ -270,6 +272,7 @@ def _effects(
     *,
     factors: Sequence[Factor],
     parts: NDArray[np.float64],
+    alpha: float,
 ) -> Iterator[Effect]:
     repeats = [_repeat(y, axes) for axes in found.axes]
     p, p_epsilon = found.p, np.array([p for _, p in repeats])
@@ -288,7 +291,7 @@ def _effects(
             size=_size(found, at, part=float(parts[at]), shape=y.shape),
             epsilon=repeats[at][0], p_epsilon=float(p_repeat[at]),
             family=int((single == single[at]).sum()),
-            adjustment="Holm" if single[at] else "Benjamini-Hochberg",
+            adjustment="Holm" if single[at] else "Benjamini-Hochberg", alpha=alpha,
         )  # fmt: skip
 
 
@@ -339,7 +342,8 @@ def build(look: Look) -> Anova | Withheld | None:
         )
     cube = np.empty((*shape, whole.shape[1]))
     cube[tuple(np.transpose(places))] = whole.to_numpy(dtype=float)
-    return anova(cube, factors=look.factors, measure=look.objective, dropped=dropped)
+    alpha = (1 - LEVEL) / look.rule.shares
+    return anova(cube, factors=look.factors, measure=look.objective, dropped=dropped, alpha=alpha)
 
 
 def rows(found: Anova | Withheld | None) -> pd.DataFrame:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -123,46 +123,49 @@ def best_set(
     measure: Measure,
     held: Factor | None = None,
     at: Any = None,
+    level: float = LEVEL,
 ) -> BestSet:
     """The set of best levels of y[level, r]."""
     found = pairs(y.to_numpy(dtype=float), direction=measure.direction)
-    levels, beats = list(y.index), found.beats()
+    levels, beats = list(y.index), found.beats(level=level)
     top = np.asarray(~beats.any(axis=1))
     circle = not top.any()  # possible only where replicates are missing
     top |= circle
     beaten = {
-        level: _against(found, levels, j=j, k=int(np.nanargmin(np.where(beats[j], found.p[j], 2))))
-        for j, level in enumerate(levels)
+        one: _against(found, levels, j=j, k=int(np.nanargmin(np.where(beats[j], found.p[j], 2))))
+        for j, one in enumerate(levels)
         if not top[j]
     }
     others = ~np.eye(len(levels), dtype=bool)
     n = int(found.n[others].min())
     return BestSet(
         factor, measure, held, at,
-        tuple(level for level, stays in zip(levels, top, strict=True) if stays),
-        beaten, tuple(_ties(found, levels, top=top)), n, len(levels) - 1,
-        _method(n, most=int(found.n[others].max()), family=len(levels) - 1),
+        tuple(one for one, stays in zip(levels, top, strict=True) if stays),
+        beaten, tuple(_ties(found, levels, top=top, beats=beats)), n, len(levels) - 1,
+        _method(n, most=int(found.n[others].max()), family=len(levels) - 1, level=level),
         CIRCLE if circle else _note(found, others=others, n=n),
     )  # fmt: skip
 
 
-def _ties(found: Pairs, levels: list[Any], *, top: NDArray[np.bool_]) -> Iterator[Against]:
-    """The pairs of kept levels, the one that is ahead first."""
+def _ties(
+    found: Pairs, levels: list[Any], *, top: NDArray[np.bool_], beats: NDArray[np.bool_]
+) -> Iterator[Against]:
+    """The pairs of kept levels that are not separated, the one that is ahead first."""
     stay = np.flatnonzero(top)
     for place, one in enumerate(stay):
         for two in stay[place + 1 :]:
             j, k = (one, two) if found.mean[one, two] >= 0 else (two, one)
-            yield _against(found, levels, j=int(j), k=int(k))
+            if not beats[j, k]:
+                near = _against(found, levels, j=int(j), k=int(k))
+                yield replace(near, needed=needed(near.lead, sd=near.sd, n=near.n))
 
 
 def _against(found: Pairs, levels: list[Any], *, j: int, k: int) -> Against:
     family = len(levels) - 1
     n, mean, sd = int(found.n[j, k]), float(found.mean[j, k]), float(found.sd[j, k])
-    separated = bool(found.beats()[j, k])
     return Against(
         ahead=levels[k], behind=levels[j], lead=mean, sd=sd, n=n,
-        p=float(np.minimum(found.p[j, k] * family, 1.0)),
-        needed=None if separated else needed(mean, sd=sd, n=n),
+        p=float(np.minimum(found.p[j, k] * family, 1.0)), needed=None,
     )  # fmt: skip
 
 
@@ -177,10 +180,10 @@ def needed(mean: float, *, sd: float, n: int) -> int | None:
     return max(math.ceil(about), n + 1) if about < MOST else None
 
 
-def _method(n: int, *, most: int, family: int) -> str:
+def _method(n: int, *, most: int, family: int, level: float) -> str:
     span = f"{n}" if n == most else f"{n} to {most}"
     return (
-        f"one-sided paired t at {LEVEL:.0%} over {span} replicates, "
+        f"one-sided paired t at {100 * level:.3g}% over {span} replicates, "
         f"each level against {family} others (Bonferroni)"
     )
 
@@ -194,17 +197,20 @@ def _note(found: Pairs, *, others: NDArray[np.bool_], n: int) -> str:
 
 
 def build(look: Look) -> tuple[BestSet, ...]:
-    """Each factor on the objective over all others; the axis also at each level of the second."""
-    objective = look.objective
+    """Each factor on the objective over all others; the axis also at each level of the second.
+
+    Where replicates were added by looks, each look has its share of the error.
+    """
+    objective, level = look.objective, 1 - (1 - LEVEL) / look.rule.shares
     found = [
-        best_set(look.levels(objective, factor=one), factor=one, measure=objective)
+        best_set(look.levels(objective, factor=one), factor=one, measure=objective, level=level)
         for one in look.factors
     ]
     if look.x is not None and look.by is not None:
         found += [
             best_set(look.levels(objective, factor=look.x, at=at), factor=look.x,
-                     measure=objective, held=look.by, at=level)
-            for level, at in look.lines()
+                     measure=objective, held=look.by, at=line, level=level)
+            for line, at in look.lines()
         ]  # fmt: skip
     return tuple(found)
 

@@ -54,10 +54,10 @@ def _needed(tie: Against) -> int:
 
 
 def explained(one: Anova) -> Iterator[str]:
-    """What each factor explains, what stands out of the noise, and what the noise is."""
+    """What each factor explains, what stands out from the noise, and what the noise is."""
     seen = sorted((e for e in one.effects if e.share >= SMALL), key=lambda e: -e.share)
     if not seen:
-        yield "Nothing that the factors do stands out of the noise."
+        yield "Nothing that the factors do stands out from the noise."
         return
     parts = [f"{e.name} {percent(e.share)}" for e in seen]
     yield f"Of what the factors explain: {_and(parts)}."
@@ -66,7 +66,7 @@ def explained(one: Anova) -> Iterator[str]:
     unsure = [e.name for e in one.effects if not e.clear]
     if sure:
         verb = "stands" if len(sure) == 1 else "stand"
-        yield _title(f"{start}{_and(sure)} {verb} out of the noise.")
+        yield _title(f"{start}{_and(sure)} {verb} out from the noise.")
     if unsure:
         yield f"Undecided: {_and(unsure)}."
     yield (
@@ -81,11 +81,11 @@ def caution(one: Anova) -> str:
     if not changed:
         return ""
     names = _and([e.name for e in changed])
-    return f"{_title(names)}: the verdict would differ if all cells had the same variance."
+    return f"Only if all cells had the same noise, these would stand out as well: {names}."
 
 
 def _leans_on_equal_variances(one: Explained) -> bool:
-    return math.isfinite(one.p_epsilon) and (one.p_adjusted < 0.05) != (one.p_epsilon < 0.05)
+    return one.p_adjusted < one.alpha and not one.clear
 
 
 def important(one: Importance) -> Iterator[str]:

@@ -10,13 +10,14 @@ from sweeper.analysis.answer import Answer
 from sweeper.analysis.frames import Frames
 from sweeper.analysis.withheld import Withheld
 from sweeper.analysis.words_factors import caution, explained, percent
+from sweeper.report.best import edges
 from sweeper.report.drawing import Figure, Section, count, numbers, text
 from sweeper.report.tables import Table, p_value
 
 TITLE = "What each factor explains"
 METHOD = (
-    "Left: each effect's share of what all of them explain, corrected for noise; a share has no "
-    "interval that could be trusted over few replicates. Right: each effect against the noise of "
+    "First: each effect's share of what all of them explain, corrected for noise; a share has no "
+    "interval that could be trusted over few replicates. Second: each effect against the noise of "
     "single runs, with its 95 % interval."
 )
 
@@ -28,7 +29,8 @@ def section(frames: Frames, found: Answer) -> Section | None:
         return None
     if isinstance(one, Withheld):
         return Section("explained", TITLE, one.reason)
-    said = " ".join(part for part in (*explained(one), caution(one), METHOD) if part)
+    parts = (*explained(one), caution(one), edges(found), METHOD)
+    said = " ".join(part for part in parts if part)
     return Section("explained", TITLE, said, (_shares(one), _sizes(one)),
                    (("The numbers", table(one)),), "panels two")  # fmt: skip
 
@@ -42,7 +44,7 @@ def _shares(one: Anova) -> Figure:
         f"({count([one.n])})",
         f"Share of each factor and interaction in what they explain: {'; '.join(points)}.",
         [_dots(shares, names, hover=points)],
-        _layout(names, "share of what is explained (%)"),
+        _layout(names, "share explained (%)"),
     )  # fmt: skip
 
 
@@ -98,14 +100,14 @@ def table(one: Anova) -> Table:
     return Table(
         f"What explains {one.measure.title}: exact analysis of variance",
         ("effect", "share", "n", "df", "F", "p", "p (adjusted)", "adjusted over",
-         "f\N{SUPERSCRIPT TWO}", "95 % interval", "epsilon", "p (unequal variances)"),
+         "f\N{SUPERSCRIPT TWO}", "95 % interval", "epsilon", "p (unequal noise)"),
         tuple(_row(one, effect) for effect in one.effects), frozenset(range(1, 12)) - {7},
         f"{one.n} complete replicates as blocks, {one.cells} cells; noise: mean square "
         f"{one.residual:.3g} with {one.residual_df} degrees of freedom. "
         "f\N{SUPERSCRIPT TWO}: Cohen's, the effect's variance over that of the noise, with its "
         "exact noncentral F interval, each on its own (family of 1). The last two columns repeat "
-        "the test for cells that differ in variance (Greenhouse and Geisser), where replicates "
-        "outnumber levels; its p is adjusted in the same way. Interactions are exploratory.",
+        "the test for cells that differ in noise (Greenhouse and Geisser), p adjusted likewise. "
+        "Clear is what both tests find. Interactions are exploratory.",
     )  # fmt: skip
 
 

@@ -9,6 +9,7 @@ from typing import Any
 from sweeper.analysis.answer import Answer
 from sweeper.analysis.best import Against, BestSet
 from sweeper.analysis.factors import Factor, show
+from sweeper.analysis.fairness import edge_reason
 from sweeper.analysis.frames import Frames
 from sweeper.analysis.verdicts import number
 from sweeper.analysis.words_factors import best_levels, separating
@@ -28,10 +29,18 @@ def section(frames: Frames, found: Answer) -> Section | None:
     overall = [one for one in found.best if one.held is None]
     said = [part for one in overall for part in (best_levels(one), separating(one)) if part]
     return Section(
-        "best", "Which levels may be the best", f"{' '.join(said)} {METHOD}",
+        "best", "Which levels may be the best",
+        " ".join(part for part in (*said, edges(found), METHOD) if part),
         tuple(_figure(found, one.factor) for one in overall), (("The numbers", table(found)),),
         "panels two",
     )  # fmt: skip
+
+
+def edges(found: Answer) -> str:
+    """That cells were tuned to the edge of what was tried, so that nothing is settled yet."""
+    fair = found.fairness
+    reason = edge_reason(fair.at_edge(found.gate.compared)) if fair is not None else ""
+    return f"Not settled: {reason}, so levels may change places." if reason else ""
 
 
 def _figure(found: Answer, factor: Factor) -> Figure:

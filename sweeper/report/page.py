@@ -244,6 +244,10 @@ GLOSSARY = (
      "them are right at once."),
     ("point", "One percentage point: from 80 % to 81 % is one point."),
     ("per doubling", "The change when a factor doubles, averaged over its range."),
+    ("beaten", "Said of a level that another one leads within replicates by more than chance "
+     "explains; in at least 95 of 100 sweeps it is not said of the best level."),
+    ("noise", "What differs between replicates of a cell, once the offset is taken out that all "
+     "cells of a replicate share."),
     ("interaction", "How much the effect of one factor depends on the level of another."),
     ("minority, majority", "The third of the classes with the fewest, and with the most, training "
      "samples. A group's accuracy is the mean of its classes' recalls."),

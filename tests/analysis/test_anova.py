@@ -260,10 +260,10 @@ def test_the_table_in_words():
     """Shares, what stands out, what does not, and the noise; a null plant claims nothing."""
     told = list(words_factors.explained(answer(noise=0.004).anova))
     assert told[0].startswith("Of what the factors explain: train ratio 7")
-    assert told[1].endswith("stand out of the noise.")
+    assert told[1].endswith("stand out from the noise.")
     null = answer(truth=planted.flat, seed=12).anova
     assert not any(one.clear for one in null.effects)
-    assert "stand" not in " ".join(words_factors.explained(null)).replace("stands out of", "")
+    assert "stand" not in " ".join(words_factors.explained(null)).replace("stands out from", "")
 
 
 def test_every_effect_is_a_row_of_the_export():

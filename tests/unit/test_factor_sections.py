@@ -1,0 +1,122 @@
+"""The page on best levels and on what each factor explains: what is there, and what never is."""
+
+import math
+
+import planted
+import pytest
+
+from sweeper.analysis.answer import answer
+from sweeper.analysis.frames import load
+from sweeper.report import anova, best, importance
+from sweeper.report.sections import SECTIONS
+
+RANGES = {"train.weight_decay": {"low": 0.01, "high": 1.0, "log": True},
+          planted.BATCH: [2, 8, 32]}  # fmt: skip
+
+
+def read(**settings):
+    plan = planted.plan(epochs=1, **settings)
+    if settings.get("method") == "random":
+        plan.sweep.spec["scientific"] = dict(RANGES)
+    frames = load(planted.Memory(plan), plan.sweep.name)
+    return frames, answer(frames)
+
+
+def drawn(truth, **settings):
+    cells = [
+        {"train.weight_decay": 10 ** (-2 + 2 * at / 23), planted.BATCH: [2, 8, 32][at % 3]}
+        for at in range(24)
+    ]
+    return read(levels=RANGES, cells=cells, method="random", truth=truth, replicates=3,
+                noise=0.004, **settings)  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def grid():
+    return read(noise=0.004)
+
+
+def test_every_topic_has_its_place_on_the_page():
+    """The sections are built by the page."""
+    assert {best.section, anova.section, importance.section} <= set(SECTIONS)
+
+
+def test_best_levels_have_a_figure_a_factor_and_a_row_a_finding(grid):
+    """Kept and beaten together are all levels of each row of a figure."""
+    frames, found = grid
+    one = best.section(frames, found)
+    assert [figure.id for figure in one.figures] == [
+        f"best-{planted.BATCH}", f"best-{planted.RATIO}"
+    ]  # fmt: skip
+    stay, gone = one.figures[0].data
+    points = sorted(zip(stay["x"] + gone["x"], stay["y"] + gone["y"], strict=True))
+    assert len(points) == len(set(points)) == 4 * 3
+    [(label, table)] = one.tables
+    assert label == "The numbers"
+    found_here = {row[3] for row in table.rows}
+    assert "beaten by" in found_here
+    assert found_here <= {"beaten by", "not separated from", "not beaten"}
+    assert all(len(row) == len(table.head) for row in table.rows)
+
+
+def test_no_mean_of_a_winner_is_claimed(grid):
+    """2.5: neither words nor table hold the mean of a level."""
+    frames, found = grid
+    one = best.section(frames, found)
+    shown = one.intro + " ".join(cell for _, table in one.tables for row in table.rows
+                                 for cell in row)  # fmt: skip
+    means = found.curve[found.curve["measure"] == found.objective.name]["mean"]
+    assert not any(f"{mean:.1f}" in shown for mean in means)
+
+
+def test_sizes_have_intervals_and_shares_have_none(grid):
+    """A share's interval would hold it in 56 to 96 % only."""
+    frames, found = grid
+    shares, sizes = anova.section(frames, found).figures
+    assert "error_x" not in shares.data[0]
+    bars = sizes.data[0]["error_x"]
+    for at, effect in enumerate(found.anova.effects):
+        low, high = (100 * bound / (1 + bound) for bound in (effect.size.low, effect.size.high))
+        value = sizes.data[0]["x"][at]
+        assert value - bars["arrayminus"][at] == pytest.approx(low, abs=0.01)
+        assert value + bars["array"][at] == pytest.approx(high, abs=0.01)
+    assert sum(shares.data[0]["x"]) == pytest.approx(100, abs=0.01)
+
+
+def test_the_exact_table_names_method_n_and_families(grid):
+    """Every p beside its family, every interval with its law and n."""
+    frames, found = grid
+    [(_, table)] = anova.section(frames, found).tables
+    assert [row[7] for row in table.rows] == ["2 (Holm)", "2 (Holm)", "1 (Benjamini-Hochberg)"]
+    assert "noncentral F interval" in table.note
+    assert "5 complete replicates as blocks, 8 cells" in table.note
+
+
+def test_what_is_withheld_is_said_and_not_drawn():
+    """A sentence, and neither figure nor table."""
+    for frames, found, topic in (
+        (*read(replicates=2), anova), (*drawn(planted.flat), importance)
+    ):  # fmt: skip
+        one = topic.section(frames, found)
+        assert one.intro
+        assert (one.figures, one.tables) == ((), ())
+
+
+def test_importance_is_labelled_in_figure_and_table():
+    """Model-based, no interval, and what the model is worth."""
+    frames, found = drawn(lambda f: 0.8 + 0.05 * math.log10(f["train.weight_decay"]))
+    one = importance.section(frames, found)
+    assert "model-based, no interval" in one.figures[0].title
+    [(_, table)] = one.tables
+    assert {row[-1] for row in table.rows} == {"model-based, no interval"}
+    assert table.head[5] == "variance predicted"
+    assert table.rows[0][0] == "weight decay"
+
+
+def test_a_grid_and_drawn_cells_each_have_one_of_the_two(grid):
+    """The exact table where it can be made, a model where not."""
+    frames, found = grid
+    assert importance.section(frames, found) is None
+    frames, found = drawn(planted.flat)
+    assert anova.section(frames, found) is None
+    assert best.section(frames, found) is None
