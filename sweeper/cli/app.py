@@ -170,20 +170,26 @@ def plan(
     overrides: Overrides = None,
     ray_address: RayAddress = None,
     plugins: Plugins = None,
+    storage: Storage = inputs.DEFAULT_STORAGE,
     as_json: AsJson = False,
 ) -> None:
-    """Show a sweep's cells, runs, packs and price; only a short probe is run."""
+    """Show a sweep's cells, runs, packs, price and what it can find; only a short probe is run."""
+    inputs.check_storage(storage)
     loaded = _load(spec, overrides)
     from dataclasses import asdict
 
     from sweeper.cli import show
+    from sweeper.engine.detectable import detectable, pilots
     from sweeper.engine.preview import preview
 
     found = preview(loaded, ray_address=ray_address, plugin_files=plugins or (), on_event=_say)
+    finds = detectable(loaded, pilots(loaded.name, storage, say=_say))
     if as_json:
-        print(show.as_json("plan", {"name": loaded.name, **asdict(found)}))
+        listed = {"detectable": [asdict(one) for one in finds]}
+        print(show.as_json("plan", {"name": loaded.name, **asdict(found), **listed}))
     else:
         show.plan(_out(), loaded.name, found)
+        show.detectable(_out(), finds)
 
 
 @app.command(epilog="Example: sweeper status --json")

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from sweeper.cli.doctor import Finding
+    from sweeper.engine.detectable import Detectable
     from sweeper.engine.preview import Kind, Preview
     from sweeper.predict import Predicted
     from sweeper.report.difference import Change
@@ -196,6 +197,34 @@ def plan(console: Console, name: str, found: Preview) -> None:
         f"about {duration(found.seconds)} on {found.workers} workers "
         f"({duration(found.low)} to {duration(found.high)})",
         highlight=False,
+    )
+    if found.more_runs:
+        console.print(
+            f"and up to {found.more_runs} more runs by the plan for replicates, about "
+            f"{duration(found.more_seconds)}",
+            highlight=False,
+        )
+
+
+def detectable(console: Console, found: Sequence[Detectable]) -> None:
+    """Print the smallest effect that the planned replicates find, a line a factor."""
+    for one in found:
+        console.print(_detectable(one), markup=False, highlight=False)
+
+
+def _detectable(one: Detectable) -> str:
+    size = f"d = {one.d:.1f} sd of the paired differences" if one.d is not None else ""
+    if one.effect is not None:
+        size = f"{one.effect:.2g} {one.unit}".strip()
+    if one.sd is not None:
+        sd = f"{one.sd:.2g} {one.unit}".strip()
+        size += f" (sd of differences {sd}, from {one.pilot} replicates so far)"
+    name = _short(one.factor, ())
+    times = "at most " if one.at_most else ""
+    over = f", simultaneous over {one.family} differences" if one.family > 1 else ""
+    return (
+        f"smallest effect of {name} found 4 times in 5: {size}; {times}{one.replicates} "
+        f"replicates, 5 % two-sided{over}"
     )
 
 

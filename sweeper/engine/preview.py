@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from sweeper import plan
@@ -48,6 +48,8 @@ class Preview:
     seconds: float
     low: float
     high: float
+    more_runs: int = 0  # at most, that a plan for replicates may ask for
+    more_seconds: float = 0.0
 
 
 def preview(
@@ -75,7 +77,14 @@ def preview(
         if timed
         else ({}, spec.resources.workers or 1)
     )
-    return _sum(spec, cells, runs, prices=prices, workers=workers)
+    found = _sum(spec, cells, runs, prices=prices, workers=workers)
+    if spec.precision is None:
+        return found
+    whole = tuple(range(spec.most_replicates))
+    cells = [replace(one, replicates=whole) if one.role == REPORT else one for one in cells]
+    most = _sum(spec, cells, _pending(cells), prices=prices, workers=workers)
+    seconds = max(most.seconds - found.seconds, 0.0)
+    return replace(found, more_runs=most.runs - found.runs, more_seconds=seconds)
 
 
 def _cells(spec: Spec, maker: Maker) -> list[NewCell]:

@@ -1,0 +1,131 @@
+"""The price of certainty: how many more replicates, how long they take here, and the command."""
+
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+import pytest
+from planted import BATCH, RATIO, Memory, plan
+from scipy import stats
+
+from sweeper.analysis import price, words
+from sweeper.analysis.answer import answer
+from sweeper.analysis.frames import load
+from sweeper.analysis.intervals import mean_interval
+from sweeper.analysis.precision import PLAIN, Looking, TwoStages, look_interval, stein_interval
+from sweeper.analysis.verdicts import Verdict, Word, judge, needed_sentence
+
+X = [0.5, -1.0, 2.0, 1.5, -0.4]
+
+
+def costs(rule=PLAIN, *, seconds=60.0, planned=5, going_on=False):
+    return price.Costs("batch_size", planned, seconds, rule, going_on)
+
+
+def priced(estimate, **given):
+    verdict = judge(estimate, direction="maximize")
+    assert verdict.word is Word.UNDECIDED
+    return costs(**given).priced(verdict, estimate=estimate)
+
+
+def test_an_undecided_verdict_carries_its_price():
+    """Replicates by the formula, minutes for what is missing, and the command that adds them."""
+    one = mean_interval(X)
+    t = stats.t.ppf(0.975, 4) + stats.norm.ppf(0.8)
+    needed = int(np.ceil((t * np.std(X, ddof=1) / np.mean(X)) ** 2))
+    found = priced(one).price
+    assert found is not None
+    assert (found.more, found.replicates) == (needed - 5, needed)
+    assert found.seconds == pytest.approx(60.0 * (needed - 5))
+    assert found.command == f"sweeper launch batch_size --set replicates={needed}"
+    assert needed_sentence(priced(one)) == (
+        f"About {needed - 5} more replicates would decide a change of this size: about "
+        f"{needed - 5} min; `{found.command}`."
+    )
+
+
+def test_replicates_that_failed_are_asked_for_on_top():
+    """Seven were planned and five are complete: what is missing comes after the seven."""
+    found = priced(mean_interval(X), planned=7).price
+    plain = priced(mean_interval(X)).price
+    assert found is not None
+    assert plain is not None
+    assert (found.more, found.replicates) == (plain.more, plain.replicates + 2)
+
+
+def test_without_a_time_none_is_told():
+    """Nothing was timed: the replicates and the command stand alone."""
+    assert " h;" not in needed_sentence(priced(mean_interval(X), seconds=None))
+
+
+def test_two_stages_ask_for_a_narrower_target():
+    """The target and the cap that would find a change of this size."""
+    rule = TwoStages(2.0, 20, 5, "points", {})
+    one = stein_interval(X, first=X, half_width=2.0)
+    found = priced(one, rule=rule).price
+    assert found is not None
+    wide, near = stats.t.ppf([0.975, 0.8], 4)
+    half = np.mean(X) / (1 + near / wide)
+    assert f"--set replicates.target={half / 100:.2g} " in found.command
+    assert f"--set replicates.max={found.replicates}" in found.command
+
+
+def test_after_the_last_look_more_is_but_a_hint():
+    """The error is spent; while looks are left, the plan itself asks for more."""
+    one = look_interval(X, looks=2, at=2)
+    rule = Looking((3, 5), (3, 5), 5)
+    assert "beyond the planned looks" in needed_sentence(priced(one, rule=rule))
+    assert needed_sentence(priced(one, rule=rule, going_on=True)) == ""
+
+
+def test_a_decided_verdict_has_no_price():
+    """Nor has one that no number of replicates can be told for."""
+    sure = Verdict(Word.BETTER)
+    assert costs().priced(sure, estimate=mean_interval(X)) == sure
+
+
+def moments(*minutes):
+    return pd.Series([pd.Timestamp("2026-11-24T09:00") + pd.Timedelta(m, "min") for m in minutes])
+
+
+@pytest.mark.parametrize(
+    ("started", "ended", "expected"),
+    [
+        ((0, 10), (10, 20), 1.0),  # one after the other
+        ((0, 0), (10, 10), 2.0),  # side by side
+        ((0, 0, 100), (10, 10, 120), 4 / 3),  # a pause between two launches is nobody's work
+        ((0, 2), (10, 4), 1.2),  # one within the other
+        ((0,), (0,), 1.0),
+    ],
+)
+def test_workers_are_counted_while_any_works(started, ended, expected):
+    """All spans over the time in which there was one."""
+    assert price.busy(moments(*started), moments(*ended)) == pytest.approx(expected)
+
+
+def test_members_of_a_pack_take_the_same_seconds_once():
+    """Two packs of three runs, 60 s each, side by side: a block of both cells takes 20 s."""
+    made = plan(levels={BATCH: [2, 8]}, replicates=3)
+    frames = load(Memory(made), made.sweep.name)
+    begin = pd.Timestamp("2026-11-24T09:00")
+    rows = [
+        {"run_id": run, "pack_id": pack, "number": 1, "seconds": 60.0, "started_at": begin,
+         "ended_at": begin + pd.Timedelta(60, "s")}
+        for pack, runs in enumerate(np.array_split(frames.runs.index, 2)) for run in runs
+    ]  # fmt: skip
+    timed = replace(frames, attempts=pd.DataFrame(rows))
+    assert price.block_seconds(timed) == pytest.approx(60.0 * 2 / 2 / 3)
+    assert price.block_seconds(frames) is None, "nothing was timed"
+
+
+def test_every_undecided_line_of_a_report_says_its_price():
+    """No effect anywhere: headline, levels and interaction each with a command, by the file."""
+    made = plan(levels={BATCH: [2, 8, 32], RATIO: [1.0, 0.05]}, truth=lambda _: 0.8, seed=2)
+    frames = load(Memory(made), made.sweep.name)
+    sweep = replace(frames.sweep, provenance={"spec_file": "my spec.yaml"})
+    found = answer(replace(frames, sweep=sweep))
+    undecided = [v for one in found.effects for v in one.verdicts if v.word is Word.UNDECIDED]
+    assert undecided
+    assert all(v.price is not None for v in undecided if v.needed)
+    text = " ".join([*words.lead(found).more, *(one.text for one in words.lines(found))])
+    assert "sweeper launch 'my spec.yaml' --set replicates=" in text
