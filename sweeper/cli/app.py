@@ -215,14 +215,30 @@ def report(
     sweep: SweepArgument = None,
     storage: Storage = inputs.DEFAULT_STORAGE,
     out: Annotated[Path | None, typer.Option(help="The page to write [SWEEP.html].")] = None,
+    figures: Annotated[
+        str | None,
+        typer.Option(metavar="pdf", help="For a paper: PDFs and LaTeX tables, in a folder beside."),
+    ] = None,
     force: Force = False,
 ) -> None:
     """Write a sweep's report, one self-contained page, and print its path."""
+    if figures is not None:
+        inputs.one_of("--figures", figures, ("pdf",))
+        from sweeper.report.paper import check
+
+        check()
     with opened(storage) as store:
         name = inputs.find_sweep(store, sweep).name
         from sweeper.report.page import write
 
-        print(write(store, name, out=out or Path(f"{name}.html"), force=force))
+        print(page := write(store, name, out=out or Path(f"{name}.html"), force=force))
+        if figures is not None:
+            from sweeper.analysis.frames import load
+            from sweeper.report.paper import write as draw
+
+            folder = page.with_name(f"{page.stem}-figures")
+            for path in draw(load(store, name), folder):
+                print(path)
 
 
 @app.command(epilog="Example: sweeper verify batch-size-digits.html")
