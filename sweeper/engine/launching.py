@@ -319,9 +319,7 @@ class Launch:
 
     def _probe(self, crew: Crew, questions: Sequence[Question]) -> list[Price]:
         self.given.on_event(f"timing packs for {len(questions)} kinds of runs")
-        return probe.measure_there(
-            questions, self._place, crew, give_up=lambda: self.given.interrupts.count > 0
-        )
+        return probe.measure_there(questions, self._place, crew, check=self._check_interrupted)
 
     def make_conductor(self, packer: Packer, workers: int) -> Conductor:
         """The loop's inside, for this launch."""

@@ -52,15 +52,15 @@ def measure_there(
     place: Place,
     crew: Crew,
     *,
-    give_up: Callable[[], bool] = lambda: False,
+    check: Callable[[], None] = lambda: None,
 ) -> list[Price]:
     """Prices, measured by the workers that will train.
 
     A key whose probe fails gets no price here: its runs will say what is wrong with it. None has
-    one when nobody answers, or when `give_up` says so.
+    one when nobody answers. `check` is called all the while, and may raise to leave at once.
     """
     jobs = [ProbeJob(**vars(one), **vars(place)) for one in questions]
-    asking = Asking(jobs, give_up=give_up)
+    asking = Asking(jobs, check=check)
     crew.run(asking)
     return asking.prices
 
@@ -68,10 +68,10 @@ def measure_there(
 class Asking:
     """Implements `trials.Events`: a question a trial. Kills who has not answered in time."""
 
-    def __init__(self, jobs: Sequence[ProbeJob], *, give_up: Callable[[], bool]) -> None:
+    def __init__(self, jobs: Sequence[ProbeJob], *, check: Callable[[], None]) -> None:
         self.draining = False
         self.prices: list[Price] = []
-        self._waiting, self._give_up = deque(jobs), give_up
+        self._waiting, self._check = deque(jobs), check
         self._asked: dict[str, Worker | None] = {}
         self._began = time.monotonic()
 
@@ -85,8 +85,9 @@ class Asking:
         return self.draining or not (self._waiting or self._asked)
 
     def tick(self) -> None:
-        late = time.monotonic() - self._began
-        if late > (LIMIT_SECONDS if self.prices else PATIENCE_SECONDS) or self._give_up():
+        self._check()
+        limit = LIMIT_SECONDS if self.prices else PATIENCE_SECONDS
+        if time.monotonic() - self._began > limit:
             self.draining = True
             for worker in self._asked.values():
                 if worker is not None:

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from sweeper.engine import probe, timing, worker
+from sweeper.engine.interrupts import StopNow
 from sweeper.engine.messages import ProbeJob, Timing
 from sweeper.engine.probe import Asking
 from trainers.config import Config
@@ -82,7 +83,7 @@ class Actor:
 
 def asked(*keys: str, **more: Any) -> tuple[Asking, dict[str, Any]]:
     """Questions, each with a worker of its own that has begun to answer."""
-    asking = Asking([job(key, 1) for key in keys], **({"give_up": lambda: False} | more))
+    asking = Asking([job(key, 1) for key in keys], **({"check": lambda: None} | more))
     workers: dict[str, Any] = {key: Actor() for key in keys}
     for trial in keys:
         assert asking.next_job(trial) is not None
@@ -108,16 +109,15 @@ def test_the_probe_ends_when_all_have_answered_or_died() -> None:
     assert [price.key for price in asking.prices] == ["a"]
 
 
-def test_a_probe_that_hangs_is_given_up_when_asked() -> None:
-    """Whoever presses Ctrl-C need not wait for it."""
-    turns = iter([False, True])
-    asking, workers = asked("a", give_up=lambda: next(turns))
-    asking.tick()
-    assert not asking.draining
-    assert not workers["a"].killed
-    asking.tick()
-    assert asking.exhausted()
-    assert workers["a"].killed
+def test_a_probe_that_hangs_is_left_at_once_when_asked() -> None:
+    """Whoever presses Ctrl-C need not wait for it, nor for the end of its worker."""
+
+    def check() -> None:
+        raise StopNow
+
+    asking, _ = asked("a", check=check)
+    with pytest.raises(StopNow):
+        asking.tick()
 
 
 def test_a_first_probe_that_never_answers_is_given_up(monkeypatch) -> None:
