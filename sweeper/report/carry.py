@@ -23,6 +23,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from sweeper.analysis.frames import Frames
+from sweeper.analysis.measures import REPORTED
 from sweeper.errors import InputError
 from sweeper.report.scrub import GONE, last_part, scrub, scrub_kept, scrub_spec
 from sweeper.store.records import Sweep
@@ -35,6 +36,8 @@ MOST_TEXT = 64_000_000  # of sweep.json
 MOST_COLUMNS = 100_000
 ROWS = 4096  # read at once, so that a small file cannot grow beyond measure unseen
 ERROR_CHARACTERS = 300
+MOST_CLASSES = 30  # whose numbers are carried whole; of more, what the page shows of a class
+SHOWN = ("recall", "support")
 EPOCH = (1980, 1, 1, 0, 0, 0)  # of every file in the zip: no clock
 UNREADABLE = (
     zipfile.BadZipFile, zlib.error, pa.ArrowException, OSError, EOFError, KeyError, IndexError,
@@ -63,12 +66,25 @@ def clean(frames: Frames) -> Frames:
         ),
         cells=frames.cells.assign(config=_objects(map(_clean_config, frames.cells["config"]),
                                                   index=frames.cells.index)),
+        numbers=_needed(frames.numbers),
         runs=frames.runs.assign(error=_last_lines(frames.runs["error"], hosts=hosts)),
         attempts=frames.attempts.assign(
             node=_texts("" for _ in frames.attempts.index).set_axis(frames.attempts.index),
             error=_last_lines(frames.attempts["error"], hosts=hosts),
         ),
     )  # fmt: skip
+
+
+def _needed(numbers: pd.DataFrame) -> pd.DataFrame:
+    """Without what no report uses: single classes on other splits than the reported one."""
+    keys = list(numbers.columns)
+    many = len({target for _, _, target in keys if target.startswith("class:")}) > MOST_CLASSES
+    kept = [
+        not target.startswith("class:")
+        or (split == REPORTED and (metric in SHOWN or not many))
+        for split, metric, target in keys
+    ]  # fmt: skip
+    return numbers.loc[:, kept]
 
 
 def _without_folders(data: Mapping[str, Any]) -> dict[str, Any]:
@@ -180,11 +196,11 @@ def read(block: bytes) -> Frames:
             tables = {name: _frame(_member(archive, f"{name}.parquet")) for name in TABLES}
     except UNREADABLE as error:
         raise CarryError(f"its data cannot be read ({type(error).__name__})") from error
-    numbers = tables["numbers"]
-    if [*numbers.columns] != ["/".join(key) for key in sweep.layout]:
+    keys = [tuple(name.split("/", 2)) for name in tables["numbers"].columns]
+    if not set(keys) <= set(sweep.layout):
         raise CarryError("its data cannot be read (the numbers do not fit the layout)")
-    numbers.columns = pd.MultiIndex.from_tuples(sweep.layout, names=["split", "metric", "target"])
-    return Frames(sweep=sweep, **tables)
+    columns = pd.MultiIndex.from_tuples(keys, names=["split", "metric", "target"])
+    return Frames(sweep=sweep, **{**tables, "numbers": tables["numbers"].set_axis(columns, axis=1)})
 
 
 def _member(archive: zipfile.ZipFile, name: str) -> bytes:

@@ -19,7 +19,7 @@ from sweeper.states import RunState
 
 MOST_LINES = 8  # levels drawn as lines of their own
 MOST_EPOCHS = 120
-MOST_POINTS = 30_000  # of single runs, in one figure
+MOST_POINTS = 5000  # of single runs, in one figure
 LEAST_EPOCHS = 12
 
 
@@ -99,7 +99,7 @@ def _runs(curves: pd.DataFrame, *, frames: Frames, found: Answer, scale: float) 
 
 def _ended(values: pd.Series) -> list[float | None]:
     """Without what comes after the run's end."""
-    listed = numbers(values)
+    listed = [None if one is None else float(f"{one:.4g}") for one in numbers(values)]
     while listed and listed[-1] is None:
         listed.pop()
     return listed
