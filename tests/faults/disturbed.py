@@ -89,6 +89,12 @@ def after_commit() -> None:
     wrap(Store, "record", after=check)
 
 
+def after_decision() -> None:
+    from sweeper.store.store import Store
+
+    wrap(Store, "add_stage", after=lambda *a, **k: die())
+
+
 def writing_report() -> None:
     from pathlib import Path
 
@@ -108,6 +114,7 @@ POINTS: dict[str, Callable[[], None]] = {
     "between result and commit": before_commit,
     "inside the commit": inside_commit,
     "after the commit, before the mirror": after_commit,
+    "after a decision, before what follows": after_decision,
     "while the report is written": writing_report,
 }
 
