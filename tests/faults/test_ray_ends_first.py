@@ -9,7 +9,7 @@ import acting
 import history
 import psutil
 import pytest
-from places import Place, eventually
+from places import PATIENCE, Place, eventually
 
 from sweeper.store import Store
 
@@ -81,7 +81,7 @@ def test_a_driver_does_not_wait_for_a_ray_that_is_gone(
     process = place.start("--plugin", str(plugin))
     eventually(lambda: rounds_recorded(place) >= 2, "no round recorded", process=process)
     strike(place)
-    output, _ = process.communicate(timeout=45)  # Ray by itself takes 60 and records nothing
+    output, _ = process.communicate(timeout=PATIENCE)  # Ray by itself records nothing
     said = " ".join(output.split())
     assert process.returncode == code, output
     assert f"interrupted: {why}" in said

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 import acting
 import history
 import pytest
-from places import Place, eventually
+from places import PATIENCE, Place, eventually
 
 from sweeper.states import Ending, RunState
 from sweeper.store import Store
@@ -74,13 +74,13 @@ def test_8_one_signal_finishes_the_round(acted, untouched, number) -> None:
     process = launch(acted)
     wait_for_rounds(acted, process)
     process.send_signal(number)
-    output, _ = process.communicate(timeout=60)
+    output, _ = process.communicate(timeout=PATIENCE)
     assert process.returncode == 130, output
     assert "Go on with: sweeper launch" in " ".join(output.split())
     history.check_nobody_runs(acted.storage, "signals")
     acted.assert_no_process_left()
     again = launch(acted)
-    output, _ = again.communicate(timeout=60)
+    output, _ = again.communicate(timeout=PATIENCE)
     assert again.returncode == 0, output
     attempts = history.check(acted.storage, "signals", rounds=5, like=untouched)
     assert {a.ending for a in attempts} == {Ending.CANCELLED, Ending.COMPLETE}
@@ -93,15 +93,18 @@ def test_a_signal_to_the_whole_group_leaves_ray_to_the_driver(acted, untouched, 
     process = launch(acted)
     wait_for_rounds(acted, process)
     before = rounds_recorded(acted)
+    rays = [one for one in acted.ours() if one.pid != process.pid]
+    assert rays
+    assert all(os.getpgid(one.pid) != process.pid for one in rays)
     os.killpg(process.pid, number)
-    output, _ = process.communicate(timeout=30)  # Ray, if it were gone, would be missed after 60
+    output, _ = process.communicate(timeout=PATIENCE)
     assert process.returncode == 130, output
     assert "Go on with: sweeper launch" in " ".join(output.split())
     assert rounds_recorded(acted) > before, "the round was not finished"
     history.check_nobody_runs(acted.storage, "signals")
     acted.assert_no_process_left()
     again = launch(acted)
-    output, _ = again.communicate(timeout=60)
+    output, _ = again.communicate(timeout=PATIENCE)
     assert again.returncode == 0, output
     attempts = history.check(acted.storage, "signals", rounds=5, like=untouched)
     assert {a.ending for a in attempts} == {Ending.CANCELLED, Ending.COMPLETE}
@@ -120,7 +123,7 @@ def test_9_two_signals_stop_within_five_seconds(acted, untouched) -> None:
     acted.assert_no_process_left()
     acting.write(acted.folder)
     again = launch(acted)
-    output, _ = again.communicate(timeout=60)
+    output, _ = again.communicate(timeout=PATIENCE)
     assert again.returncode == 0, output
     history.check(acted.storage, "signals", rounds=5, like=untouched)
 
@@ -134,7 +137,7 @@ def interrupt_twice(process: subprocess.Popen[str]) -> str:
     except subprocess.TimeoutExpired:
         began = time.monotonic()
         process.send_signal(signal.SIGINT)
-    output, _ = process.communicate(timeout=60)
+    output, _ = process.communicate(timeout=PATIENCE)
     assert time.monotonic() - began < 5, output
     # Where one was enough, the other may meet a process that only clears up: to a shell 130 too.
     assert process.returncode in (130, -signal.SIGINT), output
