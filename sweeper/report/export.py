@@ -84,7 +84,8 @@ def tables_of(frames: Frames) -> dict[str, pd.DataFrame]:
     which test examples each run has right, as hexadecimal digits, the lowest bit first.
     tuning: every tuning point. fairness: the conditions of each claim. classes: recall by class and
     level. exchange: both accuracies of each cell, and the prices at which it may be best. absence:
-    batches without a class. steps: those to a target.
+    batches without a class. steps: those to a target. stages: what was decided about the
+    replicates.
     """
     found = answer(frames)
     recorded = {
@@ -96,6 +97,8 @@ def tables_of(frames: Frames) -> dict[str, pd.DataFrame]:
     }
     if len(frames.correct):
         recorded["correct"] = frames.correct["bits"].map(bytes.hex).reset_index()
+    if frames.sweep.stages:
+        recorded["stages"] = pd.DataFrame(frames.sweep.stages)
     made = {
         "summary": found.cells,
         "differences": differences(found),

@@ -12,6 +12,7 @@ from sweeper.spec import parse
 from sweeper.store.records import Sweep
 
 BY_FACTOR = frozenset({"scientific", "nuisance", "reference"})  # factors are told whole
+PLANS = frozenset({"replicates"})  # a number or a block: told whole
 PLACES = frozenset({"data.path", "data.test_path"})  # made whole when read, and never shown
 
 
@@ -34,7 +35,8 @@ def overrides(sweep: Sweep) -> list[str]:
 
 def _flat(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
     for key, value in tree.items():
-        if isinstance(value, Mapping) and not prefix.startswith(tuple(BY_FACTOR)):
+        whole = prefix.startswith(tuple(BY_FACTOR)) or (not prefix and key in PLANS)
+        if isinstance(value, Mapping) and not whole:
             yield from _flat(value, f"{prefix}{key}.")
         else:
             yield f"{prefix}{key}", value

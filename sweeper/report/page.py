@@ -238,6 +238,10 @@ GLOSSARY = (
     ("replicate", "A repetition with its own initialisation, data order and draw of the training "
      "subset. All cells share them, so cells are compared within a replicate."),
     ("n", "The number of replicates behind a number."),
+    ("two stages", "The spread of the first replicates told how many it takes to know a difference "
+     "as exactly as was asked before the sweep began."),
+    ("look", "A planned moment to judge the sweep. Several looks share the error of one between "
+     "them, so each has wider intervals."),
     ("95 % interval", "The range of values that the data are compatible with. Made in this way, 95 "
      "of 100 such intervals contain the true mean."),
     ("simultaneous", "The intervals of a family are widened so that, in 95 of 100 families, all of "
