@@ -16,10 +16,12 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
+from sweeper.analysis.effects import Difference, paired
 from sweeper.analysis.factors import Factor
-from sweeper.analysis.intervals import Estimate, holm, mean_interval
+from sweeper.analysis.intervals import LEAST, LEVEL, Estimate, holm, mean_interval
 from sweeper.analysis.look import Look
 from sweeper.analysis.measures import Measure
+from sweeper.analysis.precision import follow
 
 TASKS = 5  # fewer give a description, and no interval
 ADOPT = 0.75  # a level worth adopting wins more often than this
@@ -65,8 +67,60 @@ class Across:
     by_task: pd.DataFrame
 
 
-def build(looks: Mapping[str, Look], *, path: str) -> Across | None:
-    """The factor `path` over sweeps by name; None when fewer than two can be compared."""
+@dataclass(frozen=True)
+class SideBySide:
+    """A factor in several sweeps, each by itself; `factor` has the levels that all have.
+
+    Attributes:
+        differences: by sweep, each level against the reference with the sweep's own interval.
+        means: by sweep, of each level in the factor's order.
+        correlations: (sweep, sweep, Spearman's rho of their levels' means).
+    """
+
+    factor: Factor
+    measure: Measure
+    differences: dict[str, tuple[Difference, ...]]
+    means: dict[str, tuple[float, ...]]
+    correlations: tuple[tuple[str, str, float], ...]
+
+
+def build(looks: Mapping[str, Look], *, path: str, reference: Any = None) -> Across | None:
+    """The factor `path` over sweeps by name, one a task; None when fewer than two compare.
+
+    `reference` is taken where all of them have that level.
+    """
+    met = _meet(looks, path=path, reference=reference)
+    if met is None:
+        return None
+    factor, objective, y = met
+    sign = 1.0 if objective.direction == "maximize" else -1.0
+    return Across(
+        factor, objective, tuple(y), tuple(standings(y, reference=factor.reference, sign=sign)),
+        agreement(y), tuple(correlations(y)), _by_task(y, reference=factor.reference),
+    )  # fmt: skip
+
+
+def side_by_side(looks: Mapping[str, Look], *, path: str) -> SideBySide | None:
+    """The factor `path` in each sweep by itself; None when fewer than two can be compared.
+
+    The sweeps need not be tasks of their own: nothing is taken over them.
+    """
+    met = _meet(looks, path=path)
+    if met is None:
+        return None
+    factor, objective, y = met
+    found = {}
+    for name, rows in y.items():
+        plain = paired(rows, reference=factor.reference, direction=objective.direction)
+        found[name] = tuple(follow(plain, rule=looks[name].rule, factor=factor))
+    means = {name: tuple(map(float, rows.mean(axis=1))) for name, rows in y.items()}
+    return SideBySide(factor, objective, found, means, tuple(correlations(y)))
+
+
+def _meet(
+    looks: Mapping[str, Look], *, path: str, reference: Any = None
+) -> tuple[Factor, Measure, dict[str, pd.DataFrame]] | None:
+    """The factor with the levels that all have, the objective, and each sweep's y[level, r]."""
     found = {
         name: (look, factor)
         for name, look in looks.items()
@@ -83,16 +137,13 @@ def build(looks: Mapping[str, Look], *, path: str) -> Across | None:
     ]
     if len(found) < 2 or len(shared) < 2:
         return None
-    reference = factor.reference if factor.reference in shared else shared[len(shared) // 2]
     y = {
         name: _rows(look.levels(objective, factor=one), shared)
         for name, (look, one) in found.items()
     }
-    sign = 1.0 if objective.direction == "maximize" else -1.0
-    return Across(
-        factor, objective, tuple(y), tuple(standings(y, reference=reference, sign=sign)),
-        agreement(y), tuple(correlations(y)), _by_task(y, reference=reference),
-    )  # fmt: skip
+    wanted = [one for one in (reference, factor.reference) if one in shared]
+    chosen = wanted[0] if wanted else shared[len(shared) // 2]
+    return replace(factor, levels=tuple(shared), reference=chosen), objective, y
 
 
 def _rows(y: pd.DataFrame, levels: Sequence[Any]) -> pd.DataFrame:
@@ -186,6 +237,30 @@ def wilcoxon(changes: Sequence[float]) -> float:
         return math.nan
     _, p = stats.wilcoxon(d, method="exact")
     return float(np.asarray(p))
+
+
+def apart(
+    one: Mapping[int, float], two: Mapping[int, float], *, paired: bool, family: int
+) -> Estimate:
+    """How far the numbers by replicate of two sweeps lie apart, `one` minus `two`.
+
+    `paired`: the sweeps share their data, so a replicate's draws are the same in both; otherwise
+    Welch's interval of two independent means. n is that of the smaller.
+    """
+    if paired:
+        return mean_interval([one[r] - two[r] for r in one if r in two], family=family)
+    a, b = (np.array(list(values.values()), dtype=float) for values in (one, two))
+    n = min(len(a), len(b))
+    if n < LEAST or not (a.std() > 0 or b.std() > 0):
+        return mean_interval([float(a.mean() - b.mean())] if n else [], family=family)
+    errors = np.array([a.var(ddof=1) / len(a), b.var(ddof=1) / len(b)])
+    error = math.sqrt(errors.sum())
+    df = errors.sum() ** 2 / (errors**2 / [len(a) - 1, len(b) - 1]).sum()
+    half = error * float(stats.t.ppf(1 - (1 - LEVEL) / (2 * family), df))
+    value = float(a.mean() - b.mean())
+    p = float(2 * stats.t.sf(abs(value) / error, df))
+    method = f"{LEVEL:.0%} Welch t interval, simultaneous over {family}"
+    return Estimate(value, value - half, value + half, error, n, p, family, method)
 
 
 def correlations(y: Mapping[str, pd.DataFrame]) -> list[tuple[str, str, float]]:

@@ -38,13 +38,13 @@ from sweeper.analysis.effects import Difference
 from sweeper.analysis.efficiency import Efficiency
 from sweeper.analysis.examples import Changes
 from sweeper.analysis.exchange import Exchange
-from sweeper.analysis.factors import Factor, axes, scientific, show
+from sweeper.analysis.factors import Factor, scientific, show
 from sweeper.analysis.fairness import Fairness
 from sweeper.analysis.frames import Frames
 from sweeper.analysis.importance import Importance
 from sweeper.analysis.intervals import Estimate
-from sweeper.analysis.look import Look
-from sweeper.analysis.measures import Measure, measures, responses
+from sweeper.analysis.look import Look, see
+from sweeper.analysis.measures import Measure
 from sweeper.analysis.precision import PLAIN, Fixed, Rule
 from sweeper.analysis.price import Costs
 from sweeper.analysis.trend import Interaction, Trend
@@ -166,22 +166,18 @@ class Answer:
 
 def answer(frames: Frames) -> Answer:
     """The sweep's answer, as far as its runs allow."""
-    asked = list(frames.sweep.spec.get("scientific", {}))
-    gate, listed = comparable.gate(frames, paths=asked), measures(frames)
+    look = see(frames)
+    gate, listed, factors = look.gate, look.measures, look.factors
     grid = gate.reading is Reading.PAIRED
-    factors = scientific(frames, cells=gate.compared if grid else gate.cells)
-    x, by = axes(factors)
-    table = {one.name: responses(frames, measure=one, cells=gate.cells) for one in listed}
-    look = Look(frames, gate, listed, table, factors, x, by)
     points, curve = _curve(look, listed) if grid else (pd.DataFrame(), pd.DataFrame())
-    paths = [*asked, *(frames.sweep.spec.get("nuisance") or {})]
+    paths = [*frames.sweep.spec.get("scientific", {}), *(frames.sweep.spec.get("nuisance") or {})]
     cells = effects.cell_table(frames, cells=gate.cells, measures=listed, factors=paths)
     primary = tuple(_primary(look, listed[0])) if grid else ()
     others = tuple(_exploratory(look, listed)) if grid else ()
     collapses = tuple(_collapses(look, listed))
     found = Answer(
-        gate=gate, objective=listed[0], measures=listed, factors=factors, x=x, by=by,
-        cells=cells,
+        gate=gate, objective=listed[0], measures=listed, factors=factors,
+        x=look.x, by=look.by, cells=cells,
         ranks={} if grid else effects.rank_correlations(cells, measure=listed[0], factors=factors),
         points=points,
         curve=curve,

@@ -8,11 +8,11 @@ from typing import Any
 
 import pandas as pd
 
-from sweeper.analysis import effects, precision, price
-from sweeper.analysis.comparable import Gate
-from sweeper.analysis.factors import Factor
+from sweeper.analysis import comparable, effects, precision, price
+from sweeper.analysis.comparable import Gate, Reading
+from sweeper.analysis.factors import Factor, axes, scientific
 from sweeper.analysis.frames import Frames
-from sweeper.analysis.measures import POINTS, Measure
+from sweeper.analysis.measures import POINTS, Measure, measures, responses
 from sweeper.analysis.precision import Rule
 from sweeper.analysis.price import Costs
 
@@ -65,3 +65,12 @@ class Look:
     def chance(self) -> float:
         """The accuracy of guessing, in points."""
         return POINTS / max(len(self.frames.sweep.facts.get("classes", ())), 1)
+
+
+def see(frames: Frames) -> Look:
+    """The sweep as every analysis sees it; cells are compared only where they form a grid."""
+    gate = comparable.gate(frames, paths=list(frames.sweep.spec.get("scientific", {})))
+    grid, listed = gate.reading is Reading.PAIRED, measures(frames)
+    factors = scientific(frames, cells=gate.compared if grid else gate.cells)
+    table = {one.name: responses(frames, measure=one, cells=gate.cells) for one in listed}
+    return Look(frames, gate, listed, table, factors, *axes(factors))
