@@ -250,8 +250,8 @@ class TwoStages:
 
     def method(self) -> str:
         return (
-            "The number of replicates was planned in two stages (Stein, 1945): the spread of the first "
-            f"{self.start} told how many it takes to know each difference to within "
+            "The number of replicates was planned in two stages (Stein, 1945): the spread of the "
+            f"first {self.start} told how many it takes to know each difference to within "
             f"{amount(self.half_width, unit=self.unit)}, up to {self.cap}. Intervals of the "
             "primary family use that first spread and its degrees of freedom, and are no narrower "
             "than the target."
