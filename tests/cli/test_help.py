@@ -19,6 +19,7 @@ COMMANDS = [
     "plan",
     "status",
     "report",
+    "verify",
     "export",
     "dashboard",
     "retry",
