@@ -12,6 +12,12 @@ from typing import Any
 
 import sweeper
 
+# What makes two runs of a configuration alike, and what does not.
+DETERMINISM = {
+    "random_numbers": "Philox by data fingerprint, replicate, stream and epoch",
+    "deterministic_algorithms": False,  # torch.use_deterministic_algorithms is never called
+    "cudnn_benchmark": False,  # torch's default, left alone
+}
 PACKAGES = ("numpy", "optuna", "ray", "scikit-learn", "sqlalchemy", "torch", "torchvision")
 
 
@@ -22,6 +28,7 @@ def collect() -> dict[str, Any]:
         "python": platform.python_version(),
         "packages": {name: _version(name) for name in PACKAGES},
         "git": _commit(),
+        "determinism": DETERMINISM,
         "system": f"{platform.system()} {platform.release()} {platform.machine()}",
         "processor": _processor(),
         "cores": os.cpu_count() or 0,
