@@ -6,6 +6,7 @@ same into a real one.
 
 from __future__ import annotations
 
+import hashlib
 import itertools
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -279,6 +280,20 @@ def with_recalls(
             column = one.layout.index(("test", "recall", f"class:{name}"))
             matrix[-1, column] = recall(one.cells[cell].factors, label) + rng.normal(0, noise)
     return replace(one, numbers=numbers)
+
+
+def elsewhere(one: Plan, *, data: str = "", steps: int | None = None) -> Plan:
+    """The plan on other data, told by its name, or under a budget of so many steps."""
+    facts, spec, cells = one.sweep.facts, dict(one.sweep.spec), list(one.cells)
+    if data:
+        facts = {**facts, "fingerprint": hashlib.sha256(data.encode()).hexdigest()}
+        spec["data"] = {**spec["data"], "dataset": data}
+    if steps is not None:
+        spec["budget"] = {"unit": "steps"}
+        cells = [replace(cell, config={**cell.config, "train": {
+            **cell.config["train"], "steps": steps, "evaluations": one.epochs,
+        }}) for cell in cells]  # fmt: skip
+    return replace(one, sweep=replace(one.sweep, facts=facts, spec=spec), cells=cells)
 
 
 @dataclass(frozen=True)

@@ -26,7 +26,13 @@ from sweeper.analysis.measures import Measure, objective
 from sweeper.analysis.verdicts import Verdict, Word
 from sweeper.errors import InputError
 
+UNITS = {"steps": "updates"}
 NOTHING = Estimate(math.nan, math.nan, math.nan, math.nan, 0, math.nan, 1, "", "no runs")
+
+
+def unit_of(unit: str) -> str:
+    """A unit of the budget as a reader calls it."""
+    return UNITS.get(unit, unit)
 
 
 @dataclass(frozen=True)
@@ -49,7 +55,7 @@ class Member:
 
     @property
     def budget(self) -> str:
-        return f"{self.amounts} {self.unit}"
+        return f"{self.amounts} {unit_of(self.unit)}"
 
 
 @dataclass(frozen=True)
@@ -118,7 +124,10 @@ def check(frames: Sequence[Frames]) -> None:
              for one, name in zip(reversed(frames), reversed(names), strict=True)
              for goal in [objective(one.sweep.spec)]}  # fmt: skip
     if len(goals) > 1:
-        told = ", ".join(f"{metric} in {name}" for (metric, _), name in reversed(goals.items()))
+        told = ", ".join(
+            f"{direction} {metric} in {name}"
+            for (metric, direction), name in reversed(goals.items())
+        )
         raise InputError(f"sweeps of one objective can be compared; these have {told}")
     if not _paths(frames):
         told = "; ".join(f"{one.sweep.name}: {', '.join(one.sweep.spec.get('scientific', {}))}"

@@ -103,10 +103,10 @@ def _trend(one: Slope, *, by: Factor | None) -> Lead:
         marks += _interaction_marks(one, by)
     basis_text = f"Change in {one.measure.title} per {one.factor.step}; {_joint_basis(marks)}."
     return Lead(text, tuple(one for one in more if one), tuple(marks), basis_text,
-                _clearness(verdict, estimate), str(verdict.word))  # fmt: skip
+                clearness(verdict, estimate), str(verdict.word))  # fmt: skip
 
 
-def _clearness(verdict: Verdict, estimate: Estimate) -> str:
+def clearness(verdict: Verdict, estimate: Estimate) -> str:
     """How firm a trend is, in two words."""
     match verdict.word:
         case Word.BETTER | Word.WORSE:

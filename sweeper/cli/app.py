@@ -21,6 +21,7 @@ from sweeper.cli.options import (
     SpecArgument,
     Storage,
     SweepArgument,
+    SweepArguments,
     opened,
 )
 from sweeper.errors import InputError, SweeperError
@@ -212,7 +213,7 @@ def status(
 
 @app.command(epilog="Example: sweeper report batch-size-digits --out report.html")
 def report(
-    sweep: SweepArgument = None,
+    sweeps: SweepArguments = None,
     storage: Storage = inputs.DEFAULT_STORAGE,
     out: Annotated[Path | None, typer.Option(help="The page to write [SWEEP.html].")] = None,
     figures: Annotated[
@@ -221,14 +222,20 @@ def report(
     ] = None,
     force: Force = False,
 ) -> None:
-    """Write a sweep's report, one self-contained page, and print its path."""
+    """Write a sweep's report, one self-contained page, and print its path.
+
+    Of several sweeps, one page that compares them.
+    """
+    if sweeps is not None and len(sweeps) > 1:
+        _report_all(sweeps, storage, out=out, figures=figures, force=force)
+        return
     if figures is not None:
         inputs.one_of("--figures", figures, ("pdf",))
         from sweeper.report.paper import check
 
         check()
     with opened(storage) as store:
-        name = inputs.find_sweep(store, sweep).name
+        name = inputs.find_sweep(store, sweeps[0] if sweeps else None).name
         from sweeper.report.page import write
 
         print(page := write(store, name, out=out or Path(f"{name}.html"), force=force))
@@ -239,6 +246,19 @@ def report(
             folder = page.with_name(f"{page.stem}-figures")
             for path in draw(load(store, name), folder):
                 print(path)
+
+
+def _report_all(
+    names: list[str], storage: str, *, out: Path | None, figures: str | None, force: bool
+) -> None:
+    if figures is not None:
+        raise InputError("--figures is for the report of one sweep")
+    with opened(storage) as store:
+        for name in names:
+            inputs.find_sweep(store, name)
+        from sweeper.report import several
+
+        print(several.write(store, names, out=out or Path(several.OUT), force=force))
 
 
 @app.command(epilog="Example: sweeper verify batch-size-digits.html")

@@ -21,6 +21,10 @@ SweepArgument = Annotated[
     str | None,
     typer.Argument(metavar="[SWEEP]", help="Its name; needless when it is the only one."),
 ]
+SweepArguments = Annotated[
+    list[str] | None,
+    typer.Argument(metavar="[SWEEP]...", help="Its name, or several: one page that compares them."),
+]
 Storage = Annotated[
     str,
     typer.Option(

@@ -28,10 +28,12 @@ from sweeper.errors import InputError
 from sweeper.report.scrub import GONE, last_part, scrub, scrub_kept, scrub_spec
 from sweeper.store.records import Sweep
 
+SEVERAL = "several.json"  # of a block that holds the blocks of several sweeps
 TABLES = ("cells", "runs", "numbers", "curves", "attempts", "packs", "correct")
 SWEEP = "sweep.json"
 FORMAT = 1  # it grows when a block of before can no longer be read
 MOST_BYTES = 1_000_000_000  # of a frame in memory: a page that claims more is refused
+MOST_SWEEPS = 100  # of one page
 MOST_TEXT = 64_000_000  # of sweep.json
 MOST_COLUMNS = 100_000
 ROWS = 4096  # read at once, so that a small file cannot grow beyond measure unseen
@@ -138,6 +140,21 @@ def dump(frames: Frames) -> bytes:
     return out.getvalue()
 
 
+def dump_all(blocks: Iterable[bytes]) -> bytes:
+    """Blocks of several sweeps as one, in their order."""
+    out, held = io.BytesIO(), list(blocks)
+    with zipfile.ZipFile(out, "w") as archive:
+        tree = {"format": FORMAT, "sweeps": len(held)}
+        _add(archive, SEVERAL, json.dumps(tree).encode(), zipfile.ZIP_STORED)
+        for at, block in enumerate(held):
+            _add(archive, _place(at), block, zipfile.ZIP_STORED)
+    return out.getvalue()
+
+
+def _place(at: int) -> str:
+    return f"{at:03d}.zip"
+
+
 def _add(archive: zipfile.ZipFile, name: str, data: bytes, how: int) -> None:
     entry = zipfile.ZipInfo(name, EPOCH)
     entry.create_system, entry.compress_type = 3, how
@@ -201,6 +218,33 @@ def read(block: bytes) -> Frames:
         raise CarryError("its data cannot be read (the numbers do not fit the layout)")
     columns = pd.MultiIndex.from_tuples(keys, names=["split", "metric", "target"])
     return Frames(sweep=sweep, **{**tables, "numbers": tables["numbers"].set_axis(columns, axis=1)})
+
+
+def holds_several(block: bytes) -> bool:
+    """Whether the block is one of `dump_all`."""
+    try:
+        with zipfile.ZipFile(io.BytesIO(block)) as archive:
+            return SEVERAL in archive.namelist()
+    except UNREADABLE:
+        return False
+
+
+def split(block: bytes) -> list[bytes]:
+    """The blocks that `dump_all` was given.
+
+    Raises:
+        CarryError: it is not such a block, or holds more than its own size.
+    """
+    try:
+        with zipfile.ZipFile(io.BytesIO(block)) as archive:
+            if sum(one.file_size for one in archive.infolist()) > len(block):
+                raise CarryError("its data are larger than any report's")
+            tree = json.loads(archive.read(SEVERAL))
+            if tree["format"] != FORMAT or not 2 <= tree["sweeps"] <= MOST_SWEEPS:
+                raise CarryError("its data are of another version of Sweeper")
+            return [archive.read(_place(at)) for at in range(tree["sweeps"])]
+    except UNREADABLE as error:
+        raise CarryError(f"its data cannot be read ({type(error).__name__})") from error
 
 
 def _member(archive: zipfile.ZipFile, name: str) -> bytes:

@@ -27,18 +27,29 @@ from sweeper.report.drawing import (
 )  # fmt: skip
 
 
+def objective_panel(found: Answer, *, order: Sequence[Any], shared: list[float] | None) -> Figure:
+    """The objective's panel; `order`: levels of the lines in all sweeps, for one look in all."""
+    return _response(found, found.objective, shared=shared, order=order)
+
+
 def response(found: Answer) -> list[Figure]:
     """One panel a measure: means with intervals joined by lines, raw replicates as points."""
     if found.x is None or not len(found.curve):
         return []
     drawn = _panels(found)
     shared = _shared_range(found, drawn)
-    return [_response(found, measure, shared=shared) for measure in drawn]
+    order = found.by.levels if found.by else (None,)
+    return [_response(found, measure, shared=shared, order=order) for measure in drawn]
 
 
 def _panels(found: Answer) -> list[Measure]:
     """The objective, then the class groups, at most four panels."""
     return [one for one in found.measures if one.role != "contrast"][:4]
+
+
+def objective_range(found: Answer) -> list[float] | None:
+    """The vertical range of the objective's panel alone."""
+    return _shared_range(found, [found.objective])
 
 
 def _shared_range(found: Answer, drawn: Sequence[Measure]) -> list[float] | None:
@@ -54,13 +65,16 @@ def _shared_range(found: Answer, drawn: Sequence[Measure]) -> list[float] | None
     return [max(float(seen.min()) - room, -1.0), min(float(seen.max()) + room, 101.0)]
 
 
-def _response(found: Answer, measure: Measure, *, shared: list[float] | None) -> Figure:
+def _response(
+    found: Answer, measure: Measure, *, shared: list[float] | None, order: Sequence[Any]
+) -> Figure:
     x, levels = found.x, found.by.levels if found.by else (None,)
     if x is None:
         raise ValueError("a response curve needs an axis")
     data = []
-    for at, level in enumerate(levels):
-        data += _line(found, measure, x=x, level=level, at=at, count=len(levels))
+    for at, level in enumerate(order):
+        if level in levels:
+            data += _line(found, measure, x=x, level=level, at=at, count=len(order))
     yaxis: dict[str, Any] = {"title": {"text": unit_title(measure)}}
     if measure.bounded and shared:
         yaxis["range"] = shared
@@ -72,15 +86,15 @@ def _response(found: Answer, measure: Measure, *, shared: list[float] | None) ->
         "The table below holds the same numbers.",
         data,
         {"xaxis": axis(x), "yaxis": yaxis},
-        _line_keys(found),
+        _line_keys(found, order),
     )
 
 
-def _line_keys(found: Answer) -> tuple[Mark, ...]:
+def _line_keys(found: Answer, order: Sequence[Any]) -> tuple[Mark, ...]:
     if found.by is None:
         return ()
-    names = [f"{found.by.name} {show(level)}" for level in found.by.levels]
-    return tuple(Mark(name, **level_look(at)) for at, name in enumerate(names))
+    here = [(at, level) for at, level in enumerate(order) if level in found.by.levels]
+    return tuple(Mark(f"{found.by.name} {show(level)}", **level_look(at)) for at, level in here)
 
 
 def _line(

@@ -7,7 +7,7 @@ import hashlib
 import json
 import os
 import secrets
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from functools import cache
 from pathlib import Path
@@ -23,6 +23,7 @@ from sweeper.analysis.frames import Frames, Reads, load
 from sweeper.analysis.verdicts import caution, interval, number
 from sweeper.errors import InputError
 from sweeper.report import carry, sections, tables
+from sweeper.report.drawing import Section
 from sweeper.report.manifest import manifest, provenance
 from sweeper.report.methods import bibtex, methods
 from sweeper.report.overrides import overrides
@@ -43,7 +44,15 @@ def write(store: Reads, name: str, *, out: Path, force: bool = False) -> Path:
         StoreError: there is no such sweep.
     """
     check_target(out, force=force)
-    page = html(load(store, name))
+    return save(html(load(store, name)), out=out)
+
+
+def save(page: str, *, out: Path) -> Path:
+    """Put a page in the place of an older one at once.
+
+    Raises:
+        InputError: it cannot be written.
+    """
     try:
         _replace(out, page)
     except OSError as error:
@@ -95,28 +104,39 @@ def remake(block: bytes) -> str:
     """
     frames = carry.read(block)
     found, about = answer(frames), manifest(frames, block)
-    parts, script = sections.sections(frames, found), _script()
-    context = {
-        "generator": Markup(GENERATOR),  # noqa: S704 constant
-        "policy": policy(bundle(), script),
-        "bundle": Markup(bundle()),  # noqa: S704 our own vendored file
-        "script": Markup(script),  # noqa: S704 our own file
-        "style": Markup(_text("page.css")),  # noqa: S704 our own file
-        "payload": payload([asdict(one) for part in parts for one in part.figures]),
-        "manifest": payload(about),
-        "data": base64.b64encode(block).decode(),
-        "sections": parts,
-        "short": sections.SHORT,
-        "hero": next((part.figures[0] for part in parts if part.id == "response"), None),
+    parts = sections.sections(frames, found)
+    return render(
+        "page.html", block=block, about=about, parts=parts,
+        short=sections.SHORT,
+        hero=next((part.figures[0] for part in parts if part.id == "response"), None),
         **_said(frames, found),
-        "methods": (told := methods(frames, found)),
-        "bibtex": bibtex(" ".join(told)),
-        "provenance": provenance(frames, about["data"]),
-        "overrides": overrides(frames.sweep),
-        "spec_text": scrub_spec(frames.sweep.spec_text),
-        "glossary": GLOSSARY,
-    }
-    return _environment().get_template("page.html").render(context)
+        methods=(told := methods(frames, found)),
+        bibtex=bibtex(" ".join(told)),
+        provenance=provenance(frames, about["data"]),
+        overrides=overrides(frames.sweep),
+        spec_text=scrub_spec(frames.sweep.spec_text),
+        glossary=GLOSSARY,
+    )  # fmt: skip
+
+
+def render(
+    template: str, *, block: bytes, about: Mapping[str, Any], parts: Sequence[Section], **said: Any
+) -> str:
+    """A template with what every page has: style, scripts and their policy, figures, data."""
+    script = _script()
+    return _environment().get_template(template).render(
+        generator=Markup(GENERATOR),  # noqa: S704 constant
+        policy=policy(bundle(), script),
+        bundle=Markup(bundle()),  # noqa: S704 our own vendored file
+        script=Markup(script),  # noqa: S704 our own file
+        style=Markup(_text("page.css")),  # noqa: S704 our own file
+        payload=payload([asdict(one) for part in parts for one in part.figures]),
+        manifest=payload(about),
+        data=base64.b64encode(block).decode(),
+        sections=parts,
+        number=number, interval=interval, scale=scale, place=place,
+        **said,
+    )  # fmt: skip
 
 
 def _said(frames: Frames, found: Answer) -> dict[str, Any]:
@@ -132,10 +152,6 @@ def _said(frames: Frames, found: Answer) -> dict[str, Any]:
         "caveats": words.caveats(frames, found=found),
         "caution": _caution(found),
         "facts": facts(frames),
-        "number": number,
-        "interval": interval,
-        "scale": scale,
-        "place": place,
         "objective_words": found.objective.title,
     }
 

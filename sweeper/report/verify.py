@@ -22,7 +22,7 @@ from typing import Any
 from sweeper import __version__
 from sweeper.analysis.verdicts import FIXED
 from sweeper.errors import InputError
-from sweeper.report import page
+from sweeper.report import carry, page, several
 
 MOST_BYTES = 256_000_000  # of a file; the largest report is a few megabytes
 MOST_TOLD = 40  # differences that are printed
@@ -92,8 +92,9 @@ def verify(path: Path) -> Outcome:
 
 
 def _again(block: bytes, path: Path) -> str:
+    again = several.remake if carry.holds_several(block) else page.remake
     try:
-        return page.remake(block)
+        return again(block)
     except InputError as error:
         raise InputError(f"{path}: {error}") from error
     except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:

@@ -80,7 +80,8 @@ function pointRows(figure, trace) {
   const ticks = (figure.layout.xaxis || {}).tickvals || [];
   const names = (figure.layout.xaxis || {}).ticktext || [];
   const flipped = view.flip.has(figure.id) && canFlip(figure) === "x";
-  const bars = trace.error_y || {};
+  const lying = !trace.error_y && Boolean(trace.error_x); // its interval is along x
+  const bars = trace.error_y || trace.error_x || {};
   const x = trace.x || [];
   return x.map(function (value, at) {
     const place = flipped && value !== null ? Math.log2(value) : value;
@@ -92,7 +93,7 @@ function pointRows(figure, trace) {
     const down = (bars.arrayminus || bars.array || [])[at];
     const many = Array.isArray(trace.text) ? trace.text[at] : trace.text;
     return [owner(trace), value, close ? names[ticks.indexOf(tick)] : null, y,
-            bounded(y, down, -1), bounded(y, up, 1), many];
+            bounded(lying ? value : y, down, -1), bounded(lying ? value : y, up, 1), many];
   }).filter(function (row) { return row[1] !== null || row[3] !== null; });
 }
 function bounded(y, size, sign) {

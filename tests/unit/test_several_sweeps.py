@@ -1,0 +1,221 @@
+"""One report of several sweeps: whether they agree, what counts as a task, what is refused."""
+
+import json
+import math
+import re
+
+import planted
+import pytest
+from scipy import stats
+
+from sweeper.analysis import across, several, words_several
+from sweeper.analysis.frames import load
+from sweeper.cli.app import run
+from sweeper.errors import InputError
+from sweeper.report import carry, page, verify
+from sweeper.report import several as report
+from sweeper.states import Ending
+from sweeper.store.store import Store
+
+BATCH = {planted.BATCH: [2, 8, 32]}
+WORDS = {"train.augmentation": ["none", "mixup"]}
+
+
+def sloped(slope):
+    """Minority accuracy by so much a doubling of the batch size."""
+    return lambda factors: 0.8 + slope * (math.log2(factors[planted.BATCH]) - 3)
+
+
+def sweep(name, slope, *, data="digits", steps=None, seed=0, **settings):
+    settings = {"levels": BATCH, "epochs": 3, "noise": 0.006, "truth": sloped(slope)} | settings
+    one = planted.plan(name=name, seed=seed, **settings)
+    one = planted.elsewhere(one, data=data, steps=steps)
+    return load(planted.Memory(one), name)
+
+
+def found(*frames):
+    several.check(frames)
+    return several.build(frames)
+
+
+def test_sweeps_that_agree_are_said_to():
+    """All fall: one sentence with the range of sizes, and that the sizes differ."""
+    one = found(
+        sweep("a", -0.03), sweep("b", -0.01, data="letters", seed=1),
+        sweep("c", -0.02, data="shuttle", seed=2),
+    )  # fmt: skip
+    assert re.fullmatch(
+        r"In all 3 sweeps minority accuracy falls with batch size, "
+        r"by (0\.[89]|1\.\d) to (2\.[6-9]|3\.\d) points with each doubling of batch size\.",
+        words_several.headline(one),
+    )
+    assert "The sizes differ by more than chance: a minus b is" in words_several.more(one)[0]
+
+
+def test_a_budget_that_turns_the_trend_is_named():
+    """One data set by epochs and by updates: the verdict depends on the budget, not on the data."""
+    one = found(sweep("e", -0.02), sweep("u", 0.02, steps=60, seed=1))
+    assert words_several.headline(one) == (
+        "The verdict depends on the budget: by epochs minority accuracy falls with batch size, "
+        "by updates minority accuracy rises with batch size."
+    )
+    assert one.tasks == 1
+    assert one.members[1].budget == "60 updates"
+
+
+def test_budget_and_data_that_change_together_are_not_told_apart():
+    """Another data set under another budget: the sweeps disagree, nobody knows why."""
+    one = found(sweep("e", -0.02), sweep("u", 0.02, steps=60, data="letters", seed=1))
+    assert words_several.headline(one) == (
+        "The sweeps do not agree: minority accuracy falls with batch size in 1 (e); "
+        "minority accuracy rises with batch size in 1 (u)."
+    )
+
+
+def test_an_undecided_sweep_is_no_disagreement():
+    """Two fall, one is undecided: it is named."""
+    one = found(
+        sweep("a", -0.02), sweep("b", -0.02, data="letters", seed=1),
+        sweep("c", 0.0, data="shuttle", seed=2, noise=0.05),
+    )  # fmt: skip
+    told = words_several.headline(one)
+    assert told.startswith("In 2 of 3 sweeps minority accuracy falls with batch size, by ")
+    assert told.endswith("; undecided in 1 (c).")
+
+
+def test_a_sweep_without_runs_has_no_verdict():
+    """It stands in the table, and the others are told of."""
+    none = {(cell, r): (None, "") for cell in range(3) for r in range(5)}
+    one = found(sweep("a", -0.02), sweep("b", -0.02, data="letters", failures=none))
+    assert words_several.headline(one).endswith("; without a verdict in 1 (b).")
+    assert "points only" in report.html([member.frames for member in one.members])
+
+
+def test_levels_in_words_are_told_one_by_one():
+    """Against their reference, in both sweeps."""
+
+    def truth(factors):
+        return 0.7 + 0.06 * (factors["train.augmentation"] == "mixup")
+
+    one = found(*(sweep(name, 0, data=name, levels=WORDS, truth=truth, seed=seed)
+                  for seed, name in enumerate("ab")))  # fmt: skip
+    assert words_several.headline(one).startswith(
+        "In both sweeps augmentation mixup is better than none, by "
+    )
+
+
+def test_a_data_set_counts_once_under_each_unit():
+    """Five data sets by epochs and one of them by updates: n is 5, and the second budget is out."""
+    frames = [sweep(f"e{at}", -0.02, data=f"d{at}", seed=at) for at in range(5)]
+    frames += [sweep("again", -0.02, data="d0", seed=8), sweep("u", 0.02, data="d1", steps=60)]
+    one = found(*frames)
+    over = one.shared[0].over
+    assert list(over) == ["epochs"]
+    assert over["epochs"].tasks == ("e0", "e1", "e2", "e3", "e4")
+    standing = over["epochs"].standings[0]
+    assert standing.difference is not None
+    assert standing.difference.n == 5
+    assert standing.difference.known
+
+
+def test_the_distance_of_two_sweeps_is_welchs_or_paired():
+    """As scipy has them: independent for other data, within replicates for the same."""
+    one, two = {0: 1.0, 1: 1.4, 2: 0.7, 3: 1.2}, {0: 2.0, 1: 2.9, 2: 2.1, 4: 2.2, 5: 3.0}
+    a, b = list(one.values()), list(two.values())
+    oracle = stats.ttest_ind(a, b, equal_var=False)
+    apart = across.apart(one, two, paired=False, family=3)
+    low, high = oracle.confidence_interval(1 - 0.05 / 3)
+    assert (apart.low, apart.high) == (pytest.approx(low), pytest.approx(high))
+    assert apart.p == pytest.approx(oracle.pvalue)
+    same = across.apart(one, two, paired=True, family=1)
+    assert same.p == pytest.approx(stats.ttest_rel(a[:3], b[:3]).pvalue)
+
+
+def test_the_intervals_are_those_of_each_sweeps_own_report():
+    """Side by side, a difference is what the sweep's own page says."""
+    one = found(sweep("a", -0.03), sweep("b", -0.01, data="letters", seed=1))
+    side = one.shared[0].side
+    assert side is not None
+    for member in one.members:
+        own = [difference.estimate for difference in member.found.effects[0].differences]
+        assert [other.estimate for other in side.differences[member.name]] == own
+
+
+def test_the_page_is_a_function_of_its_data(tmp_path, capsys):
+    """Byte for byte; a changed number is found, and a cut block refused."""
+    frames = [sweep("a", -0.03), sweep("b", -0.01, data="letters", seed=1)]
+    text = report.html(frames)
+    out = tmp_path / "page.html"
+    out.write_text(text, encoding="utf-8", newline="")
+    assert verify.verify(out).same
+    assert run(["verify", str(out)]) == 0
+    capsys.readouterr()
+    changed = text.replace("In both sweeps", "In all sweeps")
+    out.write_text(changed, encoding="utf-8", newline="")
+    assert [one.where for one in verify.verify(out).differences] == ["The answer"]
+    assert json.loads(text.split('id="manifest">')[1].split("</script>")[0])["sweeps"][1]["sweep"]
+
+
+def test_a_block_of_several_gives_back_each():
+    """The blocks come back as they went in; anything else is refused."""
+    held = [carry.dump(sweep("a", -0.03)), carry.dump(sweep("b", -0.01))]
+    block = carry.dump_all(held)
+    assert carry.holds_several(block)
+    assert not carry.holds_several(held[0])
+    assert carry.split(block) == held
+    for broken in (block[:-40], held[0], b"", carry.dump_all(held[:1])):
+        with pytest.raises(carry.CarryError):
+            carry.split(broken)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """A database of five sweeps."""
+    place = tmp_path_factory.mktemp("several")
+    small = {"epochs": 2, "replicates": 3, "levels": BATCH}
+    with Store.open(f"sqlite:///{place / 'sweeper.db'}", create=True) as store:
+        for name, settings in {
+            "first": {}, "second": {"seed": 1}, "other": {"levels": WORDS, "truth": planted.flat},
+            "loss": {"metric": "loss"}, "failed": {"failures": {(0, 0): (Ending.DIVERGED, "nan")}},
+        }.items():  # fmt: skip
+            planted.fill(store, planted.plan(name=name, **{**small, **settings}))
+    return place
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (["first", "secnd"], r"no sweep named 'secnd' in this database; did you mean 'second'\?"),
+        (["first", "first"], r"'first' is named more than once"),
+        (["first", "other"], r"no factor in common \(first: train.batch_size; other: train.aug"),
+        (["first", "loss"], r"one objective.*maximize minority_accuracy in first, minimize loss in loss"),
+        (["first", "second", "--figures", "pdf"], r"--figures is for the report of one sweep"),
+    ],
+)
+def test_what_cannot_be_compared_is_told_in_one_line(arguments, expected, folder, capsys):
+    """Exit 2, and nothing is written."""
+    url = f"sqlite:///{folder / 'sweeper.db'}"
+    out = folder / "wrong.html"
+    assert run(["report", *arguments, "--storage", url, "--out", str(out)]) == 2
+    [line] = capsys.readouterr().err.strip().splitlines()
+    assert re.search(expected, line)
+    assert not out.exists()
+
+
+def test_several_names_make_one_page(folder, capsys):
+    """It is a Sweeper report, carries all sweeps, and passes `sweeper verify`."""
+    url, out = f"sqlite:///{folder / 'sweeper.db'}", folder / "all.html"
+    names = ["first", "second", "failed"]
+    assert run(["report", *names, "--storage", url, "--out", str(out)]) == 0
+    assert capsys.readouterr().out == f"{out}\n"
+    assert page.is_report(out)
+    assert run(["verify", str(out)]) == 0
+    assert all(name in out.read_text(encoding="utf-8") for name in names)
+
+
+def test_sweeps_of_one_objective_each_way_are_refused():
+    """To maximize here and to minimize there is not one objective."""
+    one, two = sweep("a", -0.02), sweep("b", -0.02)
+    two.sweep.spec["objective"] = {**two.sweep.spec["objective"], "direction": "minimize"}
+    with pytest.raises(InputError, match="one objective"):
+        several.check([one, two])
