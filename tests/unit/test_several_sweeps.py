@@ -126,9 +126,9 @@ def test_the_distance_of_two_sweeps_is_welchs_or_paired():
     apart = across.apart(one, two, paired=False, family=3)
     low, high = oracle.confidence_interval(1 - 0.05 / 3)
     assert (apart.low, apart.high) == (pytest.approx(low), pytest.approx(high))
-    assert apart.p == pytest.approx(oracle.pvalue)
+    assert apart.p == pytest.approx(oracle[1])
     same = across.apart(one, two, paired=True, family=1)
-    assert same.p == pytest.approx(stats.ttest_rel(a[:3], b[:3]).pvalue)
+    assert same.p == pytest.approx(stats.ttest_rel(a[:3], b[:3])[1])
 
 
 def test_the_intervals_are_those_of_each_sweeps_own_report():
@@ -188,7 +188,7 @@ def folder(tmp_path_factory):
         (["first", "secnd"], r"no sweep named 'secnd' in this database; did you mean 'second'\?"),
         (["first", "first"], r"'first' is named more than once"),
         (["first", "other"], r"no factor in common \(first: train.batch_size; other: train.aug"),
-        (["first", "loss"], r"one objective.*maximize minority_accuracy in first, minimize loss in loss"),
+        (["first", "loss"], r"maximize minority_accuracy in first, minimize loss in loss"),
         (["first", "second", "--figures", "pdf"], r"--figures is for the report of one sweep"),
     ],
 )
