@@ -82,7 +82,8 @@ def forest(found: Several, shared: Shared, side: SideBySide, *, at: int) -> Figu
         data,
         {
             "xaxis": {"title": {"text": f"{side.measure.unit or 'difference'} against "
-                                        f"{text(show(factor.reference))}"}, "zeroline": True},
+                                        f"{text(show(factor.reference))}"},
+                      "zeroline": True, "rangemode": "tozero"},
             "yaxis": {"tickvals": list(ticks), "ticktext": list(ticks.values()), "showgrid": False,
                       "range": [-place + 0.3, 0.7]},
             "height": ROW * (place + 1) + 80,
