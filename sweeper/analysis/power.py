@@ -37,7 +37,7 @@ def smallest(*, n: int, family: int = 1, shares: int = 1, wanted: float = POWER)
     def short(d: float) -> float:
         return power(d, n=n, family=family, shares=shares) - wanted
 
-    return float(optimize.brentq(short, 0.0, 2 * rough + 4.0, xtol=1e-6))
+    return float(optimize.root_scalar(short, bracket=(0.0, 2 * rough + 4.0), xtol=1e-6).root)
 
 
 def smallest_of_target(

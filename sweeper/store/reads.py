@@ -121,7 +121,7 @@ class Reader:
         if not self.database.read(there):  # of an older Sweeper, and nobody has launched since
             return []
         query = (
-            select(PredictionTable.run_id, PredictionTable.bits)
+            select(PredictionTable.__table__)
             .join(RunTable, RunTable.id == PredictionTable.run_id)
             .where(RunTable.sweep_id == sweep_id)
             .order_by(PredictionTable.run_id)

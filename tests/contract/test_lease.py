@@ -81,6 +81,7 @@ def _writes(plan: Plan) -> dict[str, Callable[[Lease], Any]]:
         "add_cells": lambda lease: store.add_cells(lease, [new_cell(7)]),
         "hide_cells": lambda lease: store.hide_cells(lease, []),
         "add_packs": lambda lease: store.add_packs(lease, [pack]),
+        "add_stage": lambda lease: store.add_stage(lease, number=0, body={"n": 5}),
         "dissolve": lambda lease: store.dissolve(lease, plan.pack.id),
         "begin": lambda lease: store.begin(lease, plan.pack.id, plan.run_ids),
         "record": lambda lease: store.record(lease, [plan.report(run_id)], max_attempts=3),

@@ -181,7 +181,7 @@ def test_a_signal_after_the_last_round_interrupts_nothing(tmp_path, monkeypatch)
 def test_an_interrupted_sweep_says_what_interrupted_it(launched, count, why) -> None:
     """Nobody who said no is told of a signal."""
     launch: Any = SimpleNamespace(**{"declined": False, **launched})
-    under: Any = SimpleNamespace(interrupts=SimpleNamespace(count=count))
+    under: Any = SimpleNamespace(interrupts=SimpleNamespace(count=count, fault=""))
     assert driver._why(under, launch) == why
 
 
