@@ -10,6 +10,7 @@ from typing import assert_never
 from sweeper.analysis.intervals import FIRM, LEAST, Estimate, replicates_needed
 
 FIXED = "\N{NO-BREAK SPACE}"
+MANY = 200  # more replicates than this are not offered: nobody would run them
 MARGIN = 1.0  # percentage points: less than this does not matter
 
 
@@ -174,6 +175,8 @@ def needed_sentence(verdict: Verdict) -> str:
         return ""
     if verdict.price is None:
         return f"About {verdict.needed} replicates would decide a change of this size."
+    if verdict.price.more > MANY:
+        return f"A change this small would take about {verdict.price.more:,} more replicates."
     return (
         f"About {verdict.price.more} more replicates would decide a change of this size"
         f"{cost_of(verdict.price)}"

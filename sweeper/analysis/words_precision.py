@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from sweeper.analysis.precision import planned_before, stopped
-from sweeper.analysis.verdicts import Verdict, cost_of, needed_sentence
+from sweeper.analysis.verdicts import MANY, Verdict, cost_of, needed_sentence
 from sweeper.store.records import Sweep
 
 
@@ -26,14 +26,15 @@ def plan(sweep: Sweep, *, replicates: int) -> Iterator[str]:
 
 def settling(judged: Sequence[tuple[str, Verdict]]) -> str:
     """What would decide the undecided ones of several levels, each with its label; may be empty."""
-    found = [(one.price, label, one) for label, one in judged if one.price is not None]
-    if not found:
-        return ""
-    if len(found) == 1:
-        return needed_sentence(found[0][2])
-    (least, first, _), *_, (most, last, _) = sorted(found, key=lambda one: one[0].more)
-    if least.more == most.more:
-        return f"About {most.more} more replicates would decide them{cost_of(most)}"
+    priced = [(one.price, label, one) for label, one in judged if one.price is not None]
+    found = sorted((one for one in priced if one[0].more <= MANY), key=lambda one: one[0].more)
+    if not found or len(priced) == 1:
+        few = min(priced, key=lambda one: one[0].more, default=None)
+        return needed_sentence(few[2]) if few else ""
+    (least, first, _), (most, last, _) = found[0], found[-1]
+    if first == last or least.more == most.more:
+        which = first if first == last else "them"
+        return f"About {most.more} more replicates would decide {which}{cost_of(most)}"
     return (
         f"About {least.more} more replicates would decide {first}, about {most.more} also {last}"
         f"{cost_of(most)}"

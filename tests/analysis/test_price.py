@@ -13,7 +13,8 @@ from sweeper.analysis.answer import answer
 from sweeper.analysis.frames import load
 from sweeper.analysis.intervals import mean_interval
 from sweeper.analysis.precision import PLAIN, Looking, TwoStages, look_interval, stein_interval
-from sweeper.analysis.verdicts import Verdict, Word, judge, needed_sentence
+from sweeper.analysis.verdicts import MANY, Verdict, Word, judge, needed_sentence
+from sweeper.analysis.words_precision import settling
 
 X = [0.5, -1.0, 2.0, 1.5, -0.4]
 
@@ -129,3 +130,20 @@ def test_every_undecided_line_of_a_report_says_its_price():
     assert all(v.price is not None for v in undecided if v.needed)
     text = " ".join([*words.lead(found).more, *(one.text for one in words.lines(found))])
     assert "sweeper launch 'my spec.yaml' --set replicates=" in text
+
+
+def test_a_number_of_replicates_that_nobody_would_run_is_not_offered():
+    """Far too many: how many is said, for the smallest of them, and no command."""
+    tiny = mean_interval(X - np.mean(X) + 0.02 * np.std(X))
+    near, far = priced(mean_interval(X)), priced(tiny)
+    assert near.price is not None
+    assert far.price is not None
+    assert far.price.more > MANY
+    assert needed_sentence(far) == (
+        f"A change this small would take about {far.price.more:,} more replicates."
+    )
+    assert settling([("2", near), ("32", far)]) == (
+        f"About {near.price.more} more replicates would decide 2: about {near.price.more} min; "
+        f"`{near.price.command}`."
+    )
+    assert settling([("2", far), ("32", far)]) == needed_sentence(far)
