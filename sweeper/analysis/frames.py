@@ -31,7 +31,9 @@ class Reads(Protocol):
     def runs(self, sweep_id: int) -> list[Run]: ...
     def packs(self, sweep_id: int) -> list[Pack]: ...
     def attempts(self, sweep_id: int) -> list[Attempt]: ...
-    def observations(self, sweep_id: int, *, last_only: bool) -> Iterator[Observations]: ...
+    def observations(
+        self, sweep_id: int, *, last_only: bool, at: Sequence[int] | None = None
+    ) -> Iterator[Observations]: ...
     def predictions(self, sweep_id: int) -> Sequence[Predictions]: ...
 
 
@@ -93,8 +95,10 @@ def load(store: Reads, name: str, *, last_only: bool = False) -> Frames:
         replace(run, state=sweep.state_of(run)) for run in found if cells[run.cell_id].wants(run)
     ]
     runs = table(wanted, Run, index="run", rename={"cell_id": "cell"})
-    every = iter(()) if last_only else store.observations(sweep.id, last_only=False)
-    seen = curves(every, sweep=sweep)
+    drawn = drawn_numbers(sweep)
+    at = [sweep.layout.index(key) for key in drawn.values()]
+    every = iter(()) if last_only else store.observations(sweep.id, last_only=False, at=at)
+    seen = curves(every, names=list(drawn))
     return Frames(
         sweep=sweep,
         cells=table([*cells.values()], Cell, index="cell"),
@@ -155,19 +159,23 @@ def correct_bits(predictions: Iterable[Predictions]) -> pd.DataFrame:
     return pd.DataFrame({"bits": pd.Series(list(found.values()), index=index, dtype=object)})
 
 
-def curves(observations: Iterator[Observations], *, sweep: Sweep) -> pd.DataFrame:
-    """Objective (on val) and losses of each run and epoch."""
+def drawn_numbers(sweep: Sweep) -> dict[str, Key]:
+    """What the curves show of each round, by name, as far as the layout has it."""
     wanted = {"objective": ("val", sweep.spec["objective"]["metric"], ""), **CURVES}
-    at = {name: sweep.layout.index(key) for name, key in wanted.items() if key in sweep.layout}
+    return {name: key for name, key in wanted.items() if key in sweep.layout}
+
+
+def curves(observations: Iterator[Observations], *, names: Sequence[str]) -> pd.DataFrame:
+    """Objective (on val) and losses of each run and epoch: `names` are the numbers that come."""
     parts = [
-        np.column_stack([ids.astype(np.float64), matrix[:, list(at.values())]])
-        for ids, matrix in unpack(observations, width=len(sweep.layout))
+        np.column_stack([ids.astype(np.float64), matrix])
+        for ids, matrix in unpack(observations, width=len(names))
     ]
-    names = ["run", "epoch", "step", *at]
-    data = np.concatenate(parts) if parts else np.empty((0, len(names)))
-    frame = pd.DataFrame(data, columns=pd.Index(names))
+    have = ["run", "epoch", "step", *names]
+    data = np.concatenate(parts) if parts else np.empty((0, len(have)))
+    frame = pd.DataFrame(data, columns=pd.Index(have))
     whole = dict.fromkeys(["run", "epoch", "step"], np.int64)
-    frame = frame.astype(whole).reindex(columns=["run", "epoch", "step", *wanted])
+    frame = frame.astype(whole).reindex(columns=["run", "epoch", "step", "objective", *CURVES])
     return frame.sort_values(["run", "epoch"], ignore_index=True)
 
 

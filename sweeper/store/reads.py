@@ -10,7 +10,19 @@ from datetime import UTC, datetime
 from functools import cache
 from typing import Any, TypeVar
 
-from sqlalchemy import Connection, Row, Select, Text, and_, cast, func, inspect, select
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    LargeBinary,
+    Row,
+    Select,
+    Text,
+    and_,
+    cast,
+    func,
+    inspect,
+    select,
+)
 
 from sweeper.states import UNCOUNTED, RunState
 from sweeper.store import lease as leases
@@ -100,16 +112,21 @@ class Reader:
         query = select(SweepTable.prices).where(SweepTable.id == sweep_id)
         return self.database.read(lambda c: c.execute(query).scalar_one())
 
-    def observations(self, sweep_id: int, *, last_only: bool) -> Iterator[Observations]:
+    def observations(
+        self, sweep_id: int, *, last_only: bool, at: Sequence[int] | None = None
+    ) -> Iterator[Observations]:
         """Every run's numbers by run and epoch, or of its last epoch only.
 
         Reads a chunk of runs at a time: memory does not grow with the sweep.
+
+        Args:
+            at: places in the layout; of each vector only these numbers come, in this order.
         """
         query = select(RunTable.id).where(RunTable.sweep_id == sweep_id).order_by(RunTable.id)
         ids = self.database.read(lambda c: c.execute(query).scalars().all())
         for some in chunks(ids):
             yield from self.database.read(
-                lambda c, some=some: observations(c, some, last_only=last_only)
+                lambda c, some=some: observations(c, some, last_only=last_only, at=at)
             )
 
     def predictions(self, sweep_id: int) -> list[Predictions]:
@@ -176,20 +193,30 @@ def failures(connection: Connection, *conditions: Any) -> dict[int, int]:
 
 
 def observations(
-    connection: Connection, run_ids: Sequence[int], *, last_only: bool
+    connection: Connection,
+    run_ids: Sequence[int],
+    *,
+    last_only: bool,
+    at: Sequence[int] | None = None,
 ) -> list[Observations]:
     """The numbers of some runs, by run and epoch."""
     table = ObservationTable
-    query = select(table.run_id, table.epoch, table.step, table.numbers)
+    parts = [table.numbers] if at is None else [_number(place) for place in at]
+    query = select(table.run_id, table.epoch, table.step, *parts)
     query = query.where(table.run_id.in_(run_ids))
     if last_only:
         last = and_(RunTable.id == table.run_id, RunTable.epoch == table.epoch)
         query = query.join(RunTable, last)
     query = query.order_by(table.run_id, table.epoch)
     return [  # a million of them: without the general way of `record`
-        Observations(run_id=run_id, epoch=epoch, step=step, numbers=numbers)
-        for run_id, epoch, step, numbers in connection.execute(query)
+        Observations(run_id=run_id, epoch=epoch, step=step, numbers=b"".join(numbers))
+        for run_id, epoch, step, *numbers in connection.execute(query)
     ]
+
+
+def _number(place: int) -> ColumnElement[bytes]:
+    """One number of a vector, taken out by the database: the rest need not travel."""
+    return func.substr(ObservationTable.numbers, 4 * place + 1, 4, type_=LargeBinary())
 
 
 def record(kind: type[T], row: Row, **changes: Any) -> T:

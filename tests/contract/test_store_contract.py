@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 
+import numpy as np
 import pytest
 from store_samples import HOLDER, LAYOUT, Plan, new_cell, new_sweep, numbers, planned
 
@@ -184,6 +185,18 @@ def test_last_only_gives_each_run_its_last_epoch(plan: Plan) -> None:
         plan.finish(run_id, epochs=epochs)
     seen = list(plan.store.observations(plan.sweep.id, last_only=True))
     assert [(o.run_id, o.epoch) for o in seen] == [(plan.run_ids[0], 3), (plan.run_ids[1], 2)]
+
+
+def test_some_numbers_alone_come_in_the_order_asked_for(plan: Plan) -> None:
+    """They are the whole vector's at these places, whatever the database."""
+    plan.finish(plan.run_ids[0], epochs=2)
+    whole = [np.frombuffer(o.numbers, "<f4")
+             for o in plan.store.observations(plan.sweep.id, last_only=False)]  # fmt: skip
+    places = [len(whole[0]) - 1, 0]
+    seen = plan.store.observations(plan.sweep.id, last_only=False, at=places)
+    np.testing.assert_array_equal(
+        [np.frombuffer(o.numbers, "<f4") for o in seen], [one[places] for one in whole]
+    )
 
 
 def test_recording_a_report_twice_is_recording_it_once(plan: Plan) -> None:
