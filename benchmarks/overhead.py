@@ -4,6 +4,9 @@ The trainer does nothing and packs hold one run, the worst case: everything that
 Ray's loop, our bookkeeping, the database and the Optuna mirror. Start-up (Ray's, the imports) is
 left out: the clock runs from the first run that ends to the last.
 
+Aim: at most 10 ms a run beyond Ray's own, no growth with the number of runs, memory flat. Seen on
+two cores, 24 November 2026, 1,000 runs: bare Ray Tune 11.4 ms a run, SQLite +0.3, PostgreSQL +3.6.
+
     python benchmarks/overhead.py                 # 1,000 runs, SQLite
     python benchmarks/overhead.py 1000 10000 --postgres
 """
