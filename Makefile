@@ -46,6 +46,7 @@ check: $(STAMP) ## ruff, pyright, import-linter
 bench: $(STAMP) ## the claims about speed, measured on this machine
 	$(BIN)/python benchmarks/sweep.py
 	$(BIN)/python benchmarks/overhead.py
+	$(BIN)/python benchmarks/report.py
 
 docs: $(STAMP) ## write docs/spec.md again from the models
 	$(BIN)/python -c 'from pathlib import Path; from sweeper.spec import markdown; Path("docs/spec.md").write_text(markdown(), encoding="utf-8")'
