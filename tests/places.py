@@ -99,9 +99,9 @@ class Place:
         """Ray's actor processes that train packs."""
         return [p for p in self.ours() if "PackTrainable" in _title(p)]
 
-    def assert_no_process_left(self) -> None:
+    def assert_no_process_left(self, seconds: float = 30.0) -> None:
         """Nothing computes on after its driver has gone."""
-        eventually(lambda: not self.ours(), "processes outlive their driver", seconds=30)
+        eventually(lambda: not self.ours(), "processes outlive their driver", seconds=seconds)
 
     def _environment(self) -> dict[str, str]:
         return {
