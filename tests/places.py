@@ -14,6 +14,8 @@ from pathlib import Path
 
 import psutil
 
+from sweeper.store import Store
+
 ROOT = Path(__file__).resolve().parents[1]
 SCRIPT = Path(__file__).parent / "faults" / "disturbed.py"
 MARK = "MARK_OF_A_TEST"
@@ -140,3 +142,13 @@ def eventually(
         assert process is None or process.poll() is None, process.communicate()[0]
         assert time.monotonic() < until, why
         time.sleep(0.05)
+
+
+def rounds_recorded(place: Place) -> int:
+    """Observations in the database by now; 0 while there is none."""
+    try:
+        with Store.open(place.storage, create=False) as store:
+            [sweep] = store.sweeps()
+            return sum(1 for _ in store.observations(sweep.id, last_only=False))
+    except Exception:  # noqa: BLE001  the database may be half made
+        return 0

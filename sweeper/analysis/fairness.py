@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from sweeper.analysis.factors import Factor, combination, is_number, name_of, show
+from sweeper.analysis.factors import Factor, combination, is_number, name_of
 from sweeper.analysis.frames import Frames
 from sweeper.analysis.look import Look
 from sweeper.analysis.measures import POINTS
@@ -395,9 +395,3 @@ def edge_reason(cells: Sequence[Tuned]) -> str:
 
 def count_of(cells: Sequence[Tuned]) -> str:
     return "1 cell" if len(cells) == 1 else f"{len(cells)} cells"
-
-
-def levels_of(frames: Frames, cell: int, *, factors: Sequence[Factor]) -> str:
-    """`batch size 8, train ratio 0.05`."""
-    levels = frames.cells["factors"][cell]
-    return ", ".join(f"{one.name} {show(levels.get(one.path))}" for one in factors)

@@ -117,12 +117,6 @@ def clopper_pearson(
     return low, high
 
 
-def bonferroni(p: ArrayLike) -> NDArray[np.float64]:
-    """Adjusted p values (k,); NaN stays NaN and does not count."""
-    p = np.asarray(p, dtype=float)
-    return np.minimum(p * np.isfinite(p).sum(), 1.0)
-
-
 def holm(p: ArrayLike) -> NDArray[np.float64]:
     """Holm's adjusted p values (k,); NaN stays NaN and does not count."""
     p = np.asarray(p, dtype=float)
@@ -134,15 +128,18 @@ def holm(p: ArrayLike) -> NDArray[np.float64]:
     return out
 
 
-def replicates_needed(estimate: Estimate, *, power: float = 0.8) -> int | None:
+def replicates_needed(
+    estimate: Estimate, *, df: int | None = None, shares: int = 1, power: float = 0.8
+) -> int | None:
     """About how many replicates would separate such a mean from 0; None when nothing can be said.
 
-    `((T(1 - .05 / (2 family), n-1) + z) sd / |mean|)^2`, from the observed mean and sd: a rough
-    guide.
+    `((T(1 - .05 / (2 family shares), df) + z) sd / |mean|)^2`, from the observed mean and sd: a
+    rough guide. `df` is n - 1 unless given, `shares` the parts that the error is divided into.
     """
-    if estimate.n < LEAST or not estimate.sd > 0 or estimate.value == 0:
+    df = estimate.n - 1 if df is None else df
+    if estimate.n < LEAST or df < 1 or not estimate.sd > 0 or estimate.value == 0:
         return None
-    tail = (1 - LEVEL) / (2 * estimate.family)
-    quantile = float(stats.t.ppf(1 - tail, estimate.n - 1)) + float(stats.norm.ppf(power))
+    tail = (1 - LEVEL) / (2 * estimate.family * shares)
+    quantile = float(stats.t.ppf(1 - tail, df)) + float(stats.norm.ppf(power))
     need = (quantile * estimate.sd / abs(estimate.value)) ** 2
     return max(math.ceil(need), estimate.n + 1) if need < 1e6 else None

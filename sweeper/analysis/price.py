@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import shlex
 from dataclasses import dataclass, replace
 
@@ -10,7 +9,7 @@ import pandas as pd
 from scipy import stats
 
 from sweeper.analysis.frames import Frames
-from sweeper.analysis.intervals import LEAST, LEVEL, Estimate
+from sweeper.analysis.intervals import LEVEL, Estimate, replicates_needed
 from sweeper.analysis.measures import POINTS
 from sweeper.analysis.precision import Looking, Rule, TwoStages
 from sweeper.analysis.verdicts import Price, Verdict, Word
@@ -40,7 +39,9 @@ class Costs:
         """The verdict, with its price when it is undecided and a number can be told."""
         if verdict.word is not Word.UNDECIDED or self.going_on:
             return replace(verdict, needed=None) if self.going_on else verdict
-        needed = replicates_needed(estimate, rule=self.rule)
+        rule = self.rule
+        df = rule.start - 1 if isinstance(rule, TwoStages) else None
+        needed = replicates_needed(estimate, df=df, shares=rule.shares)
         if needed is None:
             return replace(verdict, needed=None)
         more = needed - estimate.n
@@ -100,21 +101,6 @@ def busy(started: pd.Series, ended: pd.Series) -> float:
         covered += max((end - begin).total_seconds(), 0.0)
         until = end if until is None else max(until, end)
     return max(total / covered, 1.0) if covered > 0 else 1.0
-
-
-def replicates_needed(estimate: Estimate, *, rule: Rule, power: float = POWER) -> int | None:
-    """About how many replicates would separate such a mean from 0 under the rule; None: no telling.
-
-    `((T(1 - .05 / (2 family shares), df) + z) s / |mean|)^2`, with the spread and the degrees of
-    freedom that the rule's interval has; a rough guide.
-    """
-    df = (rule.start if isinstance(rule, TwoStages) else estimate.n) - 1
-    if estimate.n < LEAST or df < 1 or not estimate.sd > 0 or estimate.value == 0:
-        return None
-    tail = (1 - LEVEL) / (2 * estimate.family * rule.shares)
-    quantile = float(stats.t.ppf(1 - tail, df)) + float(stats.norm.ppf(power))
-    need = (quantile * estimate.sd / abs(estimate.value)) ** 2
-    return max(math.ceil(need), estimate.n + 1) if need < 1e6 else None
 
 
 def deciding_half_width(estimate: Estimate, *, start: int, power: float = POWER) -> float:

@@ -9,9 +9,7 @@ import acting
 import history
 import psutil
 import pytest
-from places import PATIENCE, Place, eventually
-
-from sweeper.store import Store
+from places import PATIENCE, Place, eventually, rounds_recorded
 
 pytestmark = pytest.mark.slow
 
@@ -37,15 +35,6 @@ def untouched(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         yield place.storage
     finally:
         place.close()
-
-
-def rounds_recorded(place: Place) -> int:
-    try:
-        with Store.open(place.storage, create=False) as store:
-            [sweep] = store.sweeps()
-            return sum(1 for _ in store.observations(sweep.id, last_only=False))
-    except Exception:  # noqa: BLE001  the database may be half made
-        return 0
 
 
 def everything(place: Place) -> None:

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 import acting
 import history
 import pytest
-from places import PATIENCE, Place, eventually
+from places import PATIENCE, Place, eventually, rounds_recorded
 
 from sweeper.states import Ending, RunState
 from sweeper.store import Store
@@ -53,15 +53,6 @@ def untouched(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 def launch(place: Place):
     return place.start("--plugin", str(place.folder / "acting_plugin.py"))
-
-
-def rounds_recorded(place: Place) -> int:
-    try:
-        with Store.open(place.storage, create=False) as store:
-            [sweep] = store.sweeps()
-            return sum(1 for _ in store.observations(sweep.id, last_only=False))
-    except Exception:  # noqa: BLE001  the database may be half made
-        return 0
 
 
 def wait_for_rounds(place: Place, process: subprocess.Popen[str]) -> None:
