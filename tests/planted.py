@@ -328,17 +328,16 @@ class Memory:
         return [Predictions(run_id=run, bits=self.plan.correct[key])
                 for run, key in cells.items() if key in self.plan.correct]  # fmt: skip
 
-    def observations(
-        self, sweep_id: int, *, last_only: bool, at: Sequence[int] | None = None
-    ) -> Iterator[Observations]:
-        for run, (_key, matrix) in zip(self.runs(sweep_id), self.plan.numbers.items(), strict=True):
-            if run.epoch == 0:
-                continue
-            for epoch in [run.epoch] if last_only else range(1, run.epoch + 1):
-                row = matrix[epoch - 1]
-                numbers = row if at is None else row[list(at)]
-                yield Observations(run_id=run.id, epoch=epoch, step=10 * epoch,
-                                   numbers=numbers.tobytes())  # fmt: skip
+    def observations(self, sweep_id: int, *, last_only: bool) -> Iterator[Observations]:
+        for run, matrix in zip(self.runs(sweep_id), self.plan.numbers.values(), strict=True):
+            epochs = range(1, run.epoch + 1)
+            for epoch in epochs[-1:] if last_only else epochs:
+                yield Observations(run.id, epoch, 10 * epoch, matrix[epoch - 1].tobytes())
+
+    def curves(self, sweep_id: int, at: Sequence[int]) -> Iterator[Sequence[Sequence[Any]]]:
+        for one in self.observations(sweep_id, last_only=False):
+            numbers = [one.numbers[4 * place :][:4] for place in at]
+            yield [(one.run_id, one.epoch, one.step, *numbers)]
 
 
 def _run(one: Plan, at: int, cell: int, replicate: int) -> Run:

@@ -31,9 +31,8 @@ class Reads(Protocol):
     def runs(self, sweep_id: int) -> list[Run]: ...
     def packs(self, sweep_id: int) -> list[Pack]: ...
     def attempts(self, sweep_id: int) -> list[Attempt]: ...
-    def observations(
-        self, sweep_id: int, *, last_only: bool, at: Sequence[int] | None = None
-    ) -> Iterator[Observations]: ...
+    def observations(self, sweep_id: int, *, last_only: bool) -> Iterator[Observations]: ...
+    def curves(self, sweep_id: int, at: Sequence[int]) -> Iterator[Sequence[Sequence[Any]]]: ...
     def predictions(self, sweep_id: int) -> Sequence[Predictions]: ...
 
 
@@ -97,8 +96,7 @@ def load(store: Reads, name: str, *, last_only: bool = False) -> Frames:
     runs = table(wanted, Run, index="run", rename={"cell_id": "cell"})
     drawn = drawn_numbers(sweep)
     at = [sweep.layout.index(key) for key in drawn.values()]
-    every = iter(()) if last_only else store.observations(sweep.id, last_only=False, at=at)
-    seen = curves(every, names=list(drawn))
+    seen = curves(() if last_only else store.curves(sweep.id, at), names=list(drawn))
     return Frames(
         sweep=sweep,
         cells=table([*cells.values()], Cell, index="cell"),
@@ -165,18 +163,21 @@ def drawn_numbers(sweep: Sweep) -> dict[str, Key]:
     return {name: key for name, key in wanted.items() if key in sweep.layout}
 
 
-def curves(observations: Iterator[Observations], *, names: Sequence[str]) -> pd.DataFrame:
+def curves(chunks: Iterable[Sequence[Sequence[Any]]], *, names: Sequence[str]) -> pd.DataFrame:
     """Objective (on val) and losses of each run and epoch: `names` are the numbers that come."""
-    parts = [
-        np.column_stack([ids.astype(np.float64), matrix])
-        for ids, matrix in unpack(observations, width=len(names))
-    ]
     have = ["run", "epoch", "step", *names]
-    data = np.concatenate(parts) if parts else np.empty((0, len(have)))
-    frame = pd.DataFrame(data, columns=pd.Index(have))
+    parts = [_columns(rows) for rows in chunks if rows]
+    data = [np.concatenate(column) for column in zip(*parts, strict=True)] or [[]] * len(have)
+    frame = pd.DataFrame(dict(zip(have, data, strict=True)))
     whole = dict.fromkeys(["run", "epoch", "step"], np.int64)
     frame = frame.astype(whole).reindex(columns=["run", "epoch", "step", "objective", *CURVES])
     return frame.sort_values(["run", "epoch"], ignore_index=True)
+
+
+def _columns(rows: Sequence[Sequence[Any]]) -> list[np.ndarray]:
+    run, epoch, step, *numbers = zip(*rows, strict=True)
+    whole = [np.array(column, dtype=np.int64) for column in (run, epoch, step)]
+    return whole + [_floats(column, width=1)[:, 0].astype(np.float64) for column in numbers]
 
 
 def unpack(
@@ -189,11 +190,14 @@ def unpack(
     """
     stream = iter(observations)
     while chunk := list(islice(stream, CHUNK)):
-        if any(len(one.numbers) != 4 * width for one in chunk):
-            raise StoreError("the numbers recorded do not fit the sweep's layout")
         ids = np.array([(one.run_id, one.epoch, one.step) for one in chunk], dtype=np.int64)
-        flat = np.frombuffer(b"".join(one.numbers for one in chunk), dtype="<f4")
-        yield ids, flat.reshape(len(chunk), width)
+        yield ids, _floats([one.numbers for one in chunk], width=width)
+
+
+def _floats(vectors: Sequence[bytes], *, width: int) -> np.ndarray:
+    if set(map(len, vectors)) - {4 * width}:
+        raise StoreError("the numbers recorded do not fit the sweep's layout")
+    return np.frombuffer(b"".join(vectors), dtype="<f4").reshape(len(vectors), width)
 
 
 def rounds(config: Mapping[str, Any]) -> int:

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
+from itertools import chain
 
 from sweeper import search
 from sweeper.design import design
@@ -188,10 +189,11 @@ class Launch:
                 pruning.end(cell.id, value=board.mean(cell.id), pruned=pruned)
 
     def _seen(self) -> Iterator[tuple[int, int, float | None]]:
-        """(epoch, run, objective) of every round recorded: of all the numbers, one is kept."""
-        for one in self.given.store.observations(self.given.sweep.id, last_only=False):
-            if one.run_id in self.board.runs:
-                yield one.epoch, one.run_id, value_at(one.numbers, self.objective)
+        """(epoch, run, objective) of every round recorded."""
+        curves = self.given.store.curves(self.given.sweep.id, [self.objective])
+        for run_id, epoch, _step, value in chain.from_iterable(curves):
+            if run_id in self.board.runs:
+                yield epoch, run_id, value_at(value, 0)
 
     # --- adaptive search
 

@@ -11,9 +11,7 @@ from functools import cache
 from typing import Any, TypeVar
 
 from sqlalchemy import (
-    ColumnElement,
     Connection,
-    LargeBinary,
     Row,
     Select,
     Text,
@@ -23,6 +21,7 @@ from sqlalchemy import (
     inspect,
     select,
 )
+from sqlalchemy.types import NullType
 
 from sweeper.states import UNCOUNTED, RunState
 from sweeper.store import lease as leases
@@ -112,22 +111,34 @@ class Reader:
         query = select(SweepTable.prices).where(SweepTable.id == sweep_id)
         return self.database.read(lambda c: c.execute(query).scalar_one())
 
-    def observations(
-        self, sweep_id: int, *, last_only: bool, at: Sequence[int] | None = None
-    ) -> Iterator[Observations]:
+    def observations(self, sweep_id: int, *, last_only: bool) -> Iterator[Observations]:
         """Every run's numbers by run and epoch, or of its last epoch only.
 
         Reads a chunk of runs at a time: memory does not grow with the sweep.
-
-        Args:
-            at: places in the layout; of each vector only these numbers come, in this order.
         """
-        query = select(RunTable.id).where(RunTable.sweep_id == sweep_id).order_by(RunTable.id)
-        ids = self.database.read(lambda c: c.execute(query).scalars().all())
-        for some in chunks(ids):
+        for some in self._run_ids(sweep_id):
             yield from self.database.read(
-                lambda c, some=some: observations(c, some, last_only=last_only, at=at)
+                lambda c, some=some: observations(c, some, last_only=last_only)
             )
+
+    def curves(self, sweep_id: int, at: Sequence[int]) -> Iterator[Sequence[Sequence[Any]]]:
+        """Of every vector the numbers at these places of the layout, by run and epoch.
+
+        Yields:
+            rows of a chunk of runs: (run id, epoch, step, one number, the next ...), a number as
+            the four bytes that it is in the vector. The database takes them out, so that the rest
+            need not travel.
+        """
+        table = ObservationTable
+        numbers = [func.substr(table.numbers, 4 * place + 1, 4, type_=NullType()) for place in at]
+        query = select(table.run_id, table.epoch, table.step, *numbers)
+        for some in self._run_ids(sweep_id):
+            chunk = query.where(table.run_id.in_(some)).order_by(table.run_id, table.epoch)
+            yield self.database.read(lambda c, chunk=chunk: c.execute(chunk).all())
+
+    def _run_ids(self, sweep_id: int) -> Iterator[Sequence[int]]:
+        query = select(RunTable.id).where(RunTable.sweep_id == sweep_id).order_by(RunTable.id)
+        return chunks(self.database.read(lambda c: c.execute(query).scalars().all()))
 
     def predictions(self, sweep_id: int) -> list[Predictions]:
         """What each complete run has right of the test split, by run; runs without are left out."""
@@ -193,30 +204,17 @@ def failures(connection: Connection, *conditions: Any) -> dict[int, int]:
 
 
 def observations(
-    connection: Connection,
-    run_ids: Sequence[int],
-    *,
-    last_only: bool,
-    at: Sequence[int] | None = None,
+    connection: Connection, run_ids: Sequence[int], *, last_only: bool
 ) -> list[Observations]:
     """The numbers of some runs, by run and epoch."""
     table = ObservationTable
-    parts = [table.numbers] if at is None else [_number(place) for place in at]
-    query = select(table.run_id, table.epoch, table.step, *parts)
+    query = select(table.run_id, table.epoch, table.step, table.numbers)
     query = query.where(table.run_id.in_(run_ids))
     if last_only:
         last = and_(RunTable.id == table.run_id, RunTable.epoch == table.epoch)
         query = query.join(RunTable, last)
     query = query.order_by(table.run_id, table.epoch)
-    return [  # a million of them: without the general way of `record`
-        Observations(run_id=run_id, epoch=epoch, step=step, numbers=b"".join(numbers))
-        for run_id, epoch, step, *numbers in connection.execute(query)
-    ]
-
-
-def _number(place: int) -> ColumnElement[bytes]:
-    """One number of a vector, taken out by the database: the rest need not travel."""
-    return func.substr(ObservationTable.numbers, 4 * place + 1, 4, type_=LargeBinary())
+    return [Observations(*row) for row in connection.execute(query).all()]
 
 
 def record(kind: type[T], row: Row, **changes: Any) -> T:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 from sweeper.states import Ending, RunState
 
@@ -159,14 +159,13 @@ class Report:
     end: End | None = None
 
 
-@dataclass(frozen=True, kw_only=True)
-class Observations:
-    """One run's numbers at one epoch, still packed."""
+class Observations(NamedTuple):
+    """One run's numbers at one epoch, still packed; a tuple, since a sweep has a million."""
 
     run_id: int
     epoch: int
     step: int
-    numbers: bytes = field(repr=False)
+    numbers: bytes
 
 
 @dataclass(frozen=True, kw_only=True)

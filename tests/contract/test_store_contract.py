@@ -193,9 +193,10 @@ def test_some_numbers_alone_come_in_the_order_asked_for(plan: Plan) -> None:
     whole = [np.frombuffer(o.numbers, "<f4")
              for o in plan.store.observations(plan.sweep.id, last_only=False)]  # fmt: skip
     places = [len(whole[0]) - 1, 0]
-    seen = plan.store.observations(plan.sweep.id, last_only=False, at=places)
+    [rows] = plan.store.curves(plan.sweep.id, places)
+    assert [tuple(row[:3]) for row in rows] == [(plan.run_ids[0], 1, 10), (plan.run_ids[0], 2, 20)]
     np.testing.assert_array_equal(
-        [np.frombuffer(o.numbers, "<f4") for o in seen], [one[places] for one in whole]
+        [np.frombuffer(b"".join(row[3:]), "<f4") for row in rows], [one[places] for one in whole]
     )
 
 
