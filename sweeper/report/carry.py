@@ -22,6 +22,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from sweeper.analysis import bits
 from sweeper.analysis.frames import Frames
 from sweeper.analysis.measures import REPORTED
 from sweeper.errors import InputError
@@ -56,7 +57,8 @@ class CarryError(InputError):
 
 
 def clean(frames: Frames) -> Frames:
-    """The frames without a path, host or address; of an error its last line."""
+    """The frames without a path, host, address or label; of an error its last line."""
+    frames = bits.sorted_by_class(frames)
     sweep, hosts = frames.sweep, {str(one) for one in frames.attempts["node"] if one}
     spec = {**sweep.spec, "data": _without_folders(sweep.spec.get("data", {}))}
     return replace(

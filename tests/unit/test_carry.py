@@ -5,12 +5,15 @@ import io
 import re
 import zipfile
 
+import numpy as np
 import pandas as pd
 import planted
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from sweeper.analysis import bits
+from sweeper.analysis.answer import answer
 from sweeper.analysis.frames import load
 from sweeper.errors import InputError
 from sweeper.report import carry, page
@@ -90,6 +93,21 @@ def test_no_path_host_or_user_is_in_the_data():
     for secret in ("alice", "bighost", "/home", "/mnt", "Users"):
         assert secret not in seen
     assert "x.npz" in seen
+
+
+def test_no_label_of_the_test_split_is_in_the_data():
+    """Examples are sorted by class, which leaves the classes' sizes; every analysis is the same."""
+    plan = planted.with_answers(planted.plan(epochs=2), examples=20)
+    kept = load(planted.Memory(plan), plan.sweep.name)
+    labels, gone = (bits.unpack_labels(one.sweep.facts) for one in (kept, carry.clean(kept)))
+    assert (np.diff(labels) < 0).any()
+    np.testing.assert_array_equal(gone, np.sort(labels))
+    before, after = answer(kept), answer(carry.clean(kept))
+    assert after.anatomy == before.anatomy is not None
+    sizes = [[(len(c.gained), len(c.lost), c.chance) for one in found.changes for c in one.classes]
+             for found in (before, after)]  # fmt: skip
+    assert sizes[0] == sizes[1]
+    assert any(gained for gained, _, _ in sizes[0])
 
 
 def test_the_data_open_with_common_tools():
