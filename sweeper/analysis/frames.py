@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from itertools import islice
+from pathlib import PurePath
 from typing import Any, Protocol
 
 import numpy as np
@@ -67,6 +68,12 @@ class Frames:
         levels = list(range(self.numbers.columns.nlevels))
         long = self.numbers.stack(levels)  # pyright: ignore[reportArgumentType]
         return long.rename("value").reset_index()  # pyright: ignore
+
+    @property
+    def data(self) -> str:
+        """What to call the data: their file, or the data set that comes by its name."""
+        block = self.sweep.spec.get("data", {})
+        return PurePath(block.get("path") or "").name or str(block.get("dataset", ""))
 
     @property
     def reported(self) -> pd.DataFrame:

@@ -166,12 +166,11 @@ def _members(frames: Sequence[Frames]) -> tuple[Member, ...]:
     found = []
     for one in frames:
         spec, name = one.sweep.spec, one.sweep.name
-        data = str(spec.get("data", {}).get("dataset", ""))
-        task = seen.setdefault(str(one.sweep.facts.get("fingerprint") or data), len(seen))
+        task = seen.setdefault(str(one.sweep.facts.get("fingerprint") or one.data), len(seen))
         trains = [config["train"] for config in one.reported["config"]]
         amounts = sorted({train.get("steps") or train.get("epochs") for train in trains})
         unit = spec.get("budget", {}).get("unit", "epochs")
-        found.append(Member(name, one, see(one), answer(one), task, data, unit,
+        found.append(Member(name, one, see(one), answer(one), task, one.data, unit,
                             ", ".join(map(str, amounts))))  # fmt: skip
     return tuple(found)
 

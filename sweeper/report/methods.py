@@ -36,14 +36,14 @@ def _design(frames: Frames, found: Answer) -> str:
     spec, cells = frames.sweep.spec, frames.reported
     method = spec.get("search", {}).get("method", "factorial")
     varied = _and([_levels(one) for one in found.factors]) or "no factor"
-    data, classes = spec.get("data", {}).get("dataset", ""), frames.sweep.facts.get("classes", ())
+    classes = frames.sweep.facts.get("classes", ())
     unit = spec.get("budget", {}).get("unit", "epochs")
     amounts = {one["train"].get("steps") or one["train"].get("epochs") for one in cells["config"]}
     budget = f"{_and([str(one) for one in sorted(amounts)])} {unit}"
     replicates = frames.reported_runs["replicate"].nunique()
     ran = "once" if replicates == 1 else f"{replicates} times"
     return (
-        f"Following Shwartz-Ziv et al. (2023), we varied {varied} on the {data} data "
+        f"Following Shwartz-Ziv et al. (2023), we varied {varied} on the data {frames.data} "
         f"({len(classes)} classes) {DESIGNS.get(method, 'at chosen points')} of {len(cells)} "
         f"cells. Each cell was trained {ran}. Initialisation, data order, augmentation and the "
         "draw of the training subset all change from replicate to replicate (Bouthillier et al., "

@@ -199,8 +199,7 @@ def facts(frames: Frames) -> list[tuple[str, str]]:
     unit = frames.sweep.spec.get("budget", {}).get("unit", "epochs")
     amounts = {one["train"].get("steps") or one["train"].get("epochs") for one in cells["config"]}
     listed.append(("budget", f"{', '.join(str(one) for one in sorted(amounts))} {unit}"))
-    data = frames.sweep.spec.get("data", {}).get("dataset", "")
-    listed.append(("data", str(data)))
+    listed.append(("data", frames.data))
     return [(label, value) for label, value in listed if value]
 
 
