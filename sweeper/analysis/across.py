@@ -22,6 +22,7 @@ from sweeper.analysis.intervals import LEAST, LEVEL, Estimate, holm, mean_interv
 from sweeper.analysis.look import Look
 from sweeper.analysis.measures import Measure
 from sweeper.analysis.precision import follow
+from sweeper.analysis.profiles import Profiles, profiles
 
 TASKS = 5  # fewer give a description, and no interval
 ADOPT = 0.75  # a level worth adopting wins more often than this
@@ -56,6 +57,7 @@ class Across:
         agreement: Kendall's W of the tasks' rankings of the levels, 0 (none) to 1 (all the same).
         correlations: (task, task, Spearman's rho of their levels' means).
         by_task: task, level, mean, the paired difference and its interval within the task.
+        profiles: None where fewer than `TASKS` tasks have every level.
     """
 
     factor: Factor
@@ -65,6 +67,7 @@ class Across:
     agreement: float
     correlations: tuple[tuple[str, str, float], ...]
     by_task: pd.DataFrame
+    profiles: Profiles | None
 
 
 @dataclass(frozen=True)
@@ -97,6 +100,7 @@ def build(looks: Mapping[str, Look], *, path: str, reference: Any = None) -> Acr
     return Across(
         factor, objective, tuple(y), tuple(standings(y, reference=factor.reference, sign=sign)),
         agreement(y), tuple(correlations(y)), _by_task(y, reference=factor.reference),
+        profiles(y, lowest=sign < 0, least=TASKS),
     )  # fmt: skip
 
 

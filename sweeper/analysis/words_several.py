@@ -175,6 +175,22 @@ def over(shared: Shared) -> str:
     return " ".join(told)
 
 
+def profiles(found: Several, shared: Shared) -> str:
+    """What the profiles show, and what their score is; empty where there are none."""
+    if all(one.profiles is None for one in shared.over.values()):
+        return ""
+    measure = found.measure
+    lowest = measure.direction == "minimize"
+    unit = " in %" if measure.unit == "points" else ""
+    return (
+        f"A performance profile says of each level on how many data sets its mean {measure.title} "
+        f"is at or {'below' if lowest else 'above'} a score: every data set counts once, however "
+        f"many replicates it has. The score is the {measure.title} on the test split{unit} as it "
+        f"is, not scaled: a hard data set lies to the {'right' if lowest else 'left'} for all "
+        "levels. Profiles describe; they have no interval."
+    )
+
+
 def _levels(one: Across, unit: str) -> str:
     """The levels that differ from the reference over data sets, where there are enough of them."""
     name, known = one.factor.name, [(row, row.difference) for row in one.standings

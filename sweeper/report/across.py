@@ -13,6 +13,7 @@ from sweeper.analysis.factors import show
 from sweeper.analysis.intervals import Estimate
 from sweeper.analysis.several import Several, Shared, unit_of
 from sweeper.analysis.verdicts import interval, number
+from sweeper.report import profiles
 from sweeper.report.drawing import Figure, Section, axis_look, count, level_look, numbers, text
 from sweeper.report.tables import Table
 
@@ -27,20 +28,35 @@ def section(found: Several, shared: Shared, *, at: int) -> Section | None:
     ranked = len(side.factor.levels) > 2
     drawn = [forest(found, shared, side, at=at)]
     drawn += [ranks(side, at=at)] if ranked and len(side.means) > 2 else []
+    drawn += _profiles(found, shared, at=at)
     folds = [("The differences", differences(side))]
     folds += [("Each pair of trends", gaps(shared, unit=side.measure.unit))] if shared.gaps else []
     folds += [("Rank correlations", correlations(side))] if ranked else []
     folds += [(f"Over data sets, by {unit_of(unit)}", tasks(one, unit=unit))
               for unit, one in shared.over.items()]  # fmt: skip
+    folds += [(f"Performance profiles, by {unit_of(unit)}", told)
+              for unit, one in shared.over.items()
+              if (told := profiles.table(one, unit=unit)) is not None]  # fmt: skip
     intro = [
         f"Differences from {shared.name} {show(side.factor.reference)} within each sweep, with "
         "intervals over its own replicates, simultaneous over the levels; open marks are single "
         "replicates.",
         *(said.agreement(found, shared) if at else ()), said.over(shared),
+        said.profiles(found, shared),
     ]  # fmt: skip
     title = f"{shared.name[0].upper()}{shared.name[1:]}, sweep by sweep"
     return Section(f"factor-{at}", title, " ".join(filter(None, intro)), tuple(drawn),
                    tuple(folds))  # fmt: skip
+
+
+def _profiles(found: Several, shared: Shared, *, at: int) -> Iterator[Figure]:
+    """One a unit of the budget that has enough data sets."""
+    x = found.members[0].found.x
+    for place, (unit, one) in enumerate(shared.over.items()):
+        drawn = profiles.figure(one, unit=unit, name=f"profile-{at}-{place}",
+                                ordered=x is not None and x.path == shared.path)  # fmt: skip
+        if drawn is not None:
+            yield drawn
 
 
 # --- figures -------------------------------------------------------------------------------------

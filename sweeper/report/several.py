@@ -222,6 +222,8 @@ GLOSSARY = (
      "other."),
     ("Kendall's W", "How alike all data sets order the levels: 1 all the same, 0 not at all."),
     ("interquartile mean", "The mean of the middle half of all values."),
+    ("performance profile", "Of how many data sets a level's mean is at least as good as a score, "
+     "drawn over the score."),
 )  # fmt: skip
 
 AGARWAL = """@inproceedings{agarwal2021deep,

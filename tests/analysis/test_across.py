@@ -10,6 +10,7 @@ import pytest
 from scipy import stats
 
 from sweeper.analysis import across
+from sweeper.analysis.profiles import profiles
 
 
 def tasks(means: dict[str, list[float]], *, noise: float = 0.0, replicates: int = 5, seed: int = 0):
@@ -106,3 +107,31 @@ def test_a_level_without_runs_in_a_task_gives_no_number_instead_of_a_wrong_one()
     assert found[32].difference is not None
     assert found[32].difference.n == 6
     assert math.isnan(across.agreement(y))
+
+
+@pytest.mark.parametrize("lowest", [False, True])
+def test_a_profile_counts_tasks_however_many_replicates_they_have(lowest: bool) -> None:
+    """By hand: the share of tasks whose mean is at least as good; one has ten times the runs."""
+    y = tasks(SIX, noise=0.05) | tasks({"task 6": [0.9, 0.2, 0.1]}, noise=0.05, replicates=50)
+    found = profiles(y, lowest=lowest, least=5)
+    assert found is not None
+    for tau in [*found.thresholds, 0.0, 0.33, 1.5]:
+        for place, level in enumerate([2, 8, 32]):
+            means = [sum(one.iloc[place]) / one.shape[1] for one in y.values()]
+            # A threshold is itself a mean: rounding of the last digit is no difference.
+            met = sum(mean <= tau + 1e-12 if lowest else mean >= tau - 1e-12 for mean in means)
+            assert found.shares(level, at=[tau])[0] == pytest.approx(met / 7)
+
+
+def test_profiles_are_over_the_tasks_that_have_every_level() -> None:
+    """All levels on the same tasks; below five of them there are none."""
+    y = tasks(SIX, noise=0.01)
+    y["task 0"].iloc[0] = np.nan
+    y["task 1"].iloc[1, 0] = 99.0
+    y["task 1"].iloc[2, 0] = np.nan
+    found = profiles(y, lowest=False, least=5)
+    assert found is not None
+    assert found.tasks == tuple(f"task {t}" for t in range(1, 6))
+    assert max(found.thresholds) < 1, "a replicate that lacks a level is out for all levels"
+    y["task 5"].iloc[2] = np.nan
+    assert profiles(y, lowest=False, least=5) is None

@@ -12,6 +12,7 @@ from sweeper.analysis import across, several, words_several
 from sweeper.analysis.frames import load
 from sweeper.cli.app import run
 from sweeper.errors import InputError
+from sweeper.report import across as across_report
 from sweeper.report import carry, page, verify
 from sweeper.report import several as report
 from sweeper.states import Ending
@@ -116,6 +117,24 @@ def test_a_data_set_counts_once_under_each_unit():
     assert standing.difference is not None
     assert standing.difference.n == 5
     assert standing.difference.known
+
+
+def test_five_data_sets_have_a_performance_profile():
+    """A figure with steps, its table, and what the score is; four have none of it."""
+    frames = [sweep(f"e{at}", -0.02, data=f"d{at}", seed=at) for at in range(5)]
+    told = across_report.section(one := found(*frames), one.shared[0], at=0)
+    assert told is not None
+    drawn = told.figures[-1]
+    assert [trace["line"]["shape"] for trace in drawn.data] == ["vh"] * 3
+    assert all(trace["y"][0] == 100 for trace in drawn.data)
+    assert all(trace["y"] == sorted(trace["y"], reverse=True) for trace in drawn.data)
+    label, table = told.tables[-1]
+    assert label == "Performance profiles, by epochs"
+    assert {len(row) for row in table.rows} == {4}
+    assert "as it is, not scaled" in told.intro
+    few = across_report.section(one := found(*frames[:4]), one.shared[0], at=0)
+    assert few is not None
+    assert not [name for name, _ in few.tables if "profiles" in name]
 
 
 def test_the_distance_of_two_sweeps_is_welchs_or_paired():
