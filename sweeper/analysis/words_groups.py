@@ -106,7 +106,8 @@ def efficiency(found: Efficiency) -> list[str]:
         told.append(critical(found, line))
     lost = sum(len(one.censored) for line in found.lines for one in line.reached)
     if lost:
-        told.append(f"{lost} replicates never reach it (open triangles); no fit uses them.")
+        never = "replicate never reaches" if lost == 1 else "replicates never reach"
+        told.append(f"{lost} {never} it (open triangles); no fit uses what does not.")
     return told
 
 

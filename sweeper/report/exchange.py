@@ -10,6 +10,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from sweeper.analysis import words_groups as said
 from sweeper.analysis.answer import Answer
 from sweeper.analysis.exchange import Exchange, Price, Spot
@@ -42,7 +44,10 @@ def section(frames: Frames, found: Answer) -> Section | None:
     if one is None:
         return None
     regions = any(spot.region.outline for spot in one.spots)
-    shown = "Outlines are joint 95 % regions of the two means over replicates. " if regions else ""
+    shown = (
+        "Outlines are joint 95 % regions of the two means over replicates, cut at 0 and 100 %. "
+        if regions else ""
+    )  # fmt: skip
     intro = (
         f"Each mark is a cell: up is better for the minority, right for the majority. {shown}"
         f"{said.exchange(one)}"
@@ -167,8 +172,8 @@ def _region(spot: Spot, group: _Group) -> dict[str, Any]:
     return {
         "type": "scatter", "mode": "lines", "showlegend": False, "hoverinfo": "skip",
         "name": text(group.name),
-        "x": numbers([x for x, _ in spot.region.outline]),
-        "y": numbers([y for _, y in spot.region.outline]),
+        "x": numbers(np.clip([x for x, _ in spot.region.outline], 0, 100)),
+        "y": numbers(np.clip([y for _, y in spot.region.outline], 0, 100)),
         "line": {"color": group.colour, "width": 1}, "opacity": 0.6,
     }  # fmt: skip
 

@@ -19,6 +19,7 @@ from sweeper.report.scrub import scrub
 from sweeper.states import RunState
 
 MOST_ROWS = 400  # of the table of cells
+HASH = 12  # digits of a cell's hash
 
 
 @dataclass(frozen=True)
@@ -214,26 +215,33 @@ def _slope_rows(one: Slope) -> list[list[str]]:
     return rows
 
 
+def _place(found: Answer, row: pd.Series) -> list[int]:
+    """Of a cell by its levels: cells were added as their nuisance was picked."""
+    return [one.levels.index(row[one.path]) for one in found.factors]
+
+
 def cells(frames: Frames, found: Answer) -> Table:
     """The table of cells on the objective (statistics 2.1)."""
     spec = frames.sweep.spec
     scientific = list(spec.get("scientific", {}))
     nuisance = list(spec.get("nuisance") or {})
-    counts = frames.cells["class_counts"]
+    counts, hashes = frames.cells["class_counts"], frames.cells["hash"]
     shown = found.cells[found.cells["measure"] == found.objective.name]
     rows = []
-    for _, row in shown[:MOST_ROWS].iterrows():
+    ordered = sorted((row for _, row in shown.iterrows()), key=lambda row: _place(found, row))
+    for row in ordered[:MOST_ROWS]:
         unit = found.objective.unit
         seen = counts[row["cell"]]
         rows.append([
-            str(row["cell"]), *[show(row[path]) for path in (*scientific, *nuisance)],
+            str(row["cell"]), hashes[row["cell"]][:HASH],
+            *[show(row[path]) for path in (*scientific, *nuisance)],
             f"{row['complete']} of {row['runs']}", number(row["mean"], unit=unit),
             number(row["sd"], unit=unit), _range(row["low"], row["high"], unit=unit),
             number(row["min"], unit=unit), number(row["median"], unit=unit),
             number(row["max"], unit=unit), str(sum(seen)), seconds(row["seconds"]),
             row["why"] or "none",
         ])  # fmt: skip
-    head = ["cell", *[name_of(path) for path in scientific],
+    head = ["cell", "hash", *[name_of(path) for path in scientific],
             *[f"{name_of(path)} (picked)" for path in nuisance],
             "runs", "mean", "sd", "95 % interval", "min", "median", "max",
             "training samples", "median time", "failed or pruned"]  # fmt: skip

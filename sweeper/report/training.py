@@ -1,4 +1,4 @@
-"""Training curves: the objective on val by epoch, and the losses."""
+"""Training curves: the objective on val by epoch or update, and the losses."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ LEAST_EPOCHS = 12
 
 
 def training(frames: Frames, found: Answer) -> list[Figure]:
-    """Objective on val per epoch, then the losses; one panel a level of the second factor."""
+    """Objective on val, then the losses; one panel a level of the second factor."""
     if not len(frames.curves):
         return []
     if found.gate.reading is not Reading.PAIRED:
@@ -41,6 +41,8 @@ def training(frames: Frames, found: Answer) -> list[Figure]:
                         dtype=object),
     })  # fmt: skip
     curves = frames.curves.merge(tagged, on="run")
+    if _unit(frames) == "update":
+        curves = curves.assign(epoch=curves["step"])
     levels: list[Any] = list(found.by.levels) if found.by else [0]
     if found.x is not None and len(found.x.levels) > MOST_LINES:
         found = replace(found, x=None)
@@ -53,6 +55,11 @@ def training(frames: Frames, found: Answer) -> list[Figure]:
     return [one for one in figures if one.data]
 
 
+def _unit(frames: Frames) -> str:
+    """What the curves run over: a budget in steps has no epochs, its rounds are evaluations."""
+    return "update" if frames.sweep.spec["budget"]["unit"] == "steps" else "epoch"
+
+
 def _where(found: Answer, level: Any) -> str:
     return "" if found.by is None else f", {found.by.name} {show(level)}"
 
@@ -60,7 +67,7 @@ def _where(found: Answer, level: Any) -> str:
 def _objective_curves(
     curves: pd.DataFrame, *, frames: Frames, found: Answer, level: Any, at: int
 ) -> Figure:
-    metric = words(frames.sweep.spec["objective"]["metric"])
+    metric, unit = words(frames.sweep.spec["objective"]["metric"]), _unit(frames)
     scale = 100.0 if found.objective.unit == "points" else 1.0
     data: list[dict[str, Any]] = []
     for name, style, rows in _by_level(curves[curves["complete"]], found.x):
@@ -71,10 +78,11 @@ def _objective_curves(
     whole = curves[curves["complete"]]["run"].nunique()
     return Figure(
         f"training-{at}",
-        f"{metric} on val by epoch{_where(found, level)} ({whole} runs)",
-        f"{metric} on the validation split by epoch{_where(found, level)}: means and ranges of "
+        f"{metric} on val by {unit}{_where(found, level)} ({whole} runs)",
+        f"{metric} on the validation split by {unit}{_where(found, level)}: means and ranges of "
         f"{whole} runs. The table below holds the ends of the curves.",
-        data, _epochs(f"{metric} on val" + (" (%)" if scale > 1 else "")), _axis_keys(found),
+        data, _axes(f"{metric} on val" + (" (%)" if scale > 1 else ""), unit=unit),
+        _axis_keys(found),
         runs=_runs(curves, frames=frames, found=found, scale=scale),
     )  # fmt: skip
 
@@ -113,14 +121,17 @@ def _run_words(frames: Frames, found: Answer, run: int) -> str:
     ended = str(row["state"])
     if ended != RunState.COMPLETE:
         reason = str(row["ending"]).replace("_", " ") if isinstance(row["ending"], str) else ""
-        ended = f"{reason or ended} at epoch {row['epoch']}"
+        ended = f"{reason or ended} at {_reached(frames, row['epoch'])}"
     return f"Replicate {row['replicate']} of cell {row['cell']} ({levels}): {ended}"
+
+
+def _reached(frames: Frames, epoch: int) -> str:
+    return f"{'evaluation' if _unit(frames) == 'update' else 'epoch'} {epoch}"
 
 
 def _loss_curves(
     curves: pd.DataFrame, *, frames: Frames, found: Answer, level: Any, at: int
 ) -> Figure:
-    del frames
     data: list[dict[str, Any]] = []
     for name, style, rows in _by_level(curves[curves["complete"]], found.x):
         means = rows.groupby("epoch")[["train_loss", "val_loss"]].mean()
@@ -133,9 +144,10 @@ def _loss_curves(
             data.append(line)
     return Figure(
         f"loss-{at}", f"Loss on train (dotted) and val (solid){_where(found, level)}",
-        f"Mean loss on the training and the validation split by epoch{_where(found, level)}.",
+        f"Mean loss on the training and the validation split by {_unit(frames)}"
+        f"{_where(found, level)}.",
         [one for one in data if any(y is not None for y in one["y"])],
-        _epochs("loss", positive=True), _axis_keys(found),
+        _axes("loss", unit=_unit(frames), positive=True), _axis_keys(found),
     )  # fmt: skip
 
 
@@ -162,10 +174,10 @@ def _by_level(
             yield f"{x.name} {show(level)}", axis_look(place, count=len(x.levels)), rows
 
 
-def _epochs(title: str, *, positive: bool = False) -> dict[str, Any]:
+def _axes(title: str, *, unit: str, positive: bool = False) -> dict[str, Any]:
     """`positive`: the page offers a log scale."""
     scale = {"scale": "positive"} if positive else {}
-    return {"xaxis": {"title": {"text": "epoch"}, "rangemode": "tozero"},
+    return {"xaxis": {"title": {"text": unit}, "rangemode": "tozero"},
             "yaxis": {"title": {"text": text(title)}, **scale}}  # fmt: skip
 
 
@@ -188,7 +200,7 @@ def _band(wide: pd.DataFrame, *, style: dict[str, Any], group: str) -> list[dict
 def _mean_line(mean: pd.Series, *, name: str, style: dict[str, Any], group: str) -> dict[str, Any]:
     return {"type": "scatter", "mode": "lines+markers", "x": numbers(mean.index.to_numpy()),
             "y": numbers(mean), "name": text(name), "legendgroup": group,
-            "hovertemplate": "epoch %{x}: %{y:.4g}<extra>%{fullData.name}</extra>",
+            "hovertemplate": "%{x}: %{y:.4g}<extra>%{fullData.name}</extra>",
             "line": {"color": style["colour"], "dash": style["dash"], "width": 2.2},
             "marker": {"color": style["colour"], "symbol": style["symbol"], "size": 7,
                        "maxdisplayed": 7}}  # fmt: skip
