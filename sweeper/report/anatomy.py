@@ -34,7 +34,7 @@ def section(frames: Frames, found: Answer) -> Section | None:
     tables = [("The differences", differences(one))] if one.differences else []
     tables += [("The cells", cells(one)), ("The shares", shares(one))]
     return Section(
-        "anatomy", "Where the error bars come from", " ".join([METHOD, *parts(one), notes()]),
+        "anatomy", "Where the error bars come from", "\n".join([METHOD, *parts(one), notes()]),
         (*_panels(found, one), _shares(one)), tuple(tables), "panels two",
     )  # fmt: skip
 

@@ -121,6 +121,7 @@ class Section:
 
     Attributes:
         id: its anchor, and the part of the file that `sweeper verify` names.
+        intro: its paragraphs, a line each.
         tables: (label of the fold, table); without a label the table stands open.
         layout: "" one figure under the other, "panels" side by side, "panels two" in two columns.
     """

@@ -29,7 +29,7 @@ def section(frames: Frames, found: Answer) -> Section | None:
     one = found.efficiency
     if one is None or not one.lines:
         return None
-    intro = " ".join([*said.efficiency(one), METHOD])
+    intro = "\n".join([*said.efficiency(one), METHOD])
     return Section("efficiency", "Steps to a target", intro, (figure(one),),
                    (("The numbers", table(one)),))  # fmt: skip
 
