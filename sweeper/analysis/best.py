@@ -21,6 +21,7 @@ from sweeper.analysis.factors import Factor
 from sweeper.analysis.intervals import FIRM, LEAST, LEVEL, rounding
 from sweeper.analysis.look import Look
 from sweeper.analysis.measures import Measure
+from sweeper.analysis.precision import PLAIN, Rule, TwoStages
 
 POWER = 0.84  # the normal quantile of 80 %, as the rule for N has it
 MOST = 1e6  # more replicates than this are not named
@@ -84,6 +85,7 @@ class Pairs:
     mean: NDArray[np.float64]
     sd: NDArray[np.float64]
     n: NDArray[np.int64]
+    told: NDArray[np.int64]  # of these, the replicates that tell the sd
     p: NDArray[np.float64]  # one-sided, that k is the better; NaN without an interval
 
     def beats(self, *, level: float = LEVEL) -> NDArray[np.bool_]:
@@ -91,10 +93,14 @@ class Pairs:
         return self.p < (1 - level) / max(self.p.shape[-1] - 1, 1)
 
 
-def pairs(y: NDArray[np.float64], *, direction: str = "maximize") -> Pairs:
+def pairs(
+    y: NDArray[np.float64], *, direction: str = "maximize", start: int | None = None
+) -> Pairs:
     """Every level against every other, each pair with its own variance; y (..., a, R).
 
-    Fewer than three replicates, or differences without any variance, give no p.
+    Fewer than three replicates, or differences without any variance, give no p. With `start` the
+    number of replicates followed from the spread of the first ones: then those alone tell each
+    pair's spread and its degrees of freedom (Stein 1945).
     """
     sign = 1.0 if direction == "maximize" else -1.0
     d = sign * (y[..., None, :, :] - y[..., :, None, :])
@@ -102,18 +108,40 @@ def pairs(y: NDArray[np.float64], *, direction: str = "maximize") -> Pairs:
     n = seen.sum(axis=-1)
     d = np.where(seen, d, 0.0)
     mean = d.sum(axis=-1) / np.maximum(n, 1)
+    sd, told = _spread(d, seen if start is None else seen & (seen.cumsum(axis=-1) <= start))
+    sure = (told >= LEAST) & (sd > 0)
+    t = mean * np.sqrt(n) / np.where(sure, sd, 1.0)
+    p = np.where(sure, stats.t.sf(t, np.maximum(told - 1, 1)), np.nan)
+    return Pairs(np.where(n > 0, mean, np.nan), np.where(told > 1, sd, np.nan), n, told, p)
+
+
+def _spread(
+    d: NDArray[np.float64], seen: NDArray[np.bool_]
+) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+    """The sd of what is seen of d (..., R), 0 where it is rounding, and how many that are."""
+    n = seen.sum(axis=-1)
+    mean = np.where(seen, d, 0.0).sum(axis=-1) / np.maximum(n, 1)
     squares = np.where(seen, (d - mean[..., None]) ** 2, 0.0).sum(axis=-1)
     sd = np.sqrt(squares / np.maximum(n - 1, 1))
-    sd = np.where(sd <= rounding(np.abs(d).max(axis=-1, initial=0.0)), 0.0, sd)
-    told = (n >= LEAST) & (sd > 0)
-    t = mean * np.sqrt(n) / np.where(told, sd, 1.0)
-    p = np.where(told, stats.t.sf(t, np.maximum(n - 1, 1)), np.nan)
-    return Pairs(np.where(n > 0, mean, np.nan), np.where(n > 1, sd, np.nan), n, p)
+    return np.where(sd <= rounding(np.abs(d).max(axis=-1, initial=0.0)), 0.0, sd), n
 
 
-def kept(y: NDArray[np.float64], *, direction: str = "maximize") -> NDArray[np.bool_]:
-    """Which levels (..., a) no other level beats."""
-    return np.asarray(~pairs(y, direction=direction).beats().any(axis=-1))
+def kept(
+    y: NDArray[np.float64], *, direction: str = "maximize", rule: Rule = PLAIN
+) -> NDArray[np.bool_]:
+    """Which levels (..., a) no other level beats, where replicates were planned by `rule`."""
+    found = pairs(y, direction=direction, start=start_of(rule))
+    return np.asarray(~found.beats(level=level_of(rule)).any(axis=-1))
+
+
+def start_of(rule: Rule) -> int | None:
+    """How many first replicates tell the spread; None: all of them."""
+    return rule.start if isinstance(rule, TwoStages) else None
+
+
+def level_of(rule: Rule) -> float:
+    """How sure a single look is: each has its share of the error."""
+    return 1 - (1 - LEVEL) / rule.shares
 
 
 def best_set(
@@ -123,10 +151,11 @@ def best_set(
     measure: Measure,
     held: Factor | None = None,
     at: Any = None,
-    level: float = LEVEL,
+    rule: Rule = PLAIN,
 ) -> BestSet:
-    """The set of best levels of y[level, r]."""
-    found = pairs(y.to_numpy(dtype=float), direction=measure.direction)
+    """The set of best levels of y[level, r], where replicates were planned by `rule`."""
+    start, level = start_of(rule), level_of(rule)
+    found = pairs(y.to_numpy(dtype=float), direction=measure.direction, start=start)
     levels, beats = list(y.index), found.beats(level=level)
     top = np.asarray(~beats.any(axis=1))
     circle = not top.any()  # possible only where replicates are missing
@@ -142,7 +171,7 @@ def best_set(
         factor, measure, held, at,
         tuple(one for one, stays in zip(levels, top, strict=True) if stays),
         beaten, tuple(_ties(found, levels, top=top, beats=beats)), n, len(levels) - 1,
-        _method(n, most=int(found.n[others].max()), family=len(levels) - 1, level=level),
+        method(n, most=int(found.n[others].max()), family=len(levels) - 1, rule=rule),
         CIRCLE if circle else _note(found, others=others, n=n),
     )  # fmt: skip
 
@@ -156,8 +185,8 @@ def _ties(
         for two in stay[place + 1 :]:
             j, k = (one, two) if found.mean[one, two] >= 0 else (two, one)
             if not beats[j, k]:
-                near = _against(found, levels, j=int(j), k=int(k))
-                yield replace(near, needed=needed(near.lead, sd=near.sd, n=near.n))
+                near, told = _against(found, levels, j=int(j), k=int(k)), int(found.told[j, k])
+                yield replace(near, needed=needed(near.lead, sd=near.sd, n=near.n, told=told))
 
 
 def _against(found: Pairs, levels: list[Any], *, j: int, k: int) -> Against:
@@ -169,22 +198,26 @@ def _against(found: Pairs, levels: list[Any], *, j: int, k: int) -> Against:
     )  # fmt: skip
 
 
-def needed(mean: float, *, sd: float, n: int) -> int | None:
+def needed(mean: float, *, sd: float, n: int, told: int | None = None) -> int | None:
     """About how many replicates would separate two levels: ((T(.975, n-1) + 0.84) sd / mean)^2.
 
-    At least one more than there are; None where it cannot be told, or is past a million.
+    At least one more than there are; None where it cannot be told, or is past a million. `told`:
+    how many replicates tell the spread, where those are not all.
     """
-    if n < LEAST or not sd > 0 or not mean:
+    told = n if told is None else told
+    if told < LEAST or not sd > 0 or not mean:
         return None
-    about = ((float(stats.t.ppf(0.975, n - 1)) + POWER) * sd / abs(mean)) ** 2
+    about = ((float(stats.t.ppf(0.975, told - 1)) + POWER) * sd / abs(mean)) ** 2
     return max(math.ceil(about), n + 1) if about < MOST else None
 
 
-def _method(n: int, *, most: int, family: int, level: float) -> str:
-    span = f"{n}" if n == most else f"{n} to {most}"
+def method(n: int, *, most: int, family: int, rule: Rule, what: str = "level") -> str:
+    """How a set was told, of `n` to `most` replicates."""
+    span, start = f"{n}" if n == most else f"{n} to {most}", start_of(rule)
+    spread = f", spread of the first {start} (Stein)" if start is not None else ""
     return (
-        f"one-sided paired t at {100 * level:.3g}% over {span} replicates, "
-        f"each level against {family} others (Bonferroni)"
+        f"one-sided paired t at {100 * level_of(rule):.3g}% over {span} replicates{spread}, "
+        f"each {what} against {family} others (Bonferroni)"
     )
 
 
@@ -199,17 +232,18 @@ def _note(found: Pairs, *, others: NDArray[np.bool_], n: int) -> str:
 def build(look: Look) -> tuple[BestSet, ...]:
     """Each factor on the objective over all others; the axis also at each level of the second.
 
-    Where replicates were added by looks, each look has its share of the error.
+    As the replicates were planned: looks have their share of the error, two stages the spread of
+    the first.
     """
-    objective, level = look.objective, 1 - (1 - LEVEL) / look.rule.shares
+    objective, rule = look.objective, look.rule
     found = [
-        best_set(look.levels(objective, factor=one), factor=one, measure=objective, level=level)
+        best_set(look.levels(objective, factor=one), factor=one, measure=objective, rule=rule)
         for one in look.factors
     ]
     if look.x is not None and look.by is not None:
         found += [
             best_set(look.levels(objective, factor=look.x, at=at), factor=look.x,
-                     measure=objective, held=look.by, at=line, level=level)
+                     measure=objective, held=look.by, at=line, rule=rule)
             for line, at in look.lines()
         ]  # fmt: skip
     return tuple(found)

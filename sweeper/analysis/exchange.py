@@ -22,6 +22,7 @@ from sweeper.analysis.factors import combination
 from sweeper.analysis.intervals import LEAST, LEVEL, Estimate, mean_interval
 from sweeper.analysis.look import Look
 from sweeper.analysis.measures import REPORTED, Measure, responses
+from sweeper.analysis.precision import PLAIN, Rule
 
 PRICES = tuple(float(one) for one in np.logspace(-1, 1, 21))  # 1 in the middle
 CORNERS = 48  # of a region's outline
@@ -115,7 +116,7 @@ def build(look: Look) -> Exchange | None:
               front=bool(front[at]))
         for at, cell in enumerate(kept)
     )  # fmt: skip
-    found, note = prices(y, cells=kept, apart=apart)
+    found, note = prices(y, cells=kept, apart=apart, rule=look.rule)
     return Exchange(tuple(one.name for one in data), spots, found, note)
 
 
@@ -175,6 +176,7 @@ def prices(
     cells: Sequence[int],
     apart: Sequence[Hashable] | None = None,
     weights: Sequence[float] = PRICES,
+    rule: Rule = PLAIN,
 ) -> tuple[tuple[Price, ...], str]:
     """The set of best cells (2.5) at each price, and why there is none; y (2, a, R).
 
@@ -185,7 +187,9 @@ def prices(
     if np.isfinite(y[0]).sum(axis=1).min() < LEAST:
         return (), f"Some cells have fewer than {LEAST} replicates: no set of best cells."
     groups = _groups(apart if apart is not None else [0] * len(cells))
-    return tuple(_price(y, cells=cells, groups=groups, weight=one) for one in weights), ""
+    return tuple(
+        _price(y, cells=cells, groups=groups, weight=one, rule=rule) for one in weights
+    ), ""
 
 
 def _price(
@@ -194,18 +198,17 @@ def _price(
     cells: Sequence[int],
     groups: Sequence[Sequence[int]],
     weight: float,
+    rule: Rule,
 ) -> Price:
     majority, minority = y
     score, stays, ns = (weight * minority + majority) / (weight + 1), [], []
     for members in groups:
-        found = best.pairs(score[list(members)])
-        stays += [members[int(at)] for at in np.flatnonzero(found.beats().sum(axis=1) == 0)]
+        found = best.pairs(score[list(members)], start=best.start_of(rule))
+        beaten = found.beats(level=best.level_of(rule)).any(axis=1)
+        stays += [members[int(at)] for at in np.flatnonzero(~beaten)]
         ns.append(int(found.n.min()))
     n, family = min(ns), max(len(members) for members in groups) - 1
-    method = (
-        f"one-sided paired t at {LEVEL:.0%} over {n} replicates, each cell against {family} "
-        "others (Bonferroni)"
-    )
+    method = best.method(n, most=n, family=family, rule=rule, what="cell")
     return Price(weight, tuple(cells[at] for at in sorted(stays)), n, family, method)
 
 

@@ -23,6 +23,7 @@ from sweeper.analysis.factors import RATIO, column, is_number, name_of, show
 from sweeper.analysis.frames import Frames
 from sweeper.analysis.intervals import FIRM, LEAST, Estimate, mean_interval
 from sweeper.analysis.measures import Measure, responses
+from sweeper.analysis.precision import Rule
 from sweeper.analysis.verdicts import MARGIN
 from sweeper.errors import InputError, nearest
 
@@ -100,7 +101,8 @@ def recommend(
     seconds = _seconds(frames)
     chosen = _chosen(y, direction=objective.direction, seconds=seconds)
     tests = [(one, _estimate(frames, one, cell=chosen)) for one in found.measures]
-    rivals = _rivals(frames, y, chosen=chosen, direction=objective.direction, seconds=seconds)
+    rivals = _rivals(frames, y, chosen=chosen, direction=objective.direction, seconds=seconds,
+                     rule=found.rule)  # fmt: skip
     cell = frames.cells.loc[chosen]
     made = Recommendation(
         sweep=frames.sweep.name,
@@ -197,17 +199,21 @@ def _estimate(frames: Frames, measure: Measure, *, cell: int) -> Estimate:
 
 
 def _rivals(
-    frames: Frames, y: pd.DataFrame, *, chosen: int, direction: str, seconds: Mapping[int, float]
-) -> Iterator[Rival]:
+    frames: Frames, y: pd.DataFrame, *, chosen: int, direction: str,
+    seconds: Mapping[int, float], rule: Rule,
+) -> Iterator[Rival]:  # fmt: skip
     numbers, cells = y.to_numpy(dtype=float), list(y.index)
-    pairs, kept = best.pairs(numbers, direction=direction), best.kept(numbers, direction=direction)
+    pairs = best.pairs(numbers, direction=direction, start=best.start_of(rule))
+    kept = best.kept(numbers, direction=direction, rule=rule)
     own = cells.index(chosen)
     others = [at for at in range(len(cells)) if kept[at] and at != own]
     for at in sorted(others, key=lambda at: pairs.mean[at, own]):
-        mean, sd, n = (float(part[at, own]) for part in (pairs.mean, pairs.sd, pairs.n))
+        mean, sd = float(pairs.mean[at, own]), float(pairs.sd[at, own])
+        n, told = int(pairs.n[at, own]), int(pairs.told[at, own])
         cell = frames.cells.loc[cells[at]]
         yield Rival(
-            dict(cell["factors"]), str(cell["hash"]), mean, best.needed(mean, sd=sd, n=int(n)),
+            dict(cell["factors"]), str(cell["hash"]), mean,
+            best.needed(mean, sd=sd, n=n, told=told),
             seconds.get(cells[at], math.nan),
         )  # fmt: skip
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from sweeper.analysis.precision import planned_before, stopped
+from sweeper.analysis.precision import Fixed, Rule, TwoStages, planned_before, stopped
 from sweeper.analysis.verdicts import MANY, Verdict, cost_of, needed_sentence
 from sweeper.store.records import Sweep
 
@@ -22,6 +22,25 @@ def plan(sweep: Sweep, *, replicates: int) -> Iterator[str]:
             "what was seen then led to more, its intervals are a little too sure; planned looks "
             "(`replicates: {looks: [5, 10, 20]}`) are not."
         )
+
+
+def plain(rule: Rule) -> str:
+    """What is said of intervals that do not follow the plan for replicates; may be empty.
+
+    Means, sizes and what is exploratory are as if the number had been fixed. Differences, trends
+    and the sets of best levels follow the plan.
+    """
+    if isinstance(rule, Fixed):
+        return ""
+    plan = (
+        f"the number of replicates followed from the spread of the first {rule.start}"
+        if isinstance(rule, TwoStages)
+        else "whether more replicates were added followed from looks at the differences"
+    )
+    return (
+        f"Not corrected for the plan: {plan}, and intervals here are as if it had been fixed. Read "
+        "them as exploratory."
+    )
 
 
 def settling(judged: Sequence[tuple[str, Verdict]]) -> str:

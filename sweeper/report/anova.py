@@ -10,6 +10,7 @@ from sweeper.analysis.answer import Answer
 from sweeper.analysis.frames import Frames
 from sweeper.analysis.withheld import Withheld
 from sweeper.analysis.words_factors import caution, explained, percent
+from sweeper.analysis.words_precision import plain
 from sweeper.report.best import edges
 from sweeper.report.drawing import Figure, Section, count, numbers, text
 from sweeper.report.tables import Table, p_value
@@ -29,7 +30,7 @@ def section(frames: Frames, found: Answer) -> Section | None:
         return None
     if isinstance(one, Withheld):
         return Section("explained", TITLE, one.reason)
-    parts = (*explained(one), caution(one), edges(found), METHOD)
+    parts = (*explained(one), caution(one), edges(found), METHOD, plain(found.rule))
     said = " ".join(part for part in parts if part)
     return Section("explained", TITLE, said, (_shares(one), _sizes(one)),
                    (("The numbers", table(one)),), "panels two")  # fmt: skip

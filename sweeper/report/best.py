@@ -100,11 +100,15 @@ def table(found: Answer) -> Table:
         ("factor", "at", "level", "finding", "other level", "n", "other leads by", "p (adjusted)",
          "n to separate", "family"),
         tuple(rows), frozenset(range(5, 10)),
-        "One-sided paired t tests within replicates, each pair with its own variance; p is "
-        "multiplied by the family, the number of other levels (Bonferroni). n to separate: about "
-        "how many replicates would, for a difference of the size seen. No mean of a winner is "
-        "given: it flatters itself.",
+        f"{_methods(found.best)}. Each pair has its own variance; p is multiplied by the family, "
+        "the number of other levels. n to separate: about how many replicates would, for a "
+        "difference of the size seen. No mean of a winner is given: it flatters itself.",
     )  # fmt: skip
+
+
+def _methods(sets: Sequence[BestSet]) -> str:
+    told = "; ".join(dict.fromkeys(one.method for one in sets))
+    return told[:1].upper() + told[1:]
 
 
 def _rows(one: BestSet) -> Iterator[tuple[str, ...]]:

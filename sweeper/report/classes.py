@@ -12,6 +12,7 @@ from sweeper.analysis.factors import show
 from sweeper.analysis.frames import Frames
 from sweeper.analysis.intervals import Estimate
 from sweeper.analysis.verdicts import interval, number
+from sweeper.analysis.words_precision import plain
 from sweeper.report.drawing import Figure, Section, count, numbers, text
 from sweeper.report.tables import Table
 
@@ -27,8 +28,9 @@ def section(frames: Frames, found: Answer) -> Section | None:
     where = f" {said.where(one.held, one.at)}" if one.held else ""
     intro = (
         f"Recall of each class on the test split{where}, the most frequent class on top. Colours "
-        f"show the change from {one.factor.name} {show(one.factor.reference)}. {said.crossing(one)}"
-    )
+        f"show the change from {one.factor.name} {show(one.factor.reference)}. "
+        f"{said.crossing(one)} {plain(found.rule)}"
+    ).rstrip()
     return Section("classes", "Class by class", intro, (heat(one),), (("The numbers", table(one)),))
 
 

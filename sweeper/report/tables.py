@@ -15,6 +15,7 @@ from sweeper.analysis.frames import Frames
 from sweeper.analysis.measures import Measure, words
 from sweeper.analysis.trend import Trend
 from sweeper.analysis.verdicts import Verdict, duration, interval, number
+from sweeper.analysis.words_precision import plain
 from sweeper.report.scrub import scrub
 from sweeper.states import RunState
 
@@ -71,7 +72,7 @@ def curve(found: Answer, *, measures: Sequence[Measure]) -> Table | None:
     return _table(
         "The response curve in numbers", head=head, rows=rows, words_in=1,
         note="95 % t interval of the mean over n replicates, each on its own; test split, the test "
-        "set held fixed.",
+        f"set held fixed. {plain(found.rule)}".rstrip(),
     )  # fmt: skip
 
 
@@ -252,7 +253,8 @@ def cells(frames: Frames, found: Answer) -> Table:
         note=_left_out(len(shown))
         + "95 % t interval over the complete replicates of the cell, on its own; test set "
         "fixed. "
-        + ("Picked values were chosen on val, on replicates of their own." if nuisance else ""),
+        + ("Picked values were chosen on val, on replicates of their own. " if nuisance else "")
+        + plain(found.rule),
     )  # fmt: skip
 
 
