@@ -265,6 +265,34 @@ def with_tuning(
     return replace(one, cells=[*reported, *tuning], numbers=numbers)  # fmt: skip
 
 
+RATES = (0.01, 0.03, 0.1, 0.3, 1.0)
+
+
+def tuned(factors: Mapping[str, Any], rate: float) -> float:
+    """Best at 0.1, inside the range."""
+    return headline(factors) - 0.02 * abs(math.log10(rate) + 1)
+
+
+def everything(**settings: Any) -> Plan:
+    """A tuned grid with single answers and lost runs: it fills every section that a grid can."""
+    lost = {(3, 1): (Ending.DIVERGED, "nan"), (7, 4): (Ending.PRUNED, "")}
+    one = plan(**{"failures": lost, **settings})
+    return with_answers(with_tuning(one, RATES, truth=tuned))
+
+
+def scattered(**settings: Any) -> Plan:
+    """Cells that are no grid, with single answers: the sections that a grid has not."""
+    cells = [{BATCH: 2 ** (1 + at % 8), "train.width": 1 + (5 * at % 16) / 8} for at in range(16)]
+    levels = {BATCH: [2], "train.width": [1.0]}
+    made = {"cells": cells, "levels": levels, "method": "qmc", "replicates": 3, "truth": sloping}
+    return with_answers(plan(**{**made, **settings}), examples=400, hard=1.0, runs=0.1)
+
+
+def sloping(factors: Mapping[str, Any]) -> float:
+    """Falls by 5 points a doubling, so that a model of a few cells can see it."""
+    return 0.95 - 0.05 * math.log2(factors[BATCH])
+
+
 def with_recalls(
     one: Plan,
     recall: Callable[[Mapping[str, Any], int], float],

@@ -7,11 +7,16 @@ from collections.abc import Iterator
 from sweeper import __version__
 from sweeper.analysis.anova import Anova
 from sweeper.analysis.answer import Answer
+from sweeper.analysis.classes import Crossing
 from sweeper.analysis.comparable import Reading
+from sweeper.analysis.exchange import Exchange
 from sweeper.analysis.factors import Factor, name_of, show
+from sweeper.analysis.fairness import Fairness
 from sweeper.analysis.frames import Frames
-from sweeper.analysis.intervals import LEAST
+from sweeper.analysis.importance import Importance
+from sweeper.analysis.intervals import LEAST, Estimate
 from sweeper.analysis.verdicts import MARGIN
+from sweeper.report.exchange import MOST_REGIONS
 from sweeper.states import RunState
 
 DESIGNS = {
@@ -25,11 +30,9 @@ DESIGNS = {
 
 def methods(frames: Frames, found: Answer) -> list[str]:
     """The paragraphs, in plain text with (Author, year) citations."""
-    told = [_design(frames, found), _outcome(found)]
-    if found.gate.reading is Reading.PAIRED:
-        told.append(" ".join(_statistics(found)))
-    told.append(" ".join(_exclusions(frames, found)))
-    return told
+    told = [_design(frames, found), _outcome(found), " ".join(_statistics(found)),
+            " ".join(_looks(found)), " ".join(_exclusions(frames, found))]  # fmt: skip
+    return [one for one in told if one]
 
 
 def _design(frames: Frames, found: Answer) -> str:
@@ -83,10 +86,15 @@ def _outcome(found: Answer) -> str:
 
 
 def _statistics(found: Answer) -> Iterator[str]:
+    """How means and the primary comparisons were judged."""
+    if found.replicates < LEAST:
+        return
     yield (
         "Intervals of means are 95 % Student t intervals over replicates, with the test set held "
         "fixed; over so few replicates bootstrap intervals are too narrow (Hesterberg, 2015)."
     )
+    if found.gate.reading is not Reading.PAIRED:
+        return
     if found.effects:
         ns = sorted({d.estimate.n for one in found.effects for d in one.differences})
         span = f"n = {ns[0]}" if len(ns) == 1 else f"n = {ns[0]} to {ns[-1]}"
@@ -103,10 +111,48 @@ def _statistics(found: Answer) -> Iterator[str]:
             "Trends were fitted in each replicate and then tested over replicates by t; an "
             "interaction is the difference of two such slopes."
         )
+    if found.fairness is not None and found.fairness.claims:
+        yield _fairness(found.fairness)
+    yield (
+        f"A difference counts as material beyond {MARGIN:g} percentage point. All comparisons "
+        "besides the primary outcome over the whole design are exploratory."
+    )
+
+
+def _fairness(found: Fairness) -> str:
+    fair, count = sum(one.fair for one in found.claims), len(found.claims)
+    edge = any(one.edges for one in found.cells)
+    withheld = " Verdicts that rest on a pick at an edge were withheld." if edge else ""
+    return (
+        "What a hyperparameter does can hinge on tuning and budget (for the batch size, see "
+        "Shallue et al. (2019)). So a comparison is called fair if the learning rate was tuned for "
+        "each cell, all cells had an equal budget, no pick lies at an edge of its range, all "
+        "blocks of replicates are complete and no run collapsed, as far as each applies: "
+        f"{fair} of {count} primary comparisons are.{withheld}"
+    )
+
+
+def _looks(found: Answer) -> Iterator[str]:
+    """The further analyses, each where the page shows one."""
     if found.best:
         yield (
             "A level counts as possibly best unless another beats it in a one-sided paired t test "
             "(comparisons with the best; Hsu, 1984)."
+        )
+    yield from _exchange(found.exchange)
+    if found.classes is not None and isinstance(found.classes.crossing, Crossing):
+        yield (
+            "The class size at which the lowest and the highest level do equally well has a 95 % "
+            "interval by Fieller's method (Fieller, 1954) over lines fitted in each replicate."
+        )
+    whole = found.anatomy
+    if whole and any(one.outer.known for one in (*whole.cells, *whole.differences)):
+        yield (
+            "The spread between runs is largely that of a finite test set (Jordan, 2023), so "
+            "intervals for new data stand beside those for this test set. Their variance is that "
+            "over runs plus that over test examples, less the residual that both contain, from "
+            "each run's answer to each example; degrees of freedom are approximate "
+            "(Satterthwaite, 1946)."
         )
     if isinstance(found.anova, Anova):
         yield (
@@ -114,15 +160,35 @@ def _statistics(found: Answer) -> Iterator[str]:
             "noncentral F distribution (Steiger, 2004); p values of interactions control the "
             "false discovery rate (Benjamini and Hochberg, 1995)."
         )
-    if found.efficiency is not None:
+    if isinstance(found.importance, Importance):
+        one = found.importance
         yield (
-            "Steps to a target and the critical batch size follow Shallue et al. (2019) and "
-            "McCandlish et al. (2018)."
+            "Importance is model-based and has no interval: first-order and total Sobol indices "
+            f"(Saltelli et al., 2010) of a {one.model} of the cells' means, which predicts "
+            f"{100 * one.r2:.0f} % of the variance of cells that it was not fitted to."
         )
-    yield (
-        f"A difference counts as material beyond {MARGIN:g} percentage point. All comparisons "
-        "besides the primary outcome over the whole design are exploratory."
-    )
+    if found.efficiency is not None:
+        yield "Steps to a target were counted as by Shallue et al. (2019)."
+        if any(isinstance(one.critical, Estimate) for one in found.efficiency.lines):
+            yield (
+                "The critical batch size is that of the law of McCandlish et al. (2018), fitted "
+                "to the steps, with a jackknife interval over replicates."
+            )
+
+
+def _exchange(found: Exchange | None) -> Iterator[str]:
+    if found is None:
+        return
+    if len(found.spots) <= MOST_REGIONS and any(one.region.outline for one in found.spots):
+        yield (
+            "Joint 95 % regions of the two mean accuracies of a cell are by Hotelling's T squared "
+            "(Hotelling, 1931)."
+        )
+    if found.prices:
+        yield (
+            f"At each of {len(found.prices)} prices of a minority error, one at a time, the cells "
+            "that may be best were found by comparisons with the best (Hsu, 1984)."
+        )
 
 
 def _exclusions(frames: Frames, found: Answer) -> Iterator[str]:
@@ -142,114 +208,5 @@ def _exclusions(frames: Frames, found: Answer) -> Iterator[str]:
     yield f"Training and analysis used Sweeper {__version__}{torch}."
 
 
-def bibtex(text: str) -> str:
-    """The entries of the works that a text cites."""
-    return "\n\n".join(entry for cited, entry in WORKS.items() if cited in text)
-
-
 def _and(parts: list[str]) -> str:
     return " and ".join([", ".join(parts[:-1]), parts[-1]]) if len(parts) > 1 else "".join(parts)
-
-
-# By the words with which a text cites them.
-WORKS = {
-    "Shwartz-Ziv et al. (2023)": """@inproceedings{shwartzziv2023simplifying,
-  author    = {Shwartz-Ziv, Ravid and Goldblum, Micah and Li, Yucen Lily and Bruss, C. Bayan and
-               Wilson, Andrew Gordon},
-  title     = {Simplifying Neural Network Training Under Class Imbalance},
-  booktitle = {Advances in Neural Information Processing Systems},
-  volume    = {36},
-  pages     = {35218--35245},
-  year      = {2023},
-  eprint    = {2312.02517},
-}""",
-    "Bouthillier et al., 2021": """@inproceedings{bouthillier2021accounting,
-  author    = {Bouthillier, Xavier and others},
-  title     = {Accounting for Variance in Machine Learning Benchmarks},
-  booktitle = {Proceedings of Machine Learning and Systems},
-  volume    = {3},
-  year      = {2021},
-}""",
-    "Hesterberg, 2015": """@article{hesterberg2015what,
-  author  = {Hesterberg, Tim C.},
-  title   = {What Teachers Should Know About the Bootstrap: Resampling in the Undergraduate
-             Statistics Curriculum},
-  journal = {The American Statistician},
-  volume  = {69},
-  number  = {4},
-  pages   = {371--386},
-  year    = {2015},
-}""",
-    "Holm, 1979": """@article{holm1979simple,
-  author  = {Holm, Sture},
-  title   = {A Simple Sequentially Rejective Multiple Test Procedure},
-  journal = {Scandinavian Journal of Statistics},
-  volume  = {6},
-  number  = {2},
-  pages   = {65--70},
-  year    = {1979},
-}""",
-    "Stein, 1945": """@article{stein1945two,
-  author  = {Stein, Charles},
-  title   = {A Two-Sample Test for a Linear Hypothesis Whose Power is Independent of the Variance},
-  journal = {The Annals of Mathematical Statistics},
-  volume  = {16},
-  number  = {3},
-  pages   = {243--258},
-  year    = {1945},
-}""",
-    "Hsu, 1984": """@article{hsu1984constrained,
-  author  = {Hsu, Jason C.},
-  title   = {Constrained Simultaneous Confidence Intervals for Multiple Comparisons with the Best},
-  journal = {The Annals of Statistics},
-  volume  = {12},
-  number  = {3},
-  pages   = {1136--1144},
-  year    = {1984},
-}""",
-    "Steiger, 2004": """@article{steiger2004beyond,
-  author  = {Steiger, James H.},
-  title   = {Beyond the {F} Test: Effect Size Confidence Intervals and Tests of Close Fit in the
-             Analysis of Variance and Contrast Analysis},
-  journal = {Psychological Methods},
-  volume  = {9},
-  number  = {2},
-  pages   = {164--182},
-  year    = {2004},
-}""",
-    "Benjamini and Hochberg, 1995": """@article{benjamini1995controlling,
-  author  = {Benjamini, Yoav and Hochberg, Yosef},
-  title   = {Controlling the False Discovery Rate: A Practical and Powerful Approach to Multiple
-             Testing},
-  journal = {Journal of the Royal Statistical Society: Series B},
-  volume  = {57},
-  number  = {1},
-  pages   = {289--300},
-  year    = {1995},
-}""",
-    "Shallue et al. (2019)": """@article{shallue2019measuring,
-  author  = {Shallue, Christopher J. and Lee, Jaehoon and Antognini, Joseph and
-             Sohl-Dickstein, Jascha and Frostig, Roy and Dahl, George E.},
-  title   = {Measuring the Effects of Data Parallelism on Neural Network Training},
-  journal = {Journal of Machine Learning Research},
-  volume  = {20},
-  number  = {112},
-  pages   = {1--49},
-  year    = {2019},
-}""",
-    "McCandlish et al. (2018)": """@misc{mccandlish2018empirical,
-  author = {McCandlish, Sam and Kaplan, Jared and Amodei, Dario and {OpenAI Dota Team}},
-  title  = {An Empirical Model of Large-Batch Training},
-  year   = {2018},
-  eprint = {1812.06162},
-}""",
-    "Clopper and Pearson, 1934": """@article{clopper1934use,
-  author  = {Clopper, C. J. and Pearson, E. S.},
-  title   = {The Use of Confidence or Fiducial Limits Illustrated in the Case of the Binomial},
-  journal = {Biometrika},
-  volume  = {26},
-  number  = {4},
-  pages   = {404--413},
-  year    = {1934},
-}""",
-}

@@ -26,14 +26,15 @@ from sweeper.errors import InputError
 from sweeper.report import carry, sections, tables
 from sweeper.report.drawing import Section
 from sweeper.report.manifest import manifest, provenance
-from sweeper.report.methods import bibtex, methods
+from sweeper.report.methods import methods
 from sweeper.report.overrides import overrides
 from sweeper.report.scrub import scrub, scrub_spec
+from sweeper.report.works import bibtex
 from sweeper.states import RunState
 
 GENERATOR = '<meta name="generator" content="Sweeper report">'
 TEMPLATES = Path(__file__).parent / "templates"
-SCRIPTS = ("draw.js", "state.js", "runs.js", "save.js", "start.js")
+SCRIPTS = ("draw.js", "state.js", "runs.js", "save.js", "table.js", "start.js")
 
 
 def write(store: Reads, name: str, *, out: Path, force: bool = False) -> Path:

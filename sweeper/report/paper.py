@@ -282,7 +282,7 @@ def _tex(path: Path, frames: Frames, found: Answer) -> None:
 
 def _slim(table: Table) -> Table:
     """The columns that a paper has room for."""
-    left_out = ("cell", "min", "median", "max", "training samples", "median time",
+    left_out = ("cell", "hash", "min", "median", "max", "training samples", "median time",
                 "failed or pruned", "r", "better in", "family")  # fmt: skip
     kept = [at for at, name in enumerate(table.head) if name not in left_out]
     return Table(table.caption, tuple(table.head[at] for at in kept),

@@ -18,9 +18,9 @@ from sweeper.analysis.factors import show
 from sweeper.analysis.intervals import Estimate
 from sweeper.analysis.recommendation import Recommendation, Rival
 from sweeper.errors import InputError
+from sweeper.report.tables import HASH
 
 RIVALS = 12  # more than this are counted, not listed
-HASH = 12  # digits of a cell's hash
 
 
 def document(made: Recommendation) -> dict[str, Any]:

@@ -123,7 +123,8 @@ def training_curves(frames: Frames, found: Answer) -> Section | None:
 
 
 def cells(frames: Frames, found: Answer) -> Section:
-    return Section("cells", "Cells", "", tables=folds(("", tables.cells(frames, found))))
+    intro = "`sweeper diff` and the hashes of two cells: what sets them apart."
+    return Section("cells", "Cells", intro, tables=folds(("", tables.cells(frames, found))))
 
 
 def failures(frames: Frames, found: Answer) -> Section | None:

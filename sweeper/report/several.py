@@ -20,10 +20,11 @@ from sweeper.analysis.several import Member, Row, Several
 from sweeper.report import across, carry, figures, page
 from sweeper.report.drawing import Figure, Section
 from sweeper.report.manifest import FORMAT, manifest, provenance
-from sweeper.report.methods import WORKS, methods
+from sweeper.report.methods import methods
 from sweeper.report.overrides import overrides
 from sweeper.report.scrub import scrub_spec
 from sweeper.report.tables import Table, seconds
+from sweeper.report.works import bibtex
 from sweeper.states import RunState
 
 OUT = "several-sweeps.html"
@@ -64,10 +65,11 @@ def remake(block: bytes) -> str:
     found = several.build(frames)
     parts = list(_sections(found))
     about = _manifest(frames, block=block, blocks=blocks)
+    said, each = _said(found), [_each(*pair) for pair in zip(found.members, blocks, strict=True)]
+    told = [*said["methods"], *(one for of in each for one in of["methods"])]
     return page.render(
         "several.html", block=block, about=about, parts=parts,
-        names=[one.name for one in found.members], **_said(found),
-        each=[_each(*pair) for pair in zip(found.members, blocks, strict=True)],
+        names=[one.name for one in found.members], **said, each=each, bibtex=bibtex(" ".join(told)),
         data_facts=f"{len(block) / 1000:.0f} kB, sha256 {about['data']['sha256']}",
         made_by=f"Sweeper {__version__}",
         glossary=GLOSSARY + page.GLOSSARY,
@@ -106,7 +108,6 @@ def _said(found: Several) -> dict[str, Any]:
         | {f"factor-{at}": one.name[0].upper() + one.name[1:]
            for at, one in enumerate(found.shared)},
         "methods": [words_several.method(found)],
-        "bibtex": AGARWAL + "\n\n" + "\n\n".join(WORKS.values()),
     }  # fmt: skip
 
 
@@ -225,12 +226,3 @@ GLOSSARY = (
     ("performance profile", "Of how many data sets a level's mean is at least as good as a score, "
      "drawn over the score."),
 )  # fmt: skip
-
-AGARWAL = """@inproceedings{agarwal2021deep,
-  author    = {Agarwal, Rishabh and Schwarzer, Max and Castro, Pablo Samuel and Courville, Aaron
-               and Bellemare, Marc G.},
-  title     = {Deep Reinforcement Learning at the Edge of the Statistical Precipice},
-  booktitle = {Advances in Neural Information Processing Systems},
-  volume    = {34},
-  year      = {2021},
-}"""

@@ -59,22 +59,26 @@ function raster(address, size, then) {
   picture.src = address;
 }
 function saveCsv(figure) {
-  const lines = [["series", "x", "x label", "y", "low", "high", "text"]];
-  prepared(figure, light).data.forEach(function (trace) {
-    const add = trace.type === "heatmap" ? heatRows : pointRows;
-    add(figure, trace).forEach(function (row) { lines.push(row); });
-  });
+  const lines = [["series", "x", "x label", "y", "low", "high", "text"]].concat(rowsOf(figure));
   const text = lines.map(function (row) { return row.map(field).join(","); }).join("\r\n");
   download("data:text/csv;charset=utf-8," + encodeURIComponent("\ufeff" + text + "\r\n"),
            fileName(figure, "csv"));
+}
+function rowsOf(figure) {
+  return prepared(figure, light).data.flatMap(function (trace) {
+    return (trace.type === "heatmap" ? heatRows : pointRows)(figure, trace);
+  });
 }
 // A spreadsheet would compute what begins like a formula.
 function field(value) {
   if (value === null || value === undefined) { return ""; }
   if (typeof value === "number") { return String(value); }
-  const text = plain(String(value).replace(/<br>/g, "; ").replace(/<\/?b>/g, ""));
+  const text = bare(value);
   const safe = /^[=+\-@\t\r]/.test(text) ? "'" + text : text;
   return '"' + safe.replace(/"/g, '""') + '"';
+}
+function bare(value) {
+  return plain(String(value).replace(/<br>/g, "; ").replace(/<\/?b>/g, ""));
 }
 function pointRows(figure, trace) {
   const ticks = (figure.layout.xaxis || {}).tickvals || [];

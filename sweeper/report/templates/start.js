@@ -60,6 +60,9 @@ function showControls() {
     const linear = (canFlip(figure) === "x") === view.flip.has(figure.id);
     one.textContent = linear ? "Log axis" : "Linear axis";
   });
+  document.querySelectorAll("[data-table][open]").forEach(function (box) {
+    list(byId.get(box.getAttribute("data-table")), box);
+  });
   document.querySelectorAll("[data-slider]").forEach(function (input) {
     const figure = byId.get(input.getAttribute("data-slider"));
     const stop = figure.slider.stops[stopOf(figure)];
@@ -99,6 +102,7 @@ figures.forEach(function (figure) {
   places(figure).forEach(function (place) {
     if (place.closest(".hero")) { return; }
     tools(figure, place);
+    listing(figure, place);
     if (figure.runs) {
       place.addEventListener("click", function (event) { pick(figure, place, event); });
     }
