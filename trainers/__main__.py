@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -33,12 +34,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("config", type=Path, help="a file with data: and train: blocks")
     parser.add_argument("--replicate", type=int, default=0, help="which draw, start and order [0]")
-    parser.add_argument("--device", default="cpu", help="cpu or cuda")
+    parser.add_argument("--device", default="cpu", choices=("cpu", "cuda"), help="[cpu]")
     parser.add_argument("--out", type=Path, help="the folder to save the trained model in")
     parser.add_argument("--force", action="store_true", help="replace a model that is there")
     given = parser.parse_args(arguments)
     try:
         config, evidence = read(given.config)
+        check_device(given.device)
         if given.out is not None:
             check_target(given.out, force=given.force)
         return train(config, given.replicate, given.device, out=given.out, evidence=evidence)
@@ -77,16 +79,35 @@ def _line(error: Exception) -> str:
     return " ".join(str(error).split())
 
 
-def check_target(folder: Path, *, force: bool) -> None:
-    """Whether a model may be saved there: said before hours of training, not after.
+def check_device(device: str) -> None:
+    """Whether this machine has it.
 
     Raises:
-        ConfigError: a file is in the way, or a model.
+        ConfigError: it has no GPU.
+    """
+    if device == "cuda":
+        from torch import cuda
+
+        if not cuda.is_available():
+            raise ConfigError("--device", device, "is not here: PyTorch finds no GPU; use cpu")
+
+
+def check_target(folder: Path, *, force: bool) -> None:
+    """Whether a model can be saved there, in a folder that is made: said before hours of training.
+
+    Raises:
+        ConfigError: a file is in the way, or a model; or the folder cannot be written.
     """
     if folder.exists() and not folder.is_dir():
         raise ConfigError("--out", str(folder), "is a file; name a folder")
     if folder.is_dir() and any(folder.iterdir()) and not force:
         raise ConfigError("--out", str(folder), "is not empty; --force writes into it")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        tempfile.TemporaryFile(dir=folder).close()
+    except OSError as error:
+        reason = f"cannot be written ({error.strerror}); name another folder"
+        raise ConfigError("--out", str(folder), reason) from error
 
 
 def train(

@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 import time
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -359,6 +360,18 @@ def test_one_run_can_be_trained_from_the_command_line(tmp_path, capsys) -> None:
     good.write_text("train: {batch_size: 4000}\n")
     assert main([str(good)]) == 2
     assert "train.batch_size: 4000 is more than" in capsys.readouterr().err
+
+
+def test_what_cannot_be_saved_or_is_not_here_is_told_before_training(tmp_path, capsys) -> None:
+    """A folder that cannot be made, or a GPU that is not there, is no reason to train first."""
+    good, out = tmp_path / "run.yaml", Path("/proc/model")
+    good.write_text("train: {width: 0.1, epochs: 1, batch_size: 256}\n")
+    cases = {"--out": str(out)} | ({} if torch.cuda.is_available() else {"--device": "cuda"})
+    for option, value in cases.items():
+        assert main([str(good), option, value]) == 2
+        printed = capsys.readouterr()
+        assert (printed.out, printed.err.count("\n")) == ("", 1)
+        assert f"{option}: '{value}'" in printed.err
 
 
 def test_the_loop_reads_nothing_back_within_a_round(monkeypatch: pytest.MonkeyPatch) -> None:
