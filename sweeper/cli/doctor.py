@@ -57,24 +57,18 @@ def version(package: str, floor: tuple[int, ...]) -> Finding:
 
 def database(storage: str) -> Finding:
     """Whether the database can be opened, and how far it can be trusted."""
-    from sqlalchemy import make_url
-
+    from sweeper.store import dialects
     from sweeper.store.store import Store
 
-    url = make_url(storage)
-    shown = url.render_as_string(hide_password=True)
-    path = Path(url.database or "")
-    if url.get_backend_name() == "sqlite" and not path.exists():
-        return Finding(what="database", state="ok", text=f"{shown}: launch will make it")
+    address = dialects.parse(storage)
+    if address.path is not None and not address.path.exists():
+        return Finding(what="database", state="ok", text=f"{address.label}: launch will make it")
     try:
-        store = Store.open(storage, create=False)
+        with Store.open(storage, create=False) as store:
+            sweeps = len(store.sweeps())
     except SweeperError as error:
         return Finding(what="database", state="wrong", text=str(error))
-    try:
-        sweeps = len(store.sweeps())
-    finally:
-        store.close()
-    return Finding(what="database", state="ok", text=f"{shown}: {sweeps} sweeps")
+    return Finding(what="database", state="ok", text=f"{address.label}: {sweeps} sweeps")
 
 
 def _python() -> Finding:

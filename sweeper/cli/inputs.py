@@ -60,9 +60,12 @@ def check_storage(url: str) -> str:
     """`url`, if it has the form of a database URL.
 
     Raises:
-        InputError: it is a bare path, or nothing.
+        InputError: it is a bare path, or nothing, or no URL that Sweeper can read.
     """
     if "://" in url:
+        from sweeper.store import dialects
+
+        dialects.parse(url)
         return url
     if not url.strip():
         raise InputError(f"--storage: empty; the default is {DEFAULT_STORAGE}")

@@ -18,7 +18,7 @@ def load(paths: Iterable[str | Path]) -> tuple[str, ...]:
     """Runs each file once in this process; their absolute paths, for the workers.
 
     Raises:
-        InputError: a file is missing, or raises while it runs.
+        InputError: a file is missing, or raises or exits while it runs.
     """
     return tuple(_load(Path(path)) for path in paths)
 
@@ -35,7 +35,7 @@ def _load(path: Path) -> str:
     sys.modules[name] = module
     try:
         spec.loader.exec_module(module)
-    except Exception as error:
+    except (Exception, SystemExit) as error:  # one that exits would end the launch as a success
         del sys.modules[name]
         raise InputError(f"--plugin {path}: {type(error).__name__}: {error}") from error
     return where

@@ -43,6 +43,9 @@ CASES: list[tuple[list[str], str]] = [
     (["status", "--jsn"], r"No such option: --jsn.*--json"),
     (["launch"], r"Missing argument 'SPEC'"),
     (["launch", "tiny.yaml", "--plugin", "nope.py"], r"--plugin nope\.py: no such Python file"),
+    (["launch", "tiny.yaml", "--plugin", "exits.py"], r"--plugin exits\.py: SystemExit: 0"),
+    (["plan", "tiny.yaml", "--storage", "mysq://x/y"], r"unknown database driver 'mysq'"),
+    (["doctor", "--storage", "postgresql://me@host:port/x"], r"postgresql URL cannot be read"),
 ]
 # These need the data or a connection, so the whole engine is imported first.
 SLOW_CASES: list[tuple[list[str], str]] = [
@@ -62,6 +65,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (tmp_path / "tiny.yaml").write_text(TINY)
     bad = TINY.replace("train: {model: resnet, depth: 8, width: 0.25, epochs: 2, lr: 0.05}\n", "")
     (tmp_path / "bad.yaml").write_text(f"{bad}train: {{epochs: many}}\n")
+    (tmp_path / "exits.py").write_text("import sys\nsys.exit(0)\n")
     (tmp_path / "folder").mkdir()
     (tmp_path / "text.db").write_text("not a database, just text")
     with sqlite3.connect(tmp_path / "foreign.db") as connection:
