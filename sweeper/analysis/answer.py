@@ -259,6 +259,7 @@ def _withheld(found: Answer, *, look: Look) -> Answer:
         dependence=depends and replace(depends, verdicts=judged(depends.verdicts, everywhere)),
         with_failures=tuple(replace(one, effect=effect(one.effect)) for one in found.with_failures),
         without_collapsed=tuple(map(effect, found.without_collapsed)),
+        best=tuple(replace(one, withheld=why(one.held, one.at)) for one in found.best),
     )
 
 

@@ -71,6 +71,7 @@ class BestSet:
     family: int
     method: str
     note: str = ""
+    withheld: str = ""  # why it is not settled, as verdicts are not
 
     @property
     def suggestive(self) -> bool:
@@ -255,7 +256,8 @@ def rows(found: Sequence[BestSet]) -> pd.DataFrame:
     for one in found:
         key = {"factor": one.factor.path, "measure": one.measure.name, "unit": one.measure.unit,
                "held": one.held.path if one.held else None, "at": one.at}  # fmt: skip
-        facts = {"family": one.family, "method": one.method, "note": one.note}
+        facts = {"family": one.family, "method": one.method, "note": one.note,
+                 "withheld": one.withheld}  # fmt: skip
         nothing = Against(None, None, math.nan, math.nan, one.n, math.nan, None)
         for level in one.factor.levels:
             against = one.beaten.get(level, nothing)

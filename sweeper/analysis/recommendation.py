@@ -20,6 +20,7 @@ from sweeper.analysis import best, words
 from sweeper.analysis.answer import Answer
 from sweeper.analysis.comparable import Reading
 from sweeper.analysis.factors import RATIO, column, is_number, name_of, show
+from sweeper.analysis.fairness import edge_reason
 from sweeper.analysis.frames import Frames
 from sweeper.analysis.intervals import FIRM, LEAST, Estimate, mean_interval
 from sweeper.analysis.measures import Measure, responses
@@ -59,6 +60,7 @@ class Recommendation:
         val: the objective where it was chosen; flatters itself.
         test: the objective first, then the groups of classes, where it is reported.
         rivals: the nearest first.
+        withheld: why the report gives no verdicts on these cells; empty where it does.
         remarks: what a reader must know before relying on it, in sentences.
     """
 
@@ -76,6 +78,7 @@ class Recommendation:
     seconds: float
     fingerprint: str
     remarks: tuple[str, ...]
+    withheld: str = ""
 
 
 def recommend(
@@ -119,6 +122,7 @@ def recommend(
         seconds=seconds.get(chosen, math.nan),
         fingerprint=str(frames.sweep.facts.get("fingerprint", "")),
         remarks=(),
+        withheld=edge_reason(found.fairness.at_edge(cells)) if found.fairness else "",
     )
     told = _remarks(frames, found, made, cell=chosen, left_out=len(cells) - len(y))
     return replace(made, remarks=tuple(told))
@@ -252,7 +256,7 @@ def _remarks(
         yield f"{left_out} cells have fewer complete replicates and were not considered."
     if unfinished := words.progress(frames):
         yield f"The sweep is not done: {unfinished}."
-    yield from _fairness(found, held=made.held, cell=cell)
+    yield from _fairness(found, held=made.held, cell=cell, withheld=made.withheld)
 
 
 def _mixed(frames: Frames, found: Answer, made: Recommendation) -> Iterator[str]:
@@ -274,9 +278,11 @@ def _chance(found: Answer, made: Recommendation) -> Iterator[str]:
         yield "Its mean on test is no better than guessing: no cell can be recommended in earnest."
 
 
-def _fairness(found: Answer, *, held: Collection[str], cell: int) -> Iterator[str]:
+def _fairness(found: Answer, *, held: Collection[str], cell: int, withheld: str) -> Iterator[str]:
     """What stood in the way of a fair comparison."""
     fair = found.fairness
+    if withheld:
+        yield f"The report withholds its verdicts on these cells: {withheld}."
     for one in fair.at_edge([cell]) if fair else ():
         names = " and ".join(map(name_of, one.edges))
         yield f"Its {names} lies at the edge of what was tried: better may lie beyond it."

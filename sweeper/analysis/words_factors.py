@@ -20,6 +20,7 @@ def best_levels(one: BestSet) -> str:
     """`Batch sizes 2 and 8 cannot be told apart at the top; 32 and 128 are beaten.`"""
     text = _set(one)
     start = f"at {one.held.name} {show(one.at)}, " if one.held is not None else ""
+    start += "as tuned, " if one.withheld else ""
     start += "the runs suggest that " if one.suggestive else ""
     return _title(f"{start}{text}.")
 

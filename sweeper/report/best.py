@@ -30,17 +30,17 @@ def section(frames: Frames, found: Answer) -> Section | None:
     said = [part for one in overall for part in (best_levels(one), separating(one)) if part]
     return Section(
         "best", "Which levels may be the best",
-        " ".join(part for part in (*said, edges(found), METHOD) if part),
+        " ".join(part for part in (edges(found, start="Withheld"), *said, METHOD) if part),
         tuple(_figure(found, one.factor) for one in overall), (("The numbers", table(found)),),
         "panels two",
     )  # fmt: skip
 
 
-def edges(found: Answer) -> str:
+def edges(found: Answer, *, start: str = "Not settled") -> str:
     """That cells were tuned to the edge of what was tried, so that nothing is settled yet."""
     fair = found.fairness
     reason = edge_reason(fair.at_edge(found.gate.compared)) if fair is not None else ""
-    return f"Not settled: {reason}, so levels may change places." if reason else ""
+    return f"{start}: {reason}, so levels may change places." if reason else ""
 
 
 def _figure(found: Answer, factor: Factor) -> Figure:
@@ -51,7 +51,8 @@ def _figure(found: Answer, factor: Factor) -> Figure:
     return Figure(
         f"best-{factor.path}", f"{factor.name}: may be best for {found.objective.title} "
         f"({count(one.n for one in sets)})",
-        f"Which levels of {factor.name} may be the best: {' '.join(map(best_levels, sets))}",
+        f"Which levels of {factor.name} may be the best: {' '.join(map(best_levels, sets))} "
+        f"{edges(found, start='Withheld')}".rstrip(),
         [_marks(sets, names, stays=stays) for stays in (True, False)],
         {"xaxis": {"type": "category", "title": {"text": text(factor.name)},
                    "categoryorder": "array", "range": [-0.5, len(factor.levels) - 0.5],
@@ -112,7 +113,7 @@ def _methods(sets: Sequence[BestSet]) -> str:
 
 
 def _rows(one: BestSet) -> Iterator[tuple[str, ...]]:
-    start = (one.factor.name, _row_name(one))
+    start = (one.factor.name, _row_name(one) + (" (withheld)" if one.withheld else ""))
     for level, against in one.beaten.items():
         yield (*start, show(level), "beaten by", *_numbers(one, against))
     for tie in one.ties:

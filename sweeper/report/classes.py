@@ -13,6 +13,7 @@ from sweeper.analysis.frames import Frames
 from sweeper.analysis.intervals import Estimate
 from sweeper.analysis.verdicts import interval, number
 from sweeper.analysis.words_precision import plain
+from sweeper.report.best import edges
 from sweeper.report.drawing import Figure, Section, count, numbers, text
 from sweeper.report.tables import Table
 
@@ -29,8 +30,9 @@ def section(frames: Frames, found: Answer) -> Section | None:
     intro = (
         f"Recall of each class on the test split{where}, the most frequent class on top. Colours "
         f"show the change from {one.factor.name} {show(one.factor.reference)}. "
-        f"{said.crossing(one)} {plain(found.rule)}"
-    ).rstrip()
+        f"{said.crossing(one)}"
+    )
+    intro = " ".join(part for part in (intro, edges(found), plain(found.rule)) if part)
     return Section("classes", "Class by class", intro, (heat(one),), (("The numbers", table(one)),))
 
 

@@ -19,6 +19,7 @@ from sweeper.analysis.factors import show
 from sweeper.analysis.frames import Frames
 from sweeper.analysis.verdicts import interval, number
 from sweeper.analysis.words_precision import plain
+from sweeper.report.best import edges
 from sweeper.report.drawing import (
     MARKERS,
     Figure,
@@ -59,7 +60,7 @@ def section(frames: Frames, found: Answer) -> Section | None:
             "how many majority errors one minority error is worth to you. The price is yours; the "
             "95 % hold for one price at a time."
         )
-    intro = f"{intro} {plain(found.rule)}".rstrip()
+    intro = " ".join(part for part in (intro, edges(found), plain(found.rule)) if part)
     tables = [("The cells", cells(frames, found, one))]
     tables += [("The best cells at each price", prices(frames, found, one))] if one.prices else []
     return Section("exchange", "What the majority pays", intro, (figure(frames, found, one),),

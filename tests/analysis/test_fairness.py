@@ -6,15 +6,19 @@ from dataclasses import replace
 import planted
 import pytest
 
-from sweeper.analysis import words, words_fairness
+from sweeper.analysis import best, words, words_fairness
 from sweeper.analysis.answer import answer
 from sweeper.analysis.factors import Factor
 from sweeper.analysis.fairness import at_edge, tuned
 from sweeper.analysis.frames import load
 from sweeper.analysis.note import note
+from sweeper.analysis.recommendation import recommend
 from sweeper.analysis.verdicts import Word
 from sweeper.engine.tuning import pick, places
+from sweeper.report import best as best_report
+from sweeper.report import recommended
 from sweeper.states import Ending
+from trainers import card
 
 RATES = (0.01, 0.03, 0.1, 0.3, 1.0)
 LR = Factor("train.lr", "learning rate", RATES, "log2", 0.1)
@@ -164,6 +168,25 @@ def test_a_pick_at_the_edge_withholds_the_verdicts_that_rest_on_it(free, held):
     assert not lead.claim.fair
     plan = tuning(at_the_edge)
     assert "Withheld" in note(load(planted.Memory(plan), plan.sweep.name))
+
+
+def test_a_pick_at_the_edge_is_told_of_the_best_levels_and_of_the_recommendation(free, held):
+    """The sets, their figure and their rows; the evidence of `sweeper best` and its card."""
+    frames = load(planted.Memory(plan := tuning(at_the_edge)), plan.sweep.name)
+    why = "the best learning rate lies at the edge of its range in "
+    assert {one.withheld for one in held.best if one.held is None} == {f"{why}2 cells"}
+    assert set(best.rows(held.best)["withheld"]) == {f"{why}1 cell", f"{why}2 cells"}
+    told = best_report.section(frames, held)
+    assert told is not None
+    assert told.intro.startswith(f"Withheld: {why}2 cells, so levels may change places. As tuned, ")
+    assert all(figure.alt.endswith("may change places.") for figure in told.figures)
+    evidence = recommended.evidence(recommend(frames, held))
+    assert evidence["verdicts_withheld"] == f"{why}1 cell"
+    assert any(why in remark for remark in evidence["remarks"])
+    assert f"verdicts\\_withheld: {why}1 cell" in "\n".join(card._outline(evidence))
+    inner = load(planted.Memory(plan := tuning()), plan.sweep.name)
+    assert recommended.evidence(recommend(inner, free))["verdicts_withheld"] is None
+    assert not any(one.withheld for one in free.best)
 
 
 def test_an_edge_at_one_level_of_the_second_factor_leaves_the_other_its_verdicts():
