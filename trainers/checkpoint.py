@@ -12,17 +12,17 @@ import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from safetensors import SafetensorError
-from safetensors.torch import load
-from safetensors.torch import save as serialise
-from torch import Tensor
+
+if TYPE_CHECKING:  # whoever only asks for a checkpoint that is not there needs no torch
+    from torch import Tensor
 
 KEPT = 2
 NAME = re.compile(r"round-(\d{8})\.safetensors")
 
-Checkpoint = tuple[int, dict[str, Tensor], dict[str, Any]]
+Checkpoint = tuple[int, "dict[str, Tensor]", dict[str, Any]]
 
 
 def save(
@@ -62,6 +62,8 @@ def _rounds(directory: Path) -> list[tuple[int, Path]]:
 
 
 def _encode(tensors: Mapping[str, Tensor], meta: Mapping[str, Any]) -> bytes:
+    from safetensors.torch import save as serialise
+
     whole = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     text = json.dumps(meta, sort_keys=True)
     return serialise(whole, metadata={"meta": text, "sha256": _digest(whole, text)})
@@ -69,6 +71,8 @@ def _encode(tensors: Mapping[str, Tensor], meta: Mapping[str, Any]) -> bytes:
 
 def _decode(content: bytes) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
     """Tensors and meta, or None where the content is not what was written."""
+    from safetensors.torch import load
+
     try:
         header = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])
         noted = header["__metadata__"]

@@ -80,6 +80,21 @@ def test_digits_are_grey_images_in_three_stratified_splits():
         assert min(dataset.facts["counts"][split]) > 15
 
 
+def test_digits_are_those_of_scikit_learn():
+    """Read from its file without it: the same images and labels, each once."""
+    from sklearn.datasets import load_digits
+
+    dataset = load(DataConfig())
+    flat, labels = load_digits(return_X_y=True)
+    ours = [
+        (label, (16 * image).tobytes())
+        for split in SPLITS
+        for image, label in zip(dataset.x[split], dataset.y[split], strict=True)
+    ]
+    theirs = zip(labels, (image.astype(np.float32).tobytes() for image in flat), strict=True)
+    assert sorted(ours) == sorted(theirs)
+
+
 def test_mean_and_deviation_are_those_of_the_pool():
     """Normalisation never sees validation or test images."""
     dataset = load(DataConfig())
