@@ -26,6 +26,7 @@ from sweeper.analysis import (
     fairness,
     importance,
     precision,
+    screening,
     trend,
 )  # fmt: skip
 from sweeper.analysis.absence import Absence
@@ -47,6 +48,7 @@ from sweeper.analysis.look import Look, see
 from sweeper.analysis.measures import Measure
 from sweeper.analysis.precision import PLAIN, Fixed, Rule
 from sweeper.analysis.price import Costs
+from sweeper.analysis.screening import Screened
 from sweeper.analysis.trend import Interaction, Trend
 from sweeper.analysis.verdicts import MARGIN, Verdict, judge, withhold
 from sweeper.analysis.withheld import Withheld
@@ -151,6 +153,7 @@ class Answer:
     rule: Rule = PLAIN  # by which the number of replicates was planned
     efficiency: Efficiency | None = None
     anatomy: Anatomy | None = None  # error bars by source; where single answers are recorded
+    screened: Screened | None = None  # which of many cells were left, where that was the plan
     changes: tuple[Changes, ...] = ()  # test examples that change, at each level of `by`
 
     @property
@@ -175,6 +178,7 @@ def answer(frames: Frames) -> Answer:
     primary = tuple(_primary(look, listed[0])) if grid else ()
     others = tuple(_exploratory(look, listed)) if grid else ()
     collapses = tuple(_collapses(look, listed))
+    screened = screening.build(look)
     found = Answer(
         gate=gate, objective=listed[0], measures=listed, factors=factors,
         x=look.x, by=look.by, cells=cells,
@@ -192,7 +196,8 @@ def answer(frames: Frames) -> Answer:
         chance=look.chance if listed[0].bounded and listed[0].direction == "maximize" else None,
         best=best.build(look) if grid else (),
         anova=anova.build(look),
-        importance=importance.build(look),
+        # Of cells that are left because they are good, a model of all would be wrong.
+        importance=importance.build(look) if screened is None else None,
         fairness=_fairness(look, primary, collapses),
         classes=classes.build(look),
         exchange=exchange.build(look),
@@ -201,6 +206,7 @@ def answer(frames: Frames) -> Answer:
         anatomy=anatomy.build(look, told=_told((*primary, *others))),
         changes=examples.build(look),
         rule=look.rule,
+        screened=screened,
     )  # fmt: skip
     return _withheld(found, look=look)
 

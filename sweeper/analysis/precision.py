@@ -167,7 +167,9 @@ class Decision:
 
 @dataclass(frozen=True)
 class Fixed:
-    """So many replicates, whatever they show."""
+    """So many replicates, whatever they show. `told`: how their cells were chosen, if they were."""
+
+    told: str = ""
 
     def interval(
         self, values: Mapping[int, float], *, family: int = 1, of: Levels | None = None
@@ -182,7 +184,7 @@ class Fixed:
         return 1
 
     def method(self) -> str:
-        return ""
+        return self.told
 
 
 @dataclass(frozen=True)
@@ -335,6 +337,8 @@ def rule_of(sweep: Sweep, *, replicates: int = 0) -> Rule:
     plan, stages = sweep.spec.get("replicates"), stages_of(sweep)
     if not isinstance(plan, Mapping):
         return PLAIN
+    if "screen" in plan:
+        return Fixed(_screened(plan))
     if "looks" in plan:
         return Looking(tuple(plan["looks"]), tuple(one["replicates"] for one in stages), replicates)
     measure = objective(sweep.spec)
@@ -342,6 +346,16 @@ def rule_of(sweep: Sweep, *, replicates: int = 0) -> Rule:
         half_width=plan["target"] * (POINTS if measure.unit == "points" else 1.0),
         cap=plan["max"], start=plan["start"], unit=measure.unit, first=_first_stages(sweep),
     )  # fmt: skip
+
+
+def _screened(plan: Mapping[str, Any]) -> str:
+    most = f", at most {plan['keep']} by their mean," if plan["keep"] else ""
+    return (
+        f"All cells were screened with {plan['screen']} replicates each; those that no other beat "
+        f"on the validation split (comparisons with the best; Hsu, 1984){most} and any at the "
+        f"stated reference went on. All reported numbers come from {plan['confirm']} fresh "
+        "replicates of these, none of which the screening had seen."
+    )
 
 
 def _first_stages(sweep: Sweep) -> Mapping[Levels, tuple[int, ...]]:

@@ -9,7 +9,7 @@ from typing import Any
 
 import pandas as pd
 
-from sweeper.analysis import words_precision
+from sweeper.analysis import words_precision, words_screening
 from sweeper.analysis.answer import Answer, Dependence, Effect, Slope
 from sweeper.analysis.comparable import Reading
 from sweeper.analysis.factors import RATIO, Factor, name_of, show
@@ -17,6 +17,7 @@ from sweeper.analysis.fairness import Claim
 from sweeper.analysis.frames import Frames
 from sweeper.analysis.intervals import Estimate
 from sweeper.analysis.measures import Measure, words
+from sweeper.analysis.screening import Screened
 from sweeper.analysis.verdicts import (
     FIXED,
     MARGIN,
@@ -31,6 +32,7 @@ from sweeper.analysis.verdicts import (
 from sweeper.states import RunState
 
 DESCRIBED = "A description of the cells, not a test."
+SCREENED = "95 % t intervals over fresh replicates, each on its own."
 
 
 @dataclass(frozen=True)
@@ -71,6 +73,8 @@ class Lead:
 
 def lead(found: Answer) -> Lead:
     """The answer in one breath: the trend where the axis has one, else its levels."""
+    if found.screened is not None and found.gate.reading is not Reading.PAIRED:
+        return _screened(found.screened)
     if found.gate.reading is Reading.NOTHING:
         return Lead(f"There is nothing to compare. {found.gate.reasons[-1]}")
     if found.gate.reading is Reading.SCATTER:
@@ -186,6 +190,12 @@ def _description(found: Answer) -> Lead:
         f"{_cell_in_words(found, best)}.",
         tuple(more), basis=DESCRIBED, badge="descriptive",
     )  # fmt: skip
+
+
+def _screened(one: Screened) -> Lead:
+    """Many cells, of which a few were trained afresh."""
+    more = tuple(text for text in (words_screening.leader(one),) if text)
+    return Lead(words_screening.headline(one), more, basis=SCREENED)
 
 
 def _at_chance(found: Answer, *, best: float, chance: float) -> Lead:

@@ -76,6 +76,7 @@ def sweep_status(store: Store, sweep: Sweep) -> dict[str, Any]:
         "cells": dict(sorted(Counter(cell.role for cell in cells).items())),
         "runs": {str(state): states.get(state, 0) for state in RunState},
         "failures": dict(sorted(endings.items())),
+        "decided": sweep.stages[-1]["text"] if sweep.stages else "",
     }
 
 
@@ -134,6 +135,9 @@ def statuses(console: Console, found: Sequence[Mapping[str, Any]]) -> None:
     rows = [status_row(one) for one in found]
     width = len(STATUS_HEADER) - (not any(row[-1] for row in rows))
     grid(console, STATUS_HEADER[:width], (row[:width] for row in rows))
+    for one in found:
+        if one["decided"]:
+            console.print(Text(f"{one['name']}: {one['decided']}"), soft_wrap=True)
 
 
 def findings(console: Console, found: Sequence[Finding]) -> None:
@@ -199,9 +203,16 @@ def plan(console: Console, name: str, found: Preview) -> None:
         highlight=False,
     )
     if found.more_runs:
+        least = f"{found.least_more} to" if found.least_more else "up to"
         console.print(
-            f"and up to {found.more_runs} more runs by the plan for replicates, about "
+            f"and {least} {found.more_runs} more runs by the plan for replicates, at most about "
             f"{duration(found.more_seconds)}",
+            highlight=False,
+        )
+    if found.screened_at is not None:
+        console.print(
+            f"screening drops a cell that another leads by {found.screened_at:.1f} sd of their "
+            "paired differences",
             highlight=False,
         )
 

@@ -11,7 +11,7 @@ from sweeper.spec import Spec
 from sweeper.store.records import Cell, NewCell
 from trainers.config import Config, ConfigError
 
-REPORT, TUNING = "report", "tuning"
+REPORT, TUNING, SCREENING = "report", "tuning", "screening"
 
 
 class Maker:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from sweeper.spec import ADAPTIVE, Spec
+from sweeper.spec.rules import NOTHING
 from sweeper.store.records import Sweep
 
 NEW_NAME = "give this spec another name"
@@ -25,6 +26,7 @@ def check(spec: Spec, sweep: Sweep, *, has_cells: bool) -> None:
         return
     _check_objective(spec, before.get("objective", {}), now["objective"])
     _check_plan(spec, sweep, now["replicates"])
+    _check_screening(spec, sweep, now)
     if spec.search.method in ADAPTIVE:
         _check_search(spec, before.get("search", {}).get("method"))
         for name, factor in now["scientific"].items():
@@ -50,6 +52,21 @@ def _check_plan(spec: Spec, sweep: Sweep, plan: Any) -> None:
                     f"cannot be planned anew; {NEW_NAME}"
                 )
                 raise spec.problem(f"replicates.{key}", str(new), reason)
+
+
+def _check_screening(spec: Spec, sweep: Sweep, now: Mapping[str, Any]) -> None:
+    """What was reported cannot be screened afterwards, nor cells be screened twice."""
+    before = sweep.spec
+    plans = [before.get("replicates"), now["replicates"]]
+    screened = [isinstance(plan, Mapping) and "screen" in plan for plan in plans]
+    decided = screened[0] and any(stage["plan"] == plans[0] for stage in sweep.stages)
+    keys = ["replicates"] if any(screened) and (decided or not all(screened)) else []
+    keys += ["data", "train", "scientific", "nuisance", "search", "budget"] if decided else []
+    for key in keys:
+        if key in before and before[key] != now[key]:
+            was = "decided which cells are left" if decided else f"was planned as {plans[0]}"
+            reason = f"sweep '{spec.name}' in this database {was}; {NEW_NAME}"
+            raise spec.problem(key, NOTHING, reason)
 
 
 def _check_search(spec: Spec, before: str | None) -> None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from sweeper.errors import SweeperError
-from sweeper.spec import Looks, Spec, Target
+from sweeper.spec import Looks, Screen, Spec, Target
 from sweeper.spec.factors import condition, grid
 from sweeper.store.store import Store
 
@@ -40,7 +40,9 @@ class Detectable:
 
 def detectable(spec: Spec, pilots: Mapping[str, Pilot] | None = None) -> tuple[Detectable, ...]:
     """One a factor with two levels or more; nothing where cells are not compared in pairs."""
-    if spec.search.method != "factorial" or any(map(condition, spec.scientific.values())):
+    screened = isinstance(spec.precision, Screen)  # nobody knows which levels are left
+    conditional = any(map(condition, spec.scientific.values()))
+    if spec.search.method != "factorial" or conditional or screened:
         return ()
     levels = {name: len(set(grid(factor) or ())) for name, factor in spec.scientific.items()}
     found = (

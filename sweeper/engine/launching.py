@@ -23,9 +23,10 @@ from sweeper.engine.probe import Place, Question
 from sweeper.engine.progress import Best, Event, snapshot
 from sweeper.engine.pruning import Pruning, group_of
 from sweeper.engine.recorder import index_of, value_at
+from sweeper.engine.screening import Screened
 from sweeper.engine.trials import Crew
 from sweeper.plan import Price
-from sweeper.spec import Spec
+from sweeper.spec import Screen, Spec
 from sweeper.states import Ending, RunState
 from sweeper.store.records import Cell, End, Lease, NewCell, Pack, Report, Sweep
 from sweeper.store.store import Store
@@ -215,7 +216,8 @@ class Launch:
             spec=given.spec, maker=given.maker, board=self.board, store=given.store,
             lease=given.lease, sweep=given.sweep, say=given.on_event,
         )  # fmt: skip
-        return Staged(asking, self.cells)
+        kind = Screened if isinstance(given.spec.precision, Screen) else Staged
+        return kind(asking, self.cells)
 
     def _known(self) -> list[NewCell]:
         """The cells that earlier launches asked for and that are still of this spec."""

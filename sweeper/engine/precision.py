@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from sweeper.design import count
 from sweeper.engine.board import Board
@@ -18,6 +18,10 @@ from sweeper.spec import Spec
 from sweeper.states import FINISHED
 from sweeper.store.records import Cell, Lease, NewCell, Sweep
 from sweeper.store.store import Store
+
+if TYPE_CHECKING:
+    from sweeper.analysis.frames import Frames
+    from sweeper.analysis.precision import Decision
 
 Stage = dict[str, Any]  # `Sweep.stages`
 
@@ -56,7 +60,7 @@ class Staged:
         if found or self.ended or self._open():
             return found
         self._decide()
-        return [] if self.ended else self._further()
+        return self._further()
 
     def unasked(self) -> bool:
         return self._inner.unasked() or not self.ended
@@ -95,16 +99,19 @@ class Staged:
         counts = self._asking.board.counts()
         return any(number for state, number in counts.items() if state not in FINISHED)
 
+    def _judged(self, frames: Frames) -> Decision:
+        from sweeper.analysis import precision
+
+        rule = precision.rule_of(frames.sweep, replicates=self.replicates)
+        assert not isinstance(rule, precision.Fixed)  # noqa: S101  the spec has a plan
+        return rule.decide(precision.contrasts(frames), replicates=self.replicates)
+
     def _decide(self) -> None:
         # Statistics take seconds to import, and only here are they needed.
-        from sweeper.analysis import precision
         from sweeper.analysis.frames import load
 
         asking, replicates = self._asking, self.replicates
-        frames = load(asking.store, asking.spec.name, last_only=True)
-        rule = precision.rule_of(frames.sweep, replicates=replicates)
-        assert not isinstance(rule, precision.Fixed)  # noqa: S101  the spec has a plan
-        said = rule.decide(precision.contrasts(frames), replicates=replicates)
+        said = self._judged(load(asking.store, asking.spec.name, last_only=True))
         stage = {
             "plan": self._plan, "replicates": replicates, "wanted": said.wanted,
             "ended": said.ended, "text": said.text, "alpha": said.alpha,
@@ -120,12 +127,18 @@ class Staged:
         self._asking.maker.replicates[REPORT] = tuple(range(self.replicates))
 
     def _further(self) -> list[NewCell]:
-        shown = {name for name in NewCell.__dataclass_fields__ if name != "replicates"}
+        if self.ended:
+            return []
         wanted = self._asking.maker.replicates[REPORT]
+        return [replace(one, replicates=wanted) for one in self._there(REPORT)]
+
+    def _there(self, role: str) -> list[NewCell]:
+        """The cells of a role, as they were asked for."""
+        names = NewCell.__dataclass_fields__
         return [
-            NewCell(**{name: getattr(one, name) for name in shown}, replicates=wanted)
+            NewCell(**{name: getattr(one, name) for name in names})
             for one in self._asking.board.cells.values()
-            if one.role == REPORT
+            if one.role == role
         ]
 
 

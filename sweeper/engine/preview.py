@@ -9,14 +9,14 @@ from pathlib import Path
 
 from sweeper import plan
 from sweeper.design import candidates, designs, pack_key
-from sweeper.engine import cluster, plugins, probe
+from sweeper.engine import cluster, plugins, probe, screening
 from sweeper.engine.cells import REPORT, TUNING, Maker
 from sweeper.engine.eta import UNKNOWN_FACTOR
 from sweeper.engine.packing import questions
 from sweeper.engine.probe import Place
 from sweeper.engine.trials import Crew
 from sweeper.plan import Price
-from sweeper.spec import ADAPTIVE, Search, Spec
+from sweeper.spec import ADAPTIVE, Screen, Search, Spec
 from sweeper.states import RunState
 from sweeper.store.records import Cell, NewCell, NewPack, Run
 from trainers.config import Config
@@ -50,6 +50,8 @@ class Preview:
     high: float
     more_runs: int = 0  # at most, that a plan for replicates may ask for
     more_seconds: float = 0.0
+    least_more: int = 0  # runs that it will ask for in any case
+    screened_at: float | None = None  # sds of the difference by which a cell beats in screening
 
 
 def preview(
@@ -80,11 +82,34 @@ def preview(
     found = _sum(spec, cells, runs, prices=prices, workers=workers)
     if spec.precision is None:
         return found
-    whole = tuple(range(spec.most_replicates))
-    cells = [replace(one, replicates=whole) if one.role == REPORT else one for one in cells]
+    if isinstance(spec.precision, Screen):
+        found = _screened(spec, found, cells)
+    cells = _grown(spec, cells)
     most = _sum(spec, cells, _pending(cells), prices=prices, workers=workers)
     seconds = max(most.seconds - found.seconds, 0.0)
     return replace(found, more_runs=most.runs - found.runs, more_seconds=seconds)
+
+
+def _grown(spec: Spec, cells: Sequence[Cell]) -> list[Cell]:
+    """With all replicates that a plan may ask for; of as many cells as screening may leave."""
+    whole, left = tuple(range(spec.most_replicates)), len(cells)
+    if isinstance(spec.precision, Screen):
+        left = screening.most_left(spec, references=_references(spec, cells))
+    mine = {one.id for one in [one for one in cells if one.role == REPORT][:left]}
+    return [replace(one, replicates=whole) if one.id in mine else one for one in cells]
+
+
+def _screened(spec: Spec, found: Preview, cells: Sequence[Cell]) -> Preview:
+    # Statistics take seconds to import, and only here are they needed.
+    from sweeper.analysis.screening import lead_needed
+
+    least = max(_references(spec, cells), 1) * screening.confirm(spec)
+    at = lead_needed(cells=found.cells, replicates=spec.replicates) if found.cells > 1 else None
+    return replace(found, least_more=least, screened_at=at)
+
+
+def _references(spec: Spec, cells: Sequence[Cell]) -> int:
+    return sum(one.role == REPORT and screening.refers(spec, one) for one in cells)
 
 
 def _cells(spec: Spec, maker: Maker) -> list[NewCell]:

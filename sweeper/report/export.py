@@ -21,6 +21,7 @@ from sweeper.analysis import (
     exchange,
     fairness,
     importance,
+    screening,
 )  # fmt: skip
 from sweeper.analysis.answer import Answer, answer, differences, slopes
 from sweeper.analysis.factors import column, show
@@ -84,8 +85,8 @@ def tables_of(frames: Frames) -> dict[str, pd.DataFrame]:
     which test examples each run has right, as hexadecimal digits, the lowest bit first.
     tuning: every tuning point. fairness: the conditions of each claim. classes: recall by class and
     level. exchange: both accuracies of each cell, and the prices at which it may be best. absence:
-    batches without a class. steps: those to a target. stages: what was decided about the
-    replicates.
+    batches without a class. steps: those to a target. screening: every cell that was screened, and
+    what its fresh replicates say. stages: what was decided about the replicates.
     """
     found = answer(frames)
     recorded = {
@@ -125,6 +126,7 @@ def _looks(found: Answer) -> dict[str, list[dict[str, Any]]]:
         "exchange": exchange.rows(found.exchange),
         "absence": absence.rows(found.absence),
         "steps": efficiency.rows(found.efficiency),
+        "screening": screening.rows(found.screened),
     }
 
 

@@ -10,11 +10,12 @@ from sweeper.analysis.answer import Answer
 from sweeper.analysis.classes import Crossing
 from sweeper.analysis.comparable import Reading
 from sweeper.analysis.exchange import Exchange
-from sweeper.analysis.factors import Factor, name_of, show
+from sweeper.analysis.factors import Factor, name_of, scientific, show
 from sweeper.analysis.fairness import Fairness
 from sweeper.analysis.frames import Frames
 from sweeper.analysis.importance import Importance
 from sweeper.analysis.intervals import LEAST, Estimate
+from sweeper.analysis.screening import SCREENING
 from sweeper.analysis.verdicts import MARGIN
 from sweeper.report.exchange import MOST_REGIONS
 from sweeper.states import RunState
@@ -38,21 +39,32 @@ def methods(frames: Frames, found: Answer) -> list[str]:
 def _design(frames: Frames, found: Answer) -> str:
     spec, cells = frames.sweep.spec, frames.reported
     method = spec.get("search", {}).get("method", "factorial")
-    varied = _and([_levels(one) for one in found.factors]) or "no factor"
+    varied = _and([_levels(one) for one in _varied(frames, found)]) or "no factor"
     classes = frames.sweep.facts.get("classes", ())
     unit = spec.get("budget", {}).get("unit", "epochs")
     amounts = {one["train"].get("steps") or one["train"].get("epochs") for one in cells["config"]}
     budget = f"{_and([str(one) for one in sorted(amounts)])} {unit}"
     replicates = frames.reported_runs["replicate"].nunique()
     ran = "once" if replicates == 1 else f"{replicates} times"
+    size, each = f"{len(cells)} cells", "Each cell"
+    if found.screened is not None:
+        size = f"{len(found.screened.rows)} cells, of which screening left {len(cells)}"
+        each = "Each of these"
     return (
         f"Following Shwartz-Ziv et al. (2023), we varied {varied} on the data {frames.data} "
-        f"({len(classes)} classes) {DESIGNS.get(method, 'at chosen points')} of {len(cells)} "
-        f"cells. Each cell was trained {ran}. Initialisation, data order, augmentation and the "
-        "draw of the training subset all change from replicate to replicate (Bouthillier et al., "
-        "2021) and are the same for all cells within a replicate (common random numbers). Every "
-        f"run had a budget of {budget} and was read at its end. {_tuning(frames)}"
+        f"({len(classes)} classes) {DESIGNS.get(method, 'at chosen points')} of {size}. "
+        f"{each} was trained {ran}. Initialisation, data order, augmentation and the draw of the "
+        "training subset all change from replicate to replicate (Bouthillier et al., 2021) and are "
+        "the same for all cells within a replicate (common random numbers). Every run had "
+        f"a budget of {budget} and was read at its end. {_tuning(frames)}"
     )
+
+
+def _varied(frames: Frames, found: Answer) -> tuple[Factor, ...]:
+    """The factors with all of their levels, those that screening dropped as well."""
+    if found.screened is None:
+        return found.factors
+    return scientific(frames, cells=frames.cells.index[frames.cells["role"] == SCREENING])
 
 
 def _levels(factor: Factor) -> str:
@@ -94,6 +106,8 @@ def _statistics(found: Answer) -> Iterator[str]:
         "fixed; over so few replicates bootstrap intervals are too narrow (Hesterberg, 2015)."
     )
     if found.gate.reading is not Reading.PAIRED:
+        if found.screened is not None:
+            yield found.rule.method()
         return
     if found.effects:
         ns = sorted({d.estimate.n for one in found.effects for d in one.differences})

@@ -266,6 +266,8 @@ GLOSSARY = (
      "as exactly as was asked before the sweep began."),
     ("look", "A planned moment to judge the sweep. Several looks share the error of one between "
      "them, so each has wider intervals."),
+    ("screening", "A few replicates of every cell, to find those that may be the best. Only fresh "
+     "replicates of these are reported, for whoever looks best among many looks too good."),
     ("95 % interval", "The range of values that the data are compatible with. Made in this way, 95 "
      "of 100 such intervals contain the true mean."),
     ("simultaneous", "The intervals of a family are widened so that, in 95 of 100 families, all of "

@@ -24,6 +24,7 @@ from sweeper.report import (
     fairness,
     figures,
     importance,
+    screening,
     tables,
     training,
 )  # fmt: skip
@@ -146,6 +147,7 @@ def sections(frames: Frames, found: Answer) -> list[Section]:
 
 
 SECTIONS: tuple[Builder, ...] = (
+    screening.section,
     response,
     differences,
     best.section,
@@ -166,6 +168,7 @@ SECTIONS: tuple[Builder, ...] = (
 )
 # Their names in the list of contents, where the title is too long for one line of them all.
 SHORT = {
+    "screening": "Screening",
     "response": "Response",
     "differences": "Differences",
     "best": "Best levels",

@@ -13,13 +13,14 @@ from pydantic_core import ErrorDetails
 
 from sweeper.errors import nearest
 from sweeper.spec.factors import Level, LevelList, Levels, NuisanceRange, Range
-from sweeper.spec.models import Count, Looks, SpecFile, Target, Worded
+from sweeper.spec.models import Count, Looks, Screen, SpecFile, Target, Worded
 from sweeper.spec.phrases import keys, near, phrase
 from sweeper.spec.rules import NOTHING, Problem
 
 _FORMS: dict[str, Any] = {
     "<list>": LevelList, "<levels>": Levels, "<range>": Range,
     "<count>": Count, "<target>": Target, "<looks>": Looks,
+    "<screen>": Screen,
 }  # fmt: skip
 
 

@@ -216,6 +216,26 @@ class Looks(Block):
     )
 
 
+class Screen(Block):
+    """A few replicates of every cell, then fresh ones of the cells that may be the best.
+
+    Cells that another beats on val stop after the screening replicates. All numbers that are
+    reported come from the fresh ones: whoever looked best in screening looked better than it is.
+    """
+
+    screen: Annotated[int, Field(ge=FEWEST, le=MOST)] = Field(
+        description="Replicates of every cell, from which none is reported."
+    )
+    confirm: Annotated[int, Field(ge=FEWEST, le=MOST)] = Field(
+        default=5, description="Fresh replicates of each cell that is left, the same for all."
+    )
+    keep: Annotated[int, Field(ge=1, le=100_000)] | None = Field(
+        default=None,
+        description="At most so many cells are left, those with the best mean; null: all that no "
+        "other beats. A cell at the `reference` levels stays in any case.",
+    )
+
+
 def _counted(value: object) -> object:
     if not isinstance(value, list | tuple):
         return value
@@ -223,10 +243,13 @@ def _counted(value: object) -> object:
 
 
 def _plan(value: Any) -> str:
-    if isinstance(value, Looks) or (
-        isinstance(value, Mapping) and "looks" in value and "target" not in value
-    ):
+    named = set(cast("Mapping[str, Any]", value)) if isinstance(value, Mapping) else set[str]()
+    if isinstance(value, Looks) or ("looks" in named and "target" not in named):
         return "<looks>"
+    if isinstance(value, Screen) or (
+        named & {"screen", "confirm", "keep"} and "target" not in named
+    ):
+        return "<screen>"
     return "<target>" if isinstance(value, Mapping | Target) else "<count>"
 
 
@@ -234,14 +257,15 @@ Count: TypeAlias = Annotated[int, Field(ge=1, le=MOST), BeforeValidator(_counted
 Replicates: TypeAlias = Annotated[
     Annotated[Count, Tag("<count>")]
     | Annotated[Target, Tag("<target>")]
-    | Annotated[Looks, Tag("<looks>")],
+    | Annotated[Looks, Tag("<looks>")]
+    | Annotated[Screen, Tag("<screen>")],
     Discriminator(_plan),
 ]
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9 ._-]{0,99}")
 NAME_RULE = (
     "must be 1 to 100 letters (a to z), digits, spaces, dots, - or _, beginning with a letter or "
-    "digit, without '..' and not ending in a space or in '.tuning'"
+    "digit, without '..' and not ending in a space, '.tuning' or '.screening'"
 )
 
 
@@ -279,7 +303,8 @@ class SpecFile(Block):
         alias="replicates",
         description="Runs of each cell, each with its own subset, start and order. In place of a "
         "number, a plan: `{target: 0.01, max: 20}` until every difference is known to within one "
-        "point, `{looks: [5, 10, 20]}` until every difference is decided.",
+        "point, `{looks: [5, 10, 20]}` until every difference is decided, "
+        "`{screen: 3, confirm: 5}` to find the best of many cells.",
     )
     tuning_replicates: Annotated[int, Field(ge=1, le=1000)] = Field(
         default=1, description="Runs of each nuisance candidate."
@@ -294,12 +319,16 @@ class SpecFile(Block):
     @field_validator("name")
     @classmethod
     def _plain_name(cls, value: str) -> str:
-        if not _NAME.fullmatch(value) or ".." in value or value.endswith((" ", ".tuning")):
+        if (
+            not _NAME.fullmatch(value)
+            or ".." in value
+            or value.endswith((" ", ".tuning", ".screening"))
+        ):
             raise ValueError(NAME_RULE)
         return value
 
     @property
-    def precision(self) -> Target | Looks | None:
+    def precision(self) -> Target | Looks | Screen | None:
         """What further replicates depend on; None when their number is fixed."""
         return None if isinstance(self.planned, int) else self.planned
 
@@ -311,6 +340,8 @@ class SpecFile(Block):
                 return start
             case Looks(looks=looks):
                 return looks[0]
+            case Screen(screen=screened):
+                return screened
             case count:
                 return count
 
@@ -322,6 +353,8 @@ class SpecFile(Block):
                 return most
             case Looks(looks=looks):
                 return looks[-1]
+            case Screen(screen=screened, confirm=fresh):
+                return screened + fresh
             case count:
                 return count
 

@@ -11,7 +11,7 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from sweeper.spec.factors import Levels, NuisanceRange, Range
-from sweeper.spec.models import Looks, SpecFile, Target
+from sweeper.spec.models import Looks, Screen, SpecFile, Target
 from sweeper.spec.phrases import accepts, keys
 
 _HEAD = """# The spec file
@@ -46,6 +46,7 @@ def markdown() -> str:
         "A nuisance factor's range": NuisanceRange,
         "Replicates to a precision": Target,
         "Replicates by planned looks": Looks,
+        "Screening of many cells": Screen,
     }
     for title, model in forms.items():
         parts += _section(title, model)

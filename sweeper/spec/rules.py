@@ -15,12 +15,13 @@ from pydantic.fields import FieldInfo
 
 from sweeper.spec import factors as f
 from sweeper.spec.factors import AnyFactor, Level, Levels, NuisanceRange, Range
-from sweeper.spec.models import ADAPTIVE, Looks, SpecFile, Target
+from sweeper.spec.models import ADAPTIVE, Looks, Screen, SpecFile, Target
 from sweeper.spec.phrases import accepts, near
 from trainers.config import Config
 
 NOTHING = object()
 MANY = 1001  # levels that nobody lists as a condition
+BUDGETS = ("train.epochs", "train.steps", "train.evaluations")
 WIDEST = 0.5  # half an interval of a share, beyond which it holds all that a share can be
 
 
@@ -82,6 +83,9 @@ def _check_name(role: str, name: str) -> None:
         raise Problem((role, name), f"no such key to vary{near(name, FIELDS)}")
     if name.startswith("data.") and not name.startswith("data.imbalance."):
         raise Problem((role, name), "one sweep has one data set; only data.imbalance may vary")
+    if name == "data.imbalance.draw":
+        reason = "a sweep has one way to draw; run a second sweep with the other, and report both"
+        raise Problem((role, name), reason)
 
 
 def _canonical_factor(spec: SpecFile, path: tuple[str, str], factor: AnyFactor) -> AnyFactor:
@@ -262,7 +266,7 @@ def budget_is_stated(spec: SpecFile) -> Iterator[Problem]:
 
 
 def pruning_compares_like_with_like(spec: SpecFile) -> Iterator[Problem]:
-    for name in ("train.epochs", "train.steps", "train.evaluations"):
+    for name in BUDGETS:
         if spec.pruner.method != "none" and name in spec.scientific:
             yield Problem(
                 ("pruner",), f"cells of different {name} cannot be compared at the same epoch",
@@ -278,7 +282,7 @@ def pruning_can_happen(spec: SpecFile) -> Iterator[Problem]:
 
 
 def budgets_are_not_tuned(spec: SpecFile) -> Iterator[Problem]:
-    for name in ("train.epochs", "train.steps", "train.evaluations"):
+    for name in BUDGETS:
         if name in spec.nuisance:
             yield Problem(("nuisance", name), "a budget is stated or varied, never tuned")
 
@@ -293,7 +297,7 @@ def adaptive_has_no_grid_of_its_own(spec: SpecFile) -> Iterator[Problem]:
 
 def planned_replicates_can_be_paired(spec: SpecFile) -> Iterator[Problem]:
     """A plan is about paired differences: it needs a whole grid, and every run at its end."""
-    if spec.precision is None:
+    if spec.precision is None or isinstance(spec.precision, Screen):
         return
     path, instead = ("replicates",), f"write a number, such as {spec.replicates}"
     if spec.search.method != "factorial":
@@ -305,6 +309,26 @@ def planned_replicates_can_be_paired(spec: SpecFile) -> Iterator[Problem]:
         yield Problem(path, reason)
     if any(map(f.condition, spec.scientific.values())):
         yield Problem(path, f"a plan needs a whole grid, without `when`; {instead}")
+
+
+def screened_cells_compete(spec: SpecFile) -> Iterator[Problem]:
+    """Screening is among answers to one question, all of them there and trained to their end."""
+    if not isinstance(spec.precision, Screen):
+        return
+    path, instead = ("replicates", "screen"), f"write replicates: {spec.precision.confirm}"
+    if spec.search.method in ADAPTIVE:
+        reason = f"{spec.search.method} chooses its own cells; screening needs search: factorial, "
+        yield Problem(path, f"{reason}random or qmc, or {instead}", spec.precision.screen)
+    if spec.pruner.method != "none":
+        reason = f"pruner: {spec.pruner.method} stops cells early; screening needs pruner: none"
+        yield Problem(path, f"{reason}, or {instead}", spec.precision.screen)
+    for name in spec.scientific:
+        if name.startswith("data.") or name in BUDGETS:
+            reason = (
+                f"{name} is a condition that cells meet, and cells of other conditions are not "
+                f"better or worse answers; state one level of it, or {instead}"
+            )
+            yield Problem(path, reason, spec.precision.screen)
 
 
 def plans_can_be_followed(spec: SpecFile) -> Iterator[Problem]:
@@ -342,6 +366,7 @@ RULES = (
     budgets_are_not_tuned,
     adaptive_has_no_grid_of_its_own,
     planned_replicates_can_be_paired,
+    screened_cells_compete,
     plans_can_be_followed,
 )
 

@@ -21,7 +21,7 @@ from sweeper.errors import StoreError
 from sweeper.store import dialects, reads, trials
 from sweeper.store import distributions as levels
 from sweeper.store.records import Cell, Observations, Run, Sweep
-from sweeper.store.store import TUNING
+from sweeper.store.store import ENDINGS
 from sweeper.store.tables import AttemptTable, CellTable, RunTable
 
 CHUNK = 50  # cells a transaction
@@ -40,7 +40,7 @@ class Target:
     direction: StudyDirection
 
     def study_name(self, role: str) -> str:
-        return self.sweep.name + TUNING if role == "tuning" else self.sweep.name
+        return self.sweep.name + ENDINGS[role]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,7 +58,7 @@ def catch_up(connection: Connection, target: Target) -> Views:
     """Makes the studies; takes back the marks of cells that the studies lack or show wrongly."""
     cells = _cells(connection, CellTable.sweep_id == target.sweep.id)
     views = {}
-    for role in ("report", "tuning"):
+    for role in ENDINGS:
         mine = [cell for cell in cells if cell.role == role]
         if mine or role == "report":
             views[role] = _open(connection, target, role)

@@ -65,7 +65,9 @@ class NewCell:
     """One configuration: a level of every factor. `hash` is its identity in the sweep."""
 
     hash: str
-    role: str  # report, or tuning (a nuisance candidate; in the study NAME.tuning)
+    # report; or, each in a study of its own: tuning (a nuisance candidate, NAME.tuning), screening
+    # (one of many cells, before the fresh replicates of those that are left, NAME.screening)
+    role: str
     factors: dict[str, Any]  # dotted path -> level, scientific and nuisance
     config: dict[str, Any]  # {"data": ..., "train": ...}, JSON of trainers.config.Config
     class_counts: tuple[int, ...]  # training samples per class

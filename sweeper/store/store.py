@@ -13,7 +13,7 @@ from collections.abc import Callable, Collection, Sequence
 from typing import Any, TypeVar
 from uuid import uuid4
 
-from sqlalchemy import Connection, exists, func, insert, select, text, update
+from sqlalchemy import Connection, bindparam, exists, func, insert, select, text, update
 from sqlalchemy import inspect as inspect_database
 
 from sweeper.errors import StoreError
@@ -46,7 +46,8 @@ from sweeper.store.tables import (
 
 T = TypeVar("T")
 OPENING_PATIENCE = 3.0  # seconds: who opens a database wants to hear soon that it is not there
-TUNING = ".tuning"  # the study of a sweep's tuning cells is NAME.tuning
+# What a study's name ends in, by the role of its cells; reported ones are in the study NAME.
+ENDINGS = {"report": "", "tuning": ".tuning", "screening": ".screening"}
 
 
 class Store(Reader):
@@ -242,10 +243,11 @@ def _create_sweep(connection: Connection, new: NewSweep) -> Sweep:
     found = reads.sweeps(connection, SweepTable.name == new.name)
     if found:
         return found[0]
-    if new.name.endswith(TUNING):
-        raise StoreError(
-            f"sweep '{new.name}': '{TUNING}' is for the study of a sweep's tuning cells"
-        )
+    for role, ending in ENDINGS.items():
+        if ending and new.name.endswith(ending):
+            raise StoreError(
+                f"sweep '{new.name}': '{ending}' is for the study of a sweep's {role} cells"
+            )
     _refuse_foreign_study(connection, new.name)
     sweep_id = connection.execute(
         insert(SweepTable)
@@ -277,8 +279,10 @@ def _create_sweep(connection: Connection, new: NewSweep) -> Sweep:
 def _refuse_foreign_study(connection: Connection, name: str) -> None:
     if not inspect_database(connection).has_table("studies"):
         return
-    query = text("SELECT study_name FROM studies WHERE study_name IN (:name, :tuning)")
-    found = connection.execute(query, {"name": name, "tuning": name + TUNING}).scalars().first()
+    query = text("SELECT study_name FROM studies WHERE study_name IN :names")
+    query = query.bindparams(bindparam("names", expanding=True))
+    names = [name + ending for ending in ENDINGS.values()]
+    found = connection.execute(query, {"names": names}).scalars().first()
     if found is not None:
         raise StoreError(
             f"the database has an Optuna study '{found}' that is not Sweeper's; "

@@ -183,6 +183,23 @@ WHOLE = {
         "s.yaml:6: replicates: a plan needs a whole grid, without `when`; write a number, such as "
         "5",
     ),
+    "screening of an adaptive search": (
+        BASE + "replicates: {screen: 3}\nsearch: {method: tpe, trials: 4}\n",
+        "s.yaml:4: replicates.screen: 3: tpe chooses its own cells; screening needs search: "
+        "factorial, random or qmc, or write replicates: 5",
+    ),
+    "screening with a pruner": (
+        BASE + "pruner: asha\nreplicates: {screen: 4, confirm: 6}\n",
+        "s.yaml:5: replicates.screen: 4: pruner: asha stops cells early; screening needs pruner: "
+        "none, or write replicates: 6",
+    ),
+    "screening over conditions": (
+        "name: n\nscientific:\n  data.imbalance.train_ratio: [1.0, 0.1]\n"
+        "replicates: {screen: 3}\n",
+        "s.yaml:4: replicates.screen: 3: data.imbalance.train_ratio is a condition that cells "
+        "meet, and cells of other conditions are not better or worse answers; state one level of "
+        "it, or write replicates: 5",
+    ),
     "pruning across budgets": (
         "name: n\nscientific:\n  train.epochs: [2, 4]\npruner: asha\n",
         "s.yaml:4: pruner: 'asha': cells of different train.epochs cannot be compared at the same "

@@ -254,6 +254,8 @@ def test_the_schema_documents_every_key_and_refuses_others() -> None:
         ("{target: 0.01}", 5, 20, {"target": 0.01, "max": 20, "start": 5}),
         ("{target: 0.02, max: 9, start: 8}", 8, 9, {"target": 0.02, "max": 9, "start": 8}),
         ("{looks: [6, 12]}", 6, 12, {"looks": [6, 12]}),
+        ("{screen: 3}", 3, 8, {"screen": 3, "confirm": 5, "keep": None}),
+        ("{screen: 4, confirm: 6, keep: 9}", 4, 10, {"screen": 4, "confirm": 6, "keep": 9}),
     ],
 )
 def test_replicates_are_a_number_or_a_plan(written: str, first: int, most: int, kept) -> None:

@@ -1,0 +1,242 @@
+"""Screening: which of many cells go on to fresh replicates, and what these say (statistics 3.3c).
+
+A few replicates of every cell are read on `val`, and nothing else is made of them: the mean of
+whichever looked best is too high, and stays so when further replicates are added to it. So the
+cells that are left are trained again on replicates that the screening has not seen, and only those
+are reported. The cells of the screening have a role of their own in the database, by which every
+other analysis passes them over.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from scipy import stats
+
+from sweeper.analysis import best
+from sweeper.analysis.frames import Frames
+from sweeper.analysis.intervals import LEAST, LEVEL, Estimate, mean_interval
+from sweeper.analysis.look import Look
+from sweeper.analysis.measures import POINTS, Measure
+from sweeper.analysis.precision import Decision, stages_of
+from sweeper.states import RunState
+
+SCREENING = "screening"  # the role of its cells
+KEPT, REFERENCE, BEATEN, BEYOND, FAILED = "kept", "reference", "beaten", "beyond keep", "failed"
+Levels = Mapping[str, Any]  # of the scientific factors
+
+
+# --- the rule
+
+
+def survivors(
+    y: NDArray[np.float64], *, direction: str = "maximize", keep: int | None = None
+) -> NDArray[np.bool_]:
+    """Which cells of y (a, R) no other beats (2.5), and of these the `keep` with the best mean.
+
+    Without `keep`, the cell that is truly best is left in at least 95 of 100 screenings. A cell
+    without any number never is.
+    """
+    ran = np.asarray(np.isfinite(y).any(axis=-1))
+    left = np.where(best.kept(y, direction=direction), ran, False)
+    left = left if left.any() else ran.copy()  # a circle, where replicates are missing
+    if keep is not None:
+        order = np.argsort(-_goodness(y, direction=direction), kind="stable")
+        left[order[left[order]][keep:]] = False
+    return left
+
+
+def lead_needed(*, cells: int, replicates: int) -> float:
+    """The lead, in sds of the paired difference, by which one cell beats another."""
+    share = (1 - LEVEL) / max(cells - 1, 1)
+    return float(stats.t.isf(share, replicates - 1)) / math.sqrt(replicates)
+
+
+def _goodness(y: NDArray[np.float64], *, direction: str) -> NDArray[np.float64]:
+    """The mean of each cell over what it has, higher is better; -inf where it has nothing."""
+    seen = np.isfinite(y)
+    total = np.where(seen, y, 0.0).sum(axis=-1) * (1.0 if direction == "maximize" else -1.0)
+    return np.where(seen.any(axis=-1), total / np.maximum(seen.sum(axis=-1), 1), -math.inf)
+
+
+# --- the decision
+
+
+@dataclass(frozen=True)
+class Fate:
+    """What screening said of one cell, as it is kept with the sweep.
+
+    Attributes:
+        values: the objective on val of each complete replicate, as recorded.
+        lost: replicates that are not complete.
+        fate: kept; reference (it stays, though it is not among the best); beaten; beyond keep; or
+            failed.
+        by: the cell that beats it most clearly; None where none does.
+    """
+
+    levels: Levels
+    values: Sequence[float]
+    lost: int
+    fate: str
+    by: Levels | None
+
+    @property
+    def stays(self) -> bool:
+        return self.fate in (KEPT, REFERENCE)
+
+
+def decide(frames: Frames) -> Decision:
+    """Which cells are left, once every screening run has ended."""
+    plan, facts = frames.sweep.spec["replicates"], fates(frames)
+    left = sum(one.stays for one in facts)
+    text = (
+        f"screening with {plan['screen']} replicates left {left} of {len(facts)} cells, and only "
+        f"their {plan['confirm']} fresh replicates are reported"
+    )
+    rows = tuple({**asdict(one), "stays": one.stays} for one in facts)
+    return Decision(plan["screen"], "screened", text, 0.0, rows)
+
+
+def fates(frames: Frames) -> list[Fate]:
+    """What the rule says of every cell, in their order."""
+    spec = frames.sweep.spec
+    direction, keep = spec["objective"]["direction"], spec["replicates"]["keep"]
+    reference = spec.get("reference") or {}
+    cells = frames.cells[(frames.cells["role"] == SCREENING) & ~frames.cells["hidden"].astype(bool)]
+    levels = [{p: one[p] for p in spec["scientific"] if p in one} for one in cells["factors"]]
+    y = _values(frames, cells)
+    left, by = survivors(y, direction=direction, keep=keep), _beaten_by(y, direction=direction)
+    found = []
+    for at, mine in enumerate(levels):
+        seen = y[at][np.isfinite(y[at])]
+        refers = bool(reference) and reference.items() <= mine.items()
+        fate = _fate(left=bool(left[at]), ran=len(seen) > 0, refers=refers, beaten=by[at] >= 0)
+        ahead = levels[by[at]] if by[at] >= 0 and fate != KEPT else None
+        found.append(Fate(mine, seen.tolist(), y.shape[1] - len(seen), fate, ahead))
+    return found
+
+
+def _values(frames: Frames, cells: pd.DataFrame) -> NDArray[np.float64]:
+    """The objective on val as it was recorded, (a, R); NaN where no run is complete."""
+    runs = frames.runs[frames.runs["cell"].isin(cells.index)]
+    numbers = runs["value"].astype(float).where(runs["state"] == RunState.COMPLETE)
+    long = pd.DataFrame({"cell": runs["cell"], "r": runs["replicate"], "y": numbers})
+    wide = long.pivot(index="cell", columns="r", values="y").reindex(index=cells.index)
+    return wide.to_numpy(dtype=float)
+
+
+def _beaten_by(y: NDArray[np.float64], *, direction: str) -> NDArray[np.int64]:
+    """The place of the cell that beats each most clearly; -1 where none does."""
+    found = best.pairs(y, direction=direction)
+    beats = found.beats()
+    return np.where(beats.any(axis=-1), np.where(beats, found.p, 2.0).argmin(axis=-1), -1)
+
+
+def _fate(*, left: bool, ran: bool, refers: bool, beaten: bool) -> str:
+    if left:
+        return KEPT
+    if not ran:
+        return FAILED
+    if refers:
+        return REFERENCE
+    return BEATEN if beaten else BEYOND
+
+
+# --- the report
+
+
+@dataclass(frozen=True)
+class Row:
+    """One cell: what it showed in screening, and on the fresh replicates where it has any.
+
+    Attributes:
+        mean: of the screening replicates on val, in the measure's unit; a point, no more.
+        fresh: on test, over the fresh replicates alone.
+        may_be_best: whether no other cell that was left beats it there; None where unknown.
+    """
+
+    levels: Levels
+    fate: str
+    by: Levels | None
+    values: tuple[float, ...]
+    lost: int
+    stays: bool
+    mean: float
+    fresh: Estimate | None = None
+    may_be_best: bool | None = None
+
+
+@dataclass(frozen=True)
+class Screened:
+    """A screening, the cells that looked best in it first; no rows before it is decided."""
+
+    measure: Measure
+    screen: int
+    confirm: int
+    rows: tuple[Row, ...]
+
+    @property
+    def left(self) -> tuple[Row, ...]:
+        return tuple(one for one in self.rows if one.stays)
+
+
+def build(look: Look) -> Screened | None:
+    """The screening of a sweep that was planned with one."""
+    sweep, measure = look.frames.sweep, look.objective
+    plan = sweep.spec.get("replicates")
+    if not (isinstance(plan, Mapping) and "screen" in plan):
+        return None
+    kept = stages_of(sweep)
+    names = Fate.__dataclass_fields__
+    facts = [Fate(**{name: one[name] for name in names}) for one in kept[-1]["facts"]] \
+        if kept else []  # fmt: skip
+    confirmed = _fresh(look)
+    rows = [_row(one, measure=measure, confirmed=confirmed) for one in facts]
+    sign = 1.0 if measure.direction == "maximize" else -1.0
+    rows.sort(key=lambda one: -sign * one.mean if one.values else math.inf)
+    return Screened(measure, plan["screen"], plan["confirm"], tuple(rows))
+
+
+def _row(
+    one: Fate, *, measure: Measure, confirmed: Sequence[tuple[Levels, Estimate, bool | None]]
+) -> Row:
+    scale = POINTS if measure.unit == "points" else 1.0
+    values = tuple(scale * value for value in one.values)
+    mean = float(np.mean(values)) if values else math.nan
+    row = Row(one.levels, one.fate, one.by, values, one.lost, one.stays, mean)
+    for levels, estimate, top in confirmed:
+        if one.stays and one.levels.items() <= levels.items():
+            return replace(row, fresh=estimate, may_be_best=top)
+    return row
+
+
+def _fresh(look: Look) -> list[tuple[Levels, Estimate, bool | None]]:
+    """The reported cells: levels, mean, and whether they may be the best of those that are left."""
+    table = look.responses[look.objective.name]
+    y = table.to_numpy(dtype=float)
+    top, n = best.kept(y, direction=look.objective.direction), np.isfinite(y).sum(axis=-1)
+    return [
+        (look.frames.cells["factors"][cell], mean_interval(y[at]),
+         bool(top[at]) if n[at] >= LEAST else None)
+        for at, cell in enumerate(table.index) if n[at]
+    ]  # fmt: skip
+
+
+def rows(found: Screened | None) -> list[dict[str, Any]]:
+    """Every cell as a row of a table: screening as points, the fresh block with its interval."""
+    if found is None:
+        return []
+    nothing = mean_interval(np.empty(0))
+    return [
+        {**one.levels, "fate": one.fate, "measure": found.measure.name, "unit": found.measure.unit,
+         "screening_n": len(one.values), "screening_mean": one.mean,
+         "fresh_n": (at := one.fresh or nothing).n, "fresh_mean": at.value, "low": at.low,
+         "high": at.high, "method": at.method if at.n else "", "may_be_best": one.may_be_best}
+        for one in found.rows
+    ]  # fmt: skip
