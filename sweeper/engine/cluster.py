@@ -161,7 +161,7 @@ def _init(*, address: str | None, cpus: float) -> None:
         if os.environ["RAY_AUTH_MODE"] == "token" and not _token_configured():
             # In this process and its children only: nothing is written to the home directory.
             os.environ["RAY_AUTH_TOKEN"] = secrets.token_hex(32)
-        with without_secrets(), _unnamed(), _apart():
+        with without_secrets(), _unnamed(), _apart(), _serverless():
             ray.init(
                 address="local",
                 include_dashboard=False,
@@ -209,6 +209,22 @@ def _apart() -> Iterator[None]:
         yield
     finally:
         services.ConsolePopen = plain
+
+
+@contextmanager
+def _serverless() -> Iterator[None]:
+    """Starts Ray without the server of a dashboard that is switched off.
+
+    Ray waits a second for it, nothing asks it anything, and there is no setting against it.
+    """
+    from ray._private import services
+
+    started = services.start_api_server
+    services.start_api_server = lambda *args, **kwargs: (None, None)  # as where it cannot start
+    try:
+        yield
+    finally:
+        services.start_api_server = started
 
 
 def _token_configured() -> bool:
