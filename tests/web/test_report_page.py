@@ -1,14 +1,20 @@
 """The report in a real browser: quiet, offline, and showing every hostile text as text."""
 
 import re
+from functools import partial
 
 import planted
 import pytest
 from visits import chromium, visit
 
+from sweeper.analysis.answer import answer
+from sweeper.analysis.frames import load
+from sweeper.report import page, sections
 from sweeper.states import Ending
 
 pytestmark = pytest.mark.slow
+OPEN = "document.querySelectorAll('details').forEach(one => { one.open = true; })"
+FILLED = "[...document.querySelectorAll('[data-table]')].every(one => one.querySelector('td'))"
 EVIL = (
     "<img src=x onerror=alert(1)>",
     "</script><script>alert(2)</script>",
@@ -27,28 +33,29 @@ def browser():
         yield launched
 
 
-PLANS = {
-    "full": {"failures": {(3, 1): (Ending.DIVERGED, "nan"), (7, 4): (Ending.PRUNED, "")}},
-    "two replicates": {"replicates": 2},
-    "words": {"levels": {"train.augmentation": ["none", "mixup"]}, "replicates": 3},
-    "drawn": {
-        "cells": [{planted.BATCH: 2**at, "train.width": 1 + at / 7} for at in range(1, 9)],
-        "levels": {planted.BATCH: [2], "train.width": [1.0]},
-        "method": "qmc",
-        "replicates": 3,
-    },
-    "nothing": {
-        "replicates": 1,
-        "failures": {(cell, 0): (None, "") for cell in range(8)},
-    },
+DRAWN = {
+    "cells": [{planted.BATCH: 2**at, "train.width": 1 + at / 7} for at in range(1, 9)],
+    "levels": {planted.BATCH: [2], "train.width": [1.0]},
+    "method": "qmc",
+    "replicates": 3,
 }
+NOTHING = {"replicates": 1, "failures": {(cell, 0): (None, "") for cell in range(8)}}
+PLANS = {
+    "full": planted.everything,
+    "no grid": planted.scattered,
+    "two replicates": partial(planted.everything, replicates=2, failures={}),
+    "words": partial(planted.plan, levels={"train.augmentation": ["none", "mixup"]}, replicates=3),
+    "drawn": partial(planted.plan, **DRAWN),
+    "nothing": partial(planted.plan, **NOTHING),
+}
+AXED = ("full", "no grid")
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("name", PLANS)
 def test_the_page_opens_offline_and_in_silence(browser, tmp_path, name, scheme):
     """No console message, no request, no policy violation, no sideways scrolling, all drawn."""
-    seen = visit(browser, tmp_path, planted.plan(**PLANS[name]), color_scheme=scheme)
+    seen = visit(browser, tmp_path, PLANS[name](), color_scheme=scheme)
     places = seen.page.locator("[data-figure]").count()
     assert seen.page.locator("[data-figure] svg.main-svg >> nth=0").count() == min(places, 1)
     assert seen.page.evaluate(
@@ -61,7 +68,8 @@ def test_the_page_opens_offline_and_in_silence(browser, tmp_path, name, scheme):
 def test_the_page_fits_a_telephone(browser, tmp_path):
     """390 pixels: nothing scrolls sideways but the tables in their own boxes."""
     size = {"width": 390, "height": 800}
-    seen = visit(browser, tmp_path, planted.plan(), viewport=size)
+    seen = visit(browser, tmp_path, planted.everything(), viewport=size)
+    seen.page.evaluate(OPEN)
     assert seen.page.evaluate("document.documentElement.scrollWidth") <= 390
     assert seen.trouble() == []
 
@@ -78,7 +86,7 @@ def test_the_first_screen_answers_the_question(browser, tmp_path):
 @pytest.mark.parametrize("evil", EVIL)
 def test_hostile_text_is_shown_as_text(browser, tmp_path, evil):
     """Name, question, level, class, error: seen as written; nothing runs, loads or moves."""
-    plan = planted.plan(
+    plan = planted.everything(
         name=evil, question=f"Is {evil} safe?", replicates=3, spec_text=f"name: {evil}\n",
         levels={"train.augmentation": ["none", evil]}, classes=[evil, *"bcdefghij"],
         failures={(1, 1): (Ending.ERROR, evil)}, truth=planted.flat,
@@ -90,6 +98,8 @@ def test_hostile_text_is_shown_as_text(browser, tmp_path, evil):
     ticks = seen.page.locator(".hero .xtick text").all_text_contents()
     assert plain(evil) in [plain(tick) for tick in ticks]
     assert plain(evil) in plain(seen.page.locator(".provenance").inner_text())
+    seen.page.evaluate(OPEN)
+    seen.until(FILLED)
     assert seen.page.locator("img").count() == 0
     assert seen.trouble() == []
 
@@ -133,14 +143,28 @@ def test_the_page_prints(browser, tmp_path):
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_axe_finds_no_violation(browser, tmp_path, scheme):
+@pytest.mark.parametrize("name", AXED)
+def test_axe_finds_no_violation(browser, tmp_path, name, scheme):
     """Contrast, names, headings, tables: axe-core is content, with every table open."""
     from axe_playwright_python.base import AXE_FILE_PATH
 
-    plan = planted.plan(failures={(3, 1): (Ending.DIVERGED, "nan")})
-    seen = visit(browser, tmp_path, plan, color_scheme=scheme, bypass_csp=True)
-    seen.page.evaluate("document.querySelectorAll('details').forEach(one => { one.open = true; })")
+    seen = visit(browser, tmp_path, PLANS[name](), color_scheme=scheme, bypass_csp=True)
+    seen.page.evaluate(OPEN)
+    seen.until(FILLED)
     seen.page.evaluate(AXE_FILE_PATH.read_text(encoding="utf-8"))
     found = seen.page.evaluate("axe.run(document, {resultTypes: ['violations']})")
     assert [(one["id"], [node["html"][:120] for node in one["nodes"][:3]])
             for one in found["violations"]] == []  # fmt: skip
+
+
+def test_the_pages_that_axe_looks_at_show_every_section():
+    """No builder of a section is without one on them."""
+    unseen = set(sections.SECTIONS)
+    for name in AXED:
+        plan = PLANS[name]()
+        frames = load(planted.Memory(plan), plan.sweep.name)
+        found, text = answer(frames), page.html(frames)
+        shown = {build: one for build in unseen if (one := build(frames, found)) is not None}
+        assert all(f'<h2 id="{one.id}">' in text for one in shown.values())
+        unseen -= shown.keys()
+    assert [build.__module__ for build in unseen] == []
