@@ -334,7 +334,8 @@ def retry(
     sweep: SweepArgument = None,
     storage: Storage = inputs.DEFAULT_STORAGE,
     reasons: Annotated[
-        list[str] | None, typer.Option("--reason", help="Only runs that ended so; repeatable.")
+        list[str] | None,
+        typer.Option("--reason", metavar="REASON", help="Only runs that ended so; repeatable."),
     ] = None,
 ) -> None:
     """Let failed runs be tried again by the next launch."""

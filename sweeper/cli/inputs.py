@@ -27,7 +27,7 @@ ENVIRONMENT = (
     "SWEEPER_STORAGE",
 )
 
-_PASSWORD = re.compile(r"^[^/]+://[^/@]*:[^/@]+@")
+_PASSWORD = re.compile(r"[^/]+://([^/@]*:[^/@]+@|.*[?&]\w*password=)", re.IGNORECASE)
 
 
 def shipped() -> dict[str, Path]:

@@ -19,11 +19,11 @@ SpecArgument = Annotated[
 ]
 SweepArgument = Annotated[
     str | None,
-    typer.Argument(metavar="[SWEEP]", help="Its name; needless when it is the only one."),
+    typer.Argument(metavar="SWEEP", help="Its name; needless when it is the only one."),
 ]
 SweepArguments = Annotated[
     list[str] | None,
-    typer.Argument(metavar="[SWEEP]...", help="Its name, or several: one page that compares them."),
+    typer.Argument(metavar="SWEEP", help="Its name, or several: one page that compares them."),
 ]
 Storage = Annotated[
     str,
@@ -43,7 +43,9 @@ RayAddress = Annotated[
 ]
 Plugins = Annotated[
     list[Path] | None,
-    typer.Option("--plugin", help="A Python file that registers models or data; repeatable."),
+    typer.Option(
+        "--plugin", metavar="FILE", help="A Python file that registers models or data; repeatable."
+    ),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, of a versioned schema.")]
 Force = Annotated[bool, typer.Option("--force", help="Overwrite what is there.")]

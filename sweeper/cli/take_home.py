@@ -24,7 +24,7 @@ def best(
         list[str] | None,
         typer.Option("--at", metavar="FACTOR=LEVEL", help="Among the cells at it; repeatable."),
     ] = None,
-    out: Annotated[Path | None, typer.Option(help="The YAML file to write [stdout].")] = None,
+    out: Annotated[Path | None, typer.Option(help="The YAML file to write; else stdout.")] = None,
     as_json: AsJson = False,
     force: Force = False,
 ) -> None:

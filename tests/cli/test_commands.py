@@ -285,7 +285,8 @@ def test_the_next_commands_name_the_database_unless_it_is_the_default(
     assert inputs.next_commands("a b", "sqlite:///sweeper.db")[0].endswith("sweeper report 'a b'")
     [report, _] = inputs.next_commands("a", "sqlite:///x y.db")
     assert report.endswith("sweeper report a --storage 'sqlite:///x y.db'")
-    assert "secret" not in str(inputs.next_commands("a", "postgresql://u:secret@h/d"))
+    for url in ("postgresql://u:secret@h/d", "postgresql://u@h/d?sslmode=off&password=secret"):
+        assert "secret" not in str(inputs.next_commands("a", url))
 
 
 def test_a_database_that_optuna_has_not_seen_is_not_served(

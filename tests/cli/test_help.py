@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -58,7 +59,9 @@ print(code, [name for name in {HEAVY!r} if name in sys.modules])
 def test_each_command_shows_an_example(command: str, capsys: pytest.CaptureFixture[str]) -> None:
     """One can copy a line and be running."""
     assert run([command, "--help"]) == 0
-    assert f"Example: sweeper {command}" in capsys.readouterr().out
+    text = capsys.readouterr().out
+    assert f"Example: sweeper {command}" in text
+    assert not re.search(r"\[\[| \. ", text)  # brackets that Typer has added, or Rich eaten
 
 
 def test_the_version_goes_to_stdout(capsys: pytest.CaptureFixture[str]) -> None:
