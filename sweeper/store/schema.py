@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sqlite3
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -57,20 +58,25 @@ def prepare(database: Database, *, create: bool) -> None:
         database.write(_rewrite_revision)
 
 
-def back_up(database: Database, revision: str) -> Path | None:
-    """A copy of a SQLite file beside it, taken before its schema changes; mode 0600."""
+def back_up(database: Database, revision: str) -> None:
+    """Copies a SQLite file to one beside it, before its schema changes; mode 0600.
+
+    Raises:
+        StoreError: it cannot be written there.
+    """
     path = database.address.path
     if path is None:
-        return None
+        return
     target = path.with_name(f"{path.name}.backup-{revision}")
-    os.close(os.open(target, os.O_CREAT | os.O_WRONLY | os.O_TRUNC, 0o600))
-    source, copy = sqlite3.connect(path), sqlite3.connect(target)
     try:
-        source.backup(copy)
-    finally:
-        source.close()
-        copy.close()
-    return target
+        os.close(os.open(target, os.O_CREAT | os.O_WRONLY | os.O_TRUNC, 0o600))
+        with closing(sqlite3.connect(path)) as source, closing(sqlite3.connect(target)) as copy:
+            source.backup(copy)
+    except (OSError, sqlite3.Error) as error:
+        raise StoreError(
+            f"{database.address.label}: its schema is of an older Sweeper, and {target.name}, the "
+            f"copy to keep of it, cannot be written: {error}"
+        ) from error
 
 
 def _revision(connection: Connection, label: str) -> str | None:

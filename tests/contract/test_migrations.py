@@ -106,6 +106,18 @@ def test_a_copy_is_kept_of_a_migrated_file(tmp_path: Path, newer: Callable[[str]
     connection.close()
 
 
+def test_without_a_copy_nothing_is_migrated(tmp_path: Path, newer: Callable[[str], None]) -> None:
+    """Where the copy cannot be written the file stays as it is, and the message says why."""
+    url = f"sqlite:///{tmp_path / 'a.db'}"
+    Store.open(url, create=True).close()
+    before = (tmp_path / "a.db").read_bytes()
+    (tmp_path / f"a.db.backup-{schema.REVISIONS[-1]}").mkdir()
+    newer("")
+    with pytest.raises(StoreError, match=r"older Sweeper, and a\.db\.backup-.*cannot be written"):
+        Store.open(url, create=True)
+    assert (tmp_path / "a.db").read_bytes() == before
+
+
 def test_a_migration_that_fails_leaves_the_old_schema(
     plan: Plan, opened: Callable[..., Store], newer: Callable[[str], None]
 ) -> None:

@@ -202,6 +202,7 @@ def digits(tmp_path_factory: pytest.TempPathFactory) -> Model:
         ({"x": np.zeros((3, 8, 8)), "y": np.zeros(2, int)}, "labels of shape (2,): one an image"),
         ({"x": np.zeros((3, 8, 8)), "y": np.array([1, 2, 77])}, "has the class '77', which"),
         ({"x": np.zeros((3, 8, 8)), "y": np.zeros(3)}, "labels of type float64"),
+        ({"images": np.zeros((3, 8, 8)), "split": np.full(5, 2)}, "and a split of shape (5,)"),
     ],
 )  # fmt: skip
 def test_images_that_do_not_fit_are_refused(

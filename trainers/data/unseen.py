@@ -133,8 +133,11 @@ def _archive(path: Path, inputs: Inputs, classes: Sequence[str], refuse: Refuse)
         x = npz.images({name: archive[name]}, refuse)[name]
         labels = archive[ARRAYS[name]] if ARRAYS[name] in archive.names else None
         rows = np.arange(len(x))
-        if name == "images" and "split" in archive.names and (archive["split"] == 2).any():
-            rows = np.flatnonzero(archive["split"] == 2)
+        if name == "images" and "split" in archive.names:
+            split = archive["split"]
+            if split.shape != rows.shape:
+                raise refuse(f"has {len(x):,} images and a split of shape {split.shape}")
+            rows = np.flatnonzero(split == 2) if (split == 2).any() else rows
         names = npz.class_names(archive, refuse)
     if labels is not None and labels.shape != (len(x),):
         raise refuse(f"has {len(x):,} images and labels of shape {labels.shape}: one an image")
