@@ -52,11 +52,6 @@ class Mixing:
 
     weight: Tensor
 
-    @property
-    def partner(self) -> Tensor:
-        """`(B,)` int64: with which sample of the batch each one was mixed."""
-        return torch.arange(self.weight.shape[1], device=self.weight.device).roll(-1)
-
     def blend(self, values: Tensor) -> Tensor:
         """Mix any numbers of the samples, `(K, B, ...)`: soft targets, ascent weights.
 
@@ -98,11 +93,6 @@ class Policy:
     def width(self) -> int:
         """Uniform numbers that a sample needs."""
         return sum(part.width for part in (*self.transforms, *self.mixers))
-
-    @property
-    def images_only(self) -> bool:
-        """Whether a part of it means nothing on a table."""
-        return any(part.images_only for part in (*self.transforms, *self.mixers))
 
     def apply(self, x: Tensor, u: Tensor) -> Tensor:
         """Transform `(M, C, H, W)` with draws `(M, width)`."""

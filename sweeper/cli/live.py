@@ -15,8 +15,6 @@ from rich.text import Text
 from sweeper.states import FINISHED, RunState
 
 if TYPE_CHECKING:
-    from types import TracebackType
-
     from sweeper.engine.driver import Event, Progress
 
 LINE_EVERY_S = 60.0
@@ -81,12 +79,7 @@ class Display:
     def __enter__(self) -> Display:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         if self._live is not None:
             self._live.stop()
 

@@ -12,11 +12,12 @@ from pathlib import Path
 import optuna
 
 from sweeper import search
-from sweeper.engine import changes, cluster, plugins, provenance, worker
+from sweeper.engine import changes, cluster, provenance, worker
 from sweeper.engine.cells import Cells, Maker, Planned
 from sweeper.engine.heartbeat import Heartbeat
 from sweeper.engine.interrupts import Interrupts, StopNow
 from sweeper.engine.launching import Given, Launch
+from sweeper.engine.plugins import load as load_plugins
 from sweeper.engine.progress import Event, Progress
 from sweeper.engine.raywatch import Watch
 from sweeper.engine.tuning import Tuned
@@ -66,7 +67,7 @@ def launch(
     with Interrupts() as interrupts:
         try:
             with interrupts.breaking():  # data may take long to load, and nothing is begun
-                loaded = _load_plugins(plugins)
+                loaded = load_plugins(plugins)
                 cluster.check_address(ray_address)
                 for warning in spec.warnings:
                     on_event(warning)
@@ -85,10 +86,6 @@ def launch(
                 interrupts=interrupts, yes=yes,
             )  # fmt: skip
             return _ended(given)
-
-
-def _load_plugins(paths: Sequence[Path]) -> tuple[str, ...]:
-    return plugins.load(paths)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -62,8 +62,8 @@ class Eta:
 
     @property
     def _spread(self) -> float:
-        """Relative standard error of what a pack takes; 1 when a single one was seen."""
+        """Relative standard error of what a pack takes; of a single one, as a price is good."""
         seen = self._ratios or self._seconds
         if len(seen) < 2:
-            return UNKNOWN_FACTOR / 2 - 0.5
+            return (UNKNOWN_FACTOR - 1) / 2
         return stdev(seen) / math.sqrt(len(seen)) / fmean(seen) if fmean(seen) > 0 else 0.0

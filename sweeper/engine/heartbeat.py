@@ -6,8 +6,7 @@ import threading
 from collections.abc import Callable
 
 from sweeper.errors import LeaseLost
-
-BEAT_SECONDS = 10.0
+from sweeper.store.lease import BEAT
 
 
 class Heartbeat:
@@ -17,7 +16,7 @@ class Heartbeat:
     whether the lease has held is decided by the next write, in the database.
     """
 
-    def __init__(self, beat: Callable[[], None], *, seconds: float = BEAT_SECONDS) -> None:
+    def __init__(self, beat: Callable[[], None], *, seconds: float = BEAT) -> None:
         self._beat, self._seconds = beat, seconds
         self._stop = threading.Event()
         self._lost: LeaseLost | None = None

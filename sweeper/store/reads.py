@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import fields, replace
 from datetime import UTC, datetime
-from functools import cache
+from functools import cache, partial
 from typing import Any, TypeVar
 
 from sqlalchemy import (
@@ -242,20 +242,8 @@ def _sweep(row: Row, stages: list[dict[str, Any]]) -> Sweep:
     return found
 
 
-def cell(row: Row) -> Cell:
-    return record(Cell, row)
-
-
-def run(row: Row) -> Run:
-    return record(Run, row)
-
-
-def pack(row: Row) -> Pack:
-    return record(Pack, row)
-
-
-def attempt(row: Row) -> Attempt:
-    return record(Attempt, row)
+cell, run = partial(record, Cell), partial(record, Run)
+pack, attempt = partial(record, Pack), partial(record, Attempt)
 
 
 def _moment(seconds: float) -> datetime:
