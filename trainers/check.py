@@ -93,10 +93,13 @@ def check_depth(depth: int | None) -> None:
 
 
 def check_imbalance(imbalance: Imbalance) -> None:
-    """A ratio that is asked for is one that the profile makes."""
+    """What is asked for is something that the profile does."""
     if imbalance.profile == "natural" and imbalance.train_ratio < 1:
         reason = "changes nothing under profile: natural; use exponential or step"
         raise ConfigError("data.imbalance.train_ratio", imbalance.train_ratio, reason)
+    if imbalance.profile == "natural" and imbalance.draw == "fixed":
+        reason = "changes nothing under profile: natural, which draws no subset; leave it out"
+        raise ConfigError("data.imbalance.draw", imbalance.draw, reason)
 
 
 def check_batch(train: TrainConfig, samples: int) -> None:

@@ -48,7 +48,7 @@ class Block(BaseModel):
 
 
 class Imbalance(Block):
-    """How the training subset is drawn from the training pool, anew in each replicate."""
+    """How the training subset is drawn from the training pool."""
 
     profile: Literal["natural", "exponential", "step"] = Field(
         default="natural",
@@ -60,6 +60,12 @@ class Imbalance(Block):
         default=1.0,
         description="r: samples of the smallest class over samples of the largest; 1 is balanced. "
         "natural takes no other.",
+    )
+    draw: Literal["replicate", "fixed"] = Field(
+        default="replicate",
+        exclude_if=lambda value: value == "replicate",  # the identity of cells without it stays
+        description="replicate: each replicate draws a subset of its own. fixed: all train on "
+        "replicate 0's, so that their spread is that of initialisation and order alone.",
     )
 
 

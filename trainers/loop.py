@@ -114,8 +114,9 @@ class PackTrainer:
 
     def _draw_subsets(self, dataset: Dataset) -> list[np.ndarray]:
         pool, mark = dataset.y["train"], self.fingerprint
+        fixed = self.config.data.imbalance.draw == "fixed"
         return [
-            draw_subset(pool, self.counts, fingerprint=mark, replicate=m.replicate)
+            draw_subset(pool, self.counts, fingerprint=mark, replicate=0 if fixed else m.replicate)
             for m in self.members
         ]
 

@@ -28,6 +28,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy import stats
 
+from sweeper.analysis import draws
 from sweeper.analysis.bits import Answers, answers, by_class, weights
 from sweeper.analysis.comparable import Reading
 from sweeper.analysis.effects import as_written
@@ -37,11 +38,6 @@ from sweeper.analysis.look import Look
 from sweeper.analysis.measures import POINTS, Measure
 
 DOMINATES = 0.5  # of the outer variance: more replicates will hardly help
-CONFOUNDED = (
-    "Runs differ in the draw of the training subset, in the initialisation and in the order of the "
-    "data, all drawn anew in each replicate: which of these gives how much cannot be told. It "
-    "would take a nested design, several initialisations within each draw."
-)
 
 
 @dataclass(frozen=True)
@@ -197,6 +193,7 @@ class Anatomy:
         thing: what an example of the test split is, in the plural.
         left_out: titles of the measures that are none.
         without: complete runs of the cells looked at that have no usable record of answers.
+        redrawn: whether each replicate trains on a subset of its own.
     """
 
     cells: tuple[Bar, ...]
@@ -205,6 +202,7 @@ class Anatomy:
     thing: str
     left_out: tuple[str, ...]
     without: int
+    redrawn: bool
 
 
 def bar(
@@ -293,6 +291,7 @@ def build(look: Look, *, told: Mapping[Key, Estimate] | None = None) -> Anatomy 
         thing="test images" if image else "test examples",
         left_out=tuple(one.title for one in look.measures if one not in listed),
         without=parts.without(),
+        redrawn=draws.redrawn(look),
     )
 
 

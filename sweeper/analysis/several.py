@@ -13,10 +13,11 @@ from dataclasses import dataclass
 from itertools import combinations
 from typing import Any
 
-from sweeper.analysis import across
+from sweeper.analysis import across, draws
 from sweeper.analysis.across import Across, SideBySide
 from sweeper.analysis.answer import Answer, answer
 from sweeper.analysis.comparable import Reading
+from sweeper.analysis.draws import Draw
 from sweeper.analysis.factors import axes
 from sweeper.analysis.fairness import Claim
 from sweeper.analysis.frames import Frames
@@ -107,6 +108,7 @@ class Several:
     members: tuple[Member, ...]
     measure: Measure
     shared: tuple[Shared, ...]
+    draws: tuple[Draw, ...] = ()  # of two sweeps that differ in how they draw the subset
 
     @property
     def tasks(self) -> int:
@@ -158,7 +160,8 @@ def build(frames: Sequence[Frames]) -> Several:
     shared.sort(key=lambda one: (
         leading.index(one.path) if one.path in leading else len(leading)
     ))  # fmt: skip
-    return Several(members, members[0].found.objective, tuple(shared))
+    split = draws.build([(one.name, one.look) for one in members])
+    return Several(members, members[0].found.objective, tuple(shared), split)
 
 
 def _members(frames: Sequence[Frames]) -> tuple[Member, ...]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from sweeper.analysis.anatomy import CONFOUNDED, Anatomy, Bar, Share
+from sweeper.analysis.anatomy import Anatomy, Bar, Share
 from sweeper.analysis.examples import Changes
 from sweeper.analysis.factors import show
 from sweeper.analysis.verdicts import FIXED, number
@@ -32,9 +32,20 @@ def parts(found: Anatomy) -> Iterator[str]:
         )
 
 
-def notes() -> str:
-    """What the parts are, and what cannot be told apart."""
-    return CONFOUNDED
+def runs(found: Anatomy, *, name: str) -> str:
+    """What sets runs apart, and how to tell the draw of the subset from the rest."""
+    if not found.redrawn:
+        return (
+            "All replicates train on the same samples: runs differ in their initialisation and in "
+            "the order of the data."
+        )
+    return (
+        "Runs differ in the draw of the training subset, in their initialisation and in the order "
+        "of the data, all drawn anew in each replicate. A second sweep tells the draw from the "
+        "rest: launch the spec again with "
+        f"`--set name={name}-fixed --set data.imbalance.draw=fixed`, then "
+        f"`sweeper report {name} {name}-fixed`."
+    )
 
 
 def _dominated(one: Share, *, thing: str) -> str:

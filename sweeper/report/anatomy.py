@@ -11,7 +11,7 @@ from sweeper.analysis.factors import Factor, show
 from sweeper.analysis.frames import Frames
 from sweeper.analysis.measures import Measure
 from sweeper.analysis.verdicts import interval, number
-from sweeper.analysis.words_anatomy import notes, parts, percent
+from sweeper.analysis.words_anatomy import parts, percent, runs
 from sweeper.report.drawing import Figure, Mark, Section, axis, count, level_look, numbers, text
 from sweeper.report.tables import Table
 
@@ -27,14 +27,14 @@ METHOD = (
 
 
 def section(frames: Frames, found: Answer) -> Section | None:
-    del frames
     one = found.anatomy
     if one is None or not one.shares:
         return None
     tables = [("The differences", differences(one))] if one.differences else []
     tables += [("The cells", cells(one)), ("The shares", shares(one))]
     return Section(
-        "anatomy", "Where the error bars come from", "\n".join([METHOD, *parts(one), notes()]),
+        "anatomy", "Where the error bars come from",
+        "\n".join([METHOD, *parts(one), runs(one, name=frames.sweep.name)]),
         (*_panels(found, one), _shares(one)), tuple(tables), "panels two",
     )  # fmt: skip
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
+
+from sweeper.analysis.frames import leaves
 
 Kind = Literal["configuration", "spec"]
 
@@ -65,15 +67,6 @@ def changes(left: Side, right: Side) -> list[Change]:
 def _differ(a: Any, b: Any) -> bool:
     """True is not 1, though Python holds them equal."""
     return a != b or isinstance(a, bool) is not isinstance(b, bool)
-
-
-def leaves(tree: Mapping[str, Any], before: str = "") -> Iterator[tuple[str, Any]]:
-    """Dotted paths and values; an empty block is no block."""
-    for key, value in tree.items():
-        if isinstance(value, Mapping):
-            yield from leaves(value, f"{before}{key}.")
-        else:
-            yield f"{before}{key}", value
 
 
 def shown(value: Any) -> str:

@@ -17,7 +17,7 @@ from sweeper.analysis import several, words, words_several
 from sweeper.analysis.factors import show
 from sweeper.analysis.frames import Frames, Reads, load
 from sweeper.analysis.several import Member, Row, Several
-from sweeper.report import across, carry, figures, page
+from sweeper.report import across, carry, draws, figures, page
 from sweeper.report.drawing import Figure, Section
 from sweeper.report.manifest import FORMAT, manifest, provenance
 from sweeper.report.methods import methods
@@ -160,6 +160,9 @@ def _sections(found: Several) -> Iterator[Section]:
         part = across.section(found, shared, at=at)
         if part is not None:
             yield part
+    drawn = draws.section(found)
+    if drawn is not None:
+        yield drawn
     yield Section("sweeps", "The sweeps", "Each has a report of its own: sweeper report NAME.",
                   tables=(("", _table_of_sweeps(found)),))  # fmt: skip
 

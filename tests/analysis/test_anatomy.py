@@ -376,10 +376,13 @@ def test_what_is_clear_on_this_test_set_alone_is_told():
     ]
 
 
-def test_what_cannot_be_told_apart_is_said():
-    """Subset draw against initialisation takes a nested design."""
-    assert "nested design" in words_anatomy.notes()
-    assert "cannot be told" in words_anatomy.notes()
+def test_it_is_said_how_to_tell_the_draw_from_the_rest(sweep):
+    """Where a subset is drawn; where none is, runs differ in start and order alone."""
+    _, _, found = sweep
+    told = words_anatomy.runs(found.anatomy, name="mine")
+    assert "`sweeper report mine mine-fixed`" in told
+    assert "the same samples" in words_anatomy.runs(replace(found.anatomy, redrawn=False), name="m")
+
 
 
 def test_every_bar_is_a_row_of_the_export(sweep):

@@ -63,6 +63,9 @@ def test_a_ratio_that_the_profile_ignores_is_refused() -> None:
     natural = Config.model_validate({"data": {"imbalance": {"train_ratio": 0.1}}})
     with pytest.raises(ConfigError, match="use exponential or step"):
         check(natural, images().facts)
+    fixed = Config.model_validate({"data": {"imbalance": {"draw": "fixed"}}})
+    with pytest.raises(ConfigError, match="draws no subset"):
+        check(fixed, images().facts)
     assert check(Config.model_validate({"train": {"batch_size": 8}}), images().facts) == (20,) * 3
 
 

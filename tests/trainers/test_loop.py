@@ -18,7 +18,7 @@ from torch import Tensor
 
 from trainers import checkpoint, loop
 from trainers.__main__ import main
-from trainers.config import SSL
+from trainers.config import SSL, Config
 from trainers.loop import PackTrainer, RoundResult
 from trainers.metrics import layout, measure
 from trainers.ssl import simclr
@@ -38,6 +38,19 @@ LEVERS = [
 
 def finish(trainer: PackTrainer) -> list[list[RoundResult]]:
     return [trainer.train_round() for _ in range(trainer.rounds - trainer.round)]
+
+
+def test_a_fixed_draw_gives_every_replicate_the_same_samples() -> None:
+    """Replicate 0's; starts and orders differ still. Where it is not asked for it has no name."""
+    drawn = config()
+    block = {**drawn.data.imbalance.model_dump(), "draw": "fixed"}
+    fixed = Config.model_validate({"data": {"imbalance": block}, "train": drawn.train.model_dump()})
+    ones = [pack(images(), one, one, one, replicates=(2, 0, 1)) for one in (drawn, fixed)]
+    seen = [[set(map(int, subset)) for subset in one._subsets] for one in ones]
+    assert seen[0][0] != seen[0][1] != seen[0][2]
+    assert seen[1] == [seen[0][1]] * 3
+    assert not same(parameters_of(ones[1], 0), parameters_of(ones[1], 1))
+    assert "draw" not in drawn.model_dump()["data"]["imbalance"]
 
 
 def equal(one: list[RoundResult], other: list[RoundResult]) -> bool:
