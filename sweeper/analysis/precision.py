@@ -167,9 +167,15 @@ class Decision:
 
 @dataclass(frozen=True)
 class Fixed:
-    """So many replicates, whatever they show. `told`: how their cells were chosen, if they were."""
+    """So many replicates, whatever they show.
+
+    Attributes:
+        told: how their cells were chosen, if they were.
+        key: of the spec, which says how many.
+    """
 
     told: str = ""
+    key: str = "replicates"
 
     def interval(
         self, values: Mapping[int, float], *, family: int = 1, of: Levels | None = None
@@ -338,7 +344,7 @@ def rule_of(sweep: Sweep, *, replicates: int = 0) -> Rule:
     if not isinstance(plan, Mapping):
         return PLAIN
     if "screen" in plan:
-        return Fixed(_screened(plan))
+        return Fixed(_screened(plan), "replicates.confirm")
     if "looks" in plan:
         return Looking(tuple(plan["looks"]), tuple(one["replicates"] for one in stages), replicates)
     measure = objective(sweep.spec)
@@ -390,7 +396,11 @@ def planned_before(sweep: Sweep) -> list[int]:
         same_start = isinstance(before, Mapping) and before.get("start") == start
         return before != plan and not same_start
 
-    return [int(one["replicates"]) for one in sweep.stages if other(one["plan"])]
+    return [
+        int(one["plan"]["confirm"] if one["ended"] == "screened" else one["replicates"])
+        for one in sweep.stages
+        if other(one["plan"])
+    ]
 
 
 def stopped(sweep: Sweep) -> str:

@@ -11,7 +11,7 @@ from scipy import stats
 from sweeper.analysis.frames import Frames
 from sweeper.analysis.intervals import LEVEL, Estimate, replicates_needed
 from sweeper.analysis.measures import POINTS
-from sweeper.analysis.precision import Looking, Rule, TwoStages
+from sweeper.analysis.precision import Fixed, Looking, Rule, TwoStages
 from sweeper.analysis.verdicts import Price, Verdict, Word
 from sweeper.states import RunState
 
@@ -53,7 +53,8 @@ class Costs:
     def _command(self, estimate: Estimate, more: int) -> str:
         launch, wanted = f"sweeper launch {shlex.quote(self.spec)}", self.planned + more
         if not isinstance(self.rule, TwoStages):
-            return f"{launch} --set replicates={wanted}"
+            key = self.rule.key if isinstance(self.rule, Fixed) else "replicates"
+            return f"{launch} --set {key}={wanted}"
         half = min(self.rule.half_width, deciding_half_width(estimate, start=self.rule.start))
         target = half / (POINTS if self.rule.unit == "points" else 1.0)
         cap = max(wanted, self.rule.cap)

@@ -93,14 +93,18 @@ class Fate:
 
 def decide(frames: Frames) -> Decision:
     """Which cells are left, once every screening run has ended."""
-    plan, facts = frames.sweep.spec["replicates"], fates(frames)
-    left = sum(one.stays for one in facts)
+    facts = [{**asdict(one), "stays": one.stays} for one in fates(frames)]
+    return decision(frames.sweep.spec["replicates"], facts)
+
+
+def decision(plan: Mapping[str, Any], facts: Sequence[Mapping[str, Any]]) -> Decision:
+    """What is kept of a screening: a row a cell, and the plan in a sentence."""
+    left = sum(one["stays"] for one in facts)
     text = (
         f"screening with {plan['screen']} replicates left {left} of {len(facts)} cells, and only "
         f"their {plan['confirm']} fresh replicates are reported"
     )
-    rows = tuple({**asdict(one), "stays": one.stays} for one in facts)
-    return Decision(plan["screen"], "screened", text, 0.0, rows)
+    return Decision(plan["screen"], "screened", text, 0.0, tuple(facts))
 
 
 def fates(frames: Frames) -> list[Fate]:

@@ -73,7 +73,7 @@ class Lead:
 
 def lead(found: Answer) -> Lead:
     """The answer in one breath: the trend where the axis has one, else its levels."""
-    if found.screened is not None and found.gate.reading is not Reading.PAIRED:
+    if found.screened is not None:
         return _screened(found.screened)
     if found.gate.reading is Reading.NOTHING:
         return Lead(f"There is nothing to compare. {found.gate.reasons[-1]}")

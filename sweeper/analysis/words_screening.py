@@ -50,11 +50,11 @@ def _fresh(found: Screened, one: Row) -> str:
 
 
 def leader(found: Screened) -> str:
-    """How much better than on fresh replicates the cell looked that led in screening."""
-    first = next((one for one in found.rows if one.fresh is not None), None)
-    if first is None or first is not found.rows[0]:
+    """That the cell which looked best in screening is not among the best afresh."""
+    first = found.rows[0] if found.rows else None
+    if first is None or first.fresh is None or first.may_be_best is not False:
         return ""
-    return f"The cell that led in screening: {_fresh(found, first)} on fresh replicates."
+    return f"Another beats the cell that led in screening: {_fresh(found, first)}."
 
 
 def fate(one: Row) -> str:

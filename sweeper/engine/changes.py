@@ -55,18 +55,29 @@ def _check_plan(spec: Spec, sweep: Sweep, plan: Any) -> None:
 
 
 def _check_screening(spec: Spec, sweep: Sweep, now: Mapping[str, Any]) -> None:
-    """What was reported cannot be screened afterwards, nor cells be screened twice."""
-    before = sweep.spec
-    plans = [before.get("replicates"), now["replicates"]]
-    screened = [isinstance(plan, Mapping) and "screen" in plan for plan in plans]
-    decided = screened[0] and any(stage["plan"] == plans[0] for stage in sweep.stages)
-    keys = ["replicates"] if any(screened) and (decided or not all(screened)) else []
-    keys += ["data", "train", "scientific", "nuisance", "search", "budget"] if decided else []
+    """What was reported cannot be screened afterwards, nor cells be screened twice.
+
+    More fresh replicates of the cells that are left may be asked for.
+    """
+    before, old = sweep.spec, sweep.spec.get("replicates")
+    plans = _screening(old), _screening(now["replicates"])
+    decided = any(stage["ended"] == "screened" for stage in sweep.stages)
+    replanned = (plans[0] is None) != (plans[1] is None) or (decided and plans[0] != plans[1])
+    keys = ["replicates"] if replanned else []
+    if decided:
+        keys += ["data", "train", "scientific", "nuisance", "search", "budget"]
     for key in keys:
         if key in before and before[key] != now[key]:
-            was = "decided which cells are left" if decided else f"was planned as {plans[0]}"
+            was = "decided which cells are left" if decided else f"was planned as {old}"
             reason = f"sweep '{spec.name}' in this database {was}; {NEW_NAME}"
             raise spec.problem(key, NOTHING, reason)
+
+
+def _screening(plan: Any) -> dict[str, Any] | None:
+    """What decides which cells are left; None of a plan without screening."""
+    if not (isinstance(plan, Mapping) and "screen" in plan):
+        return None
+    return {key: plan[key] for key in ("screen", "keep")}
 
 
 def _check_search(spec: Spec, before: str | None) -> None:

@@ -110,10 +110,14 @@ class Staged:
         # Statistics take seconds to import, and only here are they needed.
         from sweeper.analysis.frames import load
 
-        asking, replicates = self._asking, self.replicates
-        said = self._judged(load(asking.store, asking.spec.name, last_only=True))
+        asking = self._asking
+        self._keep(self._judged(load(asking.store, asking.spec.name, last_only=True)))
+
+    def _keep(self, said: Decision) -> None:
+        """Keeps what was said before anything follows from it."""
+        asking = self._asking
         stage = {
-            "plan": self._plan, "replicates": replicates, "wanted": said.wanted,
+            "plan": self._plan, "replicates": self.replicates, "wanted": said.wanted,
             "ended": said.ended, "text": said.text, "alpha": said.alpha,
             "facts": [dict(one) for one in said.facts],
         }  # fmt: skip

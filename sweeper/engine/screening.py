@@ -12,8 +12,8 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from sweeper.design import count
-from sweeper.engine.cells import REPORT, SCREENING
-from sweeper.engine.precision import Staged
+from sweeper.engine.cells import REPORT, SCREENING, Cells
+from sweeper.engine.precision import Asking, Staged
 from sweeper.spec import Screen, Spec
 from sweeper.store.records import Cell, NewCell
 
@@ -24,6 +24,20 @@ if TYPE_CHECKING:
 
 class Screened(Staged):
     """Cells of another source, each of them screened, those that are left reported."""
+
+    def __init__(self, asking: Asking, inner: Cells) -> None:
+        super().__init__(asking, inner)
+        if not self.ended:
+            self._go_on()
+
+    def _go_on(self) -> None:
+        """More fresh replicates of the same cells: who is left was decided, and stays so."""
+        from sweeper.analysis import screening
+
+        plan, confirm = self._plan, {"confirm": self._plan["confirm"]}
+        before = [one for one in self._kept if one["ended"] == "screened"]
+        if before and {**before[-1]["plan"], **confirm} == plan:
+            self._keep(screening.decision(plan, before[-1]["facts"]))
 
     def after(self, cell: Cell, values: Mapping[str, list[float]]) -> list[NewCell]:
         return self.extended(self._inner.after(cell, values))

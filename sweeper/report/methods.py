@@ -64,7 +64,7 @@ def _varied(frames: Frames, found: Answer) -> tuple[Factor, ...]:
     """The factors with all of their levels, those that screening dropped as well."""
     if found.screened is None:
         return found.factors
-    return scientific(frames, cells=frames.cells.index[frames.cells["role"] == SCREENING])
+    return scientific(frames, cells=list(frames.cells.index[frames.cells["role"] == SCREENING]))
 
 
 def _levels(factor: Factor) -> str:

@@ -192,7 +192,10 @@ def facts(frames: Frames) -> list[tuple[str, str]]:
     """The strip of plain numbers under the verdict."""
     runs, cells = frames.reported_runs, frames.reported
     complete = int((runs["state"] == RunState.COMPLETE).sum())
+    cells_of, seen = frames.cells["role"], ~frames.cells["hidden"].astype(bool)
+    screened = int(((cells_of == "screening") & seen).sum())
     listed = [
+        ("cells screened", str(screened) if screened else ""),
         ("cells", str(len(cells))),
         ("replicates", str(runs["replicate"].nunique())),
         ("runs complete", f"{complete} of {len(runs)}"),

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Any
+
 from sweeper.analysis import words_screening
 from sweeper.analysis.answer import Answer
 from sweeper.analysis.factors import name_of, show
@@ -9,9 +12,11 @@ from sweeper.analysis.frames import Frames
 from sweeper.analysis.measures import words
 from sweeper.analysis.screening import Row, Screened
 from sweeper.analysis.verdicts import number
-from sweeper.report.drawing import Section
+from sweeper.report.drawing import Figure, Mark, Section, count, numbers, text
 from sweeper.report.tables import MOST_ROWS, Table
 
+MOST_DRAWN = 40
+FRESH, STAYS, GONE = "fresh, 95 % t interval", "screening, stays", "screening, goes"
 METHOD = (
     "A cell went on to fresh replicates unless another beat it on the validation split within the "
     "screening replicates (one-sided paired t, Bonferroni). "
@@ -23,11 +28,55 @@ def section(frames: Frames, found: Answer) -> Section | None:
     one = found.screened
     if one is None:
         return None
-    told = [words_screening.headline(one), words_screening.leader(one), METHOD.strip(),
-            words_screening.EXPLORATORY]  # fmt: skip
+    told = METHOD + words_screening.EXPLORATORY if one.rows else words_screening.headline(one)
     tables = (("The numbers", table(one)),) if one.rows else ()
-    return Section("screening", "Which cells screening left", " ".join(filter(None, told)),
-                   tables=tables)  # fmt: skip
+    return Section("screening", "Which cells screening left", told,
+                   (figure(one),) if one.rows else (), tables)  # fmt: skip
+
+
+def figure(one: Screened) -> Figure:
+    """A row a cell: its screening replicates as points, its fresh mean with the interval."""
+    rows = one.rows[:MOST_DRAWN]
+    names = [text(words_screening.levels(row.levels)) for row in rows]
+    unit = " (%)" if one.measure.unit == "points" else ""
+    which = f"the first {len(rows)} of {len(one.rows)} cells" if len(one.rows) > len(rows) else ""
+    said = "; ".join(f"{words_screening.levels(row.levels)}: {words_screening.fate(row)}"
+                     for row in rows)  # fmt: skip
+    return Figure(
+        "screening", f"{words(one.measure.name)}: each screening replicate on val, and the fresh "
+        f"mean on test ({', '.join(filter(None, (which, count([one.screen]))))} in screening)",
+        f"What screening left: {said}.",
+        [_points(rows, names, stays=False), _points(rows, names, stays=True), _means(rows, names)],
+        {"xaxis": {"title": {"text": f"{words(one.measure.name)}{unit}"}},
+         "yaxis": {"type": "category", "categoryorder": "array", "categoryarray": names[::-1],
+                   "range": [-0.6, len(names) - 0.4]},
+         "height": 120 + 26 * len(names)},
+        (Mark(FRESH, "@level0", "circle"), Mark(STAYS, "@level1", "diamond"),
+         Mark(GONE, "@soft", "x")),
+    )  # fmt: skip
+
+
+def _points(rows: Sequence[Row], names: Sequence[str], *, stays: bool) -> dict[str, Any]:
+    mine = [(name, value) for name, row in zip(names, rows, strict=True)
+            for value in row.values if row.stays is stays]  # fmt: skip
+    look = ("@level1", "diamond-open") if stays else ("@soft", "x")
+    return {
+        "type": "scatter", "mode": "markers", "showlegend": False, "name": STAYS if stays else GONE,
+        "x": numbers([value for _, value in mine]), "y": [name for name, _ in mine],
+        "marker": {"color": look[0], "symbol": look[1], "size": 8},
+    }  # fmt: skip
+
+
+def _means(rows: Sequence[Row], names: Sequence[str]) -> dict[str, Any]:
+    mine = [(name, row.fresh) for name, row in zip(names, rows, strict=True) if row.fresh]
+    return {
+        "type": "scatter", "mode": "markers", "showlegend": False, "name": FRESH,
+        "x": numbers([one.value for _, one in mine]), "y": [name for name, _ in mine],
+        "marker": {"color": "@level0", "symbol": "circle", "size": 10},
+        "error_x": {"type": "data", "symmetric": False, "color": "@level0", "thickness": 1.5,
+                    "width": 4, "array": numbers([one.high - one.value for _, one in mine]),
+                    "arrayminus": numbers([one.value - one.low for _, one in mine])},
+    }  # fmt: skip
 
 
 def table(one: Screened) -> Table:

@@ -173,7 +173,11 @@ def test_a_crash_around_the_decision_changes_nothing(
 @pytest.mark.parametrize(
     ("old", "new", "said"),
     [
-        ("confirm: 4", "confirm: 5", "replicates: sweep 'staged' in this database decided"),
+        (
+            "confirm: 4",
+            "confirm: 4, keep: 1",
+            "replicates: sweep 'staged' in this database decided",
+        ),
         ("{screen: 3, confirm: 4}", "7", "replicates: sweep 'staged' in this database decided"),
         ("0.3]", "0.3, 1.0]", "scientific: sweep 'staged' in this database decided"),
         ("epochs: 3", "epochs: 4", "train: sweep 'staged' in this database decided"),
@@ -187,6 +191,21 @@ def test_a_decided_screening_cannot_be_planned_anew(tmp_path, old, new, said) ->
     with pytest.raises(SpecError, match=said):
         changes.check(parse(PLAN.replace(old, new)), sweep, has_cells=True)
     changes.check(parse(PLAN), sweep, has_cells=True)
+
+
+def test_more_fresh_replicates_are_of_the_same_cells(tmp_path, undisturbed) -> None:
+    """Who is left was decided once, whatever the further replicates say."""
+    with again(tmp_path, PLAN, 1) as stage:
+        finish(stage)
+    more = PLAN.replace("confirm: 4", "confirm: 6")
+    with again(tmp_path, more, 2) as stage:
+        changes.check(parse(more), sweep_of(stage), has_cells=True)
+        finish(stage)
+        assert cells(stage, "report") == dict.fromkeys(KEPT, tuple(range(3, 9)))
+        assert cells(stage, "screening") == dict.fromkeys(RATES, (0, 1, 2))
+        before, after = sweep_of(stage).stages
+        assert after["facts"] == before["facts"] == undisturbed[0][0]["facts"]
+        assert (after["plan"]["confirm"], after["ended"]) == (6, "screened")
 
 
 def test_what_was_reported_cannot_be_screened_afterwards(tmp_path) -> None:
