@@ -195,7 +195,8 @@ def _description(found: Answer) -> Lead:
 def _screened(one: Screened) -> Lead:
     """Many cells, of which a few were trained afresh."""
     more = tuple(text for text in (words_screening.leader(one),) if text)
-    return Lead(words_screening.headline(one), more, basis=SCREENED)
+    basis = SCREENED if any(row.fresh for row in one.rows) else ""
+    return Lead(words_screening.headline(one), more, basis=basis)
 
 
 def _at_chance(found: Answer, *, best: float, chance: float) -> Lead:

@@ -48,7 +48,7 @@ def _design(frames: Frames, found: Answer) -> str:
     ran = "once" if replicates == 1 else f"{replicates} times"
     size, each = f"{len(cells)} cells", "Each cell"
     if found.screened is not None:
-        size = f"{len(found.screened.rows)} cells, of which screening left {len(cells)}"
+        size = f"{len(_screened(frames))} cells, of which screening left {len(cells)}"
         each = "Each of these"
     return (
         f"Following Shwartz-Ziv et al. (2023), we varied {varied} on the data {frames.data} "
@@ -64,7 +64,12 @@ def _varied(frames: Frames, found: Answer) -> tuple[Factor, ...]:
     """The factors with all of their levels, those that screening dropped as well."""
     if found.screened is None:
         return found.factors
-    return scientific(frames, cells=list(frames.cells.index[frames.cells["role"] == SCREENING]))
+    return scientific(frames, cells=_screened(frames))
+
+
+def _screened(frames: Frames) -> list[int]:
+    seen = (frames.cells["role"] == SCREENING) & ~frames.cells["hidden"].astype(bool)
+    return list(frames.cells.index[seen])
 
 
 def _levels(factor: Factor) -> str:

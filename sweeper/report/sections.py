@@ -123,7 +123,9 @@ def training_curves(frames: Frames, found: Answer) -> Section | None:
     return Section("training", "Training curves", intro, tuple(panels), behind, "panels two")
 
 
-def cells(frames: Frames, found: Answer) -> Section:
+def cells(frames: Frames, found: Answer) -> Section | None:
+    if not len(found.cells):  # of the reported ones none is there yet
+        return None
     intro = "`sweeper diff` and the hashes of two cells: what sets them apart."
     return Section("cells", "Cells", intro, tables=folds(("", tables.cells(frames, found))))
 

@@ -12,12 +12,15 @@ import planted
 import pytest
 from scipy import stats
 
-from sweeper.analysis import screening
+from sweeper.analysis import screening, words, words_precision
 from sweeper.analysis.answer import Answer, answer
 from sweeper.analysis.comparable import Reading
 from sweeper.analysis.frames import Frames, load
 from sweeper.analysis.intervals import mean_interval
 from sweeper.analysis.measures import objective
+from sweeper.report.export import tables_of
+from sweeper.report.methods import methods
+from sweeper.report.page import html
 
 DRAWS = int(os.environ.get("COVERAGE_DRAWS", "400"))
 RATES = (0.01, 0.03, 0.1, 0.3)
@@ -140,3 +143,47 @@ def test_nothing_is_said_before_screening_is_decided() -> None:
     assert found.screened is not None
     assert found.screened.rows == ()
     assert found.effects == ()
+
+
+def test_cells_without_a_grid_are_told_by_the_fresh_replicates() -> None:
+    """Of drawn cells as well: the answer, the method, no importance among cells that were left."""
+    frames = screened(method="qmc")
+    found = answer(frames)
+    assert found.gate.reading is Reading.SCATTER
+    assert found.importance is None
+    said = words.lead(found).headline
+    assert said.startswith("Screening left 2 of 4 cells; on fresh replicates")
+    told = " ".join(methods(frames, found))
+    assert "momentum (0.01, 0.03, 0.1, 0.3)" in told
+    assert "of 4 cells, of which screening left 2" in told
+    assert "All reported numbers come from 5 fresh replicates" in told
+
+
+def test_the_page_names_every_cell_and_the_rule() -> None:
+    """Beaten cells with what beat them; the page is made again from what it carries."""
+    frames = screened()
+    page = html(frames)
+    assert "screening with 3 replicates left 2 of 4 cells" in page
+    assert page.count("beaten by momentum") >= 2
+    assert "no verdict rests on them" in page
+    rows = tables_of(frames)["screening"]
+    assert list(rows["screening_n"]) == [3] * 4
+    assert sorted(rows["fresh_n"]) == [0, 0, 5, 5]
+    assert rows["fresh_mean"].notna().sum() == 2
+
+
+def test_a_page_can_be_made_while_screening_goes_on() -> None:
+    """It says so, and shows no number of the screening."""
+    page = html(screened(undecided=True))
+    assert "Screening goes on: nothing is reported" in page
+
+
+def test_what_was_added_to_a_fresh_block_is_told() -> None:
+    """A second look at the same cells, from five replicates on."""
+    frames = screened()
+    plan = {**frames.sweep.spec["replicates"], "confirm": 9}
+    later = {**frames.sweep.stages[0], "plan": plan}
+    sweep = replace(frames.sweep, spec={**frames.sweep.spec, "replicates": plan},
+                    stages=[*frames.sweep.stages, later])  # fmt: skip
+    told = " ".join(words_precision.plan(sweep, replicates=9))
+    assert "could be looked at with 5 replicates before" in told

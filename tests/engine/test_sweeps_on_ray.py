@@ -104,6 +104,38 @@ def test_a_cell_that_no_candidate_is_worth_is_told(make_place) -> None:
     assert [c.factors["train.batch_size"] for c, _ in cells(place) if c.role == "report"] == [16]
 
 
+SCREENED = """
+name: many
+data: {dataset: digits}
+train: {epochs: 2, batch_size: 32}
+scientific:
+  train.lr: [0.001, 0.3, 0.1, 1.0]
+nuisance:
+  train.momentum: [0.5, 0.9]
+reference: {train.lr: 0.001}
+replicates: {screen: 3, confirm: 4, keep: 1}
+resources: {workers: 2, pack: 4}
+"""
+
+
+def test_many_cells_are_screened_and_the_best_reported_afresh(make_place) -> None:
+    """Tuned, screened, then the best and the reference on replicates of their own; a study each."""
+    place = make_place(SCREENED)
+    output = " ".join(run(place).split())
+    assert "screening with 3 replicates left 2 of 4 cells" in output
+    found = {role: {c.factors["train.lr"]: tuple(r.replicate for r in runs)
+                    for c, runs in cells(place) if c.role == role}
+             for role in ("screening", "report")}  # fmt: skip
+    assert found["screening"] == dict.fromkeys((0.001, 0.3, 0.1, 1.0), (0, 1, 2))
+    assert found["report"] == dict.fromkeys((0.001, 0.1), (3, 4, 5, 6))
+    names = optuna.study.get_all_study_names(storage=place.storage)
+    assert sorted(names) == ["many", "many.screening", "many.tuning"]
+    best = optuna.load_study(study_name="many", storage=place.storage).best_trial
+    fresh = [acting.value(0.1, replicate=r, rounds=2) for r in (3, 4, 5, 6)]
+    assert best.value == pytest.approx(sum(fresh) / 4, abs=1e-6)
+    history.check(place.storage, "many", rounds=2)
+
+
 ADAPTIVE = """
 name: adaptive
 data: {dataset: digits}
