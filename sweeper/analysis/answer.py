@@ -110,6 +110,8 @@ class Collapse:
     replicate: int
     measure: Measure
     value: float
+    mean: float  # of all runs of the cell
+    without: float  # of those that did not collapse; NaN where all did
 
 
 @dataclass(frozen=True)
@@ -418,7 +420,9 @@ def _collapses(look: Look, listed: Sequence[Measure]) -> Iterator[Collapse]:
         flags = _collapse_flags(look, measure).to_numpy()
         for i, j in np.argwhere(flags):
             cell, replicate = list(y.index)[i], list(y.columns)[j]
-            yield Collapse(cell, replicate, measure, float(y.to_numpy()[i, j]))
+            row, healthy = y.to_numpy()[i], y.to_numpy()[i][~flags[i]]
+            without = float(np.nanmean(healthy)) if np.isfinite(healthy).any() else np.nan
+            yield Collapse(cell, replicate, measure, float(row[j]), float(np.nanmean(row)), without)
 
 
 def _collapse_flags(look: Look, measure: Measure) -> pd.DataFrame:
@@ -473,7 +477,7 @@ def differences(found: Answer) -> pd.DataFrame:
                     "held": effect.held.path if effect.held else None, "at": effect.at,
                     "level": one.level, "reference": one.reference,
                     **estimate_row(one.estimate), "p_holm": one.p_holm,
-                    "improves": one.improves, "correlation": one.correlation,
+                    "p_sign": one.p_sign, "improves": one.improves, "correlation": one.correlation,
                     "dropped": len(one.dropped), "verdict": verdict.badge,
                 })  # fmt: skip
     levels = ["at", "level", "reference"]

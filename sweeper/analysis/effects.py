@@ -16,7 +16,7 @@ import pandas as pd
 
 from sweeper.analysis.factors import Factor, combination
 from sweeper.analysis.frames import Frames
-from sweeper.analysis.intervals import Estimate, clopper_pearson, holm, mean_interval
+from sweeper.analysis.intervals import Estimate, clopper_pearson, holm, mean_interval, sign_flip
 from sweeper.analysis.measures import Measure, responses
 from sweeper.states import RunState
 
@@ -33,6 +33,7 @@ class Difference:
         dropped: planned replicates that lack one of the two.
         improves: share of replicates in which the level is better.
         correlation: of the two levels over replicates; NaN below three.
+        p_sign: by flipping signs, of the difference on its own; NaN below six replicates.
     """
 
     level: Any
@@ -43,6 +44,7 @@ class Difference:
     dropped: tuple[int, ...]
     improves: float
     correlation: float
+    p_sign: float
 
 
 def marginal(y: pd.DataFrame, *, cells: pd.DataFrame, paths: Sequence[str]) -> pd.DataFrame:
@@ -114,15 +116,18 @@ def _difference(
         "dropped": tuple(r for r, there in zip(replicates, seen, strict=True) if not there),
         "improves": float((sign * d > 0).mean()) if len(d) else float("nan"),
         "correlation": float(np.corrcoef(one, two)[0, 1]) if varied else float("nan"),
+        "p_sign": sign_flip(d),
     }
 
 
 def cell_table(
     frames: Frames, *, cells: Sequence[int], measures: Sequence[Measure], factors: Sequence[str]
 ) -> pd.DataFrame:
-    """One row a cell and measure: n, mean, sd, min, median, max, interval; failures and time."""
+    """One row a cell and measure: n, mean and spread, interval; failures, updates and time."""
     runs = dict(tuple(frames.runs.groupby("cell")))
     levels = frames.cells["factors"].to_dict()
+    ends = frames.curves.groupby("run")["step"].max()
+    runs = {cell: group.assign(step=ends.reindex(group.index)) for cell, group in runs.items()}
     facts = {cell: _cell_facts(cell, levels=levels[cell], runs=runs.get(cell, frames.runs[:0]),
                                factors=factors) for cell in cells}  # fmt: skip
     rows = []
@@ -187,6 +192,7 @@ def _cell_facts(
         "failed": int((runs["state"] == RunState.FAILED).sum()),
         "pruned": int((runs["state"] == RunState.PRUNED).sum()),
         "why": ", ".join(f"{count} {reason}" for reason, count in sorted(why.items())),
+        "updates": float(complete["step"].median()) if len(complete) else float("nan"),
         "seconds": float(complete["seconds"].median()) if len(complete) else float("nan"),
     }
 

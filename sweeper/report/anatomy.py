@@ -187,7 +187,7 @@ def differences(one: Anatomy) -> Table:
         for bar in one.differences
     ]  # fmt: skip
     return Table(
-        "Differences on this test set and on new data",
+        "Differences on this test set and on new data, in points",
         ("measure", "factor", "at", "level", "against", "difference", *HEAD), tuple(rows),
         frozenset(range(5, 6 + len(HEAD))),
         f"{NOTE} Intervals are simultaneous over the family (Bonferroni).",
@@ -209,7 +209,8 @@ def cells(one: Anatomy) -> Table:
     left_out = len(one.cells) - len(shown)
     more = f" {left_out} more rows are in `sweeper export`." if left_out else ""
     return Table(
-        "Means on this test set and on new data", ("measure", "cell", "mean", *HEAD), tuple(rows),
+        "Means on this test set and on new data, in points",
+        ("measure", "cell", "mean", *HEAD), tuple(rows),
         frozenset(range(2, 3 + len(HEAD))), f"{NOTE} Each interval on its own.{more}",
     )  # fmt: skip
 

@@ -199,6 +199,25 @@ def unit_title(measure: Measure) -> str:
     return f"{words(measure.title)} ({unit})" if unit else words(measure.title)
 
 
+def beyond(
+    place: np.ndarray, means: pd.DataFrame, *, bounded: bool, colour: str, name: str
+) -> list[dict[str, Any]]:
+    """Marks at 0 and 100 where `bars` cuts an interval: an arrow to the side it goes on to."""
+    low, high = means["low"].to_numpy(dtype=float), means["high"].to_numpy(dtype=float)
+    ends = [(low < 0, 0, low, "down"), (high > 100, 100, high, "up")] if bounded else []
+    return [
+        {
+            "type": "scatter", "mode": "markers", "showlegend": False, "name": text(name),
+            "legendgroup": name, "x": numbers(place[cut]), "y": [edge] * int(cut.sum()),
+            "text": [f"the interval goes on to {one:.4g}" for one in end[cut]],
+            "hovertemplate": "%{text}<extra>%{fullData.name}</extra>",
+            "marker": {"color": colour, "symbol": f"arrow-{side}", "size": 8},
+        }
+        for cut, edge, end, side in ends
+        if cut.any()
+    ]  # fmt: skip
+
+
 def bars(means: pd.DataFrame, *, bounded: bool, colour: str) -> dict[str, Any]:
     """Error bars, clipped to 0 and 100 where the measure is."""
     low, high = means["low"], means["high"]

@@ -104,7 +104,8 @@ def table(one: Efficiency) -> Table:
         f"Target: {one.rule}. Steps are those of the first evaluation at the target in the best "
         "value so far. The curve S = Smin (1 + Bcrit / B) is fitted to the means of log S, with S "
         "in the middle between that evaluation and the one before; 95 % jackknife t intervals over "
-        "replicates, in logs. Replicates that never reach it are left out, and counted.",
+        "replicates, in logs, each on its own. Replicates that never reach it are left out, and "
+        "counted.",
     )  # fmt: skip
 
 

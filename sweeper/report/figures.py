@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -19,12 +19,15 @@ from sweeper.report.drawing import (
     Mark,
     axis,
     bars,
+    beyond,
     count,
     level_look,
     numbers,
     text,
     unit_title,
 )  # fmt: skip
+
+MOST_LINES = 12  # replicates that are drawn as lines
 
 
 def objective_panel(found: Answer, *, order: Sequence[Any], shared: list[float] | None) -> Figure:
@@ -125,7 +128,8 @@ def _line(
         "text": [_hover(row, x=x, unit=measure.unit) for _, row in means.iterrows()],
         "hovertemplate": "%{text}<extra>%{fullData.name}</extra>",
     }  # fmt: skip
-    return [raw, mean]
+    cut = beyond(place + shift, means, bounded=measure.bounded, colour=style["colour"], name=name)
+    return [raw, mean, *cut]
 
 
 def _at(rows: pd.DataFrame, measure: Measure, level: Any) -> pd.DataFrame:
@@ -155,7 +159,7 @@ def differences(found: Answer) -> Figure | None:
     data = []
     for place, (name, found_here, at) in enumerate(rows):
         shift = 0.14 * (place - (len(rows) - 1) / 2) * _gap(x)
-        data += _difference(name, found_here, x=x, at=at, shift=shift)
+        data += _difference(name, found_here, x=x, at=at, shift=shift, lines=place == 0)
     unit = objective.unit or "difference"
     reference = text(show(x.reference))
     return Figure(
@@ -195,12 +199,11 @@ def _gap(x: Factor) -> float:
 
 
 def _difference(
-    name: str, rows: Sequence[Difference], *, x: Factor, at: int | None, shift: float
+    name: str, rows: Sequence[Difference], *, x: Factor, at: int | None, shift: float, lines: bool
 ) -> list[dict[str, Any]]:
     style, aside = _difference_look(at), 0.03 * _gap(x)
-    raw_x = [x.position(one.level) + shift + aside for one in rows for _ in one.by_replicate]
-    raw_y = [value for one in rows for value in one.by_replicate.values()]
-    labels = [f"replicate {r}" for one in rows for r in one.by_replicate]
+    raw = list(_by_replicate(rows, x))
+    joined = lines and len({r for _, _, r in raw}) <= MOST_LINES
     means = pd.DataFrame(
         [{"mean": one.estimate.value, "low": one.estimate.low, "high": one.estimate.high}
          for one in rows], columns=pd.Index(["mean", "low", "high"]),
@@ -208,8 +211,12 @@ def _difference(
     marker = {"color": style["colour"], "symbol": style["symbol"], "size": 10,
               "line": {"width": 2.5 if at is None else 0, "color": style["colour"]}}  # fmt: skip
     return [
-        {"type": "scatter", "mode": "markers", "x": numbers(raw_x), "y": numbers(raw_y),
-         "text": labels, "showlegend": False, "legendgroup": name, "name": text(name),
+        {"type": "scatter", "mode": "lines+markers" if joined else "markers",
+         "x": numbers([place + shift + aside for place, _, _ in raw]),
+         "y": numbers([value for _, value, _ in raw]),
+         "text": [f"replicate {r}" for _, _, r in raw],
+         "line": {"color": style["colour"], "width": 0.5},
+         "showlegend": False, "legendgroup": name, "name": text(name),
          "hovertemplate": "%{y:+.3f}<br>%{text}<extra>%{fullData.name}</extra>",
          "marker": {"color": style["colour"], "opacity": 0.55, "size": 6,
                     "symbol": "circle-open" if at is None else style["symbol"] + "-open"}},
@@ -220,6 +227,16 @@ def _difference(
          "hovertemplate": "%{y:+.3f} (%{text})<extra>%{fullData.name}</extra>",
          "error_y": bars(means, bounded=False, colour=style["colour"])},
     ]  # fmt: skip
+
+
+def _by_replicate(rows: Sequence[Difference], x: Factor) -> Iterator[tuple[float, float, int]]:
+    """Place, difference and replicate, a replicate after the other with a gap between them."""
+    for r in sorted({r for one in rows for r in one.by_replicate}):
+        points = [(x.position(one.level), one.by_replicate[r]) for one in rows
+                  if r in one.by_replicate]  # fmt: skip
+        for place, value in sorted([*points, (x.position(x.reference), 0.0)]):
+            yield place, value, r
+        yield math.nan, math.nan, r
 
 
 def heatmap(found: Answer) -> Figure | None:
@@ -289,7 +306,8 @@ def _scatter(found: Answer, rows: pd.DataFrame, *, factor: Factor, at: int) -> F
         [{"type": "scatter", "mode": "markers", "x": numbers(place), "y": numbers(rows["mean"]),
           "text": labels, "hovertemplate": "%{y:.4g}<br>%{text}<extra></extra>",
           "showlegend": False, "marker": {"color": "@level0", "size": 8, "opacity": 0.85},
-          "error_y": {**bars(rows, bounded=objective.bounded, colour="@level0"), "thickness": 1}}],
+          "error_y": {**bars(rows, bounded=objective.bounded, colour="@level0"), "thickness": 1}},
+         *beyond(place, rows, bounded=objective.bounded, colour="@level0", name="cell")],
         {"xaxis": axis(factor), "yaxis": {"title": {"text": unit_title(objective)}}},
     )  # fmt: skip
 

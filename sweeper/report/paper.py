@@ -35,7 +35,8 @@ RAMP = ("#440154", "#3b528b", "#21918c", "#4aa84f", "#c29b00")
 DIVERGING = ("#ee9c62", "#f6f6f4", "#7ab8e0")
 MARKERS = {
     "circle": "o", "square": "s", "diamond": "D", "triangle-up": "^", "cross": "P", "x": "X",
-    "star": "*", "hexagon": "h", "line-ew": "_",
+    "star": "*", "hexagon": "h", "line-ew": "_", "arrow-up": "^",
+    "arrow-down": "v",
 }  # fmt: skip
 DASHES = {"solid": "-", "dash": "--", "dot": ":", "dashdot": "-.", "longdash": (0, (8, 3)),
           "longdashdot": (0, (8, 3, 2, 3))}  # fmt: skip
@@ -283,7 +284,7 @@ def _tex(path: Path, frames: Frames, found: Answer) -> None:
 def _slim(table: Table) -> Table:
     """The columns that a paper has room for."""
     left_out = ("cell", "hash", "min", "median", "max", "training samples", "median time",
-                "failed or pruned", "r", "better in", "family")  # fmt: skip
+                "failed or pruned", "r", "better in", "family", "updates", "p (signs)")  # fmt: skip
     kept = [at for at, name in enumerate(table.head) if name not in left_out]
     return Table(table.caption, tuple(table.head[at] for at in kept),
                  tuple(tuple(row[at] for at in kept) for row in table.rows),

@@ -33,6 +33,8 @@ from sweeper.report.tables import Table
 
 THE_NUMBERS = "The numbers"
 
+CUT = " An arrow at 0 or 100 marks an interval that would go on beyond it."
+
 Builder = Callable[[Frames, Answer], Section | None]
 
 
@@ -57,9 +59,14 @@ def response(frames: Frames, found: Answer) -> Section | None:
         "Filled marks are means over replicates, bars their 95 % t intervals (each on its own, "
         "test set fixed), open marks single replicates. All numbers are from the test split; "
         f"{words.about(found.objective)} for {found.objective.title}.{averaged}"
-    )
+    ) + (CUT if any(_is_cut(panel) for panel in panels) else "")
     behind = folds((THE_NUMBERS, tables.curve(found, measures=found.measures)))
     return Section("response", "Response curve", intro, tuple(panels), behind, "panels")
+
+
+def _is_cut(panel: Figure) -> bool:
+    symbols = [str(trace.get("marker", {}).get("symbol")) for trace in panel.data]
+    return any(one.startswith("arrow-") for one in symbols)
 
 
 def differences(frames: Frames, found: Answer) -> Section | None:
@@ -69,7 +76,8 @@ def differences(frames: Frames, found: Answer) -> Section | None:
         return None
     intro = (
         "Each mark is the mean difference from the reference within replicates; open marks are "
-        "single replicates. An interval that misses 0 is a difference. Intervals are simultaneous "
+        "single replicates, joined by thin lines where they are few. "
+        "An interval that misses 0 is a difference. Intervals are simultaneous "
         "over the levels."
     )
     behind = folds(

@@ -66,9 +66,10 @@ def curve(found: Answer, *, measures: Sequence[Measure]) -> Table | None:
                 measure.title, *level, show(row["x"]), str(row["n"]),
                 number(row["mean"], unit=measure.unit), number(row["sd"], unit=measure.unit),
                 _range(row["low"], row["high"], unit=measure.unit),
-                number(row["min"], unit=measure.unit), number(row["max"], unit=measure.unit),
+                *[number(row[part], unit=measure.unit) for part in ("min", "median", "max")],
             ])  # fmt: skip
-    head = ["measure", *by, found.x.name, "n", "mean", "sd", "95 % interval", "min", "max"]
+    head = ["measure", *by, found.x.name, "n", "mean", "sd", "95 % interval", "min", "median",
+            "max"]  # fmt: skip
     return _table(
         "The response curve in numbers", head=head, rows=rows, words_in=1,
         note="95 % t interval of the mean over n replicates, each on its own; test split, the test "
@@ -134,16 +135,22 @@ def differences(found: Answer) -> Table | None:
     if not rows:
         return None
     head = ["measure", "factor", "at", "level", "against", "n", "difference", "interval",
-            "family", "p (Holm)", "better in", "r", "verdict"]  # fmt: skip
+            "family", "p (Holm)", "p (signs)", "better in", "r", "verdict"]  # fmt: skip
     table = _table(
         "Paired differences", head=head, rows=rows, words_in=5,
         note="t intervals of the differences within replicates, simultaneous over the family "
-        "(Bonferroni). Rows of the objective over all other factors are the primary family; all "
-        "others are exploratory. r: correlation of the two levels over replicates. An "
+        f"(Bonferroni){_unit(found)}. Rows of the objective over all other factors are the primary "
+        "family; all others are exploratory. p (signs): exact, by flipping the signs of the "
+        "replicates' differences, each on its own, from six replicates on. "
+        "r: correlation of the two levels over replicates. An "
         "undecided row says about how many more replicates would decide a change of the size "
         f"seen, and the time for them here. {found.rule.method()}".rstrip(),
     )  # fmt: skip
     return Table(table.caption, table.head, table.rows, table.numeric - {len(head) - 1}, table.note)
+
+
+def _unit(found: Answer) -> str:
+    return ", in points" if found.objective.unit == "points" else ", in the measure's own unit"
 
 
 def _difference_row(effect: Effect, at: int) -> list[str]:
@@ -153,6 +160,7 @@ def _difference_row(effect: Effect, at: int) -> list[str]:
         show(one.level), show(one.reference),
         str(one.estimate.n), number(one.estimate.value, unit=unit, signed=True),
         interval(one.estimate, unit=unit), str(one.estimate.family), p_value(one.p_holm),
+        p_value(one.p_sign),
         f"{one.improves:.0%}" if math.isfinite(one.improves) else "n/a",
         f"{one.correlation:.2f}" if math.isfinite(one.correlation) else "n/a",
         verdict.badge + _needed(verdict),
@@ -183,9 +191,9 @@ def slopes(found: Answer) -> Table | None:
         return None
     return _table(
         "Slopes and interaction in numbers", words_in=3, rows=rows,
-        head=["measure", "per", "at", "n", "change", "95 % interval", "p"],
-        note="A slope is fitted in each replicate; the t interval is over replicates. Each "
-        "interval stands on its own (family of 1).",
+        head=["measure", "per", "at", "n", "change", "95 % interval", "family", "p"],
+        note="A slope is fitted in each replicate; the t interval is over replicates, simultaneous "
+        f"over the family where that is not 1{_unit(found)}. {found.rule.method()}".rstrip(),
     )  # fmt: skip
 
 
@@ -196,7 +204,7 @@ def _dependence_rows(one: Dependence | None) -> list[list[str]]:
     return [
         [one.measure.title, f"{show(level)} against {show(one.reference)}", at, str(estimate.n),
          number(estimate.value, unit=unit, signed=True), interval(estimate, unit=unit),
-         p_value(estimate.p)]
+         str(estimate.family), p_value(estimate.p)]
         for level, estimate in zip(one.levels, one.estimates, strict=True)
     ]  # fmt: skip
 
@@ -206,7 +214,7 @@ def _slope_rows(one: Slope) -> list[list[str]]:
         estimate, unit = line.estimate, one.measure.unit
         return [one.measure.title, one.factor.step, at, str(estimate.n),
                 number(estimate.value, unit=unit, signed=True), interval(estimate, unit=unit),
-                p_value(estimate.p)]  # fmt: skip
+                str(estimate.family), p_value(estimate.p)]  # fmt: skip
 
     rows = [row("mean over all", one.overall)]
     rows += [row(show(line.at), line) for line in one.lines]
@@ -239,13 +247,14 @@ def cells(frames: Frames, found: Answer) -> Table:
             f"{row['complete']} of {row['runs']}", number(row["mean"], unit=unit),
             number(row["sd"], unit=unit), _range(row["low"], row["high"], unit=unit),
             number(row["min"], unit=unit), number(row["median"], unit=unit),
-            number(row["max"], unit=unit), str(sum(seen)), seconds(row["seconds"]),
+            number(row["max"], unit=unit), str(sum(seen)), _whole(row["updates"]),
+            seconds(row["seconds"]),
             row["why"] or "none",
         ])  # fmt: skip
     head = ["cell", "hash", *[name_of(path) for path in scientific],
             *[f"{name_of(path)} (picked)" for path in nuisance],
             "runs", "mean", "sd", "95 % interval", "min", "median", "max",
-            "training samples", "median time", "failed or pruned"]  # fmt: skip
+            "training samples", "updates", "median time", "failed or pruned"]  # fmt: skip
     unit = "%" if found.objective.unit == "points" else "its own unit"
     return _table(
         f"Cells: {words(found.objective.name)} on the test split, in {unit}",
@@ -262,6 +271,10 @@ def _left_out(rows: int) -> str:
     if rows <= MOST_ROWS:
         return ""
     return f"The first {MOST_ROWS} of {rows} cells; `sweeper export` has all. "
+
+
+def _whole(value: float) -> str:
+    return f"{value:.0f}" if math.isfinite(value) else "n/a"
 
 
 def seconds(value: float) -> str:
@@ -300,11 +313,13 @@ def collapses(found: Answer) -> Table | None:
         return None
     rows = [
         [str(one.cell), str(one.replicate), one.measure.title,
-         number(one.value, unit=one.measure.unit)]
+         *[number(part, unit=one.measure.unit) for part in (one.value, one.mean, one.without)]]
         for one in found.collapses[:MOST_ROWS]
     ]  # fmt: skip
     return _table(
-        "Collapsed runs", head=["cell", "replicate", "measure", "value"], rows=rows, words_in=3,
+        "Collapsed runs", rows=rows, words_in=3,
+        head=["cell", "replicate", "measure", "value", "mean of the cell",
+              "mean of its runs that did not collapse"],
         note="At or below chance, or 5 robust standard deviations worse than the median of the "
         "cell. They are kept in every mean.",
     )  # fmt: skip
@@ -318,7 +333,7 @@ def shares(found: Answer) -> Table | None:
             for one in found.failures]  # fmt: skip
     return _table(
         "Share of runs that fail", head=["cell", "failed", "95 % interval"], rows=rows, words_in=1,
-        note="Exact (Clopper-Pearson); one-sided where none failed.",
+        note="Exact (Clopper-Pearson), each on its own; one-sided where none failed.",
     )  # fmt: skip
 
 
@@ -328,11 +343,12 @@ def with_failures(found: Answer) -> Table | None:
             for at in range(len(one.effect.differences))]  # fmt: skip
     if not rows:
         return None
-    keep = (1, 3, 4, 5, 6, 7, 8, 12)
+    keep = (1, 3, 4, 5, 6, 7, 8, 13)
     head = ["factor", "level", "against", "n", "difference", "interval", "family", "verdict"]
     return _table(
         "The same differences, failed runs counted at chance level", head=head, words_in=3,
         rows=[[row[at] for at in keep] for row in rows],
-        note=f"{found.with_failures[0].filled} failed runs filled in. If a verdict differs "
-        "from the one above, failures matter to it.",
+        note=f"{found.with_failures[0].filled} failed runs filled in; else as above: paired t "
+        f"intervals, simultaneous over the family{_unit(found)}. If a verdict differs from the one "
+        "above, failures matter to it.",
     )  # fmt: skip

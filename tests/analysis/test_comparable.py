@@ -229,3 +229,11 @@ def test_odd_levels_are_levels(levels, second):
     assert found.gate.reading is Reading.PAIRED
     assert {d.estimate.n for one in found.effects for d in one.differences} == {3}
     assert "table" in page.html(load(planted.Memory(plan), plan.sweep.name))
+
+
+def test_a_cell_that_is_there_twice_is_not_read_in_pairs():
+    """Duplicated rows of the design: two cells of the same levels, so no grid."""
+    cells = [{B: 2}, {B: 8}, {B: 8}]
+    found = look(planted.plan(cells=cells, levels={B: [2, 8]}))
+    assert found.gate.reading is Reading.SCATTER
+    assert "do not form a grid" in found.gate.reasons[0]

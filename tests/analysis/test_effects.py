@@ -176,7 +176,12 @@ def test_a_collapsed_run_is_flagged_and_kept():
     flagged = [(c.cell, c.replicate) for c in found.collapses
                if c.measure.name == "minority_accuracy"]  # fmt: skip
     assert flagged == [(4, 4)]
-    assert found.cells[found.cells["cell"] == 4].iloc[0]["n"] == 5
+    row = found.cells[found.cells["cell"] == 4].iloc[0]
+    assert (row["n"], row["updates"]) == (5, 60)
+    fallen = next(c for c in found.collapses if c.measure.name == "minority_accuracy")
+    healthy = [100 * float(plan.numbers[3, r][-1, at]) for r in range(4)]
+    assert fallen.without == pytest.approx(np.mean(healthy), rel=1e-6)
+    assert fallen.mean == pytest.approx(np.mean([*healthy, 5.0]), rel=1e-6) == row["mean"]
     assert len(found.without_collapsed) == 2
 
 
@@ -292,6 +297,19 @@ def test_the_order_of_replicates_does_not_matter(values, random):
         [d.estimate.value for d in one], abs=1e-9
     )
     assert [d.by_replicate for d in two] == [d.by_replicate for d in one]
+
+
+@settings(max_examples=40, deadline=None)
+@given(grids, st.permutations([2, 32, 128]))
+def test_the_order_of_levels_only_orders_the_results(values, order):
+    """Permuted rows give the same estimates, permuted."""
+    y = pd.DataFrame(values, index=pd.Index(X.levels, dtype=object))
+    one, two = ({d.level: d for d in effects.paired(rows, reference=8, direction="maximize")}
+                for rows in (y, y.loc[[8, *order]]))  # fmt: skip
+    assert list(two) == order
+    for level in order:
+        assert two[level].by_replicate == one[level].by_replicate
+        assert two[level].p_holm == pytest.approx(one[level].p_holm, nan_ok=True)
 
 
 holes = st.lists(

@@ -1,6 +1,7 @@
 """Intervals and adjusted p values against scipy and statsmodels."""
 
 import math
+from itertools import product
 
 import numpy as np
 import pytest
@@ -15,6 +16,7 @@ from sweeper.analysis.intervals import (
     holm,
     mean_interval,
     replicates_needed,
+    sign_flip,
 )
 
 P_VALUES = [
@@ -117,3 +119,22 @@ def test_replicates_needed_follow_the_formula():
     assert replicates_needed(mean_interval(values)) == math.ceil(expected)
     wide = ((stats.t.ppf(1 - 0.025 / 3, 4) + 0.8416212) / (stats.t.ppf(0.975, 4) + 0.8416212)) ** 2
     assert replicates_needed(mean_interval(values, family=3)) == math.ceil(expected * wide)
+
+
+@pytest.mark.parametrize("n", [6, 7, 11])
+def test_the_p_of_signs_is_that_of_every_flip(n):
+    """scipy's exact permutation test of one sample, and a plain loop over all signs."""
+    d = np.random.default_rng(n).normal(0.6, 1, n)
+    flips = np.array(list(product([1, -1], repeat=n)))
+    loop = np.mean(np.abs(flips @ d) >= abs(d.sum()) - 1e-12)
+    oracle = stats.permutation_test((d,), np.mean, permutation_type="samples", n_resamples=np.inf)
+    assert sign_flip(d) == pytest.approx(loop) == pytest.approx(oracle.pvalue)
+
+
+def test_signs_tell_nothing_below_six_replicates():
+    """The smallest p of five is 0.0625; six give 0.03125, forty no more work."""
+    assert math.isnan(sign_flip([1.0] * 5))
+    assert sign_flip([1.0, 2.0, 3.0, 4.0, 5.0, math.nan, 6.0]) == pytest.approx(2 / 64)
+    assert sign_flip([0.0] * 6) == 1.0
+    assert 0 < sign_flip(np.random.default_rng(1).normal(size=40)) <= 1
+    assert math.isnan(sign_flip([1.0] * 41))
