@@ -49,7 +49,7 @@ def figure(one: Efficiency) -> Figure:
         "curve. Open triangles never reach it. The table below holds the same numbers.",
         data,
         {"xaxis": axis(one.x),
-         "yaxis": {"title": {"text": "steps (log scale)"}, "type": "log", "dtick": "D2",
+         "yaxis": {"title": {"text": "steps (log scale)"}, "type": "log",
                    "range": span}},
         tuple(Mark(name, **look) for name, look in zip(names, looks, strict=True))
         if one.by else (),

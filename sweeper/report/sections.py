@@ -57,7 +57,8 @@ def response(frames: Frames, found: Answer) -> Section | None:
     averaged = f" The curve is the mean over {over}." if over else ""
     intro = (
         "Filled marks are means over replicates, bars their 95 % t intervals (each on its own, "
-        "test set fixed), open marks single replicates. All numbers are from the test split; "
+        "test set fixed), open marks single replicates; the line between levels is drawn, not "
+        "estimated. All numbers are from the test split; "
         f"{words.about(found.objective)} for {found.objective.title}.{averaged}"
     ) + (CUT if any(_is_cut(panel) for panel in panels) else "")
     behind = folds((THE_NUMBERS, tables.curve(found, measures=found.measures)))
@@ -98,7 +99,8 @@ def interaction(frames: Frames, found: Answer) -> Section | None:
         if figure
         else ""
     )
-    behind = folds((THE_NUMBERS, tables.heat(found)), ("Trends and interaction in numbers", slopes))
+    label = "Trends and interaction in numbers" if figure else ""
+    behind = folds((THE_NUMBERS, tables.heat(found)), (label, slopes))
     return Section("interaction", "Trends and interaction", intro, drawn([figure]), behind)
 
 
@@ -123,9 +125,8 @@ def training_curves(frames: Frames, found: Answer) -> Section | None:
     if not panels:
         return None
     intro = (
-        "Lines are means over complete runs, shades the range of their replicates. Choose a level "
-        "or a shade to see its single runs, failed and pruned ones as well. These are read on the "
-        "validation split, which serves selection only."
+        "Lines are means over complete runs, shades the range of their replicates. These are read "
+        "on the validation split, which serves selection only."
     )
     behind = folds((THE_NUMBERS, tables.training(frames, found)))
     return Section("training", "Training curves", intro, tuple(panels), behind, "panels two")
@@ -144,7 +145,7 @@ def failures(frames: Frames, found: Answer) -> Section | None:
         return None
     behind = folds(
         ("", listed),
-        ("Collapsed runs", collapsed),
+        ("Collapsed runs" if listed else "", collapsed),
         ("Share of runs that fail, by cell", tables.shares(found)),
     )
     return Section("failures", "Failures, pruned and collapsed runs", "", tables=behind)

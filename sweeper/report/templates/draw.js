@@ -114,6 +114,26 @@ function flip(figure, data, own) {
   });
 }
 
+// Whole numbers at the ticks of a log axis: a 5 alone could be any decade's.
+function logTicks(data, given) {
+  const seen = data.flatMap(function (trace) { return trace.y || []; }).filter(function (value) {
+    return typeof value === "number" && value > 0;
+  });
+  const low = Math.min.apply(null, seen);
+  const high = Math.max.apply(null, seen);
+  const decades = Math.log10(high / low);
+  const parts = decades > 3 ? [1] : decades > 1 ? [1, 2, 5] : [1, 1.5, 2, 3, 4, 5, 6, 8];
+  given.tickvals = [];
+  for (let power = Math.floor(Math.log10(low)); power <= Math.log10(high) + 1; power += 1) {
+    parts.forEach(function (one) {
+      given.tickvals.push(Number((one * Math.pow(10, power)).toPrecision(3)));
+    });
+  }
+  given.ticktext = given.tickvals.map(function (one) {
+    return one < 1 ? String(one) : one.toLocaleString("en");
+  });
+}
+
 // A figure as it is to be drawn: traces and layout, in a theme.
 function prepared(figure, theme) {
   const own = dress(figure.layout, theme, "");
@@ -131,6 +151,7 @@ function prepared(figure, theme) {
   });
   if (figure.runs) { data = data.concat(runTraces(figure, theme)); }
   if (view.flip.has(figure.id) && canFlip(figure)) { flip(figure, data, own); }
+  if ((own.yaxis || {}).type === "log") { logTicks(data, own.yaxis); }
   return { data: data, own: own };
 }
 function drawOne(figure, place, theme, fixed) {
