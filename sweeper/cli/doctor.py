@@ -78,8 +78,9 @@ def _python() -> Finding:
 
 
 def _cores() -> Finding:
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    return Finding(what="cores", state="ok", text=f"{cores}")
+    from sweeper.engine.cluster import cores
+
+    return Finding(what="cores", state="ok", text=f"{cores()}")
 
 
 def _gpu() -> Finding:

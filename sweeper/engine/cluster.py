@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import atexit
 import logging
+import math
 import os
 import secrets
 import socket
 import sys
 import threading
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -53,6 +54,15 @@ def workers(resources: Resources, capacity: Capacity) -> int:
     if resources.gpus:
         fit = min(fit, int(capacity.gpus / resources.gpus + 1e-9))
     return max(1, min(fit, resources.workers or fit))
+
+
+def cores() -> int:
+    """Processors that this process may use: neither container nor affinity keeps them from it."""
+    from ray._private import utils
+
+    there = int(utils.get_num_cpus(override_docker_cpu_warning=True))
+    mine = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else there
+    return max(1, min(there, mine))
 
 
 def prepare() -> None:
@@ -165,7 +175,7 @@ def _init(*, address: str | None, cpus: float) -> None:
             ray.init(
                 address="local",
                 include_dashboard=False,
-                num_cpus=max(int(-(-cpus // 1)), os.cpu_count() or 1),
+                num_cpus=max(math.ceil(cpus), cores()),
                 object_store_memory=OBJECT_STORE_BYTES,
                 **common,
             )
@@ -246,8 +256,4 @@ def without_secrets() -> Iterator[None]:
     try:
         yield
     finally:
-        _restore(hidden)
-
-
-def _restore(hidden: Mapping[str, str]) -> None:
-    os.environ.update(hidden)
+        os.environ.update(hidden)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
+import os
 
 import optuna
 import pytest
 from ray import exceptions
 
-from sweeper.engine import endings, places
+from sweeper.engine import cluster, endings, places
 from sweeper.engine.breaker import Breaker
 from sweeper.engine.eta import Eta
 from sweeper.engine.pruning import Pruning
@@ -197,3 +198,13 @@ def test_removing_the_last_checkpoints_leaves_no_empty_folder_of_ours(tmp_path) 
     shared.remove(1, pack=2)
     assert mine.is_dir()
     assert list(mine.iterdir()) == []
+
+
+def test_a_processor_that_this_process_may_not_use_gets_no_worker() -> None:
+    """On a shared machine others have it: workers would stand in each other's way."""
+    mine = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, {min(mine)})
+    try:
+        assert cluster.cores() == 1
+    finally:
+        os.sched_setaffinity(0, mine)
