@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable, Sequence
 from contextlib import closing
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import optuna
@@ -16,7 +17,7 @@ from sweeper.engine import changes, cluster, provenance, worker
 from sweeper.engine.cells import Cells, Maker, Planned
 from sweeper.engine.heartbeat import Heartbeat
 from sweeper.engine.interrupts import Interrupts, StopNow
-from sweeper.engine.launching import Given, Launch
+from sweeper.engine.launching import Given, Launch, Under
 from sweeper.engine.plugins import load as load_plugins
 from sweeper.engine.progress import Event, Progress
 from sweeper.engine.raywatch import Watch
@@ -80,30 +81,12 @@ def launch(
             store.database.give_up = lambda: interrupts.count >= 2
             sweep = _sweep(store, spec, maker)
             lease = store.acquire(sweep.id, leases.here())
-            given = _Under(
+            given = Under(
                 spec=spec, maker=maker, cells=cells, first=first, store=store, lease=lease,
                 storage=storage, ray_address=ray_address, plugins=loaded, on_event=on_event,
                 interrupts=interrupts, yes=yes,
             )  # fmt: skip
             return _ended(given)
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Under:
-    """A launch that has the lease."""
-
-    spec: Spec
-    maker: Maker
-    cells: Cells | None
-    first: Sequence[NewCell]
-    store: Store
-    lease: Lease
-    storage: str
-    ray_address: str | None
-    plugins: tuple[str, ...]
-    on_event: Callable[[Event], None]
-    interrupts: Interrupts
-    yes: bool
 
 
 def _cells(
@@ -139,7 +122,7 @@ def _sweep(store: Store, spec: Spec, maker: Maker) -> Sweep:
     return sweep
 
 
-def _ended(under: _Under) -> Outcome:
+def _ended(under: Under) -> Outcome:
     """The launch under its lease, and the end of this process where Ray is in its way."""
     code = 1
     try:
@@ -153,7 +136,7 @@ def _ended(under: _Under) -> Outcome:
     return outcome
 
 
-def _held(under: _Under) -> Outcome:
+def _held(under: Under) -> Outcome:
     """The launch under its lease, which is given back whatever happens."""
     store, lease = under.store, under.lease
     try:
@@ -178,7 +161,7 @@ def _release(store: Store, lease: Lease) -> None:
         return
 
 
-def _study(under: _Under) -> Study:
+def _study(under: Under) -> Study:
     spec, asked = under.spec, len(under.store.cells(under.lease.sweep_id))
     # Seeded as before, the sampler of a second launch would say again what the first one's said.
     seed = (spec.search.seed + asked) % 2**32
@@ -192,25 +175,14 @@ def _study(under: _Under) -> Study:
     )
 
 
-def _run(under: _Under, heartbeat: Heartbeat, study: Study) -> Outcome:
-    sweep = _renewed(under)
+def _run(under: Under, heartbeat: Heartbeat, study: Study) -> Outcome:
     launch = Launch(
         Given(
-            spec=under.spec,
-            maker=under.maker,
-            cells=under.cells,
-            first=under.first,
-            store=under.store,
-            lease=under.lease,
-            sweep=sweep,
+            **vars(under),
+            sweep=_renewed(under),
             study=study,
-            storage=under.storage,
-            ray_address=under.ray_address,
-            plugins=under.plugins,
             heartbeat=heartbeat,
-            interrupts=under.interrupts,
-            on_event=under.on_event,
-            confirm=lambda text, seconds: _confirm(under, text, seconds),
+            confirm=partial(_confirm, under),
         )
     )
     try:
@@ -233,7 +205,7 @@ def _run(under: _Under, heartbeat: Heartbeat, study: Study) -> Outcome:
     return _outcome(under, launch)
 
 
-def _watched(under: _Under, launch: Launch) -> Watch:
+def _watched(under: Under, launch: Launch) -> Watch:
     """Sees to it that the driver does not wait for a Ray that is gone."""
 
     def tell(process: str) -> None:
@@ -242,7 +214,7 @@ def _watched(under: _Under, launch: Launch) -> Watch:
     return Watch(cluster.ended, tell=tell, take_over=lambda: _end_here(under, launch))
 
 
-def _end_here(under: _Under, launch: Launch) -> None:
+def _end_here(under: Under, launch: Launch) -> None:
     """Records what there is and ends the process, whose main thread is caught in Ray's client."""
     code = SweeperError.exit_code
     try:
@@ -257,7 +229,7 @@ def _end_here(under: _Under, launch: Launch) -> None:
         cluster.end(code)  # as Ray itself would do, after a minute
 
 
-def _abandon(under: _Under, launch: Launch, error: BaseException) -> None:
+def _abandon(under: Under, launch: Launch, error: BaseException) -> None:
     try:
         launch.abandon(f"the driver failed: {type(error).__name__}")
         _set_state(under, "interrupted", brief(error))
@@ -271,7 +243,7 @@ def brief(error: BaseException) -> str:
     return f"{type(error).__name__}: {first}"[:BRIEF]
 
 
-def _write_note(under: _Under, study: Study) -> None:
+def _write_note(under: Under, study: Study) -> None:
     """Puts the sweep's summary on its study; a sweep never fails for it."""
     # Statistics take seconds to import, and only here does the driver need them.
     from sweeper.analysis.frames import load
@@ -285,7 +257,7 @@ def _write_note(under: _Under, study: Study) -> None:
         under.on_event(f"the study has no new note: {type(error).__name__}: {error}")
 
 
-def _renewed(under: _Under) -> Sweep:
+def _renewed(under: Under) -> Sweep:
     """The sweep's row, as this launch states it."""
     store, spec = under.store, under.spec
     store.update_sweep(
@@ -302,7 +274,7 @@ def _renewed(under: _Under) -> Sweep:
     return sweep
 
 
-def _confirm(under: _Under, text: str, seconds: float) -> bool:
+def _confirm(under: Under, text: str, seconds: float) -> bool:
     """Asks before a long sweep, when there is somebody to ask."""
     under.on_event(text)
     if under.yes or seconds < ASK_ABOVE_SECONDS or not sys.stdin.isatty():
@@ -311,14 +283,14 @@ def _confirm(under: _Under, text: str, seconds: float) -> bool:
     return answer.strip().lower() in {"y", "yes"}
 
 
-def _set_state(under: _Under, state: str, reason: str) -> None:
+def _set_state(under: Under, state: str, reason: str) -> None:
     try:
         under.store.update_sweep(under.lease, state=state, state_reason=reason)
     except LeaseLost:
         return
 
 
-def _outcome(under: _Under, launch: Launch) -> Outcome:
+def _outcome(under: Under, launch: Launch) -> Outcome:
     counts, name = launch.board.counts(), under.spec.name
     done = f"{counts[RunState.COMPLETE]} of {sum(counts.values())} runs are complete"
     if launch.staged and launch.staged.text:
@@ -343,7 +315,7 @@ def _outcome(under: _Under, launch: Launch) -> Outcome:
     return Outcome(exit_code=COMPLETE, sweep=name, message=done)
 
 
-def _why(under: _Under, launch: Launch) -> str:
+def _why(under: Under, launch: Launch) -> str:
     """Why a launch ended before its sweep did."""
     if launch.declined:
         return "the answer was not to start"

@@ -36,9 +36,9 @@ PROGRESS_SECONDS = 0.5
 HOURS_SECONDS = 60.0
 
 
-@dataclass(kw_only=True)
-class Given:
-    """What a launch starts from."""
+@dataclass(frozen=True, kw_only=True)
+class Under:
+    """A launch that has the lease."""
 
     spec: Spec
     maker: Maker
@@ -46,14 +46,21 @@ class Given:
     first: Sequence[NewCell]
     store: Store
     lease: Lease
-    sweep: Sweep
-    study: Study
     storage: str
     ray_address: str | None
     plugins: tuple[str, ...]
-    heartbeat: Heartbeat
-    interrupts: Interrupts
     on_event: Callable[[Event], None]
+    interrupts: Interrupts
+    yes: bool = True  # do not ask before starting
+
+
+@dataclass(frozen=True, kw_only=True)
+class Given(Under):
+    """What a launch starts from."""
+
+    sweep: Sweep
+    study: Study
+    heartbeat: Heartbeat
     confirm: Callable[[str, float], bool]
     clock: Callable[[], float] = field(default=time.monotonic)
 

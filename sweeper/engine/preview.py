@@ -59,10 +59,9 @@ def preview(
     *,
     ray_address: str | None = None,
     plugin_files: Sequence[Path] = (),
-    timed: bool = True,
     on_event: Callable[[str], None] = lambda text: None,
 ) -> Preview:
-    """Plans every run of the spec; starts Ray for the probe, unless it is not `timed`.
+    """Plans every run of the spec; starts Ray for the probe.
 
     Raises:
         InputError: the data or the cluster cannot be used.
@@ -74,10 +73,8 @@ def preview(
         on_event(warning)
     cells = _numbered(_cells(spec, Maker(spec)))
     runs = _pending(cells)
-    prices, workers = (
-        _probed(spec, cells, runs, ray_address=ray_address, plugin_files=loaded, on_event=on_event)
-        if timed
-        else ({}, spec.resources.workers or 1)
+    prices, workers = _probed(
+        spec, cells, runs, ray_address=ray_address, plugin_files=loaded, on_event=on_event
     )
     found = _sum(spec, cells, runs, prices=prices, workers=workers)
     if spec.precision is None:
