@@ -22,6 +22,7 @@ from trainers.config import Config
 NOTHING = object()
 MANY = 1001  # levels that nobody lists as a condition
 BUDGETS = ("train.epochs", "train.steps", "train.evaluations")
+MOST_SCREENED = 1000  # cells: the comparison grows with their square
 WIDEST = 0.5  # half an interval of a share, beyond which it holds all that a share can be
 
 
@@ -322,6 +323,10 @@ def screened_cells_compete(spec: SpecFile) -> Iterator[Problem]:
     if spec.pruner.method != "none":
         reason = f"pruner: {spec.pruner.method} stops cells early; screening needs pruner: none"
         yield Problem(path, f"{reason}, or {instead}", spec.precision.screen)
+    cells = spec.search.trials or f.count(spec.scientific)
+    if cells > MOST_SCREENED:
+        reason = f"every pair of cells is compared, of at most {MOST_SCREENED:,}, and these are "
+        yield Problem(path, f"{reason}{cells:,}; use search: {{method: qmc, trials: 200}}")
     for name in spec.scientific:
         if name.startswith("data.") or name in BUDGETS:
             reason = (

@@ -9,9 +9,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+from rich.console import Console
+from scipy import stats
 from stages import SPEC, Stage, staged
 
-from sweeper.engine import changes
+from sweeper.cli import show
+from sweeper.engine import changes, preview
 from sweeper.errors import SpecError
 from sweeper.spec import parse
 from sweeper.states import Ending
@@ -24,6 +27,7 @@ PLAN = SPEC.replace("[0.01, 0.1]", str([*RATES])).replace(
 TRUTH = {0.01: 0.6, 0.03: 0.8, 0.1: 0.805, 0.3: 0.5}  # two are near, two are far behind
 Noise = Callable[[float, int], float]
 KEPT = {0.03, 0.1}
+console = Console(width=200)
 
 
 def noisy(rate: float, replicate: int) -> float:
@@ -214,3 +218,32 @@ def test_what_was_reported_cannot_be_screened_afterwards(tmp_path) -> None:
         sweep = sweep_of(stage)
     with pytest.raises(SpecError, match="was planned as 2; give this spec another name"):
         changes.check(parse(PLAN), sweep, has_cells=True)
+
+
+@pytest.mark.parametrize(
+    ("plan", "most"),
+    [
+        ("{screen: 3, confirm: 4}", 16),
+        ("{screen: 3, confirm: 4, keep: 1}\nreference: {train.lr: 0.3}", 8),
+    ],
+)
+def test_a_plan_tells_the_fewest_and_the_most_runs(monkeypatch, plan: str, most: int) -> None:
+    """One cell is left at least; with a cap that many and the reference at most."""
+    monkeypatch.setattr(preview, "_probed", lambda *words, **named: ({}, 1))
+    found = preview.preview(parse(PLAN.replace("{screen: 3, confirm: 4}", plan)))
+    assert (found.cells, found.runs, found.least_more, found.more_runs) == (4, 12, 4, most)
+    assert found.screened_at == pytest.approx(stats.t.ppf(1 - 0.05 / 3, 2) / np.sqrt(3))
+    with console.capture() as said:
+        show.plan(console, "x", found)
+    assert f"and 4 to {most} more runs" in said.get()
+
+
+def test_the_status_says_what_was_decided(tmp_path) -> None:
+    """In a line under the table, and in its JSON."""
+    with staged(tmp_path, PLAN) as stage:
+        finish(stage)
+        found = show.sweep_status(stage.store, sweep_of(stage))
+    assert found["cells"] == {"report": 2, "screening": 4}
+    with console.capture() as said:
+        show.statuses(console, [found])
+    assert "staged: screening with 3 replicates left 2 of 4 cells" in said.get()

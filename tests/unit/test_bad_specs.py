@@ -193,6 +193,12 @@ WHOLE = {
         "s.yaml:5: replicates.screen: 4: pruner: asha stops cells early; screening needs pruner: "
         "none, or write replicates: 6",
     ),
+    "screening of too many cells": (
+        "name: n\nscientific:\n  train.lr: {low: 0.01, high: 1, log: true}\n"
+        "search: {method: qmc, trials: 5000}\nreplicates: {screen: 3}\n",
+        "s.yaml:5: replicates.screen: every pair of cells is compared, of at most 1,000, and these "
+        "are 5,000; use search: {method: qmc, trials: 200}",
+    ),
     "screening over conditions": (
         "name: n\nscientific:\n  data.imbalance.train_ratio: [1.0, 0.1]\n"
         "replicates: {screen: 3}\n",
