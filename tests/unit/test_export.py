@@ -20,12 +20,13 @@ def plan():
     return planted.plan(replicates=4, epochs=3, failures=failures)
 
 
-@pytest.fixture
-def out(plan, tmp_path):
-    """The plan in a real SQLite database, exported."""
-    with Store.open(f"sqlite:///{tmp_path / 'sweeper.db'}", create=True) as store:
-        export(store, planted.fill(store, plan), tmp_path / "tables")
-    return tmp_path / "tables"
+@pytest.fixture(scope="module")
+def out(plan, tmp_path_factory):
+    """The plan in a real SQLite database, exported; read only."""
+    folder = tmp_path_factory.mktemp("export")
+    with Store.open(f"sqlite:///{folder / 'sweeper.db'}", create=True) as store:
+        export(store, planted.fill(store, plan), folder / "tables")
+    return folder / "tables"
 
 
 def test_every_table_comes_in_both_formats(out):
