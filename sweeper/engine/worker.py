@@ -33,12 +33,14 @@ _datasets: OrderedDict[str, Any] = OrderedDict()
 
 
 def inspect(config: DataConfig) -> dict[str, Any]:
-    """Facts of a data set: fingerprint, kind, classes, shape, counts per split.
+    """Facts of a data set, as `Dataset.facts`; the arrays are not kept: the driver trains nothing.
 
     Raises:
         ConfigError: it cannot be read or used.
     """
-    return dataset(config).facts
+    from trainers.data import load
+
+    return load(config).facts
 
 
 def check(config: Config, facts: dict[str, Any]) -> tuple[int, ...]:

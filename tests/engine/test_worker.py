@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+from collections import OrderedDict
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -161,3 +162,10 @@ def test_a_configuration_that_cannot_run_is_given_up_at_once(tmp_path, monkeypat
     failure = step(begin(job(tmp_path))).failure
     assert failure is not None
     assert failure[0] is Ending.BAD_CONFIG
+
+
+def test_a_driver_keeps_no_data(monkeypatch) -> None:
+    """It needs their facts alone, for hours, beside workers that have the arrays."""
+    monkeypatch.setattr(worker, "_datasets", OrderedDict())
+    assert worker.inspect(CONFIG.data)["kind"] == "image"
+    assert not worker._datasets
