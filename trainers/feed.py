@@ -28,6 +28,9 @@ from trainers.ssl import ssl_views, view_width
 
 # Numbers of one prepared chunk: about what fits the caches of a core, or fills a GPU.
 CHUNK_NUMBERS = {"cpu": 1 << 20, "cuda": 1 << 25}
+# Numbers of one evaluation batch, all members together; at least so many samples.
+EVALUATION_NUMBERS = {"cpu": 1 << 15, "cuda": 1 << 24}
+EVALUATION_SAMPLES = 16
 
 
 @dataclass(frozen=True)
@@ -59,16 +62,15 @@ class Pool:
             split: torch.from_numpy(codes).to(device)
             for split, codes in (dataset.codes or {}).items()
         }
-        self.cardinalities = dataset.cardinalities
+        self.cardinalities, self.inputs = dataset.cardinalities, dataset.inputs
         self.kind = dataset.kind
         self.mean = torch.from_numpy(dataset.mean).to(device, dtype).view(-1, 1, 1)
         self.std = torch.from_numpy(dataset.std).to(device, dtype).view(-1, 1, 1)
 
-    @property
-    def inputs(self) -> tuple[int, ...]:
-        """(C, H, W) of images, (F,) of tables with codes one-hot."""
-        shape = tuple(self.x["train"].shape[1:])
-        return shape if self.kind == "image" else (shape[0] + sum(self.cardinalities),)
+    def evaluation_size(self, members: int) -> int:
+        """Samples of one evaluation batch of so many members."""
+        numbers = int(np.prod(self.inputs)) * members
+        return max(EVALUATION_SAMPLES, EVALUATION_NUMBERS[self.mean.device.type] // numbers)
 
     @property
     def raw_inputs(self) -> tuple[int, ...]:

@@ -27,9 +27,6 @@ from trainers.metrics import hits, measure
 from trainers.pack import Objective, Pack, Terms, design
 from trainers.step import OPTIMIZERS, Ascent, schedule
 
-# Numbers of one evaluation batch, all members together; at least so many samples.
-EVALUATION_NUMBERS = {"cpu": 1 << 15, "cuda": 1 << 24}
-EVALUATION_SAMPLES = 16
 # Samples of a member that are normalised together for its statistics. They depend on it a little,
 # so it depends on nothing: neither on K, nor on the training batch, nor on the device.
 STATISTICS_SAMPLES = 128
@@ -101,7 +98,7 @@ class PackTrainer:
         self.alive = list(range(len(members)))
         self._design = design(
             self.config.train,
-            inputs=_inputs(dataset),
+            inputs=dataset.inputs,
             classes=len(dataset.classes),
             form=FORMS[form],
             device=self.device,
@@ -247,10 +244,6 @@ class PackTrainer:
             self.pack.clean_statistics(self._subset_batches())
         return {split: self.pack.evaluate(self.split_batches(split)) for split in ("val", "test")}
 
-    def evaluation_size(self) -> int:
-        numbers = int(np.prod(self.pool.inputs)) * len(self.alive)
-        return max(EVALUATION_SAMPLES, EVALUATION_NUMBERS[self.device.type] // numbers)
-
     def _subset_batches(self) -> Iterator[tuple[int, Tensor]]:
         """(samples, x) of each member's own training subset, not augmented, in equal parts."""
         everything = self.feed.subset_index
@@ -261,7 +254,7 @@ class PackTrainer:
 
     def split_batches(self, split: str) -> Iterator[Tensor]:
         everything = torch.arange(len(self.pool.y[split]), device=self.device)
-        for index in everything.split(self.evaluation_size()):
+        for index in everything.split(self.pool.evaluation_size(len(self.alive))):
             x = self.pool.encode(self.pool.raw(split, index[None]))
             yield self.feed.enter(x.expand(len(self.alive), *x.shape[1:]))
 
@@ -351,9 +344,3 @@ class PackTrainer:
     def _wait(self) -> None:
         if self.device.type == "cuda":
             torch.cuda.synchronize(self.device)
-
-
-def _inputs(dataset: Dataset) -> tuple[int, ...]:
-    """(C, H, W) of images, (F,) of tables with one column a code."""
-    shape = tuple(dataset.x["train"].shape[1:])
-    return shape if dataset.kind == "image" else (shape[0] + sum(dataset.cardinalities),)

@@ -33,7 +33,7 @@ from trainers.data.dataset import Dataset
 from trainers.data.unseen import Inputs, Samples
 from trainers.feed import Pool
 from trainers.fused import FORMS, Layout, Parameters, Statistics
-from trainers.loop import EVALUATION_NUMBERS, EVALUATION_SAMPLES, PackTrainer, RoundResult
+from trainers.loop import PackTrainer, RoundResult
 from trainers.metrics import METRICS, layout
 from trainers.pack import Design, Pack, design
 
@@ -63,10 +63,8 @@ class Model:
         pool = Pool(
             _dataset(samples, self.inputs, self.classes), device=device, dtype=precision.dtype
         )
-        numbers = int(np.prod(pool.inputs))
-        size = max(EVALUATION_SAMPLES, EVALUATION_NUMBERS[device.type] // numbers)
-        index = torch.arange(len(samples), device=device)
-        return self.pack.evaluate(self._enter(pool, part) for part in index.split(size))[0]
+        index = torch.arange(len(samples), device=device).split(pool.evaluation_size(1))
+        return self.pack.evaluate(self._enter(pool, part) for part in index)[0]
 
     def _enter(self, pool: Pool, index: Tensor) -> Tensor:
         x = pool.normalise(pool.encode(pool.raw("train", index[None])))

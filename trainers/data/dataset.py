@@ -51,6 +51,12 @@ class Dataset:
     encoder: Encoder | None = None
 
     @property
+    def inputs(self) -> tuple[int, ...]:
+        """What a network takes: (C, H, W) of images, (F,) of tables with codes one-hot."""
+        shape = tuple(self.x["train"].shape[1:])
+        return shape if self.kind == "image" else (shape[0] + sum(self.cardinalities),)
+
+    @property
     def facts(self) -> dict[str, Any]:
         """All that checks and reports need to know, as JSON.
 
