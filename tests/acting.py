@@ -7,7 +7,12 @@ run it befalls.
 
 from __future__ import annotations
 
+import json
+from math import log10
 from pathlib import Path
+
+import history
+import numpy as np
 
 SOURCE = '''
 import faulthandler, math, os, sys, time
@@ -120,7 +125,16 @@ def write(
 
 
 def value(lr: float, *, replicate: int, rounds: int, best: float = 0.1) -> float:
-    """What a run must be worth at its end."""
-    from math import log10
+    """What a run must be worth after so many rounds."""
+    return 1 - abs(log10(lr) - log10(best)) / 4 + (replicate / 1000 + rounds / 1e4)
 
-    return 1 - abs(log10(lr) - log10(best)) / 4 + replicate / 1000 + rounds / 1e4
+
+def check_numbers(url: str, name: str, *, runs: int) -> None:
+    """Every number of every round of so many runs is what the part says, to the bit."""
+    found = history.numbers(url, name)
+    assert len(found) == runs
+    for (factors, replicate), rounds in found.items():
+        lr = json.loads(factors)[1]["train.lr"]
+        for round, packed in rounds.items():
+            expected = np.float32(value(lr, replicate=replicate, rounds=round))
+            assert set(np.frombuffer(packed, dtype="<f4")) == {expected}

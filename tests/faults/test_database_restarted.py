@@ -25,6 +25,8 @@ scientific:
 replicates: 2
 resources: {workers: 1, pack: 2}
 """
+SECONDS = 0.25  # a round
+AWAY = 6 * SECONDS  # long enough for a round to end meanwhile
 
 
 @pytest.fixture
@@ -39,11 +41,11 @@ def server() -> Iterator[Server]:
 def test_29_a_restart_of_postgresql_loses_nothing(make_place, server) -> None:
     """Writes are tried again until the server is back; every round is recorded once."""
     place = make_place("place", SPEC, storage=server.make_database())
-    plugin = acting.write(place.folder, seconds=0.5)
+    plugin = acting.write(place.folder, seconds=SECONDS)
     process = place.start("--plugin", str(plugin))
     eventually(lambda: _rounds(place) >= 4, "no round was ever recorded", process=process)
     server.stop()
-    time.sleep(3)
+    time.sleep(AWAY)
     server.start()
     output, _ = process.communicate(timeout=120)
     assert process.returncode == 0, output
@@ -55,11 +57,11 @@ def test_9_two_signals_stop_also_while_the_database_is_away(make_place, server) 
     """Who asks twice does not wait for a server; the next launch does what is missing, once."""
     place = make_place("away", SPEC.replace("name: restarted", "name: away"),
                        storage=server.make_database())  # fmt: skip
-    plugin = acting.write(place.folder, seconds=0.5)
+    plugin = acting.write(place.folder, seconds=SECONDS)
     process = place.start("--plugin", str(plugin))
     eventually(lambda: _rounds(place) >= 2, "no round was ever recorded", process=process)
     server.stop()
-    time.sleep(3)  # a round ends, and the driver waits for the server
+    time.sleep(AWAY)  # a round ends, and the driver waits for the server
     process.send_signal(signal.SIGINT)
     time.sleep(0.5)
     began = time.monotonic()
@@ -69,6 +71,7 @@ def test_9_two_signals_stop_also_while_the_database_is_away(make_place, server) 
     assert process.returncode == 130, output
     place.assert_no_process_left()
     server.start()
+    acting.write(place.folder)
     code, output = place.run("--plugin", str(plugin))
     assert code == 0, output
     history.check(place.storage, "away", rounds=6)

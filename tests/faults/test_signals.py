@@ -6,7 +6,6 @@ import os
 import signal
 import subprocess
 import time
-from collections.abc import Iterator
 
 import acting
 import history
@@ -15,13 +14,14 @@ from places import PATIENCE, Place, eventually, rounds_recorded
 
 from sweeper.states import Ending, RunState
 from sweeper.store import Store
+from sweeper.store.records import Attempt
 
 pytestmark = pytest.mark.slow
 
 SPEC = """
 name: signals
 data: {dataset: digits}
-train: {epochs: 5, batch_size: 32}
+train: {epochs: 40, batch_size: 32}
 scientific:
   train.lr: [0.01, 0.1]
 replicates: 2
@@ -38,71 +38,65 @@ def acted(place: Place) -> Place:
     return place
 
 
-@pytest.fixture(scope="module")
-def untouched(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The database of the same sweep, to which no signal was sent."""
-    place = Place(tmp_path_factory.mktemp("untouched"), SPEC)
-    plugin = acting.write(place.folder)
-    try:
-        code, output = place.run("--plugin", str(plugin))
-        assert code == 0, output
-        yield place.storage
-    finally:
-        place.close()
-
-
 def launch(place: Place):
     return place.start("--plugin", str(place.folder / "acting_plugin.py"))
 
 
-def wait_for_rounds(place: Place, process: subprocess.Popen[str]) -> None:
-    eventually(lambda: rounds_recorded(place) >= 2, "no round recorded", process=process)
+def wait_for_rounds(place: Place, process: subprocess.Popen[str], rounds: int) -> None:
+    eventually(lambda: rounds_recorded(place) >= rounds, "no round recorded", process=process)
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=["ctrl_c", "sigterm"])
-def test_8_one_signal_finishes_the_round(acted, untouched, number) -> None:
-    """The round is finished and kept, exit 130, and the command that goes on is printed."""
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [(signal.SIGINT, signal.SIGTERM), (signal.SIGTERM, signal.SIGINT)],
+    ids=["ctrl_c first", "sigterm first"],
+)
+def test_8_one_signal_finishes_the_round(acted, first, second) -> None:
+    """The round is finished and kept, exit 130, and the command that goes on is printed.
+
+    A terminal or `timeout` signals the whole group, as here the second time: Ray stays, and the
+    driver ends as for itself.
+    """
     process = launch(acted)
-    wait_for_rounds(acted, process)
-    process.send_signal(number)
-    output, _ = process.communicate(timeout=PATIENCE)
-    assert process.returncode == 130, output
-    assert "Go on with: sweeper launch" in " ".join(output.split())
-    history.check_nobody_runs(acted.storage, "signals")
-    acted.assert_no_process_left()
+    wait_for_rounds(acted, process, 2)
+    process.send_signal(first)
+    ends_in_order(acted, process)
     again = launch(acted)
-    output, _ = again.communicate(timeout=PATIENCE)
-    assert again.returncode == 0, output
-    attempts = history.check(acted.storage, "signals", rounds=5, like=untouched)
-    assert {a.ending for a in attempts} == {Ending.CANCELLED, Ending.COMPLETE}
-    assert any(a.from_epoch > 0 for a in attempts), "nothing went on from a checkpoint"
-
-
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=["ctrl_c", "sigterm"])
-def test_a_signal_to_the_whole_group_leaves_ray_to_the_driver(acted, untouched, number) -> None:
-    """A terminal or `timeout` signals the group: Ray stays, and the driver ends as for itself."""
-    process = launch(acted)
-    wait_for_rounds(acted, process)
     before = rounds_recorded(acted)
-    rays = [one for one in acted.ours() if one.pid != process.pid]
+    wait_for_rounds(acted, again, before + 1)
+    before = rounds_recorded(acted)
+    rays = [one for one in acted.ours() if one.pid != again.pid]
     assert rays
-    assert all(os.getpgid(one.pid) != process.pid for one in rays)
-    os.killpg(process.pid, number)
+    assert all(os.getpgid(one.pid) != again.pid for one in rays)
+    os.killpg(again.pid, second)
+    ends_in_order(acted, again)
+    assert rounds_recorded(acted) > before, "the round was not finished"
+    tried = finishes(acted)
+    assert {a.ending for a in tried} == {Ending.CANCELLED, Ending.COMPLETE}
+    begun = {a.lease_epoch for a in tried if a.from_epoch > 0}
+    assert len(begun) == 2, "a launch did not go on from its checkpoint"
+
+
+def ends_in_order(place: Place, process: subprocess.Popen[str]) -> None:
+    """A driver that was signalled once."""
     output, _ = process.communicate(timeout=PATIENCE)
     assert process.returncode == 130, output
     assert "Go on with: sweeper launch" in " ".join(output.split())
-    assert rounds_recorded(acted) > before, "the round was not finished"
-    history.check_nobody_runs(acted.storage, "signals")
-    acted.assert_no_process_left()
-    again = launch(acted)
-    output, _ = again.communicate(timeout=PATIENCE)
-    assert again.returncode == 0, output
-    attempts = history.check(acted.storage, "signals", rounds=5, like=untouched)
-    assert {a.ending for a in attempts} == {Ending.CANCELLED, Ending.COMPLETE}
-    assert any(a.from_epoch > 0 for a in attempts), "nothing went on from a checkpoint"
+    history.check_nobody_runs(place.storage, "signals")
+    place.assert_no_process_left()
 
 
-def test_9_two_signals_stop_within_five_seconds(acted, untouched) -> None:
+def finishes(place: Place) -> list[Attempt]:
+    """The attempts, once another launch has done what is missing."""
+    acting.write(place.folder)
+    process = launch(place)
+    output, _ = process.communicate(timeout=PATIENCE)
+    assert process.returncode == 0, output
+    acting.check_numbers(place.storage, "signals", runs=4)
+    return history.check(place.storage, "signals", rounds=40)
+
+
+def test_9_two_signals_stop_within_five_seconds(acted) -> None:
     """Whoever insists need not wait for the round, and still nothing is left RUNNING."""
     acting.write(acted.folder, seconds=20.0)
     process = launch(acted)
@@ -112,11 +106,7 @@ def test_9_two_signals_stop_within_five_seconds(acted, untouched) -> None:
     interrupt_twice(process)
     history.check_nobody_runs(acted.storage, "signals")
     acted.assert_no_process_left()
-    acting.write(acted.folder)
-    again = launch(acted)
-    output, _ = again.communicate(timeout=PATIENCE)
-    assert again.returncode == 0, output
-    history.check(acted.storage, "signals", rounds=5, like=untouched)
+    finishes(acted)
 
 
 def interrupt_twice(process: subprocess.Popen[str]) -> str:
