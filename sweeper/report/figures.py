@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from typing import Any
+from itertools import pairwise
+from typing import Any, TypeAlias
 
 import numpy as np
 import pandas as pd
+from scipy.interpolate import PchipInterpolator
 
 from sweeper.analysis.answer import Answer
 from sweeper.analysis.effects import Difference
@@ -27,6 +29,8 @@ from sweeper.report.drawing import (
     unit_title,
 )  # fmt: skip
 
+Traces: TypeAlias = list[dict[str, Any]]
+BETWEEN = "between"  # what is drawn between numbers, and left out of the page's tables
 MOST_LINES = 12  # replicates that are drawn as lines
 
 
@@ -119,8 +123,13 @@ def _line(
                    "opacity": 0.75, "line": {"width": 1}},
         "legendgroup": name,
     }  # fmt: skip
+    smooth = (
+        _smooth(place + shift, means["mean"].to_numpy(dtype=float), name=name, style=style)
+        if x.scale != "category" else []
+    )  # fmt: skip
     mean = {
-        "type": "scatter", "mode": "lines+markers", "name": text(name), "legendgroup": name,
+        "type": "scatter", "mode": "markers" if smooth else "lines+markers",
+        "name": text(name), "legendgroup": name,
         "x": numbers(place + shift), "y": numbers(means["mean"]),
         "error_y": bars(means, bounded=measure.bounded, colour=style["colour"]),
         "line": {"color": style["colour"], "dash": style["dash"], "width": 2},
@@ -129,7 +138,20 @@ def _line(
         "hovertemplate": "%{text}<extra>%{fullData.name}</extra>",
     }  # fmt: skip
     cut = beyond(place + shift, means, bounded=measure.bounded, colour=style["colour"], name=name)
-    return [raw, mean, *cut]
+    return [raw, *smooth, mean, *cut]
+
+
+def _smooth(place: np.ndarray, y: np.ndarray, *, name: str, style: dict[str, Any]) -> Traces:
+    """Means joined by a curve that makes no hill between them (PCHIP); nothing of two levels."""
+    if len(place) < 3 or not np.isfinite(y).all():
+        return []
+    x = np.unique(np.concatenate([np.linspace(a, b, 9) for a, b in pairwise(place)]))
+    return [{
+        "type": "scatter", "mode": "lines", "showlegend": False, "hoverinfo": "skip",
+        "name": text(name), "legendgroup": name, "meta": BETWEEN,
+        "x": numbers(x), "y": numbers(PchipInterpolator(place, y)(x)),
+        "line": {"color": style["colour"], "dash": style["dash"], "width": 2},
+    }]  # fmt: skip
 
 
 def _at(rows: pd.DataFrame, measure: Measure, level: Any) -> pd.DataFrame:

@@ -1,5 +1,7 @@
 """What a figure marks beside its means: single replicates, and intervals that are cut."""
 
+from itertools import pairwise
+
 import planted
 import pytest
 
@@ -38,6 +40,26 @@ def test_many_replicates_are_no_lines():
 def test_an_interval_that_is_cut_is_marked(noise):
     """An arrow at 100 where an interval of accuracies near it goes on, told in the introduction."""
     near = section("response", noise=noise, truth=lambda factors: 0.97, replicates=3)
-    symbols = [str(trace["marker"]["symbol"]) for one in near.figures for trace in one.data]
+    symbols = [
+        str(trace.get("marker", {}).get("symbol")) for one in near.figures for trace in one.data
+    ]
     arrows = [one for one in symbols if one.startswith("arrow-")]
     assert bool(arrows) == ("An arrow at 0 or 100" in near.intro) == (noise > 0.1)
+
+
+def test_means_are_joined_by_a_curve_without_hills_of_its_own():
+    """Through every mean, and between two of them never beyond both; words are joined straight."""
+    for figure in section("response").figures:
+        curves = [one for one in figure.data if one.get("meta") == "between"]
+        means = [one for one in figure.data if "error_y" in one]
+        assert len(curves) == len(means) == 2
+        for curve, mean in zip(curves, means, strict=True):
+            at = dict(zip(curve["x"], curve["y"], strict=True))
+            assert [at[x] for x in mean["x"]] == pytest.approx(mean["y"], rel=1e-4)
+            ends = list(zip(mean["x"], mean["y"], strict=True))
+            for (a, one), (b, two) in pairwise(ends):
+                inside = [y for x, y in at.items() if a <= x <= b]
+                assert min(one, two) - 1e-3 <= min(inside) <= max(inside) <= max(one, two) + 1e-3
+    words = section("response", levels={"train.augmentation": ["none", "mixup", "cutmix"]},
+                    truth=lambda factors: 0.8)  # fmt: skip
+    assert not [one for figure in words.figures for one in figure.data if "meta" in one]

@@ -85,7 +85,7 @@ def test_the_address_restores_the_view(browser, file):
 def test_a_broken_address_changes_nothing(browser, file, hash_):
     """Cut off, of another page, or hostile."""
     opened = Visit(browser, file, at=hash_, viewport=SIZE)
-    assert opened.page.evaluate(SHOWN) == 4
+    assert opened.page.evaluate(SHOWN) == 6
     assert opened.page.locator("img").count() == 0
     assert opened.trouble() == []
     opened.context.close()
@@ -161,6 +161,8 @@ def test_a_figure_is_saved_as_csv(seen):
     assert {row["series"] for row in rows} == {"train ratio 1", "train ratio 0.05"}
     assert {row["x label"] for row in means} == {"2", "8", "32"}
     assert all(float(r["low"]) < float(r["y"]) < float(r["high"]) for r in means)
+    rest = [row["text"] for row in rows if not row["low"]]
+    assert all(text.startswith("replicate ") for text in rest), "nothing of the line between"
 
 
 def test_a_spreadsheet_computes_nothing(browser, tmp_path):

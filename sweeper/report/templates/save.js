@@ -65,7 +65,10 @@ function saveCsv(figure) {
            fileName(figure, "csv"));
 }
 function rowsOf(figure) {
-  return prepared(figure, light).data.flatMap(function (trace) {
+  const numbers = prepared(figure, light).data.filter(function (trace) {
+    return trace.meta !== "between";
+  });
+  return numbers.flatMap(function (trace) {
     return (trace.type === "heatmap" ? heatRows : pointRows)(figure, trace);
   });
 }
