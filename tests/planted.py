@@ -265,7 +265,7 @@ def with_tuning(
     return replace(one, cells=[*reported, *tuning], numbers=numbers)  # fmt: skip
 
 
-RATES = (0.01, 0.03, 0.1, 0.3, 1.0)
+RATES = (0.01, 0.1, 1.0)
 
 
 def tuned(factors: Mapping[str, Any], rate: float) -> float:
@@ -275,9 +275,9 @@ def tuned(factors: Mapping[str, Any], rate: float) -> float:
 
 def everything(**settings: Any) -> Plan:
     """A tuned grid with single answers and lost runs: it fills every section that a grid can."""
-    lost = {(3, 1): (Ending.DIVERGED, "nan"), (7, 4): (Ending.PRUNED, "")}
-    one = plan(**{"failures": lost, **settings})
-    return with_answers(with_tuning(one, RATES, truth=tuned))
+    lost = {(3, 1): (Ending.DIVERGED, "nan"), (5, 3): (Ending.PRUNED, "")}
+    few = {"levels": {BATCH: [2, 8, 32], RATIO: [1.0, 0.05]}, "replicates": 4, "failures": lost}
+    return with_answers(with_tuning(plan(**{**few, **settings}), RATES, truth=tuned), examples=20)
 
 
 def scattered(**settings: Any) -> Plan:

@@ -6,6 +6,7 @@ from contextlib import contextmanager
 import planted
 import pytest
 
+from sweeper.analysis.frames import load
 from sweeper.report import page
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
@@ -62,6 +63,11 @@ class Visit:
         return [*self.said, *self.asked, *self.dialogs, *self.page.evaluate("window.broken")]
 
 
-def visit(browser, tmp_path, plan, **settings):
-    out = page.write(planted.Memory(plan), plan.sweep.name, out=tmp_path / "report.html")
+def framed(made):
+    """The frames of a plan; frames are themselves."""
+    return load(planted.Memory(made), made.sweep.name) if isinstance(made, planted.Plan) else made
+
+
+def visit(browser, tmp_path, made, **settings):
+    out = page.save(page.html(framed(made)), out=tmp_path / "report.html")
     return Visit(browser, out, **settings)

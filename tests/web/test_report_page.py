@@ -5,10 +5,10 @@ from functools import partial
 
 import planted
 import pytest
-from visits import chromium, visit
+from screened import screened
+from visits import chromium, framed, visit
 
 from sweeper.analysis.answer import answer
-from sweeper.analysis.frames import load
 from sweeper.report import page, sections
 from sweeper.states import Ending
 
@@ -43,12 +43,13 @@ NOTHING = {"replicates": 1, "failures": {(cell, 0): (None, "") for cell in range
 PLANS = {
     "full": planted.everything,
     "no grid": planted.scattered,
+    "screened": screened,
     "two replicates": partial(planted.everything, replicates=2, failures={}),
     "words": partial(planted.plan, levels={"train.augmentation": ["none", "mixup"]}, replicates=3),
     "drawn": partial(planted.plan, **DRAWN),
     "nothing": partial(planted.plan, **NOTHING),
 }
-AXED = ("full", "no grid")
+AXED = ("full", "no grid", "screened")
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
@@ -161,8 +162,7 @@ def test_the_pages_that_axe_looks_at_show_every_section():
     """No builder of a section is without one on them."""
     unseen = set(sections.SECTIONS)
     for name in AXED:
-        plan = PLANS[name]()
-        frames = load(planted.Memory(plan), plan.sweep.name)
+        frames = framed(PLANS[name]())
         found, text = answer(frames), page.html(frames)
         shown = {build: one for build in unseen if (one := build(frames, found)) is not None}
         assert all(f'<h2 id="{one.id}">' in text for one in shown.values())
