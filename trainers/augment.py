@@ -12,14 +12,13 @@ recipe on photographs. A flip makes no sense on digits or letters: it is there t
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from trainers.config import ConfigError
+from trainers.check import augmentations
 from trainers.image_ops import crop_pad
 from trainers.policies import auto_augment, pick, rand_augment, trivial_augment
 
@@ -115,25 +114,11 @@ def parse(text: str) -> Policy:
     """The policy of names joined by +, such as `flip_crop+trivial_augment+mixup`.
 
     Raises:
-        ConfigError: for an unknown name, naming the nearest; for a mixer that is not last.
+        ConfigError: as `check.augmentations`.
     """
-    names = [name.strip() for name in text.split("+")]
-    for name in names:
-        if name not in AUGMENTATIONS:
-            raise ConfigError("train.augmentation", text, _unknown(name))
-    parts = [AUGMENTATIONS[name] for name in names]
-    early = [name for name, part in zip(names[:-1], parts, strict=False) if isinstance(part, Mixer)]
-    if early:
-        reason = f"mixes samples before other steps: let {early[0]} come last, and alone"
-        raise ConfigError("train.augmentation", text, reason)
+    parts = [AUGMENTATIONS[name] for name in augmentations(text)]
     transforms = tuple(p for p in parts if isinstance(p, Augmentation) and p.width)
     return Policy(transforms, tuple(p for p in parts if isinstance(p, Mixer)))
-
-
-def _unknown(name: str) -> str:
-    nearest = difflib.get_close_matches(name, AUGMENTATIONS, n=1, cutoff=0.0)[0]
-    known = ", ".join(AUGMENTATIONS)
-    return f"names no augmentation {name!r}; the nearest is {nearest!r} (known: {known})"
 
 
 def flip_crop(x: Tensor, u: Tensor) -> Tensor:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import sys
+from collections.abc import Collection, Mapping
 from difflib import get_close_matches
 from typing import Any
 
@@ -12,7 +13,6 @@ from trainers.data.imbalance import class_counts
 
 # The keys of the registries, which cannot be read here: they come with torch. A test compares.
 NAMES: dict[str, tuple[str, ...]] = {
-    "train.model": ("resnet", "mlp"),
     "train.loss": ("cross_entropy", "logit_adjusted"),
     "train.ssl.loss": ("simclr", "vicreg"),
     "train.augmentation": (
@@ -46,38 +46,54 @@ def check(config: Config, facts: Mapping[str, Any]) -> tuple[int, ...]:
 
 def check_names(train: TrainConfig) -> None:
     """Every name is in its registry, and at most one mixer comes last."""
-    _known("train.model", train.model)
-    _known("train.loss", train.loss)
-    _known("train.ssl.loss", train.ssl.loss)
-    steps = augmentations(train)
-    for name in steps:
-        _known("train.augmentation", name)
-    if any(name in MIXERS for name in steps[:-1]):
+    _known("train.model", train.model, kinds_of_models())
+    _known("train.loss", train.loss, NAMES["train.loss"])
+    _known("train.ssl.loss", train.ssl.loss, NAMES["train.ssl.loss"])
+    augmentations(train.augmentation)
+
+
+def kinds_of_models() -> dict[str, str]:
+    """What each network takes; also a plug-in's, which has loaded the registry to be in it."""
+    loaded = sys.modules.get("trainers.models")
+    own = {} if loaded is None else {name: made.kind for name, made in loaded.MODELS.items()}
+    return KIND_OF_MODEL | own
+
+
+def augmentations(text: str) -> list[str]:
+    """The names that `text` joins by +.
+
+    Raises:
+        ConfigError: one is unknown, or a mixer is not the last.
+    """
+    key, names = "train.augmentation", [name.strip() for name in text.split("+")]
+    for name in names:
+        _known(key, text, NAMES[key], name=name)
+    if any(name in MIXERS for name in names[:-1]):
         reason = "mixes samples before other steps: let mixup or cutmix come last, and alone"
-        raise ConfigError("train.augmentation", train.augmentation, reason)
+        raise ConfigError(key, text, reason)
+    return names
 
 
-def augmentations(train: TrainConfig) -> list[str]:
-    """The names that `augmentation` joins by +."""
-    return [name.strip() for name in train.augmentation.split("+")]
-
-
-def _known(key: str, name: str) -> None:
-    if name not in NAMES[key]:
-        near = get_close_matches(name, NAMES[key], n=1, cutoff=0.0)[0]
-        reason = f"is unknown; the nearest is {near!r}; there are {', '.join(NAMES[key])}"
-        raise ConfigError(key, name, reason)
+def _known(key: str, value: str, valid: Collection[str], *, name: str | None = None) -> None:
+    """Whether `name`, a part of the value or all of it, is valid."""
+    name = value if name is None else name
+    if name not in valid:
+        near = get_close_matches(name, valid, n=1, cutoff=0.0)[0]
+        what = "is unknown" if name == value else f"has the unknown part {name!r}"
+        reason = f"{what}; the nearest is {near!r}; there are {', '.join(valid)}"
+        raise ConfigError(key, value, reason)
 
 
 def check_model(train: TrainConfig, kind: str) -> None:
     """The network and the augmentation are for such data, and the network has such a depth."""
-    if KIND_OF_MODEL[train.model] != kind:
-        fits = next(name for name, wanted in KIND_OF_MODEL.items() if wanted == kind)
+    kinds = kinds_of_models()
+    if kinds[train.model] != kind:
+        fits = next(name for name, wanted in kinds.items() if wanted == kind)
         reason = f"cannot train on data of kind {kind}; use {fits!r}"
         raise ConfigError("train.model", train.model, reason)
     if train.model == "resnet":
         check_depth(train.depth)
-    odd = [name for name in augmentations(train) if name not in FOR_TABLES]
+    odd = [name for name in augmentations(train.augmentation) if name not in FOR_TABLES]
     if kind == "table" and odd:
         reason = f"is for images, these data are a table: use {' or '.join(FOR_TABLES)}"
         raise ConfigError("train.augmentation", train.augmentation, reason)

@@ -134,11 +134,11 @@ def test_joined_names_add_up(text: str, width: int) -> None:
     ("text", "says"),
     [
         ("mixpu", "the nearest is 'mixup'"),
-        ("flip_crop+autoaugment", "no augmentation 'autoaugment'; the nearest is 'auto_augment'"),
+        ("flip_crop+autoaugment", "unknown part 'autoaugment'; the nearest is 'auto_augment'"),
         ("flip", "the nearest is 'flip_crop'"),
-        ("", "names no augmentation ''"),
-        ("mixup+flip_crop", "let mixup come last"),
-        ("mixup+cutmix", "let mixup come last"),
+        ("", "'' is unknown"),
+        ("mixup+flip_crop", "let mixup or cutmix come last"),
+        ("mixup+cutmix", "let mixup or cutmix come last"),
     ],
 )
 def test_a_bad_name_says_what_would_do(text: str, says: str) -> None:

@@ -82,13 +82,20 @@ def test_what_can_run_gives_its_class_counts() -> None:
 
 def test_names_are_those_of_the_registries() -> None:
     """The check needs no torch, so it carries their keys; they may not drift."""
-    assert set(NAMES["train.model"]) == set(MODELS)
     assert set(NAMES["train.loss"]) == set(LOSSES)
     assert set(NAMES["train.ssl.loss"]) == set(SSL_LOSSES)
     assert set(NAMES["train.augmentation"]) == set(AUGMENTATIONS)
     assert {name: model.kind for name, model in MODELS.items()} == KIND_OF_MODEL
     assert set(MIXERS) == {n for n, a in AUGMENTATIONS.items() if hasattr(a, "mix")}
     assert set(FOR_TABLES) == {n for n, a in AUGMENTATIONS.items() if not a.images_only}
+
+
+def test_a_network_that_a_plug_in_registers_can_be_used(monkeypatch) -> None:
+    """By its name and for its kind of data, as those that come with the trainer."""
+    monkeypatch.setitem(MODELS, "mine", type("Mine", (MODELS["resnet"],), {}))
+    assert check(config(model="mine"), images().facts)
+    with pytest.raises(ConfigError, match="use 'mlp'"):
+        check(config(model="mine"), table().facts)
 
 
 def test_checking_loads_no_torch() -> None:
