@@ -4,9 +4,10 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 TESTS ?= tests
-PARALLEL ?= -n 2 --dist worksteal
+# More processes than two cores: those with a Ray or a browser wait as long as they compute.
+PARALLEL ?= -n 3 --dist worksteal
 
-# Two test processes share the cores, and every worker pins its own threads.
+# Test processes share the cores, and every worker pins its own threads.
 export OMP_NUM_THREADS ?= 1
 export RAY_USAGE_STATS_ENABLED ?= 0
 # Data sets that some tests need; those tests say so when it is unset.

@@ -109,7 +109,7 @@ def test_a_band_leads_to_its_runs(seen):
     )
     assert "Replicate 1 of cell 4 (batch size 8, train ratio 0.05): diverged at epoch 3" in told
     runs.get_by_role("button", name="Show all levels again").click()
-    assert runs.is_hidden()
+    seen.until("document.querySelector('[data-runs]').offsetParent === null")
 
 
 def test_the_list_of_contents_leads_to_sections(seen):

@@ -1,0 +1,27 @@
+"""The order of the tests: long ones begin first, so that no process ends alone with one of them."""
+
+from __future__ import annotations
+
+import os
+from itertools import groupby
+
+import pytest
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begins the share of each test process with slow tests; otherwise the order stays.
+
+    Of n processes each is given an n-th of the list, and takes from the others when it is through.
+    The modules of slow tests are dealt out whole, because their tests share what is dear to make.
+    """
+    processes = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
+    slow = [item for item in items if item.get_closest_marker("slow")]
+    quick = [item for item in items if not item.get_closest_marker("slow")]
+    modules = [list(group) for _, group in groupby(slow, lambda item: item.path)]
+    total, ordered = len(items), []
+    for process in range(processes):
+        mine = [item for module in modules[process::processes] for item in module]
+        room = max(0, total * (process + 1) // processes - len(ordered) - len(mine))
+        ordered += mine + quick[:room]
+        quick = quick[room:]
+    items[:] = ordered + quick
