@@ -10,8 +10,10 @@ from sweeper.analysis.answer import Answer
 from sweeper.analysis.factors import Factor, show
 from sweeper.analysis.frames import Frames
 from sweeper.analysis.measures import Measure
+from sweeper.analysis.precision import Rule
 from sweeper.analysis.verdicts import interval, number
 from sweeper.analysis.words_anatomy import parts, percent, runs
+from sweeper.analysis.words_precision import plain
 from sweeper.report.drawing import Figure, Mark, Section, axis, count, level_look, numbers, text
 from sweeper.report.tables import Table
 
@@ -31,7 +33,7 @@ def section(frames: Frames, found: Answer) -> Section | None:
     if one is None or not one.shares:
         return None
     tables = [("The differences", differences(one))] if one.differences else []
-    tables += [("The cells", cells(one)), ("The shares", shares(one))]
+    tables += [("The cells", cells(one, rule=found.rule)), ("The shares", shares(one))]
     return Section(
         "anatomy", "Where the error bars come from",
         "\n".join([METHOD, *parts(one), runs(one, name=frames.sweep.name)]),
@@ -198,7 +200,7 @@ def _where(bar: Bar) -> str:
     return f"{bar.held.name} {show(bar.at)}" if bar.held is not None else "mean over all"
 
 
-def cells(one: Anatomy) -> Table:
+def cells(one: Anatomy, *, rule: Rule) -> Table:
     """Both intervals of every cell's mean."""
     shown = one.cells[:MOST_ROWS]
     rows = [
@@ -211,7 +213,8 @@ def cells(one: Anatomy) -> Table:
     return Table(
         "Means on this test set and on new data, in points",
         ("measure", "cell", "mean", *HEAD), tuple(rows),
-        frozenset(range(2, 3 + len(HEAD))), f"{NOTE} Each interval on its own.{more}",
+        frozenset(range(2, 3 + len(HEAD))),
+        f"{NOTE} Each interval on its own.{more} {plain(rule)}".rstrip(),
     )  # fmt: skip
 
 

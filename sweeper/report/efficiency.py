@@ -15,6 +15,7 @@ from sweeper.analysis.factors import show
 from sweeper.analysis.frames import Frames
 from sweeper.analysis.verdicts import number
 from sweeper.analysis.withheld import Withheld
+from sweeper.analysis.words_precision import plain
 from sweeper.report.drawing import Figure, Mark, Section, axis, count, level_look, numbers, text
 from sweeper.report.tables import Table
 
@@ -29,7 +30,8 @@ def section(frames: Frames, found: Answer) -> Section | None:
     one = found.efficiency
     if one is None or not one.lines:
         return None
-    intro = "\n".join([*said.efficiency(one), METHOD])
+    parts = (*said.efficiency(one), METHOD, plain(found.rule))
+    intro = "\n".join(part for part in parts if part)
     return Section("efficiency", "Steps to a target", intro, (figure(one),),
                    (("The numbers", table(one)),))  # fmt: skip
 

@@ -13,6 +13,7 @@ from sweeper.analysis.answer import answer
 from sweeper.analysis.classes import Crossing, crossing, fieller
 from sweeper.analysis.frames import load
 from sweeper.analysis.withheld import Withheld
+from sweeper.report import page
 from sweeper.states import Ending
 
 DRAWS = 400
@@ -165,6 +166,23 @@ def test_one_replicate_gives_points_without_intervals():
     one = answer(load(planted.Memory(plan), plan.sweep.name)).classes
     assert not one.classes[0].recall[0].known
     assert isinstance(one.crossing, Withheld)
+
+
+def test_a_class_without_test_samples_has_no_number_and_takes_none_from_the_others():
+    """One class absent: n = 0 and n/a for it, the crossing from the rest, and a page."""
+    plan = planted.with_recalls(planted.plan(), gain)
+    name = plan.sweep.facts["classes"][3]
+    at = plan.layout.index(("test", "recall", f"class:{name}"))
+    for matrix in plan.numbers.values():
+        matrix[:, at] = math.nan
+    frames = load(planted.Memory(plan), plan.sweep.name)
+    one = answer(frames).classes
+    absent = next(row for row in one.classes if row.name == name)
+    assert {(e.n, e.known) for e in absent.recall} == {(0, False)}
+    others = [row for row in one.classes if row.name != name]
+    assert all(e.n == 5 and e.known for row in others for e in row.recall)
+    assert one.crossing.samples.n == 5
+    assert "n/a" in page.html(frames)
 
 
 def test_balanced_classes_and_a_varying_size_have_no_crossing():

@@ -286,5 +286,6 @@ def test_sections_that_do_not_follow_the_plan_say_so(planned):
     found = answer(frames)
     built = {one.id: one for one in sections.sections(frames, found)}
     tables = (*built["response"].tables, *built["cells"].tables)
-    said = [built["classes"].intro, built["exchange"].intro, *[table.note for _, table in tables]]
+    topics = ("classes", "exchange", "efficiency")
+    said = [*[built[one].intro for one in topics], *[table.note for _, table in tables]]
     assert {"Not corrected for the plan" in text for text in said} == {planned != 9}

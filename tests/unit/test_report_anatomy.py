@@ -71,7 +71,7 @@ def test_every_interval_names_its_method_n_family_and_unit(frames, found):
             assert column in table.head, label
         assert "Student t intervals" in table.note
         assert all(len(row) == len(table.head) for row in table.rows)
-    assert "nested design" in section.intro
+    assert "--set data.imbalance.draw=fixed" in section.intro
 
 
 def test_counts_by_class_and_places_are_listed(frames, found):
