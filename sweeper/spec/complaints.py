@@ -8,13 +8,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, Union, get_args, get_origin
 
-from pydantic import BaseModel, ValidationError
+from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
 from sweeper.errors import nearest
 from sweeper.spec.factors import Level, LevelList, Levels, NuisanceRange, Range
 from sweeper.spec.models import Count, Looks, Screen, SpecFile, Target, Worded
-from sweeper.spec.phrases import keys, near, phrase
+from sweeper.spec.phrases import block, keys, near, phrase
 from sweeper.spec.rules import NOTHING, Problem
 
 _FORMS: dict[str, Any] = {
@@ -37,19 +37,13 @@ class _Place:
         if isinstance(part, str) and part.startswith("<"):
             nuisance = self.path[0] == "nuisance" and part == "<range>"
             return _Place(self.path, NuisanceRange if nuisance else _FORMS[part])
-        block = _block(self.annotation)
-        if block and part in keys(block):
-            field = keys(block)[str(part)]
+        inner = block(self.annotation)
+        if inner and part in keys(inner):
+            field = keys(inner)[str(part)]
             return _Place((*self.path, part), field.annotation, tuple(field.metadata))
         if get_origin(self.annotation) is dict:
             return _Place((*self.path, part), get_args(self.annotation)[1])
         return _Place((*self.path, part), Level) if isinstance(part, int) else self
-
-
-def _block(annotation: Any) -> type[BaseModel] | None:
-    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        return annotation
-    return None
 
 
 def first(cause: ValidationError) -> Problem:
@@ -83,14 +77,14 @@ def _walk(location: Sequence[str | int]) -> _Place:
 
 def _unknown(location: Sequence[str | int]) -> Problem:
     place, word = _walk(location[:-1]), str(location[-1])
-    block = _block(place.annotation)
-    valid = keys(block) if block else ()
+    inner = block(place.annotation)
+    valid = keys(inner) if inner else ()
     return Problem((*place.path, word), f"no such key{near(word, valid)}")
 
 
 def _wanted(place: _Place) -> str:
-    block = _block(place.annotation)
-    if block and issubclass(block, Worded):
+    inner = block(place.annotation)
+    if inner and issubclass(inner, Worded):
         return "a word or a block of keys"
     if place.annotation is LevelList and len(place.path) == 2:
         return "a list of levels, or a range: {low: 0.01, high: 1.0}"

@@ -31,15 +31,18 @@ def phrase(annotation: Any, metadata: Iterable[Any] = ()) -> str:
         return words[0] if len(words) == 1 else f"one of {', '.join(words)}"
     if origin in (Union, types.UnionType):
         return _either(annotation, list(metadata))
-    if origin in (dict, Mapping) or (isinstance(annotation, type) and _is_block(annotation)):
+    if origin in (dict, Mapping) or block(annotation):
         return "a block of keys"
     if origin is tuple:
         return "a list of whole numbers" if get_args(annotation)[0] is int else "a list of levels"
     return _TYPES.get(annotation, str(annotation)) + _bounds(metadata)
 
 
-def _is_block(annotation: type) -> bool:
-    return issubclass(annotation, BaseModel)
+def block(annotation: Any) -> type[BaseModel] | None:
+    """The model of a block of keys; None for whatever else a key may hold."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return annotation
+    return None
 
 
 def _either(annotation: Any, metadata: list[Any]) -> str:

@@ -12,7 +12,7 @@ from pydantic.fields import FieldInfo
 
 from sweeper.spec.factors import Levels, NuisanceRange, Range
 from sweeper.spec.models import Looks, Screen, SpecFile, Target
-from sweeper.spec.phrases import accepts, keys
+from sweeper.spec.phrases import accepts, block, keys
 
 _HEAD = """# The spec file
 
@@ -57,20 +57,12 @@ def _section(title: str, model: type[BaseModel], path: str = "") -> Iterator[str
     yield f"\n## {title}\n\n{inspect.getdoc(model)}\n"
     yield "| key | what | default | meaning |\n|---|---|---|---|"
     for name, field in keys(model).items():
-        cells = (f"`{name}`", _cell(accepts(field)), _default(field), _cell(_meaning(field)))
+        meaning = _cell(field.description or "")
+        cells = (f"`{name}`", _cell(accepts(field)), _default(field), meaning)
         yield f"| {' | '.join(cells)} |"
     for name, field in keys(model).items():
-        if inner := _block(field):
+        if inner := block(field.annotation):
             yield from _section(f"`{path}{name}`", inner, f"{path}{name}.")
-
-
-def _block(field: FieldInfo) -> type[BaseModel] | None:
-    kind = field.annotation
-    return kind if isinstance(kind, type) and issubclass(kind, BaseModel) else None
-
-
-def _meaning(field: FieldInfo) -> str:
-    return field.description or ""
 
 
 def _cell(text: str) -> str:
@@ -80,6 +72,6 @@ def _cell(text: str) -> str:
 def _default(field: FieldInfo) -> str:
     if field.is_required():
         return "required"
-    if field.default_factory is not None or _block(field):
+    if field.default_factory is not None or block(field.annotation):
         return ""
     return f"`{json.dumps(field.default)}`"

@@ -16,7 +16,7 @@ from pydantic.fields import FieldInfo
 from sweeper.spec import factors as f
 from sweeper.spec.factors import AnyFactor, Level, Levels, NuisanceRange, Range
 from sweeper.spec.models import ADAPTIVE, Looks, Screen, SpecFile, Target
-from sweeper.spec.phrases import accepts, near
+from sweeper.spec.phrases import accepts, block, near
 from trainers.config import Config
 
 NOTHING = object()
@@ -38,8 +38,7 @@ class Problem(Exception):
 def fields(model: type[BaseModel], prefix: str = "") -> Iterator[tuple[str, FieldInfo]]:
     """Every field that holds a value, by dotted path."""
     for name, field in model.model_fields.items():
-        inner = field.annotation
-        if isinstance(inner, type) and issubclass(inner, BaseModel):
+        if inner := block(field.annotation):
             yield from fields(inner, f"{prefix}{name}.")
         else:
             yield f"{prefix}{name}", field
