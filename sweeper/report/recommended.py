@@ -49,7 +49,7 @@ def evidence(made: Recommendation) -> dict[str, Any]:
         "seconds_a_run": _rounded(made.seconds),
         "not_told_apart_from": [_rival(one) for one in made.rivals[:RIVALS]],
         "not_told_apart_in_all": len(made.rivals),
-        "verdicts_withheld": made.withheld or None,
+        "verdicts_withheld": made.withheld or "no",
         "remarks": list(made.remarks),
         "data_fingerprint": made.fingerprint,
         "made_by": f"Sweeper {__version__}",

@@ -185,7 +185,7 @@ def test_a_pick_at_the_edge_is_told_of_the_best_levels_and_of_the_recommendation
     assert any(why in remark for remark in evidence["remarks"])
     assert f"verdicts\\_withheld: {why}1 cell" in "\n".join(card._outline(evidence))
     inner = load(planted.Memory(plan := tuning()), plan.sweep.name)
-    assert recommended.evidence(recommend(inner, free))["verdicts_withheld"] is None
+    assert recommended.evidence(recommend(inner, free))["verdicts_withheld"] == "no"
     assert not any(one.withheld for one in free.best)
 
 
