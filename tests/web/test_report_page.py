@@ -1,12 +1,12 @@
 """The report in a real browser: quiet, offline, and showing every hostile text as text."""
 
 import re
-from functools import partial
+from functools import cache, partial
 
 import planted
 import pytest
 from screened import screened
-from visits import chromium, framed, visit
+from visits import Visit, chromium, framed, visit
 
 from sweeper.analysis.answer import answer
 from sweeper.report import page, sections
@@ -52,11 +52,20 @@ PLANS = {
 AXED = ("full", "no grid", "screened")
 
 
+@pytest.fixture(scope="module")
+def pages(tmp_path_factory):
+    """Each plan's page by the plan's name, made once."""
+    folder = tmp_path_factory.mktemp("pages")
+    return cache(
+        lambda name: page.save(page.html(framed(PLANS[name]())), out=folder / f"{name}.html")
+    )
+
+
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("name", PLANS)
-def test_the_page_opens_offline_and_in_silence(browser, tmp_path, name, scheme):
+def test_the_page_opens_offline_and_in_silence(browser, pages, name, scheme):
     """No console message, no request, no policy violation, no sideways scrolling, all drawn."""
-    seen = visit(browser, tmp_path, PLANS[name](), color_scheme=scheme)
+    seen = Visit(browser, pages(name), color_scheme=scheme)
     places = seen.page.locator("[data-figure]").count()
     assert seen.page.locator("[data-figure] svg.main-svg >> nth=0").count() == min(places, 1)
     assert seen.page.evaluate(
@@ -66,10 +75,10 @@ def test_the_page_opens_offline_and_in_silence(browser, tmp_path, name, scheme):
     assert seen.trouble() == []
 
 
-def test_the_page_fits_a_telephone(browser, tmp_path):
+def test_the_page_fits_a_telephone(browser, pages):
     """390 pixels: nothing scrolls sideways but the tables in their own boxes."""
     size = {"width": 390, "height": 800}
-    seen = visit(browser, tmp_path, planted.everything(), viewport=size)
+    seen = Visit(browser, pages("full"), viewport=size)
     seen.page.evaluate(OPEN)
     assert seen.page.evaluate("document.documentElement.scrollWidth") <= 390
     assert seen.trouble() == []
@@ -145,11 +154,11 @@ def test_the_page_prints(browser, tmp_path):
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("name", AXED)
-def test_axe_finds_no_violation(browser, tmp_path, name, scheme):
+def test_axe_finds_no_violation(browser, pages, name, scheme):
     """Contrast, names, headings, tables: axe-core is content, with every table open."""
     from axe_playwright_python.base import AXE_FILE_PATH
 
-    seen = visit(browser, tmp_path, PLANS[name](), color_scheme=scheme, bypass_csp=True)
+    seen = Visit(browser, pages(name), color_scheme=scheme, bypass_csp=True)
     seen.page.evaluate(OPEN)
     seen.until(FILLED)
     seen.page.evaluate(AXE_FILE_PATH.read_text(encoding="utf-8"))
