@@ -67,13 +67,14 @@ def _panel(
     unit = " (%)" if found.objective.unit == "points" else ""
     where = f", {found.by.name} {show(level)}" if found.by else ""
     runs = sorted({one.runs for cell in cells for one in cell.candidates})
-    each = f"{runs[0]}" if len(runs) == 1 else f"{runs[0]} to {runs[-1]}"
+    each = f"{runs[0]} tuning run{'s' * (runs[0] > 1)}"
+    each = each if len(runs) == 1 else f"{runs[0]} to {runs[-1]} tuning runs"
     place = fair.nuisance.index(rate)
     data = [trace for cell in cells
             for trace in _traces(frames, found, fair, cell, rate=rate, place=place)]  # fmt: skip
     return Figure(
         f"fairness-{at}",
-        f"{metric} on val over {rate.name}{where} ({each} tuning runs a point)",
+        f"{metric} on val over {rate.name}{where} ({each} a point)",
         f"Every tuning point of each level{where}: {metric} on the validation split over "
         f"{rate.name}, the pick circled. The table below holds the same numbers.",
         data,

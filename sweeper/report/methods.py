@@ -153,7 +153,7 @@ def _fairness(found: Fairness) -> str:
 
 def _looks(found: Answer) -> Iterator[str]:
     """The further analyses, each where the page shows one."""
-    if found.best:
+    if found.best and found.replicates >= LEAST:
         yield (
             "A level counts as possibly best unless another beats it in a one-sided paired t test "
             "(comparisons with the best; Hsu, 1984)."

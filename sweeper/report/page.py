@@ -25,6 +25,7 @@ from sweeper.analysis.verdicts import caution, interval, number
 from sweeper.errors import InputError
 from sweeper.report import carry, sections, tables
 from sweeper.report.drawing import Section
+from sweeper.report.glossary import OF_ONE
 from sweeper.report.manifest import manifest, provenance
 from sweeper.report.methods import methods
 from sweeper.report.overrides import overrides
@@ -117,7 +118,7 @@ def remake(block: bytes) -> str:
         provenance=provenance(frames, about["data"]),
         overrides=overrides(frames.sweep),
         spec_text=scrub_spec(frames.sweep.spec_text),
-        glossary=GLOSSARY,
+        glossary=OF_ONE,
     )  # fmt: skip
 
 
@@ -258,44 +259,3 @@ def _environment() -> Environment:
 def commands(words: str) -> Markup:
     """A text with what stands in backticks as code."""
     return Markup(re.sub("`([^`]+)`", r"<code>\1</code>", str(escape(words))))  # noqa: S704
-
-
-GLOSSARY = (
-    ("cell", "One configuration: a level of every factor."),
-    ("replicate", "A repetition with its own initialisation, data order and draw of the training "
-     "subset. All cells share them, so cells are compared within a replicate."),
-    ("n", "The number of replicates behind a number."),
-    ("two stages", "The spread of the first replicates told how many it takes to know a difference "
-     "as exactly as was asked before the sweep began."),
-    ("look", "A planned moment to judge the sweep. Several looks share the error of one between "
-     "them, so each has wider intervals."),
-    ("screening", "A few replicates of every cell, to find those that may be the best. Only fresh "
-     "replicates of these are reported, for whoever looks best among many looks too good."),
-    ("95 % interval", "The range of values that the data are compatible with. Made in this way, 95 "
-     "of 100 such intervals contain the true mean."),
-    ("simultaneous", "The intervals of a family are widened so that, in 95 of 100 families, all of "
-     "them are right at once."),
-    ("point", "One percentage point: from 80 % to 81 % is one point."),
-    ("per doubling", "The change when a factor doubles, averaged over its range."),
-    ("beaten", "Said of a level that another one leads within replicates by more than chance "
-     "explains; in at least 95 of 100 sweeps it is not said of the best level."),
-    ("noise", "What differs between replicates of a cell, once the offset is taken out that all "
-     "cells of a replicate share."),
-    ("interaction", "How much the effect of one factor depends on the level of another."),
-    ("minority, majority", "The third of the classes with the fewest, and with the most, training "
-     "samples. A group's accuracy is the mean of its classes' recalls."),
-    ("balanced accuracy", "The mean of the recalls of all classes, large and small alike."),
-    ("recall", "The share of a class's samples that are recognised."),
-    ("this test set, new data", "An interval for this test set counts how runs differ. One for new "
-     "data counts as well that other test examples would have been harder or easier."),
-    ("single answers", "The luck of one run with one test example. It averages out over runs and "
-     "over examples."),
-    ("train ratio", "Samples of the smallest class over samples of the largest; 1 is balanced."),
-    ("test, val", "Reported numbers are read on the test split. The validation split (val) serves "
-     "selection only."),
-    ("materially", "By more than one point, even at the interval's near end."),
-    ("suggests", "Said of verdicts over three or four replicates: too few to be firm."),
-    ("exploratory", "Looked at besides the question; treat as a hint for the next sweep."),
-    ("pruned", "Stopped early because it was clearly behind."),
-    ("diverged", "The loss or the outputs stopped being finite numbers."),
-)  # fmt: skip

@@ -19,6 +19,7 @@ from sweeper.analysis.frames import Frames, Reads, load
 from sweeper.analysis.several import Member, Row, Several
 from sweeper.report import across, carry, draws, figures, page
 from sweeper.report.drawing import Figure, Section
+from sweeper.report.glossary import OF_ONE, OF_SEVERAL
 from sweeper.report.manifest import FORMAT, manifest, provenance
 from sweeper.report.methods import methods
 from sweeper.report.overrides import overrides
@@ -72,7 +73,7 @@ def remake(block: bytes) -> str:
         names=[one.name for one in found.members], **said, each=each, bibtex=bibtex(" ".join(told)),
         data_facts=f"{len(block) / 1000:.0f} kB, sha256 {about['data']['sha256']}",
         made_by=f"Sweeper {__version__}",
-        glossary=GLOSSARY + page.GLOSSARY,
+        glossary=OF_SEVERAL + OF_ONE,
     )  # fmt: skip
 
 
@@ -217,15 +218,3 @@ def _table_of_sweeps(found: Several) -> Table:
             "complete", "failed or pruned", "worker time")  # fmt: skip
     return Table("What was run", head, tuple(rows), frozenset(range(6, len(head))),
                  "Sweeps of one data set, by its fingerprint, have one number.")  # fmt: skip
-
-
-GLOSSARY = (
-    ("data set, task", "What a statement over sweeps counts. Sweeps of the same data under several "
-     "budgets are one."),
-    ("rank correlation", "1 where two sweeps order the levels alike, -1 where one reverses the "
-     "other."),
-    ("Kendall's W", "How alike all data sets order the levels: 1 all the same, 0 not at all."),
-    ("interquartile mean", "The mean of the middle half of all values."),
-    ("performance profile", "Of how many data sets a level's mean is at least as good as a score, "
-     "drawn over the score."),
-)  # fmt: skip
