@@ -13,6 +13,10 @@ BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stab
 QUIET = ["--no-sandbox", "--disable-gpu", "--disable-background-networking",
          "--disable-component-update"]  # fmt: skip
 
+# Every fold open, and every figure as a table made.
+OPEN = "document.querySelectorAll('details').forEach(one => { one.open = true; })"
+FILLED = "[...document.querySelectorAll('[data-table]')].every(one => one.querySelector('td'))"
+
 
 @contextmanager
 def chromium():

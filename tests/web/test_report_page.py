@@ -6,15 +6,13 @@ from functools import cache, partial
 import planted
 import pytest
 from screened import screened
-from visits import Visit, chromium, framed, visit
+from visits import FILLED, OPEN, Visit, chromium, framed, visit
 
 from sweeper.analysis.answer import answer
 from sweeper.report import page, sections
 from sweeper.states import Ending
 
 pytestmark = pytest.mark.slow
-OPEN = "document.querySelectorAll('details').forEach(one => { one.open = true; })"
-FILLED = "[...document.querySelectorAll('[data-table]')].every(one => one.querySelector('td'))"
 EVIL = (
     "<img src=x onerror=alert(1)>",
     "</script><script>alert(2)</script>",

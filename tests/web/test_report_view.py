@@ -200,3 +200,19 @@ def test_without_a_script_all_is_there_to_read(browser, file):
     assert opened.page.locator("button").count() == 0
     assert opened.page.locator("table").count() > 4
     opened.context.close()
+
+
+def test_a_figure_is_a_table_of_what_it_draws(seen):
+    """Every mean and replicate by its level's name; a level that is hidden is still told."""
+    chart = seen.page.locator('section[aria-labelledby="response"] .chart >> nth=0')
+    chart.get_by_text("As a table").click()
+    seen.until("document.querySelector('[data-table] td') !== null")
+    rows = chart.locator("tbody tr")
+    _, data = saved(seen, "CSV")
+    drawn = list(csv.DictReader(io.StringIO(data.decode("utf-8-sig"))))
+    assert rows.count() == len(drawn)
+    told = {row.split("\t")[1] for row in rows.all_inner_texts()}
+    assert told == {"2", "8", "32"}
+    assert float(rows.nth(0).locator("td").nth(2).inner_text()) == pytest.approx(
+        float(drawn[0]["y"]), rel=1e-4
+    )

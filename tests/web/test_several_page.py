@@ -5,7 +5,7 @@ import io
 
 import planted
 import pytest
-from visits import Visit, chromium
+from visits import FILLED, OPEN, Visit, chromium
 
 from sweeper.analysis.frames import load
 from sweeper.report import several
@@ -63,7 +63,8 @@ def test_axe_finds_no_violation(browser, file, scheme):
     from axe_playwright_python.base import AXE_FILE_PATH
 
     seen = Visit(browser, file, viewport=SIZE, color_scheme=scheme, bypass_csp=True)
-    seen.page.evaluate("document.querySelectorAll('details').forEach(one => { one.open = true; })")
+    seen.page.evaluate(OPEN)
+    seen.until(FILLED)
     seen.page.evaluate(AXE_FILE_PATH.read_text(encoding="utf-8"))
     found = seen.page.evaluate("axe.run(document, {resultTypes: ['violations']})")
     assert [(one["id"], [node["html"][:120] for node in one["nodes"][:3]])
