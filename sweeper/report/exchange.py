@@ -45,7 +45,8 @@ def section(frames: Frames, found: Answer) -> Section | None:
     one = found.exchange
     if one is None:
         return None
-    regions = any(spot.region.outline for spot in one.spots)
+    few = len(one.spots) <= MOST_REGIONS
+    regions = few and any(spot.region.outline for spot in one.spots)
     shown = (
         "Outlines are joint 95 % regions of the two means over replicates, cut at 0 and 100 %. "
         if regions else ""
@@ -189,11 +190,12 @@ def named(frames: Frames, found: Answer, cell: int) -> str:
 
 
 def cells(frames: Frames, found: Answer, one: Exchange) -> Table:
+    few = len(one.spots) <= MOST_REGIONS
     rows = [
         (named(frames, found, spot.cell), str(spot.minority.n), number(spot.minority.value),
          interval(spot.minority, signed=False), number(spot.majority.value),
          interval(spot.majority, signed=False),
-         spot.region.note or "drawn", "yes" if spot.pareto else "no")
+         spot.region.note or ("drawn" if few else "not drawn"), "yes" if spot.pareto else "no")
         for spot in one.spots[:MOST_ROWS]
     ]  # fmt: skip
     left = (
