@@ -384,7 +384,6 @@ def test_it_is_said_how_to_tell_the_draw_from_the_rest(sweep):
     assert "the same samples" in words_anatomy.runs(replace(found.anatomy, redrawn=False), name="m")
 
 
-
 def test_every_bar_is_a_row_of_the_export(sweep):
     """Both intervals with their methods, the shares, and the counts behind them."""
     _, _, found = sweep
