@@ -5,7 +5,8 @@ Ray's loop, our bookkeeping, the database and the Optuna mirror. Start-up (Ray's
 left out: the clock runs from the first run that ends to the last.
 
 Aim: at most 10 ms a run beyond Ray's own, no growth with the number of runs, memory flat. Seen on
-two cores, 24 November 2026, 1,000 runs: bare Ray Tune 11.4 ms a run, SQLite +0.3, PostgreSQL +3.6.
+two cores, 24 November 2026: of 1,000 runs bare Ray Tune takes 11.9 ms each, SQLite +0.2, PostgreSQL
++3.5; of 10,000 runs 14.5 ms, +3.3 and -0.3, with 291 > 299 and 302 > 307 MB (bare Tune 247 > 480).
 
     python benchmarks/overhead.py                 # 1,000 runs, SQLite
     python benchmarks/overhead.py 1000 10000 --postgres
