@@ -9,6 +9,8 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from trainers.config import leaves
+
 SPECIAL = re.compile(r"([\\`*_{}\[\]()<>#!|~&@])")
 GROUP_WORDS = {
     "majority": "the third of the classes with the most training samples",
@@ -98,21 +100,13 @@ def _input(inputs: Mapping[str, Any]) -> str:
 
 
 def _recipe(facts: Mapping[str, Any]) -> list[str]:
-    rows = [(path, value) for path, value in _leaves(facts["config"]["train"]) if value is not None]
+    rows = [(path, value) for path, value in leaves(facts["config"]["train"]) if value is not None]
     run = (
         f"Replicate {facts['replicate']}: it fixes the draw of the training subset, the "
         f"initialisation and the order. {facts['step']:,} updates, {facts['round']} evaluations; "
         "the network of the last one is kept, whatever it scored."
     )
     return ["## Training", run, table(["key", "value"], rows)]
-
-
-def _leaves(tree: Mapping[str, Any], before: str = "") -> Iterable[tuple[str, Any]]:
-    for key, value in tree.items():
-        if isinstance(value, Mapping):
-            yield from _leaves(value, f"{before}{key}.")
-        else:
-            yield f"{before}{key}", value
 
 
 def _metrics(facts: Mapping[str, Any]) -> list[str]:

@@ -8,6 +8,7 @@ augmentations and data sets are looked up in the registries of the files that de
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator, Mapping
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -253,3 +254,12 @@ def pack_key(config: Config) -> str:
     if not flags["sam"]:
         del train["sam"]
     return json.dumps([tree, flags], sort_keys=True, separators=(",", ":"))
+
+
+def leaves(tree: Mapping[str, Any], before: str = "") -> Iterator[tuple[str, Any]]:
+    """Dotted paths and values; an empty block is no block."""
+    for key, value in tree.items():
+        if isinstance(value, Mapping):
+            yield from leaves(value, f"{before}{key}.")
+        else:
+            yield f"{before}{key}", value

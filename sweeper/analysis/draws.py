@@ -22,10 +22,10 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 
-from sweeper.analysis.frames import leaves
 from sweeper.analysis.intervals import LEAST, LEVEL
 from sweeper.analysis.look import Look
 from sweeper.analysis.measures import Measure
+from trainers.config import leaves
 
 DRAW = "draw"  # in the block `data.imbalance` of a configuration; there if it is fixed
 

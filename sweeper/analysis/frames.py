@@ -222,15 +222,6 @@ def _floats(vectors: Sequence[bytes], *, width: int) -> np.ndarray:
     return np.frombuffer(b"".join(vectors), dtype="<f4").reshape(len(vectors), width)
 
 
-def leaves(tree: Mapping[str, Any], before: str = "") -> Iterator[tuple[str, Any]]:
-    """Dotted paths and values; an empty block is no block."""
-    for key, value in tree.items():
-        if isinstance(value, Mapping):
-            yield from leaves(value, f"{before}{key}.")
-        else:
-            yield f"{before}{key}", value
-
-
 def rounds(config: Mapping[str, Any]) -> int:
     """How many evaluations a cell's runs have, as `trainers.config.Config.rounds`."""
     train = config["train"]

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from sweeper.analysis.frames import leaves
+from trainers.config import leaves
 
 Kind = Literal["configuration", "spec"]
 

@@ -23,7 +23,8 @@ from sweeper.analysis import (
     importance,
     screening,
 )  # fmt: skip
-from sweeper.analysis.answer import Answer, answer, differences, slopes
+from sweeper.analysis.answer import Answer, answer
+from sweeper.analysis.effect_rows import differences, slopes
 from sweeper.analysis.factors import column, show
 from sweeper.analysis.frames import Frames, Reads, load
 from sweeper.errors import InputError
