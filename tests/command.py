@@ -29,10 +29,13 @@ def environment(**more: str) -> dict[str, str]:
 def sweeper(
     *arguments: str, cwd: Path, timeout: float = 240, **more: str
 ) -> subprocess.CompletedProcess[str]:
-    """Run `sweeper ARGUMENTS` in `cwd`; `more` are environment variables."""
+    """Run `sweeper ARGUMENTS` in `cwd`; `more` are environment variables.
+
+    As of the installed command, the working directory is not on the path (-P).
+    """
     code = "from sweeper.cli import main; main()"
     return subprocess.run(
-        [sys.executable, "-c", code, *arguments],
+        [sys.executable, "-P", "-c", code, *arguments],
         cwd=cwd,
         env=environment(**more),
         stdin=subprocess.DEVNULL,

@@ -40,6 +40,7 @@ def test_imports_run_downwards() -> None:
         ("trainers/extra.py", "optuna"),
         ("sweeper/engine/worker.py", "sweeper.store.records"),
         ("sweeper/report/extra.py", "ray"),
+        ("sweeper/train.py", "sweeper.store"),
         ("sweeper/surplus.py", "json"),
     ],
 )
@@ -132,9 +133,9 @@ def offences(source: str) -> list[str]:
     return found
 
 
-def test_two_doors_lead_to_the_trainer() -> None:
+def test_three_doors_lead_to_the_trainer() -> None:
     """`trainers.config` for specs and plans, without torch; the rest to train, and to predict."""
-    doors = {ROOT / "sweeper" / "engine" / "worker.py", ROOT / "sweeper" / "predict.py"}
+    doors = {ROOT / "sweeper" / name for name in ("engine/worker.py", "train.py", "predict.py")}
     outside = [
         f"{path.relative_to(ROOT)}: {name}"
         for path in SOURCES

@@ -37,16 +37,32 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--device", default="cpu", choices=("cpu", "cuda"), help="[cpu]")
     parser.add_argument("--out", type=Path, help="the folder to save the trained model in")
     parser.add_argument("--force", action="store_true", help="replace a model that is there")
-    given = parser.parse_args(arguments)
+    given = vars(parser.parse_args(arguments))
     try:
-        config, evidence = read(given.config)
-        check_device(given.device)
-        if given.out is not None:
-            check_target(given.out, force=given.force)
-        return train(config, given.replicate, given.device, out=given.out, evidence=evidence)
-    except (ConfigError, ValidationError, YAMLError, OSError, UnicodeDecodeError) as error:
-        print(f"{given.config}: {_line(error)}", file=sys.stderr)
+        return run(given.pop("config"), **given)
+    except Unusable as error:
+        print(error, file=sys.stderr)
         return 2
+
+
+class Unusable(Exception):
+    """A file that cannot be trained, or a target that cannot be written, in one line."""
+
+
+def run(path: Path, *, replicate: int, device: str, out: Path | None, force: bool) -> int:
+    """Trains what the file `path` says: 0, or 3 if it diverges.
+
+    Raises:
+        Unusable: the file, the device or `out` cannot be used.
+    """
+    try:
+        config, evidence = read(path)
+        check_device(device)
+        if out is not None:
+            check_target(out, force=force)
+        return train(config, replicate, device, out=out, evidence=evidence)
+    except (ConfigError, ValidationError, YAMLError, OSError, UnicodeDecodeError) as error:
+        raise Unusable(f"{path}: {_line(error)}") from error
 
 
 def read(path: Path) -> tuple[Config, Any]:
@@ -73,6 +89,8 @@ def _plain(value: Any) -> Any:
 
 def _line(error: Exception) -> str:
     """An error in one line."""
+    if isinstance(error, OSError) and error.strerror:
+        return f"{error.strerror}: {error.filename}"
     if isinstance(error, ValidationError):
         first = error.errors()[0]
         return f"{'.'.join(map(str, first['loc']))}: {first['msg']}, not {first['input']!r}"

@@ -192,9 +192,7 @@ def load(folder: Path, *, device: str = "cpu") -> Model:
 
     if not (folder / FACTS).is_file() or not (folder / WEIGHTS).is_file():
         where = "is no model" if folder.is_dir() else "is no folder"
-        raise refuse(
-            f"{where}: `python -m trainers CONFIG --out FOLDER` writes {FACTS} and {WEIGHTS}"
-        )
+        raise refuse(f"{where}: `sweeper train CONFIG --out FOLDER` writes {FACTS} and {WEIGHTS}")
     weights = (folder / WEIGHTS).read_bytes()
     try:
         facts = json.loads((folder / FACTS).read_text("utf-8"))

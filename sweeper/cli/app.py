@@ -395,4 +395,5 @@ def doctor(storage: Storage = inputs.DEFAULT_STORAGE, as_json: AsJson = False) -
 
 app.command(epilog=take_home.BEST)(take_home.best)
 app.command(epilog=take_home.DIFF)(take_home.diff)
+app.command(epilog=take_home.TRAIN)(take_home.train)
 app.command(epilog=take_home.PREDICT)(take_home.predict)

@@ -1,19 +1,20 @@
-"""The commands by which an answer is taken home: best, predict, diff."""
+"""The commands by which an answer is taken home: best, train, predict, diff."""
 
 from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
 from sweeper.cli import inputs
-from sweeper.cli.options import AsJson, Force, Storage, SweepArgument, opened
+from sweeper.cli.options import AsJson, Force, Plugins, Storage, SweepArgument, opened
 from sweeper.errors import InputError
 
 BEST = "Example: sweeper best batch-size-digits --out best.yaml"
 DIFF = "Example: sweeper diff mine.yaml batch-size-digits"
+TRAIN = "Example: sweeper train best.yaml --out model"
 PREDICT = "Example: sweeper predict model new.csv --out classes.csv"
 
 
@@ -28,7 +29,7 @@ def best(
     as_json: AsJson = False,
     force: Force = False,
 ) -> None:
-    """Print the recommended configuration as YAML that `python -m trainers` trains.
+    """Print the recommended configuration as YAML that `sweeper train` trains.
 
     It has the best mean objective on the validation split; the test split has no say. Conditions,
     the factors of data:, are held: the strongest imbalance, unless --at names another.
@@ -56,10 +57,33 @@ def best(
         print(line, file=sys.stderr)
 
 
+def train(
+    config: Annotated[
+        Path,
+        typer.Argument(metavar="FILE", help="data: and train: blocks, as sweeper best writes."),
+    ],
+    out: Annotated[Path | None, typer.Option(help="The folder to save the network in.")] = None,
+    replicate: Annotated[int, typer.Option(help="Which draw, start and order.")] = 0,
+    device: Annotated[Literal["cpu", "cuda"], typer.Option(help="Where to train.")] = "cpu",
+    plugins: Plugins = None,
+    force: Force = False,
+) -> int:
+    """Train one configuration, and keep the network with its model card; needs no database.
+
+    Prints a line of JSON after each round. Paths in the file are from its own folder. Exit code 3:
+    the run diverged, and nothing was saved.
+    """
+    from sweeper.engine.plugins import load as load_plugins
+    from sweeper.train import train as train_one
+
+    load_plugins(plugins or ())
+    return train_one(config, replicate=replicate, device=device, out=out, force=force)
+
+
 def predict(
     model: Annotated[
         Path,
-        typer.Argument(metavar="MODEL", help="A folder that `python -m trainers --out` wrote."),
+        typer.Argument(metavar="MODEL", help="A folder that `sweeper train --out` wrote."),
     ],
     data: Annotated[
         Path, typer.Argument(metavar="DATA", help="A file: .npz, .parquet, .csv or .csv.gz.")

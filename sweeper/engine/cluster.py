@@ -9,16 +9,22 @@ import os
 import secrets
 import socket
 import sys
+import sysconfig
 import threading
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
+from itertools import takewhile
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from sweeper.errors import EngineError, InputError
 from sweeper.spec import Resources
+
+if TYPE_CHECKING:
+    from ray.job_config import JobConfig
 
 ANSWER_SECONDS = 5.0
 ENTRYPOINT = "sweeper"  # what Ray is told that this job is
@@ -162,7 +168,8 @@ def check_address(address: str | None) -> None:
 def _init(*, address: str | None, cpus: float) -> None:
     import ray
 
-    common = {"log_to_driver": False, "logging_level": logging.CRITICAL, "configure_logging": True}
+    common = {"log_to_driver": False, "logging_level": logging.CRITICAL, "configure_logging": True,
+              "job_config": _job()}  # fmt: skip
     try:
         if address is not None:
             with _unnamed():
@@ -183,6 +190,30 @@ def _init(*, address: str | None, cpus: float) -> None:
         if address is not None:
             raise InputError(f"--ray-address: {address!r} cannot be joined: {error}") from error
         raise EngineError(f"Ray does not start: {error}") from error
+
+
+def _job() -> JobConfig:
+    """Has workers import what this process imports.
+
+    By itself Ray puts the working directory first on their path, so that a user's own folder
+    `trainers` would be taken for ours. It has no setting against it.
+    """
+    from ray.job_config import JobConfig
+
+    class Job(JobConfig):
+        def _runtime_env_has_working_dir(self) -> bool:
+            return True  # what keeps Ray from adding the working directory
+
+    job = Job()
+    job._py_driver_sys_path = own_path()[::-1]  # Ray puts each before the last one
+    return job
+
+
+def own_path() -> list[str]:
+    """Where this process looks for modules before it looks among Python's own."""
+    standard = sysconfig.get_path("stdlib")
+    before = takewhile(lambda entry: entry != standard and not entry.endswith(".zip"), sys.path)
+    return [os.path.abspath(entry) for entry in before]
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""The recommended configuration as YAML that `python -m trainers` trains, and as JSON."""
+"""The recommended configuration as YAML that `sweeper train` trains, and as JSON."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ def text(made: Recommendation) -> str:
     return (
         "# The recommended configuration of a sweep, with the evidence for it; by sweeper best.\n"
         "# Train it, and keep the network with its model card:\n"
-        "#   python -m trainers THIS_FILE --out model\n"
+        "#   sweeper train THIS_FILE --out model\n"
         f"{body.getvalue()}"
     )
 

@@ -29,6 +29,7 @@ COMMANDS = [
     "doctor",
     "predict",
     "best",
+    "train",
     "diff",
 ]
 HEAVY = ["torch", "ray", "pandas", "optuna", "sklearn", "scipy", "sqlalchemy", "plotly", "trainers"]

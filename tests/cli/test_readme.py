@@ -215,7 +215,7 @@ def test_the_tutorial_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
         ran.append(words[1])
         shown += said
     assert {"doctor", "init", "plan", "launch", "status", "report", "export", "best"} <= set(ran)
-    assert ran.index("best") < ran.index("-m") < ran.index("predict")
+    assert ran.index("best") < ran.index("train") < ran.index("predict")
     assert (tmp_path / "batch.html").stat().st_size > 1_000_000
     assert (tmp_path / "classes.csv").read_text().count("\n") == 1 + 1797
     assert "params_train.batch_size" in shown

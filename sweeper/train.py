@@ -1,0 +1,25 @@
+"""One configuration trained and kept: what `python -m trainers` does, as a command of Sweeper.
+
+A user's own folder `trainers` in the working directory hides that module from `python -m`, but not
+from an installed command.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from sweeper.errors import InputError
+
+
+def train(path: Path, *, replicate: int, device: str, out: Path | None, force: bool) -> int:
+    """Trains what the file `path` says, and saves the network in `out`: 0, or 3 if it diverges.
+
+    Raises:
+        InputError: the file, the device or `out` cannot be used.
+    """
+    from trainers.__main__ import Unusable, run
+
+    try:
+        return run(path, replicate=replicate, device=device, out=out, force=force)
+    except Unusable as error:
+        raise InputError(str(error)) from error
