@@ -69,6 +69,8 @@ def readable(path: Path, refuse: Refuse, *, folder: bool = False) -> Path:
 def read_table(path: Path, refuse: Refuse) -> pa.Table:
     """A Parquet or CSV file (`.csv`, `.csv.gz`), whole, with its columns' names checked.
 
+    Text is of Arrow's type `string`, bytes are `binary` or `large_binary`, whoever wrote the file.
+
     Raises:
         ConfigError: the kind of file is unknown or it cannot be read; no rows; a column without a
             name, or with another's; extension types, which may hold code.
@@ -100,7 +102,7 @@ def _read_parquet(path: Path, refuse: Refuse) -> pa.Table:
                     f"has a column {field.name!r} of an extension type, which is never read: "
                     "store it as numbers, text or bytes"
                 )
-        return file.read()
+        return _in_usual_types(file.read())
     except (pa.ArrowException, OSError) as error:
         raise refuse(f"cannot be read as Parquet: {_first_line(error)}") from error
 
@@ -108,6 +110,28 @@ def _read_parquet(path: Path, refuse: Refuse) -> pa.Table:
 def _is_extension(field: pa.Field) -> bool:
     named = field.metadata is not None and b"ARROW:extension:name" in field.metadata
     return named or isinstance(field.type, pa.BaseExtensionType)
+
+
+def _in_usual_types(table: pa.Table) -> pa.Table:
+    """The table without Arrow's views, which Polars writes, and without its large text."""
+    columns = [
+        column if column.type.equals(kind := _usual(column.type)) else column.cast(kind)
+        for column in table.columns
+    ]
+    return pa.table(columns, names=table.column_names, metadata=table.schema.metadata)
+
+
+def _usual(kind: pa.DataType) -> pa.DataType:
+    if pa.types.is_dictionary(kind):
+        value = _usual(kind.value_type)
+        return kind if value.equals(kind.value_type) else value
+    if pa.types.is_struct(kind):
+        return pa.struct([field.with_type(_usual(field.type)) for field in kind])
+    if pa.types.is_large_string(kind) or pa.types.is_string_view(kind):
+        return pa.string()
+    if pa.types.is_binary_view(kind):
+        return pa.large_binary()
+    return kind
 
 
 def _read_csv(path: Path, refuse: Refuse) -> pa.Table:
