@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from sweeper.engine import worker
+from trainers.rounds import Timetable
 
 
 @dataclass(frozen=True)
@@ -18,7 +19,7 @@ class Result:
     member: int
     round: int
     step: int
-    numbers: np.ndarray
+    numbers: np.ndarray | None
     finite: bool
 
 
@@ -26,16 +27,20 @@ class Nothing:
     """Has the methods of trainers.loop.PackTrainer; every number it reports is 0.5."""
 
     def __init__(self, dataset: Any, members: Sequence[Any], *, device: str, form: str) -> None:
-        self.rounds = members[0].config.rounds
+        config = members[0].config
+        self.timetable = Timetable.of(
+            config, evaluations=config.evaluations, samples=config.train.batch_size
+        )
         self.round = self.step = 0
-        self.steps = self.rounds
+        self.steps = self.timetable.rounds
         self.alive = list(range(len(members)))
         self._numbers = np.full(len(worker.layout(dataset.classes)), 0.5, dtype=np.float32)
 
     def train_round(self) -> list[Result]:
         self.round += 1
         self.step += 1
-        return [Result(m, self.round, self.step, self._numbers, True) for m in self.alive]
+        numbers = self._numbers if self.timetable.evaluation(self.round) else None
+        return [Result(m, self.round, self.step, numbers, True) for m in self.alive]
 
     def drop(self, member: int) -> None:
         self.alive.remove(member)
@@ -46,8 +51,8 @@ class Nothing:
     def load_state(self, tensors: dict[str, Any], meta: dict[str, Any]) -> None:
         self.round, self.alive = meta["round"], list(meta["alive"])
 
-    def time_steps(self, steps: int) -> float:
-        return 1e-6
+    def time_steps(self, steps: int) -> tuple[float, float]:
+        return 1e-6, 0.0
 
 
 worker.TRAINER = Nothing

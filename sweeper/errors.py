@@ -4,6 +4,7 @@
     ├── InputError          exit 2    the user's input; one line, no traceback
     │   ├── SpecError                 a spec file or an override
     │   └── StoreError                a database URL, a database that is not ours
+    │       └── NothingStored         no such database, or no sweep in it
     ├── HeldError           exit 5    another driver holds the sweep
     ├── LeaseLost           exit 5    another driver has taken the sweep over
     └── EngineError         exit 1    Ray or a worker failed in a way that no retry mends
@@ -39,6 +40,10 @@ class SpecError(InputError):
 
 class StoreError(InputError):
     """A database cannot be opened, or is not one of Sweeper's."""
+
+
+class NothingStored(StoreError):
+    """There is no such database, or no sweep in it."""
 
 
 class HeldError(SweeperError):

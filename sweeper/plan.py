@@ -11,7 +11,7 @@ import heapq
 import math
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from itertools import pairwise
 from typing import Any, Literal, TypeAlias, TypeVar
 
@@ -37,6 +37,7 @@ class Price:
     seconds_per_step: dict[int, float]
     form: str
     steps_per_run: int
+    evaluation: float = 0.0  # share of the seconds that evaluations take
 
     def seconds(self, k: int) -> float:
         """Of a whole pack of K, read between the nearest K measured and held beyond the ends."""
@@ -54,7 +55,7 @@ class Price:
     def read(cls, saved: Mapping[str, Any]) -> Price:
         """From what `dump` gave."""
         seconds = {int(k): float(s) for k, s in saved["seconds_per_step"].items()}
-        return cls(saved["key"], seconds, saved["form"], saved["steps_per_run"])
+        return replace(cls(**saved), seconds_per_step=seconds)
 
 
 def best_k(price: Price, available: int, cap: int) -> int:

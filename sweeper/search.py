@@ -98,7 +98,7 @@ def _planned(spec: Spec) -> BaseSampler:
 
 def _asha(spec: Spec) -> BasePruner:
     return SuccessiveHalvingPruner(
-        min_resource=spec.pruner.min_rounds,
+        min_resource=spec.pruner.min_evaluations,
         reduction_factor=spec.pruner.reduction,
         min_early_stopping_rate=0,
         bootstrap_count=0,
@@ -107,8 +107,8 @@ def _asha(spec: Spec) -> BasePruner:
 
 def _hyperband(spec: Spec) -> BasePruner:
     return HyperbandPruner(
-        min_resource=spec.pruner.min_rounds,
-        max_resource=spec.config_for({}).rounds,
+        min_resource=spec.pruner.min_evaluations,
+        max_resource=spec.config_for({}).evaluations,
         reduction_factor=spec.pruner.reduction,
         bootstrap_count=0,
     )
@@ -117,7 +117,7 @@ def _hyperband(spec: Spec) -> BasePruner:
 def _median(spec: Spec) -> BasePruner:
     return MedianPruner(
         n_startup_trials=spec.pruner.startup,
-        n_warmup_steps=spec.pruner.min_rounds,
+        n_warmup_steps=spec.pruner.min_evaluations,
         interval_steps=1,
         n_min_trials=1,
     )

@@ -19,6 +19,7 @@ import faulthandler, math, os, sys, time
 from pathlib import Path
 import numpy as np
 from sweeper.engine import worker
+from trainers.rounds import Timetable
 
 FAULTS, BEST, SECONDS, FOLDER = {faults!r}, {best!r}, {seconds!r}, Path({folder!r})
 
@@ -31,9 +32,11 @@ class Result:
 
 class Acting:
     def __init__(self, dataset, members, *, device, form):
-        self.members, self.rounds = list(members), members[0].config.rounds
+        self.members, config = list(members), members[0].config
+        number = config.train.evaluations
+        self.timetable = Timetable.of(config, evaluations=number, samples=config.train.batch_size)
         self.round = self.step = 0
-        self.steps = self.rounds
+        self.steps = self.timetable.rounds
         self.alive = list(range(len(members)))
         self.length = len(worker.layout(dataset.classes))
 
@@ -53,6 +56,8 @@ class Acting:
         value += member.replicate / 1000 + self.round / 1e4
         finite = fault != "diverge" or self.round < 2
         numbers = np.full(self.length, value if finite else np.nan, dtype=np.float32)
+        if not self.timetable.evaluation(self.round):
+            numbers = None
         return Result(index, self.round, numbers, finite)
 
     def _now(self, fault, lr):
@@ -78,7 +83,7 @@ class Acting:
         self.round, self.alive = meta["round"], list(meta["alive"])
 
     def time_steps(self, steps):
-        return 1e-3
+        return 1e-3, 1e-4
 
 
 def strike(fault):

@@ -15,7 +15,7 @@ from sweeper.engine import worker as door
 from sweeper.engine.cells import Maker, Planned
 from sweeper.engine.conductor import Conductor
 from sweeper.engine.launching import Given, Launch
-from sweeper.engine.messages import Job, MemberResult, Message
+from sweeper.engine.messages import Job, MemberResult, Message, Reached
 from sweeper.engine.packing import Packer
 from sweeper.spec import parse
 from sweeper.states import Ending
@@ -26,7 +26,7 @@ from sweeper.store.records import NewSweep, Run
 SPEC = """
 name: staged
 data: {dataset: digits}
-train: {epochs: 3, batch_size: 32}
+train: {epochs: 3, batch_size: 32, evaluations: 3}
 scientific:
   train.lr: [0.01, 0.1]
 replicates: 2
@@ -85,22 +85,28 @@ class Stage:
         ends: Mapping[int, Ending] | None = None,
         failure: tuple[Ending, str] | None = None,
         note: str = "",
+        skipped: bool = False,
     ) -> None:
         """One round of the pack, all members alike but for their value (of the run's place).
 
-        `end` ends all members and the pack, `ends` some of them, by run.
+        `end` ends all members and the pack, `ends` some of them, by run. A round that is
+        `skipped` ends without an evaluation.
         """
         dropped = set(self.hand.dropped) | set(job.drops)
         members = [
             MemberResult(
-                run=m.run, attempt=m.attempt, numbers=self._numbers(value, place),
-                end=(ends or {}).get(m.run, end),
+                run=m.run, attempt=m.attempt, end=(ends or {}).get(m.run, end),
+                numbers=None if skipped else self._numbers(value, place),
             )
             for place, m in enumerate(job.members)
             if m.run not in dropped
         ]  # fmt: skip
+        reached = Reached(
+            round=round, rounds=3, step=round, epoch=round,
+            evaluation=0 if skipped else round,
+        )  # fmt: skip
         message = Message(
-            pack=job.pack, round=round, step=round, seconds=float(round), node="here", device="cpu",
+            pack=job.pack, reached=reached, seconds=float(round), node="here", device="cpu",
             from_epoch=0, members=() if failure else tuple(members),
             done=end is not None or failure is not None, failure=failure, note=note,
         )  # fmt: skip

@@ -24,6 +24,8 @@ from trainers.config import PLACES, Config, ConfigError
 def main(arguments: Sequence[str] | None = None) -> int:
     """One line of JSON a round on stdout; 2 for a configuration that cannot run, 3 if it diverges.
 
+    A round that ends with an evaluation has its numbers in the line.
+
     With --out, the network of the last round is saved there, with its card.
     """
     parser = argparse.ArgumentParser(
@@ -147,9 +149,10 @@ def train(
     while trainer.round < trainer.rounds:
         (result,) = trainer.train_round()
         shown: dict[str, object] = {"round": result.round, "step": result.step}
-        for (split, metric, target), number in zip(names, result.numbers.tolist(), strict=True):
-            if metric in METRICS and not target:
-                shown[f"{split}.{metric}"] = round(number, 4)
+        if result.numbers is not None:
+            for (split, metric, target), number in zip(names, result.numbers.tolist(), strict=True):
+                if metric in METRICS and not target:
+                    shown[f"{split}.{metric}"] = round(number, 4)
         print(json.dumps(shown), flush=True)
         if not result.finite:
             print(f"diverged in round {result.round}; nothing is saved", file=sys.stderr)

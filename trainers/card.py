@@ -103,8 +103,8 @@ def _recipe(facts: Mapping[str, Any]) -> list[str]:
     rows = [(path, value) for path, value in leaves(facts["config"]["train"]) if value is not None]
     run = (
         f"Replicate {facts['replicate']}: it fixes the draw of the training subset, the "
-        f"initialisation and the order. {facts['step']:,} updates, {facts['round']} evaluations; "
-        "the network of the last one is kept, whatever it scored."
+        f"initialisation and the order. {facts['step']:,} updates; the network after the last of "
+        "them is kept, whatever it scored."
     )
     return ["## Training", run, table(["key", "value"], rows)]
 

@@ -167,8 +167,11 @@ class TrainConfig(Block):
     steps: Annotated[int, Field(ge=1, le=1_000_000_000)] | None = Field(
         default=None, description="Updates, when budget.unit is steps."
     )
-    evaluations: Annotated[int, Field(ge=1, le=1_000_000)] = Field(
-        default=10, description="How often a run of `steps` is evaluated; each counts as its epoch."
+    evaluations: Annotated[int, Field(ge=1, le=1_000_000)] | None = Field(
+        default=None,
+        description="How often a run is evaluated, at equal shares of its budget and at its end; "
+        "at most each epoch or step. null: 10 times, or less often where that would be more than "
+        "a fifth of the work, but 3 times.",
     )
     batch_size: Annotated[int, Field(ge=1, le=4096)] = Field(
         default=128, description="Samples an update."
@@ -218,11 +221,14 @@ class Config(Block):
     train: TrainConfig = Field(default=TrainConfig(), description="Network, optimizer and levers.")
 
     @property
-    def rounds(self) -> int:
-        """How many evaluations the run has: its epochs, or `evaluations` under a step budget."""
-        if self.train.steps is None:
-            return self.train.epochs
-        return min(self.train.evaluations, self.train.steps)
+    def budget(self) -> int:
+        """How long the run is, in epochs, or in steps where it has so many."""
+        return self.train.epochs if self.train.steps is None else self.train.steps
+
+    @property
+    def evaluations(self) -> int:
+        """How often the run is evaluated; where that is not chosen yet, how often it may be."""
+        return min(self.train.evaluations or self.budget, self.budget)
 
 
 # Where the data lie is not what they are: their fingerprint says that.

@@ -1,4 +1,4 @@
-"""Training a pack: K runs at once, round by round, each measured on every split.
+"""Training a pack: K runs at once, round by round, measured on every split after some of them.
 
 Letters: K members alive, N samples, C classes, L numbers of a round.
 """
@@ -25,6 +25,7 @@ from trainers.fused import FORMS
 from trainers.losses import smoothing_by_class
 from trainers.metrics import hits, measure
 from trainers.pack import Objective, Pack, Terms, design
+from trainers.rounds import Timetable, chosen
 from trainers.step import OPTIMIZERS, Ascent, schedule
 
 # Samples of a member that are normalised together for its statistics. They depend on it a little,
@@ -49,8 +50,10 @@ class RoundResult:
         member: its place among the members that the pack began with.
         round: rounds finished, this one included.
         step: updates made so far.
-        numbers: (L,) float32 in the order of `metrics.layout`.
-        finite: False if a loss, a logit of any split or a parameter is not: the run has diverged.
+        numbers: (L,) float32 in the order of `metrics.layout`; None where the round ends without
+            an evaluation. Those of the training split are of this round alone.
+        finite: False if a loss, a logit or a parameter is not: the run has diverged. Logits of the
+            other splits are seen at evaluations only.
         correct: in the last round, one bit a test example in the data set's order, 1 where the
             prediction is right, the first in the lowest bit; None before, and when not finite.
     """
@@ -58,7 +61,7 @@ class RoundResult:
     member: int
     round: int
     step: int
-    numbers: np.ndarray
+    numbers: np.ndarray | None
     finite: bool
     correct: bytes | None = None
 
@@ -68,10 +71,12 @@ class PackTrainer:
 
     The same members give the same numbers, bit for bit at a fixed number of threads, on any worker
     and across `state` and `load_state`. Training metrics are running ones: of each batch as it was
-    trained on, augmented, before its update.
+    trained on, augmented, before its update. How often it is evaluated changes nothing that is
+    trained.
 
     Attributes:
-        rounds: how many there are; `round` is how many are finished, `step` how many updates.
+        timetable: its rounds, and which of them end with an evaluation.
+        round: how many rounds are finished; `step` is how many updates.
         alive: places of the members that still train.
 
     Raises:
@@ -93,7 +98,7 @@ class PackTrainer:
         self.counts = check(self.config, dataset.facts)
         self.fingerprint = dataset.fingerprint
         self.device = torch.device(device)
-        self.rounds = self.config.rounds
+        self.timetable = self._timetable(dataset)
         self.round = self.step = 0
         self.alive = list(range(len(members)))
         self._design = design(
@@ -108,6 +113,10 @@ class PackTrainer:
         replicates = [m.replicate for m in members]
         self.pack = Pack.fresh(self._design, replicates, fingerprint=self.fingerprint)
         self._assemble()
+
+    def _timetable(self, dataset: Dataset) -> Timetable:
+        number = self.config.train.evaluations or chosen([self.config], dataset.facts)
+        return Timetable.of(self.config, evaluations=number, samples=sum(self.counts))
 
     def _draw_subsets(self, dataset: Dataset) -> list[np.ndarray]:
         pool, mark = dataset.y["train"], self.fingerprint
@@ -156,35 +165,48 @@ class PackTrainer:
         )
 
     @property
+    def rounds(self) -> int:
+        """Rounds of the whole run."""
+        return self.timetable.rounds
+
+    @property
     def steps(self) -> int:
         """Updates of the whole run."""
-        return self.config.train.steps or self.rounds * self.feed.epoch_steps
+        return self.timetable.steps
 
     def train_round(self) -> list[RoundResult]:
-        """Trains up to the next evaluation; one result for each member alive, in order."""
-        end = self._end_of(self.round + 1)
+        """Trains one round; one result for each member alive, in order."""
         seen, labels, losses = [], [], []
-        for batch in self.feed.batches(self.step, end):
+        for batch in self.feed.batches(self.step, self.timetable.end(self.round + 1)):
             terms, objective = self.update(batch)
             seen.append(terms.logits.detach())
             labels.append(batch.labels)
             losses.append(objective)
         self.round += 1
-        logits = {"train": torch.cat(seen, dim=1)} | self.evaluate()
-        truths = {"train": torch.cat(labels, dim=1), **self._truths()}
-        numbers = [measure(logits[s], truths[s], self.counts) for s in logits]
+        logits = {"train": torch.cat(seen, dim=1)}
+        evaluated = self.timetable.evaluation(self.round) > 0
+        if evaluated:
+            logits |= self.evaluate()
         sound = torch.stack(losses).isfinite().all(0) & self.pack.finite()
         for part in logits.values():
             sound &= part.isfinite().flatten(1).all(1)
+        if evaluated:
+            return self._measured(logits, torch.cat(labels, dim=1), sound)
+        fine = sound.tolist()
+        return [
+            RoundResult(member, self.round, self.step, None, fine[k])
+            for k, member in enumerate(self.alive)
+        ]
+
+    def _measured(
+        self, logits: Mapping[str, Tensor], labels: Tensor, sound: Tensor
+    ) -> list[RoundResult]:
+        """Results by logits (K, N, C) of each split; `labels` (K, N) are the training split's."""
+        truths = {"train": labels, **self._truths()}
+        numbers = [measure(logits[s], truths[s], self.counts) for s in logits]
         if self.round == self.rounds:  # one tensor, so that a GPU is waited for once
             numbers.append(hits(logits["test"], truths["test"]).float())
         return self._results(torch.cat(numbers, dim=1), sound)
-
-    def _end_of(self, round: int) -> int:
-        """The step at which a round ends."""
-        if self.config.train.steps is None:
-            return round * self.feed.epoch_steps
-        return round * self.config.train.steps // self.rounds
 
     def _truths(self) -> dict[str, Tensor]:
         return {split: self.pool.y[split] for split in ("val", "test")}
@@ -303,8 +325,8 @@ class PackTrainer:
         own = {"parameters": self.pack.parameters.data, **buffers}
         return own | {"statistics.mean": statistics.mean, "statistics.var": statistics.var}
 
-    def time_steps(self, steps: int) -> float:
-        """Seconds an update, its share of the evaluations included, from the next `steps` updates.
+    def time_steps(self, steps: int) -> tuple[float, float]:
+        """Seconds of an update, from the next `steps` updates, and of its share of evaluations.
 
         They are undone: parameters, statistics and step are as before.
         """
@@ -313,7 +335,7 @@ class PackTrainer:
         update_s = self._seconds(lambda: self._try_steps(steps)) / steps
         evaluation_s = self._evaluation_seconds()
         self.load_state(kept, meta)
-        return update_s + evaluation_s * self.rounds / self.steps
+        return update_s, evaluation_s * len(self.timetable.points) / self.steps
 
     def _try_steps(self, steps: int) -> None:
         for batch in self.feed.batches(self.step, self.step + steps):

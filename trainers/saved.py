@@ -94,14 +94,17 @@ def save(
     *,
     evidence: Any = None,
 ) -> None:
-    """Writes the network of `result`'s member, as it was evaluated in that round.
+    """Writes the network of `result`'s member, as it was evaluated at the end of that round.
 
     Args:
         evidence: JSON that says why this configuration was chosen; the card shows it.
 
     Raises:
+        ValueError: the round ended without an evaluation.
         OSError: the folder cannot be written.
     """
+    if result.numbers is None:
+        raise ValueError(f"round {result.round} was not evaluated")
     member = trainer.members[result.member]
     tensors = _tensors(trainer.pack, trainer.alive.index(result.member))
     weights = serialise(tensors)

@@ -12,7 +12,7 @@ from typing import Any
 import pandas as pd
 
 from sweeper.analysis.factors import column, combination, name_of, show
-from sweeper.analysis.frames import Frames, rounds
+from sweeper.analysis.frames import Frames, last_epoch
 from sweeper.states import FINISHED, RunState
 
 
@@ -165,7 +165,7 @@ def _full_length(frames: Frames, *, cells: pd.DataFrame) -> tuple[pd.DataFrame, 
     """Cells whose complete runs all reached the last epoch of the budget."""
     runs = frames.reported_runs
     complete = runs[(runs["state"] == RunState.COMPLETE) & runs["cell"].isin(cells.index)]
-    expected = complete["cell"].map({cell: rounds(one) for cell, one in cells["config"].items()})
+    expected = complete["cell"].map(cells["config"].map(last_epoch))
     short = set(complete["cell"][complete["epoch"] != expected])
     if not short:
         return cells, []

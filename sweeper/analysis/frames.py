@@ -222,8 +222,8 @@ def _floats(vectors: Sequence[bytes], *, width: int) -> np.ndarray:
     return np.frombuffer(b"".join(vectors), dtype="<f4").reshape(len(vectors), width)
 
 
-def rounds(config: Mapping[str, Any]) -> int:
-    """How many evaluations a cell's runs have, as `trainers.config.Config.rounds`."""
+def last_epoch(config: Mapping[str, Any]) -> int:
+    """Where a cell's runs end: their last epoch, or evaluation under a step budget."""
     train = config["train"]
     if train.get("steps") is None:
         return train["epochs"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -181,9 +182,19 @@ def plan(
 
     from sweeper.cli import show
     from sweeper.engine.detectable import detectable, pilots
+    from sweeper.engine.evaluations import stored
     from sweeper.engine.preview import preview
 
-    found = preview(loaded, ray_address=ray_address, plugin_files=plugins or (), on_event=_say)
+    before = None
+    with suppress(SweeperError):  # `pilots` says it
+        before = stored(storage, loaded.name)
+    found = preview(
+        loaded,
+        before=before,
+        ray_address=ray_address,
+        plugin_files=plugins or (),
+        on_event=_say,
+    )
     finds = detectable(loaded, pilots(loaded.name, storage, say=_say))
     if as_json:
         listed = {"detectable": [asdict(one) for one in finds]}

@@ -202,6 +202,12 @@ def plan(console: Console, name: str, found: Preview) -> None:
         f"({duration(found.low)} to {duration(found.high)})",
         highlight=False,
     )
+    if found.evaluating is not None:
+        console.print(
+            f"evaluation at {found.evaluations} points of each run takes "
+            f"{100 * found.evaluating:.0f} % of it (train.evaluations)",
+            highlight=False,
+        )
     if found.more_runs:
         least = f"{found.least_more} to" if found.least_more else "up to"
         console.print(

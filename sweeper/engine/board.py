@@ -28,6 +28,12 @@ class RunNow:
     def finished(self) -> bool:
         return self.state in FINISHED
 
+    def valued_at(self, epoch: int) -> bool:
+        """Whether the run has a value at an evaluated epoch, or may still get one."""
+        if self.state is RunState.FAILED:
+            return self.epoch > epoch  # at the epoch where it diverged it has none
+        return not self.finished or self.epoch >= epoch
+
     def record(self) -> Run:
         """As the plan takes it."""
         return Run(

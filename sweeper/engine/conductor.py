@@ -16,7 +16,7 @@ from sweeper.engine.board import Board, RunNow
 from sweeper.engine.breaker import Breaker
 from sweeper.engine.cells import Cells
 from sweeper.engine.eta import Eta
-from sweeper.engine.messages import Job, JobMember, MemberResult, Message
+from sweeper.engine.messages import Job, JobMember, MemberResult, Message, Reached
 from sweeper.engine.packing import Packer
 from sweeper.engine.places import Checkpoints
 from sweeper.engine.pruning import Pruning, group_of
@@ -39,8 +39,7 @@ class Flight:
     attempts: dict[int, int]  # open run -> attempt
     worker: Worker | None = None
     began: float | None = None
-    round: int = 0
-    rounds: int = 1
+    reached: Reached = field(default_factory=Reached)
     killed_for: Ending | None = None
 
 
@@ -143,16 +142,8 @@ class Conductor:
         for run in ids:
             self._board.move(run, RunState.RUNNING)
         job = self._job(pack, attempts)
-        self.flights[trial_id] = Flight(
-            pack=pack, attempts=dict(attempts), rounds=self._rounds(pack)
-        )
+        self.flights[trial_id] = Flight(pack=pack, attempts=dict(attempts))
         return job
-
-    def _rounds(self, pack: Pack) -> int:
-        config = self._board.cells[self._board.runs[pack.run_ids[0]].cell_id].config["train"]
-        if config["steps"] is None:
-            return int(config["epochs"])
-        return min(int(config["evaluations"]), int(config["steps"]))
 
     def _job(self, pack: Pack, attempts: dict[int, int]) -> Job:
         runs = [self._board.runs[run] for run in pack.run_ids if run in self._board.runs]
@@ -222,14 +213,15 @@ class Conductor:
         if message.failure is not None:
             self._failed(trial_id, *message.failure)
             return
-        flight.round = message.round
+        flight.reached = message.reached
         self._say_once(message.note)
         # A worker hears of a member that was ended here only after the round it is in.
         strays = [m.run for m in message.members if m.run not in flight.attempts]
         if strays and not message.done:
             worker.drop(strays)
         members = tuple(m for m in message.members if m.run in flight.attempts)
-        members = self._pruned(message.round, members, worker)
+        if message.reached.evaluation:
+            members = self._pruned(message.reached, members, worker)
         self._recorder.add(reports_of(message, members=members, objective=self._settings.objective))
         self._judge(flight, members)
         if message.done or not flight.attempts:
@@ -264,7 +256,7 @@ class Conductor:
         self._recorder.add(_ends(flight, Ending.CANCELLED, why))
 
     def _pruned(
-        self, epoch: int, members: tuple[MemberResult, ...], worker: Worker
+        self, reached: Reached, members: tuple[MemberResult, ...], worker: Worker
     ) -> tuple[MemberResult, ...]:
         """The members, those of cells that the pruner stops marked as ended."""
         pruning = self._hands.pruning
@@ -274,7 +266,7 @@ class Conductor:
         stopped = {
             self._board.runs[m.run].cell_id
             for m in members
-            if m.end is None and self._should_stop(pruning, epoch, m, ended)
+            if m.end is None and self._should_stop(pruning, reached, m, ended)
         }
         members = tuple(
             m.ended(Ending.PRUNED)
@@ -289,20 +281,19 @@ class Conductor:
         return members
 
     def _should_stop(
-        self, pruning: Pruning, epoch: int, member: MemberResult, ended: set[int]
+        self, pruning: Pruning, reached: Reached, member: MemberResult, ended: set[int]
     ) -> bool:
         cell = self._board.cells[self._board.runs[member.run].cell_id]
         runs = self._board.of_cell[cell.id]
         if any(run.state is RunState.COMPLETE for run in runs):
             return False  # it has a value, which further replicates make more exact
-        gone = ended | {run.id for run in runs if run.finished and run.epoch < epoch}
         return pruning.see(
             cell.id,
             group=group_of(cell, self._hands.spec.scientific),
             run=member.run,
-            epoch=epoch,
+            evaluation=reached.evaluation,
             value=value_at(member.numbers, self._settings.objective),
-            of=[run.id for run in runs if run.id not in gone],
+            of=[run.id for run in runs if run.valued_at(reached.epoch) and run.id not in ended],
         )
 
     def _prune_elsewhere(self, cells: Collection[int], *, but: Collection[int]) -> None:
@@ -419,7 +410,7 @@ class Conductor:
             price = self.eta.price(flight.pack.seconds)
             if price is None:
                 return None
-            left += price * max(0.0, 1 - flight.round / flight.rounds)
+            left += price * max(0.0, 1 - flight.reached.round / flight.reached.rounds)
         return left
 
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from sweeper.errors import SweeperError
+from sweeper.errors import NothingStored, SweeperError
 from sweeper.spec import Looks, Screen, Spec, Target
 from sweeper.spec.factors import condition, grid
 from sweeper.store.store import Store
@@ -90,7 +90,8 @@ def pilots(name: str, storage: str, *, say: Callable[[str], None]) -> Mapping[st
             if store.sweep(name) is None:
                 return {}
             return power.pilots(load(store, name, last_only=True))
+    except NothingStored:
+        return {}
     except SweeperError as error:
-        if "no such database" not in str(error) and "holds no sweep" not in str(error):
-            say(f"no pilot: {error}")
+        say(f"no pilot: {error}")
         return {}

@@ -13,7 +13,7 @@ from pathlib import Path
 import optuna
 
 from sweeper import search
-from sweeper.engine import changes, cluster, provenance, worker
+from sweeper.engine import changes, cluster, evaluations, provenance, worker
 from sweeper.engine.cells import Cells, Maker, Planned
 from sweeper.engine.heartbeat import Heartbeat
 from sweeper.engine.interrupts import Interrupts, StopNow
@@ -73,6 +73,8 @@ def launch(
                 for warning in spec.warnings:
                     on_event(warning)
                 maker = Maker(spec)
+                before = evaluations.stored(storage, spec.name)
+                spec = evaluations.decided(spec, maker, before=before)
                 cells, first = _cells(spec, maker, say=on_event)
         except StopNow:
             message = f"interrupted before anything was begun. Go on with: {_command(sys.argv)}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -179,16 +180,19 @@ class Launch:
         pruning, board = self._pruning, self.board
         if pruning is None:
             return
+        evaluations = Counter[int]()  # of each run, none of which is left out
         for epoch, run_id, value in sorted(self._seen(), key=lambda one: one[:2]):
             run = board.runs[run_id]
-            runs = board.of_cell[run.cell_id]
+            if value is None and run.state is RunState.FAILED:
+                continue  # it diverged here, and nobody was asked
+            evaluations[run_id] += 1
             pruning.see(
                 run.cell_id,
                 group=group_of(board.cells[run.cell_id], self.given.spec.scientific),
                 run=run.id,
-                epoch=epoch,
+                evaluation=evaluations[run_id],
                 value=value,
-                of=[r.id for r in runs if not (r.finished and r.epoch < epoch)],
+                of=[r.id for r in board.of_cell[run.cell_id] if r.valued_at(epoch)],
             )
         for cell in board.cells.values():
             if board.finished(cell.id):
@@ -197,7 +201,7 @@ class Launch:
                 pruning.end(cell.id, value=board.mean(cell.id), pruned=pruned)
 
     def _seen(self) -> Iterator[tuple[int, int, float | None]]:
-        """(epoch, run, objective) of every round recorded."""
+        """(epoch, run, objective) of every evaluation recorded."""
         curves = self.given.store.curves(self.given.sweep.id, [self.objective])
         for run_id, epoch, _step, value in chain.from_iterable(curves):
             if run_id in self.board.runs:

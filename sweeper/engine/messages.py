@@ -55,16 +55,17 @@ class Timing:
     seconds_per_step: dict[int, float]
     form: str
     steps_per_run: int
+    evaluation: float  # share of the seconds that evaluations take
 
 
 @dataclass(frozen=True, kw_only=True)
 class Job(_Sent):
     """One pack for one worker: the whole composition, so that the same pack gives the same numbers.
 
-    `drops` holds the members that have finished before, with their last round: they are trained
+    `drops` holds the members that have finished before, with their last epoch: they are trained
     again up to it and dropped after it, because the arithmetic of a step depends on how many
-    members take part. `recorded` is the last round that the database holds of every open member:
-    a checkpoint beyond it would skip rounds that nobody recorded.
+    members take part. `recorded` is the last epoch that the database holds of every open member:
+    a checkpoint beyond the next evaluation would skip numbers that nobody recorded.
     """
 
     pack: int
@@ -102,7 +103,8 @@ def _placeless(config: dict[str, Any]) -> dict[str, Any]:
 class MemberResult:
     """One member's round; `numbers` in the sweep's layout, float32 little-endian.
 
-    `correct` has a bit a test example in the last round of a run; see trainers.loop.RoundResult.
+    None where the round ended without an evaluation. `correct` has a bit a test example in the last
+    round of a run; see trainers.loop.RoundResult.
     """
 
     run: int
@@ -118,6 +120,24 @@ class MemberResult:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Reached:
+    """How far a pack has come.
+
+    Attributes:
+        round: rounds finished, of `rounds`.
+        step: updates made.
+        epoch: the same as it is recorded: epochs, or evaluations under a step budget.
+        evaluation: the number of the evaluation that the round ended with; 0 without one.
+    """
+
+    round: int = 0
+    rounds: int = 1
+    step: int = 0
+    epoch: int = 0
+    evaluation: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
 class Message:
     """What a worker says after each round. `failure` ends the whole pack, without numbers.
 
@@ -125,8 +145,7 @@ class Message:
     """
 
     pack: int
-    round: int
-    step: int
+    reached: Reached
     seconds: float  # of training, since the attempt began
     node: str
     device: str

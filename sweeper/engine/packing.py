@@ -28,7 +28,11 @@ class Packer:
         self._spec, self._store, self._lease, self._board = spec, store, lease, board
         self._workers = workers
         saved = store.prices(lease.sweep_id)
-        self.prices = {key: Price.read(one) for key, one in saved.get("prices", {}).items()}
+        self.prices = {
+            key: Price.read(one)
+            for key, one in saved.get("prices", {}).items()
+            if "evaluation" in one  # else of an earlier Sweeper, which evaluated every epoch
+        }
         self._configs: dict[str, Config] = {}
 
     @property

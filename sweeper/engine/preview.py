@@ -6,10 +6,11 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from sweeper import plan
 from sweeper.design import candidates, designs, pack_key
-from sweeper.engine import cluster, plugins, probe, screening
+from sweeper.engine import cluster, evaluations, plugins, probe, screening
 from sweeper.engine.cells import REPORT, TUNING, Maker
 from sweeper.engine.eta import UNKNOWN_FACTOR
 from sweeper.engine.packing import questions
@@ -51,17 +52,23 @@ class Preview:
     more_runs: int = 0  # at most, that a plan for replicates may ask for
     more_seconds: float = 0.0
     least_more: int = 0  # runs that it will ask for in any case
+    evaluations: int  # of each run
+    evaluating: float | None  # share of the time that they take; None where nothing was probed
     screened_at: float | None = None  # sds of the difference by which a cell beats in screening
 
 
 def preview(
     spec: Spec,
     *,
+    before: Mapping[str, Any] | None = None,
     ray_address: str | None = None,
     plugin_files: Sequence[Path] = (),
     on_event: Callable[[str], None] = lambda text: None,
 ) -> Preview:
     """Plans every run of the spec; starts Ray for the probe.
+
+    Args:
+        before: the spec that the database has under this name, as JSON.
 
     Raises:
         InputError: the data or the cluster cannot be used.
@@ -71,7 +78,9 @@ def preview(
     cluster.check_address(ray_address)
     for warning in spec.warnings:
         on_event(warning)
-    cells = _numbered(_cells(spec, Maker(spec)))
+    maker = Maker(spec)
+    spec = evaluations.decided(spec, maker, before=before)
+    cells = _numbered(_cells(spec, maker))
     runs = _pending(cells)
     prices, workers = _probed(
         spec, cells, runs, ray_address=ray_address, plugin_files=loaded, on_event=on_event
@@ -208,6 +217,18 @@ def _sum(
         seconds=seconds,
         low=seconds / UNKNOWN_FACTOR,
         high=seconds * UNKNOWN_FACTOR,
+        evaluations=spec.config_for({}).evaluations,
+        evaluating=_evaluating(made, prices),
+    )
+
+
+def _evaluating(made: Sequence[NewPack], prices: Mapping[str, Price]) -> float | None:
+    """The share of the workers' time that evaluations take."""
+    seconds = sum(pack.seconds for pack in made)
+    if not seconds:
+        return None
+    return (
+        sum(pack.seconds * prices[pack.key].evaluation for pack in made if pack.seconds) / seconds
     )
 
 

@@ -1,4 +1,7 @@
-"""Asks an Optuna pruner about running cells: the mean over replicates, all at the same round."""
+"""Asks an Optuna pruner about running cells: the mean over replicates, at the same evaluation.
+
+Pruners count evaluations, from 1: their rungs are evaluated, whatever lies between two of them.
+"""
 
 from __future__ import annotations
 
@@ -16,8 +19,8 @@ from sweeper.store.records import Cell
 class Pruning:
     """One in-memory study a group, because pruners compare the trials of one study.
 
-    A cell is judged at a round once every one of its replicates has reached it, so a replicate
-    that is ahead never stands for the cell.
+    A cell is judged at an evaluation once every one of its replicates has reached it, so a
+    replicate that is ahead never stands for the cell.
     """
 
     def __init__(self, pruner: optuna.pruners.BasePruner, *, direction: str) -> None:
@@ -25,26 +28,33 @@ class Pruning:
         self._direction = optuna.study.StudyDirection[direction.upper()]
         self._studies: dict[str, optuna.Study] = {}
         self._trials: dict[int, optuna.Trial] = {}
-        self._seen: dict[int, dict[int, dict[int, float]]] = {}  # cell -> round -> run -> value
-        self._judged: dict[int, int] = {}  # cell -> last round that it was judged at
+        self._seen: dict[int, dict[int, dict[int, float]]] = {}  # cell -> evaluation -> ...
+        self._judged: dict[int, int] = {}  # cell -> last evaluation that it was judged at
 
     def see(
-        self, cell: int, *, group: str, run: int, epoch: int, value: float | None, of: Sequence[int]
+        self,
+        cell: int,
+        *,
+        group: str,
+        run: int,
+        evaluation: int,
+        value: float | None,
+        of: Sequence[int],
     ) -> bool:
         """Takes one replicate's value; whether the cell should stop now. `of` are its runs."""
-        if epoch <= self._judged.get(cell, 0):
+        if evaluation <= self._judged.get(cell, 0):
             return False  # trained again after an interruption
-        rounds = self._seen.setdefault(cell, {})
-        values = rounds.setdefault(epoch, {})
+        seen = self._seen.setdefault(cell, {})
+        values = seen.setdefault(evaluation, {})
         values[run] = math.nan if value is None else value
         if not set(values) >= set(of):
             return False
-        del rounds[epoch]
-        self._judged[cell] = epoch
+        del seen[evaluation]
+        self._judged[cell] = evaluation
         trial = self._trials.get(cell)
         if trial is None:
             trial = self._trials[cell] = self._study(group).ask()
-        trial.report(fmean(values.values()), epoch)
+        trial.report(fmean(values.values()), evaluation)
         return trial.should_prune()
 
     def end(self, cell: int, *, value: float | None, pruned: bool) -> None:

@@ -64,7 +64,7 @@ class Recorder:
         run = self._board.runs.get(report.run_id)
         if run is None:
             return []
-        if report.numbers is not None:
+        if report.reaches:
             run.epoch = report.epoch
         if report.end is None:
             return []
@@ -81,8 +81,8 @@ def reports_of(
         Report(
             run_id=member.run,
             attempt_id=member.attempt,
-            epoch=message.round,
-            step=message.step,
+            epoch=message.reached.epoch,
+            step=message.reached.step,
             numbers=member.numbers,
             seconds=message.seconds,
             from_epoch=message.from_epoch,

@@ -35,26 +35,28 @@ def measure(job: ProbeJob, build: Callable[[int], Any]) -> Timing:
 def _timing(key: str, ks: Sequence[int], build: Callable[[int], Any]) -> Timing:
     trainers = {k: build(k) for k in ks}
     updates = max(int(trainer.steps) for trainer in trainers.values())
+    seconds = seconds_per_step(trainers)
+    _, evaluations = seconds[max(ks)]
     return Timing(
         key=key,
-        seconds_per_step=seconds_per_step(trainers),
+        seconds_per_step={k: sum(both) for k, both in seconds.items()},
         form=FORM,
         steps_per_run=updates,
+        evaluation=evaluations / sum(seconds[max(ks)]),
     )
 
 
-def seconds_per_step(trainers: Mapping[int, Any]) -> dict[int, float]:
-    """The least of several short timings of each K, taken in turn.
+def seconds_per_step(trainers: Mapping[int, Any]) -> dict[int, tuple[float, float]]:
+    """The least of several short timings of each K, taken in turn: update, and evaluations.
 
     So a neighbour that is busy for a moment hits every K, and for none of them all its timings.
     """
     counts = {k: _steps_in(KEY_SECONDS / SWEEPS, trainer) for k, trainer in trainers.items()}
     timings = [
-        {k: float(trainer.time_steps(counts[k])) for k, trainer in trainers.items()}
-        for _ in range(SWEEPS)
+        {k: trainer.time_steps(counts[k]) for k, trainer in trainers.items()} for _ in range(SWEEPS)
     ]
-    return {k: min(timing[k] for timing in timings) for k in trainers}
+    return {k: min((timing[k] for timing in timings), key=sum) for k in trainers}
 
 
 def _steps_in(seconds: float, trainer: Any) -> int:
-    return min(20, max(1, int(seconds / max(trainer.time_steps(1), 1e-6))))
+    return min(20, max(1, int(seconds / max(sum(trainer.time_steps(1)), 1e-6))))

@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 from ray import tune
 
 from sweeper.engine import endings, plugins, timing
-from sweeper.engine.messages import Job, MemberResult, Message, ProbeJob, Timing
+from sweeper.engine.messages import Job, MemberResult, Message, ProbeJob, Reached, Timing
 from sweeper.errors import EngineError
 from sweeper.states import Ending
 from trainers.config import Config, ConfigError, DataConfig
@@ -59,6 +59,16 @@ def layout(classes: Sequence[str]) -> list[tuple[str, str, str]]:
     from trainers.metrics import layout as numbers
 
     return list(numbers(tuple(classes)))
+
+
+def evaluations(configs: Sequence[Config], facts: dict[str, Any], *, least: int) -> int:
+    """How often runs of these configurations are evaluated where the spec does not say.
+
+    At least `least` times, however dear that is.
+    """
+    from trainers.rounds import FEWEST, chosen
+
+    return chosen(configs, facts, least=max(FEWEST, least))
 
 
 def version() -> str:
@@ -187,10 +197,10 @@ class PackTrainable(tune.Trainable):
         if self._trainer is None:
             self._trainer = self._build()
         trainer = self._trainer
-        if trainer.round >= trainer.rounds or self._emptied:
+        if trainer.round >= trainer.timetable.rounds or self._emptied:
             return self._say((), done=True)
         results = trainer.train_round()
-        last = trainer.round >= trainer.rounds
+        last = trainer.round >= trainer.timetable.rounds
         if not last:
             self._drop({result.member for result in results if not result.finite} | self._due())
         self._seconds += time.perf_counter() - began
@@ -201,8 +211,8 @@ class PackTrainable(tune.Trainable):
 
     def _due(self) -> set[int]:
         """Members that had finished by this round in an earlier launch."""
-        drops = self._job.drops.items()
-        return {self._index[run] for run, epoch in drops if epoch <= self._trainer.round}
+        reached = self._trainer.timetable.epoch(self._trainer.round)
+        return {self._index[run] for run, epoch in self._job.drops.items() if epoch <= reached}
 
     def _open(self) -> set[int]:
         """Members that have not finished in an earlier launch."""
@@ -227,7 +237,9 @@ class PackTrainable(tune.Trainable):
                 MemberResult(
                     run=member.run,
                     attempt=member.attempt,
-                    numbers=result.numbers.astype("<f4").tobytes(),
+                    numbers=None
+                    if result.numbers is None
+                    else result.numbers.astype("<f4").tobytes(),
                     end=end,
                     error="a loss or an output is not finite" if not result.finite else "",
                     correct=getattr(result, "correct", None),  # a plug-in's trainer may not say
@@ -244,8 +256,7 @@ class PackTrainable(tune.Trainable):
     ) -> Message:
         return Message(
             pack=self._job.pack,
-            round=0 if self._trainer is None else int(self._trainer.round),
-            step=0 if self._trainer is None else int(self._trainer.step),
+            reached=self._reached(),
             seconds=self._seconds,
             node=platform.node(),
             device=self._job.device,
@@ -254,6 +265,19 @@ class PackTrainable(tune.Trainable):
             done=done,
             failure=failure,
             note=self._note,
+        )
+
+    def _reached(self) -> Reached:
+        trainer = self._trainer
+        if trainer is None:
+            return Reached()
+        round, timetable = int(trainer.round), trainer.timetable
+        return Reached(
+            round=round,
+            rounds=timetable.rounds,
+            step=int(trainer.step),
+            epoch=timetable.epoch(round),
+            evaluation=timetable.evaluation(round),
         )
 
     def _build(self) -> Any:
@@ -288,7 +312,8 @@ class PackTrainable(tune.Trainable):
         from trainers import checkpoint
 
         job = self._job
-        found = checkpoint.latest(Path(job.checkpoint_dir), at_most=job.recorded)
+        most = trainer.timetable.before_next(job.recorded)
+        found = checkpoint.latest(Path(job.checkpoint_dir), at_most=most)
         if found is None or found[2].get("job") != job.identity:
             return
         round_reached, tensors, meta = found

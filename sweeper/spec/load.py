@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Self
 
 from pydantic import Field, PrivateAttr, ValidationError
 
@@ -39,6 +39,11 @@ class Spec(SpecFile):
                 listed = isinstance(factor, tuple) and value in factor
                 path = (role, key, *([factor.index(value)] if listed else []))
         return _told(Problem(path, reason, value), self._root)
+
+    def evaluated(self, number: int) -> Self:
+        """The same, with so many evaluations of each run."""
+        train = self.train.model_copy(update={"evaluations": number})
+        return self.model_copy(update={"train": train})
 
     @classmethod
     def of(

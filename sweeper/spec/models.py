@@ -119,8 +119,9 @@ class Pruner(Worded):
     method: Literal["none", "asha", "hyperband", "median"] = Field(
         default="none", description="asha: successive halving, asynchronous."
     )
-    min_rounds: Annotated[int, Field(ge=1, le=100_000)] = Field(
-        default=1, description="Evaluations before the first decision."
+    min_evaluations: Annotated[int, Field(ge=1, le=100_000)] = Field(
+        default=1,
+        description="Evaluations before the first decision; pruners count these, not epochs.",
     )
     reduction: Annotated[int, Field(ge=2, le=100)] = Field(
         default=3, description="asha, hyperband: one in so many goes on."

@@ -21,7 +21,7 @@ from trainers.config import Config
 
 NOTHING = object()
 MANY = 1001  # levels that nobody lists as a condition
-BUDGETS = ("train.epochs", "train.steps", "train.evaluations")
+BUDGETS = ("train.epochs", "train.steps")
 MOST_SCREENED = 1000  # cells: the comparison grows with their square
 WIDEST = 0.5  # half an interval of a share, beyond which it holds all that a share can be
 
@@ -83,6 +83,9 @@ def _check_name(role: str, name: str) -> None:
         raise Problem((role, name), f"no such key to vary{near(name, FIELDS)}")
     if name.startswith("data.") and not name.startswith("data.imbalance."):
         raise Problem((role, name), "one sweep has one data set; only data.imbalance may vary")
+    if name == "train.evaluations":
+        reason = "changes nothing that is trained, and all cells are evaluated at the same shares"
+        raise Problem((role, name), f"{reason} of their budget; write it under train")
     if name == "data.imbalance.draw":
         reason = "a sweep has one way to draw; run a second sweep with the other, and report both"
         raise Problem((role, name), reason)
@@ -275,10 +278,10 @@ def pruning_compares_like_with_like(spec: SpecFile) -> Iterator[Problem]:
 
 
 def pruning_can_happen(spec: SpecFile) -> Iterator[Problem]:
-    rounds, first = spec.config_for({}).rounds, spec.pruner.min_rounds
-    if spec.pruner.method != "none" and first >= rounds:
-        reason = f"a run is evaluated {rounds} times; the first decision must come before the last"
-        yield Problem(("pruner", "min_rounds"), reason, first)
+    most, first = spec.config_for({}).evaluations, spec.pruner.min_evaluations
+    if spec.pruner.method != "none" and first >= most:
+        reason = f"a run is evaluated {most} times; the first decision must come before the last"
+        yield Problem(("pruner", "min_evaluations"), reason, first)
 
 
 def budgets_are_not_tuned(spec: SpecFile) -> Iterator[Problem]:

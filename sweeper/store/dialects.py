@@ -20,7 +20,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import ArgumentError, DBAPIError
 from sqlalchemy.pool import NullPool
 
-from sweeper.errors import StoreError, SweeperError, nearest
+from sweeper.errors import NothingStored, StoreError, SweeperError, nearest
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
@@ -140,7 +140,8 @@ def check_file(address: Address, *, create: bool) -> None:
     """Looks at a SQLite file before anything opens it; makes it, with mode 0600, if `create`.
 
     Raises:
-        StoreError: missing, a folder, no file, on a network's disk.
+        NothingStored: missing.
+        StoreError: a folder, no file, on a network's disk.
     """
     path = address.path
     if path is None:
@@ -156,7 +157,7 @@ def check_file(address: Address, *, create: bool) -> None:
     if path.exists():
         _check_is_file(address, path)
     elif not create:
-        raise StoreError(f"{address.label}: no such database; `sweeper launch SPEC` makes one")
+        raise NothingStored(f"{address.label}: no such database; `sweeper launch SPEC` makes one")
     else:
         _make_file(address, path)
 

@@ -99,17 +99,18 @@ class Ledger:
         attempt.from_epoch = attempt.from_epoch if report.from_epoch is None else report.from_epoch
         spent = max(0.0, report.seconds - attempt.seconds)
         attempt.seconds, run.seconds = attempt.seconds + spent, run.seconds + spent
+        if report.reaches:
+            self._reach(run, report)
         if report.numbers is not None:
-            self._number(run, report, report.numbers)
+            self.changes.numbers[run.id, report.epoch] = (report.step, report.numbers)
 
-    def _number(self, run: OpenRun, report: Report, numbers: bytes) -> None:
+    def _reach(self, run: OpenRun, report: Report) -> None:
         if report.epoch < run.epoch:
             self.changes.cuts[run.id] = min(report.epoch, self.changes.cuts.get(run.id, run.epoch))
             stale = [key for key in self.changes.numbers if key[0] == run.id]
             for key in stale:
                 if key[1] > report.epoch:
                     del self.changes.numbers[key]
-        self.changes.numbers[run.id, report.epoch] = (report.step, numbers)
         run.epoch = report.epoch
 
     def _end(self, run: OpenRun, attempt: OpenAttempt, end: End) -> None:

@@ -93,7 +93,7 @@ class Run:
     cell_id: int
     replicate: int
     state: RunState
-    epoch: int  # last epoch recorded, 0 before any
+    epoch: int  # last epoch recorded, or in which it diverged; 0 before any
     value: float | None  # the objective (on val), when complete
     ending: Ending | None  # the deciding attempt's
     error: str
@@ -129,7 +129,7 @@ class Attempt:
     device: str
     started_at: datetime
     ended_at: datetime | None
-    from_epoch: int  # the checkpoint it went on from; 0 is a fresh start
+    from_epoch: int  # round of the checkpoint it went on from; 0 is a fresh start
     seconds: float  # of training
     ending: Ending | None
     error: str
@@ -151,7 +151,7 @@ class Report:
 
     run_id: int
     attempt_id: int  # 0: the run ends (pruned, bad_config) before any attempt was made
-    epoch: int = 0  # 0 with `numbers` None: nothing was reached
+    epoch: int = 0  # 0: nothing was reached
     step: int = 0
     numbers: bytes | None = None
     seconds: float = 0.0  # of training since the attempt began
@@ -159,6 +159,12 @@ class Report:
     node: str | None = None
     device: str | None = None
     end: End | None = None
+
+    @property
+    def reaches(self) -> bool:
+        """Whether the run stands at `epoch` by it: numbers are of there, or it diverged there."""
+        diverged = self.end is not None and self.end.ending is Ending.DIVERGED
+        return self.numbers is not None or (diverged and self.epoch > 0)
 
 
 class Observations(NamedTuple):

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from sqlalchemy import Connection, inspect, text
 
-from sweeper.errors import StoreError
+from sweeper.errors import NothingStored, StoreError
 from sweeper.store.dialects import damaged, use_wal
 
 if TYPE_CHECKING:
@@ -37,13 +37,14 @@ def prepare(database: Database, *, create: bool) -> None:
     """Brings the schema up to date, or refuses; who only looks changes nothing if that will do.
 
     Raises:
-        StoreError: foreign, newer, damaged, read-only; or empty when not `create`.
+        NothingStored: empty, when not `create`.
+        StoreError: foreign, newer, damaged, read-only.
     """
     if create and database.address.path is not None:
         _check_pages(database)
     revision = database.read(lambda connection: _revision(connection, database.address.label))
     if revision is None and not create:
-        raise StoreError(
+        raise NothingStored(
             f"{database.address.label}: holds no sweep; `sweeper launch SPEC` makes one"
         )
     if not create and revision in READABLE:

@@ -62,7 +62,8 @@ class Store(Reader):
             patience: seconds that a lost or busy database is tried again for.
 
         Raises:
-            StoreError: unknown driver, missing, not ours, damaged, newer, read-only, on a
+            NothingStored: missing or empty, when not `create`.
+            StoreError: unknown driver, not ours, damaged, newer, read-only, on a
                 network's disk.
             SweeperError: a server that does not answer.
         """

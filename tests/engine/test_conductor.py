@@ -191,7 +191,7 @@ def test_a_pack_that_goes_on_replays_what_had_finished(stage) -> None:
 
 
 def _diverged(one: Stage, job, member, *, round: int):
-    from sweeper.engine.messages import MemberResult, Message
+    from sweeper.engine.messages import MemberResult, Message, Reached
 
     members = tuple(
         MemberResult(run=m.run, attempt=m.attempt, numbers=bytes(4 * one.length))
@@ -199,8 +199,9 @@ def _diverged(one: Stage, job, member, *, round: int):
     )
     gone = replace(members[0], end=Ending.DIVERGED)
     assert gone.run == member.run
+    reached = Reached(round=round, rounds=3, step=round, epoch=round, evaluation=round)
     return Message(
-        pack=job.pack, round=round, step=round, seconds=1.0, node="", device="", from_epoch=0,
+        pack=job.pack, reached=reached, seconds=1.0, node="", device="", from_epoch=0,
         members=(gone, *members[1:]), done=False,
     )  # fmt: skip
 

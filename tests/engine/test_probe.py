@@ -24,9 +24,9 @@ class Clock:
         self.noisy, self.asked = noisy, 0
 
     def trainer(self, k: int) -> Any:
-        def time_steps(steps: int) -> float:
+        def time_steps(steps: int) -> tuple[float, float]:
             self.asked += 1
-            return k * (10.0 if self.asked in self.noisy else 1.0)
+            return k * (10.0 if self.asked in self.noisy else 1.0), 0.25
 
         return SimpleNamespace(time_steps=time_steps)
 
@@ -36,7 +36,7 @@ def test_a_moment_of_noise_changes_no_price(start) -> None:
     """Timings of one K are apart in time, so a busy neighbour never spoils them all."""
     clock = Clock(range(start, start + 4))
     found = timing.seconds_per_step({k: clock.trainer(k) for k in (1, 5, 10, 20)})
-    assert found == {1: 1.0, 5: 5.0, 10: 10.0, 20: 20.0}
+    assert found == {k: (float(k), 0.25) for k in (1, 5, 10, 20)}
 
 
 def job(key: str, *ks: int) -> ProbeJob:
@@ -52,8 +52,8 @@ class Large:
             raise MemoryError
         self.steps = 7
 
-    def time_steps(self, steps: int) -> float:
-        return 1.0
+    def time_steps(self, steps: int) -> tuple[float, float]:
+        return 0.75, 0.25
 
 
 def test_a_pack_that_finds_no_room_is_left_out(monkeypatch) -> None:
@@ -63,6 +63,7 @@ def test_a_pack_that_finds_no_room_is_left_out(monkeypatch) -> None:
     assert found is not None
     assert found.seconds_per_step == {1: 1.0, 5: 1.0}
     assert found.steps_per_run == 7
+    assert found.evaluation == 0.25
 
 
 def test_a_kind_of_runs_that_cannot_be_timed_has_no_price(monkeypatch) -> None:
@@ -93,7 +94,9 @@ def asked(*keys: str, **more: Any) -> tuple[Asking, dict[str, Any]]:
 
 
 def answer(asking: Asking, key: str) -> None:
-    found = Timing(key=key, seconds_per_step={1: 1.0}, form="folded", steps_per_run=1)
+    found = Timing(
+        key=key, seconds_per_step={1: 1.0}, form="folded", steps_per_run=1, evaluation=0.1
+    )
     asking.trial_message(key, found, SimpleNamespace())  # pyright: ignore[reportArgumentType]
     asking.trial_over(key)
 

@@ -120,9 +120,9 @@ def test_a_pruner_sees_one_study_a_group() -> None:
     asha = optuna.pruners.SuccessiveHalvingPruner(min_resource=1, reduction_factor=2)
     pruning = Pruning(asha, direction="maximize")
     for cell, value in enumerate((0.9, 0.8, 0.7)):
-        pruning.see(cell, group="rich", run=cell, epoch=1, value=value, of=[cell])
-    assert not pruning.see(7, group="poor", run=7, epoch=1, value=0.1, of=[7])
-    assert pruning.see(8, group="rich", run=8, epoch=1, value=0.1, of=[8])
+        pruning.see(cell, group="rich", run=cell, evaluation=1, value=value, of=[cell])
+    assert not pruning.see(7, group="poor", run=7, evaluation=1, value=0.1, of=[7])
+    assert pruning.see(8, group="rich", run=8, evaluation=1, value=0.1, of=[8])
 
 
 def test_a_cell_whose_candidates_all_fail_is_told(monkeypatch) -> None:

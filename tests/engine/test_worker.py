@@ -18,23 +18,27 @@ from sweeper.engine.worker import PackTrainable
 from sweeper.states import Ending
 from trainers import checkpoint
 from trainers.config import Config, ConfigError
+from trainers.rounds import Timetable
 
-CONFIG = Config.model_validate({"data": {"dataset": "digits"}, "train": {"epochs": 4}})
+CONFIG = Config.model_validate(
+    {"data": {"dataset": "digits"}, "train": {"epochs": 4, "evaluations": 4}}
+)
 
 
 class Part:
     """A trainer whose members are worth nothing and never fail."""
 
     def __init__(self, data: Any, members: Any, *, device: str, form: str) -> None:
-        self.rounds, self.round, self.step = 4, 0, 0
+        config = members[0].config
+        number = config.train.evaluations
+        self.timetable = Timetable.of(config, evaluations=number, samples=128)
+        self.round = self.step = 0
         self.alive = list(range(len(members)))
 
     def train_round(self) -> list[Any]:
         self.round += 1
-        return [
-            SimpleNamespace(member=k, finite=True, numbers=np.zeros(2, dtype=np.float32))
-            for k in self.alive
-        ]
+        numbers = np.zeros(2, "f4") if self.timetable.evaluation(self.round) else None
+        return [SimpleNamespace(member=k, finite=True, numbers=numbers) for k in self.alive]
 
     def drop(self, member: int) -> None:
         self.alive.remove(member)
@@ -88,7 +92,7 @@ def test_a_pack_goes_on_from_its_checkpoint(tmp_path) -> None:
     step(first)
     step(first)
     again = step(begin(job(tmp_path, recorded=2)))
-    assert (again.from_epoch, again.round) == (2, 3)
+    assert (again.from_epoch, again.reached.round) == (2, 3)
 
 
 def test_a_run_that_is_tried_again_never_goes_on_without_itself(tmp_path) -> None:
@@ -98,7 +102,7 @@ def test_a_run_that_is_tried_again_never_goes_on_without_itself(tmp_path) -> Non
     first.drop([12])
     step(first)
     again = step(begin(job(tmp_path, recorded=2)))
-    assert (again.from_epoch, again.round) == (0, 1)
+    assert (again.from_epoch, again.reached.round) == (0, 1)
     assert [m.run for m in again.members] == [11, 12]
     without = step(begin(job(tmp_path, recorded=2, drops={12: 1})))
     assert [m.run for m in without.members] == [11]

@@ -19,7 +19,7 @@ pytestmark = pytest.mark.slow
 SPEC = """
 name: restarted
 data: {dataset: digits}
-train: {epochs: 6, batch_size: 32}
+train: {epochs: 6, evaluations: 6, batch_size: 32}
 scientific:
   train.lr: [0.01, 0.1, 1.0]
 replicates: 2

@@ -16,7 +16,7 @@ pytestmark = pytest.mark.slow
 SPEC = """
 name: rayless
 data: {dataset: digits}
-train: {epochs: 5, batch_size: 32}
+train: {epochs: 5, evaluations: 5, batch_size: 32}
 scientific:
   train.lr: [0.01, 0.1]
 replicates: 2

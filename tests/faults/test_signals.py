@@ -21,7 +21,7 @@ pytestmark = pytest.mark.slow
 SPEC = """
 name: signals
 data: {dataset: digits}
-train: {epochs: 40, batch_size: 32}
+train: {epochs: 40, evaluations: 40, batch_size: 32}
 scientific:
   train.lr: [0.01, 0.1]
 replicates: 2

@@ -18,7 +18,7 @@ from sweeper.store.records import Attempt, Run
 pytestmark = pytest.mark.slow
 
 # 4 runs in 2 packs, long enough to be killed in the middle
-SLOW = SPEC.replace("epochs: 3", "epochs: 25").replace("[16, 32, 64]", "[16, 64]")
+SLOW = SPEC.replace("epochs: 3", "epochs: 25, evaluations: 25").replace("[16, 32, 64]", "[16, 64]")
 
 
 def attempts(place: Place) -> list[Attempt]:

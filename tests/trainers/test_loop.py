@@ -229,7 +229,7 @@ def test_a_rate_far_too_high_is_reported_not_raised() -> None:
 def test_rounds_of_a_step_budget_end_at_equal_shares() -> None:
     """Thirteen updates seen three times: after 4, 8 and 13 of them, across epochs."""
     trainer = pack(images(), config(steps=13, evaluations=3))
-    assert [r[0].step for r in finish(trainer)] == [4, 8, 13]
+    assert [r[0].step for r in finish(trainer) if r[0].numbers is not None] == [4, 8, 13]
     assert trainer.rounds == 3
 
 
@@ -323,7 +323,7 @@ def test_ssl_of_weight_zero_is_the_run_without(monkeypatch: pytest.MonkeyPatch) 
 def test_timing_steps_leaves_no_trace(train: dict[str, Any]) -> None:
     """The probe may time a trainer that then trains."""
     timed, plain = (pack(images(), config(**train)) for _ in range(2))
-    assert timed.time_steps(5) > 0
+    assert min(timed.time_steps(5)) > 0
     assert (timed.step, timed.round) == (0, 0)
     assert equal(timed.train_round(), plain.train_round())
 
@@ -342,7 +342,7 @@ def test_what_neighbours_take_of_a_processor_is_not_in_a_timing(
     monkeypatch.setattr(timed, "update", waits)
     torch.set_num_threads(1)
     try:
-        assert timed.time_steps(1) < 0.5
+        assert sum(timed.time_steps(1)) < 0.5
     finally:
         torch.set_num_threads(before)
 

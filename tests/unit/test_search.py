@@ -130,14 +130,14 @@ def curve(found: Spec, value: float, running: optuna.Study) -> int:
         ("none", 27),
         ("asha", 1),
         ("median", 1),
-        ("{method: asha, min_rounds: 3}", 3),
-        ("{method: asha, min_rounds: 5, reduction: 2}", 5),
-        ("{method: median, min_rounds: 4}", 4),
+        ("{method: asha, min_evaluations: 3}", 3),
+        ("{method: asha, min_evaluations: 5, reduction: 2}", 5),
+        ("{method: median, min_evaluations: 4}", 4),
         ("{method: median, startup: 20}", 27),
     ],
 )
 def test_a_pruner_stops_the_worst_cell_at_its_first_decision(pruner: str, stopped_at: int) -> None:
-    """And the best one never; `min_rounds` is the first decision."""
+    """And the best one never; `min_evaluations` is the first decision."""
     found = stated(method="qmc", pruner=pruner)
     running = study(found)
     good = [curve(found, 0.9, running) for _ in range(6)]

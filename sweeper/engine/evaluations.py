@@ -1,0 +1,72 @@
+"""How often a sweep's runs are evaluated: decided once, the same for all of its cells.
+
+So curves, pruners and intermediate values of different cells meet at the same shares of the budget.
+The number is in every cell's configuration and in the sweep's row.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from itertools import islice
+from typing import Any
+
+from sweeper.design import designs
+from sweeper.engine import worker
+from sweeper.engine.cells import Maker
+from sweeper.errors import NothingStored
+from sweeper.spec import ADAPTIVE, Spec
+from sweeper.store.store import Store
+from trainers.config import PLACES, Config
+
+CELLS = 200  # that the work is judged by
+NEUTRAL = PLACES | {"evaluations"}
+
+
+def decided(spec: Spec, maker: Maker, *, before: Mapping[str, Any] | None) -> Spec:
+    """The spec with its number of evaluations: as it says, as the sweep has it, or chosen.
+
+    Args:
+        before: the spec that the database has under this name, as JSON; None where there is none.
+
+    Raises:
+        SpecError: the data cannot be read.
+    """
+    if spec.train.evaluations is not None:
+        return spec
+    return spec.evaluated(_kept(spec, before or {}) or _chosen(spec, maker))
+
+
+def stored(storage: str, name: str) -> Mapping[str, Any] | None:
+    """The spec of the sweep of that name; None where there is no such database or sweep.
+
+    Raises:
+        StoreError: the database cannot be used.
+    """
+    try:
+        with Store.open(storage, create=False) as store:
+            sweep = store.sweep(name)
+    except NothingStored:
+        return None
+    return sweep.spec if sweep else None
+
+
+def _kept(spec: Spec, before: Mapping[str, Any]) -> int | None:
+    """The number of an earlier launch, if data, training and budget are what they were."""
+    now = spec.model_dump(mode="json")
+    same = all(_plain(before.get(key)) == _plain(now[key]) for key in ("data", "train", "budget"))
+    return before["train"]["evaluations"] if same else None
+
+
+def _plain(block: Any) -> dict[str, Any]:
+    return {key: value for key, value in dict(block or {}).items() if key not in NEUTRAL}
+
+
+def _chosen(spec: Spec, maker: Maker) -> int:
+    """By the work of the first cells; of an adaptive search, of what its cells have in common."""
+    base = spec.config_for({})
+    configs: list[Config] = [base]
+    if spec.search.method not in ADAPTIVE:
+        configs = [one.config for one in islice(designs(spec), CELLS)]
+    pruned = spec.pruner.method != "none"
+    least = spec.pruner.min_evaluations + 1 if pruned else 1
+    return worker.evaluations(configs, maker.facts_of(configs[0]), least=least)
