@@ -38,7 +38,7 @@ class Acting:
         self.round = self.step = 0
         self.steps = self.timetable.rounds
         self.alive = list(range(len(members)))
-        self.length = len(worker.layout(dataset.classes))
+        self.length = len(worker.layout(dataset.facts))
 
     def train_round(self):
         self.round += 1

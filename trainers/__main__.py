@@ -145,7 +145,7 @@ def train(
 
     dataset = load(config.data)
     trainer = PackTrainer(dataset, [Member(config, replicate)], device=device)
-    names, result = layout(dataset.classes), None
+    names, result = layout(dataset.classes, dataset.y), None
     while trainer.round < trainer.rounds:
         (result,) = trainer.train_round()
         shown: dict[str, object] = {"round": result.round, "step": result.step}

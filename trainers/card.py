@@ -75,13 +75,19 @@ def _data(facts: Mapping[str, Any]) -> list[str]:
         f"- imbalance: {imbalance['profile']}, train ratio {imbalance['train_ratio']}",
         f"- input: {_input(facts['inputs'])}",
     ]
-    counts = facts_of["counts"]
+    counts, splits = facts_of["counts"], _judged(facts)
     rows = [
-        [name, facts["train_counts"][at], counts["val"][at], counts["test"][at]]
+        [name, facts["train_counts"][at], *[counts[split][at] for split in splits]]
         for at, name in enumerate(facts["classes"])
     ]
-    header = ["class", "trained on", "validation", "test"]
+    header = ["class", "trained on", *splits.values()]
     return ["## Data", "\n".join(lines), table(header, rows)]
+
+
+def _judged(facts: Mapping[str, Any]) -> dict[str, str]:
+    """The splits that the network was measured on, and their headings; not all have validation."""
+    words = {"val": "validation", "test": "test"}
+    return {split: word for split, word in words.items() if split in facts["metrics"]}
 
 
 def _input(inputs: Mapping[str, Any]) -> str:
@@ -110,30 +116,30 @@ def _recipe(facts: Mapping[str, Any]) -> list[str]:
 
 
 def _metrics(facts: Mapping[str, Any]) -> list[str]:
-    val, test = (facts["metrics"][split] for split in ("val", "test"))
+    splits, test = _judged(facts), facts["metrics"]["test"]
+    judged = [facts["metrics"][split] for split in splits]
     overall = [
-        [name.replace("_", " "), _number(val["overall"][name]), _number(test["overall"][name])]
+        [name.replace("_", " "), *[_number(one["overall"][name]) for one in judged]]
         for name in test["overall"]
     ]
     groups = [
-        [name, _number(val["groups"][name]["accuracy"]), _number(block["accuracy"]),
-         GROUP_WORDS[name]]
-        for name, block in test["groups"].items()
-    ]  # fmt: skip
+        [name, *[_number(one["groups"][name]["accuracy"]) for one in judged], GROUP_WORDS[name]]
+        for name in test["groups"]
+    ]
     classes = [
-        [name, _number(val["classes"][name]["recall"]), _number(block["recall"]),
+        [name, *[_number(one["classes"][name]["recall"]) for one in judged],
          _number(block["precision"]), f"{block['support'] or 0:.0f}"]
         for name, block in test["classes"].items()
     ]  # fmt: skip
+    recalls = [f"recall, {word}" for word in splits.values()]
     return [
         "## Metrics",
         "Of this one network, in the last evaluation. One network says little of its recipe: "
         "another start or draw scores otherwise.",
-        table(["metric", "validation", "test"], overall),
-        table(["group, mean recall", "validation", "test", "which"], groups),
-        table(["class", "recall, validation", "recall, test", "precision, test", "test samples"],
-              classes),
-    ]  # fmt: skip
+        table(["metric", *splits.values()], overall),
+        table(["group, mean recall", *splits.values(), "which"], groups),
+        table(["class", *recalls, "precision, test", "test samples"], classes),
+    ]
 
 
 def _number(value: float | None) -> str:

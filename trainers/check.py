@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
+from decimal import ROUND_CEILING, Context, Decimal
 from difflib import get_close_matches
 from typing import Any
 
 from trainers.batches import batch_sizes
 from trainers.config import Config, ConfigError, Imbalance, TrainConfig
-from trainers.data.imbalance import class_counts
+from trainers.data.imbalance import class_counts, shares
 
 # The keys of the registries, which cannot be read here: they come with torch. A test compares.
 NAMES: dict[str, tuple[str, ...]] = {
@@ -38,8 +39,9 @@ def check(config: Config, facts: Mapping[str, Any]) -> tuple[int, ...]:
     check_names(train)
     check_model(train, facts["kind"])
     check_imbalance(config.data.imbalance)
-    counts = class_counts(facts["counts"]["train"], config.data.imbalance)
-    check_batch(train, sum(counts))
+    pool = dict(zip(facts["classes"], facts["counts"]["train"], strict=True))
+    counts = check_counts(config.data.imbalance, pool)
+    check_batch(train, sum(counts), hint=_smallest(config.data.imbalance, pool))
     check_budget(train, sum(counts))
     return counts
 
@@ -113,26 +115,90 @@ def check_imbalance(imbalance: Imbalance) -> None:
     if imbalance.profile == "natural" and imbalance.train_ratio < 1:
         reason = "changes nothing under profile: natural; use exponential or step"
         raise ConfigError("data.imbalance.train_ratio", imbalance.train_ratio, reason)
+    if imbalance.profile == "natural" and imbalance.n_max is not None:
+        reason = "changes nothing under profile: natural; data.max_per_class caps every class"
+        raise ConfigError("data.imbalance.n_max", imbalance.n_max, reason)
     if imbalance.profile == "natural" and imbalance.draw == "fixed":
         reason = "changes nothing under profile: natural, which draws no subset; leave it out"
         raise ConfigError("data.imbalance.draw", imbalance.draw, reason)
 
 
-def check_batch(train: TrainConfig, samples: int) -> None:
-    """Batches are neither larger than the subset nor too small for their norms and losses."""
+def check_counts(imbalance: Imbalance, pool: Mapping[str, int]) -> tuple[int, ...]:
+    """The subset's samples of each class: at least one, and no more than the pool (by class) has.
+
+    Raises:
+        ConfigError: n_max or the ratio cannot be had, with the nearest that can.
+    """
+    counts = class_counts(tuple(pool.values()), imbalance)
+    short = [name for name, n in zip(pool, counts, strict=True) if n > pool[name]]
+    if short:
+        asked = counts[list(pool).index(short[0])]
+        reason = f"needs {asked:,} samples of class {short[0]!r}, the training pool has "
+        most = _largest_n_max(imbalance, tuple(pool.values()))
+        reason += f"{pool[short[0]]:,}; at most {most:,} can be had at ratio "
+        raise ConfigError(
+            "data.imbalance.n_max", imbalance.n_max, f"{reason}{imbalance.train_ratio:g}"
+        )
+    if not all(counts):
+        n_max = imbalance.n_max or min(pool.values())
+        reason = f"cannot be had: the largest class of the subset has {n_max:,} samples, so the "
+        raise ConfigError(
+            "data.imbalance.train_ratio",
+            imbalance.train_ratio,
+            f"{reason}smallest ratio is {smallest_ratio(n_max)}{_smallest(imbalance, pool)}",
+        )
+    return counts
+
+
+def smallest_ratio(n_max: int) -> float:
+    """The smallest ratio of three digits at which the last class has a sample."""
+    return float(Context(prec=3, rounding=ROUND_CEILING).divide(Decimal(1), Decimal(n_max)))
+
+
+def _largest_n_max(imbalance: Imbalance, pool: Sequence[int]) -> int:
+    """The largest n_max for which the pool has enough of every class."""
+    own = shares(len(pool), imbalance)
+    most = min(int((n + 1) / share) for n, share in zip(pool, own, strict=True))
+    while any(int(most * share) > n for n, share in zip(pool, own, strict=True)):
+        most -= 1
+    return most
+
+
+def _smallest(imbalance: Imbalance, pool: Mapping[str, int]) -> str:
+    """For a message: the class that makes the subset as small as it is, if one does."""
+    if imbalance.profile == "natural" or imbalance.n_max is not None:
+        return ""
+    name, count = min(pool.items(), key=lambda item: item[1])
+    samples = "sample" if count == 1 else "samples"
+    return (
+        f"; the pool's smallest class, {name!r}, has {count:,} {samples} and so sets n_max: use "
+        f"profile: natural, or data.min_per_class to leave such classes out"
+    )
+
+
+def check_batch(train: TrainConfig, samples: int, *, hint: str = "") -> None:
+    """Batches are neither larger than the subset nor too small for their norms and losses.
+
+    Args:
+        train: the batch and what it is for.
+        samples: of the training subset.
+        hint: why these are so few, to end a message with.
+    """
     size, multiple = train.batch_size, train.ssl.batch_multiple
     if size == 1 and train.norm == "batch":
         reason = "leaves nothing for batch norm to average; use 2 or more, or norm: group"
         raise ConfigError("train.batch_size", size, reason)
     if size > samples:
-        reason = f"is more than the {samples} samples of the training subset"
+        reason = f"is more than the {samples} samples of the training subset{hint}"
         raise ConfigError("train.batch_size", size, reason)
     if train.ssl.weight > 0 and size * multiple < 2:
         reason = "gives the SSL loss one sample, which has nothing to differ from; use 2 or more"
         raise ConfigError("train.ssl.batch_multiple", multiple, reason)
     views = multiple * max(batch_sizes(samples, size))
     if train.ssl.weight > 0 and views > samples:
-        reason = f"makes SSL batches of {views}, more than the {samples} samples of the subset"
+        reason = (
+            f"makes SSL batches of {views}, more than the {samples} samples of the subset{hint}"
+        )
         raise ConfigError("train.ssl.batch_multiple", multiple, reason)
 
 

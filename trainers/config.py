@@ -11,7 +11,7 @@ import json
 from collections.abc import Iterator, Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
 
@@ -48,6 +48,37 @@ class Block(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, strict=True)
 
 
+class Worded(Block):
+    """A block that may be written as one word: the value of its first key."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _from_word(cls, value: Any) -> Any:
+        name, field = next(iter(cls.model_fields.items()))
+        return {field.alias or name: value} if isinstance(value, str) else value
+
+
+class Validation(Worded):
+    """Which samples serve selection and are never reported on. A word is where they come from."""
+
+    model_config = ConfigDict(serialize_by_alias=True)
+
+    source: Literal["pool", "test", "none"] = Field(
+        default="pool",
+        alias="from",
+        description="pool: the source's own validation part, or else a share of the training "
+        "pool, which is then smaller. test: a fixed part of the test split, as many samples of "
+        "each class as the classes allow; the rest of it is reported on, and the pool stays whole, "
+        "as published long-tailed results have it. none: no validation at all, so nothing can be "
+        "selected.",
+    )
+    fraction: Annotated[float, Field(gt=0.0, lt=1.0)] = Field(
+        default=0.15,
+        description="Share of the pool, or of the test split; not used where the source brings a "
+        "validation part of its own.",
+    )
+
+
 class Imbalance(Block):
     """How the training subset is drawn from the training pool."""
 
@@ -55,16 +86,20 @@ class Imbalance(Block):
         default="natural",
         description="natural: the pool as it is. exponential: n_c = int(n_max r^(c/(C-1))) for the "
         "classes in label order (LDAM's long tail). step: n_max for the first half of the "
-        "classes, int(n_max r) for the rest. n_max is the pool's smallest class.",
+        "classes, int(n_max r) for the rest.",
     )
     train_ratio: Annotated[float, Field(gt=0.0, le=1.0)] = Field(
         default=1.0,
         description="r: samples of the smallest class over samples of the largest; 1 is balanced. "
         "natural takes no other.",
     )
+    n_max: Annotated[int, Field(ge=1, le=1_000_000_000)] | None = Field(
+        default=None,
+        description="Samples of the largest class of the training subset; null: as many as the "
+        "pool's smallest class has. Not for natural.",
+    )
     draw: Literal["replicate", "fixed"] = Field(
         default="replicate",
-        exclude_if=lambda value: value == "replicate",  # the identity of cells without it stays
         description="replicate: each replicate draws a subset of its own. fixed: all train on "
         "replicate 0's, so that their spread is that of initialisation and order alone.",
     )
@@ -83,19 +118,37 @@ class DataConfig(Block):
     )
     test_path: str | None = Field(default=None, description="A file of its own for the test split.")
     target: str | None = Field(default=None, description="The column that holds the class.")
-    val_fraction: Annotated[float, Field(gt=0.0, lt=1.0)] = Field(
-        default=0.15,
-        description="Share of the training pool kept for validation, where none is given.",
+    group: str | None = Field(
+        default=None,
+        description="The column (npz: array) that says which samples belong together, such as a "
+        "patient, a site or a user: no two splits share one of its values. It is no feature.",
+    )
+    val: Validation = Field(
+        default=Validation(), description="The samples that serve selection. A word is `from`."
     )
     test_fraction: Annotated[float, Field(gt=0.0, lt=1.0)] = Field(
         default=0.25, description="Share of the data kept for the test, where none is given."
     )
     max_per_class: Annotated[int, Field(ge=1, le=1_000_000_000)] | None = Field(
-        default=None, description="At most so many samples of a class in each split."
+        default=None,
+        description="At most so many samples of a class in each split: pool, validation and test.",
+    )
+    min_per_class: Annotated[int, Field(ge=1, le=1_000_000_000)] | None = Field(
+        default=None,
+        description="Classes with fewer samples are left out of the data, in every split; counted "
+        "in the source's training part, before any split (the whole file, where it has no parts).",
     )
     imbalance: Imbalance = Field(
         default=Imbalance(), description="How the training subset is drawn."
     )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _moved(cls, value: Any) -> Any:
+        if isinstance(value, Mapping) and "val_fraction" in value:
+            share = value["val_fraction"]
+            raise ValueError(f"val_fraction is no key any more: write val: {{fraction: {share}}}")
+        return value
 
 
 class SSL(Block):

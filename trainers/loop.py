@@ -109,6 +109,7 @@ class PackTrainer:
             device=self.device,
         )
         self.pool = Pool(dataset, device=self.device, dtype=self._design.precision.dtype)
+        self._judged = [split for split in dataset.y if split != "train"]
         self._subsets = self._draw_subsets(dataset)
         replicates = [m.replicate for m in members]
         self.pack = Pack.fresh(self._design, replicates, fingerprint=self.fingerprint)
@@ -209,7 +210,7 @@ class PackTrainer:
         return self._results(torch.cat(numbers, dim=1), sound)
 
     def _truths(self) -> dict[str, Tensor]:
-        return {split: self.pool.y[split] for split in ("val", "test")}
+        return {split: self.pool.y[split] for split in self._judged}
 
     def _results(self, numbers: Tensor, sound: Tensor) -> list[RoundResult]:
         """Of each member's numbers, in the last round followed by its hits on the test split."""
@@ -261,10 +262,10 @@ class PackTrainer:
         return torch.autograd.grad(objective, flat, self._ones, retain_graph=again)[0]
 
     def evaluate(self) -> dict[str, Tensor]:
-        """Logits (K, N, C) of the validation and test splits."""
+        """Logits (K, N, C) of the validation split, where there is one, and the test split."""
         if self._clean:
             self.pack.clean_statistics(self._subset_batches())
-        return {split: self.pack.evaluate(self.split_batches(split)) for split in ("val", "test")}
+        return {split: self.pack.evaluate(self.split_batches(split)) for split in self._judged}
 
     def _subset_batches(self) -> Iterator[tuple[int, Tensor]]:
         """(samples, x) of each member's own training subset, not augmented, in equal parts."""
@@ -343,9 +344,9 @@ class PackTrainer:
 
     def _evaluation_seconds(self) -> float:
         """Of one evaluation, from its first batches: splits may be much larger than a probe."""
-        x = next(self.split_batches("val"))
+        x = next(self.split_batches(self._judged[0]))
         judged = x.shape[0] if x.dim() == 4 else x.shape[1]
-        everything = sum(len(self.pool.y[split]) for split in ("val", "test"))
+        everything = sum(len(self.pool.y[split]) for split in self._judged)
         elapsed_s = self._seconds(lambda: self.pack.evaluate([x])) * everything / judged
         if not self._clean:
             return elapsed_s

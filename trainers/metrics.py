@@ -9,7 +9,7 @@ that is not finite has no metrics at all.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING
 
 from trainers.config import OBJECTIVES
@@ -22,15 +22,18 @@ METRICS = OBJECTIVES
 BINS = 15
 
 
-def layout(classes: Sequence[str]) -> list[tuple[str, str, str]]:
+def layout(
+    classes: Sequence[str], splits: Collection[str] = MEASURED_SPLITS
+) -> list[tuple[str, str, str]]:
     """The (split, metric, target) of each number that a round reports, in order.
 
-    Targets are `class:NAME`, `group:NAME`, and "" for overall. Each split has the same L.
+    Targets are `class:NAME`, `group:NAME`, and "" for overall. Each split has the same L. A data
+    set without validation has no split "val".
     """
     names = [(metric, f"class:{name}") for name in classes for metric in CLASS_METRICS]
     names += [(metric, f"group:{group}") for group in GROUPS for metric in GROUP_METRICS]
     names += [(metric, "") for metric in METRICS]
-    return [(split, metric, target) for split in MEASURED_SPLITS for metric, target in names]
+    return [(split, metric, target) for split in splits for metric, target in names]
 
 
 def measure(logits: Tensor, labels: Tensor, train_counts: Sequence[int]) -> Tensor:

@@ -119,7 +119,7 @@ def save(
         "train_counts": [int(count) for count in trainer.counts],
         "data": dataset.facts,
         "inputs": Inputs.of(dataset, member.config.data.target).as_json(),
-        "metrics": metrics(result.numbers, dataset.classes),
+        "metrics": metrics(result.numbers, layout(dataset.classes, dataset.y)),
         "parameters": sum(
             tensor.numel() for name, tensor in tensors.items() if not name.endswith(STATISTICS)
         ),
@@ -157,10 +157,10 @@ def _tensors(pack: Pack, member: int) -> dict[str, Tensor]:
     return {name: tensor.detach().cpu().contiguous().clone() for name, tensor in found.items()}
 
 
-def metrics(numbers: np.ndarray, classes: Sequence[str]) -> dict[str, Any]:
+def metrics(numbers: np.ndarray, names: Sequence[tuple[str, str, str]]) -> dict[str, Any]:
     """A round's numbers by split: `overall`, `groups` and `classes`; None where there is none."""
     tree: dict[str, Any] = {}
-    for (split, metric, target), number in zip(layout(classes), numbers.tolist(), strict=True):
+    for (split, metric, target), number in zip(names, numbers.tolist(), strict=True):
         kind, _, name = target.partition(":")
         value = number if math.isfinite(number) else None
         blocks = tree.setdefault(split, {"overall": {}, "groups": {}, "classes": {}})

@@ -103,7 +103,7 @@ def _cells(
 
 
 def _sweep(store: Store, spec: Spec, maker: Maker) -> Sweep:
-    layout = tuple(worker.layout(maker.facts["classes"]))
+    layout = tuple(worker.layout(maker.facts))
     sweep = store.create_sweep(
         NewSweep(
             name=spec.name,

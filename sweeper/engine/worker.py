@@ -12,7 +12,7 @@ import platform
 import sys
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -54,11 +54,11 @@ def check(config: Config, facts: dict[str, Any]) -> tuple[int, ...]:
     return tuple(check_config(config, facts))
 
 
-def layout(classes: Sequence[str]) -> list[tuple[str, str, str]]:
-    """The order of a round's numbers: (split, metric, target)."""
+def layout(facts: Mapping[str, Any]) -> list[tuple[str, str, str]]:
+    """The order of a round's numbers, (split, metric, target), from `Dataset.facts`."""
     from trainers.metrics import layout as numbers
 
-    return list(numbers(tuple(classes)))
+    return numbers(facts["classes"], facts["counts"])
 
 
 def evaluations(configs: Sequence[Config], facts: dict[str, Any], *, least: int) -> int:

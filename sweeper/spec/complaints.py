@@ -13,9 +13,10 @@ from pydantic_core import ErrorDetails
 
 from sweeper.errors import nearest
 from sweeper.spec.factors import Level, LevelList, Levels, NuisanceRange, Range
-from sweeper.spec.models import Count, Looks, Screen, SpecFile, Target, Worded
+from sweeper.spec.models import Count, Looks, Screen, SpecFile, Target
 from sweeper.spec.phrases import block, keys, near, phrase
 from sweeper.spec.rules import NOTHING, Problem
+from trainers.config import Worded
 
 _FORMS: dict[str, Any] = {
     "<list>": LevelList, "<levels>": Levels, "<range>": Range,

@@ -21,7 +21,7 @@ from pydantic import (
 
 from sweeper.spec.factors import Factor, Level, Nuisance
 from sweeper.spec.phrases import near
-from trainers.config import OBJECTIVES, Block, Config, DataConfig, TrainConfig
+from trainers.config import OBJECTIVES, Block, Config, DataConfig, TrainConfig, Worded
 
 VERSION = 1
 ADAPTIVE = frozenset({"tpe", "gp"})
@@ -30,15 +30,6 @@ Positive: TypeAlias = Annotated[float, Field(gt=0.0)]
 MOST = 1000  # replicates
 FEWEST = 3  # that a spread can be told from
 FIRMEST = 5  # the fewest that a firm verdict may rest on
-
-
-class Worded(Block):
-    """A block that may be written as one word: the value of its first key."""
-
-    @model_validator(mode="before")
-    @classmethod
-    def _from_word(cls, value: Any) -> Any:
-        return {next(iter(cls.model_fields)): value} if isinstance(value, str) else value
 
 
 class Budget(Worded):

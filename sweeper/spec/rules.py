@@ -16,7 +16,7 @@ from pydantic.fields import FieldInfo
 from sweeper.spec import factors as f
 from sweeper.spec.factors import AnyFactor, Level, Levels, NuisanceRange, Range
 from sweeper.spec.models import ADAPTIVE, Looks, Screen, SpecFile, Target
-from sweeper.spec.phrases import accepts, block, near
+from sweeper.spec.phrases import accepts, block, keys, near
 from trainers.config import Config
 
 NOTHING = object()
@@ -37,7 +37,7 @@ class Problem(Exception):
 
 def fields(model: type[BaseModel], prefix: str = "") -> Iterator[tuple[str, FieldInfo]]:
     """Every field that holds a value, by dotted path."""
-    for name, field in model.model_fields.items():
+    for name, field in keys(model).items():
         if inner := block(field.annotation):
             yield from fields(inner, f"{prefix}{name}.")
         else:

@@ -122,7 +122,7 @@ def _with_a_cell(folder: Path, text: str) -> None:
     maker = Maker(spec)
     cell, _ = maker.make_anyway(_some_design(spec), number=None)
     with Store.open(url(folder), create=True) as store:
-        layout = tuple(worker.layout(maker.facts["classes"]))
+        layout = tuple(worker.layout(maker.facts))
         sweep = store.create_sweep(
             NewSweep(
                 name=spec.name, question="", spec_text=text, spec=spec.model_dump(mode="json"),

@@ -2,7 +2,8 @@
 
 import pytest
 
-from trainers.config import Imbalance
+from trainers.check import check_counts
+from trainers.config import ConfigError, Imbalance
 from trainers.data.imbalance import class_counts
 
 CIFAR10_LT = {
@@ -40,9 +41,11 @@ def test_cifar100_long_tail_has_the_published_totals(ratio, expected):
     assert (counts[-1], sum(counts), (head, 100 - head - tail, tail)) == expected
 
 
-def test_the_rarest_class_keeps_one_sample():
-    """At r = 0.001 the last of 100 classes would get int(0.5) = 0 samples; it gets 1."""
-    assert class_counts([500] * 100, _exponential(0.001))[-1] == 1
+def test_a_ratio_of_1_in_1000_is_out_of_reach_of_cifar100():
+    """The last of 100 classes would get int(0.5) = 0 samples, and one would be another ratio."""
+    assert class_counts([500] * 100, _exponential(0.001))[-1] == 0
+    with pytest.raises(ConfigError, match=r"the smallest ratio is 0\.002"):
+        check_counts(_exponential(0.001), {str(c): 500 for c in range(100)})
 
 
 def test_step_profile_halves_the_classes():

@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from trainers.config import Imbalance
+from trainers.check import check_counts, smallest_ratio
+from trainers.config import ConfigError, Imbalance
 from trainers.data.imbalance import class_counts, draw_subset
 
 Y = np.repeat([0, 1, 2], 100)
@@ -30,6 +31,54 @@ def test_profiles_start_from_the_smallest_class_of_the_pool(profile):
 def test_two_classes_have_exactly_the_ratio(profile):
     """With two classes both profiles are n_max and int(n_max r)."""
     assert class_counts([200, 300], Imbalance(profile=profile, train_ratio=0.1)) == (200, 20)
+
+
+def test_n_max_is_the_size_of_the_largest_class():
+    """It makes the subset smaller than the pool allows, at the same ratio."""
+    few = Imbalance(profile="exponential", train_ratio=0.1, n_max=100)
+    assert class_counts([500, 400, 300], few) == (100, 31, 10)
+
+
+@pytest.mark.parametrize(
+    ("pool", "n_max", "ratio", "most"),
+    [((300, 100, 300), 101, 1.0, 100), ((500, 90, 7), 300, 0.1, 79), ((500, 90, 7), 89, 0.09, 88)],
+)
+def test_an_n_max_beyond_the_pool_is_refused_with_the_largest_that_it_has(pool, n_max, ratio, most):
+    """The message names the class that is short, its count, and a value that is accepted."""
+    named = dict(zip("abc", pool, strict=True))
+
+    def asked(n_max):
+        return Imbalance(profile="exponential", train_ratio=ratio, n_max=n_max)
+
+    with pytest.raises(ConfigError, match=f"at most {most} can be had at ratio {ratio:g}") as told:
+        check_counts(asked(n_max), named)
+    assert told.value.key == "data.imbalance.n_max"
+    assert check_counts(asked(most), named)[0] == most
+    with pytest.raises(ConfigError):
+        check_counts(asked(most + 1), named)
+
+
+def test_a_ratio_that_the_data_cannot_reach_is_refused_with_the_smallest_that_they_can():
+    """A class of no sample is raised to one by no one: the ratio would be another than stated."""
+    pool = {"a": 40, "b": 30, "c": 35}
+    with pytest.raises(ConfigError, match=r"has 30 samples, so the smallest ratio is 0\.0334;"):
+        check_counts(Imbalance(profile="step", train_ratio=1e-9), pool)
+    reached = Imbalance(profile="exponential", train_ratio=0.0334)
+    assert check_counts(reached, pool) == (30, 5, 1)
+
+
+def test_the_ratio_that_a_message_offers_is_accepted():
+    """For every n_max the offered ratio gives the last class a sample, and is nearly 1 / n_max."""
+    for n_max in [*range(1, 3000), 5000, 12_345, 999_999]:
+        ratio = smallest_ratio(n_max)
+        assert int(n_max * ratio) == 1
+        assert ratio <= 1.01 / n_max
+
+
+def test_a_class_of_one_sample_is_named_where_it_makes_the_subset_small():
+    """The smallest class sets n_max, so the message says which it is, and what to do."""
+    with pytest.raises(ConfigError, match="smallest class, 'rare', has 1 sample and so sets n_max"):
+        check_counts(Imbalance(profile="exponential", train_ratio=0.1), {"a": 200, "rare": 1})
 
 
 def test_subset_has_the_counts_without_replacement():

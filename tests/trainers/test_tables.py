@@ -366,7 +366,11 @@ def test_shuttle_keeps_its_parts_and_rare_classes(real_data):
     """Published test part, six classes' counts, and columns with outliers that are still seen."""
     folder = real_data / "shuttle"
     config = _real(
-        folder, "train.parquet", "Class", test_path=str(folder / "test.parquet"), val_fraction=0.2
+        folder,
+        "train.parquet",
+        "Class",
+        test_path=str(folder / "test.parquet"),
+        val={"fraction": 0.2},
     )
     dataset = load(config)
     counts = {split: dict(zip(dataset.classes, c, strict=True)) for split, c in

@@ -1,4 +1,4 @@
-"""A data set in memory: three splits of arrays, its classes, and a fingerprint of its content.
+"""A data set in memory: splits of arrays, its classes, and a fingerprint of its content.
 
 Letters: N samples, C channels, H x W pixels, F numeric columns, G categorical columns.
 """
@@ -9,21 +9,22 @@ import hashlib
 import json
 import zlib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import numpy as np
 
 from trainers.data.columns import Encoder
+from trainers.data.splits import SPLITS
 
 Arrays = Mapping[str, np.ndarray]
-
-SPLITS = ("train", "val", "test")
 
 
 @dataclass(frozen=True, eq=False)
 class Dataset:
     """What a run trains and is measured on; "train" is the pool that subsets are drawn from.
+
+    The splits are train, val and test, in this order; without validation there is no val.
 
     Attributes:
         x: split -> (N, C, H, W) uint8, or float32 in 0..1; for tables (N, F) float32, scaled,
@@ -36,6 +37,7 @@ class Dataset:
         mean, std: (C,) float32, of the pool's pixels in 0..1 (uint8 divided by 255); a channel
             that never varies has std 1. Empty for tables.
         encoder: what turned a table's columns into numbers; None for images.
+        left_out: samples of each class that `min_per_class` has left out, by its name.
     """
 
     name: str
@@ -49,6 +51,7 @@ class Dataset:
     mean: np.ndarray
     std: np.ndarray
     encoder: Encoder | None = None
+    left_out: Mapping[str, int] = field(default_factory=dict[str, int])
 
     @property
     def inputs(self) -> tuple[int, ...]:
@@ -69,7 +72,8 @@ class Dataset:
             "classes": list(self.classes),
             "shape": list(self.x["train"].shape[1:]),
             "cardinalities": list(self.cardinalities),
-            "counts": {split: self._counts(split) for split in SPLITS},
+            "counts": {split: self._counts(split) for split in self.y},
+            "left_out": dict(self.left_out),
             "labels": {"test": pack_labels(self.y["test"])},
         }
 
@@ -82,13 +86,23 @@ def pack_labels(labels: np.ndarray) -> str:
     return zlib.compress(labels.astype("<u2").tobytes(), 9).hex()
 
 
-def image_dataset(name: str, x: Arrays, y: Arrays, *, classes: tuple[str, ...]) -> Dataset:
+def image_dataset(
+    name: str,
+    x: Arrays,
+    y: Arrays,
+    *,
+    classes: tuple[str, ...],
+    left_out: Mapping[str, int] | None = None,
+) -> Dataset:
     """From images as files have them: split -> (N, H, W) or (N, H, W, C), uint8 or 0..1 floats."""
-    pixels = {split: _channels_first(x[split]) for split in SPLITS}
-    labels = {split: y[split].astype(np.int64) for split in SPLITS}
+    splits = [split for split in SPLITS if split in y]
+    pixels = {split: _channels_first(x[split]) for split in splits}
+    labels = {split: y[split].astype(np.int64) for split in splits}
     mean, std = _channel_moments(pixels["train"])
     mark = fingerprint(classes, *pixels.values(), *labels.values())
-    return Dataset(name, "image", pixels, None, (), labels, classes, mark, mean, std)
+    return Dataset(
+        name, "image", pixels, None, (), labels, classes, mark, mean, std, left_out=left_out or {}
+    )
 
 
 def table_dataset(
@@ -100,16 +114,19 @@ def table_dataset(
     cardinalities: tuple[int, ...],
     classes: tuple[str, ...],
     encoder: Encoder | None = None,
+    left_out: Mapping[str, int] | None = None,
 ) -> Dataset:
     """From scaled numbers (N, F) and codes (N, G) of each split."""
-    numbers = {split: x[split].astype(np.float32) for split in SPLITS}
-    kept = {split: codes[split].astype(np.int64) for split in SPLITS}
-    labels = {split: y[split].astype(np.int64) for split in SPLITS}
+    splits = [split for split in SPLITS if split in y]
+    numbers = {split: x[split].astype(np.float32) for split in splits}
+    kept = {split: codes[split].astype(np.int64) for split in splits}
+    labels = {split: y[split].astype(np.int64) for split in splits}
     mark = fingerprint(classes, *numbers.values(), *kept.values(), *labels.values())
     none = np.empty(0, dtype=np.float32)
     return Dataset(
-        name, "table", numbers, kept, cardinalities, labels, classes, mark, none, none, encoder
-    )
+        name, "table", numbers, kept, cardinalities, labels, classes, mark, none, none, encoder,
+        left_out or {},
+    )  # fmt: skip
 
 
 def fingerprint(names: tuple[str, ...], *arrays: np.ndarray) -> str:

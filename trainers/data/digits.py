@@ -9,7 +9,8 @@ import numpy as np
 
 from trainers.config import DataConfig
 from trainers.data.dataset import Dataset, fingerprint, image_dataset
-from trainers.data.files import refuse_unused
+from trainers.data.files import refusal, refuse_unused
+from trainers.data.labels import encode
 from trainers.data.splits import pick
 
 
@@ -19,11 +20,18 @@ def load(config: DataConfig) -> Dataset:
     rows = np.loadtxt(_file(), delimiter=",")
     images = (rows[:, :-1] / 16).astype(np.float32).reshape(-1, 8, 8)
     labels = rows[:, -1].astype(np.int64)
-    classes = tuple(str(digit) for digit in range(10))
-    picks = pick({"train": labels}, config, content=fingerprint(classes, images, labels))
-    x = {split: images[chosen] for split, (_, chosen) in picks.items()}
-    y = {split: labels[chosen] for split, (_, chosen) in picks.items()}
-    return image_dataset("digits", x, y, classes=classes)
+    names = tuple(str(digit) for digit in range(10))
+    y, classes, left_out = encode(
+        {"train": labels}, names, refusal(config, "dataset"), least=config.min_per_class
+    )
+    picks = pick(y, config, content=fingerprint(classes, images, y["train"]))
+    return image_dataset(
+        "digits",
+        {split: images[chosen] for split, (_, chosen) in picks.items()},
+        {split: y["train"][chosen] for split, (_, chosen) in picks.items()},
+        classes=classes,
+        left_out=left_out,
+    )
 
 
 def _file() -> Path:

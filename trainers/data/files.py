@@ -10,11 +10,12 @@ import os
 import re
 import stat
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from difflib import get_close_matches
 from functools import partial
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.csv as pa_csv
 import pyarrow.parquet as pq
@@ -23,7 +24,7 @@ from trainers.config import ConfigError, DataConfig
 
 Refuse = Callable[[str], ConfigError]
 
-SOURCE_KEYS = ("path", "test_path", "target")
+SOURCE_KEYS = ("path", "test_path", "target", "group")
 MISSING = ["", "NA", "N/A", "n/a", "NaN", "nan", "NULL", "null", "?"]
 _PANDAS_INDEX = re.compile(r"__index_level_\d+__")
 _MAX_HEADER = 1 << 20
@@ -91,6 +92,41 @@ def column(table: pa.Table, name: str, config: DataConfig, *, key: str) -> pa.Ch
         reason = f"needs a column {name!r} and there is none; the nearest is {near[0]!r}"
         raise refusal(config, key)(reason)
     return table.column(name)
+
+
+def groups(
+    tables: Mapping[str, pa.Table], config: DataConfig, keys: Mapping[str, str]
+) -> dict[str, np.ndarray] | None:
+    """Each part's groups (N,) as text, from the column that `data.group` names, if it names any.
+
+    Args:
+        tables: part -> its rows.
+        config: the column's name.
+        keys: part -> the key of `data` that its file is named by.
+
+    Raises:
+        ConfigError: there is no such column, it is the class, or a row has no group.
+    """
+    if config.group is None:
+        return None
+    if config.group == config.target:
+        reason = "is the class itself: name the column that says what belongs together"
+        raise refusal(config, "group")(reason)
+    return {part: _group_column(table, config, key=keys[part]) for part, table in tables.items()}
+
+
+def _group_column(table: pa.Table, config: DataConfig, *, key: str) -> np.ndarray:
+    refuse = refusal(config, "group")
+    values = column(table, str(config.group), config, key="group" if key == "path" else key)
+    if pa.types.is_dictionary(values.type):
+        values = values.cast(values.type.value_type)
+    try:
+        texts = values.cast(pa.string())
+    except pa.ArrowException as error:
+        raise refuse(f"is a column of type {values.type}: store names or whole numbers") from error
+    if texts.null_count:
+        raise refuse(f"has {texts.null_count:,} rows of data.{key} without a value: fill them")
+    return np.array(texts.to_pylist(), dtype=np.str_)
 
 
 def _read_parquet(path: Path, refuse: Refuse) -> pa.Table:

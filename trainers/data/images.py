@@ -18,6 +18,7 @@ from trainers.data.files import (
     Refuse,
     column,
     existing_path,
+    groups,
     read_table,
     refusal,
     refuse_unused,
@@ -39,7 +40,7 @@ def load(config: DataConfig) -> Dataset:
     Raises:
         ConfigError: images that are truncated, too large, or of several sizes or modes.
     """
-    refuse_unused(config, "path", "test_path", "target")
+    refuse_unused(config, "path", "test_path", "target", "group")
     keys = {"train": "path"} | ({"test": "test_path"} if config.test_path is not None else {})
     tables = {part: _read(config, key) for part, key in keys.items()}
     refuse = refusal(config, "path")
@@ -48,14 +49,19 @@ def load(config: DataConfig) -> Dataset:
     if len(set(names)) > 1:
         raise refusal(config, "test_path")("has other `classes` in its metadata than data.path")
     labels = {part: _labels(table, config, key=keys[part]) for part, table in tables.items()}
-    y, classes = encode(labels, names[0], refuse)
-    picks = pick(y, config, content=_content(classes, files["train"], y["train"]))
+    y, classes, left_out = encode(labels, names[0], refuse, least=config.min_per_class)
+    picks = pick(
+        y,
+        config,
+        content=_content(classes, files["train"], y["train"]),
+        groups=groups(tables, config, keys),
+    )
     decoded, form = {}, None
     for split, (part, chosen) in picks.items():
         decoded[split] = decode(files[part], chosen, refusal(config, keys[part]), form=form)
         form = decoded[split].shape[1:]
     kept = {split: y[part][chosen] for split, (part, chosen) in picks.items()}
-    return image_dataset("images", decoded, kept, classes=classes)
+    return image_dataset("images", decoded, kept, classes=classes, left_out=left_out)
 
 
 def decode(

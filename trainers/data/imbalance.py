@@ -13,16 +13,29 @@ from trainers.streams import generator
 def class_counts(pool: Sequence[int], imbalance: Imbalance) -> tuple[int, ...]:
     """Samples of each class in the training subset, in label order.
 
-    Every class has at least one. `n_max` is the smallest class of the pool, so that the profile
-    alone makes the imbalance; `natural` takes the pool as it is.
+    A class has none where the ratio is too small for n_max, and more than the pool has where n_max
+    is too large: `trainers.check` refuses both. `natural` takes the pool as it is.
 
     Args:
         pool: samples of each class in the training pool, all at least 1.
-        imbalance: the profile and its ratio r.
+        imbalance: the profile, its ratio r, and n_max, else the smallest class of the pool: then
+            the profile alone makes the imbalance.
 
     Source: LDAM-DRW's recipe, with which published long-tail results were made.
     """
-    return PROFILES[imbalance.profile](tuple(pool), imbalance.train_ratio)
+    if imbalance.profile == "natural":
+        return tuple(pool)
+    n_max = imbalance.n_max or min(pool)
+    return tuple(int(n_max * share) for share in shares(len(pool), imbalance))
+
+
+def shares(classes: int, imbalance: Imbalance) -> list[float]:
+    """What each class has, as a share of n_max, in label order: from 1 to the ratio."""
+    ratio, half = imbalance.train_ratio, classes // 2
+    if imbalance.profile == "step":
+        return [1.0] * half + [ratio] * (classes - half)
+    # Not a running product: n_max * mu^c differs by a sample for some ratios.
+    return [ratio ** (c / (classes - 1)) for c in range(classes)]
 
 
 def draw_subset(
@@ -39,21 +52,3 @@ def draw_subset(
         shuffled = generator(fingerprint, replicate, f"subset:{label}").permutation(members)
         chosen.append(shuffled[:count])
     return np.sort(np.concatenate(chosen))
-
-
-def _natural(pool: tuple[int, ...], ratio: float) -> tuple[int, ...]:
-    return pool
-
-
-def _exponential(pool: tuple[int, ...], ratio: float) -> tuple[int, ...]:
-    # Not a running product: n_max * mu^c differs by a sample for some ratios.
-    largest, last = min(pool), len(pool) - 1
-    return tuple(max(1, int(largest * ratio ** (c / last))) for c in range(len(pool)))
-
-
-def _step(pool: tuple[int, ...], ratio: float) -> tuple[int, ...]:
-    largest, half = min(pool), len(pool) // 2
-    return (largest,) * half + (max(1, int(largest * ratio)),) * (len(pool) - half)
-
-
-PROFILES = {"natural": _natural, "exponential": _exponential, "step": _step}

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -19,15 +20,34 @@ MAX_CLASSES = 10_000
 MAX_NAME = 200
 
 
+class Labels(NamedTuple):
+    """The classes of a source's samples.
+
+    Attributes:
+        y: part -> (N,) int64, indices into `classes`, -1 for samples of a class that is left out.
+        classes: their names.
+        left_out: the names of the classes that are left out, and their training samples.
+    """
+
+    y: dict[str, np.ndarray]
+    classes: tuple[str, ...]
+    left_out: dict[str, int]
+
+
 def encode(
-    labels: Mapping[str, np.ndarray], names: Sequence[str] | None, refuse: Refuse
-) -> tuple[dict[str, np.ndarray], tuple[str, ...]]:
-    """Class indices of each part, (N,) int64, and the classes' names.
+    labels: Mapping[str, np.ndarray],
+    names: Sequence[str] | None,
+    refuse: Refuse,
+    *,
+    least: int | None,
+) -> Labels:
+    """The classes, and each sample's class as an index.
 
     Args:
         labels: part -> (N,) integers, booleans or text; "train" always.
         names: what the integers index, where the file says.
         refuse: makes the error.
+        least: classes with fewer samples in the training part are left out (`min_per_class`).
 
     Raises:
         ConfigError: labels that are decimal, empty or of another shape; fewer than two classes;
@@ -44,11 +64,28 @@ def encode(
         classes, y = tuple(names), dict(labels)
         _check_range(y, classes, refuse)
     _check_names(classes, refuse)
+    found = Labels({part: own.astype(np.int64) for part, own in y.items()}, classes, {})
+    return _common(found, least or 0, refuse)
+
+
+def _common(found: Labels, least: int, refuse: Refuse) -> Labels:
+    """The labels without the classes of fewer than `least` samples in the training part."""
+    y, classes, _ = found
     counts = np.bincount(y["train"], minlength=len(classes))
-    if not counts.all():
+    kept = counts >= least
+    if not counts[kept].all():
         absent = classes[int(np.argmin(counts))]
-        raise refuse(f"has no training sample of class {absent!r}: add some or leave it out")
-    return {part: indices.astype(np.int64) for part, indices in y.items()}, classes
+        reason = f"has no training sample of class {absent!r}: add some, take the class out, or "
+        raise refuse(f"{reason}set data.min_per_class: 1")
+    if kept.sum() < 2:
+        reason = f"has {kept.sum()} classes of at least {least:,} training samples, which "
+        raise refuse(f"{reason}data.min_per_class asks for: two are needed, so set a smaller one")
+    places = np.where(kept, np.cumsum(kept) - 1, -1)
+    return Labels(
+        {part: places[own] for part, own in y.items()},
+        tuple(np.array(classes)[kept].tolist()),
+        {classes[c]: int(counts[c]) for c in np.flatnonzero(~kept)},
+    )
 
 
 def arrow_labels(column: pa.ChunkedArray, name: str, refuse: Refuse) -> np.ndarray:

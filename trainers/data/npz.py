@@ -27,23 +27,26 @@ def load(config: DataConfig) -> Dataset:
     Raises:
         ConfigError: pickled objects, missing arrays, wrong shapes, lengths, ranges or types.
     """
-    refuse_unused(config, "path")
+    refuse_unused(config, "path", "group")
     refuse = refusal(config, "path")
     with Archive(existing_path(config, "path"), refuse) as archive:
         x, labels = _parts(archive, refuse)
         names = class_names(archive, refuse)
+        groups = None if config.group is None else _groups(archive, config, x)
     x = images(x, refuse)
     for part, pixels in x.items():
         if len(labels[part]) != len(pixels):
             reason = f"has {len(pixels):,} images and {len(labels[part]):,} labels in {part}"
             raise refuse(reason)
-    y, classes = encode(labels, names, refuse)
-    picks = pick(y, config, content=fingerprint(classes, x["train"], y["train"]))
+    y, classes, left_out = encode(labels, names, refuse, least=config.min_per_class)
+    content = fingerprint(classes, x["train"], y["train"])
+    picks = pick(y, config, content=content, groups=groups)
     return image_dataset(
         "npz",
         {split: x[part][chosen] for split, (part, chosen) in picks.items()},
         {split: y[part][chosen] for split, (part, chosen) in picks.items()},
         classes=classes,
+        left_out=left_out,
     )
 
 
@@ -123,6 +126,25 @@ def _by_split(archive: Archive, refuse: Refuse) -> tuple[Parts, Parts]:
         {part: x[mask] for part, mask in masks.items() if mask.any()},
         {part: y[mask] for part, mask in masks.items() if mask.any()},
     )
+
+
+def _groups(archive: Archive, config: DataConfig, x: Parts) -> Parts:
+    """Each part's groups (N,): the array GROUP beside `images`, or GROUP_train, GROUP_test."""
+    refuse = refusal(config, "group")
+    if "images" in archive.names:
+        whole, split = archive[str(config.group)], archive["split"]
+        found = {
+            part: whole[split == code] if whole.shape == split.shape else whole
+            for code, part in enumerate(SPLITS)
+            if part in x
+        }
+    else:
+        found = {part: archive[f"{config.group}_{part}"] for part in x}
+    for part, own in found.items():
+        if own.dtype.kind not in "iuU" or own.shape != (len(x[part]),):
+            reason = f"has {part} groups of type {own.dtype}, shape {own.shape}, for "
+            raise refuse(f"{reason}{len(x[part]):,} images: one whole number or text an image")
+    return found
 
 
 def class_names(archive: Archive, refuse: Refuse) -> tuple[str, ...] | None:

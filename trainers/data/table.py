@@ -11,8 +11,16 @@ import pyarrow as pa
 from trainers.config import DataConfig
 from trainers.data.columns import Encoder, Levels, Scale, Text
 from trainers.data.dataset import Dataset, fingerprint, table_dataset
-from trainers.data.files import Refuse, column, existing_path, read_table, refusal, refuse_unused
-from trainers.data.labels import arrow_labels, encode
+from trainers.data.files import (
+    Refuse,
+    column,
+    existing_path,
+    groups,
+    read_table,
+    refusal,
+    refuse_unused,
+)
+from trainers.data.labels import Labels, arrow_labels, encode
 from trainers.data.splits import Picks, pick
 
 
@@ -32,7 +40,7 @@ def load(config: DataConfig) -> Dataset:
     Raises:
         ConfigError: a column is missing or its type cannot be used, or the classes cannot.
     """
-    refuse_unused(config, "path", "test_path", "target")
+    refuse_unused(config, "path", "test_path", "target", "group")
     keys = {"train": "path"} | ({"test": "test_path"} if config.test_path is not None else {})
     tables = {
         part: read_table(existing_path(config, key), refusal(config, key))
@@ -42,20 +50,23 @@ def load(config: DataConfig) -> Dataset:
         part: arrow_labels(_target(table, config), str(config.target), refusal(config, keys[part]))
         for part, table in tables.items()
     }
-    y, classes = encode(labels, None, refusal(config, "path"))
+    y, classes, left_out = encode(labels, None, refusal(config, "path"), least=config.min_per_class)
     columns = {"train": _read(tables["train"], config)}
     if "test" in tables:
         columns["test"] = _read_like(columns["train"], tables["test"], config)
-    picks = pick(y, config, content=_content(classes, columns["train"], y["train"]))
-    return _encode(columns, y, picks, classes=classes)
+    picks = pick(
+        y,
+        config,
+        content=_content(classes, columns["train"], y["train"]),
+        groups=groups(tables, config, keys),
+    )
+    return _encode(columns, Labels(y, classes, left_out), picks)
 
 
 def _encode(
     columns: Mapping[str, _Columns],
-    y: Mapping[str, np.ndarray],
+    labels: Labels,
     picks: Picks,
-    *,
-    classes: tuple[str, ...],
 ) -> Dataset:
     pool = picks["train"][1]
     source = columns["train"]
@@ -67,9 +78,15 @@ def _encode(
     for split, (part, rows) in picks.items():
         own = columns[part]
         x[split], codes[split] = encoder.encode(own.numbers, own.texts, rows)
-    y = {split: y[part][rows] for split, (part, rows) in picks.items()}
     return table_dataset(
-        "table", x, codes, y, cardinalities=encoder.cardinalities, classes=classes, encoder=encoder
+        "table",
+        x,
+        codes,
+        {split: labels.y[part][rows] for split, (part, rows) in picks.items()},
+        cardinalities=encoder.cardinalities,
+        classes=labels.classes,
+        encoder=encoder,
+        left_out=labels.left_out,
     )
 
 
@@ -82,7 +99,8 @@ def _target(table: pa.Table, config: DataConfig) -> pa.ChunkedArray:
 
 
 def _read(table: pa.Table, config: DataConfig) -> _Columns:
-    features = [name for name in table.column_names if name != config.target]
+    apart = (config.target, config.group)
+    features = [name for name in table.column_names if name not in apart]
     if not features:
         raise refusal(config, "path")(f"has no columns beside {config.target!r}")
     numbers, texts = {}, {}

@@ -89,11 +89,13 @@ def _dataset(
     config: DataConfig, parts: dict[str, Part], names: tuple[str, ...], refuse: Refuse
 ) -> Dataset:
     images = {part: pixels for part, (pixels, _) in parts.items()}
-    y, classes = encode({part: labels for part, (_, labels) in parts.items()}, names, refuse)
+    labels = {part: own for part, (_, own) in parts.items()}
+    y, classes, left_out = encode(labels, names, refuse, least=config.min_per_class)
     picks = pick(y, config, content=fingerprint(classes, images["train"], y["train"]))
     return image_dataset(
         config.dataset,
         {split: images[part][chosen] for split, (part, chosen) in picks.items()},
         {split: y[part][chosen] for split, (part, chosen) in picks.items()},
         classes=classes,
+        left_out=left_out,
     )
