@@ -7,17 +7,20 @@ import platform
 import shutil
 import sys
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from importlib import metadata
+from itertools import takewhile
 from pathlib import Path
 from typing import Literal
 
-from sweeper.errors import SweeperError
+from sweeper.errors import InputError, SweeperError
 
 # Below these versions there are known holes (CVE-2026-27482 in Ray, CVE-2026-24747 in torch,
 # CVE-2025-27516 in Jinja2), or something that Sweeper relies on is missing.
 FLOORS = {"ray": (2, 54), "torch": (2, 10), "optuna": (5, 0), "jinja2": (3, 1, 6)}
 DISK_LOW_GIB = 2.0
+ELSEWHERE = "name other places: --storage, SWEEPER_CHECKPOINTS, TMPDIR, SWEEPER_CACHE"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,13 +34,18 @@ class Finding:
 
 def examine(storage: str) -> Iterator[Finding]:
     """Every finding, cheap ones first; `storage` is a database URL that need not exist yet."""
+    from sweeper.engine import worker
+
     yield _python()
     for package, floor in FLOORS.items():
         yield version(package, floor)
     yield _cores()
     yield _gpu()
     yield ray_auth(os.environ)
-    yield _disk(Path.cwd())
+    yield ray_folder(os.environ)
+    yield shared_memory()
+    yield home(Path(os.path.expanduser("~")), cache=worker.cache_folder())
+    yield disk(_filled(storage))
     yield _data(os.environ)
     yield database(storage)
 
@@ -99,17 +107,99 @@ def ray_auth(environment: Mapping[str, str]) -> Finding:
         text = f"RAY_AUTH_MODE={mode}: whoever reaches Ray's ports can run code here"
         return Finding(what="ray auth", state="wrong", text=text)
     named = environment.get("RAY_AUTH_TOKEN_PATH")
-    path = Path(named) if named else Path.home() / ".ray" / "auth_token"
+    path = Path(named or os.path.expanduser("~/.ray/auth_token"))
     if path.exists() and path.stat().st_mode & 0o077:
         text = f"token, but {path} can be read by others: chmod 600"
         return Finding(what="ray auth", state="note", text=text)
     return Finding(what="ray auth", state="ok", text="token")
 
 
-def _disk(folder: Path) -> Finding:
-    free = shutil.disk_usage(folder).free / 2**30
-    state = "ok" if free >= DISK_LOW_GIB else "wrong"
-    return Finding(what="disk", state=state, text=f"{free:.1f} GiB free here")
+def ray_folder(environment: Mapping[str, str]) -> Finding:
+    """Whether there is a folder for Ray's sockets, and whether it is the one that was named."""
+    from sweeper.engine import sockets
+
+    try:
+        folder = sockets.check(environment)
+    except InputError as error:
+        return Finding(what="ray folder", state="wrong", text=str(error))
+    faults = [
+        f"{place.name} cannot be used: {place.fault}"
+        for place in takewhile(lambda place: place.fault, sockets.places(environment))
+    ]
+    state = "note" if faults else "ok"
+    return Finding(what="ray folder", state=state, text="; ".join([folder, *faults]))
+
+
+def shared_memory(folder: str = "") -> Finding:
+    """Whether Ray's store of objects fits where it belongs."""
+    from sweeper.engine import cluster, sockets
+
+    folder = folder or sockets.SHARED
+    instead = "Ray uses a folder on disk, which is slower"
+    if not sockets.writable(folder):
+        text = f"{folder} cannot be written: {instead}"
+        return Finding(what="shared memory", state="note", text=text)
+    free = shutil.disk_usage(folder).free
+    if free <= cluster.OBJECT_STORE_BYTES:
+        text = (
+            f"{free / 2**20:.0f} MiB free in {folder}: {instead}; "
+            "in a container: docker run --shm-size=256m"
+        )
+        return Finding(what="shared memory", state="note", text=text)
+    return Finding(what="shared memory", state="ok", text=f"{free / 2**30:.1f} GiB free")
+
+
+def home(folder: Path, *, cache: Path) -> Finding:
+    """Whether what a launch keeps for the next one has its place, mostly in the home directory."""
+    from sweeper.engine import sockets
+
+    if not sockets.writable(_there(cache)):
+        text = (
+            f"{cache} cannot be written: each launch checks and converts again; "
+            "SWEEPER_CACHE=FOLDER names another place"
+        )
+        return Finding(what="home", state="note", text=text)
+    if not sockets.writable(folder):
+        text = f"{folder} cannot be written, and need not: the cache is {cache}"
+        return Finding(what="home", state="ok", text=text)
+    return Finding(what="home", state="ok", text=str(folder))
+
+
+def _there(folder: Path) -> Path:
+    """The folder, or the nearest above it that exists."""
+    return next(one for one in (folder, *folder.parents) if one.exists())
+
+
+def _filled(storage: str) -> dict[str, Path]:
+    """The folders that a sweep fills, by what it puts there."""
+    from sweeper.engine import places, sockets, worker
+    from sweeper.store import dialects
+
+    address = dialects.parse(storage)
+    found = {} if address.path is None else {"the database": address.path.absolute().parent}
+    found["checkpoints"] = places.of(storage).base
+    with suppress(InputError):
+        found["Ray's files"] = Path(sockets.check())
+    if sockets.writable(_there(worker.cache_folder())):
+        found["the cache"] = worker.cache_folder()
+    return found
+
+
+def disk(folders: Mapping[str, Path]) -> Finding:
+    """How much is free where each of these lies; the folders need not exist yet."""
+    free = {
+        what: shutil.disk_usage(_there(folder)).free / 2**30 for what, folder in folders.items()
+    }
+    low = [
+        f"{free[what]:.1f} GiB free for {what} ({folder})"
+        for what, folder in folders.items()
+        if free[what] < DISK_LOW_GIB
+    ]
+    if low:
+        text = f"{'; '.join(low)}: make room, or {ELSEWHERE}"
+        return Finding(what="disk", state="wrong", text=text)
+    least = min(free.values())
+    return Finding(what="disk", state="ok", text=f"{least:.1f} GiB free for {', '.join(folders)}")
 
 
 def _data(environment: Mapping[str, str]) -> Finding:

@@ -7,6 +7,7 @@ import logging
 import math
 import os
 import secrets
+import shutil
 import socket
 import sys
 import sysconfig
@@ -20,6 +21,7 @@ from itertools import takewhile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from sweeper.engine import sockets
 from sweeper.errors import EngineError, InputError
 from sweeper.spec import Resources
 
@@ -31,6 +33,7 @@ ENTRYPOINT = "sweeper"  # what Ray is told that this job is
 OBJECT_STORE_BYTES = 100_000_000  # packs and messages are small
 _stopping = threading.Event()  # its processes end because we end them
 _broken = threading.Event()  # one has ended before
+_folders: list[Path] = []  # of its files, which go when it does
 # Read by Ray and Tune at import or at start; each set only where the user has not.
 _SETTINGS = {
     "RAY_USAGE_STATS_ENABLED": "0",
@@ -105,6 +108,7 @@ def started(*, address: str | None, cpus: float, gpus: float) -> Iterator[Capaci
             yield Capacity(cpus=total.get("CPU", 0.0), gpus=total.get("GPU", 0.0))
         finally:
             _stop()
+            _tidy()
 
 
 def ended() -> str:
@@ -131,7 +135,14 @@ def end(code: int) -> None:
     """Ends this process here and now, whatever its other threads wait for."""
     for stream in (sys.stdout, sys.stderr):
         stream.flush()
+    _tidy()
     os._exit(code)
+
+
+def _tidy() -> None:
+    """Removes the folders of Rays that have ended."""
+    while _folders:
+        shutil.rmtree(_folders.pop(), ignore_errors=True)
 
 
 def _stop() -> None:
@@ -150,13 +161,18 @@ def _stop() -> None:
         _stopping.clear()
 
 
-def check_address(address: str | None) -> None:
-    """Whether somebody answers at a cluster's address; Ray itself would ask for ever.
+def check(address: str | None) -> None:
+    """Whether a Ray can be started here, or somebody answers at a cluster's address.
+
+    Ray itself would ask for ever.
 
     Raises:
-        InputError: nobody does.
+        InputError: there is no folder for its sockets, or nobody answers.
     """
-    host, _, port = (address or "").rpartition("://")[2].rpartition(":")
+    if address is None:
+        sockets.check()
+        return
+    host, _, port = address.rpartition("://")[2].rpartition(":")
     if not host or not port.isdigit():
         return  # "auto", or a form that Ray judges at once
     try:
@@ -178,9 +194,13 @@ def _init(*, address: str | None, cpus: float) -> None:
         if os.environ["RAY_AUTH_MODE"] == "token" and not _token_configured():
             # In this process and its children only: nothing is written to the home directory.
             os.environ["RAY_AUTH_TOKEN"] = secrets.token_hex(32)
+        _folders.append(sockets.make())
         with without_secrets(), _unnamed(), _apart(), _serverless():
             ray.init(
                 address="local",
+                _temp_dir=str(_folders[-1]),
+                # Ray looks at the size of the shared memory, not at whether it can be written.
+                _plasma_directory=None if sockets.writable(sockets.SHARED) else str(_folders[-1]),
                 include_dashboard=False,
                 num_cpus=max(math.ceil(cpus), cores()),
                 object_store_memory=OBJECT_STORE_BYTES,
@@ -270,7 +290,7 @@ def _serverless() -> Iterator[None]:
 
 def _token_configured() -> bool:
     named = os.environ.get("RAY_AUTH_TOKEN") or os.environ.get("RAY_AUTH_TOKEN_PATH")
-    return bool(named) or (Path.home() / ".ray" / "auth_token").exists()
+    return bool(named) or os.path.exists(os.path.expanduser("~/.ray/auth_token"))
 
 
 def is_secret(name: str) -> bool:

@@ -69,7 +69,7 @@ def launch(
         try:
             with interrupts.breaking():  # data may take long to load, and nothing is begun
                 loaded = load_plugins(plugins)
-                cluster.check_address(ray_address)
+                cluster.check(ray_address)
                 for warning in spec.warnings:
                     on_event(warning)
                 maker = Maker(spec)

@@ -75,7 +75,7 @@ def preview(
     """
     cluster.prepare()
     loaded = plugins.load(plugin_files)
-    cluster.check_address(ray_address)
+    cluster.check(ray_address)
     for warning in spec.warnings:
         on_event(warning)
     maker = Maker(spec)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import re
 import sqlite3
+import tempfile
 from pathlib import Path
 
 import planted
@@ -109,13 +111,13 @@ def test_what_only_the_data_can_tell_starts_nothing_either(
 ) -> None:
     """The real command: data are looked at before the database is made and before Ray starts."""
     before = contents(folder)
-    rays = folder / "rays"
-    done = sweeper("launch", "tiny.yaml", *more, cwd=folder, RAY_TMPDIR=str(rays))
+    with tempfile.TemporaryDirectory(dir="/tmp") as rays:
+        done = sweeper("launch", "tiny.yaml", *more, cwd=folder, RAY_TMPDIR=rays)
+        assert not os.listdir(rays)
     assert done.returncode == 2, done.stderr
     assert done.stdout == ""
     assert re.search(expected, the_line(done.stderr)), done.stderr
     assert contents(folder) == before
-    assert not rays.exists()
 
 
 def test_a_password_is_never_printed(folder: Path) -> None:

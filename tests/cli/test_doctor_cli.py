@@ -1,0 +1,75 @@
+"""`sweeper doctor` says what is in the way of a sweep, and the way out."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from sweeper.cli.doctor import disk, home, ray_folder, shared_memory
+from sweeper.engine import sockets
+
+READ_ONLY = "/proc"  # where root can make no file either
+
+
+@pytest.fixture
+def free(monkeypatch: pytest.MonkeyPatch):
+    """Sets how many bytes are free on every disk."""
+
+    def be(count: float) -> None:
+        monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=int(count)))
+
+    return be
+
+
+def test_a_folder_for_sockets_that_was_named_and_cannot_be_used_is_told() -> None:
+    """Not wrong, since another one is used; and why."""
+    found = ray_folder({"TMPDIR": "/tmp/" + "x" * 100})  # noqa: S108
+    assert (found.state, found.text.split(";")[0]) == ("note", "/tmp")  # noqa: S108
+    assert "TMPDIR cannot be used: its path has 105 bytes" in found.text
+    assert ray_folder({}).state == "ok"
+
+
+def test_no_folder_for_sockets_is_wrong(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A launch would end with 2 and the same words."""
+    monkeypatch.setattr(sockets, "OTHERS", (READ_ONLY,))
+    found = ray_folder({"TMPDIR": "/nonexistent"})
+    assert found.state == "wrong"
+    assert "set TMPDIR to a shorter path that you can write" in found.text
+    assert "TMPDIR (/nonexistent): cannot be written (No such file or directory)" in found.text
+
+
+def test_shared_memory_that_is_small_or_read_only_is_told(tmp_path: Path, free) -> None:
+    """Containers have 64 MiB of it."""
+    assert "cannot be written" in shared_memory(READ_ONLY).text
+    free(64 * 2**20)
+    found = shared_memory(str(tmp_path))
+    assert found.state == "note"
+    assert "64 MiB free" in found.text
+    assert "--shm-size" in found.text
+    free(2**30)
+    assert shared_memory(str(tmp_path)).state == "ok"
+
+
+def test_a_home_that_cannot_be_written_matters_to_the_cache_alone(tmp_path: Path) -> None:
+    """A launch needs nothing there; only work is done twice."""
+    read_only = Path(READ_ONLY)
+    found = home(read_only, cache=read_only / ".cache" / "sweeper")
+    assert found.state == "note"
+    assert "SWEEPER_CACHE=FOLDER" in found.text
+    assert home(read_only, cache=tmp_path / "new").state == "ok"
+    assert home(tmp_path, cache=tmp_path / "new").state == "ok"
+
+
+def test_each_place_on_a_full_disk_is_named(tmp_path: Path, free) -> None:
+    """With the options and variables that name another."""
+    folders = {"the database": tmp_path / "not" / "yet", "checkpoints": tmp_path}
+    free(2**30)
+    found = disk(folders)
+    assert found.state == "wrong"
+    assert f"1.0 GiB free for the database ({tmp_path}/not/yet)" in found.text
+    assert "SWEEPER_CHECKPOINTS" in found.text
+    free(2**33)
+    assert disk(folders).text == "8.0 GiB free for the database, checkpoints"
