@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import secrets
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -35,12 +36,18 @@ class Predicted:
     Attributes:
         given: samples that were given each class.
         recalls: of each class; None where the file does not say the classes.
+        unknown: samples of each class that the model does not know; they are in no recall.
+        unnamed: samples that have no class where others have one.
+        strange: for each categorical column, values that the training data did not have.
     """
 
     out: Path
     samples: int
     given: dict[str, int]
     recalls: tuple[Recall, ...] | None
+    unknown: dict[str, int]
+    unnamed: int
+    strange: dict[str, int]
 
     @property
     def balanced_accuracy(self) -> float | None:
@@ -56,7 +63,8 @@ class Predicted:
                     for one in self.recalls}  # fmt: skip
         return {
             "out": str(self.out), "samples": self.samples, "given": self.given, "recalls": rows,
-            "balanced_accuracy": self.balanced_accuracy,
+            "balanced_accuracy": self.balanced_accuracy, "unknown": self.unknown,
+            "unnamed": self.unnamed, "strange": self.strange,
         }  # fmt: skip
 
 
@@ -64,7 +72,8 @@ def predict(model: Path, data: Path, *, out: Path, force: bool = False) -> Predi
     """Applies the model in the folder `model` to the file `data`, and writes a table to `out`.
 
     Its columns: `row`, the sample's place in the file; `class`; `p:NAME`, the probability of each
-    class; and `true`, where the file says the classes.
+    class; and `true`, the class as the file names it, where it does. A class that the model does
+    not know counts in no recall.
 
     Raises:
         InputError: the model or the data cannot be used, or `out` cannot be written.
@@ -79,12 +88,19 @@ def predict(model: Path, data: Path, *, out: Path, force: bool = False) -> Predi
     except ConfigError as error:
         raise InputError(str(error)) from error
     chances = loaded.probabilities(samples)
-    _write(_table(samples.rows, chances, samples.y, loaded.classes), out)
+    _write(_table(samples.rows, chances, samples.names, loaded.classes), out)
     picked = chances.argmax(axis=1)
     counts = np.bincount(picked, minlength=len(loaded.classes))
     given = dict(zip(loaded.classes, counts.tolist(), strict=True))
     recalls = None if samples.y is None else _recalls(picked, samples.y, loaded.classes)
-    return Predicted(out, len(samples), given, recalls)
+    unknown: Counter[str] = Counter()
+    if samples.y is not None and samples.names is not None:
+        unknown.update(samples.names[samples.y < 0].tolist())
+    unnamed = unknown.pop("", 0)
+    return Predicted(
+        out, len(samples), given, recalls, dict(sorted(unknown.items())), unnamed,
+        dict(samples.strange),
+    )  # fmt: skip
 
 
 def _check_target(out: Path, *, force: bool) -> None:
@@ -97,12 +113,14 @@ def _check_target(out: Path, *, force: bool) -> None:
 
 
 def _table(
-    rows: np.ndarray, chances: np.ndarray, y: np.ndarray | None, classes: tuple[str, ...]
+    rows: np.ndarray, chances: np.ndarray, true: np.ndarray | None, classes: tuple[str, ...]
 ) -> pd.DataFrame:
     names = np.array(classes, dtype=object)
     columns: dict[str, Any] = {"row": rows, "class": names[chances.argmax(axis=1)]}
     columns |= {f"p:{name}": chances[:, at] for at, name in enumerate(classes)}
-    return pd.DataFrame(columns if y is None else columns | {"true": names[y]})
+    if true is not None:
+        columns["true"] = [name or None for name in true.tolist()]
+    return pd.DataFrame(columns)
 
 
 def _recalls(picked: np.ndarray, y: np.ndarray, classes: tuple[str, ...]) -> tuple[Recall, ...]:

@@ -11,8 +11,12 @@ import json
 from collections.abc import Iterator, Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, Strict, model_validator
 
+Names = Annotated[tuple[str, ...], Strict(False)]
+Token = str | int | float
+Tokens = Annotated[tuple[Token, ...], Strict(False)]
+ColumnKind = Literal["number", "category", "ignore"]
 Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
 
 # The overall metrics, each of which may be a sweep's objective, and which way is better.
@@ -118,6 +122,23 @@ class DataConfig(Block):
     )
     test_path: str | None = Field(default=None, description="A file of its own for the test split.")
     target: str | None = Field(default=None, description="The column that holds the class.")
+    columns: dict[str, ColumnKind] = Field(
+        default_factory=dict[str, ColumnKind],
+        description="What columns of a table are, by name, where their values do not say it: "
+        "number, category (the text as it is written) or ignore.",
+    )
+    missing: Tokens = Field(
+        default=(),
+        description="What stands for a missing value in a table's columns of numbers, beside an "
+        "empty field, NA, N/A, NaN, null, None, <NA>, #N/A, ? and - (in any case): "
+        "`[-999, unknown]`. A number counts wherever a value equals it.",
+    )
+    drop: Names = Field(
+        default=(), description="Columns of a table that are no features, such as identifiers."
+    )
+    features: Names = Field(
+        default=(), description="The columns of a table that are features; else all are."
+    )
     group: str | None = Field(
         default=None,
         description="The column (npz: array) that says which samples belong together, such as a "

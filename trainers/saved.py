@@ -37,7 +37,7 @@ from trainers.loop import PackTrainer, RoundResult
 from trainers.metrics import METRICS, layout
 from trainers.pack import Design, Pack, design
 
-FORMAT = 1  # of model.json; it grows when a key changes its meaning or goes
+FORMAT = 2  # of model.json; it grows when a key changes its meaning or goes
 WEIGHTS, FACTS, CARD = "model.safetensors", "model.json", "README.md"
 STATISTICS = (".mean", ".var")
 FORM = "folded"
@@ -187,7 +187,7 @@ def load(folder: Path, *, device: str = "cpu") -> Model:
     """The model in a folder.
 
     Raises:
-        ConfigError: of the key `model`: there is none, it is damaged, or of a newer format.
+        ConfigError: of the key `model`: there is none, it is damaged, or of another format.
     """
 
     def refuse(reason: str) -> ConfigError:
@@ -199,8 +199,9 @@ def load(folder: Path, *, device: str = "cpu") -> Model:
     weights = (folder / WEIGHTS).read_bytes()
     try:
         facts = json.loads((folder / FACTS).read_text("utf-8"))
-        if facts["format"] > FORMAT:
-            raise refuse(f"is of format {facts['format']}; this version reads up to {FORMAT}")
+        if facts["format"] != FORMAT:
+            reason = f"is of format {facts['format']}, and this version reads {FORMAT}"
+            raise refuse(f"{reason}: train it again, or use the Sweeper that wrote it")
         if hashlib.sha256(weights).hexdigest() != facts["sha256"]:
             raise refuse(f"is damaged: {WEIGHTS} is not the file that {FACTS} tells of")
         return _model(facts, deserialise(weights), torch.device(device))

@@ -103,11 +103,13 @@ def status_row(status: Mapping[str, Any]) -> list[str]:
 
 
 def recalls(console: Console, found: Predicted) -> None:
-    """Print the recall of each class, and their mean."""
+    """Print the recall of each class, and their mean; classes that the model does not know last."""
     rows = [
         [one.name, str(one.samples), "n/a" if one.recall is None else f"{one.recall:.4f}"]
         for one in found.recalls or ()
     ]
+    rows += [[name, str(count), "unknown to the model"] for name, count in found.unknown.items()]
+    rows += [["(no class)", str(found.unnamed), ""]] if found.unnamed else []
     grid(console, ["class", "samples", "recall"], rows)
     mean = found.balanced_accuracy
     shown = "n/a" if mean is None else f"{mean:.4f}"
@@ -115,6 +117,18 @@ def recalls(console: Console, found: Predicted) -> None:
         f"balanced accuracy {shown}; it speaks of new data if the model has not seen these rows",
         highlight=False, soft_wrap=True,
     )  # fmt: skip
+
+
+def strange(console: Console, found: Predicted) -> None:
+    """Print the columns that hold values which the training data did not have, the worst first."""
+    worst = sorted(found.strange.items(), key=lambda one: -one[1])
+    some = [f"{name!r} ({count:,} of {found.samples:,} rows)" for name, count in worst[:5]]
+    more = f" and {len(worst) - 5} more columns" if len(worst) > 5 else ""
+    if worst:
+        text = (
+            f"taken as missing, since the training data had no such value: {', '.join(some)}{more}"
+        )
+        console.print(text, markup=False, highlight=False, soft_wrap=True)
 
 
 def changes(console: Console, left: str, right: str, found: Sequence[Change]) -> None:

@@ -96,7 +96,12 @@ def predict(
 ) -> None:
     """Apply a saved model to data: each row's class and probabilities; needs no database.
 
-    Where the file has the classes too, the recall of each is shown.
+    A model of a table takes .csv, .csv.gz or .parquet with the columns that it was trained on,
+    in any order. A model of images takes .npz with an array `images`, `x` or `x_test`, (N, H, W)
+    or (N, H, W, 3), or .parquet with a column `image` of JPEG or PNG files; of its own size. The
+    model's README.md names both. Where the file has the classes too, in the column that was the
+    target or an array `labels`, `y` or `y_test`, the recall of each is shown; classes that the
+    model does not know are counted apart.
     """
     from sweeper import predict as apply
     from sweeper.cli import show
@@ -107,9 +112,10 @@ def predict(
         print(show.as_json("predict", found.as_json()))
         return
     print(found.out)
-    if found.recalls is not None:
-        from rich.console import Console
+    from rich.console import Console
 
+    show.strange(Console(stderr=True), found)
+    if found.recalls is not None:
         show.recalls(Console(stderr=True), found)
 
 

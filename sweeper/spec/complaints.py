@@ -44,7 +44,10 @@ class _Place:
             return _Place((*self.path, part), field.annotation, tuple(field.metadata))
         if get_origin(self.annotation) is dict:
             return _Place((*self.path, part), get_args(self.annotation)[1])
-        return _Place((*self.path, part), Level) if isinstance(part, int) else self
+        if isinstance(part, int):
+            listed = get_args(self.annotation) if get_origin(self.annotation) is tuple else ()
+            return _Place((*self.path, part), listed[0] if listed else Level)
+        return self
 
 
 def first(cause: ValidationError) -> Problem:

@@ -10,6 +10,7 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from sweeper.errors import nearest
+from trainers.config import Token
 
 _TYPES = {
     int: "a whole number",
@@ -17,6 +18,12 @@ _TYPES = {
     str: "text",
     bool: "true or false",
     type(None): "null",
+}
+
+_LISTS = {
+    int: "a list of whole numbers",
+    str: "a list of names",
+    Token: "a list of words and numbers",
 }
 
 
@@ -34,7 +41,7 @@ def phrase(annotation: Any, metadata: Iterable[Any] = ()) -> str:
     if origin in (dict, Mapping) or block(annotation):
         return "a block of keys"
     if origin is tuple:
-        return "a list of whole numbers" if get_args(annotation)[0] is int else "a list of levels"
+        return _LISTS.get(get_args(annotation)[0], "a list of levels")
     return _TYPES.get(annotation, str(annotation)) + _bounds(metadata)
 
 

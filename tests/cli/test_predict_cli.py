@@ -86,13 +86,48 @@ def test_known_classes_give_recalls(
     assert "few" in shown.err
 
 
+def test_classes_that_the_model_does_not_know_are_counted_apart(
+    model: Path, folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Every row is predicted; the file's own name stays, and recalls are of the known classes."""
+    fresh = _rows(60, 4)
+    known = fresh["kind"].copy()
+    fresh.loc[[3, 9], "kind"] = "odd"
+    fresh.loc[5, "kind"] = None
+    fresh.to_csv("new.csv", index=False)
+    assert run(["predict", str(model), "new.csv", "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert (told["samples"], told["unknown"], told["unnamed"]) == (60, {"odd": 2}, 1)
+    assert sum(one["samples"] for one in told["recalls"].values()) == 57
+    found = pd.read_csv("new-classes.csv", keep_default_na=False)
+    assert found["true"].tolist() == fresh["kind"].fillna("").tolist()
+    right = (found["class"] == known)[fresh["kind"] == known].groupby(known).mean()
+    assert told["balanced_accuracy"] == pytest.approx(right.mean())
+    assert run(["predict", str(model), "new.csv", "--force"]) == 0
+    shown = " ".join(capsys.readouterr().err.split())
+    assert "odd 2 unknown to the model" in shown
+    assert "(no class) 1" in shown
+
+
+def test_levels_that_training_had_not_are_shown(
+    model: Path, folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A column in another notation is not taken as missing in silence."""
+    fresh = _rows(60, 4).drop(columns="kind")
+    fresh["town"] = fresh["town"].str.upper()
+    fresh.to_csv("new.csv", index=False)
+    assert run(["predict", str(model), "new.csv"]) == 0
+    shown = capsys.readouterr().err
+    assert "the training data had no such value: 'town' (60 of 60 rows)" in shown
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
         (["nowhere", "new.csv"], "model: 'nowhere' is no folder"),
         ([".", "new.csv"], "model: '.' is no model"),
         (["MODEL", "gone.csv"], "data: 'gone.csv' cannot be opened: No such file"),
-        (["MODEL", "bad.csv"], "data: 'bad.csv' lacks the column 'town' that the model takes"),
+        (["MODEL", "bad.csv"], "data: 'bad.csv' lacks the column 'town' of the training data"),
         (["MODEL", "new.txt"], "of an unknown kind: it should end in .parquet, .csv or .csv.gz"),
         (["MODEL", "new.csv", "--out", "p.xlsx"], "--out p.xlsx: should end in .csv or .parquet"),
         (["MODEL", "new.csv", "--out", "no/p.csv"], "the folder no does not exist"),

@@ -256,7 +256,7 @@ BAD_ARCHIVES = {
     "classes of objects": (_parts(classes=np.array(["a", 2, None], dtype=object)), "never read"),
     "text and numbers": (
         _parts(y_test=np.array(["a", "b"] * 10)),
-        "numbers as classes in one part and text in another",
+        "has no training sample of class 'a'",
     ),
     "text beside names": (
         _parts(
@@ -430,7 +430,7 @@ def test_columns_that_are_no_images_or_labels_are_refused(tmp_path):
         "there is none; the nearest is 'images'": {"images": [b"x"], "label": [1]},
         "of type string: bytes of image files": {"image": ["x"], "label": [1]},
         "has 1 rows without an image": {"image": [b"x", None], "label": [1, 0]},
-        "has 1 rows without a class in column 'label'": {"image": [b"x"] * 2, "label": [1, None]},
+        "has 1 row without a class in column 'label'": {"image": [b"x"] * 2, "label": [1, None]},
     }
     for reason, columns in reasons.items():
         pq.write_table(pa.table(columns), path)

@@ -14,12 +14,15 @@ sorted levels. Beyond the 255 commonest levels of a column the rest are 0 too.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
-import pyarrow as pa
+
+from trainers.config import Token
+
+Kind = Literal["number", "category"]
 
 CLIP = 3.0
 MAX_LEVELS = 255
@@ -33,18 +36,6 @@ class Text:
 
     codes: np.ndarray
     levels: tuple[str, ...]
-
-    @classmethod
-    def read(cls, column: pa.ChunkedArray) -> Text:
-        """From text, categories, booleans or whole numbers; an empty text is a missing value."""
-        if pa.types.is_dictionary(column.type):
-            column = column.cast(column.type.value_type)
-        encoded = column.cast(pa.string()).combine_chunks().dictionary_encode()
-        levels = tuple(encoded.dictionary.to_pylist())
-        codes = encoded.indices.fill_null(-1).to_numpy(zero_copy_only=False).astype(np.int64)
-        if "" in levels:
-            codes[codes == levels.index("")] = -1
-        return cls(codes, levels)
 
 
 @dataclass(frozen=True)
@@ -112,10 +103,31 @@ def _robust_spread(values: np.ndarray) -> float:
 
 @dataclass(frozen=True)
 class Encoder:
-    """How a table's columns become a network's numbers, learned from the pool alone."""
+    """How a table's columns become a network's numbers, learned from the pool alone.
+
+    Attributes:
+        scales: the columns of numbers, by name.
+        levels: the categorical columns, by name.
+        missing: what stands for a missing number, beside the usual tokens.
+    """
 
     scales: Mapping[str, Scale]
     levels: Mapping[str, Levels]
+    missing: tuple[Token, ...] = ()
+
+    @property
+    def kinds(self) -> Mapping[str, Kind]:
+        """What each column is, by name."""
+        return kinds_of(self.scales, self.levels)
+
+    @property
+    def schema(self) -> dict[str, Any]:
+        """What the columns were read as, as JSON: names by kind, and tokens of missing values."""
+        return {
+            "numbers": list(self.scales),
+            "categories": list(self.levels),
+            "missing": list(self.missing),
+        }
 
     @property
     def cardinalities(self) -> tuple[int, ...]:
@@ -132,11 +144,20 @@ class Encoder:
         x = _side_by_side([first for first, *_ in scaled] + marks, len(rows))
         return x, _side_by_side(coded, len(rows)).astype(np.int64)
 
+    def strange(self, texts: Mapping[str, Text]) -> dict[str, int]:
+        """How many values of each categorical column have no code, where there are any."""
+        counts = {
+            name: int(((texts[name].codes >= 0) & (found.codes(texts[name]) == 0)).sum())
+            for name, found in self.levels.items()
+        }
+        return {name: count for name, count in counts.items() if count}
+
     def as_json(self) -> dict[str, Any]:
         """All of it, so that `of_json` gives the same to the last bit."""
         return {
             "numbers": {name: asdict(scale) for name, scale in self.scales.items()},
             "categories": {name: list(found.levels) for name, found in self.levels.items()},
+            "missing": list(self.missing),
         }
 
     @classmethod
@@ -144,7 +165,14 @@ class Encoder:
         """From `as_json`; a KeyError or TypeError where it is not that."""
         scales = {name: Scale(**scale) for name, scale in tree["numbers"].items()}
         levels = {name: Levels(tuple(found)) for name, found in tree["categories"].items()}
-        return cls(scales, levels)
+        return cls(scales, levels, tuple(tree["missing"]))
+
+
+def kinds_of(numbers: Iterable[str], categories: Iterable[str]) -> dict[str, Kind]:
+    """What each column is, by name: the numbers first."""
+    kinds: dict[str, Kind] = dict.fromkeys(numbers, "number")
+    kinds.update(dict.fromkeys(categories, "category"))
+    return kinds
 
 
 def _side_by_side(columns: list[np.ndarray], rows: int) -> np.ndarray:

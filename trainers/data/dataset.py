@@ -64,7 +64,8 @@ class Dataset:
         """All that checks and reports need to know, as JSON.
 
         `shape` is [C, H, W] for images and [F] for tables, `counts` the samples of each class,
-        `labels` those of the test split, in its order, as `pack_labels` writes them.
+        `labels` those of the test split, in its order, as `pack_labels` writes them. `columns`
+        says what a table was read as (the levels of its categories lie in a saved model).
         """
         return {
             "fingerprint": self.fingerprint,
@@ -75,6 +76,7 @@ class Dataset:
             "counts": {split: self._counts(split) for split in self.y},
             "left_out": dict(self.left_out),
             "labels": {"test": pack_labels(self.y["test"])},
+            "columns": None if self.encoder is None else self.encoder.schema,
         }
 
     def _counts(self, split: str) -> list[int]:

@@ -5,12 +5,15 @@ Nothing here unpickles. Every refusal is a ConfigError that names the key and wh
 
 from __future__ import annotations
 
+import csv
 import gzip
+import io
 import os
 import re
 import stat
 import zlib
-from collections.abc import Callable, Mapping
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping
 from difflib import get_close_matches
 from functools import partial
 from pathlib import Path
@@ -24,10 +27,12 @@ from trainers.config import ConfigError, DataConfig
 
 Refuse = Callable[[str], ConfigError]
 
-SOURCE_KEYS = ("path", "test_path", "target", "group")
-MISSING = ["", "NA", "N/A", "n/a", "NaN", "nan", "NULL", "null", "?"]
+SOURCE_KEYS = (
+    "path", "test_path", "target", "group", "columns", "missing", "drop", "features",
+)  # fmt: skip
+_PARQUET, _CSV = (".parquet", ".pq"), (".csv", ".csv.gz")
 _PANDAS_INDEX = re.compile(r"__index_level_\d+__")
-_MAX_HEADER = 1 << 20
+_CSV_BLOCK = 1 << 25  # bytes that Arrow reads at a time: a row must fit in
 
 
 def refusal(config: DataConfig, key: str) -> Refuse:
@@ -38,7 +43,7 @@ def refusal(config: DataConfig, key: str) -> Refuse:
 def refuse_unused(config: DataConfig, *used: str) -> None:
     """Raises a ConfigError where a key is set that this data set does not read."""
     for key in SOURCE_KEYS:
-        if key not in used and getattr(config, key) is not None:
+        if key not in used and getattr(config, key):
             reason = f"is not used by dataset {config.dataset!r}: leave it out"
             raise refusal(config, key)(reason)
 
@@ -71,13 +76,13 @@ def read_table(path: Path, refuse: Refuse) -> pa.Table:
     """A Parquet or CSV file (`.csv`, `.csv.gz`), whole, with its columns' names checked.
 
     Text is of Arrow's type `string`, bytes are `binary` or `large_binary`, whoever wrote the file.
+    CSV says nothing about types: each of its columns is text, as it is written, "" where empty.
 
     Raises:
         ConfigError: the kind of file is unknown or it cannot be read; no rows; a column without a
             name, or with another's; extension types, which may hold code.
     """
-    readers = {(".parquet", ".pq"): _read_parquet, (".csv", ".csv.gz"): _read_csv}
-    for endings, read in readers.items():
+    for endings, read in {_PARQUET: _read_parquet, _CSV: _read_csv}.items():
         if path.name.lower().endswith(endings):
             table = _checked(read(path, refuse), refuse)
             index = [name for name in table.column_names if _PANDAS_INDEX.fullmatch(name)]
@@ -85,11 +90,26 @@ def read_table(path: Path, refuse: Refuse) -> pa.Table:
     raise refuse("is of an unknown kind: it should end in .parquet, .csv or .csv.gz")
 
 
+def has_types(path: str | os.PathLike[str]) -> bool:
+    """Whether the file says of which type its columns are: Parquet does, CSV does not."""
+    return os.fspath(path).lower().endswith(_PARQUET)
+
+
+def by_name(table: pa.Table) -> dict[str, pa.ChunkedArray]:
+    """The columns by their names; Arrow's own look-up takes longer the more columns there are."""
+    return dict(zip(table.column_names, table.columns, strict=True))
+
+
+def nearest(name: str, names: Iterable[str]) -> str:
+    """The tail of a message about a name that is not there."""
+    near = get_close_matches(name, list(names), n=1, cutoff=0.0)
+    return f"; the nearest is {near[0]!r}" if near else ""
+
+
 def column(table: pa.Table, name: str, config: DataConfig, *, key: str) -> pa.ChunkedArray:
     """A column by name; where there is none, the ConfigError of `key` names the nearest."""
     if name not in table.column_names:
-        near = get_close_matches(name, table.column_names, n=1, cutoff=0.0)
-        reason = f"needs a column {name!r} and there is none; the nearest is {near[0]!r}"
+        reason = f"needs a column {name!r} and there is none{nearest(name, table.column_names)}"
         raise refusal(config, key)(reason)
     return table.column(name)
 
@@ -124,9 +144,11 @@ def _group_column(table: pa.Table, config: DataConfig, *, key: str) -> np.ndarra
         texts = values.cast(pa.string())
     except pa.ArrowException as error:
         raise refuse(f"is a column of type {values.type}: store names or whole numbers") from error
-    if texts.null_count:
-        raise refuse(f"has {texts.null_count:,} rows of data.{key} without a value: fill them")
-    return np.array(texts.to_pylist(), dtype=np.str_)
+    found = np.array(texts.fill_null("").to_pylist(), dtype=np.str_)
+    gaps = int((found == "").sum())
+    if gaps:
+        raise refuse(f"has {gaps:,} rows of data.{key} without a value: fill them")
+    return found
 
 
 def _read_parquet(path: Path, refuse: Refuse) -> pa.Table:
@@ -171,44 +193,54 @@ def _usual(kind: pa.DataType) -> pa.DataType:
 
 
 def _read_csv(path: Path, refuse: Refuse) -> pa.Table:
-    header = _header(path, refuse)
-    found = max(";\t|", key=header.count)
-    if "," not in header and found in header:
-        raise refuse(f"has {found!r} between its columns: separate them by commas")
-    convert = pa_csv.ConvertOptions(strings_can_be_null=True, null_values=MISSING)
+    names = _header(path, refuse)
+    _check_names(names, refuse)
+    read = pa_csv.ReadOptions(column_names=names, skip_rows_after_names=1, block_size=_CSV_BLOCK)
     parse = pa_csv.ParseOptions(newlines_in_values=True)
+    convert = pa_csv.ConvertOptions(column_types=dict.fromkeys(names, pa.string()))
     try:
-        table = pa_csv.read_csv(str(path), parse_options=parse, convert_options=convert)
+        return pa_csv.read_csv(
+            str(path), read_options=read, parse_options=parse, convert_options=convert
+        )
     except (pa.ArrowException, OSError) as error:
+        if "invalid UTF8" in str(error):
+            raise refuse("is not UTF-8 text: save it as UTF-8") from error
         raise refuse(f"cannot be read as CSV: {_first_line(error)}") from error
-    if any(pa.types.is_binary(kind) for kind in table.schema.types):
-        raise refuse("is not UTF-8 text: save it as UTF-8")
-    return table
 
 
-def _header(path: Path, refuse: Refuse) -> str:
+def _header(path: Path, refuse: Refuse) -> list[str]:
+    """The names of a CSV's columns."""
     try:
-        with gzip.open(path) if path.suffix.lower() == ".gz" else path.open("rb") as file:
-            line = file.readline(_MAX_HEADER).decode("utf-8-sig")
+        with (
+            gzip.open(path) if path.suffix.lower() == ".gz" else path.open("rb") as file,
+            io.TextIOWrapper(file, "utf-8-sig", newline="") as text,
+        ):
+            line = next(csv.reader(text), [])
     except UnicodeDecodeError as error:
         raise refuse("is not UTF-8 text: save it as UTF-8") from error
-    except (OSError, EOFError, zlib.error) as error:
+    except (OSError, EOFError, zlib.error, csv.Error) as error:
         raise refuse(f"cannot be read as CSV: {_first_line(error)}") from error
-    if not line.strip():
+    if not "".join(line).strip():
         raise refuse("has no header: the first line should name the columns")
+    found = max(";\t|", key=line[0].count)
+    if len(line) == 1 and found in line[0]:
+        raise refuse(f"has {found!r} between its columns: separate them by commas")
     return line
 
 
 def _checked(table: pa.Table, refuse: Refuse) -> pa.Table:
-    names = table.column_names
-    if "" in names:
-        raise refuse("has a column without a name, perhaps row numbers: name it or leave it out")
-    twice = sorted({name for name in names if names.count(name) > 1})
-    if twice:
-        raise refuse(f"has two columns called {twice[0]!r}: rename one")
+    _check_names(table.column_names, refuse)
     if table.num_rows == 0:
         raise refuse("has no rows")
     return table
+
+
+def _check_names(names: list[str], refuse: Refuse) -> None:
+    if "" in names:
+        raise refuse("has a column without a name, perhaps row numbers: name it or leave it out")
+    twice = sorted(name for name, count in Counter(names).items() if count > 1)
+    if twice:
+        raise refuse(f"has two columns called {twice[0]!r}: rename one")
 
 
 def _first_line(error: BaseException) -> str:

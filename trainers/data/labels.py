@@ -1,12 +1,14 @@
 """Classes: from the labels of a file to names and indices, or a plain refusal.
 
 The order of classes is that of the file's `classes` where it has them, else that of the sorted
-labels: numbers by size, names by their characters. It is the order of the long-tail profiles.
+labels: whole numbers by size, names by their characters. It is the order of the long-tail profiles.
+Names stay as they are written: `01` and `001` are two classes, and `NA` is one.
 """
 
 from __future__ import annotations
 
 import json
+import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
@@ -15,9 +17,12 @@ import numpy as np
 import pyarrow as pa
 
 from trainers.data.files import Refuse
+from trainers.data.schema import NUMBER, is_text, plain
 
 MAX_CLASSES = 10_000
 MAX_NAME = 200
+_WHOLE = re.compile(r"0|-?[1-9][0-9]{0,17}")
+_NUMBER = re.compile(NUMBER)
 
 
 class Labels(NamedTuple):
@@ -54,12 +59,8 @@ def encode(
             a class without training samples; names that are empty, equal or not printable.
     """
     labels = {part: _checked(part, given, refuse) for part, given in labels.items()}
-    if len({given.dtype.kind for given in labels.values()}) > 1:
-        raise refuse("has numbers as classes in one part and text in another: use one kind")
     if names is None:
-        found = np.unique(np.concatenate(list(labels.values())))
-        classes = tuple(str(label) for label in found)
-        y = {part: np.searchsorted(found, given) for part, given in labels.items()}
+        classes, y = _sorted(labels, refuse)
     else:
         classes, y = tuple(names), dict(labels)
         _check_range(y, classes, refuse)
@@ -88,22 +89,68 @@ def _common(found: Labels, least: int, refuse: Refuse) -> Labels:
     )
 
 
+def _sorted(
+    labels: Mapping[str, np.ndarray], refuse: Refuse
+) -> tuple[tuple[str, ...], dict[str, np.ndarray]]:
+    """The labels' names in order, and each part's labels as their places in it."""
+    if len({given.dtype.kind for given in labels.values()}) > 1:
+        labels = {part: given.astype(np.str_) for part, given in labels.items()}
+    found, places = np.unique(np.concatenate(list(labels.values())), return_inverse=True)
+    if found.dtype.kind == "U":
+        names = found.tolist()
+        _check_apart(names, refuse)
+        order = np.argsort(np.array(list(map(int, names))) if are_whole(names) else found)
+        found, places = found[order], np.argsort(order)[places]
+    ends = np.cumsum([len(given) for given in labels.values()])[:-1]
+    return tuple(map(str, found)), dict(zip(labels, np.split(places, ends), strict=True))
+
+
+def are_whole(names: Sequence[str]) -> bool:
+    """Whether names are whole numbers as computers write them: `01`, `+1` and `1.0` are not."""
+    return all(map(_WHOLE.fullmatch, names))
+
+
+def _check_apart(names: Sequence[str], refuse: Refuse) -> None:
+    """Whether names differ by more than blanks and case."""
+    seen: dict[str, str] = {}
+    for name in names:
+        twin = seen.setdefault(" ".join(name.split()).casefold(), name)
+        if twin != name:
+            reason = f"has the classes {twin!r} and {name!r}, equal but for blanks or case"
+            raise refuse(f"{reason}: write them alike, or give them names that differ")
+
+
 def arrow_labels(column: pa.ChunkedArray, name: str, refuse: Refuse) -> np.ndarray:
-    """The labels of a column as numpy integers or text, categories as their values."""
-    if column.null_count:
-        raise refuse(f"has {column.null_count:,} rows without a class in column {name!r}")
+    """The labels of a column as numpy integers or text, categories as their values.
+
+    Raises:
+        ConfigError: a row has none; they are decimal or of another type.
+    """
+    labels = known_labels(column, name, refuse)
+    gaps = column.null_count if labels.dtype.kind != "U" else int((labels == "").sum())
+    if gaps:
+        row = f"{gaps:,} row" if gaps == 1 else f"{gaps:,} rows"
+        raise refuse(f"has {row} without a class in column {name!r}")
+    return labels
+
+
+def known_labels(column: pa.ChunkedArray, name: str, refuse: Refuse) -> np.ndarray:
+    """As `arrow_labels`, with text "" where a row has none."""
+    column = plain(column)
     kind = column.type
-    if pa.types.is_dictionary(kind):
-        column, kind = column.cast(kind.value_type), kind.value_type
     if pa.types.is_floating(kind) or pa.types.is_decimal(kind):
-        raise refuse(_decimal(f"column {name!r}", column[0].as_py()))
-    if pa.types.is_integer(kind):
+        present = column.drop_null()
+        raise refuse(_decimal(f"column {name!r}", present[0].as_py() if len(present) else None))
+    if pa.types.is_integer(kind) and not column.null_count:
         return column.to_numpy()
-    if pa.types.is_boolean(kind):
-        column = column.cast(pa.string())
-    elif not (pa.types.is_string(kind) or pa.types.is_large_string(kind)):
+    if not (is_text(kind) or pa.types.is_integer(kind) or pa.types.is_null(kind)):
         raise refuse(f"has classes of type {kind} in column {name!r}: use names or whole numbers")
-    return np.array(column.to_pylist(), dtype=np.str_)
+    encoded = column.cast(pa.string()).fill_null("").combine_chunks().dictionary_encode()
+    levels = np.array(encoded.dictionary.to_pylist(), dtype=np.str_)
+    names = [level for level in levels.tolist() if level]
+    if names and all(map(_NUMBER.fullmatch, names)) and not are_whole(names):
+        raise refuse(_decimal(f"column {name!r}", next(n for n in names if not are_whole([n]))))
+    return levels[encoded.indices.to_numpy()]
 
 
 def names_in(metadata: Mapping[bytes, bytes] | None) -> tuple[str, ...] | None:

@@ -2,77 +2,80 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from functools import partial
 
 import numpy as np
 import pyarrow as pa
 
-from trainers.config import DataConfig
-from trainers.data.columns import Encoder, Levels, Scale, Text
+from trainers.config import ConfigError, DataConfig, Token
+from trainers.data.columns import Encoder, Kind, Levels, Scale
 from trainers.data.dataset import Dataset, fingerprint, table_dataset
 from trainers.data.files import (
-    Refuse,
+    by_name,
     column,
     existing_path,
     groups,
+    has_types,
+    nearest,
     read_table,
     refusal,
     refuse_unused,
 )
 from trainers.data.labels import Labels, arrow_labels, encode
+from trainers.data.schema import Columns, Rule, read
 from trainers.data.splits import Picks, pick
 
-
-@dataclass(frozen=True, eq=False)
-class _Columns:
-    """A file's features in its order: numbers (N,) float64, NaN where missing, and categories."""
-
-    numbers: dict[str, np.ndarray]
-    texts: dict[str, Text]
+_ABOUT_COLUMNS = ("columns", "missing", "drop", "features")
 
 
 def load(config: DataConfig) -> Dataset:
     """The table in `path` (and `test_path`), its class in `target`, scaled by the pool alone.
 
-    Text, categories and booleans are categorical; whole and decimal numbers are numeric.
+    What its columns are is said by `path` and `columns`; see `trainers.data.schema`.
 
     Raises:
         ConfigError: a column is missing or its type cannot be used, or the classes cannot.
     """
-    refuse_unused(config, "path", "test_path", "target", "group")
+    refuse_unused(config, "path", "test_path", "target", "group", *_ABOUT_COLUMNS)
     keys = {"train": "path"} | ({"test": "test_path"} if config.test_path is not None else {})
+    refusals = {part: refusal(config, key) for part, key in keys.items()}
     tables = {
-        part: read_table(existing_path(config, key), refusal(config, key))
-        for part, key in keys.items()
+        part: read_table(existing_path(config, key), refusals[part]) for part, key in keys.items()
     }
     labels = {
-        part: arrow_labels(_target(table, config), str(config.target), refusal(config, keys[part]))
+        part: arrow_labels(_target(table, config), str(config.target), refusals[part])
         for part, table in tables.items()
     }
-    y, classes, left_out = encode(labels, None, refusal(config, "path"), least=config.min_per_class)
-    columns = {"train": _read(tables["train"], config)}
-    if "test" in tables:
-        columns["test"] = _read_like(columns["train"], tables["test"], config)
+    y, classes, left_out = encode(labels, None, refusals["train"], least=config.min_per_class)
+    kinds = _kinds(tables["train"].column_names, config)
+    columns: dict[str, Columns] = {}
+    for part, table in tables.items():
+        rule = Rule(refusals[part], config.missing, typed=has_types(getattr(config, keys[part])))
+        columns[part] = read(by_name(table), kinds, rule)
+        kinds = columns[part].kinds
     picks = pick(
         y,
         config,
         content=_content(classes, columns["train"], y["train"]),
         groups=groups(tables, config, keys),
     )
-    return _encode(columns, Labels(y, classes, left_out), picks)
+    return _encode(columns, Labels(y, classes, left_out), picks, missing=config.missing)
 
 
 def _encode(
-    columns: Mapping[str, _Columns],
+    columns: Mapping[str, Columns],
     labels: Labels,
     picks: Picks,
+    *,
+    missing: tuple[Token, ...],
 ) -> Dataset:
     pool = picks["train"][1]
     source = columns["train"]
     encoder = Encoder(
         {name: Scale.fit(values[pool]) for name, values in source.numbers.items()},
         {name: Levels.fit(values, pool) for name, values in source.texts.items()},
+        missing,
     )
     x, codes = {}, {}
     for split, (part, rows) in picks.items():
@@ -98,59 +101,38 @@ def _target(table: pa.Table, config: DataConfig) -> pa.ChunkedArray:
     return column(table, config.target, config, key="target")
 
 
-def _read(table: pa.Table, config: DataConfig) -> _Columns:
-    apart = (config.target, config.group)
-    features = [name for name in table.column_names if name not in apart]
-    if not features:
-        raise refusal(config, "path")(f"has no columns beside {config.target!r}")
-    numbers, texts = {}, {}
-    for name in features:
-        values = table.column(name)
-        if _is_number(values.type):
-            numbers[name] = floats(values, name, refusal(config, "path"))
-        else:
-            texts[name] = text(values, name, refusal(config, "path"))
-    return _Columns(numbers, texts)
-
-
-def _read_like(train: _Columns, table: pa.Table, config: DataConfig) -> _Columns:
-    """The test file's columns, found by name and read as the training file's were."""
-    found = {
-        name: column(table, name, config, key="test_path")
-        for name in (*train.numbers, *train.texts)
+def _kinds(names: list[str], config: DataConfig) -> Mapping[str, Kind | None]:
+    """The features in the file's order, and what `columns` says of each."""
+    said: dict[str, Kind | None] = {
+        name: kind for name, kind in config.columns.items() if kind != "ignore"
     }
-    refuse = refusal(config, "test_path")
-    return _Columns(
-        {name: floats(found[name], name, refuse) for name in train.numbers},
-        {name: text(found[name], name, refuse) for name in train.texts},
-    )
+    ignored = config.columns.keys() - said.keys()
+    for key in ("columns", "drop", "features"):
+        _check_columns(getattr(config, key), names, config, key=key)
+    if config.drop and config.features:
+        raise refusal(config, "features")("stands beside data.drop: give one of the two")
+    out = {config.target, config.group, *config.drop, *ignored}
+    asked = set(config.features or names)
+    found = [name for name in names if name in asked and name not in out]
+    if not found:
+        raise refusal(config, "path")(f"has no columns to learn from beside {config.target!r}")
+    return {name: said.get(name) for name in found}
 
 
-def floats(values: pa.ChunkedArray, name: str, refuse: Refuse) -> np.ndarray:
-    """A column of numbers, (N,) float64, NaN where missing; ConfigError where it is none."""
-    if not (_is_number(values.type) or pa.types.is_null(values.type)):
-        raise refuse(f"has {values.type} in column {name!r}, which holds numbers in data.path")
-    numbers = values.cast(pa.float64(), safe=False).to_numpy()
-    if np.isinf(numbers).any():
-        raise refuse(f"has infinite numbers in column {name!r}: mend or empty them")
-    return numbers
+def _check_columns(words: Iterable[str], names: list[str], config: DataConfig, *, key: str) -> None:
+    """Whether a key names features of the file."""
+    known = set(names)
+    for word in words:
+        refuse = partial(ConfigError, f"data.{key}", word)
+        if word not in known:
+            raise refuse(f"is no column of data.path{nearest(word, names)}")
+        if word == config.target:
+            raise refuse("is data.target, the class, and no feature: leave it out here")
+        if word == config.group:
+            raise refuse("is data.group, and no feature: leave it out here")
 
 
-def text(values: pa.ChunkedArray, name: str, refuse: Refuse) -> Text:
-    """A column of categories; ConfigError where its type cannot be one."""
-    kind = values.type.value_type if pa.types.is_dictionary(values.type) else values.type
-    checks = (pa.types.is_string, pa.types.is_large_string, pa.types.is_boolean, pa.types.is_null)
-    if not any(is_kind(kind) for is_kind in (*checks, _is_number)):
-        reason = f"has a column {name!r} of type {kind}, which no network takes"
-        raise refuse(f"{reason}: turn it into numbers or text, or leave it out")
-    return Text.read(values)
-
-
-def _is_number(kind: pa.DataType) -> bool:
-    return pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind)
-
-
-def _content(classes: tuple[str, ...], columns: _Columns, y: np.ndarray) -> str:
+def _content(classes: tuple[str, ...], columns: Columns, y: np.ndarray) -> str:
     """Hash of a part as it was read, before anything is scaled."""
     names = [*classes, *columns.numbers, *columns.texts]
     arrays = [y, *columns.numbers.values()]

@@ -6,7 +6,7 @@ Letters: N samples, C channels, H x W pixels, F numeric columns, G categorical c
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal
@@ -15,11 +15,11 @@ import numpy as np
 import pyarrow as pa
 
 from trainers.config import ConfigError
-from trainers.data import images, npz, table
+from trainers.data import images, npz, schema
 from trainers.data.columns import Encoder
 from trainers.data.dataset import Dataset
-from trainers.data.files import Refuse, read_table, readable
-from trainers.data.labels import arrow_labels, names_in
+from trainers.data.files import Refuse, by_name, read_table, readable
+from trainers.data.labels import are_whole, known_labels, names_in
 
 # An archive's arrays by what they are; of one that was trained on, the test part.
 ARRAYS = {"images": "labels", "x": "y", "x_test": "y_test"}
@@ -77,15 +77,23 @@ class Inputs:
 
 @dataclass(frozen=True, eq=False)
 class Samples:
-    """Samples as a model takes them: `x` and `codes` as in `Dataset`, one part; y (N,) or None.
+    """Samples as a model takes them: `x` and `codes` as in `Dataset`, one part.
 
-    `rows` are the samples' places in the file, (N,), counted from 0.
+    Attributes:
+        y: (N,) int64, indices into the model's classes, -1 where the file names another class or
+            none; None where it names no class at all.
+        names: (N,) text, the classes as the file names them, "" where it names none; None as y.
+        rows: (N,), the samples' places in the file, counted from 0.
+        strange: for each categorical column, how many values are levels that the model has no
+            code for; columns without are left out.
     """
 
     x: np.ndarray
     codes: np.ndarray | None
     y: np.ndarray | None
     rows: np.ndarray
+    names: np.ndarray | None = None
+    strange: Mapping[str, int] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -108,20 +116,18 @@ def read(path: Path, inputs: Inputs, classes: Sequence[str]) -> Samples:
             raise refuse("is an archive of images; this model takes a table: .parquet or .csv")
         return _archive(path, inputs, classes, refuse)
     found = read_table(path, refuse)
-    labels = _labels(found, inputs, refuse)
-    y = (
-        None
-        if labels is None
-        else indices(labels, classes, refuse, names_in(found.schema.metadata))
-    )
+    names = _names(found, inputs, classes, refuse)
+    y = None if names is None else indices(names, classes)
     rows = np.arange(found.num_rows)
     if inputs.encoder is None:
         encoded = images.encoded(_column(found, "image", refuse), refuse)
-        return Samples(
-            _fitting(images.decode(encoded, rows, refuse), inputs, refuse), None, y, rows
-        )
-    x, codes = _table(found, inputs.encoder, refuse)
-    return Samples(x, codes, y, rows)
+        x = _fitting(images.decode(encoded, rows, refuse), inputs, refuse)
+        return Samples(x, None, y, rows, names)
+    encoder = inputs.encoder
+    columns = schema.read(by_name(found), encoder.kinds, schema.Rule(refuse, encoder.missing))
+    x, codes = encoder.encode(columns.numbers, columns.texts, rows)
+    strange = encoder.strange(columns.texts)
+    return Samples(x.astype(np.float32), codes, y, rows, names, strange)
 
 
 def _archive(path: Path, inputs: Inputs, classes: Sequence[str], refuse: Refuse) -> Samples:
@@ -141,8 +147,11 @@ def _archive(path: Path, inputs: Inputs, classes: Sequence[str], refuse: Refuse)
         names = npz.class_names(archive, refuse)
     if labels is not None and labels.shape != (len(x),):
         raise refuse(f"has {len(x):,} images and labels of shape {labels.shape}: one an image")
-    y = None if labels is None else indices(labels, classes, refuse, names)[rows]
-    return Samples(_fitting(x[rows], inputs, refuse), None, y, rows)
+    x = _fitting(x[rows], inputs, refuse)
+    if labels is None:
+        return Samples(x, None, None, rows)
+    given = named(labels[rows], classes, refuse, names)
+    return Samples(x, None, indices(given, classes), rows, given)
 
 
 def _fitting(x: np.ndarray, inputs: Inputs, refuse: Refuse) -> np.ndarray:
@@ -159,20 +168,6 @@ def _form(shape: Sequence[int]) -> str:
     return f"{height} x {width} pixels, {'grey' if channels == 1 else 'colour'}"
 
 
-def _table(found: pa.Table, encoder: Encoder, refuse: Refuse) -> tuple[np.ndarray, np.ndarray]:
-    wanted = [*encoder.scales, *encoder.levels]
-    missing = [name for name in wanted if name not in found.column_names]
-    if missing:
-        some = ", ".join(map(repr, missing[:10])) + (" ..." if len(missing) > 10 else "")
-        word = "column" if len(missing) == 1 else f"{len(missing)} columns"
-        held = ", ".join(found.column_names[:20])
-        raise refuse(f"lacks the {word} {some} that the model takes; it has {held}")
-    numbers = {name: table.floats(found.column(name), name, refuse) for name in encoder.scales}
-    texts = {name: table.text(found.column(name), name, refuse) for name in encoder.levels}
-    x, codes = encoder.encode(numbers, texts, np.arange(found.num_rows))
-    return x.astype(np.float32), codes
-
-
 def _column(found: pa.Table, name: str, refuse: Refuse) -> pa.ChunkedArray:
     if name not in found.column_names:
         held = ", ".join(found.column_names[:20])
@@ -180,39 +175,47 @@ def _column(found: pa.Table, name: str, refuse: Refuse) -> pa.ChunkedArray:
     return found.column(name)
 
 
-def _labels(found: pa.Table, inputs: Inputs, refuse: Refuse) -> np.ndarray | None:
-    """The classes, where the file has them; a column of nothing but missing values has none."""
+def _names(
+    found: pa.Table, inputs: Inputs, classes: Sequence[str], refuse: Refuse
+) -> np.ndarray | None:
+    """The names of the classes, where the file has any."""
     if inputs.target is None or inputs.target not in found.column_names:
         return None
-    values = found.column(inputs.target)
-    if values.null_count == len(values):
+    labels = known_labels(found.column(inputs.target), inputs.target, refuse)
+    if labels.dtype.kind == "U" and not (labels != "").any():
         return None
-    return arrow_labels(values, inputs.target, refuse)
+    return named(labels, classes, refuse, names_in(found.schema.metadata))
 
 
-def indices(
+def named(
     labels: np.ndarray, classes: Sequence[str], refuse: Refuse, names: Sequence[str] | None
 ) -> np.ndarray:
-    """Labels (N,), as text or whole numbers, as indices into the model's classes.
+    """Labels (N,), as text or whole numbers, as names of classes; "" where there is none.
 
     Whole numbers index `names` where the file has them. Else they are the classes' own names,
-    or, where no class is called so, their places.
+    or, where no class is called so and all are their places, these.
     """
     if labels.dtype.kind not in "iubU":
         raise refuse(f"has labels of type {labels.dtype}: use whole numbers or text")
-    own = {name: index for index, name in enumerate(classes)}
     if labels.dtype.kind == "U":
-        words = labels
+        levels, places = np.unique(labels, return_inverse=True)
+        if names is not None or not are_whole([level for level in levels.tolist() if level]):
+            return labels
+        whole = np.array([int(level or -1) for level in levels])
     else:
-        whole = labels.astype(np.int64)
-        if names is None and not own.keys() & set(map(str, np.unique(whole))):
-            names = classes
-        if names is not None and len(whole) and not (0 <= whole.min() <= whole.max() < len(names)):
-            raise refuse(f"has labels outside of 0 to {len(names) - 1}")
-        words = np.array(names)[whole] if names is not None else whole.astype(np.str_)
-    levels, places = np.unique(words, return_inverse=True)
-    unknown = [str(level) for level in levels if level not in own]
-    if unknown:
-        reason = f"has the class {unknown[0]!r}, which the model does not know"
-        raise refuse(f"{reason}; it knows {', '.join(classes[:20])}")
-    return np.array([own[level] for level in levels], dtype=np.int64)[places]
+        whole, places = np.unique(labels.astype(np.int64), return_inverse=True)
+        levels = whole.astype(np.str_)
+    inside = (whole >= 0) & (whole < len(classes if names is None else names))
+    if names is not None and not inside.all():
+        raise refuse(f"has labels outside of 0 to {len(names) - 1}")
+    if names is None and (set(levels) & set(classes) or not (inside | (levels == "")).all()):
+        return levels[places]
+    own = classes if names is None else names
+    return np.array([own[at] if at >= 0 else "" for at in whole], dtype=np.str_)[places]
+
+
+def indices(names: np.ndarray, classes: Sequence[str]) -> np.ndarray:
+    """Names of classes (N,) as indices (N,) int64 into the model's, -1 where it has none."""
+    own = {name: index for index, name in enumerate(classes)}
+    levels, places = np.unique(names, return_inverse=True)
+    return np.array([own.get(level, -1) for level in levels.tolist()], dtype=np.int64)[places]
