@@ -270,7 +270,7 @@ class Form(Protocol):
         ...
 
     def backend(self, x: Tensor, members: int) -> AbstractContextManager[object]:
-        """Within it, passes over such a batch, forward and backward, are fastest."""
+        """The context in which every pass over such a batch runs, forward and backward."""
         ...
 
 
@@ -295,6 +295,10 @@ class Folded:
     def convolution(
         self, x: Tensor, weight: Tensor, bias: Tensor | None, *, members: int, stride: int
     ) -> Tensor:
+        if weight.shape[-1] == 1 and stride > 1:
+            # oneDNN computes a strided 1x1 convolution by a copy into a buffer that its AVX2
+            # kernels overrun (uxlfoundation/oneDNN#6035): wrong gradients, or a broken heap.
+            x, stride = x[:, :, ::stride, ::stride], 1
         return F.conv2d(x, weight, bias, stride, weight.shape[-1] // 2, 1, members)
 
     def batch_norm(
@@ -337,6 +341,13 @@ class Folded:
         return without_onednn() if few else nullcontext()
 
 
+class Native(Folded):
+    """As `Folded`, but PyTorch's own kernels compute throughout: slower, and never oneDNN."""
+
+    def backend(self, x: Tensor, members: int) -> AbstractContextManager[object]:
+        return without_onednn() if x.device.type == "cpu" else nullcontext()
+
+
 @contextmanager
 def without_onednn() -> Iterator[None]:
     """Within it, PyTorch's own kernels compute. (`mkldnn.flags` would set, and warn of, TF32.)"""
@@ -367,4 +378,5 @@ class Pass:
     moments: Moments | None = None
 
 
-FORMS: dict[str, Form] = {"folded": Folded()}
+# In order of preference.
+FORMS: dict[str, Form] = {"folded": Folded(), "native": Native()}

@@ -78,6 +78,7 @@ class PackTrainer:
         timetable: its rounds, and which of them end with an evaluation.
         round: how many rounds are finished; `step` is how many updates.
         alive: places of the members that still train.
+        form: the name of the form that computes, one of `FORMS`.
 
     Raises:
         ConfigError: a configuration cannot run on these data.
@@ -93,7 +94,7 @@ class PackTrainer:
     ) -> None:
         if len({pack_key(m.config) for m in members}) != 1:
             raise ValueError("members of a pack must be there and share their pack key")
-        self.members = tuple(members)
+        self.members, self.form = tuple(members), form
         self.config = members[0].config
         self.counts = check(self.config, dataset.facts)
         self.fingerprint = dataset.fingerprint

@@ -5,8 +5,8 @@ Letters: K members, B samples of a batch, N samples of a split, C classes.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 
 import torch
@@ -136,10 +136,18 @@ class Pack:
     def evaluate(self, batches: Iterable[Tensor]) -> Tensor:
         """Logits by the statistics as they are: (K, N, C)."""
         run = self._pass(False, self.statistics)
-        network = self.design.network
-        with self.design.precision.casting(self.design.device):
-            parts = [network.logits(run, network.features(run, x)) for x in batches]
+        network, parts = self.design.network, []
+        for x in batches:
+            with self._computing(x):
+                parts.append(network.logits(run, network.features(run, x)))
         return torch.cat(parts, dim=1).to(self.design.precision.dtype)
+
+    @contextmanager
+    def _computing(self, x: Tensor) -> Iterator[None]:
+        """Precision and kernels of a pass over `x` without gradient."""
+        precision, device = self.design.precision, self.design.device
+        with precision.casting(device), self.design.form.backend(x, self.members):
+            yield
 
     @torch.no_grad()
     def clean_statistics(self, batches: Iterable[tuple[int, Tensor]]) -> None:
@@ -152,7 +160,7 @@ class Pack:
         run = self._pass(True, None, moments)
         mean, var, total = self.statistics.mean, self.statistics.var, 0
         for samples, x in batches:
-            with self.design.precision.casting(self.design.device):
+            with self._computing(x):
                 self.design.network.features(run, x)
             total += samples
             self._pool(mean, var, moments, samples / total)

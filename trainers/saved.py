@@ -40,7 +40,6 @@ from trainers.pack import Design, Pack, design
 FORMAT = 2  # of model.json; it grows when a key changes its meaning or goes
 WEIGHTS, FACTS, CARD = "model.safetensors", "model.json", "README.md"
 STATISTICS = (".mean", ".var")
-FORM = "folded"
 
 
 @dataclass(frozen=True, eq=False)
@@ -110,7 +109,11 @@ def save(
     weights = serialise(tensors)
     facts = {
         "format": FORMAT,
-        "trainer": {"version": trainers.VERSION, "torch": torch.__version__},
+        "trainer": {
+            "version": trainers.VERSION,
+            "torch": torch.__version__,
+            "form": trainer.form,
+        },
         "config": _config(member.config),
         "replicate": member.replicate,
         "round": result.round,
@@ -219,7 +222,8 @@ def _model(facts: Mapping[str, Any], tensors: Mapping[str, Tensor], device: torc
         size = (_columns(inputs),)
     # Without self-supervision, whose projector has no part in what is predicted.
     train = config.train.model_copy(update={"ssl": SSL()})
-    made = design(train, inputs=size, classes=len(classes), form=FORMS[FORM], device=device)
+    form = FORMS.get(facts["trainer"].get("form", ""), FORMS["native"])
+    made = design(train, inputs=size, classes=len(classes), form=form, device=device)
     return Model(config, classes, inputs, _pack(made, tensors), facts)
 
 

@@ -1,0 +1,165 @@
+"""Compares every form's layers with sums written out in float64; run in a process of its own.
+
+`python -m tests.layer_gradients` prints each layer that is off, and how many were compared. Kernels
+that overrun their memory end the process: so it is never imported by a test.
+
+Letters: K members, B samples, C inputs, O outputs, S x S pixels.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from trainers.fused import EPSILON, FORMS, Form, Kind, Parameter
+
+CHANNELS = (*range(1, 10), 15, 16, 17, 24, 32)
+MEMBERS = (1, 2, 5)
+B, S = 32, 8
+TOLERANCE = 2e-5  # sums have up to 2048 terms; a float32 term is exact to 6e-8
+Layer = Callable[..., Tensor]
+
+
+def convolved(x: Tensor, weight: Tensor, stride: int) -> Tensor:
+    """(B, K, C, S, S) with (K, O, k, k, C), as a sum over the places of the kernel."""
+    kernel = weight.shape[2]
+    x = torch.nn.functional.pad(x, [kernel // 2] * 4)
+    places = itertools.product(range(kernel), repeat=2)
+    return sum(
+        torch.einsum(
+            "bkcij,koc->bkoij",
+            x[..., i : i + S : stride, j : j + S : stride],
+            weight[:, :, i, j],
+        )
+        for i, j in places
+    )  # pyright: ignore[reportReturnType]
+
+
+def normalised(x: Tensor, weight: Tensor, bias: Tensor, over: tuple[int, ...]) -> Tensor:
+    """Mean 0 and variance 1 over these dimensions, then scaled and shifted."""
+    mean = x.mean(over, keepdim=True)
+    var = ((x - mean) ** 2).mean(over, keepdim=True)
+    return (x - mean) / torch.sqrt(var + EPSILON) * weight + bias
+
+
+def compare(
+    made: Layer, truth: Layer, shapes: list[tuple[int, ...]], enter: Layer
+) -> dict[str, float]:
+    """How far the output and each gradient of a linear loss are off, in shares of the truth."""
+    source = torch.Generator().manual_seed(0)
+    exact = [torch.randn(s, generator=source, dtype=torch.float64) for s in shapes]
+    wanted = _passed(truth, exact, lambda out: out, None)
+    weights = torch.randn(wanted[0].shape, generator=source, dtype=torch.float64)
+    wanted = _passed(truth, exact, lambda out: out, weights)
+    got = _passed(made, [one.float() for one in exact], enter, weights.float())
+    names = ["loss", *(f"gradient {i}" for i in range(len(shapes)))]
+    return {
+        name: float((a.double() - b).norm() / b.norm())
+        for name, a, b in zip(names, got, wanted, strict=True)
+    }
+
+
+def _passed(
+    layer: Layer, given: list[Tensor], enter: Layer, weights: Tensor | None
+) -> list[Tensor]:
+    leaves = [one.clone().requires_grad_() for one in given]
+    out = layer(*leaves)
+    if weights is None:
+        return [out.detach()]
+    product = out * enter(weights)
+    return [product.detach().abs().sum(), *torch.autograd.grad(product.sum(), leaves)]
+
+
+def views(form: Form, kind: Kind, block: Tensor) -> Tensor:
+    """(K, *shape) as the form's layers want it."""
+    members, shape = block.shape[0], tuple(block.shape[1:])
+    parameter = Parameter("p", kind, shape, lambda source, shape: None, decays=False)  # pyright: ignore
+    return form.view(block.flatten(), parameter, members)
+
+
+def convolutions(form: Form) -> Iterator[tuple[str, dict[str, float]]]:
+    """Every kernel, stride, number of channels and of members, in both memory formats."""
+    grid = itertools.product(CHANNELS, (1, 3), (1, 2), MEMBERS, (False, True))
+    for channels, kernel, stride, members, contiguous in grid:
+
+        def made(
+            x: Tensor, weight: Tensor, contiguous: bool = contiguous,
+            members: int = members, stride: int = stride,
+        ) -> Tensor:  # fmt: skip
+            inner = form.images(x)
+            inner = inner.contiguous() if contiguous else inner
+            with form.backend(inner, members):
+                block = views(form, "convolution", weight)
+                return form.convolution(inner, block, None, members=members, stride=stride)
+
+        def truth(x: Tensor, weight: Tensor, stride: int = stride) -> Tensor:
+            return convolved(x, weight, stride)
+
+        outputs = 2 * channels if stride == 2 else channels
+        shapes = [(B, members, channels, S, S), (members, outputs, kernel, kernel, channels)]
+        name = f"{kernel}x{kernel}, stride {stride}, {channels} channels, {members} members"
+        yield f"{name}, contiguous={contiguous}", compare(made, truth, shapes, form.images)
+
+
+def others(form: Form) -> Iterator[tuple[str, dict[str, float]]]:
+    """Norms, the mean over pixels and linear layers."""
+    for channels, members in itertools.product(CHANNELS, MEMBERS):
+        per = (members, channels)
+
+        def batch_norm(x: Tensor, w: Tensor, b: Tensor) -> Tensor:
+            w, b = views(form, "channels", w), views(form, "channels", b)
+            inner = form.images(x)
+            return form.batch_norm(inner, w, b, training=True, statistics=None)
+
+        def batch_truth(x: Tensor, w: Tensor, b: Tensor) -> Tensor:
+            return normalised(x, w[..., None, None], b[..., None, None], (0, 3, 4))
+
+        def group_norm(x: Tensor, w: Tensor, b: Tensor, members: int = members) -> Tensor:
+            w, b = views(form, "channels", w), views(form, "channels", b)
+            return form.group_norm(form.images(x), w, b, members=members, groups=1)
+
+        def group_truth(x: Tensor, w: Tensor, b: Tensor) -> Tensor:
+            return normalised(x, w[..., None, None], b[..., None, None], (2, 3, 4))
+
+        def linear(x: Tensor, w: Tensor, b: Tensor) -> Tensor:
+            return form.linear(x, views(form, "linear", w), views(form, "bias", b))
+
+        def linear_truth(x: Tensor, w: Tensor, b: Tensor) -> Tensor:
+            return torch.einsum("kbi,kio->kbo", x, w) + b[:, None]
+
+        def pooled(x: Tensor, members: int = members) -> Tensor:
+            return form.pooled(form.images(x), members)
+
+        def pooled_truth(x: Tensor) -> Tensor:
+            return x.mean((3, 4)).transpose(0, 1)
+
+        images, table = (B, *per, S, S), (members, B, channels)
+        same: Any = lambda out: out  # noqa: E731
+        where = f"{channels} channels, {members} members"
+        norm = [images, per, per]
+        yield f"batch norm, {where}", compare(batch_norm, batch_truth, norm, form.images)
+        if channels > 1:
+            yield f"group norm, {where}", compare(group_norm, group_truth, norm, form.images)
+        shapes = [table, (members, channels, 7), (members, 7)]
+        yield f"linear, {where}", compare(linear, linear_truth, shapes, same)
+        yield f"mean over pixels, {where}", compare(pooled, pooled_truth, [images], same)
+
+
+def main() -> None:
+    """Prints what is off, a line each, and the count."""
+    compared = 0
+    for name, form in FORMS.items():
+        for layer, off in itertools.chain(convolutions(form), others(form)):
+            compared += 1
+            for what, share in off.items():
+                if not share <= TOLERANCE:
+                    print(f"{name}: {layer}: {what} is off by {share:.2g}")
+    print(f"{compared} compared")
+
+
+if __name__ == "__main__":
+    main()
