@@ -235,7 +235,7 @@ def critical(
     if n < LEAST:
         note = f"n = {n}"
     elif soonest < SOONEST:
-        note = "the target is reached within the first evaluations"
+        note = "the target is reached within the first evaluations: raise train.evaluations"
     else:
         low, high, note = _jackknife(batch, logs, theta=theta)
     method = f"{LEVEL:.0%} jackknife t interval in logs over {n} replicates"

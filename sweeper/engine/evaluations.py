@@ -29,11 +29,15 @@ def decided(spec: Spec, maker: Maker, *, before: Mapping[str, Any] | None) -> Sp
         before: the spec that the database has under this name, as JSON; None where there is none.
 
     Raises:
-        SpecError: the data cannot be read.
+        SpecError: the data cannot be read, or the number is too small for the pruner.
     """
     if spec.train.evaluations is not None:
         return spec
-    return spec.evaluated(_kept(spec, before or {}) or _chosen(spec, maker))
+    kept, first = _kept(spec, before or {}), spec.pruner.min_evaluations
+    if kept is not None and spec.pruner.method != "none" and first >= kept:
+        reason = f"the runs of this sweep are evaluated {kept} times; decide before the last"
+        raise spec.problem("pruner.min_evaluations", first, reason)
+    return spec.evaluated(kept or _chosen(spec, maker))
 
 
 def stored(storage: str, name: str) -> Mapping[str, Any] | None:

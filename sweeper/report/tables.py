@@ -294,7 +294,7 @@ def failures(frames: Frames, found: Answer) -> Table | None:
     rows = [_failure_row(frames, found, run) for _, run in ended.iterrows()]
     return _table(
         "Failed and pruned runs", rows=rows, words_in=99,
-        head=["cell", "levels", "replicate", "state", "reason", "at epoch", "message"],
+        head=["cell", "levels", "replicate", "state", "reason", "when", "message"],
     )  # fmt: skip
 
 
@@ -303,8 +303,22 @@ def _failure_row(frames: Frames, found: Answer, run: pd.Series) -> list[str]:
     named = ", ".join(f"{one.name} {show(levels.get(one.path))}" for one in found.factors)
     last = [line for line in (run["error"] or "").strip().splitlines() if line.strip()]
     message = scrub(last[-1])[:300] if last else ""
-    return [str(run["cell"]), named, str(run["replicate"]), str(run["state"]),
-            str(run["ending"]).replace("_", " "), str(run["epoch"]), message]  # fmt: skip
+    reason, when = str(run["ending"]).replace("_", " "), reached(frames, run["epoch"])
+    return [
+        str(run["cell"]),
+        named,
+        str(run["replicate"]),
+        str(run["state"]),
+        reason,
+        when,
+        message,
+    ]
+
+
+def reached(frames: Frames, epoch: int) -> str:
+    """Where a run ended: `at epoch 7`, or `after evaluation 2` under a step budget."""
+    by_steps = frames.sweep.spec["budget"]["unit"] == "steps"
+    return f"after evaluation {epoch}" if by_steps else f"at epoch {epoch}"
 
 
 def collapses(found: Answer) -> Table | None:

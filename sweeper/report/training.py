@@ -15,6 +15,7 @@ from sweeper.analysis.factors import Factor, column, show
 from sweeper.analysis.frames import Frames
 from sweeper.analysis.measures import words
 from sweeper.report.drawing import Figure, Mark, RunLine, Runs, axis_look, level_look, numbers, text
+from sweeper.report.tables import reached
 from sweeper.states import RunState
 
 MOST_LINES = 8  # levels drawn as lines of their own
@@ -56,7 +57,7 @@ def training(frames: Frames, found: Answer) -> list[Figure]:
 
 
 def _unit(frames: Frames) -> str:
-    """What the curves run over: a budget in steps has no epochs, its rounds are evaluations."""
+    """What the curves run over: a budget in steps has no epochs."""
     return "update" if frames.sweep.spec["budget"]["unit"] == "steps" else "epoch"
 
 
@@ -121,12 +122,8 @@ def _run_words(frames: Frames, found: Answer, run: int) -> str:
     ended = str(row["state"])
     if ended != RunState.COMPLETE:
         reason = str(row["ending"]).replace("_", " ") if isinstance(row["ending"], str) else ""
-        ended = f"{reason or ended} at {_reached(frames, row['epoch'])}"
+        ended = f"{reason or ended} {reached(frames, row['epoch'])}"
     return f"Replicate {row['replicate']} of cell {row['cell']} ({levels}): {ended}"
-
-
-def _reached(frames: Frames, epoch: int) -> str:
-    return f"{'evaluation' if _unit(frames) == 'update' else 'epoch'} {epoch}"
 
 
 def _loss_curves(

@@ -280,7 +280,7 @@ def pruning_compares_like_with_like(spec: SpecFile) -> Iterator[Problem]:
 def pruning_can_happen(spec: SpecFile) -> Iterator[Problem]:
     most, first = spec.config_for({}).evaluations, spec.pruner.min_evaluations
     if spec.pruner.method != "none" and first >= most:
-        reason = f"a run is evaluated {most} times; the first decision must come before the last"
+        reason = f"a run is evaluated {most} times at most; decide before its last evaluation"
         yield Problem(("pruner", "min_evaluations"), reason, first)
 
 

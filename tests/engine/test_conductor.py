@@ -47,6 +47,34 @@ def test_rounds_between_are_written_at_most_once_a_second_and_ends_at_once(stage
     assert one.conductor.exhausted()
 
 
+def test_a_round_without_an_evaluation_moves_nothing_but_the_clock(stage) -> None:
+    """The time spent is recorded; a checkpoint must not be taken for numbers that are there."""
+    one = stage()
+    job = one.begin()
+    one.say(job, 1, skipped=True)
+    one.clock.now += 1.0
+    one.conductor.tick()
+    assert {(r.epoch, r.seconds) for r in one.runs()} == {(0, 1.0)}
+    one.say(job, 2)
+    one.conductor.trial_lost("t1", "The actor died unexpectedly")
+    assert one.begin("t2").recorded == 2
+
+
+def test_a_run_that_diverges_between_two_evaluations_ends_at_its_epoch(stage) -> None:
+    """It has no numbers there; its pack mates go on."""
+    one = stage()
+    job = one.begin()
+    gone = job.members[0].run
+    one.say(job, 2, skipped=True, ends={gone: Ending.DIVERGED})
+    [ended] = [r for r in one.runs() if r.state is RunState.FAILED]
+    assert (ended.id, ended.epoch, ended.ending) == (gone, 2, Ending.DIVERGED)
+    assert not list(one.store.observations(one.sweep_id, last_only=False))
+    one.conductor.trial_lost("t1", "The actor died unexpectedly")
+    again = one.begin("t2")
+    assert again.drops == {gone: 2}
+    assert again.recorded == 0
+
+
 def test_out_of_memory_halves_the_pack(stage) -> None:
     """The same pack would fail again; two halves may fit."""
     one = stage()

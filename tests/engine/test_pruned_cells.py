@@ -82,6 +82,29 @@ def test_a_pruned_cell_takes_its_other_open_runs_with_it(stage) -> None:
     assert one.conductor.next_job("more") is None
 
 
+def test_a_pruner_is_asked_only_where_there_is_a_value(stage) -> None:
+    """Rounds without an evaluation pass by; the next value decides."""
+    one = stage(SPEC + PRUNED)
+    job = one.begin()
+    one.say(job, 1, value=low, skipped=True)
+    assert not one.hand.dropped
+    one.say(job, 2, value=low)
+    assert set(one.hand.dropped) == {member.run for member in job.members}
+    assert {(r.state, r.epoch) for r in one.runs()} == {(RunState.PRUNED, 2)}
+
+
+def test_a_member_that_diverged_between_two_evaluations_is_not_waited_for(stage) -> None:
+    """Its cell is judged by those that have a value."""
+    one = stage(SPEC + PRUNED)
+    job = one.begin()
+    gone = job.members[0].run
+    one.say(job, 1, skipped=True, ends={gone: Ending.DIVERGED})
+    one.say(replace(job, drops={gone: 1}), 2, value=low)
+    states = {r.id: r.state for r in one.runs()}
+    assert states.pop(gone) is RunState.FAILED
+    assert set(states.values()) == {RunState.PRUNED}
+
+
 TUNED = """
 name: tuned
 data: {dataset: digits}

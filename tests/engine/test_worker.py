@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 from collections import OrderedDict
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -93,6 +94,53 @@ def test_a_pack_goes_on_from_its_checkpoint(tmp_path) -> None:
     step(first)
     again = step(begin(job(tmp_path, recorded=2)))
     assert (again.from_epoch, again.reached.round) == (2, 3)
+
+
+SPARSE = {"epochs": 6, "evaluations": 2}  # at epochs 3 and 6
+
+
+def sparse(folder: Path, **changes: Any) -> Job:
+    """The same runs, evaluated twice in six epochs."""
+    given = job(folder, **changes)
+    train = {**CONFIG.model_dump(mode="json")["train"], **SPARSE}
+    config = {**CONFIG.model_dump(mode="json"), "train": train}
+    return replace(given, members=tuple(replace(m, config=config) for m in given.members))
+
+
+def test_a_round_without_an_evaluation_says_how_far_it_is(tmp_path) -> None:
+    """Progress, checkpoints and ends do not wait for numbers."""
+    one = begin(sparse(tmp_path))
+    said = [step(one) for _ in range(6)]
+    assert [m.reached.round for m in said] == [m.reached.epoch for m in said] == [1, 2, 3, 4, 5, 6]
+    assert [m.reached.evaluation for m in said] == [0, 0, 1, 0, 0, 2]
+    assert {m.reached.rounds for m in said} == {6}
+    having = [m.reached.round for m in said if all(one.numbers for one in m.members)]
+    lacking = [m.reached.round for m in said if not any(one.numbers for one in m.members)]
+    assert (having, lacking) == ([3, 6], [1, 2, 4, 5])
+
+
+@pytest.mark.parametrize(
+    ("trained", "recorded", "goes_on_from"),
+    [
+        (2, 0, 2),  # before the first evaluation: nothing is missing
+        (5, 3, 5),  # between two: what was evaluated is recorded
+        (3, 0, 2),  # the evaluation of epoch 3 was never recorded: it is repeated
+        (4, 0, 0),  # the two checkpoints kept lie beyond it
+    ],
+)
+def test_a_pack_goes_on_between_two_evaluations_and_skips_none(
+    tmp_path, trained: int, recorded: int, goes_on_from: int
+) -> None:
+    """A checkpoint is used up to what the database has, or to just before what it lacks."""
+    first = begin(sparse(tmp_path))
+    for _ in range(trained):
+        step(first)
+    second = begin(sparse(tmp_path, recorded=recorded))
+    rest = [step(second) for _ in range(6 - goes_on_from)]
+    assert rest[0].from_epoch == goes_on_from
+    evaluated = [m.reached.epoch for m in rest if m.reached.evaluation]
+    assert evaluated == [epoch for epoch in (3, 6) if epoch > recorded]
+    assert [m.done for m in rest] == [False] * (5 - goes_on_from) + [True]
 
 
 def test_a_run_that_is_tried_again_never_goes_on_without_itself(tmp_path) -> None:

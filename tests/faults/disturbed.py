@@ -56,6 +56,18 @@ def after_dispatch() -> None:
     wrap(Conductor, "trial_started", after=lambda *a, **k: later(0.1))
 
 
+def between_evaluations() -> None:
+    """After round 7, which ends without an evaluation; all before is recorded."""
+    from sweeper.engine.conductor import Conductor
+
+    def check(conductor: Any, trial: str, message: Any, *_: Any) -> None:
+        if message.reached.round == 7:
+            conductor._recorder.flush()
+            die()
+
+    wrap(Conductor, "trial_message", after=check)
+
+
 def before_commit() -> None:
     from sweeper.store.store import Store
 
@@ -115,6 +127,7 @@ POINTS: dict[str, Callable[[], None]] = {
     "inside the commit": inside_commit,
     "after the commit, before the mirror": after_commit,
     "after a decision, before what follows": after_decision,
+    "between two evaluations": between_evaluations,
     "while the report is written": writing_report,
 }
 

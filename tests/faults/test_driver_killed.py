@@ -7,6 +7,7 @@ from pathlib import Path
 
 import history
 import pytest
+from places import SPEC
 
 from sweeper.states import Ending, RunState
 from sweeper.store import Store
@@ -81,12 +82,25 @@ def test_6_killed_while_the_report_is_written(place, undisturbed) -> None:
     assert page.read_bytes() == before
 
 
+SPARSE = SPEC.replace("epochs: 3", "epochs: 9, evaluations: 3").replace("[16, 32, 64]", "[16, 64]")
+
+
+def test_7_killed_between_two_evaluations(make_place) -> None:
+    """It goes on from the checkpoint of that round, and no evaluation is left out or differs."""
+    whole, cut = make_place("whole", SPARSE), make_place("cut", SPARSE)
+    whole.finish()
+    cut.killed_at("between two evaluations")
+    cut.finish()
+    attempts = history.check(cut.storage, "faults", epochs=[3, 6, 9], like=whole.storage)
+    assert max(a.from_epoch for a in attempts) in (6, 7), "it began anew"
+
+
 SEEDS = range(int(os.environ.get("KILL_SEEDS", "2")))  # 50 before a release
 KILLS = 3
 
 
 @pytest.mark.parametrize("seed", SEEDS)
-def test_7_killed_at_random_instants_until_done(place, undisturbed, seed) -> None:
+def test_8_killed_at_random_instants_until_done(place, undisturbed, seed) -> None:
     """Whenever drivers are killed, the sweep goes on, and ends with the same numbers."""
     codes = []
     for kill in range(KILLS):

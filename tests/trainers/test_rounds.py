@@ -9,6 +9,7 @@ import pytest
 from small_packs import config, images, pack, parameters_of, same, table
 
 from trainers.config import Config
+from trainers.loop import RoundResult
 from trainers.rounds import Timetable, chosen
 
 CIFAR10 = {"train": [4250] * 10, "val": [750] * 10, "test": [1000] * 10}
@@ -144,6 +145,29 @@ def test_the_last_values_do_not_depend_on_how_often_a_run_is_evaluated(
         val_and_test = [_later_splits(one.numbers) for one in (*results, *expected)]
         assert val_and_test[:2] == val_and_test[2:]
         assert [one.correct for one in results] == [one.correct for one in expected]
+
+
+@pytest.mark.parametrize("budget", [{"epochs": 6}, {"steps": 800}])
+@pytest.mark.parametrize("norm_statistics", ["clean", "running"])
+def test_the_same_bits_come_after_an_interruption_between_two_evaluations(
+    budget: dict[str, int], norm_statistics: str
+) -> None:
+    """A state of a round without an evaluation lacks nothing that training goes on from."""
+    settings = config(**budget, evaluations=2, norm_statistics=norm_statistics)
+    whole, first, second = (pack(images(), settings, settings) for _ in range(3))
+    cut = whole.timetable.points[0] - 1
+    expected = [whole.train_round() for _ in range(whole.rounds)]
+    for _ in range(cut):
+        assert first.train_round()[0].numbers is None
+    second.load_state(*first.state())
+    rest = [second.train_round() for _ in range(second.rounds - cut)]
+    for ours, theirs in zip(rest, expected[cut:], strict=True):
+        assert [_bits(one) for one in ours] == [_bits(one) for one in theirs]
+    assert same(parameters_of(second, 1), parameters_of(whole, 1))
+
+
+def _bits(one: RoundResult) -> tuple[object, ...]:
+    return one.round, one.step, None if one.numbers is None else one.numbers.tobytes(), one.correct
 
 
 def _later_splits(numbers: np.ndarray | None) -> bytes:

@@ -223,6 +223,23 @@ def test_training_curves_show_the_cells_that_are_compared():
     assert "4 runs" in training.training(frames, found)[0].title
 
 
+def test_training_curves_have_the_evaluated_epochs_alone():
+    """Epochs between two evaluations leave no hole in a line, and a run that ends there none."""
+    plan = planted.plan(replicates=2, epochs=9, levels={planted.BATCH: [2, 8, 32]},
+                        failures={(1, 1): (Ending.DIVERGED, "the loss is nan")})  # fmt: skip
+    frames = load(planted.Memory(plan), plan.sweep.name)
+    frames = replace(frames, curves=frames.curves[frames.curves["epoch"] % 3 == 0])
+    for figure in training.training(frames, answer(frames)):
+        lines = [one for one in figure.data if one.get("mode") == "lines+markers"]
+        assert len(lines) in (3, 6)
+        for line in lines:
+            assert line["x"] == [3, 6, 9]
+            assert None not in line["y"]
+    runs = training.training(frames, answer(frames))[0].runs
+    assert runs is not None
+    assert runs.x == [3, 6, 9]
+
+
 def test_keys_that_name_a_machine_are_left_out():
     """At any depth."""
     tree = {"git": "abc", "host": "h", "hardware": {"cpus": 4, "hostname": "h", "gpus": ["A", "B"]}}
