@@ -16,7 +16,7 @@ CIFAR10 = {"train": [4250] * 10, "val": [750] * 10, "test": [1000] * 10}
 
 
 def facts(counts: dict[str, list[int]] = CIFAR10, kind: str = "image") -> dict[str, Any]:
-    return {"counts": counts, "kind": kind}
+    return {"counts": counts, "kind": kind, "classes": [f"c{n}" for n in range(10)]}
 
 
 def run(*, ratio: float = 0.01, **train: Any) -> Config:
