@@ -69,7 +69,7 @@ class Line:
     """All batch sizes at one level of the second factor.
 
     Attributes:
-        target: on val, in the measure's unit.
+        target: in the measure's unit.
         critical: the critical batch size, with its interval where there is one.
         fitted: (batch size, steps) along the fitted curve; empty without a fit.
     """
@@ -83,7 +83,10 @@ class Line:
 
 @dataclass(frozen=True)
 class Efficiency:
-    """Steps to the target, line by line; `rule` says how the target was set."""
+    """Steps to the target, line by line; `rule` says how the target was set.
+
+    `measure` names the split that it is read on: `minority accuracy on val`.
+    """
 
     x: Factor
     by: Factor | None
@@ -101,11 +104,11 @@ def build(look: Look) -> Efficiency | None:
     if len(x.levels) < 2 or not look.frames.curves["objective"].notna().any():
         return None
     rule = (
-        f"{100 * PART:.0f} % of the median, over replicates, of the best value on val of the batch "
-        "size that ends worst"
+        f"{100 * PART:.0f} % of the median, over replicates, of the best value on "
+        f"{look.frames.split} of the batch size that ends worst"
     )
-    lines = tuple(_lines(look, x))
-    return Efficiency(x, look.by, look.objective.title, look.objective.unit, rule, lines)
+    lines, measure = tuple(_lines(look, x)), f"{look.objective.title} on {look.frames.split}"
+    return Efficiency(x, look.by, measure, look.objective.unit, rule, lines)
 
 
 def _lines(look: Look, x: Factor) -> Iterator[Line]:

@@ -49,7 +49,8 @@ class Frames:
             value, ending, error, seconds.
         numbers: index `run`, one column a layout key (split, metric, target): the last epoch of
             COMPLETE runs only.
-        curves: run, epoch, step, objective (on val), train_loss, val_loss, of `runs`.
+        curves: run, epoch, step, objective (on `split`), train_loss, val_loss (NaN without a
+            validation split), of `runs`.
         attempts, packs: as recorded.
         correct: index `run`, column `bits`: which test examples a complete run has right (see
             `records.Predictions`). Runs that recorded none are left out; it may be empty.
@@ -70,6 +71,11 @@ class Frames:
         levels = list(range(self.numbers.columns.nlevels))
         long = self.numbers.stack(levels)  # pyright: ignore[reportArgumentType]
         return long.rename("value").reset_index()  # pyright: ignore
+
+    @property
+    def split(self) -> str:
+        """Where curves are read: val, or test where the data have no validation split."""
+        return self.sweep.objective_split
 
     @property
     def data(self) -> str:
@@ -181,12 +187,15 @@ def correct_bits(predictions: Iterable[Predictions]) -> pd.DataFrame:
 
 def drawn_numbers(sweep: Sweep) -> dict[str, Key]:
     """What the curves show of each round, by name, as far as the layout has it."""
-    wanted = {"objective": ("val", sweep.spec["objective"]["metric"], ""), **CURVES}
+    wanted = {
+        "objective": (sweep.objective_split, sweep.spec["objective"]["metric"], ""),
+        **CURVES,
+    }
     return {name: key for name, key in wanted.items() if key in sweep.layout}
 
 
 def curves(chunks: Iterable[Sequence[Sequence[Any]]], *, names: Sequence[str]) -> pd.DataFrame:
-    """Objective (on val) and losses of each run and epoch: `names` are the numbers that come."""
+    """Objective and losses of each run and epoch: `names` are the numbers that come."""
     have = ["run", "epoch", "step", *names]
     parts = [_columns(rows) for rows in chunks if rows]
     data = [np.concatenate(column) for column in zip(*parts, strict=True)] or [[]] * len(have)

@@ -90,8 +90,14 @@ def recommend(
         at: factor -> level as typed, to be held.
 
     Raises:
-        InputError: no run is complete, or a condition is unknown or not named.
+        InputError: no run is complete, a condition is unknown or not named, or there is no
+            validation split to choose on.
     """
+    if frames.split != "val":
+        raise InputError(
+            f"sweep '{frames.sweep.name}' has no validation split (data.val: none), and nothing is "
+            "chosen on the test split; run it under another name with data.val: test or pool"
+        )
     held = _held(frames, found, at=at or {})
     cells = [cell for cell in found.gate.cells if _holds(frames.cells["factors"][cell], held)]
     objective = replace(found.objective, key=("val", found.objective.name, ""))

@@ -118,7 +118,7 @@ def _sweep(store: Store, spec: Spec, maker: Maker) -> Sweep:
     changes.check(spec, sweep, has_cells=bool(store.cells(sweep.id)))
     if sweep.layout != layout:
         raise StoreError(
-            f"sweep '{spec.name}' in this database is about other classes or other metrics; "
+            f"sweep '{spec.name}' in this database is about other classes, metrics or splits; "
             "give this one another name"
         )
     return sweep

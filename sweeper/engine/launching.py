@@ -83,7 +83,7 @@ class Launch:
         self._hours_before = float(self._provenance.get("hours", 0.0))
         self._shown_at = self._saved_at = self._began
         self.objective = index_of(
-            given.sweep.layout, (given.spec.objective.split, given.spec.objective.metric, "")
+            given.sweep.layout, (given.sweep.objective_split, given.spec.objective.metric, "")
         )
         self.cells: Cells = given.cells if given.cells is not None else self._adaptive()
         self.staged = self._staged()

@@ -35,7 +35,8 @@ class Best:
     """The best cell so far, by the mean over its replicates; kept as cells finish."""
 
     def __init__(self, spec: Spec, board: Board) -> None:
-        self._metric, self._board = spec.objective.metric, board
+        where = " on test" if spec.objective.split == "test" else ""
+        self._metric, self._board = f"{spec.objective.metric}{where}", board
         self._sign = 1.0 if spec.objective.direction == "maximize" else -1.0
         self._names = tuple(spec.scientific)
         self._cell: int | None = None

@@ -46,7 +46,7 @@ def figure(one: Efficiency) -> Figure:
             ]  # fmt: skip
     ns = [len(r.steps) for line in one.lines for r in line.reached]
     return Figure(
-        "efficiency", f"steps until {one.measure} on val reaches its target ({count(ns)})",
+        "efficiency", f"steps until {one.measure} reaches its target ({count(ns)})",
         f"First evaluated step at the target over {one.x.name}, each replicate, with the fitted "
         "curve. Open triangles never reach it. The table below holds the same numbers.",
         data,
@@ -101,7 +101,7 @@ def table(one: Efficiency) -> Table:
     head = [*by, one.x.name, f"target ({one.unit or 'value'})", "reached by", "median steps",
             "median samples", "critical batch size", "interval", "n"]  # fmt: skip
     return Table(
-        f"Steps until {one.measure} on val reaches the target", tuple(head), tuple(rows),
+        f"Steps until {one.measure} reaches the target", tuple(head), tuple(rows),
         frozenset(range(len(by), len(head))),
         f"Target: {one.rule}. Steps are those of the first evaluation at the target in the best "
         "value so far. The curve S = Smin (1 + Bcrit / B) is fitted to the means of log S, with S "

@@ -124,9 +124,13 @@ def training_curves(frames: Frames, found: Answer) -> Section | None:
     panels = training.training(frames, found)
     if not panels:
         return None
+    where = {
+        "val": "on the validation split, which serves selection only",
+        "test": "on the test split, for the data have no validation split; nothing was selected",
+    }
     intro = (
         "Lines are means over complete runs, shades the range of their replicates. These are read "
-        "on the validation split, which serves selection only."
+        f"{where[frames.split]}."
     )
     behind = folds((THE_NUMBERS, tables.training(frames, found)))
     return Section("training", "Training curves", intro, tuple(panels), behind, "panels two")

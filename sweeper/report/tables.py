@@ -115,16 +115,18 @@ def training(frames: Frames, found: Answer) -> Table | None:
             for cell in complete["cell"]]  # fmt: skip
     unit = found.objective.unit
     scale = 100.0 if unit == "points" else 1.0
+    losses = ["train_loss", "val_loss"] if frames.split == "val" else ["train_loss"]
     rows = []
     for key in sorted(set(keys), key=lambda one: [str(part) for part in one]):
         here = last[[one == key for one in keys]]
         rows.append([
             *[show(level) for level in key], str(len(here)),
             number(scale * here["objective"].mean(), unit=unit),
-            number(here["train_loss"].mean(), unit=""), number(here["val_loss"].mean(), unit=""),
+            *[number(here[one].mean(), unit="") for one in losses],
         ])  # fmt: skip
-    head = [*[one.name for one in axes], "runs", f"{words(found.objective.name)} on val",
-            "train loss", "val loss"]  # fmt: skip
+    head = [*[one.name for one in axes], "runs",
+            f"{words(found.objective.name)} on {frames.split}",
+            *[one.replace("_", " ") for one in losses]]  # fmt: skip
     return _table("Training curves at the last epoch", head=head, rows=rows, words_in=0)
 
 

@@ -1,4 +1,4 @@
-"""Training curves: the objective on val by epoch or update, and the losses."""
+"""Training curves: the objective by epoch or update, and the losses."""
 
 from __future__ import annotations
 
@@ -22,10 +22,11 @@ MOST_LINES = 8  # levels drawn as lines of their own
 MOST_EPOCHS = 120
 MOST_POINTS = 5000  # of single runs, in one figure
 LEAST_EPOCHS = 12
+SPLITS = {"val": "validation", "test": "test"}
 
 
 def training(frames: Frames, found: Answer) -> list[Figure]:
-    """Objective on val, then the losses; one panel a level of the second factor."""
+    """The objective, then the losses; one panel a level of the second factor."""
     if not len(frames.curves):
         return []
     if found.gate.reading is not Reading.PAIRED:
@@ -69,6 +70,7 @@ def _objective_curves(
     curves: pd.DataFrame, *, frames: Frames, found: Answer, level: Any, at: int
 ) -> Figure:
     metric, unit = words(frames.sweep.spec["objective"]["metric"]), _unit(frames)
+    where = SPLITS[frames.split]
     scale = 100.0 if found.objective.unit == "points" else 1.0
     data: list[dict[str, Any]] = []
     for name, style, rows in _by_level(curves[curves["complete"]], found.x):
@@ -79,10 +81,10 @@ def _objective_curves(
     whole = curves[curves["complete"]]["run"].nunique()
     return Figure(
         f"training-{at}",
-        f"{metric} on val by {unit}{_where(found, level)} ({whole} runs)",
-        f"{metric} on the validation split by {unit}{_where(found, level)}: means and ranges of "
+        f"{metric} on {frames.split} by {unit}{_where(found, level)} ({whole} runs)",
+        f"{metric} on the {where} split by {unit}{_where(found, level)}: means and ranges of "
         f"{whole} runs. The table below holds the ends of the curves.",
-        data, _axes(f"{metric} on val" + (" (%)" if scale > 1 else ""), unit=unit),
+        data, _axes(f"{metric} on {frames.split}" + (" (%)" if scale > 1 else ""), unit=unit),
         _axis_keys(found),
         runs=_runs(curves, frames=frames, found=found, scale=scale),
     )  # fmt: skip
@@ -139,10 +141,12 @@ def _loss_curves(
                 means[column_name], name=label, style={**style, "dash": dash}, group=name
             )
             data.append(line)
+    both = frames.split == "val"
     return Figure(
-        f"loss-{at}", f"Loss on train (dotted) and val (solid){_where(found, level)}",
-        f"Mean loss on the training and the validation split by {_unit(frames)}"
-        f"{_where(found, level)}.",
+        f"loss-{at}",
+        f"Loss on train{' (dotted) and val (solid)' if both else ''}{_where(found, level)}",
+        f"Mean loss on the training{' and the validation' if both else ''} split by "
+        f"{_unit(frames)}{_where(found, level)}.",
         [one for one in data if any(y is not None for y in one["y"])],
         _axes("loss", unit=_unit(frames), positive=True), _axis_keys(found),
     )  # fmt: skip

@@ -15,7 +15,7 @@ from pydantic.fields import FieldInfo
 
 from sweeper.spec import factors as f
 from sweeper.spec.factors import AnyFactor, Level, Levels, NuisanceRange, Range
-from sweeper.spec.models import ADAPTIVE, Looks, Screen, SpecFile, Target
+from sweeper.spec.models import ADAPTIVE, ON_TEST, Looks, Screen, SpecFile, Target
 from sweeper.spec.phrases import accepts, block, keys, near
 from trainers.config import Config
 
@@ -50,6 +50,8 @@ FIELDS = dict(fields(Config))
 def canonical(spec: SpecFile) -> SpecFile:
     """The spec with every level as its field holds it: 1 becomes 1.0 where numbers may be broken.
 
+    The objective says on which split it is read.
+
     Raises:
         Problem: a factor names no field, or a level is none of its field.
     """
@@ -62,7 +64,9 @@ def canonical(spec: SpecFile) -> SpecFile:
         for role in ("scientific", "nuisance")
     }
     reference = {name: _lenient(spec, name, level) for name, level in spec.reference.items()}
-    return spec.model_copy(update={**roles, "reference": reference})
+    split = spec.objective.split or ("test" if spec.data.val.source == "none" else "val")
+    objective = spec.objective.model_copy(update={"split": split})
+    return spec.model_copy(update={**roles, "reference": reference, "objective": objective})
 
 
 def _check_names(spec: SpecFile) -> None:
@@ -170,6 +174,30 @@ def _check_range(path: tuple[str, str], factor: Range | NuisanceRange) -> None:
 def some_factor(spec: SpecFile) -> Iterator[Problem]:
     if not spec.scientific:
         yield Problem(("scientific",), "name at least one factor; the question is about it")
+
+
+def nothing_is_selected_on_test(spec: SpecFile) -> Iterator[Problem]:
+    """Whatever selects needs a validation split: tuning, pruning, adaptive search, screening."""
+    if spec.data.val.source != "none":
+        if spec.objective.split == "test":
+            yield Problem(("objective", "split"), ON_TEST, "test")
+        return
+    fix = "set data.val: test (a part of the test split) or pool"
+    if spec.objective.split == "val":
+        yield Problem(("objective", "split"), f"data.val is none, so no split is val; {fix}", "val")
+    for name in spec.nuisance:
+        reason = f"is tuned on the validation split, and data.val is none; {fix}, or state a value"
+        yield Problem(("nuisance", name), reason)
+    if spec.search.method in ADAPTIVE:
+        reason = f"learns from the validation split, and data.val is none; {fix}, or use qmc"
+        yield Problem(("search", "method"), reason, spec.search.method)
+    if spec.pruner.method != "none":
+        reason = f"judges cells on the validation split, and data.val is none; {fix}, or use none"
+        yield Problem(("pruner", "method"), reason, spec.pruner.method)
+    if isinstance(spec.precision, Screen):
+        reason = f"drops cells by the validation split, and data.val is none; {fix}, or write "
+        reason += f"replicates: {spec.precision.confirm}"
+        yield Problem(("replicates", "screen"), reason, spec.precision.screen)
 
 
 def conditions_can_hold(spec: SpecFile) -> Iterator[Problem]:
@@ -362,6 +390,7 @@ def _target(plan: Target, *, metric: str) -> Iterator[Problem]:
 
 RULES = (
     some_factor,
+    nothing_is_selected_on_test,
     conditions_can_hold,
     conditions_do_hold,
     references_are_levels,

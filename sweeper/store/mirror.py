@@ -20,7 +20,7 @@ from sqlalchemy import Connection, bindparam, delete, exists, func, insert, sele
 from sweeper.errors import StoreError
 from sweeper.store import dialects, reads, trials
 from sweeper.store import distributions as levels
-from sweeper.store.records import Cell, Observations, Run, Sweep
+from sweeper.store.records import Cell, Key, Observations, Run, Sweep
 from sweeper.store.store import ENDINGS
 from sweeper.store.tables import AttemptTable, CellTable, RunTable
 
@@ -38,6 +38,17 @@ class Target:
     sweep: Sweep
     objective: str
     direction: StudyDirection
+
+    @property
+    def key(self) -> Key:
+        """The objective's place in the sweep's layout."""
+        return (self.sweep.objective_split, self.objective, "")
+
+    @property
+    def title(self) -> str:
+        """What a value of the study is; a warning where it was read on the test split."""
+        on_test = self.sweep.objective_split == "test"
+        return f"{self.objective} on the test split" if on_test else self.objective
 
     def study_name(self, role: str) -> str:
         return self.sweep.name + ENDINGS[role]
@@ -122,10 +133,11 @@ def _open(connection: Connection, target: Target, role: str) -> View:
         OURS: target.sweep.name,
         "question": target.sweep.question,
         "role": role,
+        "split": target.sweep.objective_split,
         DISTRIBUTIONS: texts,
     }
     _set_attributes(connection, models.StudyUserAttributeModel, study_id, user)
-    system = {METRIC_NAMES: [target.objective]}
+    system = {METRIC_NAMES: [target.title]}
     _set_attributes(connection, models.StudySystemAttributeModel, study_id, system)
     return View(study_id=study_id, distributions=distributions)
 
@@ -169,7 +181,7 @@ def _mirror_role(connection: Connection, target: Target, view: View, cells: Sequ
     mirrored = [
         (
             result.cell,
-            trials.describe(result, layout=target.sweep.layout, objective=target.objective),
+            trials.describe(result, layout=target.sweep.layout, objective=target.key),
         )
         for result in _results(connection, cells)
     ]

@@ -42,6 +42,11 @@ class Sweep(NewSweep):
     stages: list[dict[str, Any]] = field(default_factory=list[dict[str, Any]])
 
     @property
+    def objective_split(self) -> str:
+        """Where the objective is read: val, or test where the data have no validation split."""
+        return "val" if any(split == "val" for split, _, _ in self.layout) else "test"
+
+    @property
     def alive(self) -> bool:
         """Whether a driver holds it, as far as the database and this machine know."""
         return self.holder is not None and not self.holder.get("expired")
@@ -94,7 +99,7 @@ class Run:
     replicate: int
     state: RunState
     epoch: int  # last epoch recorded, or in which it diverged; 0 before any
-    value: float | None  # the objective (on val), when complete
+    value: float | None  # the objective (on val, if there is a val), when complete
     ending: Ending | None  # the deciding attempt's
     error: str
     seconds: float  # of training, all attempts

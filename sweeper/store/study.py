@@ -36,7 +36,8 @@ class Study:
     Args:
         url: the store's database.
         name: the sweep's.
-        objective: the metric's name; its values on `val` become the intermediate values.
+        objective: the metric's name; its values become the intermediate values, on `val`, or on
+            `test` where the data have no validation split.
         direction: maximize or minimize.
         sampler: who answers `ask`.
         patience: seconds that `ask` tries a lost or busy database again for.

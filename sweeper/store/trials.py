@@ -53,10 +53,10 @@ class CellResult:
     ended: float | None
 
 
-def describe(result: CellResult, *, layout: Sequence[Key], objective: str) -> Mirrored:
+def describe(result: CellResult, *, layout: Sequence[Key], objective: Key) -> Mirrored:
     """The trial of a finished cell.
 
-    COMPLETE: the mean over the complete replicates of the objective on `val`. PRUNED: the last
+    COMPLETE: the mean over the complete replicates of the objective. PRUNED: the last
     mean of the replicates that were still compared. FAIL: endings and the first error's text.
     A hidden cell is FAIL whatever it reached: nobody is to compare with it or to learn from it.
     """
@@ -104,13 +104,12 @@ def _compared(runs: Sequence[Run]) -> list[Run]:
 
 
 def _curve(
-    result: CellResult, runs: Sequence[Run], *, layout: Sequence[Key], objective: str
+    result: CellResult, runs: Sequence[Run], *, layout: Sequence[Key], objective: Key
 ) -> dict[int, float]:
     """Means at the epochs that all of `runs` have: at others they would be of other runs."""
-    key = ("val", objective, "")
-    if key not in layout or not runs:
+    if objective not in layout or not runs:
         return {}
-    offset = 4 * layout.index(key)
+    offset = 4 * layout.index(objective)
     values: dict[int, list[float]] = {}
     for run in runs:
         for seen in result.observed.get(run.id, ()):

@@ -55,6 +55,15 @@ def test_the_test_split_has_no_say() -> None:
     assert after.test != before.test
 
 
+def test_without_a_validation_split_nothing_is_recommended() -> None:
+    """A choice on the test split would flatter itself; the message says what to run instead."""
+    frames = load(Memory(plan(truth=peak)), "batch-size-digits")
+    bare = tuple(key for key in frames.sweep.layout if key[0] != "val")
+    frames = replace(frames, sweep=replace(frames.sweep, layout=bare))
+    with pytest.raises(InputError, match="run it under another name with"):
+        recommend(frames, answer(frames))
+
+
 def test_its_numbers_are_t_intervals_of_its_own_runs() -> None:
     """Mean and interval on test, by scipy, from the planted runs of the chosen cell."""
     one = plan(truth=peak, replicates=6, seed=2)

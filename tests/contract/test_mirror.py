@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import statistics
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
@@ -14,7 +15,7 @@ from optuna.distributions import CategoricalDistribution, FloatDistribution, Int
 from optuna.trial import TrialState
 from optuna_dashboard import _note as dashboard_note
 from sqlalchemy import update
-from store_samples import HOLDER, Plan, new_cell, planned
+from store_samples import HOLDER, LAYOUT, Plan, new_cell, planned
 
 from sweeper.errors import LeaseLost, StoreError
 from sweeper.states import Ending
@@ -198,6 +199,16 @@ def test_the_study_says_what_it_is(
     assert study.user_attrs["sweeper:sweep"] == "digits"
     assert study.metric_names == ["loss"]
     assert study.direction is optuna.study.StudyDirection.MINIMIZE
+
+
+def test_values_of_the_test_split_are_called_so(
+    plan: Plan, mirror: Callable[..., Study], loaded: Callable[..., optuna.Study]
+) -> None:
+    """Without a validation split the value is the test split's, and the metric's name says it."""
+    bare = replace(plan.sweep, layout=tuple(key for key in LAYOUT if key[0] != "val"))
+    mirror(objective="loss").sync(plan.store, plan.lease, bare)
+    assert loaded().user_attrs["split"] == "test"
+    assert loaded().metric_names == ["loss on the test split"]
 
 
 def test_optunas_plots_and_importance_have_what_they_need(

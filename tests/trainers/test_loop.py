@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -241,6 +242,22 @@ def test_numbers_follow_the_layout() -> None:
     found = dict(zip(names, result.numbers.tolist(), strict=True))
     supports = [found[split, "support", "class:c0"] for split in ("train", "val", "test")]
     assert supports == [20, 4, 5]
+
+
+def test_without_validation_there_are_no_numbers_of_it() -> None:
+    """Training and test numbers are those of the run with a validation split, to the bit."""
+    whole = images()
+    bare = replace(
+        whole,
+        x={split: whole.x[split] for split in ("train", "test")},
+        y={split: whole.y[split] for split in ("train", "test")},
+    )
+    (with_val,) = pack(whole, config()).train_round()
+    (without,) = pack(bare, config()).train_round()
+    names = layout(whole.classes, bare.y)
+    assert {split for split, _, _ in names} == {"train", "test"}
+    kept = [name in names for name in layout(whole.classes)]
+    assert np.array_equal(with_val.numbers[kept], without.numbers, equal_nan=True)
 
 
 def test_training_metrics_are_of_the_batches_as_trained() -> None:

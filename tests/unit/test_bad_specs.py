@@ -57,6 +57,37 @@ def test_a_wrong_value_names_its_line_key_and_what_is_accepted(line: str, expect
     assert message(BASE + line + "\n") == f"s.yaml:4: {expected}"
 
 
+FIX = "set data.val: test (a part of the test split) or pool"
+
+
+@pytest.mark.parametrize(
+    ("line", "expected"),
+    [
+        ("objective: {metric: accuracy, split: val}",
+         f"objective.split: 'val': data.val is none, so no split is val; {FIX}"),
+        ("nuisance: {train.lr: {low: 0.1, high: 1, trials: 3}}",
+         "nuisance.train.lr: is tuned on the validation split, and data.val is none; "
+         f"{FIX}, or state a value"),
+        ("search: {method: tpe, trials: 9}",
+         "search.method: 'tpe': learns from the validation split, and data.val is none; "
+         f"{FIX}, or use qmc"),
+        ("search: {method: gp, trials: 9}",
+         "search.method: 'gp': learns from the validation split, and data.val is none; "
+         f"{FIX}, or use qmc"),
+        *[(f"pruner: {{method: {method}}}",
+           f"pruner.method: '{method}': judges cells on the validation split, and data.val is "
+           f"none; {FIX}, or use none") for method in ("asha", "hyperband", "median")],
+        ("replicates: {screen: 3, confirm: 6}",
+         "replicates.screen: 3: drops cells by the validation split, and data.val is none; "
+         f"{FIX}, or write replicates: 6"),
+    ],
+)  # fmt: skip
+def test_without_validation_whatever_selects_is_refused_by_name(line: str, expected: str) -> None:
+    """Its key, its value and the two ways out; nothing is ever selected on the test split."""
+    assert message(f"{BASE}{line}\ndata: {{val: none}}\n") == f"s.yaml:4: {expected}"
+    assert outcome(f"{BASE}{line}\ndata: {{val: test}}\n") == ""
+
+
 @pytest.mark.parametrize(("line", "expected"), table("factors"))
 def test_a_wrong_factor_names_its_line_and_level(line: str, expected: str) -> None:
     """Cases 9 and 10: each level is held against the field that it would fill."""

@@ -111,6 +111,14 @@ def test_the_direction_follows_from_the_metric(metric: str, direction: str) -> N
     assert (objective.direction, objective.split) == (direction, "val")
 
 
+@pytest.mark.parametrize(
+    ("val", "split"), [("pool", "val"), ("test", "val"), ("none", "test"), ("{from: none}", "test")]
+)
+def test_the_objective_says_on_which_split_it_is_read(val: str, split: str) -> None:
+    """The stored spec has it, so that no reader has to guess; none leaves the test split only."""
+    assert spec.parse(f"{SMALL}data: {{val: {val}}}").objective.split == split
+
+
 def test_levels_are_held_as_their_field_holds_them() -> None:
     """1 and 1.0 are one width and one cell; whole numbers stay whole for whole fields."""
     text = "name: n\nscientific:\n  train.width: [1, 2]\n  train.batch_size: [2, 8]\n"
