@@ -114,14 +114,44 @@ class DataConfig(Block):
 
     dataset: str = Field(
         default="digits",
-        description="digits (comes with scikit-learn), npz, table, images, cifar10, ...",
+        description="digits (comes with scikit-learn), npz, table, images, folder, cifar10, ...; "
+        "docs/data.md has an example of each.",
     )
     path: str | None = Field(
         default=None,
         description="The file (npz, table, images) or folder to read; from the spec file's folder.",
     )
-    test_path: str | None = Field(default=None, description="A file of its own for the test split.")
-    target: str | None = Field(default=None, description="The column that holds the class.")
+    test_path: str | None = Field(
+        default=None, description="A file (folder: a folder) of its own for the test split."
+    )
+    target: str | None = Field(
+        default=None, description="The column that holds the class (images: label, if not named)."
+    )
+    labels: str | None = Field(
+        default=None,
+        description="folder: a CSV or Parquet file with the class of each image; without it the "
+        "folders in the folder are the classes.",
+    )
+    test_labels: str | None = Field(
+        default=None,
+        description="folder: such a file for the test split; its images lie in test_path, or else "
+        "in path.",
+    )
+    image: str | None = Field(
+        default=None,
+        description="The column of images, or in labels of their files' names (image, if not "
+        "named).",
+    )
+    suffix: str | None = Field(
+        default=None,
+        description="What to append to the names in labels to have those of files, such as .jpg.",
+    )
+    size: Annotated[int, Field(ge=1, le=1024)] | None = Field(
+        default=None,
+        description="images, folder: pixels a side. The shorter side of each image is brought to "
+        "it and the square in the middle kept, once; the cache has the result (sweeper cache). "
+        "Without it images of one size stay as they are.",
+    )
     columns: dict[str, ColumnKind] = Field(
         default_factory=dict[str, ColumnKind],
         description="What columns of a table are, by name, where their values do not say it: "
@@ -306,7 +336,7 @@ class Config(Block):
 
 
 # Where the data lie is not what they are: their fingerprint says that.
-PLACES = frozenset({"path", "test_path"})
+PLACES = frozenset({"path", "test_path", "labels", "test_labels"})
 
 # Members of one pack may differ in these; all else is the pack key.
 MEMBER_FIELDS = (

@@ -25,7 +25,7 @@ from scipy import stats
 from sweeper.analysis.intervals import LEAST, LEVEL
 from sweeper.analysis.look import Look
 from sweeper.analysis.measures import Measure
-from trainers.config import leaves
+from trainers.config import PLACES, leaves
 
 DRAW = "draw"  # in the block `data.imbalance` of a configuration; there if it is fixed
 
@@ -116,8 +116,8 @@ def _pair(one: str, wide: Look, *, two: str, fixed: Look) -> Iterator[Draw]:
 def _named(look: Look) -> dict[str, int]:
     """The cells by all that is fixed of them but the draw: configuration, budget, data."""
     sweep, configs = look.frames.sweep, look.frames.cells["config"]
-    free = {*(sweep.spec.get("nuisance") or {}), f"data.imbalance.{DRAW}", "data.path",
-            "data.test_path"}  # fmt: skip
+    places = (f"data.{key}" for key in PLACES)
+    free = {*(sweep.spec.get("nuisance") or {}), f"data.imbalance.{DRAW}", *places}
     common = [sweep.spec.get("budget", {}).get("unit"), sweep.facts.get("fingerprint")]
     return {
         repr((common, sorted((key, repr(value)) for key, value in leaves(configs[cell])

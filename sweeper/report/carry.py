@@ -28,6 +28,7 @@ from sweeper.analysis.measures import REPORTED
 from sweeper.errors import InputError
 from sweeper.report.scrub import GONE, last_part, scrub, scrub_kept, scrub_spec
 from sweeper.store.records import Sweep
+from trainers.config import PLACES
 
 SEVERAL = "several.json"  # of a block that holds the blocks of several sweeps
 TABLES = ("cells", "runs", "numbers", "curves", "attempts", "packs", "correct")
@@ -94,7 +95,7 @@ def _needed(numbers: pd.DataFrame) -> pd.DataFrame:
 def _without_folders(data: Mapping[str, Any]) -> dict[str, Any]:
     """The block `data` of a spec or configuration with the last part of its paths."""
     return {
-        key: last_part(value) if key in ("path", "test_path") and isinstance(value, str) else value
+        key: last_part(value) if key in PLACES and isinstance(value, str) else value
         for key, value in data.items()
     }
 

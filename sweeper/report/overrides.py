@@ -10,10 +10,10 @@ from sweeper.errors import SpecError
 from sweeper.report.scrub import scrub
 from sweeper.spec import parse
 from sweeper.store.records import Sweep
+from trainers.config import PLACES
 
 BY_FACTOR = frozenset({"scientific", "nuisance", "reference"})  # factors are told whole
 PLANS = frozenset({"replicates"})  # a number or a block: told whole
-PLACES = frozenset({"data.path", "data.test_path"})  # made whole when read, and never shown
 
 
 def overrides(sweep: Sweep) -> list[str]:
@@ -25,11 +25,12 @@ def overrides(sweep: Sweep) -> list[str]:
         written = parse(sweep.spec_text).model_dump(mode="json")
     except SpecError:
         return []
+    paths = {f"data.{key}" for key in PLACES}  # made whole when read, and never shown
     before, now = dict(_flat(written)), dict(_flat(sweep.spec))
     return [
         f"{key}: {_shown(now[key])} (in the text: {_shown(before[key])})"
         for key in before
-        if key in now and key not in PLACES and _shown(before[key]) != _shown(now[key])
+        if key in now and key not in paths and _shown(before[key]) != _shown(now[key])
     ]
 
 

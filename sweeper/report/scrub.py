@@ -17,7 +17,7 @@ PATH = re.compile(
 )
 ROOT = re.compile(r"(?<![\w<.:/\\])(?:~(?![\w/])|/(?:root|home|tmp|mnt|data|srv|opt|Users)\b)/?")
 SPEC_PATH = re.compile(  # a quoted value may hold anything, a plain one ends at a comment or comma
-    r"(?P<key>[\w.\"']*path[\"']?[ \t]*[:=]\s*(?:[|>][-+]?\s*\n\s*)?)"
+    r"(?P<key>[\w.\"']*(?:path|labels)[\"']?[ \t]*[:=]\s*(?:[|>][-+]?\s*\n\s*)?)"
     r"(?:\"(?P<double>(?:[^\"\\]|\\.)*)\"|'(?P<single>(?:[^']|'')*)'"
     r"|(?P<plain>(?![\w.]+:\s)[^\s\"',}#](?:[^\n,}#]|(?<=\S)#)*))"
 )
@@ -32,7 +32,7 @@ def scrub(text: str) -> str:
 
 
 def scrub_spec(text: str) -> str:
-    """A spec's text with the value of each `path:` cut to its last part."""
+    """A spec's text with the value of each `path:` and `labels:` cut to its last part."""
     return scrub(SPEC_PATH.sub(_cut, text))
 
 

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from difflib import get_close_matches
 
 from trainers.config import ConfigError, DataConfig
-from trainers.data import digits, images, npz, table, torchvision_sets
+from trainers.data import digits, folder, images, npz, table, torchvision_sets
 from trainers.data.dataset import SPLITS, Dataset
 
 __all__ = ["DATASETS", "SPLITS", "Dataset", "load"]
@@ -30,6 +30,7 @@ DATASETS: dict[str, Callable[[DataConfig], Dataset]] = {
     "npz": npz.load,
     "table": table.load,
     "images": images.load,
+    "folder": folder.load,
     **dict.fromkeys(torchvision_sets.CIFAR, torchvision_sets.load_cifar),
     **dict.fromkeys(torchvision_sets.MNIST, torchvision_sets.load_mnist),
 }

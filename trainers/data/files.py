@@ -29,6 +29,7 @@ Refuse = Callable[[str], ConfigError]
 
 SOURCE_KEYS = (
     "path", "test_path", "target", "group", "columns", "missing", "drop", "features",
+    "labels", "test_labels", "image", "suffix", "size",
 )  # fmt: skip
 _PARQUET, _CSV = (".parquet", ".pq"), (".csv", ".csv.gz")
 _PANDAS_INDEX = re.compile(r"__index_level_\d+__")

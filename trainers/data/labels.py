@@ -153,17 +153,47 @@ def known_labels(column: pa.ChunkedArray, name: str, refuse: Refuse) -> np.ndarr
     return levels[encoded.indices.to_numpy()]
 
 
-def names_in(metadata: Mapping[bytes, bytes] | None) -> tuple[str, ...] | None:
-    """The names under `classes` in a file's metadata: a JSON list, or joined by commas."""
-    text = (metadata or {}).get(b"classes", b"").decode("utf-8", "replace").strip()
-    if not text:
-        return None
-    if not text.startswith("["):
-        return tuple(name.strip() for name in text.split(","))
+def from_one_hot(marks: np.ndarray, refuse: Refuse, *, where: str = "") -> np.ndarray:
+    """Marks (N, C) of 0 and 1, with one 1 a row, as its places (N,).
+
+    Raises:
+        ConfigError: a row has another number of classes, or other numbers.
+    """
+    if marks.dtype.kind not in "iubf" or not np.isin(marks, (0, 1)).all():
+        reason = f"has {where}labels of shape {marks.shape}, which are not one-hot"
+        raise refuse(f"{reason}: give (N,) classes, or (N, C) of 0 and 1 with one 1 a row")
+    classes = marks.sum(axis=1)
+    odd = np.flatnonzero(classes != 1)
+    if len(odd):
+        reason = f"has {where}labels of which row {odd[0]}, counted from 0, has "
+        reason += f"{int(classes[odd[0]])} classes: each sample needs exactly one"
+        raise refuse(f"{reason}, and samples of several classes (multi-label) are not read")
+    return marks.argmax(axis=1)
+
+
+def names_in(metadata: Mapping[bytes, bytes] | None, column: str | None) -> tuple[str, ...] | None:
+    """The names of classes that a Parquet file's metadata have for whole numbers in a column.
+
+    Either Hugging Face's ClassLabel under `huggingface`, or a JSON list, or names joined by
+    commas, under `classes`.
+    """
+    found = {key: text.decode("utf-8", "replace").strip() for key, text in (metadata or {}).items()}
+    ours = found.get(b"classes", "")
+    if ours and not ours.startswith("["):
+        return tuple(name.strip() for name in ours.split(","))
     try:
-        return tuple(str(name) for name in json.loads(text))
+        names = json.loads(ours) if ours else _class_label(found.get(b"huggingface", ""), column)
     except ValueError:
         return None
+    return None if names is None else tuple(map(str, names))
+
+
+def _class_label(text: str, column: str | None) -> list[object] | None:
+    """The names in the features of Hugging Face's `datasets`, where the column is a ClassLabel."""
+    tree = json.loads(text) if text else None
+    for key in ("info", "features", column, "names"):
+        tree = tree.get(key) if isinstance(tree, dict) else None
+    return tree if isinstance(tree, list) else None
 
 
 def _checked(part: str, given: np.ndarray, refuse: Refuse) -> np.ndarray:

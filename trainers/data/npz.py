@@ -1,4 +1,11 @@
-"""Images from a NumPy archive, in parts (`x_train`, `y_train` ...) or with a `split` array."""
+"""Images from a NumPy archive: in parts, as MedMNIST has them too, or all in one array.
+
+    x_train, y_train, x_test, y_test, and x_val, y_val where there is validation
+    train_images, train_labels, test_images ...     the same by MedMNIST's names
+    images, labels                                  with `split` (0, 1, 2), or all is split here
+
+Labels are (N,) or (N, 1) whole numbers or text, or one-hot, (N, C) of 0 and 1.
+"""
 
 from __future__ import annotations
 
@@ -12,17 +19,20 @@ import numpy as np
 from trainers.config import DataConfig
 from trainers.data.dataset import SPLITS, Dataset, fingerprint, image_dataset
 from trainers.data.files import Refuse, existing_path, refusal, refuse_unused
-from trainers.data.labels import encode
+from trainers.data.labels import encode, from_one_hot
 from trainers.data.splits import pick
 
 Parts = dict[str, np.ndarray]
+
+# The arrays of part {0}: images, labels, and groups of the name {1}.
+NAMINGS = (("x_{0}", "y_{0}", "{1}_{0}"), ("{0}_images", "{0}_labels", "{0}_{1}"))
 
 
 def load(config: DataConfig) -> Dataset:
     """Images of `path`, grey (N, H, W) or (N, H, W, 1), or colour (N, H, W, 3).
 
     uint8, other whole numbers in 0..255, or decimal numbers in 0..1. Where there is no validation
-    part it is held out of the training pool; where `split` marks no test (2), that too.
+    part it is held out of the training pool; where there is no test part, that too.
 
     Raises:
         ConfigError: pickled objects, missing arrays, wrong shapes, lengths, ranges or types.
@@ -99,21 +109,35 @@ class Archive:
 def _parts(archive: Archive, refuse: Refuse) -> tuple[Parts, Parts]:
     if "images" in archive.names:
         return _by_split(archive, refuse)
-    if "x_train" not in archive.names:
+    naming = _naming(archive)
+    if naming is None:
         found = ", ".join(archive.names) or "nothing"
-        reason = (
-            f"holds {found}: it needs x_train, y_train, x_test, y_test or images, labels, split"
-        )
-        raise refuse(reason)
+        wanted = "x_train, y_train, x_test, y_test or train_images, train_labels, test_images, "
+        raise refuse(f"holds {found}: it needs {wanted}test_labels or images, labels")
     given = {"train", "test"} | {
-        split for split in SPLITS if {f"x_{split}", f"y_{split}"} & set(archive.names)
+        part for part in SPLITS if {name.format(part) for name in naming[:2]} & set(archive.names)
     }
     parts = [split for split in SPLITS if split in given]
-    return {p: archive[f"x_{p}"] for p in parts}, {p: archive[f"y_{p}"] for p in parts}
+    x, y = ({part: archive[name.format(part)] for part in parts} for name in naming[:2])
+    return x, {part: one_axis(own, refuse, where=f"{part} ") for part, own in y.items()}
+
+
+def _naming(archive: Archive) -> tuple[str, str, str] | None:
+    return next((one for one in NAMINGS if one[0].format("train") in archive.names), None)
+
+
+def one_axis(labels: np.ndarray, refuse: Refuse, *, where: str = "") -> np.ndarray:
+    """Labels (N,), (N, 1) or one-hot (N, C) as (N,)."""
+    if labels.ndim != 2:
+        return labels
+    return labels[:, 0] if labels.shape[1] == 1 else from_one_hot(labels, refuse, where=where)
 
 
 def _by_split(archive: Archive, refuse: Refuse) -> tuple[Parts, Parts]:
-    x, y, split = archive["images"], archive["labels"], archive["split"]
+    x, y = archive["images"], one_axis(archive["labels"], refuse)
+    if "split" not in archive.names:
+        return {"train": x}, {"train": y}
+    split = archive["split"]
     if split.shape != (len(x),) or y.shape[:1] != split.shape:
         shapes = f"{x.shape}, {y.shape}, {split.shape}"
         raise refuse(f"has images, labels and split of shapes {shapes}: one entry an image")
@@ -129,17 +153,20 @@ def _by_split(archive: Archive, refuse: Refuse) -> tuple[Parts, Parts]:
 
 
 def _groups(archive: Archive, config: DataConfig, x: Parts) -> Parts:
-    """Each part's groups (N,): the array GROUP beside `images`, or GROUP_train, GROUP_test."""
-    refuse = refusal(config, "group")
+    """Each part's groups (N,): the array GROUP beside `images`, GROUP_train beside `x_train`, or
+    train_GROUP beside `train_images`."""
+    refuse, name, naming = refusal(config, "group"), str(config.group), _naming(archive)
     if "images" in archive.names:
-        whole, split = archive[str(config.group)], archive["split"]
+        whole = archive[name]
+        split = archive["split"] if "split" in archive.names else np.zeros(whole.shape, int)
         found = {
             part: whole[split == code] if whole.shape == split.shape else whole
             for code, part in enumerate(SPLITS)
             if part in x
         }
     else:
-        found = {part: archive[f"{config.group}_{part}"] for part in x}
+        assert naming is not None  # noqa: S101  the images were found by it
+        found = {part: archive[naming[2].format(part, name)] for part in x}
     for part, own in found.items():
         if own.dtype.kind not in "iuU" or own.shape != (len(x[part]),):
             reason = f"has {part} groups of type {own.dtype}, shape {own.shape}, for "

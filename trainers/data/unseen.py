@@ -15,7 +15,7 @@ import numpy as np
 import pyarrow as pa
 
 from trainers.config import ConfigError
-from trainers.data import images, npz, schema
+from trainers.data import encoded, images, npz, schema
 from trainers.data.columns import Encoder
 from trainers.data.dataset import Dataset
 from trainers.data.files import Refuse, by_name, read_table, readable
@@ -120,8 +120,8 @@ def read(path: Path, inputs: Inputs, classes: Sequence[str]) -> Samples:
     y = None if names is None else indices(names, classes)
     rows = np.arange(found.num_rows)
     if inputs.encoder is None:
-        encoded = images.encoded(_column(found, "image", refuse), refuse)
-        x = _fitting(images.decode(encoded, rows, refuse), inputs, refuse)
+        files = images.cells(_column(found, "image", refuse), "image", refuse)
+        x = _fitting(encoded.read(files, None, colour=False), inputs, refuse)
         return Samples(x, None, y, rows, names)
     encoder = inputs.encoder
     columns = schema.read(by_name(found), encoder.kinds, schema.Rule(refuse, encoder.missing))
@@ -184,7 +184,7 @@ def _names(
     labels = known_labels(found.column(inputs.target), inputs.target, refuse)
     if labels.dtype.kind == "U" and not (labels != "").any():
         return None
-    return named(labels, classes, refuse, names_in(found.schema.metadata))
+    return named(labels, classes, refuse, names_in(found.schema.metadata, inputs.target))
 
 
 def named(

@@ -1,0 +1,233 @@
+"""Many image files, in the cells of a column or in a folder, as arrays of pixels.
+
+A file is read when its pixels are needed, a few at a time, so that large sets never lie in memory
+as files. Each is read once for its hash and its form; what `data.size` asks for is made once on a
+machine and kept in the cache, under a name that comes from the files' hashes, the size and the
+version of the rule: other files have another name.
+
+Letters: N images, H x W pixels, C channels.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import os
+import warnings
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from itertools import islice
+from pathlib import Path
+from typing import Protocol, TypeVar
+
+import numpy as np
+
+from trainers import cache
+from trainers.config import ConfigError, DataConfig
+from trainers.data import pixels
+from trainers.data.dataset import Dataset, fingerprint, image_dataset
+from trainers.data.labels import Labels
+from trainers.data.pixels import Form
+from trainers.data.splits import pick
+
+MOST_THREADS = 8  # that decode: each holds an image of at most 300 MB
+T = TypeVar("T")
+
+
+class Files(Protocol):
+    """Image files by number."""
+
+    def __len__(self) -> int: ...
+
+    def read(self, row: int) -> bytes:
+        """The file; a ConfigError where there is none any more."""
+        ...
+
+    def refuse(self, row: int, reason: str) -> ConfigError:
+        """An error about one of them: `reason` is the rest of "an image that"."""
+        ...
+
+
+@dataclass(frozen=True)
+class Scan:
+    """What was seen of files: each one's SHA-256 and form, or why its form cannot be read."""
+
+    digests: Sequence[bytes]
+    forms: Sequence[Form | ConfigError]
+
+
+def dataset(
+    parts: Mapping[str, Files],
+    labels: Labels,
+    config: DataConfig,
+    groups: Mapping[str, np.ndarray] | None,
+) -> Dataset:
+    """The data set of image files, of which only those that a split keeps are decoded.
+
+    Raises:
+        ConfigError: images that are damaged, too large, or of several sizes without `data.size`.
+    """
+    y, classes, left_out = labels
+    scans = {part: scan(files) for part, files in parts.items()}
+    content = _content(classes, scans["train"].digests, y["train"])
+    picks = pick(y, config, content=content, groups=groups)
+    rows = {
+        part: np.unique(np.concatenate([chosen for of, chosen in picks.values() if of == part]))
+        for part in {of for of, _ in picks.values()}
+    }
+    used = [(parts[part], scans[part], chosen) for part, chosen in rows.items()]
+    colour = check_forms(used, config.size)
+    decoded = {
+        part: decode(parts[part], scans[part], rows[part], config.size, colour=colour)
+        for part in rows
+    }
+    return image_dataset(
+        config.dataset,
+        {
+            split: decoded[part][np.searchsorted(rows[part], chosen)]
+            for split, (part, chosen) in picks.items()
+        },
+        {split: y[part][chosen] for split, (part, chosen) in picks.items()},
+        classes=classes,
+        left_out=left_out,
+    )
+
+
+def read(files: Files, size: int | None, *, colour: bool) -> np.ndarray:
+    """All images, (N, H, W), or (N, H, W, 3) if one has colours or `colour` is set; no cache.
+
+    Raises:
+        ConfigError: as `dataset` does.
+    """
+    rows, seen = np.arange(len(files)), scan(files)
+    colour = check_forms([(files, seen, rows)], size) or colour
+    return _decode(files, seen, rows, size, colour=colour)
+
+
+def scan(files: Files) -> Scan:
+    """The hash and the form of each file."""
+
+    def look(row: int) -> tuple[bytes, Form | ConfigError]:
+        content = files.read(row)
+        try:
+            found = pixels.form(content, partial(files.refuse, row))
+        except ConfigError as error:  # raised where the image is needed
+            found = error
+        return hashlib.sha256(content).digest(), found
+
+    with _quiet():
+        seen = list(_threads(look, range(len(files))))
+    return Scan([digest for digest, _ in seen], [found for _, found in seen])
+
+
+def check_forms(used: Iterable[tuple[Files, Scan, np.ndarray]], size: int | None) -> bool:
+    """Whether any image has colours; then all are given three channels.
+
+    Raises:
+        ConfigError: one cannot be read or is too large, or they differ in size and `size` is None.
+    """
+    colour, first = False, None
+    for files, seen, rows in used:
+        for row in rows.tolist():
+            form = seen.forms[row]
+            if isinstance(form, ConfigError):
+                raise form
+            refuse = partial(files.refuse, row)
+            pixels.check_pixels(form, size, refuse)
+            first = first or form
+            if size is None and (form.height, form.width) != (first.height, first.width):
+                reason = f"has {form.width} x {form.height} pixels, others have {first.width} x "
+                raise refuse(f"{reason}{first.height}: set data.size, and all are made one size")
+            colour = colour or form.colour
+    return colour
+
+
+def decode(
+    files: Files, scan: Scan, rows: np.ndarray, size: int | None, *, colour: bool
+) -> np.ndarray:
+    """The images of `rows`, all of one size: (N, H, W), or (N, H, W, 3) in colour, uint8.
+
+    With a size they come from the cache, or go there. The array may lie in a file: read only.
+    """
+    if size is None:
+        return _decode(files, scan, rows, size, colour=colour)
+    made_by = [pixels.RULE, pixels.DECODERS, size, colour]
+    name = hashlib.sha256(json.dumps(made_by).encode())
+    name.update(b"".join(scan.digests[row] for row in rows.tolist()))
+    path = cache.root() / cache.IMAGES / f"{name.hexdigest()}.npy"
+    shape = (len(rows), size, size, *((3,) if colour else ()))
+    found = _kept(path, shape)
+    if found is None:
+        with cache.turn(path):
+            found = _kept(path, shape)
+            if found is None:
+                found = _decode(files, scan, rows, size, colour=colour)
+                _keep(path, found)
+    return found
+
+
+def _decode(
+    files: Files, scan: Scan, rows: np.ndarray, size: int | None, *, colour: bool
+) -> np.ndarray:
+    def one(row: int) -> np.ndarray:
+        content = files.read(row)
+        if hashlib.sha256(content).digest() != scan.digests[row]:
+            raise files.refuse(row, "has changed while it was read: start again")
+        return pixels.decode(content, size, partial(files.refuse, row), colour=colour)
+
+    made = None
+    with _quiet():
+        for position, image in enumerate(_threads(one, rows.tolist())):
+            if made is None:
+                made = np.empty((len(rows), *image.shape), dtype=np.uint8)
+            made[position] = image
+    assert made is not None  # noqa: S101  no split is empty
+    return made
+
+
+def _kept(path: Path, shape: tuple[int, ...]) -> np.ndarray | None:
+    """The array in the cache, if it is there and is what it should be."""
+    try:
+        found = np.load(path, mmap_mode="r", allow_pickle=False)
+    except (OSError, ValueError, EOFError):
+        return None
+    return found if found.dtype == np.uint8 and found.shape == shape else None
+
+
+def _keep(path: Path, made: np.ndarray) -> None:
+    header = io.BytesIO()
+    np.lib.format.write_array_header_1_0(header, np.lib.format.header_data_from_array_1_0(made))
+    cache.write(path, header.getvalue(), made.data.cast("B"))
+
+
+def _threads(work: Callable[[int], T], rows: Iterable[int]) -> Iterator[T]:
+    """The results in order. At most MOST_THREADS rows are worked on, and a few results wait."""
+    number = min(MOST_THREADS, len(os.sched_getaffinity(0)))
+    rows = iter(rows)
+    with ThreadPoolExecutor(number) as pool:
+        waiting = deque(pool.submit(work, row) for row in islice(rows, 4 * number))
+        try:
+            while waiting:
+                yield waiting.popleft().result()
+                waiting.extend(pool.submit(work, row) for row in islice(rows, 1))
+        finally:
+            for left in waiting:
+                left.cancel()
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Without Pillow's warnings of large images and odd EXIF: what matters is refused here."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
+
+
+def _content(classes: tuple[str, ...], digests: Sequence[bytes], y: np.ndarray) -> str:
+    """Hash of a part as it is stored, before anything is decoded."""
+    return fingerprint((*classes, hashlib.sha256(b"".join(digests)).hexdigest()), y)
