@@ -11,6 +11,7 @@ from typing import Any
 
 from trainers.config import leaves
 
+NAMED = 100  # columns that are listed by name
 SPECIAL = re.compile(r"([\\`*_{}\[\]()<>#!|~&@])")
 GROUP_WORDS = {
     "majority": "the third of the classes with the most training samples",
@@ -95,14 +96,17 @@ def _input(inputs: Mapping[str, Any]) -> str:
         channels, height, width = inputs["shape"]
         colour = "grey" if channels == 1 else "colour"
         return f"{colour} images of {height} x {width} pixels, 0 to 255 or decimal in 0 to 1"
-    columns = inputs["columns"]
-    numbers, words = (
-        ", ".join(map(plain, columns[k])) or "none" for k in ("numbers", "categories")
-    )
+    numbers, words = (_named(inputs["columns"][kind]) for kind in ("numbers", "categories"))
     return (
         f"numeric columns {numbers}; categorical columns {words}. A missing number is the median "
         "of the training pool, a missing or unknown category a level of its own"
     )
+
+
+def _named(columns: Iterable[str]) -> str:
+    names = [plain(name) for name in columns]
+    more = f" and {len(names) - NAMED:,} more, which model.json names" if len(names) > NAMED else ""
+    return (", ".join(names[:NAMED]) or "none") + more
 
 
 def _recipe(facts: Mapping[str, Any]) -> list[str]:
@@ -190,5 +194,11 @@ def _use(facts: Mapping[str, Any]) -> list[str]:
     if thin:
         named = ", ".join(map(plain, thin[:10])) + (" ..." if len(thin) > 10 else "")
         limits.append(f"- Fewer than 20 test samples stand behind the recall of: {named}.")
-    use = "Apply it with `sweeper predict MODEL DATA`, or `trainers.saved.load` from Python."
+    takes = "a .npz with an array `images`, or a .parquet with a column `image`"
+    if facts["inputs"]["kind"] == "table":
+        takes = "a .csv, .csv.gz or .parquet with the columns above, in any order"
+    use = (
+        f"Apply it with `sweeper predict MODEL DATA`, where DATA is {takes}; or with "
+        "`trainers.saved.load` from Python."
+    )
     return ["## Use and limits", use, "\n".join(limits)]

@@ -15,7 +15,7 @@ from sweeper.errors import InputError
 BEST = "Example: sweeper best batch-size-digits --out best.yaml"
 DIFF = "Example: sweeper diff mine.yaml batch-size-digits"
 TRAIN = "Example: sweeper train best.yaml --out model"
-PREDICT = "Example: sweeper predict model new.csv --out classes.csv"
+PREDICT = "Example: sweeper predict model new.csv --out classes.csv (of images: new.npz)"
 
 
 def best(
@@ -86,7 +86,10 @@ def predict(
         typer.Argument(metavar="MODEL", help="A folder that `sweeper train --out` wrote."),
     ],
     data: Annotated[
-        Path, typer.Argument(metavar="DATA", help="A file: .npz, .parquet, .csv or .csv.gz.")
+        Path,
+        typer.Argument(
+            metavar="DATA", help="Of a table .csv or .parquet; of images .npz or .parquet."
+        ),
     ],
     out: Annotated[
         Path | None, typer.Option(help="The .csv or .parquet to write [DATA-classes.csv].")
@@ -96,12 +99,14 @@ def predict(
 ) -> None:
     """Apply a saved model to data: each row's class and probabilities; needs no database.
 
-    A model of a table takes .csv, .csv.gz or .parquet with the columns that it was trained on,
-    in any order. A model of images takes .npz with an array `images`, `x` or `x_test`, (N, H, W)
-    or (N, H, W, 3), or .parquet with a column `image` of JPEG or PNG files; of its own size. The
-    model's README.md names both. Where the file has the classes too, in the column that was the
-    target or an array `labels`, `y` or `y_test`, the recall of each is shown; classes that the
-    model does not know are counted apart.
+    A model of a table takes a .csv, .csv.gz or .parquet with its columns.
+    A model of images takes a .npz with an array images, x or x_test, or
+    a .parquet with a column image of encoded images, all of its own size.
+    README.md in the model's folder says which columns, or which size.
+
+    Where the file has the classes too, in the column that was the target or
+    in an array labels, y or y_test, the recall of each is shown; rows of a
+    class that the model does not know are counted apart.
     """
     from sweeper import predict as apply
     from sweeper.cli import show

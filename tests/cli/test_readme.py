@@ -221,6 +221,21 @@ def test_the_tutorial_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
     assert "params_train.batch_size" in shown
 
 
+def test_what_the_readme_predicts_fits_the_model_of_its_sweep(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its own example, after its own sweep's data and network, trained for an epoch."""
+    monkeypatch.chdir(tmp_path)
+    [example] = blocks(ROOT / "README.md", "yaml")
+    told = spec.parse(example, "README.md", ["train.epochs=1", "train.width=0.5"])
+    (tmp_path / "best.yaml").write_text(told.config_for({}).model_dump_json())
+    steps = {words[1]: words for words in _steps(ROOT / "README.md")}
+    for words in (steps["train"], steps["-c"], steps["predict"]):
+        code, said = _typed(words, tmp_path)
+        assert code == 0, (words, said)
+    assert (tmp_path / "new-classes.csv").read_text().count("\n") == 1 + 1797
+
+
 def test_head_and_workers_of_the_compose_file_share_their_checkpoints() -> None:
     """A run goes on from its checkpoint on any worker; no worker gets the database's password."""
     services = YAML(typ="safe").load(ROOT / "docker" / "compose.yaml")["services"]
