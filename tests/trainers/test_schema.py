@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 from collections.abc import Iterator, Mapping
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -231,6 +232,28 @@ def test_numbers_are_read_as_python_reads_them(tmp_path: Path, word: str) -> Non
     assert kinds(dataset)["age"] == "number"
 
 
+def _is_a_number(word: str) -> bool:
+    """By Python's own reading, but for underscores and zeros in front."""
+    try:
+        float(word)
+    except ValueError:
+        return False
+    digits = word.lstrip("+-")
+    return "_" not in word and not (digits[:1] == "0" and digits[1:2].isdigit())
+
+
+def test_every_short_word_is_read_as_python_reads_it() -> None:
+    """All of up to four of these signs: numbers have Python's value, all else is text."""
+    words = ["".join(signs) for count in range(1, 5) for signs in product("015.+-e_", repeat=count)]
+    wrong = []
+    for word in words:
+        found = read({"c": pa.chunked_array([[word, word]])}, {"c": None}, _rule())
+        value = found.numbers["c"][0] if found.numbers else None
+        if value != (float(word) if _is_a_number(word) else None):
+            wrong.append(word)
+    assert wrong == []
+
+
 @pytest.mark.parametrize("word", ["inf", "-Inf", "Infinity", "1e400"])
 def test_infinite_numbers_are_refused(tmp_path: Path, word: str) -> None:
     """No network takes them, and nothing says what they mean."""
@@ -366,6 +389,10 @@ def test_an_identifier_is_refused_unless_it_is_kept_on_purpose(tmp_path: Path) -
     ) in refusal(path)
     assert kinds(load(config(path, columns={"id": "category"})))["id"] == "category"
     assert kinds(load(config(path, drop=["id"]))) == {"x": "number"}
+    typed = tmp_path / "t.parquet"
+    frame = pd.DataFrame({"id": pd.Categorical(words), "y": ["a", "b"] * 50})
+    frame.to_parquet(typed, index=False)
+    assert "has 95 different values in 100 rows of column 'id'" in refusal(typed)
 
 
 def test_a_column_that_counts_the_rows_is_refused(tmp_path: Path) -> None:

@@ -254,6 +254,7 @@ BAD_CSV = {
     "row numbers": (_frame().to_csv(), "has a column without a name, perhaps row numbers"),
     "empty": ("", "has no header"),
     "header only": ("age,town,kind\n", "has no rows"),
+    "header without an end": ("age,town,kind", "has no rows"),
     "ragged": (CSV + "1,2\n", "cannot be read as CSV: CSV parse error: Expected 3 columns, got 2"),
     "UTF-16": (CSV.encode("utf-16"), "is not UTF-8 text"),
     "latin-1": (CSV.replace("Ulm", "Köln").encode("latin-1"), "is not UTF-8 text"),

@@ -217,6 +217,7 @@ def _header(path: Path, refuse: Refuse) -> list[str]:
             io.TextIOWrapper(file, "utf-8-sig", newline="") as text,
         ):
             line = next(csv.reader(text), [])
+            rows = next(text, None) is not None
     except UnicodeDecodeError as error:
         raise refuse("is not UTF-8 text: save it as UTF-8") from error
     except (OSError, EOFError, zlib.error, csv.Error) as error:
@@ -226,6 +227,8 @@ def _header(path: Path, refuse: Refuse) -> list[str]:
     found = max(";\t|", key=line[0].count)
     if len(line) == 1 and found in line[0]:
         raise refuse(f"has {found!r} between its columns: separate them by commas")
+    if not rows:
+        raise refuse("has no rows")
     return line
 
 
