@@ -19,6 +19,7 @@ from pydantic import ValidationError
 from ruamel.yaml import YAML, YAMLError
 
 from trainers.config import PLACES, Config, ConfigError
+from trainers.notes import notes
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -145,6 +146,8 @@ def train(
 
     dataset = load(config.data)
     trainer = PackTrainer(dataset, [Member(config, replicate)], device=device)
+    for note in notes(dataset.facts):
+        print(note, file=sys.stderr)
     names, result = layout(dataset.classes, dataset.y), None
     while trainer.round < trainer.rounds:
         (result,) = trainer.train_round()

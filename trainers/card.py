@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from trainers.config import leaves
+from trainers.notes import notes
 
 NAMED = 100  # columns that are listed by name
 SPECIAL = re.compile(r"([\\`*_{}\[\]()<>#!|~&@])")
@@ -191,6 +192,7 @@ def _use(facts: Mapping[str, Any]) -> list[str]:
         "its probabilities are off.",
         "- Not checked for fairness between groups of people, nor against inputs made to mislead.",
     ]
+    limits += [f"- {plain(note)}" for note in notes(facts["data"])]
     if thin:
         named = ", ".join(map(plain, thin[:10])) + (" ..." if len(thin) > 10 else "")
         limits.append(f"- Fewer than 20 test samples stand behind the recall of: {named}.")

@@ -30,6 +30,7 @@ from sweeper.analysis.verdicts import (
     slope_sentence,
 )
 from sweeper.states import RunState
+from trainers.notes import notes
 
 DESCRIBED = "A description of the cells, not a test."
 SCREENED = "95 % t intervals over fresh replicates, each on its own."
@@ -351,6 +352,7 @@ def caveats(frames: Frames, *, found: Answer) -> list[str]:
     told = list(found.gate.reasons)
     if found.gate.reading is Reading.NOTHING:
         told.pop()  # the headline says it
+    told += notes(frames.sweep.facts)
     runs = frames.reported_runs
     told += words_precision.plan(frames.sweep, replicates=runs["replicate"].nunique())
     failed = int((runs["state"] == RunState.FAILED).sum())

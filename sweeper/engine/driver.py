@@ -76,6 +76,8 @@ def launch(
                 before = evaluations.stored(storage, spec.name)
                 spec = evaluations.decided(spec, maker, before=before)
                 cells, first = _cells(spec, maker, say=on_event)
+                for note in worker.notes(maker.facts):
+                    on_event(note)
         except StopNow:
             message = f"interrupted before anything was begun. Go on with: {_command(sys.argv)}"
             return Outcome(exit_code=INTERRUPTED, sweep=spec.name, message=message)

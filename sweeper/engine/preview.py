@@ -10,7 +10,7 @@ from typing import Any
 
 from sweeper import plan
 from sweeper.design import candidates, designs, pack_key
-from sweeper.engine import cluster, evaluations, plugins, probe, screening
+from sweeper.engine import cluster, evaluations, plugins, probe, screening, worker
 from sweeper.engine.cells import REPORT, TUNING, Maker
 from sweeper.engine.eta import UNKNOWN_FACTOR
 from sweeper.engine.packing import questions
@@ -81,6 +81,8 @@ def preview(
     maker = Maker(spec)
     spec = evaluations.decided(spec, maker, before=before)
     cells = _numbered(_cells(spec, maker))
+    for note in worker.notes(maker.facts):
+        on_event(note)
     runs = _pending(cells)
     prices, workers = _probed(
         spec, cells, runs, ray_address=ray_address, plugin_files=loaded, on_event=on_event

@@ -54,6 +54,13 @@ def check(config: Config, facts: dict[str, Any]) -> tuple[int, ...]:
     return tuple(check_config(config, facts))
 
 
+def notes(facts: Mapping[str, Any]) -> list[str]:
+    """What whoever reads results must know of the data, in sentences."""
+    from trainers.notes import notes as sentences
+
+    return sentences(facts)
+
+
 def layout(facts: Mapping[str, Any]) -> list[tuple[str, str, str]]:
     """The order of a round's numbers, (split, metric, target), from `Dataset.facts`."""
     from trainers.metrics import layout as numbers

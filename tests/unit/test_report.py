@@ -318,3 +318,20 @@ def test_the_note_is_markdown_in_which_free_text_is_only_text():
     assert "falls by" in told
     assert "\n- train ratio 0.05: " in told
     assert "40 of 40 runs complete" in told
+
+
+def test_repeated_samples_stand_under_before_you_rely_on_this():
+    """Whoever reads the numbers must know that test samples were trained on."""
+    plan = planted.plan(replicates=3)
+    repeats = {"train": 0, "val": 0, "test": 0, "val_in_train": 0, "test_in_others": 12}
+    facts = plan.sweep.facts | {
+        "repeats": repeats,
+        "counts": {"train": [90], "val": [20], "test": [48]},
+        "left_out": {"<b>rare</b>": 3},
+    }
+    plan = replace(plan, sweep=replace(plan.sweep, facts=facts))
+    text = page.html(load(planted.Memory(plan), plan.sweep.name))
+    section = text[text.index("Before you rely on this") :]
+    assert "12 of 48 (25 %) test samples are equal to a training or validation sample" in section
+    assert "1 class is left out" in section
+    assert "<b>rare" not in section

@@ -10,11 +10,13 @@ import json
 import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any, Literal
 
 import numpy as np
 
 from trainers.data.columns import Encoder
+from trainers.data.repeats import repeats
 from trainers.data.splits import SPLITS
 
 Arrays = Mapping[str, np.ndarray]
@@ -53,6 +55,11 @@ class Dataset:
     encoder: Encoder | None = None
     left_out: Mapping[str, int] = field(default_factory=dict[str, int])
 
+    @cached_property
+    def repeats(self) -> dict[str, int]:
+        """Counts of equal samples, of `trainers.data.repeats`; read and hashed once."""
+        return repeats(self.x, self.codes)
+
     @property
     def inputs(self) -> tuple[int, ...]:
         """What a network takes: (C, H, W) of images, (F,) of tables with codes one-hot."""
@@ -75,6 +82,7 @@ class Dataset:
             "cardinalities": list(self.cardinalities),
             "counts": {split: self._counts(split) for split in self.y},
             "left_out": dict(self.left_out),
+            "repeats": self.repeats,
             "labels": {"test": pack_labels(self.y["test"])},
             "columns": None if self.encoder is None else self.encoder.schema,
         }

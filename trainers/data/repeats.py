@@ -1,0 +1,49 @@
+"""How many samples of a data set are equal to the bit, within a split and between splits."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from hashlib import blake2b
+
+import numpy as np
+
+ROWS = 8192  # hashed at once
+MARK_BYTES = 8
+
+
+def repeats(x: Mapping[str, np.ndarray], codes: Mapping[str, np.ndarray] | None) -> dict[str, int]:
+    """Counts of equal samples, as a network sees them; classes are not compared.
+
+    Args:
+        x: split -> (N, ...) pixels or numbers; "train" always, "val" and "test" where they are.
+        codes: split -> (N, G) categories of a table, or None.
+
+    Returns:
+        For each split how many samples repeat an earlier one of that split; "val_in_train" and
+        "test_in_others", how many of a split are equal to a sample of train, or of train or val.
+    """
+    marks = {split: _marks(x[split], None if codes is None else codes[split]) for split in x}
+    found = {split: len(own) - len(np.unique(own)) for split, own in marks.items()}
+    if "val" in marks:
+        found["val_in_train"] = int(np.isin(marks["val"], marks["train"]).sum())
+    if "test" in marks:
+        others = np.concatenate([own for split, own in marks.items() if split != "test"])
+        found["test_in_others"] = int(np.isin(marks["test"], others).sum())
+    return found
+
+
+def _marks(x: np.ndarray, codes: np.ndarray | None) -> np.ndarray:
+    """A hash of each sample, (N,) uint64: equal for equal samples, and else hardly ever."""
+    digests: list[bytes] = []
+    for start in range(0, len(x), ROWS):
+        rows = _bytes(x[start : start + ROWS] + np.zeros((), dtype=x.dtype))  # no -0.0
+        if codes is not None:
+            rows = np.concatenate([rows, _bytes(codes[start : start + ROWS])], axis=1)
+        digests += [blake2b(row, digest_size=MARK_BYTES).digest() for row in rows]
+    return np.frombuffer(b"".join(digests), dtype="<u8")
+
+
+def _bytes(array: np.ndarray) -> np.ndarray:
+    """(N, ...) as the bytes of each sample: (N, B) uint8."""
+    rows = np.ascontiguousarray(array).reshape(len(array), -1)
+    return rows.view(np.uint8).reshape(len(array), -1)

@@ -1,0 +1,52 @@
+"""What whoever reads results must know of the data: a sentence each, from their facts alone."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+NAMED = 10  # classes in a sentence
+
+
+def notes(facts: Mapping[str, Any]) -> list[str]:
+    """The sentences of `Dataset.facts`; none where there is nothing to know."""
+    return [*_left_out(facts.get("left_out", {})), *_repeats(facts)]
+
+
+def _left_out(left_out: Mapping[str, int]) -> Iterator[str]:
+    if not left_out:
+        return
+    named = ", ".join(f"{name!r} ({count:,})" for name, count in [*left_out.items()][:NAMED])
+    more = f" and {len(left_out) - NAMED:,} more" if len(left_out) > NAMED else ""
+    many = "1 class is" if len(left_out) == 1 else f"{len(left_out):,} classes are"
+    yield f"{many} left out, with fewer samples than data.min_per_class: {named}{more}."
+
+
+def _repeats(facts: Mapping[str, Any]) -> Iterator[str]:
+    found = facts.get("repeats", {})
+    sizes = {split: sum(counts) for split, counts in facts.get("counts", {}).items()}
+    seen, tested = found.get("test_in_others", 0), sizes.get("test", 0)
+    if seen and seen == tested:
+        yield (
+            f"All {tested:,} test samples are equal to training or validation samples: test "
+            "results say nothing about new data. Is the test file the training file, or is every "
+            "sample there twice?"
+        )
+    elif seen:
+        yield (
+            f"{_of(seen, tested)} test samples are equal to a training or validation sample: "
+            "test results may be too good. data.group keeps samples that belong together apart."
+        )
+    if found.get("val_in_train"):
+        part = _of(found["val_in_train"], sizes["val"])
+        yield (
+            f"{part} validation samples are equal to a training sample: what is selected on them "
+            "may not be the best on new data."
+        )
+    own = [f"{_of(found[s], sizes[s])} in {s}" for s in sizes if found.get(s)]
+    if own:
+        yield f"Samples that repeat an earlier one of their split: {', '.join(own)}."
+
+
+def _of(count: int, total: int) -> str:
+    return f"{count:,} of {total:,} ({100 * count / total:.2g} %)"
