@@ -1,7 +1,7 @@
 """Every error that Sweeper raises on purpose.
 
     SweeperError            exit 1
-    ├── InputError          exit 2    the user's input; one line, no traceback
+    ├── InputError          exit 2    the user's input; lines, no traceback
     │   ├── SpecError                 a spec file or an override
     │   └── StoreError                a database URL, a database that is not ours
     │       └── NothingStored         no such database, or no sweep in it
@@ -27,6 +27,11 @@ class SweeperError(Exception):
 
     exit_code = 1
 
+    @property
+    def lines(self) -> tuple[str, ...]:
+        """What the user reads."""
+        return (str(self),)
+
 
 class InputError(SweeperError):
     """The input cannot be used; nothing was started."""
@@ -35,7 +40,15 @@ class InputError(SweeperError):
 
 
 class SpecError(InputError):
-    """A spec file or an override is wrong."""
+    """A spec file or an override is wrong: a line for each thing that is."""
+
+    def __init__(self, *lines: str) -> None:
+        super().__init__("\n".join(lines))
+        self._lines = lines
+
+    @property
+    def lines(self) -> tuple[str, ...]:
+        return self._lines
 
 
 class StoreError(InputError):

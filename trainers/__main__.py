@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 import tempfile
 from collections.abc import Sequence
@@ -156,7 +157,8 @@ def train(
             for (split, metric, target), number in zip(names, result.numbers.tolist(), strict=True):
                 if metric in METRICS and not target:
                     shown[f"{split}.{metric}"] = round(number, 4)
-        print(json.dumps(shown), flush=True)
+        if not _print(json.dumps(shown)) and out is None:
+            return 0  # nobody reads what is printed, and nothing else is made
         if not result.finite:
             print(f"diverged in round {result.round}; nothing is saved", file=sys.stderr)
             return 3
@@ -166,6 +168,16 @@ def train(
         save(out, trainer, dataset, result, evidence=evidence)
         print(f"saved in {out}; its card is {out / 'README.md'}", file=sys.stderr)
     return 0
+
+
+def _print(line: str) -> bool:
+    """Whether somebody has read it: a network that is to be saved is trained anyway."""
+    try:
+        print(line, flush=True)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return False
+    return True
 
 
 if __name__ == "__main__":

@@ -48,7 +48,10 @@ app = typer.Typer(
 
 def main() -> None:
     """Run the command line and leave with its exit code."""
-    sys.exit(run(sys.argv[1:]))
+    code = run(sys.argv[1:])
+    from sweeper.cli import streams
+
+    sys.exit(streams.finished(code))
 
 
 def run(arguments: list[str]) -> int:
@@ -56,7 +59,8 @@ def run(arguments: list[str]) -> int:
     try:
         return app(args=arguments, prog_name="sweeper", standalone_mode=False) or 0
     except SweeperError as error:
-        _complain(str(error))
+        for line in error.lines:
+            _complain(line)
         return error.exit_code
     except typer.TyperException as error:
         if message := error.format_message():
@@ -65,6 +69,8 @@ def run(arguments: list[str]) -> int:
     except (KeyboardInterrupt, typer.Abort):
         _complain("interrupted")
         return INTERRUPTED
+    except (BrokenPipeError, SystemExit):  # as print and as Rich say that nobody reads any more
+        return 0
     except Exception as error:
         if os.environ.get("SWEEPER_DEBUG"):
             raise
@@ -75,11 +81,13 @@ def run(arguments: list[str]) -> int:
 
 def _complain(text: str) -> None:
     line = " ".join(text.split())
-    print(f"sweeper: {line}", file=sys.stderr)
+    _say(f"sweeper: {line}")
 
 
 def _say(text: str) -> None:
-    print(text, file=sys.stderr)
+    from sweeper.cli import streams
+
+    streams.say(text)
 
 
 def _out() -> Console:
@@ -145,12 +153,11 @@ def launch(
     """Run a sweep; the same command again runs what is missing."""
     inputs.check_storage(storage)
     loaded = _load(spec, overrides)
-    from rich.console import Console
-
     from sweeper.cli.live import Display
+    from sweeper.cli.streams import Progress
     from sweeper.engine.driver import launch as drive
 
-    with Display(loaded.name, console=Console(stderr=True)) as display:
+    with Display(loaded.name, console=Progress()) as display:
         outcome = drive(
             loaded,
             storage=storage,

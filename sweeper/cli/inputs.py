@@ -6,6 +6,7 @@ import json
 import os
 import re
 import shlex
+from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -51,9 +52,21 @@ def find_spec(argument: str) -> Path:
     if argument in spaces:
         return spaces[argument]
     raise InputError(
-        f"{argument!r}: no such file, and no shipped space of that name"
-        + nearest(path.stem, spaces)
+        f"{argument!r}: no such file, and no shipped space of that name" + _meant(path, spaces)
     )
+
+
+def specs_in(folder: Path) -> list[str]:
+    """The files in a folder that may be specs, as one types them."""
+    found = [*folder.glob("*.yaml"), *folder.glob("*.yml")]
+    return sorted(str(path) for path in found if path.is_file())
+
+
+def _meant(path: Path, spaces: Iterable[str]) -> str:
+    """A tail for a message: the file or shipped space with the nearest name, endings apart."""
+    files = {Path(file).stem: file for file in specs_in(path.parent)}
+    close = get_close_matches(path.stem, [*files, *spaces], n=1)
+    return f"; did you mean {files.get(close[0], close[0])!r}?" if close else nearest("", spaces)
 
 
 def check_storage(url: str) -> str:

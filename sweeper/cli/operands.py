@@ -46,7 +46,7 @@ def side(word: str, opens: Opens) -> Side:
         return found
     if word in spaces:
         return _file(spaces[word], word)
-    known = [*sweeps, *spaces, *(str(path) for path in Path().glob("*.yaml"))]
+    known = [*sweeps, *spaces, *inputs.specs_in(Path())]
     raise InputError(
         f"{word!r}: no spec file, no sweep or cell of this database, no shipped space"
         + nearest(word, known)

@@ -6,6 +6,7 @@ import math
 import types
 from collections.abc import Sequence
 from dataclasses import dataclass
+from difflib import get_close_matches
 from typing import Any, Literal, Union, get_args, get_origin
 
 from pydantic import ValidationError
@@ -50,10 +51,18 @@ class _Place:
         return self
 
 
-def first(cause: ValidationError) -> Problem:
-    """The error to tell of: an unknown key explains a missing one, so it goes first."""
-    errors = sorted(cause.errors(), key=lambda error: error["type"] != "extra_forbidden")
-    return _problem(errors[0])
+def every(cause: ValidationError) -> list[Problem]:
+    """What is wrong, each thing once: a misspelt key explains the missing one."""
+    errors = [error for error in cause.errors() if error["type"] != "default_factory_not_called"]
+    unknown = [error["loc"] for error in errors if error["type"] == "extra_forbidden"]
+    return [_problem(error) for error in errors if not _explained(error, unknown)]
+
+
+def _explained(error: ErrorDetails, unknown: Sequence[tuple[str | int, ...]]) -> bool:
+    """Whether a key is missing because one beside it is misspelt."""
+    *place, key = error["loc"] or ("",)
+    beside = [str(word) for *block, word in unknown if block == place]
+    return error["type"] == "missing" and bool(get_close_matches(str(key), beside, cutoff=0.6))
 
 
 def _problem(error: ErrorDetails) -> Problem:

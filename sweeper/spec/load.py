@@ -1,9 +1,10 @@
-"""From a file and its overrides to a `Spec`, or to one line that says what is wrong and where."""
+"""From a file and its overrides to a `Spec`, or to a line for each thing that is wrong."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any, Self
 
 from pydantic import Field, PrivateAttr, ValidationError
@@ -16,6 +17,7 @@ from sweeper.spec.rules import NOTHING, Problem
 from trainers.config import PLACES
 
 ROLES = ("scientific", "nuisance")
+MOST_TOLD = 20  # lines
 BY_FACTOR = (*ROLES, "reference")  # blocks whose keys are factors, dotted
 
 
@@ -59,7 +61,7 @@ def load(path: str | os.PathLike[str], overrides: Sequence[str] = ()) -> Spec:
     """The spec in a file; paths in it are from its folder, those of overrides from here.
 
     Raises:
-        SpecError: one line, `FILE:LINE: key: value: what is wrong`.
+        SpecError: a line for each thing that is wrong, `FILE:LINE: key: value: what is wrong`.
     """
     name = os.fspath(path)
     return parse(document.read(path), name, overrides, folder=os.path.dirname(name))
@@ -78,20 +80,55 @@ def parse(
     root = document.compose(text, name)
     _check_root(root)
     root = root if folder is None else _anchored(root, folder)
-    root = override(root, overrides)
+    root, refused = override(root, overrides)
     root = root if folder is None else _anchored(root, "")
-    try:
-        file = rules.canonical(SpecFile.model_validate(root.plain))
-        rules.check(file)
-    except ValidationError as cause:
-        raise _told(complaints.first(cause), root) from cause
-    except Problem as problem:
-        raise _told(problem, root) from problem
+    file, problems = _checked(root)
+    _refuse([*refused, *(_told(problem, root) for problem in problems)])
     notes = (
         str(_told(Problem((key,), note, root.entries[key].value), root))
         for key, note in rules.warnings(file).items()
     )
     return Spec.of(file, text=text, source=name, warnings=tuple(notes), root=root)
+
+
+def _checked(root: Node) -> tuple[SpecFile, list[Problem]]:
+    """The spec in a document, and what is wrong with it; a wrong one is not to be used.
+
+    Where keys are unknown or values of the wrong type, the factors are still looked at. The rules
+    between keys are for specs that are right in both.
+    """
+    try:
+        file, wrong = rules.canonical(SpecFile.model_validate(root.plain))
+        return file, wrong or rules.broken(file)
+    except ValidationError as cause:
+        problems = complaints.every(cause)
+    file, wrong = rules.canonical(_factors(root, {problem.path[:2] for problem in problems}))
+    return file, problems + wrong
+
+
+def _factors(root: Node, wrong: Collection[tuple[str | int, ...]]) -> SpecFile:
+    """A spec of those factors that are not among the wrong ones, and of nothing else."""
+    blocks: dict[str, dict[str, Any]] = {}
+    for role in ROLES:
+        block = root.entries.get(role, Node({}, root.where))
+        right = (name for name in block.entries if (role, name) not in wrong)
+        blocks[role] = {name: block.entries[name].plain for name in right}
+    return SpecFile.model_validate({"name": "factors", **blocks})
+
+
+def _refuse(errors: Sequence[SpecError]) -> None:
+    """Raises them as one, in the order of the file's lines, after those of overrides."""
+    lines = list(dict.fromkeys(str(error) for error in sorted(errors, key=_line)))
+    if len(lines) > MOST_TOLD:
+        lines[MOST_TOLD:] = [f"and {len(lines) - MOST_TOLD} more"]
+    if lines:
+        raise SpecError(*lines)
+
+
+def _line(error: SpecError) -> int:
+    """The line of the file that it is about; 0 of an override."""
+    number = re.match(r".*?:(\d+): ", str(error))
+    return int(number[1]) if number and not str(error).startswith("--set") else 0
 
 
 def _check_root(root: Node) -> None:
@@ -118,25 +155,33 @@ def _anchored(root: Node, folder: str) -> Node:
     return root
 
 
-def override(root: Node, overrides: Sequence[str]) -> Node:
-    """The document with every `KEY=VALUE` put in its place.
+def override(root: Node, overrides: Sequence[str]) -> tuple[Node, list[SpecError]]:
+    """The document with every `KEY=VALUE` put in its place, and those that have none.
 
     A factor is named whole, `scientific.train.batch_size=[2, 8]`; a key of its range after it,
     `nuisance.train.lr.trials=3`.
     """
     seen: set[str] = set()
+    refused: list[SpecError] = []
     for text in overrides:
-        key, equals, value = text.partition("=")
-        key, where = key.strip(), f"--set {document.shown(text)}"
-        if not equals or not key or not all(key.split(".")):
-            raise document.error(where, "", "must be KEY=VALUE, such as train.epochs=5")
-        if key in seen:
-            raise document.error(where, key, "is set twice")
-        if not value.strip():
-            raise document.error(where, key, "has no value; write null for none")
-        seen.add(key)
-        root = _override_one(root, key, document.compose(value, where, lines=False, key=key))
-    return root
+        try:
+            root = _overridden(root, text, seen)
+        except SpecError as error:
+            refused.append(error)
+    return root, refused
+
+
+def _overridden(root: Node, text: str, seen: set[str]) -> Node:
+    key, equals, value = text.partition("=")
+    key, where = key.strip(), f"--set {document.shown(text)}"
+    if not equals or not key or not all(key.split(".")):
+        raise document.error(where, "", "must be KEY=VALUE, such as train.epochs=5")
+    if key in seen:
+        raise document.error(where, key, "is set twice")
+    if not value.strip():
+        raise document.error(where, key, "has no value; write null for none")
+    seen.add(key)
+    return _override_one(root, key, document.compose(value, where, lines=False, key=key))
 
 
 def _override_one(root: Node, key: str, node: Node) -> Node:

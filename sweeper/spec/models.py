@@ -72,7 +72,8 @@ class Objective(Worded):
         bare = value.removeprefix("test_").removeprefix("test/")
         if bare != value:
             raise ValueError(f"{ON_TEST}{near(bare, OBJECTIVES)}")
-        raise ValueError(f"no such metric{near(value, OBJECTIVES)}")
+        meant = near(value, OBJECTIVES) if "did you mean" in near(value, OBJECTIVES) else ";"
+        raise ValueError(f"no such metric{meant} valid: {', '.join(sorted(OBJECTIVES))}")
 
     @field_validator("direction")
     @classmethod

@@ -59,6 +59,8 @@ def _either(annotation: Any, metadata: list[Any]) -> str:
     words = [phrase(member, metadata) for member in members]
     words = [word.removeprefix("one of ") if len(words) > 1 else word for word in words]
     *first, last = dict.fromkeys(words)
+    if not first:
+        return last
     comma = "," if any("," in word for word in first) else ""
     return f"{', '.join(first)}{comma} or {last}"
 

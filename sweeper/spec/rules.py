@@ -1,6 +1,6 @@
 """What must hold between the keys of a spec; types and single values are the models' matter.
 
-Each rule yields `Problem`s; the first one found is the message that the user reads.
+Each rule yields `Problem`s; the user reads all of them.
 """
 
 from __future__ import annotations
@@ -47,38 +47,31 @@ def fields(model: type[BaseModel], prefix: str = "") -> Iterator[tuple[str, Fiel
 FIELDS = dict(fields(Config))
 
 
-def canonical(spec: SpecFile) -> SpecFile:
+def canonical(spec: SpecFile) -> tuple[SpecFile, list[Problem]]:
     """The spec with every level as its field holds it: 1 becomes 1.0 where numbers may be broken.
 
-    The objective says on which split it is read.
-
-    Raises:
-        Problem: a factor names no field, or a level is none of its field.
+    The objective says on which split it is read. Factors that name no field, or have a level that
+    is none of their field, are left out, and what is wrong with them comes with the spec.
     """
-    _check_names(spec)
-    roles = {
-        role: {
-            name: _canonical_factor(spec, (role, name), factor)
-            for name, factor in getattr(spec, role).items()
-        }
-        for role in ("scientific", "nuisance")
-    }
+    wrong: list[Problem] = []
+    roles: dict[str, dict[str, AnyFactor]] = {"scientific": {}, "nuisance": {}}
+    for role, kept in roles.items():
+        for name, factor in getattr(spec, role).items():
+            try:
+                _check_name(spec, role, name)
+                kept[name] = _canonical_factor(spec, (role, name), factor, wrong)
+            except Problem as problem:
+                wrong.append(problem)
     reference = {name: _lenient(spec, name, level) for name, level in spec.reference.items()}
     split = spec.objective.split or ("test" if spec.data.val.source == "none" else "val")
     objective = spec.objective.model_copy(update={"split": split})
-    return spec.model_copy(update={**roles, "reference": reference, "objective": objective})
+    update = {**roles, "reference": reference, "objective": objective}
+    return spec.model_copy(update=update), wrong
 
 
-def _check_names(spec: SpecFile) -> None:
-    for role in ("scientific", "nuisance"):
-        for name in getattr(spec, role):
-            _check_name(role, name)
-    for name in spec.nuisance:
-        if name in spec.scientific:
-            raise Problem(("nuisance", name), "is a scientific factor already; it has one role")
-
-
-def _check_name(role: str, name: str) -> None:
+def _check_name(spec: SpecFile, role: str, name: str) -> None:
+    if role == "nuisance" and name in spec.scientific:
+        raise Problem((role, name), "is a scientific factor already; it has one role")
     inner = [path for path in FIELDS if path.startswith(f"{name}.")]
     if inner:
         some = ", ".join(inner[:6])
@@ -95,12 +88,14 @@ def _check_name(role: str, name: str) -> None:
         raise Problem((role, name), reason)
 
 
-def _canonical_factor(spec: SpecFile, path: tuple[str, str], factor: AnyFactor) -> AnyFactor:
+def _canonical_factor(
+    spec: SpecFile, path: tuple[str, str], factor: AnyFactor, wrong: list[Problem]
+) -> AnyFactor:
     name = path[1]
     if isinstance(factor, tuple):
-        return _canonical_levels(spec, name, path, factor)
+        return _canonical_levels(spec, name, path, factor, wrong)
     if isinstance(factor, Levels):
-        levels = _canonical_levels(spec, name, (*path, "levels"), factor.levels)
+        levels = _canonical_levels(spec, name, (*path, "levels"), factor.levels, wrong)
         return factor.model_copy(update={"levels": levels, "when": _canonical_when(spec, factor)})
     ends = {key: _level(spec, name, (*path, key), getattr(factor, key)) for key in ("low", "high")}
     _check_range(path, factor)
@@ -128,15 +123,23 @@ def _lenient(spec: SpecFile, name: str, level: Level) -> Level:
 
 
 def _canonical_levels(
-    spec: SpecFile, name: str, path: tuple[str | int, ...], levels: tuple[Level, ...]
+    spec: SpecFile,
+    name: str,
+    path: tuple[str | int, ...],
+    levels: tuple[Level, ...],
+    wrong: list[Problem],
 ) -> tuple[Level, ...]:
     found: list[Level] = []
     for i, level in enumerate(levels):
-        value = _level(spec, name, (*path, i), level)
+        try:
+            value = _level(spec, name, (*path, i), level)
+        except Problem as problem:
+            wrong.append(problem)
+            continue
         if value in found:
-            raise Problem((*path, i), "the level is given twice", level)
+            wrong.append(Problem((*path, i), "the level is given twice", level))
         found.append(value)
-    if len(found) < 2:
+    if len(levels) < 2:
         raise Problem(path, "a factor needs two levels; a fixed value belongs in data or train",
                       list(levels))  # fmt: skip
     return tuple(found)
@@ -388,11 +391,12 @@ def _target(plan: Target, *, metric: str) -> Iterator[Problem]:
         yield Problem(("replicates", "target"), reason, plan.target)
 
 
+# The later ones follow the conditions, which must lead somewhere and not in a circle.
+FIRST = (conditions_can_hold,)
+SECOND = (conditions_do_hold,)
 RULES = (
     some_factor,
     nothing_is_selected_on_test,
-    conditions_can_hold,
-    conditions_do_hold,
     references_are_levels,
     search_has_what_it_needs,
     cells_are_few_enough,
@@ -407,11 +411,13 @@ RULES = (
 )
 
 
-def check(spec: SpecFile) -> None:
-    """Raises the first `Problem`."""
-    for rule in RULES:
-        for problem in rule(spec):
-            raise problem
+def broken(spec: SpecFile) -> list[Problem]:
+    """Where the spec breaks a rule; where a condition cannot be, nothing else."""
+    for rules in (FIRST, SECOND, RULES):
+        found = [problem for rule in rules for problem in rule(spec)]
+        if found:
+            return found
+    return []
 
 
 def warnings(spec: SpecFile) -> Mapping[str, str]:

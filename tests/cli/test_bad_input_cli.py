@@ -19,6 +19,9 @@ from sweeper.store import Store
 CASES: list[tuple[list[str], str]] = [
     (["launch", "missing.yaml"], r"'missing.yaml': no such file, and no shipped space .* valid: "),
     (["launch", "batch_sise"], r"'batch_sise': no such file.*did you mean 'batch_size'"),
+    (["launch", "tiny.yml"], r"'tiny.yml': no such file.*did you mean 'tiny.yaml'"),
+    (["plan", "./other.yaml"], r"'./other.yaml': no such file.*did you mean 'other.yml'"),
+    (["launch", "tinny.yaml"], r"'tinny.yaml': no such file.*did you mean 'tiny.yaml'"),
     (["launch", "folder"], r"folder: .*directory"),
     (["launch", "bad.yaml"], r"bad\.yaml:9: train\.epochs: 'many': must be a whole number"),
     (["plan", "bad.yaml"], r"bad\.yaml:9: train\.epochs: 'many': must be a whole number"),
@@ -67,6 +70,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (tmp_path / "tiny.yaml").write_text(TINY)
     bad = TINY.replace("train: {model: resnet, depth: 8, width: 0.25, epochs: 2, lr: 0.05}\n", "")
     (tmp_path / "bad.yaml").write_text(f"{bad}train: {{epochs: many}}\n")
+    (tmp_path / "other.yml").write_text(TINY)
     (tmp_path / "exits.py").write_text("import sys\nsys.exit(0)\n")
     (tmp_path / "folder").mkdir()
     (tmp_path / "text.db").write_text("not a database, just text")
@@ -103,6 +107,23 @@ def test_bad_input_is_one_line_and_leaves_nothing(
     assert out == ""
     assert re.search(expected, the_line(err)), err
     assert contents(folder) == before
+
+
+def test_all_that_is_wrong_in_a_spec_is_told_together(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A line each, in the order of the file, so that one look is enough to mend it."""
+    (folder / "bad.yaml").write_text(f"{TINY}objective: auroc\nseed: 1\npruner: ahsa\n")
+    assert run(["launch", "bad.yaml", "--set", "train.epochs=many"]) == 2
+    lines = capsys.readouterr().err.splitlines()
+    begin = [
+        "--set 'train.epochs=many': train.epochs: 'many': must be a whole number",
+        "bad.yaml:10: objective.metric: 'auroc': no such metric",
+        "bad.yaml:11: seed: no such key",
+        "bad.yaml:12: pruner.method: 'ahsa': must be one of none, asha",
+    ]
+    assert len(lines) == len(begin)
+    assert all(map(str.startswith, lines, (f"sweeper: {line}" for line in begin))), lines
 
 
 @pytest.mark.parametrize(("more", "expected"), SLOW_CASES, ids=lambda case: " ".join(case)[:60])

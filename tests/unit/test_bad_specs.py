@@ -1,4 +1,4 @@
-"""Every wrong spec is told of in one line: file, line, key, value, what is wrong."""
+"""Everything that is wrong in a spec has its line: file, line, key, value, what is wrong."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from sweeper import spec
 from sweeper.errors import SpecError
 from sweeper.spec.models import NAME_RULE
+from trainers.config import OBJECTIVES
 
 BASE = "name: n\nscientific:\n  train.batch_size: [2, 8]\n"
 CONDITION = (
@@ -22,39 +23,49 @@ CONDITION = (
 )
 
 
-def table(section: str) -> list[tuple[str, str]]:
-    """(input, message) of each entry in one section of bad_specs.txt."""
+def table(section: str) -> list[tuple[str, list[str]]]:
+    """(input, lines of the message) of each entry in one section of bad_specs.txt."""
     text = Path(__file__).with_name("bad_specs.txt").read_text("utf-8")
     [block] = [part for part in text.split("\n## ") if part.startswith(f"{section}:")]
-    lines = [line for line in block.splitlines()[1:] if line]
-    assert all(line.startswith("    ") for line in lines[1::2])
-    told = (line.strip().replace("NAME_RULE", NAME_RULE) for line in lines[1::2])
-    return list(zip(lines[::2], told, strict=True))
+    found: list[tuple[str, list[str]]] = []
+    for line in block.splitlines()[1:]:
+        if line.startswith("    "):
+            found[-1][1].append(line.strip().replace("NAME_RULE", NAME_RULE))
+        elif line:
+            found.append((line, []))
+    assert all(told for _, told in found)
+    return found
 
 
-def outcome(text: str) -> str:
-    """The line that a text gives, or nothing when it is a spec."""
+def at(where: str, lines: list[str]) -> str:
+    """The message that has these lines, each about the same line of the file."""
+    return "\n".join(f"{where}: {line}" for line in lines)
+
+
+def outcome(text: str) -> tuple[str, ...]:
+    """The lines that a text gives, none when it is a spec."""
     try:
         spec.parse(text, "s.yaml")
     except SpecError as error:
-        return str(error)
-    return ""
+        return error.lines
+    return ()
 
 
 def message(text: str, overrides: tuple[str, ...] = ()) -> str:
-    """The one line that a wrong spec gives."""
+    """What a wrong spec gives."""
     with pytest.raises(SpecError) as caught:
         spec.parse(text, "s.yaml", overrides)
     assert caught.value.exit_code == 2
-    line = str(caught.value)
-    assert line.isprintable()
-    return line
+    assert all(line.isprintable() for line in caught.value.lines)
+    return "\n".join(caught.value.lines)
 
 
 @pytest.mark.parametrize(("line", "expected"), table("keys"))
-def test_a_wrong_value_names_its_line_key_and_what_is_accepted(line: str, expected: str) -> None:
+def test_a_wrong_value_names_its_line_key_and_what_is_accepted(
+    line: str, expected: list[str]
+) -> None:
     """Cases 3, 7 to 15: values of the wrong type, range, or meaning."""
-    assert message(BASE + line + "\n") == f"s.yaml:4: {expected}"
+    assert message(BASE + line + "\n") == at("s.yaml:4", expected)
 
 
 FIX = "set data.val: test (a part of the test split) or pool"
@@ -85,31 +96,31 @@ FIX = "set data.val: test (a part of the test split) or pool"
 def test_without_validation_whatever_selects_is_refused_by_name(line: str, expected: str) -> None:
     """Its key, its value and the two ways out; nothing is ever selected on the test split."""
     assert message(f"{BASE}{line}\ndata: {{val: none}}\n") == f"s.yaml:4: {expected}"
-    assert outcome(f"{BASE}{line}\ndata: {{val: test}}\n") == ""
+    assert outcome(f"{BASE}{line}\ndata: {{val: test}}\n") == ()
 
 
 @pytest.mark.parametrize(("line", "expected"), table("factors"))
-def test_a_wrong_factor_names_its_line_and_level(line: str, expected: str) -> None:
+def test_a_wrong_factor_names_its_line_and_level(line: str, expected: list[str]) -> None:
     """Cases 9 and 10: each level is held against the field that it would fill."""
-    assert message(f"name: n\nscientific:\n  {line}\n") == f"s.yaml:3: {expected}"
+    assert message(f"name: n\nscientific:\n  {line}\n") == at("s.yaml:3", expected)
 
 
 @pytest.mark.parametrize(("line", "expected"), table("conditions"))
-def test_a_wrong_condition_names_its_parent(line: str, expected: str) -> None:
+def test_a_wrong_condition_names_its_parent(line: str, expected: list[str]) -> None:
     """Case 13: unknown parents, levels that the parent has not, and circles."""
-    assert message(CONDITION.format(line)) == f"s.yaml:5: {expected}"
+    assert message(CONDITION.format(line)) == at("s.yaml:5", expected)
 
 
 @pytest.mark.parametrize(("line", "expected"), table("names"))
-def test_a_wrong_name_is_refused_in_full(line: str, expected: str) -> None:
+def test_a_wrong_name_is_refused_in_full(line: str, expected: list[str]) -> None:
     """Case 16: no name can leave a folder, deceive a reader or break a page."""
-    assert message(BASE.replace("name: n", f"name: {line}")) == f"s.yaml:1: {expected}"
+    assert message(BASE.replace("name: n", f"name: {line}")) == at("s.yaml:1", expected)
 
 
 @pytest.mark.parametrize(("line", "expected"), table("overrides"))
-def test_a_wrong_override_is_quoted(line: str, expected: str) -> None:
+def test_a_wrong_override_is_quoted(line: str, expected: list[str]) -> None:
     """Case 17: `--set` malformed, unknown, of the wrong type, given twice, or without effect."""
-    assert message(BASE, tuple(line.split("; "))) == expected
+    assert message(BASE, tuple(line.split("; "))) == "\n".join(expected)
 
 
 WHOLE = {
@@ -251,6 +262,65 @@ def test_a_document_that_is_no_spec_is_refused(text: str, expected: str) -> None
     assert message(text) == expected
 
 
+MANY_WRONG = """\
+nmae: n
+version: 1
+data: {dataset: digits, pathh: a.csv}
+train:
+  epochs: many
+  batch_size: 0
+  optimizer: adamm
+scientific:
+  train.lr: [0.1, -1]
+  train.batchsize: [2, 8]
+  train.sam.radius: {low: 1}
+nuisance:
+  train.weight_decay: {low: 1, high: 0.1, trials: 3}
+objective: auc
+pruner: ahsa
+replicates: 0
+"""
+THEIR_LINES = """\
+--set 'train.lr=1': train.lr: is a scientific factor; set scientific.train.lr to change its levels
+--set 'train.momentum=': train.momentum: has no value; write null for none
+s.yaml:1: nmae: no such key; did you mean 'name'?
+s.yaml:3: data.pathh: no such key; did you mean 'path'?
+s.yaml:5: train.epochs: 'many': must be a whole number, 1 to 1,000,000
+s.yaml:6: train.batch_size: 0: must be a whole number, 1 to 4,096
+s.yaml:7: train.optimizer: 'adamm': must be one of sgd, adamw; did you mean 'adamw'?
+s.yaml:9: scientific.train.lr: -1: must be a number, above 0
+s.yaml:10: scientific.train.batchsize: no such key to vary; did you mean 'train.batch_size'?
+s.yaml:11: scientific.train.sam.radius.high: is missing
+s.yaml:13: nuisance.train.weight_decay.low: 1: low must be below high, 0.1
+s.yaml:14: objective.metric: 'auc': no such metric; valid: METRICS
+s.yaml:15: pruner.method: 'ahsa': must be one of none, asha, hyperband, median; did you mean 'asha'?
+s.yaml:16: replicates: 0: must be a whole number, 1 to 1,000""".replace(
+    "METRICS", ", ".join(sorted(OBJECTIVES))
+)
+
+
+def test_everything_that_is_wrong_is_told_at_once() -> None:
+    """In the order of the file's lines; a misspelt `name` is not also missing."""
+    found = message(MANY_WRONG, ("train.lr=1", "train.momentum="))
+    assert found == THEIR_LINES
+
+
+def test_every_rule_that_is_broken_is_told() -> None:
+    """Rules between keys, of a file whose keys and values are right one by one."""
+    text = BASE + "search: qmc\nbudget: steps\nreference: {train.lr: 1}\n"
+    assert message(text).splitlines() == [
+        "s.yaml:4: search: 'qmc': needs trials: {method: qmc, trials: 16}",
+        "s.yaml:5: budget: 'steps': train.steps must say how many",
+        "s.yaml:6: reference.train.lr: no such scientific factor; valid: train.batch_size",
+    ]
+
+
+def test_the_lines_of_a_hopeless_file_are_counted() -> None:
+    """Twenty are enough to read."""
+    keys = "".join(f"key{number}: 1\n" for number in range(30))
+    assert message(BASE + keys).splitlines()[20:] == ["and 10 more"]
+
+
 def test_aliases_are_counted_expanded() -> None:
     """Case 6: nine anchors of nine aliases each would be 387 million values."""
     lines = ["a0: &a0 [1, 2, 3]"]
@@ -352,8 +422,8 @@ class TestFiles:
 @settings(max_examples=150, deadline=None)
 @given(st.text(max_size=60))
 def test_no_text_breaks_the_reader(text: str) -> None:
-    """Whatever the file holds: a spec, or one printable line."""
-    assert outcome(text).isprintable()
+    """Whatever the file holds: a spec, or printable lines."""
+    assert all(line.isprintable() for line in outcome(text))
 
 
 @settings(max_examples=150, deadline=None)
@@ -368,7 +438,7 @@ def test_no_text_breaks_the_reader(text: str) -> None:
     ),
 )
 def test_no_value_breaks_the_checks(key: str, value: object) -> None:
-    """Any JSON value at any key: a spec, or one printable line."""
+    """Any JSON value at any key: a spec, or printable lines."""
     lines = [line for line in BASE.splitlines() if not line.startswith(f"{key}:")]
     text = "\n".join([*lines, f"{key}: {json.dumps(value)}"])
-    assert outcome(text).isprintable()
+    assert all(line.isprintable() for line in outcome(text))
