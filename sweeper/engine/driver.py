@@ -176,6 +176,7 @@ def _study(under: Under) -> Study:
         objective=spec.objective.metric,
         direction=spec.objective.direction,
         sampler=search.sampler(seeded),
+        say=under.on_event,
     )
 
 

@@ -63,26 +63,35 @@ class View:
 
 
 Views = dict[str, View]  # by role
+Foreign = dict[str, list[int]]  # numbers of trials that are no cell's, by study
 
 
-def catch_up(connection: Connection, target: Target) -> Views:
-    """Makes the studies; takes back the marks of cells that the studies lack or show wrongly."""
+def catch_up(connection: Connection, target: Target) -> tuple[Views, Foreign]:
+    """Makes the studies; takes back the marks of cells that the studies lack or show wrongly.
+
+    Trials that somebody else has added are marked failed.
+    """
     cells = _cells(connection, CellTable.sweep_id == target.sweep.id)
-    views = {}
+    views: Views = {}
+    foreign: Foreign = {}
     for role in ENDINGS:
         mine = [cell for cell in cells if cell.role == role]
         if mine or role == "report":
             views[role] = _open(connection, target, role)
             there = _hashes(connection, views[role].study_id)
-            lost = [
+            lost = {
                 cell.id
                 for cell in mine
                 if cell.mirrored and cell.optuna_number is not None and cell.hash not in there
-            ]
-            _unmirror(connection, lost, optuna_number=None)
+            }
+            _unmirror(connection, list(lost), optuna_number=None)
             owned = [c.optuna_number for c in mine if not c.hidden and not c.mirrored]
             _fail_orphans(connection, views[role].study_id, owned)
-    return views
+            known = {one.optuna_number for one in mine if one.optuna_number is not None}
+            known -= {one.optuna_number for one in mine if one.id in lost}
+            study_id, name = views[role].study_id, target.study_name(role)
+            foreign[name] = trials.disown(connection, study_id, owned=known)
+    return views, foreign
 
 
 def is_behind(connection: Connection, sweep_id: int) -> bool:

@@ -8,7 +8,7 @@ different replicates.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
 import optuna
@@ -28,6 +28,7 @@ from sweeper.store.records import Lease, Sweep
 from sweeper.store.store import Store
 
 T = TypeVar("T")
+SHOWN = 10  # numbers of trials in a line
 
 
 class Study:
@@ -41,6 +42,7 @@ class Study:
         direction: maximize or minimize.
         sampler: who answers `ask`.
         patience: seconds that `ask` tries a lost or busy database again for.
+        say: told of trials that somebody else has added.
     """
 
     def __init__(
@@ -52,8 +54,10 @@ class Study:
         direction: str,
         sampler: optuna.samplers.BaseSampler | None = None,
         patience: float = 60.0,
+        say: Callable[[str], None] = lambda text: None,
     ) -> None:
         self.name, self.objective = name, objective
+        self._say = say
         self._direction = StudyDirection[direction.upper()]
         self._sampler, self._patience = sampler, patience
         self._address = dialects.parse(url)
@@ -73,7 +77,7 @@ class Study:
         """Mirrors every finished cell that is not mirrored; how many.
 
         The first call also makes the studies, mirrors anew what is missing or has other levels
-        now, and fails the RUNNING trials that no open cell owns.
+        now, and fails the trials that no cell owns.
 
         Raises:
             LeaseLost: another driver has the sweep.
@@ -81,15 +85,26 @@ class Study:
         """
         target = Target(sweep=sweep, objective=self.objective, direction=self._direction)
         if self._under != (store, lease):
-            self._views = store.fenced(lease, lambda c: mirror.catch_up(c, target))
+            self._views, foreign = store.fenced(lease, lambda c: mirror.catch_up(c, target))
             self._under = (store, lease)
             self._study = None  # Optuna's object never reads a finished trial twice
+            for name, numbers in foreign.items():
+                self._name(name, numbers)
         total = 0
         while store.database.read(lambda c: mirror.is_behind(c, sweep.id)):
             views = self._views
             done, self._views = store.fenced(lease, lambda c: mirror.mirror(c, target, views))  # noqa: B023
             total += done
         return total
+
+    def _name(self, study: str, numbers: Sequence[int]) -> None:
+        """Says which trials somebody else has added."""
+        if numbers:
+            shown = ", ".join(map(str, numbers[:SHOWN])) + (" ..." if numbers[SHOWN:] else "")
+            self._say(
+                f"study '{study}' has {len(numbers)} finished trials that are not Sweeper's "
+                f"({shown}): marked failed, so that they are neither its best trial nor learnt from"
+            )
 
     def settle(self, store: Store, lease: Lease, sweep: Sweep) -> int:
         """`sync` as if for the first time: at the end, nothing that nobody owns stays RUNNING."""

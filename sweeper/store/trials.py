@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from statistics import fmean, stdev
@@ -23,10 +23,12 @@ from sqlalchemy import Connection, delete, insert, select
 
 from sweeper.states import RunState, TrialState, trial_state
 from sweeper.store import distributions as optuna_distributions
+from sweeper.store.reads import chunks
 from sweeper.store.records import Cell, Key, Observations, Run
 
 HASH = "sweeper:cell"  # user attribute: the cell that a trial mirrors
 HIDDEN = "sweeper:hidden"  # user attribute: the spec no longer has the cell
+FOREIGN = "sweeper:foreign"  # user attribute: what a trial was that somebody else has added
 ASKED = "sweeper:asked"  # system attribute: a sampler chose the parameters, so they stay
 
 
@@ -145,6 +147,37 @@ def _tested(result: CellResult, complete: Sequence[Run], layout: Sequence[Key]) 
             mean = fmean(unpack_from("<f", numbers, 4 * place)[0] for numbers in last)
             means[f"test_{metric}"] = mean if math.isfinite(mean) else None
     return means
+
+
+def disown(connection: Connection, study_id: int, *, owned: Collection[int]) -> list[int]:
+    """Ends as FAIL the finished trials that are no cell's: their numbers, in order.
+
+    Neither the best trial nor a sampler counts them then. What they were becomes an attribute.
+    """
+    table = models.TrialModel.__table__
+    counted = table.c.state.in_([OptunaState.COMPLETE, OptunaState.PRUNED])
+    query = select(table.c.trial_id, table.c.number, table.c.state)
+    rows = connection.execute(query.where(table.c.study_id == study_id, counted)).all()
+    foreign = {row.trial_id: row for row in rows if row.number not in owned}
+    for ids in chunks(list(foreign)):
+        values = _values(connection, ids)
+        _insert(connection, models.TrialUserAttributeModel, [
+            {"trial_id": one, "key": FOREIGN, "value_json": json.dumps(
+                {"state": foreign[one].state.name, "value": values.get(one)})}
+            for one in ids
+        ])  # fmt: skip
+        of_them = models.TrialValueModel.__table__.c.trial_id.in_(ids)
+        connection.execute(delete(models.TrialValueModel).where(of_them))  # Optuna: none of a FAIL
+        query = table.update().where(table.c.trial_id.in_(ids))
+        connection.execute(query.values(state=OptunaState.FAIL))
+    return sorted(row.number for row in foreign.values())
+
+
+def _values(connection: Connection, trial_ids: Sequence[int]) -> dict[int, float | None]:
+    """The objective of each trial, None where it is not finite."""
+    table = models.TrialValueModel.__table__.c
+    query = select(table.trial_id, table.value).where(table.trial_id.in_(trial_ids))
+    return {row.trial_id: row.value for row in connection.execute(query)}
 
 
 def number_next(connection: Connection, study_id: int) -> int:

@@ -420,6 +420,73 @@ def test_a_running_trial_that_no_cell_owns_is_failed(
     assert [trial.state for trial in loaded().trials] == [TrialState.FAIL, TrialState.RUNNING]
 
 
+def _optimised(study: optuna.Study, value: float, *, times: int) -> None:
+    """What a user does who takes the study for one of theirs."""
+
+    def objective(trial: optuna.Trial) -> float:
+        trial.suggest_float("train.lr", 0.001, 0.5)
+        return value
+
+    study.optimize(objective, n_trials=times)
+
+
+def test_trials_that_somebody_else_has_added_are_failed_and_named_once(
+    plan: Plan, mirror: Callable[..., Study], loaded: Callable[..., optuna.Study]
+) -> None:
+    """The best trial is one of the sweep's again; what the others were stays to be read."""
+    _finish_all(plan, [0.5, 0.75, 0.25, 0.25])
+    mirror().sync(plan.store, plan.lease, plan.sweep)
+    ours = loaded().trials
+    _optimised(loaded(), 0.99, times=2)
+    assert loaded().best_value == 0.99
+    said: list[str] = []
+    for _ in range(2):  # as two launches
+        study = mirror(say=said.append)
+        study.sync(plan.store, plan.lease, plan.sweep)
+        study.settle(plan.store, plan.lease, plan.sweep)
+    [line] = said
+    assert "study 'digits' has 2 finished trials that are not Sweeper's (2, 3)" in line
+    study = loaded()
+    assert (study.best_trial.number, study.best_value) == (0, 0.625)
+    assert study.trials[:2] == ours
+    for foreign in study.trials[2:]:
+        assert foreign.state is TrialState.FAIL
+        assert foreign.user_attrs["sweeper:foreign"] == {"state": "COMPLETE", "value": 0.99}
+        assert set(foreign.params) == {"train.lr"}
+
+
+def test_only_the_driver_with_the_lease_marks_foreign_trials(
+    plan: Plan, mirror: Callable[..., Study], loaded: Callable[..., optuna.Study]
+) -> None:
+    """One that was taken over writes nothing."""
+    _finish_all(plan, [0.5, 0.75, 0.25, 0.25])
+    mirror().sync(plan.store, plan.lease, plan.sweep)
+    _optimised(loaded(), 0.99, times=1)
+    plan.store.release(plan.lease)
+    plan.store.acquire(plan.sweep.id, HOLDER)
+    with pytest.raises(LeaseLost):
+        mirror().sync(plan.store, plan.lease, plan.sweep)
+    assert loaded().best_value == 0.99
+
+
+def test_a_sampler_does_not_learn_from_foreign_trials(
+    plan: Plan, mirror: Callable[..., Study], loaded: Callable[..., optuna.Study]
+) -> None:
+    """It asks for what it asks for without them, however good they look."""
+
+    def asked() -> dict[str, Any]:
+        study = mirror(sampler=optuna.samplers.TPESampler(n_startup_trials=1, seed=0))
+        study.sync(plan.store, plan.lease, plan.sweep)
+        number, params = study.ask({"train.lr": FloatDistribution(0.001, 0.5)})
+        study.study.tell(number, state=TrialState.FAIL)
+        return params
+
+    _finish_all(plan, [0.5, 0.75, 0.25, 0.25])
+    before = asked()
+    _optimised(loaded(), 0.99, times=20)
+    assert asked() == before
+
+
 def test_the_dashboard_reads_the_note(
     plan: Plan, mirror: Callable[..., Study], loaded: Callable[..., optuna.Study]
 ) -> None:
