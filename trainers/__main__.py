@@ -97,7 +97,10 @@ def _line(error: Exception) -> str:
         return f"{error.strerror}: {error.filename}"
     if isinstance(error, ValidationError):
         first = error.errors()[0]
-        return f"{'.'.join(map(str, first['loc']))}: {first['msg']}, not {first['input']!r}"
+        where, raised = ".".join(map(str, first["loc"])), first.get("ctx", {}).get("error")
+        if isinstance(raised, ValueError):
+            return f"{where}: {raised}"
+        return f"{where}: {first['msg']}, not {first['input']!r}"
     return " ".join(str(error).split())
 
 

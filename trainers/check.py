@@ -23,6 +23,7 @@ NAMES: dict[str, tuple[str, ...]] = {
 MIXERS = ("mixup", "cutmix")
 KIND_OF_MODEL = {"resnet": "image", "mlp": "table"}
 FOR_TABLES = ("none", "mixup")
+NAMED = 5  # classes in a message
 
 
 def check(config: Config, facts: Mapping[str, Any]) -> tuple[int, ...]:
@@ -141,11 +142,12 @@ def check_counts(imbalance: Imbalance, pool: Mapping[str, int]) -> tuple[int, ..
         )
     if not all(counts):
         n_max = imbalance.n_max or min(pool.values())
-        reason = f"cannot be had: the largest class of the subset has {n_max:,} samples, so the "
+        size = _samples(n_max)
+        reason = f"cannot be had: the largest class of the subset has {size}, so the "
         raise ConfigError(
             "data.imbalance.train_ratio",
             imbalance.train_ratio,
-            f"{reason}smallest ratio is {smallest_ratio(n_max)}{_smallest(imbalance, pool)}",
+            f"{reason}smallest ratio is {smallest_ratio(n_max):g}{_smallest(imbalance, pool)}",
         )
     return counts
 
@@ -165,15 +167,22 @@ def _largest_n_max(imbalance: Imbalance, pool: Sequence[int]) -> int:
 
 
 def _smallest(imbalance: Imbalance, pool: Mapping[str, int]) -> str:
-    """For a message: the class that makes the subset as small as it is, if one does."""
-    if imbalance.profile == "natural" or imbalance.n_max is not None:
+    """For a message: the classes that make the subset as small as it is, if any do."""
+    least = min(pool.values())
+    chosen = imbalance.profile == "natural" or imbalance.n_max is not None
+    if chosen or 2 * least > max(pool.values()):
         return ""
-    name, count = min(pool.items(), key=lambda item: item[1])
-    samples = "sample" if count == 1 else "samples"
+    names = [repr(name) for name, count in pool.items() if count == least]
+    named = ", ".join(names[:NAMED]) + (" ..." if len(names) > NAMED else "")
     return (
-        f"; the pool's smallest class, {name!r}, has {count:,} {samples} and so sets n_max: use "
-        f"profile: natural, or data.min_per_class to leave such classes out"
+        f"; the pool's smallest class sets n_max, here {named} with {_samples(least)}: use "
+        "profile: natural, or leave small classes out with data.min_per_class, which counts them "
+        "before the split"
     )
+
+
+def _samples(count: int) -> str:
+    return "1 sample" if count == 1 else f"{count:,} samples"
 
 
 def check_batch(train: TrainConfig, samples: int, *, hint: str = "") -> None:

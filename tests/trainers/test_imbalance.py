@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from trainers.check import check_counts, smallest_ratio
-from trainers.config import ConfigError, Imbalance
+from trainers.check import check, check_counts, smallest_ratio
+from trainers.config import Config, ConfigError, Imbalance
 from trainers.data.imbalance import class_counts, draw_subset
 
 Y = np.repeat([0, 1, 2], 100)
@@ -61,7 +61,7 @@ def test_an_n_max_beyond_the_pool_is_refused_with_the_largest_that_it_has(pool, 
 def test_a_ratio_that_the_data_cannot_reach_is_refused_with_the_smallest_that_they_can():
     """A class of no sample is raised to one by no one: the ratio would be another than stated."""
     pool = {"a": 40, "b": 30, "c": 35}
-    with pytest.raises(ConfigError, match=r"has 30 samples, so the smallest ratio is 0\.0334;"):
+    with pytest.raises(ConfigError, match=r"has 30 samples, so the smallest ratio is 0\.0334$"):
         check_counts(Imbalance(profile="step", train_ratio=1e-9), pool)
     reached = Imbalance(profile="exponential", train_ratio=0.0334)
     assert check_counts(reached, pool) == (30, 5, 1)
@@ -76,9 +76,15 @@ def test_the_ratio_that_a_message_offers_is_accepted():
 
 
 def test_a_class_of_one_sample_is_named_where_it_makes_the_subset_small():
-    """The smallest class sets n_max, so the message says which it is, and what to do."""
-    with pytest.raises(ConfigError, match="smallest class, 'rare', has 1 sample and so sets n_max"):
-        check_counts(Imbalance(profile="exponential", train_ratio=0.1), {"a": 200, "rare": 1})
+    """The smallest classes set n_max, so the messages say which they are, and what to do."""
+    pool = {"a": 200, "rare": 1, "few": 1}
+    told = "smallest class sets n_max, here 'rare', 'few' with 1 sample: use profile: natural, or"
+    with pytest.raises(ConfigError, match=f"the smallest ratio is 1; the pool's {told}"):
+        check_counts(Imbalance(profile="exponential", train_ratio=0.1), pool)
+    facts = {"kind": "image", "classes": list(pool), "counts": {"train": list(pool.values())}}
+    even = {"data": {"imbalance": {"profile": "step"}}, "train": {"batch_size": 8}}
+    with pytest.raises(ConfigError, match=f"more than the 3 samples .* the pool's {told}"):
+        check(Config.model_validate(even), facts)
 
 
 def test_subset_has_the_counts_without_replacement():
