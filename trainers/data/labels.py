@@ -79,7 +79,8 @@ def _common(found: Labels, least: int, refuse: Refuse) -> Labels:
         reason = f"has no training sample of class {absent!r}: add some, take the class out, or "
         raise refuse(f"{reason}set data.min_per_class: 1")
     if kept.sum() < 2:
-        reason = f"has {kept.sum()} classes of at least {least:,} training samples, which "
+        many = "1 class" if kept.sum() == 1 else f"{kept.sum()} classes"
+        reason = f"has {many} of at least {least:,} training samples, which "
         raise refuse(f"{reason}data.min_per_class asks for: two are needed, so set a smaller one")
     places = np.where(kept, np.cumsum(kept) - 1, -1)
     return Labels(
