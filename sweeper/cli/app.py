@@ -187,7 +187,10 @@ def plan(
     loaded = _load(spec, overrides)
     from dataclasses import asdict
 
+    from rich.console import Console
+
     from sweeper.cli import show
+    from sweeper.cli.live import Display
     from sweeper.engine.detectable import detectable, pilots
     from sweeper.engine.evaluations import stored
     from sweeper.engine.preview import preview
@@ -195,13 +198,14 @@ def plan(
     before = None
     with suppress(SweeperError):  # `pilots` says it
         before = stored(storage, loaded.name)
-    found = preview(
-        loaded,
-        before=before,
-        ray_address=ray_address,
-        plugin_files=plugins or (),
-        on_event=_say,
-    )
+    with Display(loaded.name, console=Console(stderr=True)) as display:
+        found = preview(
+            loaded,
+            before=before,
+            ray_address=ray_address,
+            plugin_files=plugins or (),
+            on_event=display.show,
+        )
     finds = detectable(loaded, pilots(loaded.name, storage, say=_say))
     if as_json:
         listed = {"detectable": [asdict(one) for one in finds]}

@@ -1,9 +1,10 @@
-"""Progress of a sweep on stderr: a live picture on a terminal, else one line a minute."""
+"""Progress of a sweep on stderr: a live picture on a terminal, else a line once in a while."""
 
 from __future__ import annotations
 
+import textwrap
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
 from rich.console import Console, Group
@@ -15,9 +16,11 @@ from rich.text import Text
 from sweeper.states import FINISHED, RunState
 
 if TYPE_CHECKING:
-    from sweeper.engine.driver import Event, Progress
+    from sweeper.engine.progress import Event, Probing, Progress
 
 LINE_EVERY_S = 60.0
+PROBING_EVERY_S = 10.0
+BAR = 40  # columns
 
 
 def duration(seconds: float) -> str:
@@ -32,7 +35,7 @@ def duration(seconds: float) -> str:
 def time_left(progress: Progress) -> str:
     """The time left, with its uncertainty."""
     stage = " for this stage" if progress.may_follow else ""
-    if not progress.runs.get(RunState.PENDING, 0) + progress.runs.get(RunState.RUNNING, 0):
+    if not progress.left + progress.runs.get(RunState.RUNNING, 0):
         return f"none{stage}"
     if progress.eta_seconds is None:
         return "not known yet"
@@ -45,17 +48,18 @@ def time_left(progress: Progress) -> str:
 def counts(progress: Progress) -> str:
     """Runs by what became of them."""
     runs = progress.runs
-    done = runs.get(RunState.COMPLETE, 0)
     parts = [
-        f"{done} of {sum(runs.values())} runs done",
+        f"{runs.get(RunState.COMPLETE, 0)} of {progress.total} runs done",
         f"{runs.get(RunState.RUNNING, 0)} running",
-        f"{runs.get(RunState.FAILED, 0)} failed",
     ]
-    if pruned := runs.get(RunState.PRUNED, 0):
-        parts.append(f"{pruned} pruned")
-    parts.append(f"{runs.get(RunState.PENDING, 0)} left")
+    parts += [
+        f"{runs[state]} {state}"
+        for state in (RunState.FAILED, RunState.PRUNED)
+        if runs.get(state, 0)
+    ]
+    parts.append(f"{progress.left} left")
     if progress.may_follow:
-        parts.append(f"up to {progress.may_follow} more by the plan")
+        parts.append(f"up to {progress.may_follow} more")
     return ", ".join(parts)
 
 
@@ -75,6 +79,7 @@ class Display:
         live = console.is_terminal and not console.is_dumb_terminal
         self._live = Live(console=console, refresh_per_second=4) if live else None
         self._next_line = 0.0
+        self._best = ""
 
     def __enter__(self) -> Display:
         return self
@@ -88,28 +93,88 @@ class Display:
         if isinstance(event, str):
             self._console.print(event, markup=False, highlight=False)
         elif self._live is not None:
-            # Not before there is something to show: the driver may ask whether to start.
-            self._live.start()
-            self._live.update(_picture(self._name, event))
+            self._draw(self._live, event)
         elif self._clock() >= self._next_line:
-            self._next_line = self._clock() + LINE_EVERY_S
-            self._console.print(_line(event), markup=False, highlight=False, soft_wrap=True)
+            self._write(event)
+
+    def _draw(self, live: Live, event: Progress | Probing) -> None:
+        from sweeper.engine.progress import Probing
+
+        probing = isinstance(event, Probing)
+        # Not before there is something to show, and not beyond the probe: the driver may ask
+        # whether to start.
+        live.transient = probing
+        live.start()
+        live.update(_probing(self._name, event) if probing else _picture(self._name, event))
+        if probing and event.done == event.total:
+            live.stop()
+
+    def _write(self, event: Progress | Probing) -> None:
+        from sweeper.engine.progress import Probing
+
+        if isinstance(event, Probing):
+            if event.done:
+                self._next_line = self._clock() + PROBING_EVERY_S
+                self._say(f"timed {event.done} of {event.total}{_now(event)}")
+            return
+        self._next_line = self._clock() + LINE_EVERY_S
+        self._say(f"{counts(event)}; {time_left(event)}")
+        if event.best != self._best:
+            self._best = event.best
+            self._say(f"best so far: {event.best}")
+
+    def _say(self, text: str) -> None:
+        """A line with the time of day, continued below itself where the terminal is narrow."""
+        stamp = time.strftime("%H:%M:%S ")
+        lines = textwrap.wrap(
+            stamp + text, width=self._console.width, subsequent_indent=" " * len(stamp)
+        )
+        for line in lines:
+            self._console.print(line, markup=False, highlight=False, soft_wrap=True)
 
 
-def _line(progress: Progress) -> str:
-    stamp = time.strftime("%H:%M:%S")
-    best = f"; best {progress.best}" if progress.best else ""
-    return f"{stamp} {counts(progress)}{best}; time left {time_left(progress)}"
+def _now(event: Probing) -> str:
+    return f"; now {' | '.join(event.now)}" if event.now else ""
+
+
+def _probing(name: str, event: Probing) -> Group:
+    return _under_a_bar(
+        name,
+        (event.done, event.total),
+        [("timing", f"{event.done} of {event.total} kinds of runs"), *_timed_now(event)],
+    )
+
+
+def _timed_now(event: Probing) -> Iterator[tuple[str, str]]:
+    for at, what in enumerate(event.now):
+        yield ("" if at else "now", what)
 
 
 def _picture(name: str, progress: Progress) -> Group:
-    runs = progress.runs
-    finished = sum(n for state, n in runs.items() if state in FINISHED)
+    finished = sum(n for state, n in progress.runs.items() if state in FINISHED)
+    return _under_a_bar(
+        name,
+        (finished, progress.total),
+        [
+            ("runs", counts(progress)),
+            ("cells", f"{progress.cells_done} of {progress.cells} done"),
+            ("best so far", progress.best or "none yet"),
+            ("time left", time_left(progress)),
+        ],
+    )
+
+
+def _under_a_bar(name: str, share: tuple[int, int], rows: list[tuple[str, str]]) -> Group:
+    """The name, a bar, and rows of a word and a text; what is too wide is cut, never wrapped."""
+    done, total = share
     head = Table.grid(padding=(0, 2))
-    bar = ProgressBar(total=max(sum(runs.values()), 1), completed=finished, width=40)
-    head.add_row(Text(name, style="bold"), bar, Text(counts(progress)))
+    head.add_column(no_wrap=True, overflow="ellipsis")
+    head.add_column(min_width=min(BAR, 10))
+    bar = ProgressBar(total=max(total, 1), completed=done, width=BAR)
+    head.add_row(Text(name, style="bold"), bar)
     body = Table.grid(padding=(0, 2))
-    body.add_row("cells", Text(f"{progress.cells_done} of {progress.cells} done"))
-    body.add_row("best so far", Text(progress.best or "none yet"))
-    body.add_row("time left", Text(time_left(progress)))
+    body.add_column(no_wrap=True)
+    body.add_column(no_wrap=True, overflow="ellipsis")
+    for word, text in rows:
+        body.add_row(word, Text(text))
     return Group(head, body)

@@ -13,6 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from sweeper.cli.live import duration
+from sweeper.spec.factors import short
 from sweeper.states import RunState
 
 if TYPE_CHECKING:
@@ -250,7 +251,7 @@ def _detectable(one: Detectable) -> str:
     if one.sd is not None:
         sd = f"{one.sd:.2g} {one.unit}".strip()
         size += f" (sd of differences {sd}, from {one.pilot} replicates so far)"
-    name = _short(one.factor, ())
+    name = short(one.factor, ())
     times = "at most " if one.at_most else ""
     over = f", simultaneous over {one.family} differences" if one.family > 1 else ""
     return (
@@ -260,9 +261,7 @@ def _detectable(one: Detectable) -> str:
 
 
 def _kind(kind: Kind) -> list[str]:
-    levels = ", ".join(
-        f"{_short(name, kind.levels)} {level}" for name, level in kind.levels.items()
-    )
+    levels = ", ".join(f"{short(name, kind.levels)} {level}" for name, level in kind.levels.items())
     return [
         str(kind.cells),
         str(kind.runs),
@@ -272,15 +271,3 @@ def _kind(kind: Kind) -> list[str]:
         duration(kind.seconds),
         levels,
     ]
-
-
-def _short(path: str, among: Iterable[str]) -> str:
-    """The shortest end of a dotted path that no other path shares: batch_size, ssl.weight."""
-    parts = path.split(".")
-    others = [other.split(".") for other in among if other != path]
-    for size in range(1, len(parts)):
-        end = parts[-size:]
-        vague = size == 1 and len(parts) > 2
-        if not vague and all(other[-size:] != end for other in others):
-            return ".".join(end)
-    return path

@@ -108,6 +108,10 @@ class Cells(Protocol):
         """Whether `more` has further cells."""
         ...
 
+    def awaited(self) -> Mapping[str, int]:
+        """How many cells will follow, by their pack key; "" where nobody knows it yet."""
+        ...
+
 
 class Planned:
     """All cells are known at once: factorial, random and Sobol designs without nuisances."""
@@ -126,6 +130,9 @@ class Planned:
 
     def unasked(self) -> bool:
         return False
+
+    def awaited(self) -> Mapping[str, int]:
+        return {}
 
     def _all(self) -> Iterable[NewCell]:
         for design in designs(self._spec):

@@ -15,7 +15,7 @@ from sweeper.engine import endings
 from sweeper.engine.board import Board, RunNow
 from sweeper.engine.breaker import Breaker
 from sweeper.engine.cells import Cells
-from sweeper.engine.eta import Eta
+from sweeper.engine.eta import Eta, Seen
 from sweeper.engine.messages import Job, JobMember, MemberResult, Message, Reached
 from sweeper.engine.packing import Packer
 from sweeper.engine.places import Checkpoints
@@ -214,6 +214,8 @@ class Conductor:
             self._failed(trial_id, *message.failure)
             return
         flight.reached = message.reached
+        share = (message.reached.round - message.from_epoch) / message.reached.rounds
+        self.eta.round(trial_id, Seen(flight.pack.seconds, share, message.seconds))
         self._say_once(message.note)
         # A worker hears of a member that was ended here only after the round it is in.
         strays = [m.run for m in message.members if m.run not in flight.attempts]
@@ -225,7 +227,7 @@ class Conductor:
         self._recorder.add(reports_of(message, members=members, objective=self._settings.objective))
         self._judge(flight, members)
         if message.done or not flight.attempts:
-            self._done(trial_id, message)
+            self._done(trial_id)
         elif self.draining:
             self._recorder.flush()
             worker.save_now(timeout=SAVE_SECONDS, give_up=self._hands.impatient)
@@ -234,6 +236,7 @@ class Conductor:
         """Ended before its pack was: the driver drains."""
         flight = self.flights.pop(trial_id, None)
         if flight is not None:
+            self.eta.over(trial_id, whole=False)
             self._cancel(flight, "the driver was asked to stop")
 
     def trial_lost(self, trial_id: str, text: str) -> None:
@@ -336,11 +339,11 @@ class Conductor:
         if self._breaker.tripped:
             self.halt(self._breaker.tripped)
 
-    def _done(self, trial_id: str, message: Message) -> None:
+    def _done(self, trial_id: str) -> None:
         flight = self.flights.pop(trial_id)
         if flight.killed_for is not None and flight.worker is not None:
             self._killed.append(flight.worker)
-        self.eta.finished(price=flight.pack.seconds, seconds=message.seconds)
+        self.eta.over(trial_id, whole=True)
         if flight.attempts:  # said done, and yet some have no end: never silently
             self._recorder.add(_ends(flight, Ending.ERROR, "the worker left this run out"))
             self._again(flight, Ending.ERROR)
@@ -349,6 +352,7 @@ class Conductor:
 
     def _failed(self, trial_id: str, ending: Ending, error: str) -> None:
         flight = self.flights.pop(trial_id)
+        self.eta.over(trial_id, whole=False)
         self._recorder.add(_ends(flight, ending, error))
         self._break(ending, list(flight.attempts))
         self._again(flight, ending)

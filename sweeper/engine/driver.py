@@ -297,7 +297,8 @@ def _set_state(under: Under, state: str, reason: str) -> None:
 
 def _outcome(under: Under, launch: Launch) -> Outcome:
     counts, name = launch.board.counts(), under.spec.name
-    done = f"{counts[RunState.COMPLETE]} of {sum(counts.values())} runs are complete"
+    total = sum(counts.values()) + launch.awaited().runs
+    done = f"{counts[RunState.COMPLETE]} of {total} runs are complete"
     if launch.staged and launch.staged.text:
         done += f"; {launch.staged.text}"
     if launch.halted:

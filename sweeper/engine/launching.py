@@ -21,7 +21,7 @@ from sweeper.engine.interrupts import Interrupts, StopNow
 from sweeper.engine.packing import Packer
 from sweeper.engine.precision import Asking, Staged
 from sweeper.engine.probe import Place, Question
-from sweeper.engine.progress import Best, Event, snapshot
+from sweeper.engine.progress import Awaited, Best, Event, snapshot
 from sweeper.engine.pruning import Pruning, group_of
 from sweeper.engine.recorder import index_of, value_at
 from sweeper.engine.screening import Screened
@@ -74,6 +74,7 @@ class Launch:
         self.board = Board()
         self.best = Best(given.spec, self.board)
         self.conductor: Conductor | None = None
+        self.packer: Packer | None = None
         self.halted = ""
         self._checkpoints = places.of(given.storage)
         self._trouble = ""  # of the heart-beat, as last told
@@ -269,9 +270,10 @@ class Launch:
         self._provenance = provenance.collect()
         self._provenance["spec_file"] = provenance.spec_file(spec.source)
         self.save_hours()
-        asked = spec.resources.workers or 1
+        asked, address = spec.resources.workers or 1, self.given.ray_address
+        self.given.on_event(f"joining Ray at {address}" if address else "starting Ray")
         with cluster.started(
-            address=self.given.ray_address,
+            address=address,
             cpus=asked * spec.resources.cpus,
             gpus=asked * spec.resources.gpus,
         ) as capacity:
@@ -333,12 +335,13 @@ class Launch:
         return packer
 
     def _probe(self, crew: Crew, questions: Sequence[Question]) -> list[Price]:
-        self.given.on_event(f"timing packs for {len(questions)} kinds of runs")
-        return probe.measure_there(questions, self._place, crew, check=self._check_interrupted)
+        tell, check = self.given.on_event, self._check_interrupted
+        return probe.measure_there(questions, self._place, crew, tell=tell, check=check)
 
     def make_conductor(self, packer: Packer, workers: int) -> Conductor:
         """The loop's inside, for this launch."""
         given, place = self.given, self._place
+        self.packer = packer
         hours = given.spec.limits.hours
         hands = Hands(
             spec=given.spec,
@@ -370,9 +373,12 @@ class Launch:
 
     def _confirmed(self) -> bool:
         assert self.conductor is not None  # noqa: S101
-        left = self.conductor.eta.left(0.0)
+        awaited = self.awaited()
+        left = self.conductor.eta.left(0.0, awaited=awaited.price)
         runs = sum(not run.finished for run in self.board.runs.values())
-        text = f"{runs} runs to do in {len(self.board.packs)} packs"
+        text = f"{runs + awaited.runs} runs to do"
+        text += f", the first {runs}" if awaited.runs else ""
+        text += f" in {len(self.board.packs)} packs"
         if self.staged and self.staged.may_follow():
             text += f", and up to {self.staged.may_follow()} more by the plan for replicates"
         return self.given.confirm(text, left[0] if left else 0.0)
@@ -407,13 +413,22 @@ class Launch:
     def show(self) -> None:
         """Tells whoever watches where things stand."""
         if self.conductor is not None:
+            awaited = self.awaited()
             running = self.conductor.running_seconds()
+            left = self.conductor.eta.left(running, awaited=awaited.price)
             more = self.staged.may_follow() if self.staged else 0
             self.given.on_event(
-                snapshot(
-                    self.board, self.best, self.conductor.eta, running=running, may_follow=more
-                )
+                snapshot(self.board, self.best, left, awaited=awaited, may_follow=more)
             )
+
+    def awaited(self) -> Awaited:
+        """The runs that are sure to follow, such as those of what tuning picks."""
+        cells, replicates = self.cells.awaited(), len(self.given.maker.replicates[REPORT])
+        price = (0.0, 0)
+        if self.packer is not None:
+            price = self.packer.foresee(cells, replicates=replicates)
+        count = sum(cells.values())
+        return Awaited(cells=count, runs=count * replicates, price=price)
 
     def save_hours(self) -> None:
         """Keeps how long the sweep has run, all launches together, for `limits.hours`."""

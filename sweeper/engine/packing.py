@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from statistics import fmean
 
 from sweeper import plan
 from sweeper.design import pack_key
 from sweeper.engine import probe
 from sweeper.engine.board import Board, RunNow
 from sweeper.engine.probe import Question
+from sweeper.engine.progress import levels_of
 from sweeper.plan import Price
 from sweeper.spec import Spec
 from sweeper.store.records import Cell, Lease, NewPack, Pack
@@ -71,6 +74,23 @@ class Packer:
         )
         return self._add(made)
 
+    def foresee(self, awaited: Mapping[str, int], *, replicates: int) -> tuple[float, int]:
+        """Seconds of the packs of cells that will follow, and how many packs have no price.
+
+        Args:
+            awaited: cells by pack key, as `Cells.awaited` gives them.
+        """
+        pack, seconds, unpriced = self._spec.resources.pack, 0.0, 0
+        for key, cells in awaited.items():
+            known = [self.prices[key]] if key in self.prices else list(self.prices.values())
+            if pack == "auto" and known:
+                ks = [plan.best_k(price, replicates, replicates) for price in known]
+                a_run = fmean(price.seconds(k) / k for price, k in zip(known, ks, strict=True))
+                seconds += cells * replicates * a_run
+            else:
+                unpriced += math.ceil(cells * replicates / (1 if pack == "auto" else pack))
+        return seconds, unpriced
+
     def split(self, pack: Pack, runs: Sequence[RunNow], *, k: int) -> list[Pack]:
         """The open runs of a dissolved pack in packs of at most K."""
         parts = [runs[start : start + k] for start in range(0, len(runs), k)]
@@ -116,18 +136,29 @@ class Packer:
 def questions(cells: Iterable[Cell], runs_of: dict[int, int], *, replicates: int) -> list[Question]:
     """One question a pack key, those with the most runs first."""
     available: Counter[str] = Counter()
-    example: dict[str, Cell] = {}
+    of_key: dict[str, list[Cell]] = {}
     for cell in cells:
         if runs_of.get(cell.id, 0):
             key = pack_key(cell.config)
             available[key] += runs_of[cell.id]
-            example.setdefault(key, cell)
+            of_key.setdefault(key, []).append(cell)
     return [
         probe.question(
             key,
-            example[key].config,
+            of_key[key][0].config,
             replicates=replicates,
             available=count,
+            what=levels_of(shared(of_key[key])),
         )
         for key, count in available.most_common()
     ]
+
+
+def shared(cells: Sequence[Cell]) -> dict[str, object]:
+    """The levels that all of these cells have."""
+    first = cells[0].factors
+    return {
+        name: level
+        for name, level in first.items()
+        if all(cell.factors.get(name) == level for cell in cells)
+    }

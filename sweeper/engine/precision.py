@@ -65,6 +65,9 @@ class Staged:
     def unasked(self) -> bool:
         return self._inner.unasked() or not self.ended
 
+    def awaited(self) -> Mapping[str, int]:
+        return self._inner.awaited()
+
     def extended(self, cells: Sequence[NewCell]) -> list[NewCell]:
         """Cells as they were first planned, with the replicates that have been added since."""
         wanted = self._asking.maker.replicates[REPORT]

@@ -13,8 +13,9 @@ from sweeper.design import candidates, designs, pack_key
 from sweeper.engine import cluster, evaluations, plugins, probe, screening, worker
 from sweeper.engine.cells import REPORT, TUNING, Maker
 from sweeper.engine.eta import UNKNOWN_FACTOR
-from sweeper.engine.packing import questions
+from sweeper.engine.packing import questions, shared
 from sweeper.engine.probe import Place
+from sweeper.engine.progress import Event
 from sweeper.engine.trials import Crew
 from sweeper.plan import Price
 from sweeper.spec import ADAPTIVE, Screen, Search, Spec
@@ -63,7 +64,7 @@ def preview(
     before: Mapping[str, Any] | None = None,
     ray_address: str | None = None,
     plugin_files: Sequence[Path] = (),
-    on_event: Callable[[str], None] = lambda text: None,
+    on_event: Callable[[Event], None] = lambda text: None,
 ) -> Preview:
     """Plans every run of the spec; starts Ray for the probe.
 
@@ -165,7 +166,7 @@ def _probed(
     *,
     ray_address: str | None,
     plugin_files: tuple[str, ...],
-    on_event: Callable[[str], None],
+    on_event: Callable[[Event], None],
 ) -> tuple[dict[str, Price], int]:
     """Prices by pack key, and how many workers the cluster has room for."""
     cpus, gpus = spec.resources.cpus, spec.resources.gpus
@@ -173,14 +174,14 @@ def _probed(
     wanted = questions(
         cells, dict(Counter(run.cell_id for run in runs)), replicates=spec.replicates
     )
+    on_event(f"joining Ray at {ray_address}" if ray_address else "starting Ray")
     with cluster.started(address=ray_address, cpus=asked * cpus, gpus=asked * gpus) as capacity:
         workers = cluster.workers(spec.resources, capacity)
-        on_event(f"timing packs for {len(wanted)} kinds of runs")
         place = Place(
             threads=max(1, int(cpus)), device="cuda" if gpus else "cpu", plugins=plugin_files
         )
         with Crew(workers=workers, cpus=cpus, gpus=gpus) as crew:
-            found = {p.key: p for p in probe.measure_there(wanted, place, crew)}
+            found = {p.key: p for p in probe.measure_there(wanted, place, crew, tell=on_event)}
     configs = {q.key: Config.model_validate(q.config) for q in wanted if q.key in found}
     for cell in cells:
         key = pack_key(cell.config)
@@ -248,7 +249,7 @@ def _kinds(
         price = prices.get(key)
         kinds.append(
             Kind(
-                levels=_shared(of_key),
+                levels=shared(of_key),
                 cells=len(of_key),
                 runs=sum(len(pack.run_ids) for pack in packs),
                 packs=len(packs),
@@ -258,12 +259,3 @@ def _kinds(
             )
         )
     return tuple(sorted(kinds, key=lambda kind: -kind.seconds))
-
-
-def _shared(cells: Sequence[Cell]) -> dict[str, object]:
-    first = cells[0].factors
-    return {
-        name: level
-        for name, level in first.items()
-        if all(cell.factors.get(name) == level for cell in cells)
-    }

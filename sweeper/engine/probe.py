@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from sweeper.engine.messages import ProbeJob, Timing
+from sweeper.engine.progress import Event, Probing
 from sweeper.engine.trials import Crew, Worker
 from sweeper.plan import Price
 from trainers.config import Config
@@ -25,6 +26,7 @@ class Question:
     key: str
     config: dict[str, Any]  # of one of its cells
     ks: tuple[int, ...]
+    what: str = ""  # the levels that its cells share, to show
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,7 +38,9 @@ class Place:
     plugins: tuple[str, ...] = ()
 
 
-def question(key: str, config: dict[str, Any], *, replicates: int, available: int) -> Question:
+def question(
+    key: str, config: dict[str, Any], *, replicates: int, available: int, what: str = ""
+) -> Question:
     """K in 1, the replicates (or 5), 10 and 20, as far as there are runs to fill them.
 
     The replicates are measured even when there are fewer: what lies between is read off.
@@ -44,7 +48,7 @@ def question(key: str, config: dict[str, Any], *, replicates: int, available: in
     least = replicates if replicates > 1 else 5
     sizes = {1, least, 10, 20}
     ks = tuple(sorted(k for k in sizes if k <= max(available, least)))
-    return Question(key=key, config=config, ks=ks)
+    return Question(key=key, config=config, ks=ks, what=what)
 
 
 def measure_there(
@@ -52,6 +56,7 @@ def measure_there(
     place: Place,
     crew: Crew,
     *,
+    tell: Callable[[Event], None],
     check: Callable[[], None] = lambda: None,
 ) -> list[Price]:
     """Prices, measured by the workers that will train.
@@ -59,8 +64,8 @@ def measure_there(
     A key whose probe fails gets no price here: its runs will say what is wrong with it. None has
     one when nobody answers. `check` is called all the while, and may raise to leave at once.
     """
-    jobs = [ProbeJob(**vars(one), **vars(place)) for one in questions]
-    asking = Asking(jobs, check=check)
+    tell(f"timing packs for {len(questions)} kinds of runs")
+    asking = Asking(questions, place, tell=tell, check=check)
     crew.run(asking)
     return asking.prices
 
@@ -68,18 +73,39 @@ def measure_there(
 class Asking:
     """Implements `trials.Events`: a question a trial. Kills who has not answered in time."""
 
-    def __init__(self, jobs: Sequence[ProbeJob], *, check: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        questions: Sequence[Question],
+        place: Place,
+        *,
+        tell: Callable[[Probing], None],
+        check: Callable[[], None],
+    ) -> None:
         self.draining = False
         self.prices: list[Price] = []
-        self._waiting, self._check = deque(jobs), check
+        self._waiting, self._total = deque(questions), len(questions)
+        self._place, self._tell, self._check = place, tell, check
         self._asked: dict[str, Worker | None] = {}
+        self._what: dict[str, str] = {}  # of each trial that has begun
         self._began = time.monotonic()
 
     def next_job(self, trial_id: str) -> ProbeJob | None:
         if self.draining or not self._waiting:
             return None
-        self._asked[trial_id] = None
-        return self._waiting.popleft()
+        one = self._waiting.popleft()
+        self._asked[trial_id], self._what[trial_id] = None, one.what
+        self._say()
+        return ProbeJob(key=one.key, config=one.config, ks=one.ks, **vars(self._place))
+
+    def _say(self) -> None:
+        now = tuple(self._what[trial] for trial in self._asked if self._what[trial])
+        done = self._total - len(self._waiting) - len(self._asked)
+        self._tell(Probing(done=done, total=self._total, now=now))
+
+    def _over(self, trial_id: str) -> None:
+        if trial_id in self._asked:
+            del self._asked[trial_id]
+            self._say()
 
     def exhausted(self) -> bool:
         return self.draining or not (self._waiting or self._asked)
@@ -97,15 +123,15 @@ class Asking:
         self._asked[trial_id] = worker
 
     def trial_message(self, trial_id: str, message: Timing | None, worker: Worker) -> None:
-        self._asked.pop(trial_id, None)
+        self._over(trial_id)
         if message is not None:
             self.prices.append(Price(**vars(message)))
 
     def trial_over(self, trial_id: str) -> None:
-        self._asked.pop(trial_id, None)
+        self._over(trial_id)
 
     def trial_lost(self, trial_id: str, text: str) -> None:
-        self._asked.pop(trial_id, None)
+        self._over(trial_id)
 
 
 def borrow(key: str, config: Config, *, samples: int, priced: Mapping[str, Config],

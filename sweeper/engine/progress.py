@@ -8,8 +8,8 @@ from typing import TypeAlias
 
 from sweeper.engine.board import Board
 from sweeper.engine.cells import REPORT
-from sweeper.engine.eta import Eta
 from sweeper.spec import Spec
+from sweeper.spec.factors import short
 from sweeper.states import RunState
 
 
@@ -17,7 +17,7 @@ from sweeper.states import RunState
 class Progress:
     """Where a sweep stands; seconds are None while nothing is known."""
 
-    cells: int
+    cells: int  # those that will follow included
     cells_done: int
     runs: Mapping[RunState, int]
     packs: int
@@ -25,10 +25,39 @@ class Progress:
     eta_seconds: float | None
     eta_low: float | None
     eta_high: float | None
+    awaited: int = 0  # runs that will follow, once it is known which
     may_follow: int = 0  # further runs at most, that a plan for replicates may ask for
 
+    @property
+    def total(self) -> int:
+        """Runs of the whole sweep, without those that a plan may add."""
+        return sum(self.runs.values()) + self.awaited
 
-Event: TypeAlias = str | Progress
+    @property
+    def left(self) -> int:
+        """Runs that have not begun."""
+        return self.runs.get(RunState.PENDING, 0) + self.awaited
+
+
+@dataclass(frozen=True, kw_only=True)
+class Probing:
+    """Where the probe stands: kinds of runs that have been timed, and those that are, by levels."""
+
+    done: int
+    total: int
+    now: tuple[str, ...]
+
+
+Event: TypeAlias = str | Progress | Probing
+
+
+@dataclass(frozen=True, kw_only=True)
+class Awaited:
+    """What will follow of a sweep: cells, their runs, and the price of these for `Eta.left`."""
+
+    cells: int
+    runs: int
+    price: tuple[float, int]
 
 
 class Best:
@@ -58,19 +87,23 @@ class Best:
         if self._cell is None:
             return ""
         factors = self._board.cells[self._cell].factors
-        levels = ", ".join(f"{n} {_short(factors[n])}" for n in self._names if n in factors)
+        levels = levels_of({n: factors[n] for n in self._names if n in factors})
         mean = self._means[self._cell]
         return f"{self._metric} {mean:.3f} at {levels}" if levels else f"{mean:.3f}"
 
 
 def snapshot(
-    board: Board, best: Best, eta: Eta, *, running: float | None, may_follow: int = 0
+    board: Board,
+    best: Best,
+    left: tuple[float, float, float] | None,
+    *,
+    awaited: Awaited,
+    may_follow: int = 0,
 ) -> Progress:
-    """Everything at this moment; `running` is what packs in flight still need, in seconds."""
-    left = eta.left(running)
+    """Everything at this moment; `left` as `Eta.left` gives it."""
     seconds, low, high = left if left is not None else (None, None, None)
     return Progress(
-        cells=len(board.cells),
+        cells=len(board.cells) + awaited.cells,
         cells_done=board.cells_done(),
         runs=board.counts(),
         packs=len(board.packs),
@@ -78,9 +111,15 @@ def snapshot(
         eta_seconds=seconds,
         eta_low=low,
         eta_high=high,
+        awaited=awaited.runs,
         may_follow=may_follow,
     )
 
 
-def _short(level: object) -> str:
+def levels_of(factors: Mapping[str, object]) -> str:
+    """Levels in a line, with short names: `batch_size 8, train_ratio 0.05`."""
+    return ", ".join(f"{short(name, factors)} {_level(one)}" for name, one in factors.items())
+
+
+def _level(level: object) -> str:
     return f"{level:.4g}" if isinstance(level, float) else str(level)

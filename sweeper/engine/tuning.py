@@ -6,12 +6,13 @@ A cell's pick runs as soon as its own candidates have ended; cells do not wait f
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from statistics import fmean, stdev
 from typing import Any
 
-from sweeper.design import Design, candidates, designs
+from sweeper.design import Design, candidates, designs, pack_key
 from sweeper.engine.cells import REPORT, TUNING, Maker
 from sweeper.spec import Spec
 from sweeper.store.records import Cell, NewCell
@@ -19,10 +20,16 @@ from sweeper.store.records import Cell, NewCell
 
 @dataclass
 class _Group:
-    """One scientific cell with its candidates, by hash, in their order."""
+    """One scientific cell with its candidates, by hash, in their order, and their pack key."""
 
-    designs: dict[str, Design]
+    key: str
+    designs: dict[str, Design] = field(default_factory=dict)
     ended: dict[str, list[float]] = field(default_factory=dict)
+
+    @property
+    def decided(self) -> bool:
+        """Whether every candidate has ended."""
+        return len(self.ended) == len(self.designs)
 
 
 class Tuned:
@@ -44,7 +51,7 @@ class Tuned:
     def first(self) -> list[NewCell]:
         cells = []
         for design in designs(self._spec):
-            group = _Group({})
+            group = _Group(pack_key(design.config))
             for candidate in candidates(self._spec, design):
                 cell = self._maker.make(candidate, role=TUNING)
                 group.designs[cell.hash] = candidate
@@ -59,7 +66,7 @@ class Tuned:
         found = []
         for group in self._of_hash.get(cell.hash, ()):
             group.ended[cell.hash] = list(values.get(cell.hash, ()))
-            if len(group.ended) == len(group.designs):
+            if group.decided:
                 found += self._picked(group)
         return found
 
@@ -68,6 +75,9 @@ class Tuned:
 
     def unasked(self) -> bool:
         return False
+
+    def awaited(self) -> Mapping[str, int]:
+        return Counter(group.key for group in self._groups if not group.decided)
 
     def _picked(self, group: _Group) -> list[NewCell]:
         hashes = list(group.designs)

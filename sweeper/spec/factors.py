@@ -6,7 +6,7 @@ Everything here is counted before it is built: a range of 10^9 levels costs noth
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from graphlib import TopologicalSorter
 from typing import Annotated, Any, TypeAlias
 
@@ -246,3 +246,15 @@ def count(factors: Factors) -> int:
         if total > MAX_CELLS:
             break
     return total
+
+
+def short(path: str, among: Iterable[str]) -> str:
+    """The shortest end of a dotted path that no other path shares: batch_size, ssl.weight."""
+    parts = path.split(".")
+    others = [other.split(".") for other in among if other != path]
+    for size in range(1, len(parts)):
+        end = parts[-size:]
+        vague = size == 1 and len(parts) > 2
+        if not vague and all(other[-size:] != end for other in others):
+            return ".".join(end)
+    return path

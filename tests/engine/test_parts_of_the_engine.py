@@ -11,7 +11,7 @@ from ray import exceptions
 
 from sweeper.engine import cluster, endings, places
 from sweeper.engine.breaker import Breaker
-from sweeper.engine.eta import Eta
+from sweeper.engine.eta import Eta, Seen
 from sweeper.engine.pruning import Pruning
 from sweeper.engine.tuning import pick
 from sweeper.engine.tuning import places as distances
@@ -115,7 +115,8 @@ def test_the_time_left_follows_what_packs_have_taken() -> None:
     assert eta.left(0.0) == pytest.approx((50.0, 25.0, 100.0))
     for seconds in (18.0, 22.0, 20.0, 20.0):
         eta.queued(10.0, sign=-1)
-        eta.finished(price=10.0, seconds=seconds)
+        eta.round("t", Seen(price=10.0, share=1.0, seconds=seconds))
+        eta.over("t", whole=True)
     left = eta.left(20.0)
     assert left is not None
     assert left[0] == pytest.approx((6 * 20 + 20) / 2)
@@ -127,9 +128,41 @@ def test_the_time_left_of_packs_without_a_price_is_not_known_at_first() -> None:
     eta = Eta(workers=1)
     eta.queued(0.0)
     assert eta.left(0.0) is None
-    eta.finished(price=0.0, seconds=5.0)
-    assert eta.left(0.0) is not None
+    eta.round("t", Seen(price=0.0, share=0.25, seconds=5.0))
+    assert eta.left(0.0) == pytest.approx((20.0, 20.0 / 1.5, 30.0)), "a quarter took 5 s"
     assert eta.left(None) is None
+
+
+def test_the_time_left_learns_from_each_round() -> None:
+    """A pack may take hours; its first rounds say how far off the price is."""
+    eta = Eta(workers=1)
+    eta.queued(100.0)
+    assert eta.left(0.0) == pytest.approx((100.0, 50.0, 200.0))
+    eta.round("a", Seen(price=100.0, share=0.1, seconds=30.0))
+    assert eta.left(0.0) == pytest.approx((300.0, 200.0, 450.0))
+    eta.round("b", Seen(price=10.0, share=1.0, seconds=10.0))
+    assert eta.left(0.0) == pytest.approx((200.0, 200 / 1.5, 300.0)), "by work, not by pack"
+    eta.over("b", whole=False)
+    assert eta.left(0.0) == pytest.approx((300.0, 200.0, 450.0)), "a pack that failed says nothing"
+
+
+def test_a_pack_that_went_on_from_a_checkpoint_is_judged_by_what_it_trained() -> None:
+    """Half a pack in half the time is as foretold."""
+    eta = Eta(workers=1)
+    eta.round("a", Seen(price=100.0, share=0.5, seconds=50.0))
+    eta.over("a", whole=True)
+    eta.queued(40.0)
+    left = eta.left(0.0)
+    assert left is not None
+    assert left[0] == pytest.approx(40.0)
+
+
+def test_the_time_left_counts_what_will_follow() -> None:
+    """Runs that wait for tuning are not there yet, and take their time nevertheless."""
+    eta = Eta(workers=2)
+    eta.queued(10.0)
+    assert eta.left(0.0, awaited=(30.0, 0)) == pytest.approx((20.0, 10.0, 40.0))
+    assert eta.left(0.0, awaited=(0.0, 3)) is None, "without any price nobody knows"
 
 
 def test_a_cell_is_judged_once_all_its_replicates_have_come_as_far() -> None:

@@ -11,7 +11,8 @@ import pytest
 from sweeper.engine import probe, timing, worker
 from sweeper.engine.interrupts import StopNow
 from sweeper.engine.messages import ProbeJob, Timing
-from sweeper.engine.probe import Asking
+from sweeper.engine.probe import Asking, Place, Question
+from sweeper.engine.progress import Probing
 from trainers.config import Config
 
 CONFIG = Config.model_validate({"data": {"dataset": "digits"}, "train": {"epochs": 2}})
@@ -37,6 +38,10 @@ def test_a_moment_of_noise_changes_no_price(start) -> None:
     clock = Clock(range(start, start + 4))
     found = timing.seconds_per_step({k: clock.trainer(k) for k in (1, 5, 10, 20)})
     assert found == {k: (float(k), 0.25) for k in (1, 5, 10, 20)}
+
+
+def question(key: str, *ks: int) -> Question:
+    return Question(key=key, config=CONFIG.model_dump(mode="json"), ks=ks, what=f"kind {key}")
 
 
 def job(key: str, *ks: int) -> ProbeJob:
@@ -84,7 +89,9 @@ class Actor:
 
 def asked(*keys: str, **more: Any) -> tuple[Asking, dict[str, Any]]:
     """Questions, each with a worker of its own that has begun to answer."""
-    asking = Asking([job(key, 1) for key in keys], **({"check": lambda: None} | more))
+    plain = {"check": lambda: None, "tell": lambda event: None}
+    place = Place(threads=1, device="cpu")
+    asking = Asking([question(key, 1) for key in keys], place, **(plain | more))
     workers: dict[str, Any] = {key: Actor() for key in keys}
     for trial in keys:
         assert asking.next_job(trial) is not None
@@ -110,6 +117,19 @@ def test_the_probe_ends_when_all_have_answered_or_died() -> None:
     asking.trial_message("c", None, SimpleNamespace())  # pyright: ignore[reportArgumentType]
     assert asking.exhausted()
     assert [price.key for price in asking.prices] == ["a"]
+
+
+def test_the_probe_says_what_it_does() -> None:
+    """Which kinds of runs are being timed, and how many are done: it may take a minute."""
+    said: list[Any] = []
+    asking, _ = asked("a", "b", "c", tell=said.append)
+    assert said[0] == Probing(done=0, total=3, now=("kind a",))
+    assert said[-1] == Probing(done=0, total=3, now=("kind a", "kind b", "kind c"))
+    answer(asking, "b")
+    assert said[-1] == Probing(done=1, total=3, now=("kind a", "kind c"))
+    asking.trial_lost("a", "died")
+    answer(asking, "c")
+    assert said[-1] == Probing(done=3, total=3, now=())
 
 
 def test_a_probe_that_hangs_is_left_at_once_when_asked() -> None:

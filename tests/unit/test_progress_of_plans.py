@@ -28,7 +28,7 @@ def progress(**given: Any) -> Progress:
 
 def test_a_plan_that_may_go_on_says_so() -> None:
     """The time left is of this stage only, and the line says what may follow."""
-    assert counts(progress(may_follow=30)).endswith("6 left, up to 30 more by the plan")
+    assert counts(progress(may_follow=30)).endswith("6 left, up to 30 more")
     assert time_left(progress(may_follow=30)) == "about 60 s for this stage"
     done = progress(may_follow=30, runs={RunState.COMPLETE: 10})
     assert time_left(done) == "none for this stage"
@@ -50,10 +50,10 @@ def test_the_best_cell_may_lose_with_further_replicates() -> None:
     best = Best(SPEC, board)
     best.see(1)
     best.see(2)
-    assert str(best) == "minority_accuracy 0.900 at train.lr 0.1"
+    assert str(best) == "minority_accuracy 0.900 at lr 0.1"
     means[1] = 0.7
     best.see(1)
-    assert str(best) == "minority_accuracy 0.800 at train.lr 0.2"
+    assert str(best) == "minority_accuracy 0.800 at lr 0.2"
 
 
 def test_what_was_decided_is_exported() -> None:
