@@ -17,7 +17,7 @@ from sweeper.spec.factors import short
 from sweeper.states import RunState
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
     from pathlib import Path
 
     from sweeper.cli.doctor import Finding
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from sweeper.engine.preview import Kind, Preview
     from sweeper.predict import Predicted
     from sweeper.report.difference import Change
-    from sweeper.store.records import Sweep
+    from sweeper.store.records import Cell, Sweep
     from sweeper.store.store import Store
 
 # Of every --json output; it grows when a key changes its meaning or goes.
@@ -76,31 +76,53 @@ def sweep_status(store: Store, sweep: Sweep) -> dict[str, Any]:
         "updated_at": sweep.updated_at,
         "cells": dict(sorted(Counter(cell.role for cell in cells).items())),
         "runs": {str(state): states.get(state, 0) for state in RunState},
+        "awaited": _awaited(sweep, cells),
         "failures": dict(sorted(endings.items())),
         "decided": sweep.stages[-1]["text"] if sweep.stages else "",
     }
 
 
+def _awaited(sweep: Sweep, cells: Sequence[Cell]) -> int:
+    """Runs that will follow once tuning has picked the nuisance levels of a scientific cell."""
+    if sweep.state == "complete":
+        return 0
+    names, first = sorted(sweep.spec.get("scientific", {})), sweep.spec.get("replicates", 0)
+    if isinstance(first, dict):
+        first = first.get("start") or first.get("screen") or first["looks"][0]
+
+    def levels(*, tuning: bool) -> set[tuple[str, ...]]:
+        mine = [cell for cell in cells if (cell.role == "tuning") is tuning]
+        return {tuple(str(cell.factors.get(name)) for name in names) for cell in mine}
+
+    return len(levels(tuning=True) - levels(tuning=False)) * first
+
+
 def status_row(status: Mapping[str, Any]) -> list[str]:
     """A sweep's status as one line of a table."""
-    runs = status["runs"]
-    holder = status["holder"]
-    state = status["state"] + (f": {status['reason']}" if status["reason"] else "")
-    by = ""
-    if holder and not holder.get("expired"):
-        by = f"{holder.get('host', '?')} pid {holder.get('pid', '?')}"
-    failed = "".join(f" ({n} {reason})" for reason, n in status["failures"].items())
+    runs, awaited = status["runs"], status["awaited"]
     return [
         status["name"],
-        state,
+        status["state"],
         str(sum(status["cells"].values())),
-        f"{runs['complete']} of {sum(runs.values())}",
+        f"{runs['complete']} of {sum(runs.values()) + awaited}",
         str(runs["running"]),
         str(runs["pruned"]),
-        f"{runs['failed']}{failed}",
-        str(runs["pending"]),
-        by,
+        str(runs["failed"]),
+        str(runs["pending"] + awaited),
     ]
+
+
+def status_remarks(status: Mapping[str, Any]) -> Iterator[str]:
+    """What a table has no room for: why, who, and what was decided."""
+    holder = status["holder"]
+    if status["reason"]:
+        yield status["reason"]
+    if holder and not holder.get("expired"):
+        yield f"driven by {holder.get('host', '?')} pid {holder.get('pid', '?')}"
+    if status["failures"]:
+        yield "failed: " + ", ".join(f"{n} {reason}" for reason, n in status["failures"].items())
+    if status["decided"]:
+        yield status["decided"]
 
 
 def recalls(console: Console, found: Predicted) -> None:
@@ -142,17 +164,15 @@ def changes(console: Console, left: str, right: str, found: Sequence[Change]) ->
     console.print("\n".join(lines), markup=False, highlight=False, soft_wrap=True)
 
 
-STATUS_HEADER = ["sweep", "state", "cells", "done", "running", "pruned", "failed", "left", "driver"]
+STATUS_HEADER = ["sweep", "state", "cells", "done", "running", "pruned", "failed", "left"]
 
 
 def statuses(console: Console, found: Sequence[Mapping[str, Any]]) -> None:
-    """Print where sweeps stand, a line each; without a driver there is no column for it."""
-    rows = [status_row(one) for one in found]
-    width = len(STATUS_HEADER) - (not any(row[-1] for row in rows))
-    grid(console, STATUS_HEADER[:width], (row[:width] for row in rows))
+    """Print where sweeps stand, a line each, and below what else there is to say."""
+    grid(console, STATUS_HEADER, map(status_row, found))
     for one in found:
-        if one["decided"]:
-            console.print(Text(f"{one['name']}: {one['decided']}"), soft_wrap=True)
+        for remark in status_remarks(one):
+            console.print(Text(f"{one['name']}: {remark}"), soft_wrap=True)
 
 
 def findings(console: Console, found: Sequence[Finding]) -> None:
@@ -205,7 +225,7 @@ def plan(console: Console, name: str, found: Preview) -> None:
         markup=False,
         highlight=False,
     )
-    header = ["cells", "runs", "packs", "runs a pack", "gain", "worker time", "cells with"]
+    header = ["cells", "runs", "packs", "gain", "time", "cells with"]
     kinds = sorted(found.kinds, key=lambda kind: -kind.seconds)
     grid(console, header, (_kind(kind) for kind in kinds[:KINDS_SHOWN]))
     rest = kinds[KINDS_SHOWN:]
@@ -226,47 +246,46 @@ def plan(console: Console, name: str, found: Preview) -> None:
     if found.more_runs:
         least = f"{found.least_more} to" if found.least_more else "up to"
         console.print(
-            f"and {least} {found.more_runs} more runs by the plan for replicates, at most about "
+            f"and {least} {found.more_runs} more runs by the plan, at most about "
             f"{duration(found.more_seconds)}",
             highlight=False,
         )
     if found.screened_at is not None:
         console.print(
-            f"screening drops a cell that another leads by {found.screened_at:.1f} sd of their "
-            "paired differences",
+            f"screening drops a cell that another leads by {found.screened_at:.1f} sd of the "
+            "differences",
             highlight=False,
         )
 
 
 def detectable(console: Console, found: Sequence[Detectable]) -> None:
-    """Print the smallest effect that the planned replicates find, a line a factor."""
+    """Print the smallest effect that the planned replicates find, factor by factor."""
     for one in found:
-        console.print(_detectable(one), markup=False, highlight=False)
+        for line in _detectable(one):
+            console.print(line, markup=False, highlight=False)
 
 
-def _detectable(one: Detectable) -> str:
-    size = f"d = {one.d:.1f} sd of the paired differences" if one.d is not None else ""
+def _detectable(one: Detectable) -> Iterator[str]:
+    size = f"d = {one.d:.1f} sd of the differences" if one.d is not None else ""
     if one.effect is not None:
         size = f"{one.effect:.2g} {one.unit}".strip()
-    if one.sd is not None:
-        sd = f"{one.sd:.2g} {one.unit}".strip()
-        size += f" (sd of differences {sd}, from {one.pilot} replicates so far)"
     name = short(one.factor, ())
     times = "at most " if one.at_most else ""
     over = f", simultaneous over {one.family} differences" if one.family > 1 else ""
-    return (
-        f"smallest effect of {name} found 4 times in 5: {size}; {times}{one.replicates} "
-        f"replicates, 5 % two-sided{over}"
-    )
+    yield f"smallest effect of {name} found 4 times in 5: {size}"
+    yield f"  {times}{one.replicates} replicates, 5 % two-sided{over}"
+    if one.sd is not None:
+        sd = f"{one.sd:.2g} {one.unit}".strip()
+        yield f"  sd of paired differences {sd}, from {one.pilot} replicates so far"
 
 
 def _kind(kind: Kind) -> list[str]:
-    levels = ", ".join(f"{short(name, kind.levels)} {level}" for name, level in kind.levels.items())
+    # Without blanks, so that a line is only broken between two of them.
+    levels = ", ".join(f"{short(name, kind.levels)}={level}" for name, level in kind.levels.items())
     return [
         str(kind.cells),
         str(kind.runs),
         str(kind.packs),
-        str(kind.largest),
         f"{kind.gain:.1f} x" if kind.gain is not None else "",
         duration(kind.seconds),
         levels,
