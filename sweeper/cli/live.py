@@ -172,9 +172,6 @@ def _under_a_bar(name: str, share: tuple[int, int], rows: list[tuple[str, str]])
     head.add_column()
     bar = ProgressBar(total=max(total, 1), completed=done, width=BAR)
     head.add_row(Text(name, style="bold"), bar)
-    body = Table.grid(padding=(0, 2))
-    body.add_column(min_width=max(len(word) for word, _ in rows))
-    body.add_column(no_wrap=True, overflow="ellipsis")
-    for word, text in rows:
-        body.add_row(word, Text(text))
-    return Group(head, body)
+    wide = 2 + max(len(word) for word, _ in rows)
+    body = [Text(f"{word:{wide}}{text}", no_wrap=True, overflow="ellipsis") for word, text in rows]
+    return Group(head, *body)
