@@ -30,6 +30,14 @@ def test_an_attempt_exists_before_its_job_is_handed_out(stage) -> None:
     assert {r.state for r in one.runs()} == {RunState.RUNNING}
 
 
+@pytest.mark.parametrize(("val", "read"), [("pool", False), ("test", False), ("none", True)])
+def test_only_without_validation_is_a_value_read_on_the_test_split(stage, val, read) -> None:
+    """The run's value is the objective on val; with `none` there is no val to read."""
+    one = stage(SPEC.replace("dataset: digits", f"dataset: digits, val: {val}"))
+    assert (one.objective == one.tested) is read
+    assert one.store.sweep("staged").spec["objective"]["split"] == ("test" if read else "val")
+
+
 def test_rounds_between_are_written_at_most_once_a_second_and_ends_at_once(stage) -> None:
     """A commit a round would cost more than the round; a result is never held back."""
     one = stage()
