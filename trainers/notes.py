@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 NAMED = 10  # classes in a sentence
@@ -10,16 +10,30 @@ NAMED = 10  # classes in a sentence
 
 def notes(facts: Mapping[str, Any]) -> list[str]:
     """The sentences of `Dataset.facts`; none where there is nothing to know."""
-    return [*_left_out(facts.get("left_out", {})), *_repeats(facts)]
+    return [*_left_out(facts.get("left_out", {})), *_untested(facts), *_repeats(facts)]
 
 
 def _left_out(left_out: Mapping[str, int]) -> Iterator[str]:
     if not left_out:
         return
-    named = ", ".join(f"{name!r} ({count:,})" for name, count in [*left_out.items()][:NAMED])
-    more = f" and {len(left_out) - NAMED:,} more" if len(left_out) > NAMED else ""
+    named = _named([f"{name!r} ({count:,})" for name, count in left_out.items()])
     many = "1 class is" if len(left_out) == 1 else f"{len(left_out):,} classes are"
-    yield f"{many} left out, with fewer samples than data.min_per_class: {named}{more}."
+    yield f"{many} left out, with fewer samples than data.min_per_class: {named}."
+
+
+def _untested(facts: Mapping[str, Any]) -> Iterator[str]:
+    tested = facts.get("counts", {}).get("test", ())
+    absent = [
+        repr(name) for name, n in zip(facts.get("classes", ()), tested, strict=False) if not n
+    ]
+    if absent:
+        many = "1 class has" if len(absent) == 1 else f"{len(absent):,} classes have"
+        yield f"{many} no test sample, and so no part in any result: {_named(absent)}."
+
+
+def _named(words: Sequence[str]) -> str:
+    more = f" and {len(words) - NAMED:,} more" if len(words) > NAMED else ""
+    return ", ".join(words[:NAMED]) + more
 
 
 def _repeats(facts: Mapping[str, Any]) -> Iterator[str]:

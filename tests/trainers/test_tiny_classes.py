@@ -73,6 +73,8 @@ def test_the_natural_pool_takes_a_class_of_one_sample(archive: Path) -> None:
         return check(config, load(config.data).facts)
 
     assert counts()[3] == 1
+    (told,) = [one for one in notes(load(DataConfig(**data)).facts) if "no test sample" in one]
+    assert told == "1 class has no test sample, and so no part in any result: 'd'."
     assert counts(min_per_class=4, **tail) == (26, 5)
     with pytest.raises(ConfigError, match="here 'b', 'd' with 1 sample"):
         counts(**tail)
