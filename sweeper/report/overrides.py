@@ -25,12 +25,14 @@ def overrides(sweep: Sweep) -> list[str]:
         written = parse(sweep.spec_text).model_dump(mode="json")
     except SpecError:
         return []
-    paths = {f"data.{key}" for key in PLACES}  # made whole when read, and never shown
+    left_out = {f"data.{key}" for key in PLACES}  # made whole when read, and never shown
+    if written["train"]["evaluations"] is None:  # chosen by the launch
+        left_out.add("train.evaluations")
     before, now = dict(_flat(written)), dict(_flat(sweep.spec))
     return [
         f"{key}: {_shown(now[key])} (in the text: {_shown(before[key])})"
         for key in before
-        if key in now and key not in paths and _shown(before[key]) != _shown(now[key])
+        if key in now and key not in left_out and _shown(before[key]) != _shown(now[key])
     ]
 
 

@@ -206,6 +206,8 @@ def test_what_was_set_on_the_command_line_stands_beside_the_specs_text():
     assert "<li>train.epochs: 6 (in the text: 12)</li>" in shown
     same = spec.parse(text).model_dump(mode="json")
     assert overrides(replace(frames.sweep, spec=same)) == []
+    chosen = {**same, "train": {**same["train"], "evaluations": 8}}
+    assert overrides(replace(frames.sweep, spec=chosen)) == [], "the launch chose it, nobody set it"
     looks = spec.parse(text, "s", ["replicates={looks: [5, 10]}"]).model_dump(mode="json")
     assert overrides(replace(frames.sweep, spec=looks)) == [
         'replicates: {"looks": [5, 10]} (in the text: 5)'
