@@ -8,12 +8,28 @@ from __future__ import annotations
 
 import fcntl
 import os
+import re
 import tempfile
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 
-IMAGES = "images"  # the folder of images that were resized
+IMAGES, ARITHMETIC = "images", "arithmetic"
+# What lies in the folder: folders, and the names that files in them are given here. Others stay.
+KINDS = {
+    IMAGES: ("resized images", re.compile(r"[0-9a-f]{64}\.(npy|lock)|tmp\w+\.tmp")),
+    ARITHMETIC: ("checks of arithmetic", re.compile(r"[0-9a-f]{16}\.json|tmp\w+\.tmp")),
+}
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One file of the cache."""
+
+    kind: str
+    path: Path
+    size_bytes: int
 
 
 def root() -> Path:
@@ -62,3 +78,30 @@ def turn(path: Path) -> Iterator[None]:
             file = stack.enter_context(open(path.with_suffix(".lock"), "wb"))
             fcntl.flock(file, fcntl.LOCK_EX)  # ends with the process, whatever ends that
         yield
+
+
+def entries() -> list[Entry]:
+    """The files that lie in the cache, by their kinds."""
+    found = []
+    for folder, (kind, names) in KINDS.items():
+        with suppress(OSError), os.scandir(root() / folder) as files:
+            found += [
+                Entry(kind, Path(file.path), file.stat(follow_symlinks=False).st_size)
+                for file in files
+                if names.fullmatch(file.name) and file.is_file(follow_symlinks=False)
+            ]
+    return found
+
+
+def remove() -> list[Entry]:
+    """Removes the files that lie in the cache, and returns those that could not be removed."""
+    left = []
+    for entry in entries():
+        try:
+            entry.path.unlink(missing_ok=True)
+        except OSError:
+            left.append(entry)
+    for folder in KINDS:
+        with suppress(OSError):  # of its own name, and empty
+            (root() / folder).rmdir()
+    return left

@@ -415,6 +415,25 @@ def doctor(storage: Storage = inputs.DEFAULT_STORAGE, as_json: AsJson = False) -
     return int(any(finding.state == "wrong" for finding in found))
 
 
+@app.command(epilog="Example: sweeper cache --remove")
+def cache(
+    remove: Annotated[bool, typer.Option("--remove", help="Remove what lies there.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Show this machine's cache: resized images, checks of arithmetic; all can be made again."""
+    import trainers.cache as kept
+    from sweeper.cli import show
+
+    found, left = kept.entries(), kept.remove() if remove else []
+    if as_json:
+        print(show.as_json("cache", show.cache(kept.root(), found, removed=remove)))
+    else:
+        show.cached(_out(), kept.root(), found)
+        _say("removed" if remove else "sweeper cache --remove removes it; SWEEPER_CACHE moves it")
+    if left:
+        raise InputError(f"{left[0].path}: cannot be removed, and {len(left) - 1} more")
+
+
 app.command(epilog=take_home.BEST)(take_home.best)
 app.command(epilog=take_home.DIFF)(take_home.diff)
 app.command(epilog=take_home.TRAIN)(take_home.train)

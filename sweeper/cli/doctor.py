@@ -34,7 +34,7 @@ class Finding:
 
 def examine(storage: str) -> Iterator[Finding]:
     """Every finding, cheap ones first; `storage` is a database URL that need not exist yet."""
-    from sweeper.engine import worker
+    from trainers.cache import root
 
     yield _python()
     for package, floor in FLOORS.items():
@@ -44,7 +44,7 @@ def examine(storage: str) -> Iterator[Finding]:
     yield ray_auth(os.environ)
     yield ray_folder(os.environ)
     yield shared_memory()
-    yield home(Path(os.path.expanduser("~")), cache=worker.cache_folder())
+    yield home(Path(os.path.expanduser("~")), cache=root())
     yield disk(_filled(storage))
     yield _data(os.environ)
     yield database(storage)
@@ -172,16 +172,17 @@ def _there(folder: Path) -> Path:
 
 def _filled(storage: str) -> dict[str, Path]:
     """The folders that a sweep fills, by what it puts there."""
-    from sweeper.engine import places, sockets, worker
+    from sweeper.engine import places, sockets
     from sweeper.store import dialects
+    from trainers.cache import root
 
     address = dialects.parse(storage)
     found = {} if address.path is None else {"the database": address.path.absolute().parent}
     found["checkpoints"] = places.of(storage).base
     with suppress(InputError):
         found["Ray's files"] = Path(sockets.check())
-    if sockets.writable(_there(worker.cache_folder())):
-        found["the cache"] = worker.cache_folder()
+    if sockets.writable(_there(root())):
+        found["the cache"] = root()
     return found
 
 

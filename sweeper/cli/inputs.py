@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 EMPTY = "the database holds no sweep yet"
 DEFAULT_STORAGE = "sqlite:///sweeper.db"
 ENVIRONMENT = (
+    "SWEEPER_CACHE",
     "SWEEPER_CHECKPOINTS",
     "SWEEPER_DATA",
     "SWEEPER_DEBUG",

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from sweeper.report.difference import Change
     from sweeper.store.records import Cell, Sweep
     from sweeper.store.store import Store
+    from trainers.cache import Entry
 
 # Of every --json output; it grows when a key changes its meaning or goes.
 SCHEMA_VERSION = 1
@@ -182,6 +183,25 @@ def findings(console: Console, found: Sequence[Finding]) -> None:
         mark = Text(finding.state, style=MARKS[finding.state])
         table.add_row(mark, Text(finding.what), Text(finding.text))
     console.print(table)
+
+
+def cache(root: Path, found: Sequence[Entry], *, removed: bool) -> dict[str, Any]:
+    """The cache's files and bytes, by kind."""
+    full = [entry for entry in found if entry.size_bytes]  # locks are empty
+    kinds = {entry.kind: [one.size_bytes for one in full if one.kind == entry.kind]
+             for entry in full}  # fmt: skip
+    held = [{"kind": kind, "files": len(own), "bytes": sum(own)} for kind, own in kinds.items()]
+    return {"folder": str(root), "removed": removed, "held": held}
+
+
+def cached(console: Console, root: Path, found: Sequence[Entry]) -> None:
+    """Print what `cache` found."""
+    rows = [
+        [one["kind"], f"{one['files']:,}", f"{one['bytes'] / 2**20:,.1f} MiB"]
+        for one in cache(root, found, removed=False)["held"]
+    ]
+    console.print(Text(str(root)), soft_wrap=True)
+    grid(console, ["what", "files", "size"], rows or [["nothing", "0", "0.0 MiB"]])
 
 
 def space(name: str, path: Path) -> dict[str, Any]:

@@ -85,13 +85,6 @@ def version() -> str:
     return trainers.VERSION
 
 
-def cache_folder() -> Path:
-    """Where this machine keeps what can be made again; it need not exist."""
-    from trainers import cache
-
-    return cache.root()
-
-
 def load_key(config: DataConfig) -> str:
     """Equal for data blocks that load the same data set: the subset is drawn later."""
     return config.model_dump_json(exclude={"imbalance"})

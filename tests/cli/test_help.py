@@ -27,6 +27,7 @@ COMMANDS = [
     "spaces",
     "schema",
     "doctor",
+    "cache",
     "predict",
     "best",
     "train",

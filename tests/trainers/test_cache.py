@@ -42,3 +42,49 @@ def test_a_cache_that_cannot_be_written_is_no_error(tmp_path: Path) -> None:
     (tmp_path / "taken").write_bytes(b"")
     assert not cache.write(tmp_path / "taken" / "file", b"one")
     assert sorted(p.name for p in tmp_path.iterdir()) == ["taken"]
+
+
+def _filled(folder: Path) -> list[Path]:
+    """Files of the cache's own, of each kind, in a folder that is the cache."""
+    names = ["images/" + "0" * 64 + ".npy", "images/" + "0" * 64 + ".lock", "images/tmpa_b1.tmp",
+             "arithmetic/0123456789abcdef.json"]  # fmt: skip
+    for name in names:
+        assert cache.write(folder / name, b"12345")
+    return [folder / name for name in names]
+
+
+def test_removing_takes_what_the_cache_wrote(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Every kind goes, and the folders with it."""
+    monkeypatch.setenv("SWEEPER_CACHE", str(tmp_path))
+    own = _filled(tmp_path)
+    assert sorted(entry.path for entry in cache.entries()) == sorted(own)
+    assert {entry.size_bytes for entry in cache.entries()} == {5}
+    assert cache.remove() == []
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_removing_leaves_whatever_else_is_there(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Somebody names the home directory as cache, with a folder `images` in it."""
+    monkeypatch.setenv("SWEEPER_CACHE", str(tmp_path))
+    _filled(tmp_path)
+    for name in ("images/holiday.jpg", "images/data.npy", "notes.txt"):
+        (tmp_path / name).write_bytes(b"mine")
+    (tmp_path / "images" / ("1" * 64 + ".npy")).symlink_to(tmp_path / "notes.txt")
+    (tmp_path / "images" / ("2" * 64 + ".npy")).mkdir()
+    cache.remove()
+    left = sorted(path.name for path in tmp_path.rglob("*"))
+    assert left == sorted(
+        ["1" * 64 + ".npy", "2" * 64 + ".npy", "data.npy", "holiday.jpg", "images", "notes.txt"]
+    )
+
+
+def test_without_a_cache_nothing_lies_there(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """A folder that does not exist is an empty cache."""
+    monkeypatch.setenv("SWEEPER_CACHE", str(tmp_path / "nowhere"))
+    assert cache.entries() == cache.remove() == []
