@@ -149,6 +149,9 @@ def launch(
     ray_address: RayAddress = None,
     plugins: Plugins = None,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask before starting.")] = False,
+    new_data: Annotated[
+        bool, typer.Option("--new-data", help="Agree that the data have changed: run all anew.")
+    ] = False,
 ) -> int:
     """Run a sweep; the same command again runs what is missing."""
     inputs.check_storage(storage)
@@ -165,6 +168,7 @@ def launch(
             plugins=plugins or (),
             on_event=display.show,
             yes=yes,
+            new_data=new_data,
         )
     _say(outcome.message)
     if outcome.exit_code != INTERRUPTED:

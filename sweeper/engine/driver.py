@@ -13,7 +13,7 @@ from pathlib import Path
 import optuna
 
 from sweeper import search
-from sweeper.engine import changes, cluster, evaluations, provenance, worker
+from sweeper.engine import changes, cluster, evaluations, provenance, since, worker
 from sweeper.engine.cells import Cells, Maker, Planned
 from sweeper.engine.heartbeat import Heartbeat
 from sweeper.engine.interrupts import Interrupts, StopNow
@@ -21,6 +21,7 @@ from sweeper.engine.launching import Given, Launch, Under
 from sweeper.engine.plugins import load as load_plugins
 from sweeper.engine.progress import Event, Progress
 from sweeper.engine.raywatch import Watch
+from sweeper.engine.since import Since
 from sweeper.engine.tuning import Tuned
 from sweeper.errors import LeaseLost, StoreError, SweeperError
 from sweeper.spec import ADAPTIVE, Spec
@@ -55,8 +56,13 @@ def launch(
     plugins: Sequence[Path] = (),
     on_event: Callable[[Event], None] = lambda event: None,
     yes: bool = True,
+    new_data: bool = False,
 ) -> Outcome:
     """Runs what is missing of a sweep, and says how that ended.
+
+    Args:
+        yes: asks nothing.
+        new_data: agrees that the data are not what the last launch read.
 
     Raises:
         InputError: the data, the database or the cluster cannot be used.
@@ -83,12 +89,14 @@ def launch(
             return Outcome(exit_code=INTERRUPTED, sweep=spec.name, message=message)
         with Store.open(storage, create=True) as store:
             store.database.give_up = lambda: interrupts.count >= 2
-            sweep = _sweep(store, spec, maker)
+            sweep, changed = _sweep(store, spec, maker, first)
+            if no := _disagreed(changed, interrupts, on_event, yes=yes, agreed=new_data):
+                return Outcome(exit_code=INTERRUPTED, sweep=spec.name, message=no)
             lease = store.acquire(sweep.id, leases.here())
             given = Under(
                 spec=spec, maker=maker, cells=cells, first=first, store=store, lease=lease,
                 storage=storage, ray_address=ray_address, plugins=loaded, on_event=on_event,
-                interrupts=interrupts, yes=yes,
+                interrupts=interrupts, yes=yes, changed=changed.text,
             )  # fmt: skip
             return _ended(given)
 
@@ -104,7 +112,8 @@ def _cells(
     return cells, cells.first()
 
 
-def _sweep(store: Store, spec: Spec, maker: Maker) -> Sweep:
+def _sweep(store: Store, spec: Spec, maker: Maker, first: Sequence[NewCell]) -> tuple[Sweep, Since]:
+    """The sweep's row, made if need be, and what has changed since it was last launched."""
     layout = tuple(worker.layout(maker.facts))
     sweep = store.create_sweep(
         NewSweep(
@@ -117,13 +126,48 @@ def _sweep(store: Store, spec: Spec, maker: Maker) -> Sweep:
             provenance=provenance.collect(),
         )
     )
-    changes.check(spec, sweep, has_cells=bool(store.cells(sweep.id)))
+    cells = store.cells(sweep.id)
+    changes.check(spec, sweep, has_cells=bool(cells))
+    shown = {cell.hash for cell in cells if not cell.hidden}
+    same = not shown or any(one.hash in shown for one in first)
+    changed = since.look(spec, sweep, maker.facts, trainer=worker.version(), same_cells=same)
     if sweep.layout != layout:
         raise StoreError(
-            f"sweep '{spec.name}' in this database is about other classes, metrics or splits; "
-            "give this one another name"
+            f"sweep '{spec.name}' in this database is about other classes, metrics or splits "
+            f"({changed.text}); give this one another name"
         )
-    return sweep
+    return sweep, changed
+
+
+def _disagreed(
+    changed: Since,
+    interrupts: Interrupts,
+    say: Callable[[str], None],
+    *,
+    yes: bool,
+    agreed: bool,
+) -> str:
+    """Why a launch on other data does not begin; empty where nothing speaks against it.
+
+    Raises:
+        InputError: nobody has agreed, and nobody can be asked.
+    """
+    ask = not yes and not agreed and sys.stdin.isatty()
+    changed.check(agreed=agreed or ask)
+    if not changed.data:
+        return ""
+    say(f"{changed.text} since the last launch: {changed.data}")
+    if not ask:
+        return ""
+    try:
+        answer = interrupts.ask("Hide the cells of the old data, and run all anew? [y/N] ")
+    except StopNow:
+        return "interrupted before anything was begun"
+    return "" if _agrees(answer) else "nothing was begun: the answer was not to use the new data"
+
+
+def _agrees(answer: str) -> bool:
+    return answer.strip().lower() in {"y", "yes"}
 
 
 def _ended(under: Under) -> Outcome:
@@ -285,7 +329,7 @@ def _confirm(under: Under, text: str, seconds: float) -> bool:
     if under.yes or seconds < ASK_ABOVE_SECONDS or not sys.stdin.isatty():
         return True
     answer = under.interrupts.ask(f"about {seconds / 3600:.1f} h. Start? [y/N] ")
-    return answer.strip().lower() in {"y", "yes"}
+    return _agrees(answer)
 
 
 def _set_state(under: Under, state: str, reason: str) -> None:
@@ -331,8 +375,8 @@ def _why(under: Under, launch: Launch) -> str:
 
 
 def _command(arguments: Sequence[str]) -> str:
-    """The command line that started this, without a password."""
-    words = ["sweeper", *arguments[1:]]
+    """The command line that started this, without a password, and agreeing to nothing further."""
+    words = ["sweeper", *(word for word in arguments[1:] if word != "--new-data")]
     return shlex.join(_without_password(word) for word in words)
 
 

@@ -53,6 +53,7 @@ class Under:
     on_event: Callable[[Event], None]
     interrupts: Interrupts
     yes: bool = True  # do not ask before starting
+    changed: str = "the spec has changed"  # since the last launch, if cells come and go
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -151,7 +152,7 @@ class Launch:
         gone = had - set(has)
         if had and (added or gone):
             self.given.on_event(
-                f"the spec has changed: {len(added)} cells are new, {len(gone)} are hidden"
+                f"{self.given.changed}: {len(added)} cells are new, {len(gone)} are hidden"
             )
             for cell in added[:20]:
                 levels = ", ".join(f"{name}={level}" for name, level in cell.factors.items())

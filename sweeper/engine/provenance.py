@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import sweeper
+from sweeper.engine import worker
 
 # What makes two runs of a configuration alike, and what does not.
 DETERMINISM = {
@@ -25,6 +26,7 @@ def collect() -> dict[str, Any]:
     """Versions, git commit and hardware of the driver's machine, and when."""
     return {
         "sweeper": sweeper.__version__,
+        "trainer": worker.version(),
         "python": platform.python_version(),
         "packages": {name: _version(name) for name in PACKAGES},
         "git": _commit(),

@@ -1,0 +1,253 @@
+"""Data that are not what the last launch read: said as what it is, and never mixed unasked."""
+
+from __future__ import annotations
+
+import sqlite3
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from sweeper.cli.app import run
+from sweeper.engine import driver, since, worker
+from sweeper.engine.cells import Maker, Planned
+from sweeper.engine.interrupts import Interrupts, StopNow
+from sweeper.engine.launching import Under
+from sweeper.errors import InputError
+from sweeper.spec import load
+from sweeper.store import Store
+from sweeper.store.records import NewSweep
+
+SPEC = """
+name: changing
+data: {dataset: npz, path: numbers.npz}
+train: {model: resnet, epochs: 3, batch_size: 8, evaluations: 3}
+scientific:
+  train.lr: [0.01, 0.1]
+replicates: 2
+"""
+
+
+def write(folder: Path, *, of_the_second: int = 40, seed: int = 0) -> None:
+    """Two classes, 40 images of the first; as many to test on."""
+    y = np.repeat(np.arange(2), (40, of_the_second))
+    x, z = np.random.default_rng(seed).integers(0, 256, (2, len(y), 8, 8)).astype(np.uint8)
+    np.savez(folder / "numbers.npz", x_train=x, y_train=y, x_test=z, y_test=y)
+    worker._datasets.clear()
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A sweep in a database, with its cells, as an earlier launch has left it."""
+    monkeypatch.chdir(tmp_path)
+    write(tmp_path)
+    (tmp_path / "spec.yaml").write_text(SPEC)
+    leave(tmp_path)
+    return tmp_path
+
+
+def leave(folder: Path, *, trainer: str | None = None, plan: Any = None) -> None:
+    """Makes the database; `plan` is one that has decided something already."""
+    (folder / "sweeper.db").unlink(missing_ok=True)
+    spec = load(folder / "spec.yaml")
+    maker = Maker(spec)
+    cells = Planned(spec, maker).first()
+    with Store.open("sqlite:///sweeper.db", create=True) as store:
+        sweep = store.create_sweep(
+            NewSweep(
+                name=spec.name, question="", spec_text=spec.text, spec=spec.model_dump(mode="json"),
+                layout=tuple(worker.layout(maker.facts)), facts=maker.facts,
+                provenance={"trainer": trainer or worker.version()},
+            )
+        )  # fmt: skip
+        lease = store.acquire(sweep.id, {"host": "elsewhere", "pid": 1})
+        store.add_cells(lease, cells)
+        if plan is not None:
+            store.add_stage(lease, number=0, body={"plan": plan, "ended": "", "wanted": 2})
+        store.release(lease)
+
+
+@pytest.fixture
+def begun(monkeypatch: pytest.MonkeyPatch) -> list[Under]:
+    """What would be driven; no Ray is started."""
+    seen: list[Under] = []
+
+    def ended(given: Under) -> driver.Outcome:
+        seen.append(given)
+        given.store.release(given.lease)
+        return driver.Outcome(exit_code=0, sweep=given.spec.name, message="")
+
+    monkeypatch.setattr(driver, "_ended", ended)
+    return seen
+
+
+def rows(folder: Path) -> list[str]:
+    """Everything that the database says."""
+    with sqlite3.connect(folder / "sweeper.db") as connection:
+        found = list(connection.iterdump())
+    connection.close()
+    return found
+
+
+@pytest.mark.parametrize("more", [[], ["--yes"]])
+def test_without_agreement_nothing_begins(
+    folder: Path, begun: list[Under], capsys: pytest.CaptureFixture[str], more: list[str]
+) -> None:
+    """Exit code 2 and one line: what has changed, the samples then and now, and how to agree.
+
+    --yes agrees to a price, not to this.
+    """
+    write(folder, of_the_second=30)
+    before = rows(folder)
+    assert run(["launch", "spec.yaml", *more]) == 2
+    [line] = capsys.readouterr().err.splitlines()
+    assert "sweep 'changing': the data file has changed since its last launch: " in line
+    assert "(1 40 to 30)" in line
+    assert "--new-data hides the cells of the old data and runs all anew" in line
+    assert "spec has changed" not in line
+    assert not begun
+    assert rows(folder) == before
+
+
+def test_new_data_agrees(
+    folder: Path, begun: list[Under], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The samples are said, and new and hidden cells get their cause."""
+    write(folder, of_the_second=30)
+    assert run(["launch", "spec.yaml", "--yes", "--new-data"]) == 0
+    assert "the data file has changed since the last launch" in capsys.readouterr().err
+    assert [given.changed for given in begun] == ["the data file has changed"]
+
+
+@pytest.mark.parametrize(
+    ("answer", "code", "message"),
+    [
+        ("y\n", 0, ""),
+        ("\n", 130, "nothing was begun: the answer was not to use the new data"),
+        (StopNow, 130, "interrupted before anything was begun"),
+    ],
+)
+def test_somebody_at_a_terminal_is_asked(
+    folder: Path,
+    begun: list[Under],
+    monkeypatch: pytest.MonkeyPatch,
+    answer: Any,
+    code: int,
+    message: str,
+) -> None:
+    """What is not a yes changes nothing."""
+
+    def ask(self: Interrupts, question: str) -> str:
+        assert question == "Hide the cells of the old data, and run all anew? [y/N] "
+        if isinstance(answer, str):
+            return answer
+        raise answer
+
+    monkeypatch.setattr(Interrupts, "ask", ask)
+    monkeypatch.setattr(sys.stdin, "isatty", lambda: True)
+    write(folder, seed=1)
+    before, said = rows(folder), []
+    outcome = driver.launch(
+        load("spec.yaml"), storage="sqlite:///sweeper.db", yes=False, on_event=said.append
+    )
+    assert (outcome.exit_code, outcome.message) == (code, message)
+    assert "test 80 samples as before, but with other content" in said[0]
+    assert bool(begun) == (code == 0)
+    assert code == 0 or rows(folder) == before
+
+
+def test_the_same_data_in_another_place_are_no_change(folder: Path, begun: list[Under]) -> None:
+    """Data are told by their content."""
+    (folder / "moved.npz").write_bytes((folder / "numbers.npz").read_bytes())
+    assert run(["launch", "spec.yaml", "--set", "data.path=moved.npz"]) == 0
+    assert begun
+
+
+def test_other_data_by_the_spec_are_the_specs_change(folder: Path, begun: list[Under]) -> None:
+    """Who writes another rule into the spec has said so already."""
+    assert run(["launch", "spec.yaml", "--set", "data.max_per_class=20"]) == 0
+    assert [given.changed for given in begun] == ["the spec has changed"]
+
+
+def test_both_are_said_where_both_have_changed(folder: Path, begun: list[Under]) -> None:
+    """Neither hides behind the other."""
+    write(folder, seed=1)
+    assert run(["launch", "spec.yaml", "--new-data", "--set", "train.epochs=4"]) == 0
+    expected = "the data file has changed and the spec has changed"
+    assert [given.changed for given in begun] == [expected]
+
+
+@pytest.mark.parametrize(
+    ("trainer", "versions"), [("2", "version 2 to"), ("", "an earlier version to version")]
+)
+def test_another_trainer_is_said_to_be_one(
+    folder: Path, begun: list[Under], monkeypatch: pytest.MonkeyPatch, trainer: str, versions: str
+) -> None:
+    """New cells of the same spec and data: the numbers are made in another way."""
+    now = worker.version()
+    with monkeypatch.context() as patch:
+        patch.setattr("trainers.VERSION", trainer)
+        leave(folder, trainer=trainer)
+    if not trainer:  # as before the version was kept
+        with Store.open("sqlite:///sweeper.db", create=False) as store:
+            [sweep] = store.sweeps()
+            lease = store.acquire(sweep.id, {"host": "elsewhere", "pid": 1})
+            store.update_sweep(lease, provenance={"python": "3.11"})
+            store.release(lease)
+    assert run(["launch", "spec.yaml"]) == 0
+    assert [given.changed for given in begun] == [f"the trainer has changed ({versions} {now})"]
+
+
+def test_what_was_decided_by_the_old_data_does_not_hold_for_new_ones(
+    folder: Path, begun: list[Under], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A plan that has looked at numbers needs another name, also with --new-data."""
+    (folder / "spec.yaml").write_text(SPEC.replace("replicates: 2", "replicates: {looks: [5, 9]}"))
+    leave(folder, plan={"looks": [5, 9]})
+    write(folder, seed=1)
+    assert run(["launch", "spec.yaml", "--new-data"]) == 2
+    assert "its replicates were decided by earlier numbers; give" in capsys.readouterr().err
+    assert not begun
+
+
+def test_other_classes_are_said_with_their_cause(
+    folder: Path, begun: list[Under], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Numbers of other classes cannot lie in one sweep."""
+    with np.load("numbers.npz") as old:
+        names = {key: old[key] if key[0] == "x" else old[key] + 1 for key in old.files}
+    np.savez("numbers.npz", **names)  # pyright: ignore[reportArgumentType]
+    worker._datasets.clear()
+    assert run(["launch", "spec.yaml", "--new-data"]) == 2
+    error = capsys.readouterr().err
+    assert "is about other classes, metrics or splits (the data file has changed)" in error
+
+
+def test_many_classes_are_not_all_listed() -> None:
+    """A thousand classes are no line."""
+    names = [f"c{number}" for number in range(20)]
+    old, new = ({"classes": names, "counts": {"train": [n] * 20}} for n in (5, 4))
+    text = since.counted(old, new)
+    assert text.startswith("train 100 to 80 samples (c0 5 to 4, ")
+    assert text.endswith("c5 5 to 4, 14 more classes)")
+
+
+def test_a_command_that_goes_on_agrees_to_no_further_change() -> None:
+    """Whoever pastes it has not seen the next change."""
+    said = driver._command(["sweeper", "launch", "a.yaml", "--new-data", "--yes"])
+    assert said == "sweeper launch a.yaml --yes"
+
+
+def test_agreeing_without_a_change_changes_nothing(folder: Path, begun: list[Under]) -> None:
+    """The flag is for one launch, and harmless in others."""
+    assert run(["launch", "spec.yaml", "--new-data"]) == 0
+    assert [given.changed for given in begun] == ["the spec has changed"]  # unsaid: no cell is new
+
+
+def test_the_engine_refuses_by_itself(folder: Path, begun: list[Under]) -> None:
+    """Also where it is called without the command line."""
+    write(folder, seed=1)
+    with pytest.raises(InputError, match="--new-data"):
+        driver.launch(load("spec.yaml"), storage="sqlite:///sweeper.db")
