@@ -6,13 +6,17 @@ from an installed command.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from sweeper.errors import InputError
 
 
-def train(path: Path, *, replicate: int, device: str, out: Path | None, force: bool) -> int:
-    """Trains what the file `path` says, and saves the network in `out`: 0, or 3 if it diverges.
+def train(
+    path: Path, *, replicate: int, device: str, threads: int | None = None, out: Path | None,
+    force: bool, plugins: Sequence[str] = (),
+) -> int:  # fmt: skip
+    """Trains what the file `path` says, and saves the network in `out`; as `trainers` does.
 
     Raises:
         InputError: the file, the device or `out` cannot be used.
@@ -20,6 +24,9 @@ def train(path: Path, *, replicate: int, device: str, out: Path | None, force: b
     from trainers.__main__ import Unusable, run
 
     try:
-        return run(path, replicate=replicate, device=device, out=out, force=force)
+        return run(
+            path, replicate=replicate, device=device, threads=threads, out=out, force=force,
+            plugins=plugins,
+        )  # fmt: skip
     except Unusable as error:
         raise InputError(str(error)) from error

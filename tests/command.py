@@ -21,8 +21,12 @@ resources: {pack: 2, workers: 1}
 
 
 def environment(**more: str) -> dict[str, str]:
-    """This process's environment without Sweeper's own variables, and with `more`."""
-    kept = {name: value for name, value in os.environ.items() if not name.startswith("SWEEPER_")}
+    """This process's environment without Sweeper's own variables but the cache, and with `more`."""
+    kept = {
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith("SWEEPER_") or name == "SWEEPER_CACHE"
+    }
     return {**kept, "OMP_NUM_THREADS": "1", "COLUMNS": "200", "NO_COLOR": "1", **more}
 
 

@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import os
+import tempfile
 from itertools import groupby
+from pathlib import Path
 
 import pytest
+
+# Not the user's own; kept between runs, because what it holds is found by content.
+os.environ.setdefault("SWEEPER_CACHE", str(Path(tempfile.gettempdir()) / "sweeper-tests-cache"))
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -14,13 +14,16 @@ import sys
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 from ruamel.yaml import YAML, YAMLError
 
 from trainers.config import PLACES, Config, ConfigError
 from trainers.notes import notes
+
+if TYPE_CHECKING:  # it needs torch
+    from trainers.data.dataset import Dataset
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -39,6 +42,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("config", type=Path, help="a file with data: and train: blocks")
     parser.add_argument("--replicate", type=int, default=0, help="which draw, start and order [0]")
     parser.add_argument("--device", default="cpu", choices=("cpu", "cuda"), help="[cpu]")
+    parser.add_argument("--threads", type=_threads, help="CPU threads [by the size of a step]")
     parser.add_argument("--out", type=Path, help="the folder to save the trained model in")
     parser.add_argument("--force", action="store_true", help="replace a model that is there")
     given = vars(parser.parse_args(arguments))
@@ -49,12 +53,25 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 2
 
 
+def _threads(text: str) -> int:
+    if not text.isdecimal() or int(text) == 0:
+        raise argparse.ArgumentTypeError(f"{text!r} is no number of threads: use 1 or more")
+    return int(text)
+
+
 class Unusable(Exception):
     """A file that cannot be trained, or a target that cannot be written, in one line."""
 
 
-def run(path: Path, *, replicate: int, device: str, out: Path | None, force: bool) -> int:
-    """Trains what the file `path` says: 0, or 3 if it diverges.
+def run(
+    path: Path, *, replicate: int, device: str, threads: int | None, out: Path | None, force: bool,
+    plugins: Sequence[str] = (),
+) -> int:  # fmt: skip
+    """Trains what the file `path` says: 0, 1 if this machine computes it wrongly, 3 if it diverges.
+
+    Args:
+        threads: of the CPU; None: by the size of a step, or `OMP_NUM_THREADS`.
+        plugins: Python files that this process has run.
 
     Raises:
         Unusable: the file, the device or `out` cannot be used.
@@ -64,7 +81,9 @@ def run(path: Path, *, replicate: int, device: str, out: Path | None, force: boo
         check_device(device)
         if out is not None:
             check_target(out, force=force)
-        return train(config, replicate, device, out=out, evidence=evidence)
+        return train(
+            config, replicate, device, threads=threads, plugins=plugins, out=out, evidence=evidence
+        )
     except (ConfigError, ValidationError, YAMLError, OSError, UnicodeDecodeError) as error:
         raise Unusable(f"{path}: {_line(error)}") from error
 
@@ -140,16 +159,27 @@ def train(
     replicate: int,
     device: str,
     *,
+    threads: int | None = None,
+    plugins: Sequence[str] = (),
     out: Path | None = None,
     evidence: Any = None,
 ) -> int:
     """Trains to the end, or to where the run diverges (3), and saves the network in `out`."""
+    # Threads that wait in a loop take a busy machine's time from those that they wait for. It is
+    # read when PyTorch is imported.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    from trainers.arithmetic import WrongArithmetic
     from trainers.data import load
     from trainers.loop import Member, PackTrainer
     from trainers.metrics import METRICS, layout
 
     dataset = load(config.data)
-    trainer = PackTrainer(dataset, [Member(config, replicate)], device=device)
+    try:
+        form = choose_form(config, dataset, device=device, threads=threads, plugins=plugins)
+    except WrongArithmetic as error:
+        print(error, file=sys.stderr)
+        return 1
+    trainer = PackTrainer(dataset, [Member(config, replicate)], device=device, form=form)
     for note in notes(dataset.facts):
         print(note, file=sys.stderr)
     names, result = layout(dataset.classes, dataset.y), None
@@ -171,6 +201,36 @@ def train(
         save(out, trainer, dataset, result, evidence=evidence)
         print(f"saved in {out}; its card is {out / 'README.md'}", file=sys.stderr)
     return 0
+
+
+def choose_form(
+    config: Config, dataset: Dataset, *, device: str, threads: int | None, plugins: Sequence[str]
+) -> str:
+    """The form to train with, its layers checked; sets the number of threads.
+
+    Raises:
+        ConfigError: the configuration cannot run on these data.
+        WrongArithmetic: no form computes its layers right on this machine.
+    """
+    import torch
+
+    from trainers.arithmetic import Guard
+    from trainers.check import check
+    from trainers.fused import FORMS
+    from trainers.shapes import calls
+    from trainers.threads import asked, cores, threads_for
+
+    samples, classes = sum(check(config, dataset.facts)), len(dataset.classes)
+    layers = calls(config.train, inputs=dataset.inputs, classes=classes, samples=samples, members=1)
+    threads = threads or asked() or threads_for(layers, most=cores())
+    torch.set_num_threads(threads)
+    if device != "cpu":
+        return next(iter(FORMS))
+    with Guard(threads=threads, plugins=plugins) as guard:
+        choice = guard.choose(layers)
+    for line in choice.lines:
+        print(line, file=sys.stderr)
+    return choice.form
 
 
 def _print(line: str) -> bool:

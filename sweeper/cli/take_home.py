@@ -65,6 +65,9 @@ def train(
     out: Annotated[Path | None, typer.Option(help="The folder to save the network in.")] = None,
     replicate: Annotated[int, typer.Option(help="Which draw, start and order.")] = 0,
     device: Annotated[Literal["cpu", "cuda"], typer.Option(help="Where to train.")] = "cpu",
+    threads: Annotated[
+        int | None, typer.Option(min=1, help="CPU threads [by the size of a step].")
+    ] = None,
     plugins: Plugins = None,
     force: Force = False,
 ) -> int:
@@ -76,8 +79,11 @@ def train(
     from sweeper.engine.plugins import load as load_plugins
     from sweeper.train import train as train_one
 
-    load_plugins(plugins or ())
-    return train_one(config, replicate=replicate, device=device, out=out, force=force)
+    loaded = load_plugins(plugins or ())
+    return train_one(
+        config, replicate=replicate, device=device, threads=threads, out=out, force=force,
+        plugins=loaded,
+    )  # fmt: skip
 
 
 def predict(

@@ -3,13 +3,50 @@
 from __future__ import annotations
 
 import os
+import runpy
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
+from tests import planted_forms
+from trainers import arithmetic
+from trainers.arithmetic import CheckEnded, Guard, WrongArithmetic
+from trainers.config import Config
+from trainers.fused import FORMS
+from trainers.shapes import Layer, calls
+from trainers.threads import threads_for
+
 # Threads that wait in a loop take a busy machine's time from those that they wait for.
 PATIENT = {"OMP_WAIT_POLICY": "PASSIVE"}
+NARROW = Config.model_validate({"data": {"dataset": "digits"}, "train": {"width": 0.25}}).train
+
+
+@pytest.fixture(autouse=True)
+def own_cache(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    """Nothing is known at the start of a test; forms that a test plants are gone after it."""
+    monkeypatch.setenv("SWEEPER_CACHE", str(tmp_path / "cache"))
+    forms = dict(FORMS)
+    for name in forms:
+        monkeypatch.setitem(FORMS, name, forms[name])
+    return tmp_path / "cache"
+
+
+def layers(members: int = 1) -> list[Layer]:
+    """Those of the narrow network."""
+    return calls(NARROW, inputs=(1, 8, 8), classes=10, samples=200, members=members)
+
+
+def guard(plugin: Path, monkeypatch: pytest.MonkeyPatch) -> Guard:
+    """A guard of the forms that a plug-in file brings, which this process has loaded too."""
+    before = dict(FORMS)
+    runpy.run_path(str(plugin))
+    planted = dict(FORMS)
+    FORMS.clear()
+    FORMS.update(before)
+    monkeypatch.setattr(arithmetic, "FORMS", planted)
+    return Guard(threads=1, plugins=(str(plugin),))
 
 
 @pytest.mark.parametrize("isa", ["", "AVX2"])
@@ -22,3 +59,111 @@ def test_every_forms_layers_have_the_gradients_of_float64(threads: int, isa: str
         capture_output=True, text=True, timeout=600, check=False,
     )  # fmt: skip
     assert (found.returncode, found.stdout, found.stderr) == (0, "1002 compared\n", "")
+
+
+@pytest.mark.parametrize("members", [1, 2, 5])
+def test_the_first_form_passes_its_own_check(members: int) -> None:
+    """The narrow network, at a width at which oneDNN has been wrong."""
+    with Guard(threads=1) as one:
+        choice = one.choose(layers(members))
+    assert (choice.form, choice.findings) == ("folded", ())
+
+
+def test_a_wrong_gradient_is_found_and_the_next_form_used(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A line names the layer, how far it is off, and the form in its place."""
+    with guard(planted_forms.bent_first(tmp_path), monkeypatch) as one:
+        choice = one.choose(layers())
+    (line,) = choice.lines
+    assert choice.form == "folded"
+    assert line.startswith("form 'bent' is wrong on this machine: convolution 3x3, stride 1, ")
+    assert "its weight gradient is off by 0.4 of its length" in line
+    assert line.endswith("form 'folded' is used instead")
+
+
+def test_a_form_that_kills_its_process_is_wrong(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The process that trains lives on."""
+    with guard(planted_forms.deadly_first(tmp_path), monkeypatch) as one:
+        choice = one.choose(layers())
+    (line,) = choice.lines
+    assert choice.form == "folded"
+    assert "mean over pixels, 16 channels" in line
+    assert "it ends the process (SIGABRT" in line
+
+
+def test_without_a_right_form_nothing_is_trained(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The error names each form's layer."""
+    with (
+        guard(planted_forms.all_wrong(tmp_path), monkeypatch) as one,
+        pytest.raises(WrongArithmetic, match=r"form 'bent' .*convolution.*form 'deadly' .*mean"),
+    ):
+        one.choose(layers())
+
+
+def test_what_is_known_is_not_checked_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """By any later process with the same PyTorch, processor, threads and forms."""
+    with Guard(threads=1) as one:
+        one.choose(layers())
+    monkeypatch.setattr(arithmetic, "_Process", None)
+    Guard(threads=1).choose(layers())
+    with pytest.raises(TypeError):
+        Guard(threads=2).choose(layers())
+    with pytest.raises(TypeError):
+        Guard(threads=1).choose(layers(members=2))
+
+
+def test_a_cache_that_is_damaged_or_cannot_be_written_only_costs_time(own_cache: Path) -> None:
+    """The check runs anew."""
+    with Guard(threads=1) as one:
+        one.choose(layers())
+    (file,) = (own_cache / "arithmetic").iterdir()
+    file.write_bytes(b"{")
+    with Guard(threads=1) as one:
+        assert one.choose(layers()).form == "folded"
+    file.unlink()
+    (own_cache / "arithmetic").rmdir()
+    (own_cache / "arithmetic").write_bytes(b"")
+    with Guard(threads=1) as one:
+        assert one.choose(layers()).form == "folded"
+
+
+def test_a_check_that_cannot_run_says_why(tmp_path: Path) -> None:
+    """It is no verdict on any layer."""
+    broken = tmp_path / "broken.py"
+    broken.write_text("raise RuntimeError('no such thing')")
+    with (
+        Guard(threads=1, plugins=(str(broken),)) as one,
+        pytest.raises(CheckEnded, match="no such thing"),
+    ):
+        one.choose(layers())
+
+
+def test_the_layers_are_those_of_the_step() -> None:
+    """ResNet-8: nine convolutions, as many norms, a mean and a head; their shapes by hand."""
+    found = layers(members=3)
+    kinds = [layer.kind for layer in found]
+    counts = {kind: kinds.count(kind) for kind in kinds}
+    assert counts == {"convolution": 9, "batch_norm": 9, "pooled": 1, "linear": 1}
+    strided = {(a.kernel, a.inputs, a.outputs, a.size) for a in found if a.stride == 2}
+    assert strided == {(k, c, 2 * c, (s, s)) for k in (1, 3) for c, s in ((4, 8), (8, 4))}
+    assert {layer.members for layer in found} == {3}
+    assert found[0].entry == (found[0].batch, 3, 1, 8, 8)
+
+
+def test_threads_follow_the_size_of_a_step() -> None:
+    """A small step gets one, a large one all that there are; multiply-adds are counted by hand."""
+    small = layers()
+    per_image = 64 * 9 * (4 + 16 + 16) + 16 * (9 * 32 + 9 * 64 + 32) + 4 * (9 * 128 + 9 * 256 + 128)
+    assert sum(one.multiply_adds for one in small) == small[0].batch * (per_image + 16 * 10)
+    assert threads_for(small, most=8) == 1
+    wide = Config.model_validate(
+        {"data": {"dataset": "digits"}, "train": {"width": 8.0, "batch_size": 128}}
+    ).train
+    large = calls(wide, inputs=(3, 32, 32), classes=10, samples=5000, members=1)
+    assert threads_for(large, most=8) == 8
+    assert threads_for(large, most=1) == 1

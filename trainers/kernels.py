@@ -1,0 +1,263 @@
+"""Checks layers of a form in a process of its own, which a broken kernel may end.
+
+`python -m trainers.kernels THREADS [PLUGIN ...]` reads a JSON request a line, {"form": name,
+"layer": {...}}, and answers each with the largest deviation that it finds. It ends with its input,
+or when nothing comes for a while.
+
+Letters: K members, B samples, C channels, O outputs, I inputs, H x W pixels, F features.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import runpy
+import select
+import sys
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, replace
+from functools import lru_cache
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from trainers.fused import EPSILON, FORMS, Form, Kind, Parameter, without_onednn
+from trainers.shapes import Layer
+
+IDLE_SECONDS = 60.0
+EXACT_BATCH = 8
+# Two data sets, dealt out to members in turn: so a pack of any K has two references.
+SOURCES = 2
+UNIT = 2.0**-24  # what rounding to float32 changes at most, as a share
+# A sum of n random terms, each rounded, is off by about sqrt(n) units; two such sums are compared,
+# and kernels that compute by transforms (Winograd) lose some ten units more.
+UNITS = 32.0
+COARSE = 0.06  # of bfloat16, whose unit is 0.004, whatever the length of the sums
+
+
+@dataclass(frozen=True)
+class Deviation:
+    """How far a layer is off: |x - reference| / |reference|, and how much rounding explains.
+
+    Attributes:
+        what: `output`, `input gradient`, `weight gradient` or `bias gradient`.
+        batch: samples of the comparison.
+    """
+
+    what: str
+    batch: int
+    off: float
+    tolerance: float
+
+    @property
+    def excess(self) -> float:
+        """`off` as a multiple of what is tolerated."""
+        return self.off / self.tolerance if math.isfinite(self.off) else math.inf
+
+
+def tolerance(layer: Layer) -> float:
+    """The largest deviation that rounding explains, by the longest sum of the layer's passes."""
+    if layer.dtype == "bfloat16":
+        return COARSE
+    pixels = math.prod(layer.size)
+    area = layer.kernel**2
+    longest = max(layer.batch * pixels, layer.inputs * area, layer.outputs * area, pixels)
+    return UNITS * UNIT * (1.0 + math.sqrt(longest))
+
+
+def check(layer: Layer, form: Form) -> Deviation:
+    """The largest excess of output and gradients of a linear loss.
+
+    At the layer's own batch the reference is float32 without oneDNN, at a batch of at most 8 it is
+    float64; each member is computed alone.
+    """
+    own = torch.float64 if layer.dtype == "float64" else torch.float32
+    found = _deviations(layer, form, dtype=own)
+    small = replace(layer, batch=min(layer.batch, EXACT_BATCH))
+    found += _deviations(small, form, dtype=torch.float64)
+    return max(found, key=lambda one: one.excess)
+
+
+def _deviations(layer: Layer, form: Form, *, dtype: torch.dtype) -> list[Deviation]:
+    references = [_reference(_alone(layer), source, dtype) for source in range(SOURCES)]
+    wanted = [_dealt([one[name] for one in references], layer.members) for name in references[0]]
+    made = _computed(layer, form, wanted[0])
+    limit = tolerance(layer)
+    return [
+        Deviation(name, layer.batch, _off(got, reference), limit)
+        for name, got, reference in zip(references[0], made, wanted, strict=True)
+    ]
+
+
+def _off(got: Tensor, reference: Tensor) -> float:
+    """|got - reference| / |reference|, and |got| itself where the reference is 0."""
+    norm = float(reference.double().norm())
+    return float((got.double() - reference.double()).norm()) / (norm or 1.0)
+
+
+def _alone(layer: Layer) -> Layer:
+    """What a member's data and reference depend on."""
+    return replace(layer, members=1, entry=())
+
+
+def _dealt(of_source: list[Tensor], members: int) -> Tensor:
+    """(K, ...): each source's tensor to its members, in turn."""
+    return torch.stack([of_source[k % SOURCES] for k in range(members)])
+
+
+def _shapes(layer: Layer) -> dict[str, tuple[int, ...]]:
+    """Of one member: its input, its weight and its bias, as far as it has them."""
+    shapes: dict[str, tuple[int, ...]] = {"input": (layer.batch, layer.inputs, *layer.size)}
+    if layer.kind == "convolution":
+        shapes["weight"] = (layer.outputs, layer.kernel, layer.kernel, layer.inputs)
+    elif layer.kind == "linear":
+        shapes["weight"] = (layer.inputs, layer.outputs)
+    elif layer.kind != "pooled":
+        shapes["weight"] = shapes["bias"] = (layer.inputs,)
+    if layer.bias:
+        shapes["bias"] = (layer.outputs,)
+    return shapes
+
+
+@lru_cache(maxsize=2 * SOURCES)
+def _data(layer: Layer, source: int) -> dict[str, Tensor]:
+    """Random float32 numbers of one member, and those that its output is multiplied by."""
+    numbers = torch.Generator().manual_seed(source)
+    given = {name: torch.randn(shape, generator=numbers) for name, shape in _shapes(layer).items()}
+    with torch.no_grad():
+        out = _plain(layer, **given)
+    return given | {"loss": torch.randn(out.shape, generator=numbers)}
+
+
+def _plain(layer: Layer, input: Tensor, weight: Any = None, bias: Any = None) -> Tensor:
+    """The layer's definition, for one member: (B, C, H, W) or (B, F)."""
+    match layer.kind:
+        case "convolution":
+            weight = weight.permute(0, 3, 1, 2).contiguous()
+            return F.conv2d(input, weight, bias, layer.stride, layer.kernel // 2)
+        case "batch_norm":
+            return F.batch_norm(input, None, None, weight, bias, True, 0.0, EPSILON)
+        case "group_norm":
+            return F.group_norm(input, layer.groups, weight, bias, EPSILON)
+        case "linear":
+            return torch.addmm(bias, input, weight)
+        case "pooled":
+            return input.mean((2, 3))
+
+
+@lru_cache(maxsize=2 * SOURCES)
+def _reference(layer: Layer, source: int, dtype: torch.dtype) -> dict[str, Tensor]:
+    """Output and gradients of one member, by name."""
+    data = {name: tensor.to(dtype) for name, tensor in _data(layer, source).items()}
+    loss = data.pop("loss")
+    leaves = {name: tensor.requires_grad_() for name, tensor in data.items()}
+    with without_onednn():
+        out = _plain(layer, **leaves)
+        grads = torch.autograd.grad((out * loss).sum(), list(leaves.values()))
+    named = {f"{name} gradient": grad for name, grad in zip(leaves, grads, strict=True)}
+    return {"output": out.detach(), **named}
+
+
+def _computed(layer: Layer, form: Form, like: Tensor) -> list[Tensor]:
+    """What `_reference` has, by the form for all members at once: (K, ...) each."""
+    members = layer.members
+    own = torch.float64 if layer.dtype == "float64" else torch.float32
+    sources = [_data(_alone(layer), source) for source in range(SOURCES)]
+    data = {name: _dealt([one[name] for one in sources], members).to(own) for name in sources[0]}
+    loss = data.pop("loss")
+    leaves = {name: tensor.requires_grad_() for name, tensor in data.items()}
+    casting = torch.autocast("cpu", torch.bfloat16, enabled=layer.dtype == "bfloat16")
+    with casting, form.backend(_entrance(layer, form), members):
+        out = _layer_of(form, layer, leaves)
+        wanted = loss if layer.kind in ("linear", "pooled") else _inner(form, layer, loss)
+        grads = torch.autograd.grad((out * wanted).sum(), list(leaves.values()))
+    return [_canonical(form, layer, out.detach(), like), *grads]
+
+
+def _entrance(layer: Layer, form: Form) -> Tensor:
+    """A batch as the network takes it in; its numbers are of no meaning."""
+    x = torch.empty(layer.entry)
+    return form.images(x) if x.dim() == 5 else x
+
+
+def _inner(form: Form, layer: Layer, x: Tensor) -> Tensor:
+    """(K, B, C, ...) in the form's own layout."""
+    return form.images(x.transpose(0, 1)) if layer.size else x
+
+
+def _canonical(form: Form, layer: Layer, out: Tensor, like: Tensor) -> Tensor:
+    """The output as (K, B, ...): where the form's layout puts each number is found by counting."""
+    if not layer.size or layer.kind == "pooled":
+        return out
+    places = torch.arange(like.numel(), dtype=torch.float64).view(like.shape)
+    order = _inner(form, layer, places).reshape(-1).long()
+    flat = torch.empty(like.numel(), dtype=out.dtype)
+    flat[order] = out.reshape(-1)
+    return flat.view(like.shape)
+
+
+def _layer_of(form: Form, layer: Layer, leaves: dict[str, Tensor]) -> Tensor:
+    """The form's own layer, from tensors (K, ...)."""
+    members = layer.members
+
+    def view(name: str, kind: Kind) -> Tensor:
+        tensor = leaves[name]
+        shape = tuple(tensor.shape[1:])
+        return form.view(tensor.flatten(), Parameter(name, kind, shape, _never, False), members)
+
+    x = _inner(form, layer, leaves["input"])
+    match layer.kind:
+        case "convolution":
+            bias = view("bias", "channels") if layer.bias else None
+            weight = view("weight", "convolution")
+            return form.convolution(x, weight, bias, members=members, stride=layer.stride)
+        case "batch_norm":
+            weight, bias = view("weight", "channels"), view("bias", "channels")
+            return form.batch_norm(x, weight, bias, training=True, statistics=None)
+        case "group_norm":
+            weight, bias = view("weight", "channels"), view("bias", "channels")
+            return form.group_norm(x, weight, bias, members=members, groups=layer.groups)
+        case "linear":
+            return form.linear(x, view("weight", "linear"), view("bias", "bias"))
+        case "pooled":
+            return form.pooled(x, members)
+
+
+def _never(source: object, shape: tuple[int, ...]) -> Any:
+    raise AssertionError("nothing is drawn here")
+
+
+def serve(answer: Callable[[str], None]) -> None:
+    """Answers requests until there are no more."""
+    while select.select([sys.stdin], [], [], IDLE_SECONDS)[0]:
+        line = sys.stdin.readline()
+        if not line:
+            return
+        request = json.loads(line)
+        made = request["layer"]
+        layer = Layer(**{**made, "size": tuple(made["size"]), "entry": tuple(made["entry"])})
+        try:
+            answer(json.dumps(asdict(check(layer, FORMS[request["form"]]))))
+        except Exception as error:  # noqa: BLE001  a plug-in's form is foreign
+            text = f"{type(error).__name__}: {error}"
+            memory = isinstance(error, MemoryError) or "allocate memory" in text
+            answer(json.dumps({"memory" if memory else "error": text}))
+
+
+def main() -> None:
+    """Loads plug-ins, then serves. What they print goes to stderr."""
+    threads, *plugins = sys.argv[1:]
+    out = os.fdopen(os.dup(1), "w", encoding="utf-8")
+    os.dup2(2, 1)
+    torch.set_num_threads(int(threads))
+    for path in plugins:
+        runpy.run_path(path)
+    print("ready", file=out, flush=True)
+    serve(lambda line: print(line, file=out, flush=True))
+
+
+if __name__ == "__main__":
+    main()

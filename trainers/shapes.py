@@ -1,0 +1,190 @@
+"""The layers that a training step computes, found by a pass that computes none of them.
+
+Letters: K members, B samples, C channels, O outputs, I inputs, H x W pixels, F features.
+"""
+
+from __future__ import annotations
+
+import math
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, replace
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from trainers.batches import batch_sizes
+from trainers.config import TrainConfig
+from trainers.fused import MOMENTUM, Layout, Parameter, Parameters, Pass
+from trainers.pack import design
+
+LayerKind = Literal["convolution", "batch_norm", "group_norm", "linear", "pooled"]
+TITLES: dict[LayerKind, str] = {
+    "convolution": "convolution",
+    "batch_norm": "batch norm",
+    "group_norm": "group norm",
+    "linear": "linear layer",
+    "pooled": "mean over pixels",
+}
+
+
+@dataclass(frozen=True, order=True)
+class Layer:
+    """One layer call of a training step, whatever form computes it.
+
+    Attributes:
+        batch: B, samples of each member.
+        inputs: channels or features of one member; `outputs` likewise.
+        size: H, W of its input; () for tables.
+        entry: shape of the batch that enters the network, (B, K, C, H, W) or (K, B, F): a form
+            may choose its kernels by it.
+        dtype: `float32`, `bfloat16` (autocast) or `float64`.
+        members: K; last, so that layers in order differ in it first.
+    """
+
+    kind: LayerKind
+    batch: int
+    inputs: int
+    outputs: int
+    kernel: int
+    stride: int
+    size: tuple[int, ...]
+    bias: bool
+    groups: int
+    dtype: str
+    entry: tuple[int, ...]
+    members: int
+
+    def __str__(self) -> str:
+        """For a message: `convolution 1x1, stride 2, 4 to 8 channels, ...`."""
+        parts = [TITLES[self.kind]]
+        if self.kind == "convolution":
+            parts[0] += f" {self.kernel}x{self.kernel}"
+            parts += [f"stride {self.stride}", f"{self.inputs} to {self.outputs} channels"]
+        elif self.kind == "linear":
+            parts.append(f"{self.inputs} to {self.outputs} features")
+        else:
+            parts.append(f"{self.inputs} {'channels' if self.size else 'features'}")
+        parts += ["{}x{} pixels".format(*self.size)] if self.size else []
+        members = "1 member" if self.members == 1 else f"{self.members} members"
+        return ", ".join([*parts, members, f"batch {self.batch}"])
+
+    @property
+    def multiply_adds(self) -> int:
+        """Of its forward pass; 0 for norms and means, which are bound by memory."""
+        if self.kind == "linear":
+            return self.members * self.batch * self.inputs * self.outputs
+        if self.kind == "convolution":
+            pixels = math.prod(math.ceil(side / self.stride) for side in self.size)
+            weights = self.kernel**2 * self.inputs * self.outputs
+            return self.members * self.batch * pixels * weights
+        return 0
+
+
+def calls(
+    train: TrainConfig, *, inputs: tuple[int, ...], classes: int, samples: int, members: int
+) -> list[Layer]:
+    """Every layer call of one forward pass in training, over its largest batches.
+
+    Args:
+        inputs: shape of one sample, as `Dataset.inputs`.
+        samples: of the training subset, which a batch cannot exceed.
+        members: K.
+    """
+    batch = max(batch_sizes(samples, train.batch_size))
+    views = train.ssl.batch_multiple * batch if train.ssl.weight > 0 else 0
+    recording = Recording(train.precision)
+    made = design(train, inputs=inputs, classes=classes, form=recording, device=torch.device("cpu"))
+    specs = made.blueprint.parameters
+    layout = Layout(1, {p.name: p.size for p in specs})
+    blocks = Parameters(layout, torch.empty(layout.total), specs, form=recording)
+    run = Pass(recording, 1, blocks.views, True)
+    with torch.no_grad():
+        made.network.logits(run, made.network.features(run, recording.enter(inputs, batch)))
+        if made.projector:
+            made.projector(run, made.network.features(run, recording.enter(inputs, views)))
+    entry = _entry(inputs, max(batch, views), members)
+    return [replace(layer, members=members, entry=entry) for layer in recording.layers]
+
+
+def _entry(inputs: tuple[int, ...], batch: int, members: int) -> tuple[int, ...]:
+    return (members, batch, *inputs) if len(inputs) == 1 else (batch, members, *inputs)
+
+
+class Recording:
+    """A form that computes nothing and keeps a list of the layers that it is asked for.
+
+    It is shown one sample of one member, (1, C, H, W) or (1, 1, F): so a pass takes no time.
+    """
+
+    def __init__(self, precision: str) -> None:
+        self.layers: list[Layer] = []
+        self._dtype = "float32" if precision == "auto" else precision
+        self._batch = 1
+
+    def enter(self, inputs: tuple[int, ...], batch: int) -> Tensor:
+        """What stands for a batch that enters a network."""
+        self._batch = batch
+        return torch.zeros(1, *inputs) if len(inputs) == 3 else torch.zeros(1, 1, *inputs)
+
+    def _record(
+        self, kind: LayerKind, x: Tensor, *, inputs: int, outputs: int,
+        kernel: int = 1, stride: int = 1, bias: bool = False, groups: int = 1,
+    ) -> None:  # fmt: skip
+        size = tuple(x.shape[2:]) if x.dim() == 4 else ()
+        made = Layer(
+            kind, self._batch, inputs, outputs, kernel, stride, size, bias, groups, self._dtype,
+            (), 1,
+        )  # fmt: skip
+        self.layers.append(made)
+
+    def view(self, block: Tensor, parameter: Parameter, members: int) -> Tensor:
+        return block.view(members, *parameter.shape)
+
+    def images(self, x: Tensor) -> Tensor:
+        return x[:, 0]
+
+    def convolution(
+        self, x: Tensor, weight: Tensor, bias: Tensor | None, *, members: int, stride: int
+    ) -> Tensor:
+        _, outputs, kernel, _, inputs = weight.shape
+        self._record(
+            "convolution", x, inputs=inputs, outputs=outputs, kernel=kernel, stride=stride,
+            bias=bias is not None,
+        )  # fmt: skip
+        size = [math.ceil(side / stride) for side in x.shape[2:]]
+        return x.new_zeros(1, outputs, *size)
+
+    def batch_norm(
+        self,
+        x: Tensor,
+        weight: Tensor,
+        bias: Tensor,
+        *,
+        training: bool,
+        statistics: tuple[Tensor, Tensor] | None,
+        momentum: float = MOMENTUM,
+    ) -> Tensor:
+        channels = weight.shape[1]
+        self._record("batch_norm", x, inputs=channels, outputs=channels)
+        return torch.zeros_like(x)
+
+    def group_norm(
+        self, x: Tensor, weight: Tensor, bias: Tensor, *, members: int, groups: int
+    ) -> Tensor:
+        channels = weight.shape[1]
+        self._record("group_norm", x, inputs=channels, outputs=channels, groups=groups)
+        return torch.zeros_like(x)
+
+    def linear(self, x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+        _, inputs, outputs = weight.shape
+        self._record("linear", x, inputs=inputs, outputs=outputs, bias=True)
+        return x.new_zeros(1, 1, outputs)
+
+    def pooled(self, x: Tensor, members: int) -> Tensor:
+        channels = x.shape[1]
+        self._record("pooled", x, inputs=channels, outputs=channels)
+        return x.new_zeros(1, 1, channels)
+
+    def backend(self, x: Tensor, members: int) -> AbstractContextManager[object]:
+        return nullcontext()
