@@ -13,6 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from sweeper.cli.live import duration
+from sweeper.spec import ADAPTIVE
 from sweeper.spec.factors import short
 from sweeper.states import RunState
 
@@ -84,12 +85,15 @@ def sweep_status(store: Store, sweep: Sweep) -> dict[str, Any]:
 
 
 def _awaited(sweep: Sweep, cells: Sequence[Cell]) -> int:
-    """Runs that will follow once tuning has picked the nuisance levels of a scientific cell."""
+    """Runs that will follow: of what tuning picks for a scientific cell, or a sampler asks for."""
     if sweep.state == "complete":
         return 0
     names, first = sorted(sweep.spec.get("scientific", {})), sweep.spec.get("replicates", 0)
     if isinstance(first, dict):
         first = first.get("start") or first.get("screen") or first["looks"][0]
+
+    if sweep.spec["search"]["method"] in ADAPTIVE:
+        return max(sweep.spec["search"]["trials"] - len(cells), 0) * first
 
     def levels(*, tuning: bool) -> set[tuple[str, ...]]:
         mine = [cell for cell in cells if (cell.role == "tuning") is tuning]
@@ -207,7 +211,7 @@ def cached(console: Console, root: Path, found: Sequence[Entry]) -> None:
 def space(name: str, path: Path) -> dict[str, Any]:
     """A shipped space: its question and its cost in cells and runs."""
     from sweeper.design import candidates, count, designs
-    from sweeper.spec import ADAPTIVE, load
+    from sweeper.spec import load
 
     spec = load(path)
     cells = count(spec)

@@ -124,3 +124,24 @@ def test_status_counts_what_waits_for_tuning(tmp_path: Path, monkeypatch: Any) -
     row = status_row(status)
     assert (row[3], row[-1]) == ("0 of 27", "27")
     assert list(status_remarks(status)) == ["the launch ended with runs left"]
+
+
+def test_status_counts_what_a_sampler_has_not_asked_for(tmp_path: Path, monkeypatch: Any) -> None:
+    """Six trials of two replicates are twelve runs, before any is there."""
+    url = f"sqlite:///{tmp_path}/a.db"
+    monkeypatch.setattr(Launch, "missing", lambda self: False)
+    driver.launch(parse(SAMPLED), storage=url)
+    with Store.open(url, create=False) as store:
+        [sweep] = store.sweeps()
+        assert status_row(sweep_status(store, sweep))[3] == "0 of 12"
+
+
+SAMPLED = """
+name: sampled
+data: {dataset: digits}
+train: {epochs: 3, batch_size: 32}
+scientific:
+  train.lr: {low: 0.01, high: 1.0, log: true}
+search: {method: tpe, trials: 6}
+replicates: 2
+"""
