@@ -148,14 +148,13 @@ def recalls(console: Console, found: Predicted) -> None:
 
 
 def strange(console: Console, found: Predicted) -> None:
-    """Print the columns that hold values which the training data did not have, the worst first."""
+    """Print the columns that hold values which are no levels of the model's, the worst first."""
     worst = sorted(found.strange.items(), key=lambda one: -one[1])
     some = [f"{name!r} ({count:,} of {found.samples:,} rows)" for name, count in worst[:5]]
     more = f" and {len(worst) - 5} more columns" if len(worst) > 5 else ""
     if worst:
-        text = (
-            f"taken as missing, since the training data had no such value: {', '.join(some)}{more}"
-        )
+        text = "taken as missing, since they are no levels of the training data: values in "
+        text += f"{', '.join(some)}{more}"
         console.print(text, markup=False, highlight=False, soft_wrap=True)
 
 

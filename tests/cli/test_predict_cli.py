@@ -118,7 +118,7 @@ def test_levels_that_training_had_not_are_shown(
     fresh.to_csv("new.csv", index=False)
     assert run(["predict", str(model), "new.csv"]) == 0
     shown = capsys.readouterr().err
-    assert "the training data had no such value: 'town' (60 of 60 rows)" in shown
+    assert "no levels of the training data: values in 'town' (60 of 60 rows)" in shown
 
 
 @pytest.mark.parametrize(

@@ -123,7 +123,8 @@ def test_the_schema_lies_with_the_facts_and_the_model(tmp_path: Path) -> None:
     path = write(tmp_path / "t.csv", {"age": with_odd("-9"), "town": ["Ulm", "Bern"] * 200})
     dataset = load(config(path, missing=[-9, "k.A."]))
     expected = {"numbers": ["age", "x"], "categories": ["town"], "missing": [-9, "k.A."]}
-    assert dataset.facts["columns"] == expected
+    assert dataset.facts["columns"] == {**expected, "cut": {}, "unseen": {}}
+    assert json.loads(json.dumps(dataset.facts)) == dataset.facts
     inputs = Inputs.of(dataset, "y")
     again = Inputs.of_json(json.loads(json.dumps(inputs.as_json())))
     assert again.encoder == inputs.encoder
@@ -141,6 +142,19 @@ def test_levels_that_training_had_not_are_counted(tmp_path: Path) -> None:
     new = write(tmp_path / "u.csv", {"flag": ["true", "false", "", "True"]})
     samples = read_samples(new, Inputs.of(dataset, "y"), dataset.classes)
     assert samples.strange == {"flag": 2}
+
+
+def test_levels_that_no_code_stands_for_are_in_the_facts(tmp_path: Path) -> None:
+    """Of a category with more levels than codes, and of one that the test file writes otherwise."""
+    words = {"id": [f"u{at % 300:03}" for at in range(900)], "flag": ["True", "False"] * 450}
+    other = {"id": ["u001"] * 40, "flag": ["true", "false", "", "True"] * 10}
+    test = write(tmp_path / "u.csv", other)
+    dataset = load(config(write(tmp_path / "t.csv", words), test_path=str(test)))
+    assert dataset.facts["columns"]["cut"] == {"id": 300}
+    assert dataset.facts["columns"]["unseen"] == {}
+    other["flag"][2::4] = ["true"] * 10
+    dataset = load(config(tmp_path / "t.csv", test_path=str(write(test, other))))
+    assert dataset.facts["columns"]["unseen"] == {"flag": 30}
 
 
 @pytest.mark.parametrize("suffix", ["csv", "parquet"])

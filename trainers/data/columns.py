@@ -144,10 +144,10 @@ class Encoder:
         x = _side_by_side([first for first, *_ in scaled] + marks, len(rows))
         return x, _side_by_side(coded, len(rows)).astype(np.int64)
 
-    def strange(self, texts: Mapping[str, Text]) -> dict[str, int]:
+    def strange(self, texts: Mapping[str, Text], rows: np.ndarray) -> dict[str, int]:
         """How many values of each categorical column have no code, where there are any."""
         counts = {
-            name: int(((texts[name].codes >= 0) & (found.codes(texts[name]) == 0)).sum())
+            name: int(((texts[name].codes >= 0) & (found.codes(texts[name]) == 0))[rows].sum())
             for name, found in self.levels.items()
         }
         return {name: count for name, count in counts.items() if count}

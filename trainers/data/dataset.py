@@ -39,6 +39,7 @@ class Dataset:
         mean, std: (C,) float32, of the pool's pixels in 0..1 (uint8 divided by 255); a channel
             that never varies has std 1. Empty for tables.
         encoder: what turned a table's columns into numbers; None for images.
+        columns: what a table's columns were read as, for `facts`; None for images.
         left_out: samples of each class that `min_per_class` has left out, by its name.
     """
 
@@ -54,6 +55,7 @@ class Dataset:
     std: np.ndarray
     encoder: Encoder | None = None
     left_out: Mapping[str, int] = field(default_factory=dict[str, int])
+    columns: Mapping[str, Any] | None = None
 
     @cached_property
     def repeats(self) -> dict[str, int]:
@@ -84,7 +86,7 @@ class Dataset:
             "left_out": dict(self.left_out),
             "repeats": self.repeats,
             "labels": {"test": pack_labels(self.y["test"])},
-            "columns": None if self.encoder is None else self.encoder.schema,
+            "columns": None if self.columns is None else dict(self.columns),
         }
 
     def _counts(self, split: str) -> list[int]:
@@ -124,6 +126,7 @@ def table_dataset(
     cardinalities: tuple[int, ...],
     classes: tuple[str, ...],
     encoder: Encoder | None = None,
+    columns: Mapping[str, Any] | None = None,
     left_out: Mapping[str, int] | None = None,
 ) -> Dataset:
     """From scaled numbers (N, F) and codes (N, G) of each split."""
@@ -135,7 +138,7 @@ def table_dataset(
     none = np.empty(0, dtype=np.float32)
     return Dataset(
         name, "table", numbers, kept, cardinalities, labels, classes, mark, none, none, encoder,
-        left_out or {},
+        left_out or {}, columns,
     )  # fmt: skip
 
 

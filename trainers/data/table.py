@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 
 from trainers.config import ConfigError, DataConfig, Token
-from trainers.data.columns import Encoder, Kind, Levels, Scale
+from trainers.data.columns import MAX_LEVELS, Encoder, Kind, Levels, Scale
 from trainers.data.dataset import Dataset, fingerprint, table_dataset
 from trainers.data.files import (
     by_name,
@@ -81,6 +81,12 @@ def _encode(
     for split, (part, rows) in picks.items():
         own = columns[part]
         x[split], codes[split] = encoder.encode(own.numbers, own.texts, rows)
+    part, rows = picks["test"]
+    unseen = encoder.strange(columns[part].texts, rows)
+    said = encoder.schema | {
+        "cut": _cut(source, pool),
+        "unseen": {name: count for name, count in unseen.items() if 2 * count > len(rows)},
+    }
     return table_dataset(
         "table",
         x,
@@ -89,8 +95,16 @@ def _encode(
         cardinalities=encoder.cardinalities,
         classes=labels.classes,
         encoder=encoder,
+        columns=said,
         left_out=labels.left_out,
     )
+
+
+def _cut(columns: Columns, pool: np.ndarray) -> dict[str, int]:
+    """How many levels the pool shows of each category that has more than can have codes."""
+    codes = {name: text.codes[pool] for name, text in columns.texts.items()}
+    shown = {name: len(np.unique(own[own >= 0])) for name, own in codes.items()}
+    return {name: count for name, count in shown.items() if count > MAX_LEVELS}
 
 
 def _target(table: pa.Table, config: DataConfig) -> pa.ChunkedArray:

@@ -126,7 +126,7 @@ def read(path: Path, inputs: Inputs, classes: Sequence[str]) -> Samples:
     encoder = inputs.encoder
     columns = schema.read(by_name(found), encoder.kinds, schema.Rule(refuse, encoder.missing))
     x, codes = encoder.encode(columns.numbers, columns.texts, rows)
-    strange = encoder.strange(columns.texts)
+    strange = encoder.strange(columns.texts, rows)
     return Samples(x.astype(np.float32), codes, y, rows, names, strange)
 
 
