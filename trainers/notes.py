@@ -5,18 +5,23 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-NAMED = 10  # classes in a sentence
+NAMED = 10  # classes or columns in a sentence
 
 
 def notes(facts: Mapping[str, Any]) -> list[str]:
     """The sentences of `Dataset.facts`; none where there is nothing to know."""
-    return [*_left_out(facts.get("left_out", {})), *_untested(facts), *_repeats(facts)]
+    return [
+        *_left_out(facts.get("left_out", {})),
+        *_untested(facts),
+        *_repeats(facts),
+        *_columns(facts.get("columns") or {}),
+    ]
 
 
 def _left_out(left_out: Mapping[str, int]) -> Iterator[str]:
     if not left_out:
         return
-    named = _named([f"{name!r} ({count:,})" for name, count in left_out.items()])
+    named = _counted(left_out)
     many = "1 class is" if len(left_out) == 1 else f"{len(left_out):,} classes are"
     yield f"{many} left out, with fewer samples than data.min_per_class: {named}."
 
@@ -29,6 +34,24 @@ def _untested(facts: Mapping[str, Any]) -> Iterator[str]:
     if absent:
         many = "1 class has" if len(absent) == 1 else f"{len(absent):,} classes have"
         yield f"{many} no test sample, and so no part in any result: {_named(absent)}."
+
+
+def _columns(found: Mapping[str, Any]) -> Iterator[str]:
+    if found.get("cut"):
+        yield (
+            "Categories with more than 255 levels, of which only the commonest 255 are told apart: "
+            f"{_counted(found['cut'])}. data.drop leaves identifiers out."
+        )
+    if found.get("unseen"):
+        yield (
+            "Categories of which most test samples have a value that the training pool has not, "
+            f"so that it counts as missing: {_counted(found['unseen'])}. Are they written alike in "
+            "both?"
+        )
+
+
+def _counted(counts: Mapping[str, int]) -> str:
+    return _named([f"{name!r} ({count:,})" for name, count in counts.items()])
 
 
 def _named(words: Sequence[str]) -> str:

@@ -20,6 +20,7 @@ from trainers.data.dataset import Dataset
 from trainers.data.schema import Rule, read
 from trainers.data.unseen import Inputs, Samples
 from trainers.data.unseen import read as read_samples
+from trainers.notes import notes
 
 ROWS = 400
 
@@ -155,6 +156,9 @@ def test_levels_that_no_code_stands_for_are_in_the_facts(tmp_path: Path) -> None
     other["flag"][2::4] = ["true"] * 10
     dataset = load(config(tmp_path / "t.csv", test_path=str(write(test, other))))
     assert dataset.facts["columns"]["unseen"] == {"flag": 30}
+    told = " ".join(notes(dataset.facts))
+    assert "only the commonest 255 are told apart: 'id' (300). data.drop leaves" in told
+    assert "so that it counts as missing: 'flag' (30). Are they written alike" in told
 
 
 @pytest.mark.parametrize("suffix", ["csv", "parquet"])
