@@ -127,10 +127,11 @@ def _sweep(store: Store, spec: Spec, maker: Maker, first: Sequence[NewCell]) -> 
         )
     )
     cells = store.cells(sweep.id)
-    changes.check(spec, sweep, has_cells=bool(cells))
     shown = {cell.hash for cell in cells if not cell.hidden}
     same = not shown or any(one.hash in shown for one in first)
     changed = since.look(spec, sweep, maker.facts, trainer=worker.version(), same_cells=same)
+    changed.check_decisions()
+    changes.check(spec, sweep, has_cells=bool(cells))
     if sweep.layout != layout:
         raise StoreError(
             f"sweep '{spec.name}' in this database is about other classes, metrics or splits "
@@ -153,7 +154,7 @@ def _disagreed(
         InputError: nobody has agreed, and nobody can be asked.
     """
     ask = not yes and not agreed and sys.stdin.isatty()
-    changed.check(agreed=agreed or ask)
+    changed.check_data(agreed=agreed or ask)
     if not changed.data:
         return ""
     say(f"{changed.text} since the last launch: {changed.data}")

@@ -41,11 +41,11 @@ class Since:
         if self.trainer:
             yield f"the trainer has changed ({self.trainer})"
 
-    def check(self, *, agreed: bool) -> None:
-        """Returns when the sweep may go on with these data.
+    def check_decisions(self) -> None:
+        """Returns when what was decided about the replicates still holds.
 
         Raises:
-            InputError: nobody has agreed, or its plan has decided by what the old data showed.
+            InputError: it was decided by numbers of other data, or of another trainer.
         """
         others = " and ".join(self._others())
         if self.decided and others:
@@ -53,10 +53,17 @@ class Since:
                 f"sweep '{self.name}': {others}, and its replicates were decided by earlier "
                 f"numbers; {NEW_NAME}"
             )
+
+    def check_data(self, *, agreed: bool) -> None:
+        """Returns when the sweep may go on with these data.
+
+        Raises:
+            InputError: they are other data, and nobody has agreed.
+        """
         if self.data and not agreed:
             raise InputError(
-                f"sweep '{self.name}': {others} since its last launch: {self.data}; --new-data "
-                "hides the cells of the old data and runs all anew"
+                f"sweep '{self.name}': {' and '.join(self._others())} since its last launch: "
+                f"{self.data}; --new-data hides the cells of the old data and runs all anew"
             )
 
 
@@ -94,13 +101,14 @@ def _versions(before: str | None, now: str) -> str:
 def _same(before: Any, now: Mapping[str, Any], *, fully: bool) -> bool:
     """Whether two blocks state the same; not `fully`: in the keys that both versions have.
 
-    Where a file lies is not compared, only whether one is named.
+    Where a file lies is not compared, only whether one is named. Nor is the number of evaluations
+    then, which an earlier version did not choose.
     """
     one, two = (
         {key: value is not None if key in PLACES else value for key, value in leaves(block)}
         for block in (before or {}, now)
     )
-    keys = one.keys() | two.keys() if fully else one.keys() & two.keys()
+    keys = one.keys() | two.keys() if fully else (one.keys() & two.keys()) - {"evaluations"}
     return all(one.get(key) == two.get(key) for key in keys)
 
 

@@ -201,14 +201,25 @@ def test_another_trainer_is_said_to_be_one(
 
 
 def test_what_was_decided_by_the_old_data_does_not_hold_for_new_ones(
-    folder: Path, begun: list[Under], capsys: pytest.CaptureFixture[str]
+    folder: Path,
+    begun: list[Under],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
-    """A plan that has looked at numbers needs another name, also with --new-data."""
+    """A plan that has looked at numbers needs another name, also with --new-data.
+
+    So it does when the trainer has changed.
+    """
     (folder / "spec.yaml").write_text(SPEC.replace("replicates: 2", "replicates: {looks: [5, 9]}"))
     leave(folder, plan={"looks": [5, 9]})
     write(folder, seed=1)
     assert run(["launch", "spec.yaml", "--new-data"]) == 2
     assert "its replicates were decided by earlier numbers; give" in capsys.readouterr().err
+    with monkeypatch.context() as patch:
+        patch.setattr("trainers.VERSION", "2")
+        leave(folder, trainer="2", plan={"looks": [5, 9]})
+    assert run(["launch", "spec.yaml", "--yes"]) == 2
+    assert "the trainer has changed (version 2 to " in capsys.readouterr().err
     assert not begun
 
 
