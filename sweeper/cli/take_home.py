@@ -66,7 +66,7 @@ def train(
     replicate: Annotated[int, typer.Option(help="Which draw, start and order.")] = 0,
     device: Annotated[Literal["cpu", "cuda"], typer.Option(help="Where to train.")] = "cpu",
     threads: Annotated[
-        int | None, typer.Option(min=1, help="CPU threads [by the size of a step].")
+        int | None, typer.Option(min=1, help="CPU threads; by itself, as many as a step is worth.")
     ] = None,
     plugins: Plugins = None,
     force: Force = False,
