@@ -405,7 +405,7 @@ def schema() -> None:
 
 @app.command(epilog="Example: sweeper doctor --json")
 def doctor(storage: Storage = inputs.DEFAULT_STORAGE, as_json: AsJson = False) -> int:
-    """Look at Python, the packages, the processor, Ray's authentication, disk and database."""
+    """Look at Python, packages, processor, Ray, memory, home, disks, data and database."""
     from dataclasses import asdict
 
     from sweeper.cli import show
