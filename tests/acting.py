@@ -3,6 +3,8 @@
 The value of a run at round r is `1 - |log10(lr) - log10(best)| / 4 + replicate / 1000 + r / 1e4`,
 so that a test knows what every cell must be worth. A fault is named by the learning rate of the
 run it befalls.
+
+Rounds may be held: each from a number on waits until a test lets them go.
 """
 
 from __future__ import annotations
@@ -107,7 +109,7 @@ def strike(fault):
     if kind == "stack overflow":
         faulthandler._stack_overflow()
     if kind == "hang":
-        time.sleep(600)
+        time.sleep(1e6)
 
 
 worker.TRAINER = Acting
@@ -127,6 +129,47 @@ def write(
         SOURCE.format(faults=faults or {}, best=best, seconds=seconds, folder=str(folder))
     )
     return path
+
+
+HELD = """
+import time
+from pathlib import Path
+from sweeper.engine import worker
+
+FOLDER, ROUNDS = Path({folder!r}), {rounds!r}
+
+
+class Held(worker.trainer_class()):
+    def train_round(self):
+        if self.round >= ROUNDS:
+            (FOLDER / "held").touch()
+        while self.round >= ROUNDS and not (FOLDER / "let-go").exists():
+            time.sleep(0.02)
+        return super().train_round()
+
+
+worker.TRAINER = Held
+"""
+
+
+class Hold:
+    """Holds every run, of a plug-in's trainer or of the real one, after so many rounds.
+
+    Attributes:
+        plugin: what holds, to be named after the trainer's own plug-in.
+    """
+
+    def __init__(self, folder: Path, *, rounds: int) -> None:
+        self.plugin, self._folder = folder / "holding_plugin.py", folder
+        self.plugin.write_text(HELD.format(folder=str(folder), rounds=rounds))
+
+    def holds(self) -> bool:
+        """Whether a run has got there."""
+        return (self._folder / "held").exists()
+
+    def let_go(self) -> None:
+        """Lets all of them go on, now and later."""
+        (self._folder / "let-go").touch()
 
 
 def value(lr: float, *, replicate: int, rounds: int, best: float = 0.1) -> float:

@@ -7,6 +7,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+from patience import HANG
+
 TINY = """\
 name: tiny
 question: Does the batch size matter?
@@ -30,9 +32,7 @@ def environment(**more: str) -> dict[str, str]:
     return {**kept, "OMP_NUM_THREADS": "1", "COLUMNS": "200", "NO_COLOR": "1", **more}
 
 
-def sweeper(
-    *arguments: str, cwd: Path, timeout: float = 240, **more: str
-) -> subprocess.CompletedProcess[str]:
+def sweeper(*arguments: str, cwd: Path, **more: str) -> subprocess.CompletedProcess[str]:
     """Run `sweeper ARGUMENTS` in `cwd`; `more` are environment variables.
 
     As of the installed command, the working directory is not on the path (-P).
@@ -45,6 +45,6 @@ def sweeper(
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
-        timeout=timeout,
+        timeout=HANG,
         check=False,
     )

@@ -1,4 +1,4 @@
-"""The order of the tests: long ones begin first, so that no process ends alone with one of them."""
+"""What all tests share: examples that are the same on every machine, and long tests first."""
 
 from __future__ import annotations
 
@@ -8,6 +8,13 @@ from itertools import groupby
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
+
+settings.register_profile(
+    "same", deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow]
+)
+settings.register_profile("new", settings.get_profile("same"), derandomize=False, print_blob=True)
+settings.load_profile("same")
 
 # Not the user's own; kept between runs, because what it holds is found by content.
 os.environ.setdefault("SWEEPER_CACHE", str(Path(tempfile.gettempdir()) / "sweeper-tests-cache"))

@@ -6,20 +6,18 @@ import os
 import signal
 import subprocess
 import sys
-import time
 import uuid
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import psutil
+from patience import HANG, eventually
 
 from sweeper.store import Store
 
 ROOT = Path(__file__).resolve().parents[1]
 SCRIPT = Path(__file__).parent / "faults" / "disturbed.py"
 MARK = "MARK_OF_A_TEST"
-PATIENCE = 240.0  # seconds for anything that must happen
 
 SPEC = """
 name: faults
@@ -72,8 +70,7 @@ class Place:
     def run(self, *more: str, point: str = "never", verb: str = "launch") -> tuple[int, str]:
         """The exit code and the output of a whole run."""
         process = self.start(*more, point=point, verb=verb)
-        output, _ = process.communicate(timeout=PATIENCE)
-        return process.returncode, output
+        return ended(process)
 
     def killed_at(self, point: str) -> None:
         """Runs a driver that must die at that point, and take its workers with it."""
@@ -101,9 +98,9 @@ class Place:
         """Ray's actor processes that train packs."""
         return [p for p in self.ours() if "PackTrainable" in _title(p)]
 
-    def assert_no_process_left(self, seconds: float = 30.0) -> None:
+    def assert_no_process_left(self) -> None:
         """Nothing computes on after its driver has gone."""
-        eventually(lambda: not self.ours(), "processes outlive their driver", seconds=seconds)
+        eventually(lambda: not self.ours(), "processes outlive their driver")
 
     def _environment(self) -> dict[str, str]:
         return {
@@ -117,7 +114,7 @@ class Place:
         for process in self.ours():
             process.kill()
         for process in self.processes:
-            process.wait(timeout=30)
+            process.wait(timeout=HANG)
             if process.stdout is not None:
                 process.stdout.close()
 
@@ -129,19 +126,10 @@ def _title(process: psutil.Process) -> str:
         return ""
 
 
-def eventually(
-    condition: Callable[[], object],
-    why: str,
-    *,
-    seconds: float = PATIENCE,
-    process: subprocess.Popen[str] | None = None,
-) -> None:
-    """Waits until the condition holds, at most as long as the process lives."""
-    until = time.monotonic() + seconds
-    while not condition():
-        assert process is None or process.poll() is None, process.communicate()[0]
-        assert time.monotonic() < until, why
-        time.sleep(0.05)
+def ended(process: subprocess.Popen[str]) -> tuple[int, str]:
+    """Its exit code and its output, when it has ended."""
+    output, _ = process.communicate(timeout=HANG)
+    return process.returncode, output
 
 
 def rounds_recorded(place: Place) -> int:

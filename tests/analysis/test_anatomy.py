@@ -120,7 +120,7 @@ def test_classes_are_put_together_as_written():
 
 
 @given(st.integers(0, 2**32 - 1), st.integers(3, 8), st.integers(1, 3))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_neither_order_nor_side_changes_the_components(seed, replicates, classes):
     """Runs and examples may be shuffled, and right and wrong exchanged; shares add up to 1."""
     rng = np.random.default_rng(seed)

@@ -190,7 +190,7 @@ def test_many_grids_at_once_give_what_each_gives():
 grids = st.lists(st.floats(0, 100), min_size=24, max_size=24)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(grids, st.randoms(use_true_random=False))
 def test_offsets_of_replicates_and_the_order_of_levels_change_nothing(values, random):
     """Blocks cancel; levels and replicates have no order."""

@@ -117,7 +117,7 @@ grids = st.lists(
 )  # fmt: skip
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(grids, st.randoms(use_true_random=False))
 def test_neither_a_replicates_offset_nor_their_order_changes_the_set(values, random):
     """Blocks cancel; replicates have no order."""
@@ -136,7 +136,7 @@ holes = st.lists(
 )  # fmt: skip
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(holes)
 def test_any_holes_leave_a_set_that_is_not_empty(values):
     """Whatever is missing: each level is either kept or beaten, and one is kept."""

@@ -270,7 +270,7 @@ grids = st.integers(2, 6).flatmap(
 )
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(grids, st.randoms(use_true_random=False))
 def test_adding_a_constant_to_a_block_changes_no_paired_result(values, random):
     """A replicate's offset cancels in differences and slopes."""
@@ -284,7 +284,7 @@ def test_adding_a_constant_to_a_block_changes_no_paired_result(values, random):
     assert slopes[1].to_numpy() == pytest.approx(slopes[0].to_numpy(), abs=1e-6)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(grids, st.randoms(use_true_random=False))
 def test_the_order_of_replicates_does_not_matter(values, random):
     """Permuted columns give the same estimates."""
@@ -299,7 +299,7 @@ def test_the_order_of_replicates_does_not_matter(values, random):
     assert [d.by_replicate for d in two] == [d.by_replicate for d in one]
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(grids, st.permutations([2, 32, 128]))
 def test_the_order_of_levels_only_orders_the_results(values, order):
     """Permuted rows give the same estimates, permuted."""
@@ -318,7 +318,7 @@ holes = st.lists(
 )  # fmt: skip
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(holes)
 def test_any_holes_leave_a_defined_result(values):
     """Missing runs: n counts the complete blocks, dropped names the rest."""

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 import typer
 from command import sweeper
+from patience import HANG
 
 from sweeper import __version__
 from sweeper.cli.app import app, run
@@ -52,7 +53,7 @@ code = run({arguments!r})
 print(code, [name for name in {HEAVY!r} if name in sys.modules])
 """
     done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=HANG
     )
     assert done.stdout.splitlines()[-1] == "0 []"
 

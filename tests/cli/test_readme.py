@@ -17,6 +17,7 @@ from pathlib import Path
 import pytest
 import typer
 from command import environment, sweeper
+from patience import HANG
 from ruamel.yaml import YAML
 
 from sweeper import spec
@@ -191,13 +192,12 @@ def _typed(words: list[str], folder: Path) -> tuple[int, str]:
             env=environment(PYTHONPATH=str(ROOT)),
             capture_output=True,
             text=True,
-            timeout=240,
+            timeout=HANG,
         )
     return done.returncode, done.stdout + done.stderr
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(600)
 def test_the_tutorial_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Each of its commands, in order, on smaller settings; the Python as well."""
     monkeypatch.chdir(tmp_path)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import time
 import traceback
 from collections.abc import Iterator
 from pathlib import Path
 
 import psycopg
 import pytest
+from patience import eventually
 from servers import Server
 from sqlalchemy import make_url
 
@@ -54,8 +54,7 @@ def _reload(server: Server) -> None:
             return row[0]
 
     before = loaded()
-    while loaded() == before:
-        time.sleep(0.02)
+    eventually(lambda: loaded() != before, "the rules were never read")
 
 
 @pytest.fixture

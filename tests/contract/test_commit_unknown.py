@@ -8,13 +8,13 @@ history must be that of an undisturbed sweep.
 from __future__ import annotations
 
 import sqlite3
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
 import psycopg
 import pytest
+from patience import HANG
 from servers import Server
 from sqlalchemy import event, text
 from store_samples import HOLDER, Plan, new_cell, planned
@@ -246,7 +246,7 @@ def test_serialisation_failures_and_deadlocks_are_retried(postgresql: Server, st
 
 def test_a_server_restarted_between_two_writes_is_waited_for(postgresql: Server) -> None:
     """The connection is gone; the next write makes another and goes on."""
-    with Store.open(postgresql.make_database(), create=True, patience=30.0) as store:
+    with Store.open(postgresql.make_database(), create=True, patience=HANG) as store:
         plan = planned(store)
         plan.begin()
         postgresql.stop()
@@ -261,10 +261,8 @@ def test_patience_ends_with_one_line(plan: Plan) -> None:
     plan.store.database.patience = 0.05
     faults = Faults(plan.store, fail_at=-1, after=False)
     faults.around = lambda _: (_ for _ in ()).throw(faults._error())  # type: ignore[method-assign]
-    began = time.monotonic()
     with faults.injected(), pytest.raises(SweeperError, match="does not answer") as caught:
         plan.record(plan.report(plan.run_ids[0]))
-    assert time.monotonic() - began < 5.0
     assert "\n" not in str(caught.value)
     assert plan.epochs(plan.run_ids[0]) == []
 

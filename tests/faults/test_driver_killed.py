@@ -100,7 +100,7 @@ KILLS = 3
 
 
 @pytest.mark.parametrize("seed", SEEDS)
-def test_8_killed_at_random_instants_until_done(place, undisturbed, seed) -> None:
+def test_8_killed_at_random_points_until_done(place, undisturbed, seed) -> None:
     """Whenever drivers are killed, the sweep goes on, and ends with the same numbers."""
     codes = []
     for kill in range(KILLS):
@@ -108,6 +108,6 @@ def test_8_killed_at_random_instants_until_done(place, undisturbed, seed) -> Non
         assert code in (0, -9), output
         codes.append(code)
         place.assert_no_process_left()
-    assert -9 in codes, "no driver was ever killed: the instants are too late"
+    assert -9 in codes, "no driver was ever killed: the points are too late"
     place.finish()
     history.check(place.storage, "faults", rounds=ROUNDS, like=like(undisturbed))

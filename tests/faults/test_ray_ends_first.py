@@ -1,4 +1,4 @@
-"""Ray ends before its driver: noticed in seconds, recorded, and the next launch goes on."""
+"""Ray ends before its driver: noticed, recorded, and the next launch goes on."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ import acting
 import history
 import psutil
 import pytest
-from places import PATIENCE, Place, eventually, rounds_recorded
+from patience import eventually
+from places import Place, ended, rounds_recorded
 
 pytestmark = pytest.mark.slow
 
@@ -53,18 +54,18 @@ def test_a_driver_does_not_wait_for_a_ray_that_is_gone(
 ) -> None:
     """What is known is recorded, nothing stays open, the command is printed; numbers are equal."""
     place.write_spec(SPEC)
-    plugin = acting.write(place.folder, seconds=0.5)
-    process = place.start("--plugin", str(plugin))
+    plugin = acting.write(place.folder)
+    hold = acting.Hold(place.folder, rounds=2)
+    process = place.start("--plugin", str(plugin), "--plugin", str(hold.plugin))
     eventually(lambda: rounds_recorded(place) >= 2, "no round recorded", process=process)
     strike(place)
-    output, _ = process.communicate(timeout=PATIENCE)  # Ray by itself records nothing
+    status, output = ended(process)  # Ray by itself records nothing
     said = " ".join(output.split())
-    assert process.returncode == code, output
+    assert status == code, output
     assert f"interrupted: {why}" in said
     assert "Go on with: sweeper launch" in said
     history.check_nobody_runs(place.storage, "rayless")
-    place.assert_no_process_left(120.0)  # what is left of such a Ray looks for its head for 60 s
-    acting.write(place.folder)
+    place.assert_no_process_left()  # what is left of such a Ray looks for its head for 60 s
     status, output = place.run("--plugin", str(plugin))
     assert status == 0, output
     history.check(place.storage, "rayless", rounds=5)

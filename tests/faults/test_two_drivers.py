@@ -5,38 +5,31 @@ from __future__ import annotations
 import json
 import os
 
+import acting
 import history
 import pytest
-from places import SPEC, Place, eventually
+from patience import eventually
+from places import SPEC, ended
 
 from sweeper.store import Store
 
 pytestmark = pytest.mark.slow
 
 
-def holder(place: Place) -> dict | None:
-    if not (place.folder / "sweep.db").exists():
-        return None
-    try:
-        with Store.open(place.storage, create=False) as store:
-            sweeps = store.sweeps()
-            return sweeps[0].holder if sweeps else None
-    except Exception:  # noqa: BLE001  the database may be half made
-        return None
-
-
 def test_11_the_second_of_two_drivers_is_refused(place, undisturbed) -> None:
     """It exits 5 and names host, pid and the age of the last beat; the first is undisturbed."""
-    first = place.start()
-    eventually(lambda: holder(place), "the first driver never took the lease", process=first)
+    hold = acting.Hold(place.folder, rounds=1)
+    first = place.start("--plugin", str(hold.plugin))
+    eventually(hold.holds, "the first driver never trained", process=first)
     code, output = place.run()
     assert code == 5, output
     line = " ".join(output.split())
     assert f"pid {first.pid}" in line
     assert os.uname().nodename in line
     assert "last beat" in line
-    output, _ = first.communicate(timeout=120)
-    assert first.returncode == 0, output
+    hold.let_go()
+    code, output = ended(first)
+    assert code == 0, output
     attempts = history.check(place.storage, "faults", rounds=3, like=f"sqlite:///{undisturbed}")
     assert all(a.number == 1 for a in attempts)
 
@@ -47,9 +40,8 @@ def test_12_the_same_spec_from_another_folder_is_the_same_sweep(place, undisturb
     before = history.numbers(place.storage, "faults")
     elsewhere = place.folder / "elsewhere"
     elsewhere.mkdir()
-    process = place.start(cwd=elsewhere)
-    output, _ = process.communicate(timeout=120)
-    assert process.returncode == 0, output
+    code, output = ended(place.start(cwd=elsewhere))
+    assert code == 0, output
     attempts = history.check(place.storage, "faults", rounds=3)
     assert all(a.number == 1 for a in attempts)
     assert history.numbers(place.storage, "faults") == before

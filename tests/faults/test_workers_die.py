@@ -9,7 +9,8 @@ from dataclasses import dataclass
 import acting
 import history
 import pytest
-from places import SPEC, Place, eventually
+from patience import eventually
+from places import SPEC, Place, ended
 
 from sweeper.states import Ending, RunState
 from sweeper.store import Store
@@ -17,8 +18,8 @@ from sweeper.store.records import Attempt, Run
 
 pytestmark = pytest.mark.slow
 
-# 4 runs in 2 packs, long enough to be killed in the middle
-SLOW = SPEC.replace("epochs: 3", "epochs: 25, evaluations: 25").replace("[16, 32, 64]", "[16, 64]")
+# 4 runs in 2 packs
+FEW = SPEC.replace("epochs: 3", "epochs: 6, evaluations: 6").replace("[16, 32, 64]", "[16, 64]")
 
 
 def attempts(place: Place) -> list[Attempt]:
@@ -35,20 +36,19 @@ def test_13_a_worker_killed_mid_epoch_goes_on_from_its_checkpoint(place, make_pl
 
     The whole pack dies with it (fault 23): each of its runs is tried again exactly once.
     """
-    place.write_spec(SLOW)
-    process = place.start()
-    eventually(
-        lambda: list(place.folder.glob("sweep.db.files/**/round-*")),
-        "no checkpoint",
-        process=process,
-    )
+    place.write_spec(FEW)
+    hold = acting.Hold(place.folder, rounds=4)
+    process = place.start("--plugin", str(hold.plugin))
+    eventually(hold.holds, "the fifth round was never begun", process=process)
+    assert list(place.folder.glob("sweep.db.files/**/round-*")), "no checkpoint"
     [worker] = place.workers()
     worker.send_signal(signal.SIGKILL)
-    output, _ = process.communicate(timeout=120)
-    assert process.returncode == 0, output
-    undisturbed = make_place("undisturbed", SLOW)
+    hold.let_go()
+    code, output = ended(process)
+    assert code == 0, output
+    undisturbed = make_place("undisturbed", FEW)
     undisturbed.finish()
-    tried = history.check(place.storage, "faults", rounds=25, like=undisturbed.storage)
+    tried = history.check(place.storage, "faults", rounds=6, like=undisturbed.storage)
     again = [a for a in tried if a.number == 2]
     assert [a.ending for a in again] == [Ending.COMPLETE] * 2
     assert all(a.from_epoch > 0 for a in again), "the checkpoint was not used"

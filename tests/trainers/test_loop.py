@@ -347,18 +347,19 @@ def test_timing_steps_leaves_no_trace(train: dict[str, Any]) -> None:
 def test_what_neighbours_take_of_a_processor_is_not_in_a_timing(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """With one thread, a step that waits half a second for its turn costs what it computes."""
+    """With one thread, a step that waits long for its turn costs what it computes."""
     timed = pack(images(), config())
     before, update = torch.get_num_threads(), timed.update
+    torch.set_num_threads(1)
+    wait = 10 * sum(timed.time_steps(1)) + 0.1
 
     def waits(batch: Any) -> Any:
-        time.sleep(0.5)
+        time.sleep(wait)
         return update(batch)
 
     monkeypatch.setattr(timed, "update", waits)
-    torch.set_num_threads(1)
     try:
-        assert sum(timed.time_steps(1)) < 0.5
+        assert sum(timed.time_steps(1)) < wait
     finally:
         torch.set_num_threads(before)
 

@@ -419,14 +419,14 @@ class TestFiles:
         assert spec.load(path).name == "n"
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(st.text(max_size=60))
 def test_no_text_breaks_the_reader(text: str) -> None:
     """Whatever the file holds: a spec, or printable lines."""
     assert all(line.isprintable() for line in outcome(text))
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(
     st.sampled_from(sorted(spec.SpecFile.model_fields)),
     st.recursive(

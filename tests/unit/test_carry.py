@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import planted
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sweeper.analysis import bits
@@ -65,7 +65,7 @@ def test_any_numbers_come_back_as_they_were():
     plain = frames(replicates=2)
 
     @given(st.lists(st.floats(), min_size=len(plain.runs), max_size=len(plain.runs)))
-    @settings(max_examples=12, deadline=None, suppress_health_check=list(HealthCheck))
+    @settings(max_examples=12)
     def check(values):
         one = carry.clean(plain)
         one.runs["value"] = values
@@ -171,7 +171,7 @@ def test_any_damage_is_refused_or_read():
     block = carry.dump(carry.clean(frames(replicates=2)))
 
     @given(st.integers(0, len(block) - 1), st.integers(1, 255))
-    @settings(max_examples=150, deadline=None)
+    @settings(max_examples=150)
     def check(at, change):
         damaged = bytearray(block)
         damaged[at] ^= change

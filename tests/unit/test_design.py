@@ -6,7 +6,6 @@ import json
 import math
 import subprocess
 import sys
-import time
 from itertools import pairwise, product
 
 import pytest
@@ -112,12 +111,10 @@ def test_an_adaptive_search_counts_its_trials_and_has_no_list() -> None:
         design.designs(found)
 
 
-def test_counting_takes_no_time() -> None:
-    """Case 10: 10^18 combinations are a product, not a list."""
+def test_counting_makes_no_list() -> None:
+    """Case 10: 10^18 combinations are a product; a list of them would never end."""
     wide = {str(i): tuple(range(1000)) for i in range(6)}
-    begun = time.perf_counter()
     assert f.count(wide) == 10**18
-    assert time.perf_counter() - begun < 1
 
 
 @pytest.mark.parametrize("method", ["qmc", "random"])
@@ -165,7 +162,7 @@ def test_sampled_levels_are_within_their_factors() -> None:
         assert 1 <= one["train.lr_batch"] <= 100
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(st.integers(1, 50), st.integers(1, 50), st.booleans(), st.floats(0, 1, exclude_max=True))
 def test_every_position_of_a_whole_range_is_inside(
     low: int, span: int, log: bool, uniform: float

@@ -71,7 +71,7 @@ def price(one: Cell, seconds: dict[int, float], steps: int = 100) -> tuple[str, 
     return key, Price(key=key, seconds_per_step=seconds, form="folded", steps_per_run=steps)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.lists(st.integers(2, 5), min_size=1, max_size=3), st.integers(1, 3))
 def test_every_prefix_is_balanced_over_levels_and_replicates(
     shape: list[int], replicates: int
@@ -91,7 +91,7 @@ def test_every_prefix_is_balanced_over_levels_and_replicates(
             assert max(counts.values()) - min(counts.values()) <= 2
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.lists(st.integers(2, 4), min_size=2, max_size=3), st.randoms(use_true_random=False))
 def test_an_unbalanced_rest_is_balanced_by_shares(shape: list[int], random: Any) -> None:
     """When only some runs are missing, each level comes along in proportion to what it needs."""
@@ -107,7 +107,7 @@ def test_an_unbalanced_rest_is_balanced_by_shares(shape: list[int], random: Any)
                 assert abs(number - done * total[name][level] / len(some)) <= 2.5
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.lists(st.integers(2, 4), min_size=1, max_size=3), st.randoms(use_true_random=False))
 def test_the_order_holds_every_run_once_and_depends_on_nothing_else(
     shape: list[int], random: Any

@@ -12,9 +12,14 @@ from pathlib import Path
 import pytest
 from command import environment
 from mirrored import finished
+from patience import HANG
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 NOTE = "**Small batches win** by 2.6 points a doubling under imbalance."
+
+
+HANG_MS = HANG * 1000
+expect.set_options(timeout=HANG_MS)
 
 
 def _chromium() -> str | None:
@@ -64,6 +69,7 @@ def browser() -> Iterator[Browser]:
         browser = playwright.chromium.launch(
             executable_path=_chromium(),
             args=["--no-sandbox"] if os.geteuid() == 0 else [],
+            timeout=HANG_MS,
         )
         yield browser
         browser.close()
@@ -73,6 +79,7 @@ def browser() -> Iterator[Browser]:
 def served(address: str, browser: Browser) -> Iterator[Served]:
     """A fresh page; what its console complains of is kept."""
     page = browser.new_page(viewport={"width": 1400, "height": 1100})
+    page.set_default_timeout(HANG_MS)
     complaints: list[str] = []
     writes: list[tuple[str, int]] = []
     page.on("pageerror", lambda error: complaints.append(str(error)))

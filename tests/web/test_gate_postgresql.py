@@ -5,7 +5,6 @@ from __future__ import annotations
 import http.client
 import json
 import threading
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -15,6 +14,7 @@ import pytest
 import uvicorn
 from mirrored import finished
 from optuna.study import StudyDirection
+from patience import HANG, eventually
 from servers import NoServer, postgresql_server
 
 from sweeper import gate
@@ -32,7 +32,7 @@ class Served:
 
     def ask(self, method: str, path: str, *, host: str = "") -> tuple[int, bytes]:
         """Status and body of one request over a real connection."""
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=HANG)
         connection.putrequest(method, path, skip_host=True)
         connection.putheader("Host", host or f"127.0.0.1:{self.port}")
         connection.putheader("Content-Length", "2")
@@ -65,11 +65,10 @@ def served(url: str) -> Iterator[Served]:
         server = uvicorn.Server(uvicorn.Config(app, log_level="error", lifespan="off", ws="none"))  # type: ignore[arg-type]
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True)
         thread.start()
-        while not server.started:
-            time.sleep(0.02)
+        eventually(lambda: server.started, "the server never started")
         yield Served(port, url)
         server.should_exit = True
-        thread.join(timeout=30)
+        thread.join(timeout=HANG)
 
 
 def contents(url: str) -> list[tuple[str, int]]:

@@ -132,11 +132,7 @@ def test_the_page_follows_the_theme_while_it_is_open(browser, tmp_path):
     colour = "getComputedStyle(document.querySelector('.hero .ytick text')).fill"
     light = seen.page.evaluate(colour)
     seen.page.emulate_media(color_scheme="dark")
-    for _ in range(60):
-        if seen.page.evaluate(colour) != light:
-            break
-        seen.page.wait_for_timeout(50)
-    assert seen.page.evaluate(colour) != light
+    seen.until(f"{colour} !== '{light}'")
     assert seen.trouble() == []
 
 
