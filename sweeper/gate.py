@@ -248,7 +248,7 @@ def _read_only(address: URL) -> dict[str, Any]:
 
 
 def listen(host: str, port: int) -> socket.socket:
-    """A socket on a loopback address; port 0 takes any free one.
+    """A socket that listens on a loopback address; port 0 takes any free one.
 
     Raises:
         InputError: the host is not this machine's loopback, or the port is taken.
@@ -263,6 +263,7 @@ def listen(host: str, port: int) -> socket.socket:
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         listener.bind(("127.0.0.1" if host == "localhost" else host, port))
+        listener.listen()  # from now on nobody is refused: who comes early waits for the server
     except (OSError, OverflowError) as error:
         listener.close()
         raise InputError(

@@ -13,13 +13,13 @@ import sys
 import sysconfig
 import threading
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from itertools import takewhile
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from sweeper.engine import sockets
 from sweeper.errors import EngineError, InputError
@@ -88,11 +88,16 @@ def prepare() -> None:
 
 
 @contextmanager
-def started(*, address: str | None, cpus: float, gpus: float) -> Iterator[Capacity]:
+def started(
+    *, address: str | None, cpus: float, gpus: float, listen: Callable[[], None] = lambda: None
+) -> Iterator[Capacity]:
     """A running Ray: an own local one that dies with this process, or the cluster at `address`.
 
     `cpus` and `gpus` are what the workers ask for together; a local Ray offers at least that many
     processors, because runs may share a core, and exactly the GPUs there are.
+
+    Ray takes SIGTERM for itself when it starts, and gives it to the system when it ends: each time
+    `listen` is called, to take it back.
 
     Raises:
         InputError: the cluster cannot be reached, or has not enough GPUs.
@@ -103,11 +108,12 @@ def started(*, address: str | None, cpus: float, gpus: float) -> Iterator[Capaci
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         _init(address=address, cpus=cpus)
+        listen()
         try:
             total = ray.cluster_resources()
             yield Capacity(cpus=total.get("CPU", 0.0), gpus=total.get("GPU", 0.0))
         finally:
-            _stop()
+            _stop(listen)
             _tidy()
 
 
@@ -145,7 +151,7 @@ def _tidy() -> None:
         shutil.rmtree(_folders.pop(), ignore_errors=True)
 
 
-def _stop() -> None:
+def _stop(listen: Callable[[], None]) -> None:
     import ray
     from ray._private import worker
 
@@ -156,9 +162,30 @@ def _stop() -> None:
         return
     _stopping.set()
     try:
-        ray.shutdown()
+        with _listening(node, listen):
+            ray.shutdown()
     finally:
         _stopping.clear()
+
+
+@contextmanager
+def _listening(node: Any, listen: Callable[[], None]) -> Iterator[None]:
+    """Calls `listen` once Ray's client has ended, before its processes are ended, and after that.
+
+    To end the processes takes a second or more, in which a SIGTERM would end this one as well.
+    """
+    if node is not None:
+        end_all = node.kill_all_processes
+
+        def end_listening(*args: Any, **options: Any) -> None:
+            listen()
+            end_all(*args, **options)
+
+        node.kill_all_processes = end_listening
+    try:
+        yield
+    finally:
+        listen()
 
 
 def check(address: str | None) -> None:

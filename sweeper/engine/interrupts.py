@@ -37,7 +37,7 @@ class Interrupts:
         return self
 
     def listen(self) -> None:
-        """Takes the signals, again if need be: Ray sets a handler of its own when it starts."""
+        """Takes the signals, again if need be: Ray changes who has them."""
         for number in SIGNALS:
             try:
                 before = signal.signal(number, self._take)

@@ -277,8 +277,8 @@ class Launch:
             address=address,
             cpus=asked * spec.resources.cpus,
             gpus=asked * spec.resources.gpus,
+            listen=self.given.interrupts.listen,
         ) as capacity:
-            self.given.interrupts.listen()
             workers = self._workers(capacity)
             self._check_interrupted()
             with Crew(workers=workers, cpus=spec.resources.cpus, gpus=spec.resources.gpus) as crew:

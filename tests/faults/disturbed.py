@@ -122,6 +122,13 @@ def patient_for_ever() -> None:
     database.patiently = lambda work, **more: patiently(work, **{**more, "patience": 1e6})
 
 
+def as_ray_ends() -> None:
+    """Does not die: is asked to end while it ends Ray's processes."""
+    from ray._private.node import Node
+
+    wrap(Node, "kill_all_processes", before=lambda *a, **k: os.kill(os.getpid(), signal.SIGTERM))
+
+
 def at_random(seed: str) -> None:
     """Some time after a commit, and before the tenth that follows it; later with each kill.
 
@@ -154,6 +161,7 @@ POINTS: dict[str, Callable[[], None]] = {
     "after a decision, before what follows": after_decision,
     "between two evaluations": between_evaluations,
     "while the report is written": writing_report,
+    "a signal as Ray ends": as_ray_ends,
     "with patience for ever": patient_for_ever,
 }
 

@@ -39,9 +39,9 @@ def acted(place: Place) -> Place:
     return place
 
 
-def launch(place: Place, *more: Path) -> subprocess.Popen[str]:
+def launch(place: Place, *more: Path, point: str = "never") -> subprocess.Popen[str]:
     plugins = [place.folder / "acting_plugin.py", *more]
-    return place.start(*(word for path in plugins for word in ("--plugin", str(path))))
+    return place.start(*(word for path in plugins for word in ("--plugin", str(path))), point=point)
 
 
 def wait_for_rounds(place: Place, process: subprocess.Popen[str], rounds: int) -> None:
@@ -50,14 +50,16 @@ def wait_for_rounds(place: Place, process: subprocess.Popen[str], rounds: int) -
 
 @pytest.mark.parametrize(
     ("first", "second"),
-    [(signal.SIGINT, signal.SIGTERM), (signal.SIGTERM, signal.SIGINT)],
-    ids=["ctrl_c first", "sigterm first"],
+    [
+        pytest.param(signal.SIGINT, signal.SIGTERM, id="ctrl_c first"),
+        pytest.param(signal.SIGTERM, signal.SIGINT, id="sigterm first", marks=pytest.mark.soak),
+    ],
 )
 def test_8_one_signal_finishes_the_round(acted, first, second) -> None:
     """The round is finished and kept, exit 130, and the command that goes on is printed.
 
     A terminal or `timeout` signals the whole group, as here the second time: Ray stays, and the
-    driver ends as for itself.
+    driver ends as for itself. A signal after the last round, as Ray is ended, changes nothing.
     """
     process = launch(acted)
     wait_for_rounds(acted, process, 2)
@@ -91,7 +93,7 @@ def ends_in_order(place: Place, process: subprocess.Popen[str]) -> None:
 def finishes(place: Place) -> list[Attempt]:
     """The attempts, once another launch has done what is missing."""
     acting.write(place.folder)
-    code, output = ended(launch(place))
+    code, output = ended(launch(place, point="a signal as Ray ends"))
     assert code == 0, output
     acting.check_numbers(place.storage, "signals", runs=4)
     return history.check(place.storage, "signals", rounds=40)
@@ -108,8 +110,8 @@ def test_9_two_signals_stop_without_the_end_of_the_round(acted) -> None:
     finishes(acted)
 
 
-def interrupt_twice(process: subprocess.Popen[str]) -> str:
-    """Its output; it must end, though what it does never would, and say how to go on."""
+def interrupt_twice(process: subprocess.Popen[str]) -> None:
+    """It must end, though what it does never would, and say how to go on."""
     process.send_signal(signal.SIGINT)
     with suppress(subprocess.TimeoutExpired):
         process.wait(timeout=MOMENT)  # where nothing is begun yet, one signal is enough
@@ -117,8 +119,7 @@ def interrupt_twice(process: subprocess.Popen[str]) -> str:
     code, output = ended(process)
     # Where one was enough, the other may meet a process that only clears up.
     assert code in (130, -signal.SIGTERM), output
-    assert "Go on with: sweeper launch" in " ".join(output.split())
-    return output
+    assert code != 130 or "Go on with: sweeper launch" in " ".join(output.split())
 
 
 @pytest.mark.parametrize(
