@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from patience import HANG
 
 from tests import planted_forms
 from trainers import arithmetic
@@ -56,7 +57,7 @@ def test_every_forms_layers_have_the_gradients_of_float64(threads: int, isa: str
     found = subprocess.run(
         [sys.executable, "-m", "tests.layer_gradients"],
         env={**os.environ, "OMP_NUM_THREADS": str(threads), "ONEDNN_MAX_CPU_ISA": isa} | PATIENT,
-        capture_output=True, text=True, timeout=600, check=False,
+        capture_output=True, text=True, timeout=HANG, check=False,
     )  # fmt: skip
     assert (found.returncode, found.stdout, found.stderr) == (0, "1002 compared\n", "")
 
