@@ -11,13 +11,16 @@ import secrets
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 
 from sweeper.errors import InputError
 from trainers.config import ConfigError
+
+if TYPE_CHECKING:
+    from trainers.data.unseen import Samples
 
 
 @dataclass(frozen=True)
@@ -71,9 +74,9 @@ class Predicted:
 def predict(model: Path, data: Path, *, out: Path, force: bool = False) -> Predicted:
     """Applies the model in the folder `model` to the file `data`, and writes a table to `out`.
 
-    Its columns: `row`, the sample's place in the file; `class`; `p:NAME`, the probability of each
-    class; and `true`, the class as the file names it, where it does. A class that the model does
-    not know counts in no recall.
+    Its columns: `row`, the sample's place in the file; `file`, its name in a folder; `class`;
+    `p:NAME`, the probability of each class; and `true`, the class as the file names it, where it
+    does. A class that the model does not know counts in no recall.
 
     Raises:
         InputError: the model or the data cannot be used, or `out` cannot be written.
@@ -88,7 +91,7 @@ def predict(model: Path, data: Path, *, out: Path, force: bool = False) -> Predi
     except ConfigError as error:
         raise InputError(str(error)) from error
     chances = loaded.probabilities(samples)
-    _write(_table(samples.rows, chances, samples.names, loaded.classes), out)
+    _write(_table(samples, chances, loaded.classes), out)
     picked = chances.argmax(axis=1)
     counts = np.bincount(picked, minlength=len(loaded.classes))
     given = dict(zip(loaded.classes, counts.tolist(), strict=True))
@@ -112,14 +115,15 @@ def _check_target(out: Path, *, force: bool) -> None:
         raise InputError(f"--out {out}: exists already; --force replaces it")
 
 
-def _table(
-    rows: np.ndarray, chances: np.ndarray, true: np.ndarray | None, classes: tuple[str, ...]
-) -> pd.DataFrame:
+def _table(samples: Samples, chances: np.ndarray, classes: tuple[str, ...]) -> pd.DataFrame:
     names = np.array(classes, dtype=object)
-    columns: dict[str, Any] = {"row": rows, "class": names[chances.argmax(axis=1)]}
+    columns: dict[str, Any] = {"row": samples.rows}
+    if samples.files is not None:
+        columns["file"] = [os.fsencode(name).decode("utf-8", "replace") for name in samples.files]
+    columns["class"] = names[chances.argmax(axis=1)]
     columns |= {f"p:{name}": chances[:, at] for at, name in enumerate(classes)}
-    if true is not None:
-        columns["true"] = [name or None for name in true.tolist()]
+    if samples.names is not None:
+        columns["true"] = [name or None for name in samples.names.tolist()]
     return pd.DataFrame(columns)
 
 

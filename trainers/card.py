@@ -96,7 +96,9 @@ def _input(inputs: Mapping[str, Any]) -> str:
     if inputs["kind"] == "image":
         channels, height, width = inputs["shape"]
         colour = "grey" if channels == 1 else "colour"
-        return f"{colour} images of {height} x {width} pixels, 0 to 255 or decimal in 0 to 1"
+        sized = f"{colour} images of {height} x {width} pixels, 0 to 255 or decimal in 0 to 1"
+        files = f", or image files of any size, which are brought to {height} x {width}"
+        return sized + (files if inputs["resizing"] else "")
     numbers, words = (_named(inputs["columns"][kind]) for kind in ("numbers", "categories"))
     return (
         f"numeric columns {numbers}; categorical columns {words}. A missing number is the median "

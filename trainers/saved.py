@@ -105,6 +105,7 @@ def save(
     if result.numbers is None:
         raise ValueError(f"round {result.round} was not evaluated")
     member = trainer.members[result.member]
+    data = member.config.data
     tensors = _tensors(trainer.pack, trainer.alive.index(result.member))
     weights = serialise(tensors)
     facts = {
@@ -121,7 +122,7 @@ def save(
         "classes": list(dataset.classes),
         "train_counts": [int(count) for count in trainer.counts],
         "data": dataset.facts,
-        "inputs": Inputs.of(dataset, member.config.data.target).as_json(),
+        "inputs": Inputs.of(dataset, data.target, image=data.image, size=data.size).as_json(),
         "metrics": metrics(result.numbers, layout(dataset.classes, dataset.y)),
         "parameters": sum(
             tensor.numel() for name, tensor in tensors.items() if not name.endswith(STATISTICS)

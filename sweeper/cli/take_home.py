@@ -94,7 +94,8 @@ def predict(
     data: Annotated[
         Path,
         typer.Argument(
-            metavar="DATA", help="Of a table .csv or .parquet; of images .npz or .parquet."
+            metavar="DATA",
+            help="Of a table .csv or .parquet; of images .npz, .parquet or a folder.",
         ),
     ],
     out: Annotated[
@@ -106,8 +107,9 @@ def predict(
     """Apply a saved model to data: each row's class and probabilities; needs no database.
 
     A model of a table takes a .csv, .csv.gz or .parquet with its columns.
-    A model of images takes a .npz with an array images, x or x_test, or
-    a .parquet with a column image of encoded images, all of its own size.
+    A model of images takes a .npz with an array images, x or x_test, a
+    .parquet with a column of image files, or a folder of them; of its own
+    size, or of any where it was trained with data.size.
     README.md in the model's folder says which columns, or which size.
 
     Where the file has the classes too, in the column that was the target or

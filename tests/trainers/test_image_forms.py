@@ -9,8 +9,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from trainers.card import _input
 from trainers.config import ConfigError, DataConfig
 from trainers.data import SPLITS, load
+from trainers.data.unseen import Inputs
+from trainers.data.unseen import read as read_samples
 
 RNG_SEED = 5
 NAMES = ("cat", "dog", "newt")
@@ -493,3 +496,84 @@ def test_a_link_that_a_table_names_is_not_followed_outside(tmp_path, image_bytes
     (root / "ISIC_007.png").rename(tmp_path / "outside" / "ISIC_007.png")
     (root / "ISIC_007.png").symlink_to(tmp_path / "outside" / "ISIC_007.png")
     assert "'ISIC_007.png', that is a link to outside of the folder" in _refusal(config)
+
+
+# New images for a saved model.
+
+
+def _inputs(dataset, **fields) -> Inputs:
+    made = Inputs.of(dataset, None, **fields)
+    return Inputs.of_json(json.loads(json.dumps(made.as_json())))
+
+
+def test_a_folder_is_read_for_a_model(tmp_path, image_bytes):
+    """Class folders say the classes; the rows are the files, sorted; a class may be unknown."""
+    root = _write(tmp_path / "f", image_bytes)
+    dataset = load(_config(dataset="folder", path=root))
+    (root / "dog").rename(root / "eel")
+    samples = read_samples(root, _inputs(dataset), dataset.classes)
+    assert samples.files is not None
+    assert samples.files[:2] == ("cat/000.png", "cat/003.png")
+    assert samples.y is not None
+    assert sorted(set(samples.y.tolist())) == [-1, 0, 2]
+    first = X[0].transpose(2, 0, 1)
+    assert np.array_equal(samples.x[0], first)
+
+
+def test_a_flat_folder_has_no_classes(tmp_path, image_bytes):
+    """Images without a class: all of them, by name."""
+    dataset = load(_config(dataset="folder", path=_write(tmp_path / "f", image_bytes)))
+    root = _flat(tmp_path / "new", image_bytes, range(5), form="PNG")
+    samples = read_samples(root, _inputs(dataset), dataset.classes)
+    assert samples.y is None
+    assert samples.files == tuple(f"ISIC_{row:03}.png" for row in range(5))
+
+
+def test_the_test_part_of_a_folder_or_archive_is_read(tmp_path, image_bytes):
+    """Of what was trained on, the test split: its images and classes as in the data set."""
+    for part, rows in {"train": range(40), "test": range(40, 60)}.items():
+        _write(tmp_path / "f" / part, image_bytes, rows)
+    np.savez(tmp_path / "d.npz", **_medmnist(), classes=np.array(NAMES))
+    for config in (_config(dataset="folder", path=tmp_path / "f"),
+                   _config(dataset="npz", path=tmp_path / "d.npz")):  # fmt: skip
+        dataset = load(config)
+        samples = read_samples(Path(str(config.path)), _inputs(dataset), dataset.classes)
+        assert np.array_equal(samples.x, dataset.x["test"])
+        assert samples.y is not None
+        assert np.array_equal(samples.y, dataset.y["test"])
+
+
+def test_a_model_resizes_new_images_as_its_own(tmp_path, image_bytes, monkeypatch):
+    """With data.size the model knows it: the same files give the pixels that were trained on."""
+    monkeypatch.setenv("SWEEPER_CACHE", str(tmp_path / "cache"))
+    config = _config(dataset="folder", path=_write(tmp_path / "f", image_bytes), size=4)
+    dataset = load(config)
+    trained = {image.tobytes() for split in SPLITS for image in dataset.x[split]}
+    inputs = _inputs(dataset, size=config.size)
+    new = read_samples(tmp_path / "f", inputs, dataset.classes)
+    assert {image.tobytes() for image in new.x} == trained
+    assert "any size" in _input(inputs.as_json())
+    grey = tmp_path / "grey"
+    grey.mkdir()
+    (grey / "a.png").write_bytes(image_bytes(X[0, ..., 0]))
+    assert read_samples(grey, inputs, dataset.classes).x.shape == (1, 3, 4, 4)
+
+
+def test_another_resizing_rule_is_refused(tmp_path, image_bytes):
+    """A model's new images would not be what it was trained on."""
+    dataset = load(_config(dataset="folder", path=_write(tmp_path / "f", image_bytes)))
+    tree = Inputs.of(dataset, None, size=6).as_json()
+    tree["resizing"]["rule"] += 1
+    with pytest.raises(ConfigError, match="resizes images by rule 2, and this version by rule 1"):
+        Inputs.of_json(tree)
+
+
+def test_hugging_face_files_are_read_for_a_model(tmp_path, image_bytes):
+    """The columns that the model was trained on, with the class names of the new file."""
+    config = _hugging_face(tmp_path / "d.parquet", image_bytes, image="img", label="fine")
+    config = config.model_copy(update={"image": "img", "target": "fine"})
+    dataset = load(config)
+    inputs = Inputs.of(dataset, "fine", image="img")
+    samples = read_samples(tmp_path / "d.parquet", inputs, dataset.classes)
+    assert samples.y is not None
+    assert samples.y.tolist() == Y.tolist()

@@ -166,6 +166,21 @@ def images_in(root: Path, inner: str, refuse: Refuse) -> list[str]:
     return [_join(inner, name) for name in files]
 
 
+def unseen(root: Path, refuse: Refuse) -> tuple[OnDisk, np.ndarray | None]:
+    """Images to predict, and the names of their classes where they lie in folders of these.
+
+    Of a folder with parts, those of test, or else of train. Where there is no folder at all, the
+    images in `root` itself, without classes.
+    """
+    parts = parts_in(root, refuse)
+    inner = parts.get("test", parts["train"])
+    folders, files = _visible(root, inner, refuse)
+    names = [name for name in files if _is_image(name)]
+    if folders or not names:
+        return by_class(root, inner, refuse)
+    return OnDisk(root, names, refuse), None
+
+
 def _visible(root: Path, inner: str, refuse: Refuse) -> tuple[list[str], list[str]]:
     """The names of folders and of all else in `root`/`inner`, sorted, without what is hidden."""
     folders, files = [], []

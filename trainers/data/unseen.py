@@ -15,14 +15,16 @@ import numpy as np
 import pyarrow as pa
 
 from trainers.config import ConfigError
-from trainers.data import encoded, images, npz, schema
+from trainers.data import encoded, folder, images, npz, pixels, schema
 from trainers.data.columns import Encoder
 from trainers.data.dataset import Dataset
 from trainers.data.files import Refuse, by_name, read_table, readable
 from trainers.data.labels import are_whole, known_labels, names_in
 
 # An archive's arrays by what they are; of one that was trained on, the test part.
-ARRAYS = {"images": "labels", "x": "y", "x_test": "y_test"}
+ARRAYS = {
+    "images": "labels", "x": "y", "x_test": "y_test", "test_images": "test_labels",
+}  # fmt: skip
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,6 +36,9 @@ class Inputs:
         mean, std: of each channel, (C,) float32; empty for tables.
         encoder: of a table's columns; None for images.
         target: the column that holds the class, where there is one.
+        image: the column of image files.
+        size: pixels a side that image files are brought to, by the rule of `trainers.data.pixels`;
+            None where they must have the model's size.
     """
 
     kind: Literal["image", "table"]
@@ -42,9 +47,18 @@ class Inputs:
     std: np.ndarray
     encoder: Encoder | None
     target: str | None
+    image: str = images.IMAGE
+    size: int | None = None
 
     @classmethod
-    def of(cls, dataset: Dataset, target: str | None) -> Inputs:
+    def of(
+        cls,
+        dataset: Dataset,
+        target: str | None,
+        *,
+        image: str | None = None,
+        size: int | None = None,
+    ) -> Inputs:
         """Those of a data set.
 
         Raises:
@@ -53,8 +67,11 @@ class Inputs:
         if dataset.kind == "table" and dataset.encoder is None:
             raise ValueError("this table does not say how its columns were encoded")
         shape = dataset.x["train"].shape[1:] if dataset.kind == "image" else ()
-        name = target or ("label" if dataset.kind == "image" else None)
-        return cls(dataset.kind, shape, dataset.mean, dataset.std, dataset.encoder, name)
+        name = target or (images.LABEL if dataset.kind == "image" else None)
+        return cls(
+            dataset.kind, shape, dataset.mean, dataset.std, dataset.encoder, name,
+            image or images.IMAGE, size,
+        )  # fmt: skip
 
     def as_json(self) -> dict[str, Any]:
         """All of it; float32 numbers survive as they are."""
@@ -62,7 +79,9 @@ class Inputs:
         if self.encoder is not None:
             return tree | {"columns": self.encoder.as_json()}
         scaling = {"mean": self.mean.tolist(), "std": self.std.tolist()}
-        return tree | {"shape": list(self.shape), **scaling}
+        resizing = None if self.size is None else {"size": self.size, "rule": pixels.RULE}
+        files = {"image": self.image, "resizing": resizing}
+        return tree | {"shape": list(self.shape), **scaling, **files}
 
     @classmethod
     def of_json(cls, tree: Mapping[str, Any]) -> Inputs:
@@ -72,7 +91,14 @@ class Inputs:
         if tree["kind"] not in ("image", "table") or (tree["kind"] == "table") == (columns is None):
             raise ValueError("neither images nor a table")
         encoder = None if columns is None else Encoder.of_json(columns)
-        return cls(tree["kind"], tuple(tree.get("shape", ())), mean, std, encoder, tree["target"])
+        resizing = tree.get("resizing")
+        if resizing is not None and resizing["rule"] != pixels.RULE:
+            reason = f"resizes images by rule {resizing['rule']}, and this version by rule "
+            raise ConfigError("model", "model.json", f"{reason}{pixels.RULE}: train it again")
+        return cls(
+            tree["kind"], tuple(tree.get("shape", ())), mean, std, encoder, tree["target"],
+            tree.get("image", images.IMAGE), None if resizing is None else resizing["size"],
+        )  # fmt: skip
 
 
 @dataclass(frozen=True, eq=False)
@@ -84,6 +110,7 @@ class Samples:
             none; None where it names no class at all.
         names: (N,) text, the classes as the file names them, "" where it names none; None as y.
         rows: (N,), the samples' places in the file, counted from 0.
+        files: (N,) the files' names, where the samples are files of a folder.
         strange: for each categorical column, how many values are levels that the model has no
             code for; columns without are left out.
     """
@@ -93,6 +120,7 @@ class Samples:
     y: np.ndarray | None
     rows: np.ndarray
     names: np.ndarray | None = None
+    files: tuple[str, ...] | None = None
     strange: Mapping[str, int] = field(default_factory=dict)
 
     def __len__(self) -> int:
@@ -100,16 +128,19 @@ class Samples:
 
 
 def read(path: Path, inputs: Inputs, classes: Sequence[str]) -> Samples:
-    """The samples of a file: `.npz`, or `.parquet`, `.csv`, `.csv.gz`.
+    """The samples of a file, `.npz`, or `.parquet`, `.csv`, `.csv.gz`, or of a folder of images.
 
-    An archive has `images` (and `labels`), `x` (and `y`), or else `x_test` (and `y_test`); where a
-    `split` marks a test part (2), that alone is read. A table has the model's columns, images lie
-    in a column `image`.
+    An archive has `images` (and `labels`), `x` (and `y`), or else the test part by one of its
+    usual names; where a `split` marks a test part (2), that alone is read. A table has the model's
+    columns, or its column of image files. A folder has images, or folders of classes, or parts of
+    which test is read.
 
     Raises:
         ConfigError: of the key `data`: the file cannot be read, columns or pixels do not fit.
     """
     refuse = partial(ConfigError, "data", str(path))
+    if path.is_dir() and inputs.kind == "image":
+        return _folder(readable(path, refuse, folder=True), inputs, classes, refuse)
     readable(path, refuse)
     if path.suffix.lower() == ".npz":
         if inputs.kind == "table":
@@ -120,14 +151,24 @@ def read(path: Path, inputs: Inputs, classes: Sequence[str]) -> Samples:
     y = None if names is None else indices(names, classes)
     rows = np.arange(found.num_rows)
     if inputs.encoder is None:
-        files = images.cells(_column(found, "image", refuse), "image", refuse)
-        x = _fitting(encoded.read(files, None, colour=False), inputs, refuse)
-        return Samples(x, None, y, rows, names)
+        files = images.cells(_column(found, inputs.image, refuse), inputs.image, refuse)
+        return Samples(_pixels(files, inputs, refuse), None, y, rows, names)
     encoder = inputs.encoder
     columns = schema.read(by_name(found), encoder.kinds, schema.Rule(refuse, encoder.missing))
     x, codes = encoder.encode(columns.numbers, columns.texts, rows)
     strange = encoder.strange(columns.texts, rows)
-    return Samples(x.astype(np.float32), codes, y, rows, names, strange)
+    return Samples(x.astype(np.float32), codes, y, rows, names, strange=strange)
+
+
+def _folder(root: Path, inputs: Inputs, classes: Sequence[str], refuse: Refuse) -> Samples:
+    files, names = folder.unseen(root, refuse)
+    y = None if names is None else indices(names, classes)
+    x = _pixels(files, inputs, refuse)
+    return Samples(x, None, y, np.arange(len(files)), names, tuple(files.names))
+
+
+def _pixels(files: encoded.Files, inputs: Inputs, refuse: Refuse) -> np.ndarray:
+    return _fitting(encoded.read(files, inputs.size, colour=inputs.shape[0] == 3), inputs, refuse)
 
 
 def _archive(path: Path, inputs: Inputs, classes: Sequence[str], refuse: Refuse) -> Samples:
@@ -145,6 +186,7 @@ def _archive(path: Path, inputs: Inputs, classes: Sequence[str], refuse: Refuse)
                 raise refuse(f"has {len(x):,} images and a split of shape {split.shape}")
             rows = np.flatnonzero(split == 2) if (split == 2).any() else rows
         names = npz.class_names(archive, refuse)
+    labels = None if labels is None else npz.one_axis(labels, refuse)
     if labels is not None and labels.shape != (len(x),):
         raise refuse(f"has {len(x):,} images and labels of shape {labels.shape}: one an image")
     x = _fitting(x[rows], inputs, refuse)
