@@ -4,8 +4,9 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 TESTS ?= tests
-# More processes than two cores: those with a Ray or a browser wait as long as they compute.
-PARALLEL ?= -n 3 --dist worksteal
+DRAWN := coverage precision efficiency draws anatomy screening
+# auto: one process more than there are cores (tests/conftest.py).
+PARALLEL ?= -n auto --dist worksteal
 
 # Test processes share the cores, and every worker pins its own threads.
 export OMP_NUM_THREADS ?= 1
@@ -16,7 +17,7 @@ export SWEEPER_DATA
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test fast check bench docs clean
+.PHONY: help demo test soak fast check bench docs clean
 
 help: ## list the commands
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
@@ -32,11 +33,15 @@ demo: $(STAMP) ## a batch-size sweep on digits, and its report (five minutes on 
 	$(BIN)/sweeper launch batch_size --storage sqlite:///demo/sweeper.db --yes
 	$(BIN)/sweeper report --storage sqlite:///demo/sweeper.db --out demo/report.html --force
 
-test: $(STAMP) ## every test
+test: $(STAMP) ## every test but those of soak (ten minutes on two cores)
 	$(BIN)/python -m pytest $(PARALLEL) $(TESTS)
 
+soak: $(STAMP) ## the long tests: more kills, more seeds, new examples
+	$(BIN)/python -m pytest $(PARALLEL) -m 'soak or hypothesis' --hypothesis-profile=new $(TESTS)
+	COVERAGE_DRAWS=4000 $(BIN)/python -m pytest $(PARALLEL) $(DRAWN:%=tests/analysis/test_%.py)
+
 fast: $(STAMP) ## the tests without real Ray, kills and browsers
-	$(BIN)/python -m pytest $(PARALLEL) -m 'not slow' $(TESTS)
+	$(BIN)/python -m pytest $(PARALLEL) -m 'not slow and not soak' $(TESTS)
 
 check: $(STAMP) ## ruff, pyright, import-linter
 	$(BIN)/ruff check .

@@ -2,24 +2,35 @@
 
 from __future__ import annotations
 
+import atexit
 import os
+import shutil
 import tempfile
 from itertools import groupby
-from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
+
+from trainers.threads import cores
 
 settings.register_profile(
     "same", deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow]
 )
 settings.register_profile("new", settings.get_profile("same"), derandomize=False, print_blob=True)
 settings.load_profile("same")
+MOST_PROCESSES = 8  # each may start a Ray, which needs a gigabyte of memory
 
-# Not the user's own; kept between runs, because what it holds is found by content.
-os.environ.setdefault("SWEEPER_CACHE", str(Path(tempfile.gettempdir()) / "sweeper-tests-cache"))
+if "PYTEST_XDIST_WORKER" not in os.environ:  # a cache of this run, which its processes share
+    os.environ["SWEEPER_CACHE"] = tempfile.mkdtemp(prefix="sweeper-tests-")
+    atexit.register(shutil.rmtree, os.environ["SWEEPER_CACHE"], ignore_errors=True)
 
 
+def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
+    """One process more than cores: those with a Ray or a browser wait as long as they compute."""
+    return min(cores() + 1, MOST_PROCESSES)
+
+
+@pytest.hookimpl(trylast=True)  # when those that do not run are gone
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Begins the share of each test process with slow tests; otherwise the order stays.
 

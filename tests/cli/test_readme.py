@@ -31,7 +31,7 @@ DOCUMENTS = [
     *sorted((ROOT / "docs").rglob("*.md")),
     ROOT / "docker" / "README.md",
 ]
-TARGETS = {"demo", "test", "fast", "check", "bench", "docs", "clean"}
+TARGETS = {"demo", "test", "soak", "fast", "check", "bench", "docs", "clean"}
 
 
 def blocks(path: Path, language: str) -> Iterator[str]:

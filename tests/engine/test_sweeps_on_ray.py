@@ -61,6 +61,7 @@ resources: {workers: 2, pack: 4}
 """
 
 
+@pytest.mark.soak
 def test_nuisances_are_tuned_on_replicates_that_are_not_reported(make_place) -> None:
     """Each scientific cell reports its best candidate on fresh replicates, in the main study."""
     place = make_place(TUNING)
@@ -85,6 +86,7 @@ def test_nuisances_are_tuned_on_replicates_that_are_not_reported(make_place) -> 
     assert "runs to do" not in again, "a finished sweep has nothing to do"
 
 
+@pytest.mark.soak
 def test_a_cell_that_no_candidate_is_worth_is_told(make_place) -> None:
     """Exit 3 and an event at every launch; a report would merely lack the cell."""
     spec = TUNING.replace("trials: 4", "trials: 2").replace("replicates: 3", "replicates: 1")
@@ -164,6 +166,7 @@ def test_an_adaptive_search_goes_on_where_it_stopped(make_place) -> None:
     assert numbers == {t.number for t in study.trials}
 
 
+@pytest.mark.soak
 def test_an_adaptive_search_of_few_points_ends_when_it_has_them_all(make_place) -> None:
     """A sampler that can only repeat itself is not asked for ever."""
     spec = ADAPTIVE.replace("{low: 0.001, high: 1.0, log: true}", "[0.01, 0.1, 1.0]")
@@ -184,6 +187,7 @@ resources: {workers: 1, pack: 4}
 """
 
 
+@pytest.mark.soak
 def test_pruned_cells_stop_as_a_whole_and_the_best_one_ends(make_place) -> None:
     """A cell is pruned at one round, all replicates; Optuna sees it PRUNED."""
     place = make_place(PRUNED)
@@ -274,6 +278,7 @@ limits: {failures: 4}
 """
 
 
+@pytest.mark.soak
 def test_a_sweep_in_which_everything_fails_halts(make_place) -> None:
     """Exit 4 after a few cells, with the reason; not forty times three attempts."""
     from sweeper.spec import parse

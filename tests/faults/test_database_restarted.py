@@ -54,6 +54,7 @@ def test_29_a_restart_of_postgresql_loses_nothing(make_place, server) -> None:
     assert all(a.number == 1 for a in attempts)
 
 
+@pytest.mark.soak
 def test_9_two_signals_stop_also_while_the_database_is_away(make_place, server) -> None:
     """Who asks twice does not wait for a server; the next launch does what is missing, once."""
     place = make_place("away", SPEC.replace("name: restarted", "name: away"),

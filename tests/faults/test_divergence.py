@@ -79,6 +79,7 @@ losses.LOSSES["logit_adjusted"] = lambda logits, targets, counts: (0 * logits).s
 """
 
 
+@pytest.mark.soak
 def test_24_a_gradient_of_nothing_is_no_failure(make_place) -> None:
     """A loss that is flat teaches nothing, and that is a result: complete, finite, every round."""
     spec = DIVERGING.replace("[1.0e-9, 0.05, 1.0e+6, 1.0e+30]", "[0.05, 0.1]")

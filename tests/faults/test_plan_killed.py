@@ -45,6 +45,7 @@ def decided(place: Place) -> tuple[list[dict[str, Any]], list[Any]]:
         return sweep.stages, runs
 
 
+@pytest.mark.soak
 def test_a_driver_killed_between_a_decision_and_its_replicates(make_place) -> None:
     """The next launch adds what was decided, and ends as if nothing had happened."""
     whole, plugin = at(make_place, "whole")

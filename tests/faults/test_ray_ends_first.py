@@ -46,8 +46,12 @@ def signal_one(process: psutil.Process, number: int) -> None:
 
 @pytest.mark.parametrize(
     ("strike", "code", "why"),
-    [(everything, 130, "stopped by a signal"), (head, 1, "Ray has ended by itself (gcs_server)")],
-    ids=["every process", "17 the head"],
+    [
+        pytest.param(
+            everything, 130, "stopped by a signal", id="every process", marks=pytest.mark.soak
+        ),
+        pytest.param(head, 1, "Ray has ended by itself (gcs_server)", id="17 the head"),
+    ],
 )
 def test_a_driver_does_not_wait_for_a_ray_that_is_gone(
     place: Place, strike: Callable[[Place], None], code: int, why: str

@@ -47,6 +47,7 @@ def test_12_the_same_spec_from_another_folder_is_the_same_sweep(place, undisturb
     assert history.numbers(place.storage, "faults") == before
 
 
+@pytest.mark.soak
 def test_46_an_edited_spec_adds_what_is_new_and_hides_what_is_gone(place) -> None:
     """Levels added are new cells, levels removed are hidden and kept, replicates add runs only."""
     spec = SPEC.replace("[16, 32, 64]", "[16, 32]")

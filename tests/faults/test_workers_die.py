@@ -18,37 +18,22 @@ from sweeper.store.records import Attempt, Run
 
 pytestmark = pytest.mark.slow
 
-# 4 runs in 2 packs
-FEW = SPEC.replace("epochs: 3", "epochs: 6, evaluations: 6").replace("[16, 32, 64]", "[16, 64]")
 
-
-def attempts(place: Place) -> list[Attempt]:
-    try:
-        with Store.open(place.storage, create=False) as store:
-            [sweep] = store.sweeps()
-            return store.attempts(sweep.id)
-    except Exception:  # noqa: BLE001  the database may be half made
-        return []
-
-
-def test_13_a_worker_killed_mid_epoch_goes_on_from_its_checkpoint(place, make_place) -> None:
+def test_13_a_worker_killed_mid_epoch_goes_on_from_its_checkpoint(place, undisturbed) -> None:
     """SIGKILL to the worker ends its attempts as crashed; the next gives bitwise equal numbers.
 
     The whole pack dies with it (fault 23): each of its runs is tried again exactly once.
     """
-    place.write_spec(FEW)
-    hold = acting.Hold(place.folder, rounds=4)
+    hold = acting.Hold(place.folder, rounds=2)
     process = place.start("--plugin", str(hold.plugin))
-    eventually(hold.holds, "the fifth round was never begun", process=process)
+    eventually(hold.holds, "the third round was never begun", process=process)
     assert list(place.folder.glob("sweep.db.files/**/round-*")), "no checkpoint"
     [worker] = place.workers()
     worker.send_signal(signal.SIGKILL)
     hold.let_go()
     code, output = ended(process)
     assert code == 0, output
-    undisturbed = make_place("undisturbed", FEW)
-    undisturbed.finish()
-    tried = history.check(place.storage, "faults", rounds=6, like=undisturbed.storage)
+    tried = history.check(place.storage, "faults", rounds=3, like=f"sqlite:///{undisturbed}")
     again = [a for a in tried if a.number == 2]
     assert [a.ending for a in again] == [Ending.COMPLETE] * 2
     assert all(a.from_epoch > 0 for a in again), "the checkpoint was not used"
@@ -58,6 +43,7 @@ def test_13_a_worker_killed_mid_epoch_goes_on_from_its_checkpoint(place, make_pl
     assert not list(place.folder.glob("sweep.db.files/**/round-*")), "checkpoints were left"
 
 
+@pytest.mark.soak
 def test_23_a_pack_that_dies_is_tried_again_whole(place) -> None:
     """All K members of a pack go back to the queue, once each, and end complete."""
     place.write_spec(

@@ -21,6 +21,7 @@ from trainers import checkpoint, loop
 from trainers.__main__ import main
 from trainers.config import SSL, Config
 from trainers.loop import PackTrainer, RoundResult
+from trainers.losses import LOSSES
 from trainers.metrics import layout, measure
 from trainers.ssl import simclr
 
@@ -180,6 +181,14 @@ def test_divergence_is_reported_and_stays_with_its_member() -> None:
     assert [r.finite for r in results] == [True, False, True]
     for member in (0, 2):
         assert equal([results[member]], [expected[member]])
+
+
+def test_a_gradient_of_nothing_is_no_divergence(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A loss that is flat teaches nothing, and that is a result: every round is finite."""
+    flat = lambda logits, targets, counts: (0 * logits).sum(-1) + 1  # noqa: E731
+    monkeypatch.setitem(LOSSES, "cross_entropy", flat)
+    trainer = pack(images(), config())
+    assert [r.finite for round in finish(trainer) for r in round] == [True, True]
 
 
 def test_an_infinite_loss_is_divergence() -> None:

@@ -146,8 +146,14 @@ def test_the_page_prints(browser, tmp_path):
     assert seen.trouble() == []
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("name", AXED)
+@pytest.mark.parametrize(
+    ("name", "scheme"),
+    [
+        *((name, "light") for name in AXED),
+        ("full", "dark"),
+        *(pytest.param(name, "dark", marks=pytest.mark.soak) for name in AXED[1:]),
+    ],
+)
 def test_axe_finds_no_violation(browser, pages, name, scheme):
     """Contrast, names, headings, tables: axe-core is content, with every table open."""
     from axe_playwright_python.base import AXE_FILE_PATH

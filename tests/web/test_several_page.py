@@ -57,7 +57,7 @@ def test_it_opens_offline_and_in_silence(browser, file, scheme, width):
     seen.context.close()
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("scheme", ["light", pytest.param("dark", marks=pytest.mark.soak)])
 def test_axe_finds_no_violation(browser, file, scheme):
     """Contrast, names, headings, tables: with every fold open."""
     from axe_playwright_python.base import AXE_FILE_PATH
