@@ -456,7 +456,9 @@ def _table(path: Path, text: str) -> Path:
 
 BAD_TABLES = {
     "missing files": ({"suffix": ".jpg"}, "data.labels: ", "names 60 images, of 60, that are not "
-                      "in ", "'ISIC_000.jpg', 'ISIC_001.jpg', 'ISIC_002.jpg', ...; add them"),
+                      "in ", "'ISIC_001.jpg', 'ISIC_002.jpg', ...; set data.suffix: .png"),
+    "none at all": ({"labels": "image,dx\nx,cat\ny,dog\n"}, "data.labels: ", "names 2 images, of 2",
+                    "'x.png', 'y.png'; add them, or take their rows out"),
     "no suffix": ({"suffix": None}, "data.labels: ", "'ISIC_000', ", "; set data.suffix: .png"),
     "no column": ({"image": "file"}, "data.image: 'file' ", "the nearest is 'image'"),
     "no target": ({"target": None}, "data.target: None is missing: name the column that holds the "

@@ -264,7 +264,8 @@ def _check_there(root: Path, names: Sequence[str], config: DataConfig, refuse: R
         return
     some = ", ".join(map(repr, missing[:LISTED])) + (", ..." if len(missing) > LISTED else "")
     reason = f"names {len(missing):,} images, of {len(names):,}, that are not in {str(root)!r}"
-    found = [end for end in SUFFIXES if (root / (missing[0] + end)).exists()]
+    stem = missing[0].removesuffix(config.suffix or "")
+    found = [end for end in SUFFIXES if (root / (stem + end)).exists()]
     fix = f"set data.suffix: {found[0]}" if found else "add them, or take their rows out"
     raise refuse(f"{reason}: {some}; {fix}")
 
