@@ -31,13 +31,20 @@ Codes: TypeAlias = NDArray[np.intp]
 
 @dataclass(frozen=True)
 class Price:
-    """What a probe measured for one pack key: seconds of one step of a pack of K, by K."""
+    """What a probe measured for one pack key: seconds of one step of a pack of K, by K.
+
+    Attributes:
+        threads: that its packs are computed with, for good: another number rounds otherwise.
+        findings: what is wrong with the forms that are not used, a sentence each.
+    """
 
     key: str
     seconds_per_step: dict[int, float]
     form: str
     steps_per_run: int
     evaluation: float = 0.0  # share of the seconds that evaluations take
+    threads: int = 1
+    findings: tuple[str, ...] = ()
 
     def seconds(self, k: int) -> float:
         """Of a whole pack of K, read between the nearest K measured and held beyond the ends."""
@@ -55,7 +62,8 @@ class Price:
     def read(cls, saved: Mapping[str, Any]) -> Price:
         """From what `dump` gave."""
         seconds = {int(k): float(s) for k, s in saved["seconds_per_step"].items()}
-        return replace(cls(**saved), seconds_per_step=seconds)
+        findings = tuple(saved["findings"])
+        return replace(cls(**saved), seconds_per_step=seconds, findings=findings)
 
 
 def best_k(price: Price, available: int, cap: int) -> int:

@@ -16,12 +16,13 @@ from sweeper.engine.board import Board, RunNow
 from sweeper.engine.breaker import Breaker
 from sweeper.engine.cells import Cells
 from sweeper.engine.eta import Eta, Seen
-from sweeper.engine.messages import Job, JobMember, MemberResult, Message, Reached
+from sweeper.engine.messages import Job, JobMember, MemberResult, Message, Reached, Refusal
 from sweeper.engine.packing import Packer
 from sweeper.engine.places import Checkpoints
 from sweeper.engine.pruning import Pruning, group_of
 from sweeper.engine.recorder import Recorder, reports_of, value_at
 from sweeper.engine.trials import Worker
+from sweeper.errors import EngineError
 from sweeper.spec import Spec
 from sweeper.states import Ending, RunState
 from sweeper.store.records import Cell, End, Lease, NewCell, Pack, Report
@@ -163,7 +164,7 @@ class Conductor:
             drops={run.id: run.epoch for run in runs if run.finished},
             recorded=min(run.epoch for run in runs if not run.finished),
             form=pack.form or "folded",
-            threads=settings.threads,
+            threads=self._hands.packer.threads(pack) or settings.threads,
             device=settings.device,
             checkpoint_dir=str(folder),
             checkpoint_seconds=spec.limits.checkpoint_seconds,
@@ -212,6 +213,9 @@ class Conductor:
             return
         if message.failure is not None:
             self._failed(trial_id, *message.failure)
+            return
+        if message.refusal is not None:
+            self._refused(trial_id, message.refusal)
             return
         flight.reached = message.reached
         share = (message.reached.round - message.from_epoch) / message.reached.rounds
@@ -368,10 +372,31 @@ class Conductor:
         if k is None:
             self.enqueue([pack])
             return
+        self._split(pack, open_runs, k=k)
+
+    def _split(
+        self, pack: Pack, open_runs: Sequence[RunNow], *, k: int, form: str | None = None
+    ) -> None:
         self._hands.store.dissolve(self._hands.lease, pack.id)
         self._board.dissolve(pack.id)
         self._forget(pack)
-        self.enqueue(self._hands.packer.split(pack, open_runs, k=k))
+        self.enqueue(self._hands.packer.split(pack, open_runs, k=k, form=form))
+
+    def _refused(self, trial_id: str, refusal: Refusal) -> None:
+        """A node computes the pack's form wrongly: its open runs go on in the next form.
+
+        Raises:
+            EngineError: no form is right there.
+        """
+        if not refusal.form:
+            raise EngineError(refusal.text)
+        flight = self.flights.pop(trial_id)
+        pack = flight.pack
+        self._say_once(refusal.text)
+        self._recorder.add(_ends(flight, Ending.CANCELLED, refusal.text))
+        self._recorder.flush()
+        self._hands.packer.change_form(pack.key, refusal.form, refusal.text)
+        self._split(pack, self._board.open_runs(pack), k=len(pack.run_ids), form=refusal.form)
 
     def _smaller(self, k: int, open_runs: Sequence[RunNow], ending: Ending) -> int | None:
         """Before the last attempt: alone, lest one takes the rest. Out of memory: half as many."""

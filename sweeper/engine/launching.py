@@ -320,12 +320,7 @@ class Launch:
 
     @property
     def _place(self) -> Place:
-        resources = self.given.spec.resources
-        return Place(
-            threads=max(1, int(resources.cpus)),
-            device="cuda" if resources.gpus else "cpu",
-            plugins=self.given.plugins,
-        )
+        return Place.of(self.given.spec.resources, self.given.plugins)
 
     def _packer(self, crew: Crew, workers: int) -> Packer:
         given = self.given

@@ -1,6 +1,7 @@
 """What passes between driver and worker: a job one way, a message after each round the other.
 
-A worker that is asked to time packs answers once, with a `Timing`, or with None.
+A worker that is asked to time packs answers once: with a `Timing`, with a `Refusal` where no form
+computes them right, or with None.
 """
 
 from __future__ import annotations
@@ -34,12 +35,16 @@ class _Sent:
 
 @dataclass(frozen=True, kw_only=True)
 class ProbeJob(_Sent):
-    """Time packs of one pack key, of each of so many members, as they would be trained here."""
+    """Time packs of one pack key, of each of so many members, as they would be trained here.
+
+    Their arithmetic is checked first.
+    """
 
     key: str
     config: dict[str, Any]  # of one of its cells
     ks: tuple[int, ...]
-    threads: int
+    threads: int  # at most, where `auto_threads` lets the size of a step decide
+    auto_threads: bool = True
     device: str
     plugins: tuple[str, ...] = ()
 
@@ -56,6 +61,21 @@ class Timing:
     form: str
     steps_per_run: int
     evaluation: float  # share of the seconds that evaluations take
+    threads: int = 1
+    findings: tuple[str, ...] = ()  # what is wrong with the forms that are not used
+
+
+@dataclass(frozen=True, kw_only=True)
+class Refusal:
+    """A worker's word that it would compute wrongly.
+
+    Attributes:
+        text: which layer is wrong, and how far off.
+        form: the next form that is right there; nothing where none is.
+    """
+
+    text: str
+    form: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -154,3 +174,4 @@ class Message:
     done: bool
     failure: tuple[Ending, str] | None = None
     note: str = ""
+    refusal: Refusal | None = None

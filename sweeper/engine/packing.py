@@ -5,7 +5,9 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import replace
 from statistics import fmean
+from typing import Literal
 
 from sweeper import plan
 from sweeper.design import pack_key
@@ -34,27 +36,22 @@ class Packer:
         self.prices = {
             key: Price.read(one)
             for key, one in saved.get("prices", {}).items()
-            if "evaluation" in one  # else of an earlier Sweeper, which evaluated every epoch
+            if "threads" in one  # else of an earlier Sweeper, which checked no arithmetic
         }
         self._configs: dict[str, Config] = {}
 
-    @property
-    def auto(self) -> bool:
-        """Whether K is chosen by prices."""
-        return self._spec.resources.pack == "auto"
-
     def price(self, cells: Collection[Cell], runs: Iterable[RunNow], *, probe_keys: Probe) -> None:
         """Probes the keys of these runs that have no price yet, and keeps what was measured."""
-        if not self.auto:
-            return
         wanted = questions(
-            cells, Counter(run.cell_id for run in runs), replicates=self._spec.replicates
+            cells,
+            Counter(run.cell_id for run in runs),
+            replicates=self._spec.replicates,
+            pack=self._spec.resources.pack,
         )
         asked = [one for one in wanted if one.key not in self.prices]
         if asked:
             self.prices |= {price.key: price for price in probe_keys(asked)}
-            dump = {key: price.dump() for key, price in self.prices.items()}
-            self._store.save_prices(self._lease, {"prices": dump})
+            self._save()
         for one in wanted:
             if one.key in self.prices:
                 self._configs[one.key] = Config.model_validate(one.config)
@@ -91,8 +88,26 @@ class Packer:
                 unpriced += math.ceil(cells * replicates / (1 if pack == "auto" else pack))
         return seconds, unpriced
 
-    def split(self, pack: Pack, runs: Sequence[RunNow], *, k: int) -> list[Pack]:
-        """The open runs of a dissolved pack in packs of at most K."""
+    def threads(self, pack: Pack) -> int | None:
+        """The threads that its key was timed with; None where it was not."""
+        price = self.prices.get(pack.key)
+        return price.threads if price else None
+
+    def change_form(self, key: str, form: str, why: str) -> None:
+        """Uses this form for further packs of a key."""
+        price = self.prices.get(key)
+        if price is not None:
+            self.prices[key] = replace(price, form=form, findings=(*price.findings, why))
+            self._save()
+
+    def _save(self) -> None:
+        dump = {key: price.dump() for key, price in self.prices.items()}
+        self._store.save_prices(self._lease, {"prices": dump})
+
+    def split(
+        self, pack: Pack, runs: Sequence[RunNow], *, k: int, form: str | None = None
+    ) -> list[Pack]:
+        """The open runs of a dissolved pack in packs of at most K, in its form or another one."""
         parts = [runs[start : start + k] for start in range(0, len(runs), k)]
         price = self.prices.get(pack.key)
         return self._add(
@@ -100,7 +115,7 @@ class Packer:
                 NewPack(
                     key=pack.key,
                     run_ids=tuple(run.id for run in part),
-                    form=pack.form,
+                    form=form or pack.form,
                     seconds=price.seconds(len(part)) if price else 0.0,
                 )
                 for part in parts
@@ -112,8 +127,7 @@ class Packer:
         return [self._board.cells[one] for one in ids]
 
     def _borrow(self, cells: Iterable[Cell]) -> None:
-        if not self.auto:
-            return
+        known = set(self.prices)
         for cell in cells:
             key = pack_key(cell.config)
             if key not in self.prices:
@@ -126,6 +140,8 @@ class Packer:
                 )
                 if price is not None:
                     self.prices[key] = price
+        if set(self.prices) != known:
+            self._save()  # another launch borrows no other threads
 
     def _add(self, made: Sequence[NewPack]) -> list[Pack]:
         packs = self._store.add_packs(self._lease, made) if made else []
@@ -133,7 +149,10 @@ class Packer:
         return packs
 
 
-def questions(cells: Iterable[Cell], runs_of: dict[int, int], *, replicates: int) -> list[Question]:
+def questions(
+    cells: Iterable[Cell], runs_of: dict[int, int], *, replicates: int,
+    pack: int | Literal["auto"] = "auto",
+) -> list[Question]:  # fmt: skip
     """One question a pack key, those with the most runs first."""
     available: Counter[str] = Counter()
     of_key: dict[str, list[Cell]] = {}
@@ -149,6 +168,7 @@ def questions(cells: Iterable[Cell], runs_of: dict[int, int], *, replicates: int
             replicates=replicates,
             available=count,
             what=levels_of(shared(of_key[key])),
+            pack=pack,
         )
         for key, count in available.most_common()
     ]

@@ -177,9 +177,7 @@ def _probed(
     on_event(f"joining Ray at {ray_address}" if ray_address else "starting Ray")
     with cluster.started(address=ray_address, cpus=asked * cpus, gpus=asked * gpus) as capacity:
         workers = cluster.workers(spec.resources, capacity)
-        place = Place(
-            threads=max(1, int(cpus)), device="cuda" if gpus else "cpu", plugins=plugin_files
-        )
+        place = Place.of(spec.resources, plugin_files)
         with Crew(workers=workers, cpus=cpus, gpus=gpus) as crew:
             found = {p.key: p for p in probe.measure_there(wanted, place, crew, tell=on_event)}
     configs = {q.key: Config.model_validate(q.config) for q in wanted if q.key in found}

@@ -5,14 +5,16 @@ from __future__ import annotations
 import math
 import time
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Literal
 
-from sweeper.engine.messages import ProbeJob, Timing
+from sweeper.engine.messages import ProbeJob, Refusal, Timing
 from sweeper.engine.progress import Event, Probing
 from sweeper.engine.trials import Crew, Worker
+from sweeper.errors import EngineError
 from sweeper.plan import Price
+from sweeper.spec.models import Resources
 from trainers.config import Config
 
 LIMIT_SECONDS = 60.0  # for all keys; the rest take the price of the nearest key
@@ -33,18 +35,34 @@ class Question:
 class Place:
     """Where it is measured: as the workers will train."""
 
-    threads: int
+    threads: int  # at most, unless the spec says how many
     device: str
+    auto_threads: bool = True
     plugins: tuple[str, ...] = ()
+
+    @classmethod
+    def of(cls, resources: Resources, plugins: tuple[str, ...]) -> Place:
+        """A worker with these resources: a thread for each of its cores, at most."""
+        asked = resources.threads
+        return cls(
+            threads=max(1, int(resources.cpus)) if asked == "auto" else asked,
+            auto_threads=asked == "auto",
+            device="cuda" if resources.gpus else "cpu",
+            plugins=plugins,
+        )
 
 
 def question(
-    key: str, config: dict[str, Any], *, replicates: int, available: int, what: str = ""
-) -> Question:
+    key: str, config: dict[str, Any], *, replicates: int, available: int, what: str = "",
+    pack: int | Literal["auto"] = "auto",
+) -> Question:  # fmt: skip
     """K in 1, the replicates (or 5), 10 and 20, as far as there are runs to fill them.
 
-    The replicates are measured even when there are fewer: what lies between is read off.
+    The replicates are measured even when there are fewer: what lies between is read off. Where
+    the spec says how many runs a pack has, so many alone.
     """
+    if pack != "auto":
+        return Question(key=key, config=config, ks=(min(pack, max(available, 1)),), what=what)
     least = replicates if replicates > 1 else 5
     sizes = {1, least, 10, 20}
     ks = tuple(sorted(k for k in sizes if k <= max(available, least)))
@@ -63,11 +81,24 @@ def measure_there(
 
     A key whose probe fails gets no price here: its runs will say what is wrong with it. None has
     one when nobody answers. `check` is called all the while, and may raise to leave at once.
+
+    Raises:
+        EngineError: no form computes a key's layers right.
     """
-    tell(f"timing packs for {len(questions)} kinds of runs")
+    tell(f"checking and timing packs for {len(questions)} kinds of runs")
     asking = Asking(questions, place, tell=tell, check=check)
     crew.run(asking)
+    wrong = findings(asking.prices)
+    if wrong:
+        tell(wrong)
     return asking.prices
+
+
+def findings(prices: Iterable[Price]) -> str:
+    """One line on the forms that are wrong somewhere; nothing where none is."""
+    lines = [price.findings[0] for price in prices if price.findings]
+    more = f" (and for {len(lines) - 1} other kinds of runs)" if lines[1:] else ""
+    return lines[0] + more if lines else ""
 
 
 class Asking:
@@ -122,8 +153,12 @@ class Asking:
     def trial_started(self, trial_id: str, worker: Worker) -> None:
         self._asked[trial_id] = worker
 
-    def trial_message(self, trial_id: str, message: Timing | None, worker: Worker) -> None:
+    def trial_message(
+        self, trial_id: str, message: Timing | Refusal | None, worker: Worker
+    ) -> None:
         self._over(trial_id)
+        if isinstance(message, Refusal):
+            raise EngineError(message.text)
         if message is not None:
             self.prices.append(Price(**vars(message)))
 

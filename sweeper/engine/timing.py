@@ -4,19 +4,28 @@ from __future__ import annotations
 
 import gc
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from sweeper.engine import endings
 from sweeper.engine.messages import ProbeJob, Timing
 from sweeper.states import Ending
 
-FORM = "folded"
 OUT_OF_MEMORY = (Ending.OUT_OF_MEMORY, Ending.HOST_OUT_OF_MEMORY)
 KEY_SECONDS = 0.15  # of steps, for each K
 SWEEPS = 3  # over the Ks of a key
 
 
-def measure(job: ProbeJob, build: Callable[[int], Any]) -> Timing:
+@dataclass(frozen=True, kw_only=True)
+class Suited:
+    """How packs of a key are computed on this node; the fields of `Timing` of these names."""
+
+    form: str
+    threads: int
+    findings: tuple[str, ...] = ()
+
+
+def measure(job: ProbeJob, build: Callable[[int], Any], *, suited: Suited) -> Timing:
     """Seconds of a step for each K, on the data that runs would see; `build` makes a trainer of K.
 
     Without the largest K where they do not all find room.
@@ -24,7 +33,7 @@ def measure(job: ProbeJob, build: Callable[[int], Any]) -> Timing:
     ks = job.ks
     while True:
         try:
-            return _timing(job.key, ks, build)
+            return _timing(job.key, ks, build, suited)
         except Exception as error:
             if len(ks) == 1 or endings.of_exception(error)[0] not in OUT_OF_MEMORY:
                 raise
@@ -32,7 +41,7 @@ def measure(job: ProbeJob, build: Callable[[int], Any]) -> Timing:
         ks = ks[:-1]
 
 
-def _timing(key: str, ks: Sequence[int], build: Callable[[int], Any]) -> Timing:
+def _timing(key: str, ks: Sequence[int], build: Callable[[int], Any], suited: Suited) -> Timing:
     trainers = {k: build(k) for k in ks}
     updates = max(int(trainer.steps) for trainer in trainers.values())
     seconds = seconds_per_step(trainers)
@@ -40,8 +49,8 @@ def _timing(key: str, ks: Sequence[int], build: Callable[[int], Any]) -> Timing:
     return Timing(
         key=key,
         seconds_per_step={k: sum(both) for k, both in seconds.items()},
-        form=FORM,
         steps_per_run=updates,
+        **vars(suited),
         evaluation=evaluations / sum(seconds[max(ks)]),
     )
 

@@ -19,7 +19,8 @@ from typing import Any, NamedTuple
 from ray import tune
 
 from sweeper.engine import endings, plugins, timing
-from sweeper.engine.messages import Job, MemberResult, Message, ProbeJob, Reached, Timing
+from sweeper.engine.messages import Job, MemberResult, Message, ProbeJob, Reached, Refusal, Timing
+from sweeper.engine.timing import Suited
 from sweeper.errors import EngineError
 from sweeper.states import Ending
 from trainers.config import Config, ConfigError, DataConfig
@@ -30,6 +31,7 @@ TRAINER: Callable[..., Any] | None = None
 DATASETS_KEPT = 4
 _THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 _datasets: OrderedDict[str, Any] = OrderedDict()
+_guards: dict[int, Any] = {}  # by threads: their processes serve one pack key after another
 
 
 def inspect(config: DataConfig) -> dict[str, Any]:
@@ -131,21 +133,89 @@ class PackMember(NamedTuple):
     replicate: int
 
 
-def time_packs(job: ProbeJob) -> Timing | None:
-    """What packs of its key cost here; None where that cannot be told: its runs will say why."""
+def time_packs(job: ProbeJob) -> Timing | Refusal | None:
+    """What packs of its key cost here, in the first form that is right here.
+
+    None where that cannot be told: its runs will say why.
+    """
     config = Config.model_validate(job.config)
-
-    def build(k: int) -> Any:
-        members = [PackMember(config, replicate) for replicate in range(k)]
-        data = dataset(config.data)
-        return trainer_class()(data, members, device=job.device, form=timing.FORM)
-
     try:
-        return timing.measure(job, build)
+        suited = suit(config, job)
+        if isinstance(suited, Refusal):
+            return suited
+        pin_threads(suited.threads)
+
+        def build(k: int) -> Any:
+            members = [PackMember(config, replicate) for replicate in range(k)]
+            data = dataset(config.data)
+            return trainer_class()(data, members, device=job.device, form=suited.form)
+
+        return timing.measure(job, build, suited=suited)
     except Exception:  # noqa: BLE001  the trainer and the user's code are foreign
         return None
     finally:
         gc.collect()
+
+
+def suit(config: Config, job: ProbeJob) -> Suited | Refusal:
+    """Form and threads for packs of this configuration; a refusal where no form is right.
+
+    GPUs are not checked, nor a plug-in's own trainer.
+    """
+    from trainers.arithmetic import WrongArithmetic
+    from trainers.fused import FORMS
+    from trainers.threads import threads_for
+
+    if TRAINER is not None or job.device != "cpu":
+        return Suited(form=next(iter(FORMS)), threads=job.threads)
+    threads = job.threads
+    if job.auto_threads:
+        threads = threads_for(layers_of(config, max(job.ks)), most=job.threads)
+    layers = [layer for k in job.ks for layer in layers_of(config, k)]
+    try:
+        choice = guard(threads, job.plugins).choose(layers)
+    except WrongArithmetic as error:
+        return Refusal(text=str(error))
+    return Suited(form=choice.form, threads=threads, findings=choice.lines)
+
+
+def refusal(config: Config, job: Job) -> Refusal | None:
+    """Why this node would compute the pack wrongly in its form; None where it would not."""
+    from trainers.arithmetic import WrongArithmetic
+
+    if TRAINER is not None or job.device != "cpu":
+        return None
+    layers = layers_of(config, len(job.members))
+    try:
+        choice = guard(job.threads, job.plugins).choose(layers, first=job.form)
+    except WrongArithmetic as error:
+        return Refusal(text=f"{platform.node()}: {error}")
+    if choice.form == job.form:
+        return None
+    return Refusal(text=f"{platform.node()}: {choice.lines[0]}", form=choice.form)
+
+
+def layers_of(config: Config, members: int) -> list[Any]:
+    """The layer calls of a training step of so many members."""
+    from trainers.shapes import calls
+
+    data = dataset(config.data)
+    return calls(
+        config.train,
+        inputs=data.inputs,
+        classes=len(data.classes),
+        samples=sum(check(config, data.facts)),
+        members=members,
+    )
+
+
+def guard(threads: int, plugin_files: Sequence[str]) -> Any:
+    """The guard of this process for so many threads, kept with what it knows."""
+    from trainers.arithmetic import Guard
+
+    if threads not in _guards:
+        _guards[threads] = Guard(threads=threads, plugins=plugin_files)
+    return _guards[threads]
 
 
 class PackTrainable(tune.Trainable):
@@ -166,12 +236,13 @@ class PackTrainable(tune.Trainable):
         self._trainer: Any = None
         self._probe = job if isinstance(job, ProbeJob) else None
         if isinstance(job, Job):
+            pin_threads(job.threads)
             self._begin(job)
 
     def _begin(self, job: Job) -> None:
         self._job = job
         self._index = {member.run: index for index, member in enumerate(job.members)}
-        self._emptied, self._note = False, ""
+        self._emptied, self._note, self._refusal = False, "", None
         self._from_epoch, self._seconds, self._saved_at = 0, 0.0, time.monotonic()
 
     def step(self) -> dict[str, Any]:
@@ -203,6 +274,8 @@ class PackTrainable(tune.Trainable):
         began = time.perf_counter()
         if self._trainer is None:
             self._trainer = self._build()
+        if self._refusal is not None:
+            return self._say((), done=True)
         trainer = self._trainer
         if trainer.round >= trainer.timetable.rounds or self._emptied:
             return self._say((), done=True)
@@ -272,6 +345,7 @@ class PackTrainable(tune.Trainable):
             done=done,
             failure=failure,
             note=self._note,
+            refusal=self._refusal,
         )
 
     def _reached(self) -> Reached:
@@ -288,7 +362,7 @@ class PackTrainable(tune.Trainable):
         )
 
     def _build(self) -> Any:
-        """The trainer, from a checkpoint where one can be used.
+        """The trainer, from a checkpoint where one can be used; None where it would be wrong.
 
         Raises:
             ConfigError: the configuration does not fit the data.
@@ -305,6 +379,9 @@ class PackTrainable(tune.Trainable):
             raise EngineError(
                 f"this node's data ({data.fingerprint}) are not what the driver read ({expected})"
             )
+        self._refusal = refusal(configs[0], job)
+        if self._refusal is not None:
+            return None
         members = [
             PackMember(config, member.replicate)
             for config, member in zip(configs, job.members, strict=True)

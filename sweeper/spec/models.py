@@ -128,6 +128,10 @@ class Resources(Block):
     workers: Annotated[int, Field(ge=1, le=10_000)] | None = Field(
         default=None, description="How many workers; null: as many as the cluster holds."
     )
+    threads: Annotated[int, Field(ge=1, le=1024)] | Literal["auto"] = Field(
+        default="auto",
+        description="CPU threads a worker; auto: by the size of a step, at most one a core.",
+    )
     pack: Annotated[int, Field(ge=1, le=1024)] | Literal["auto"] = Field(
         default="auto",
         description="Runs trained together as one model; auto: what a short probe finds cheapest.",
