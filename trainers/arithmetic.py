@@ -92,7 +92,7 @@ class Guard:
         environment = _environment(threads, plugins)
         text = json.dumps(environment, sort_keys=True)
         name = hashlib.sha256(text.encode()).hexdigest()[:16]
-        self._path = cache.root() / "arithmetic" / f"{name}.json"
+        self._path = cache.root() / cache.ARITHMETIC / f"{name}.json"
         self._about = environment
         self._known = self._read()
         self._new: dict[str, dict[str, Any]] = {}
@@ -146,20 +146,31 @@ class Guard:
     def _result(self, form: str, layer: Layer) -> dict[str, Any]:
         key = f"{form} {json.dumps(asdict(layer))}"
         if key not in self._known:
-            self._known[key] = self._new[key] = self._asked(form, layer)
+            found = self._asked(form, layer)
+            if "memory" in found:  # there may be more the next time
+                return found
+            self._known[key] = self._new[key] = found
         return self._known[key]
 
     def _asked(self, form: str, layer: Layer) -> dict[str, Any]:
-        if self._process is None or self._process.over:
-            self._process = _Process(self._threads, self._plugins)
+        request = {"form": form, "layer": asdict(layer)}
         try:
-            return self._process.ask({"form": form, "layer": asdict(layer)})
+            with contextlib.suppress(_Idle):
+                return self._running().ask(request)
+            return self._running().ask(request)
+        except _Idle:
+            return {"died": "exit code 0"}
         except _Died as death:
             # Where the heap is not watched, an earlier layer may have broken it: not to be kept.
             for key in self._new:
                 del self._known[key]
             self._new.clear()
             return {"died": str(death)}
+
+    def _running(self) -> _Process:
+        if self._process is None or self._process.over:
+            self._process = _Process(self._threads, self._plugins)
+        return self._process
 
     def _read(self) -> dict[str, dict[str, Any]]:
         try:
@@ -216,6 +227,10 @@ def processor() -> str:
     return f"{platform.machine()} {platform.processor()}"
 
 
+class _Idle(Exception):
+    """The process had ended, as it does when idle, before it took the request."""
+
+
 class _Died(Exception):
     """The process ended at the layer that it had been asked for; the text says how."""
 
@@ -245,7 +260,7 @@ class _Process:
         """What it found.
 
         Raises:
-            _Died: it ended at this layer.
+            _Died, _Idle: it ended at this layer, or before.
             CheckEnded: it was ended from outside, or could not begin.
         """
         began = self._began or self._line() == READY
@@ -260,6 +275,8 @@ class _Process:
         if line:
             return json.loads(line)
         code, last = self._end()
+        if code == 0:
+            raise _Idle
         if -code in FROM_OUTSIDE:
             raise CheckEnded(f"the check of the arithmetic was ended by signal {-code}")
         name = signal.Signals(-code).name if code < 0 else f"exit code {code}"

@@ -144,6 +144,45 @@ def test_a_check_that_cannot_run_says_why(tmp_path: Path) -> None:
         one.choose(layers())
 
 
+def test_a_process_that_ends_idle_is_no_verdict_on_the_layer_asked_for_then(
+    tmp_path: Path,
+) -> None:
+    """A new process is asked: here the first one ends as soon as it is ready, slowly."""
+    plugin = tmp_path / "idle.py"
+    plugin.write_text(
+        "import __main__, atexit, pathlib, time\n"
+        f"seen = pathlib.Path({str(tmp_path / 'seen')!r})\n"
+        "if not seen.exists():\n"
+        "    seen.touch()\n"
+        "    __main__.serve = lambda answer: None\n"
+        "    atexit.register(time.sleep, 1)\n"
+    )
+    with Guard(threads=1, plugins=(str(plugin),)) as one:
+        assert one.wrong("folded", layers()[:1]) is None
+    assert (tmp_path / "seen").exists()
+
+
+def test_a_lack_of_memory_is_not_remembered(tmp_path: Path) -> None:
+    """There may be more the next time: the layer is checked again, here where there is room."""
+    plugin = tmp_path / "full.py"
+    plugin.write_text(
+        "import __main__, pathlib\n"
+        f"seen, check = pathlib.Path({str(tmp_path / 'seen')!r}), __main__.check\n"
+        "def full(layer, form):\n"
+        "    if seen.exists():\n"
+        "        return check(layer, form)\n"
+        "    seen.touch()\n"
+        "    raise MemoryError('no room')\n"
+        "__main__.check = full\n"
+    )
+    with Guard(threads=1, plugins=(str(plugin),)) as one:
+        with pytest.raises(MemoryError, match="no room"):
+            one.choose(layers()[:1])
+        one.choose(layers()[:1])
+    with Guard(threads=1, plugins=(str(plugin),)) as one:
+        assert one.choose(layers()[:1]).form == "folded"
+
+
 def test_the_layers_are_those_of_the_step() -> None:
     """ResNet-8: nine convolutions, as many norms, a mean and a head; their shapes by hand."""
     found = layers(members=3)
