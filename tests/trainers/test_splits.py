@@ -106,6 +106,18 @@ def test_without_validation_there_are_two_splits():
     assert {split: len(rows) for split, (_, rows) in picks.items()} == {"train": 252, "test": 50}
 
 
+def test_an_empty_test_split_is_refused_before_validation_is_taken_out_of_it():
+    """A sample a class, a group a class, or a test part of other classes leaves nothing to test."""
+    refused = pytest.raises(ConfigError, match=r"data\.test_fraction: 0\.25 leaves no sample for")
+    with refused:
+        _pick(np.arange(3), val="test")
+    with refused:
+        _grouped(np.repeat([0, 1], 4), np.repeat([0, 1], 4), val="test")
+    with refused:
+        pick({"train": Y, "test": np.full(5, -1)}, DataConfig.model_validate({"val": "test"}),
+             content="content")  # fmt: skip
+
+
 @pytest.mark.parametrize("source", ["test", "none"])
 def test_a_validation_part_of_the_file_is_never_dropped_in_silence(source):
     """A file with a validation part takes `from: pool` only."""

@@ -86,7 +86,8 @@ def balanced(counts: np.ndarray, share: float) -> np.ndarray:
 
     A class gives at most half of what it has, so that enough of it is left to report on.
     """
-    each = max(1, round(share * counts.sum() / np.count_nonzero(counts)))
+    classes = max(1, np.count_nonzero(counts))  # the test split may be empty
+    each = max(1, round(share * counts.sum() / classes))
     return np.minimum(each, counts // 2)
 
 
