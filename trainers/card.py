@@ -198,11 +198,17 @@ def _use(facts: Mapping[str, Any]) -> list[str]:
     if thin:
         named = ", ".join(map(plain, thin[:10])) + (" ..." if len(thin) > 10 else "")
         limits.append(f"- Fewer than 20 test samples stand behind the recall of: {named}.")
-    takes = "a .npz with an array `images`, or a .parquet with a column `image`"
-    if facts["inputs"]["kind"] == "table":
-        takes = "a .csv, .csv.gz or .parquet with the columns above, in any order"
     use = (
-        f"Apply it with `sweeper predict MODEL DATA`, where DATA is {takes}; or with "
-        "`trainers.saved.load` from Python."
+        f"Apply it with `sweeper predict MODEL DATA`, where DATA is {_takes(facts['inputs'])}; or "
+        "with `trainers.saved.load` from Python."
     )
     return ["## Use and limits", use, "\n".join(limits)]
+
+
+def _takes(inputs: Mapping[str, Any]) -> str:
+    """The files that the model can be applied to."""
+    if inputs["kind"] == "table":
+        return "a .csv, .csv.gz or .parquet with the columns above, in any order"
+    column = plain(inputs["image"])
+    files = f"a .parquet with image files in a column {column}, or a folder of images"
+    return f"a .npz with an array `images`, {files}"

@@ -72,7 +72,7 @@ def _repeats(facts: Mapping[str, Any]) -> Iterator[str]:
     elif seen:
         yield (
             f"{_of(seen, tested)} test samples are equal to a training or validation sample: "
-            "test results may be too good. data.group keeps samples that belong together apart."
+            "test results may be too good. data.group keeps related samples in one split."
         )
     if found.get("val_in_train"):
         part = _of(found["val_in_train"], sizes["val"])

@@ -207,7 +207,7 @@ def load(folder: Path, *, device: str = "cpu") -> Model:
             reason = f"is of format {facts['format']}, and this version reads {FORMAT}"
             raise refuse(f"{reason}: train it again, or use the Sweeper that wrote it")
         if hashlib.sha256(weights).hexdigest() != facts["sha256"]:
-            raise refuse(f"is damaged: {WEIGHTS} is not the file that {FACTS} tells of")
+            raise refuse(f"is damaged: {WEIGHTS} is not the file that {FACTS} was written with")
         return _model(facts, deserialise(weights), torch.device(device))
     except (KeyError, TypeError, ValueError, ValidationError, SafetensorError) as error:
         if isinstance(error, ConfigError):
@@ -223,7 +223,7 @@ def _model(facts: Mapping[str, Any], tensors: Mapping[str, Tensor], device: torc
         size = (_columns(inputs),)
     # Without self-supervision, whose projector has no part in what is predicted.
     train = config.train.model_copy(update={"ssl": SSL()})
-    form = FORMS.get(facts["trainer"].get("form", ""), FORMS["native"])
+    form = FORMS.get(facts["trainer"]["form"], FORMS["native"])  # it may be a plug-in's
     made = design(train, inputs=size, classes=len(classes), form=form, device=device)
     return Model(config, classes, inputs, _pack(made, tensors), facts)
 

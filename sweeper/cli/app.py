@@ -433,9 +433,13 @@ def cache(
         print(show.as_json("cache", show.cache(kept.root(), found, removed=remove)))
     else:
         show.cached(_out(), kept.root(), found)
-        _say("removed" if remove else "sweeper cache --remove removes it; SWEEPER_CACHE moves it")
+        if not remove:
+            _say("sweeper cache --remove removes it; SWEEPER_CACHE moves it")
+        elif not left:
+            _say("removed")
     if left:
-        raise InputError(f"{left[0].path}: cannot be removed, and {len(left) - 1} more")
+        more = f", nor {len(left) - 1} more" if len(left) > 1 else ""
+        raise InputError(f"{left[0].path}: cannot be removed{more}")
 
 
 app.command(epilog=take_home.BEST)(take_home.best)

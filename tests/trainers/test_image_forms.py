@@ -345,7 +345,7 @@ BAD_FOLDERS = {
     "nested": "has a folder 'train/cat' within a class folder: classes lie directly in data.path",
     "flat": "has no class folders: give each class a folder with its images, or name a table",
     "stray": "has images beside its class folders, such as 'x.png'",
-    "another kind": "has a file 'dog/scan.tif' that is no JPEG, PNG, WebP or BMP by name",
+    "another kind": "has a file 'dog/scan.tif' that is no JPEG, PNG, WebP or BMP by name: convert",
     "link outside": "has an image, 'dog/link.png', that is a link to outside of the folder",
     "linked class": "has an image, 'eel/000.png', that is a link to outside of the folder",
     "loop": "has an image, 'dog/loop.png', that cannot be opened",

@@ -308,6 +308,7 @@ def test_the_command_saves_a_model_with_its_card(
     assert r"question: \<script\> \| x" in card
     assert "arXiv:2312.02517" in card
     assert card.count("\n| 7 | 20 |") == 1
+    assert "a .parquet with image files in a column image, or a folder of images" in card
     again = main([str(tmp_path / "run.yaml"), "--out", str(tmp_path / "m")])
     assert (again, capsys.readouterr().err.count("\n")) == (2, 1)
     assert main([str(tmp_path / "run.yaml"), "--out", str(tmp_path / "m"), "--force"]) == 0

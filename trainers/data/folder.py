@@ -159,7 +159,8 @@ def images_in(root: Path, inner: str, refuse: Refuse) -> list[str]:
     other = [name for name in files if not _is_image(name)]
     if other:
         reason = f"has a file {_join(inner, other[0])!r} that is no JPEG, PNG, WebP or BMP by name"
-        raise refuse(f"{reason}, and {len(other) - 1:,} more: convert them or take them out")
+        more = f", and {len(other) - 1:,} more" if len(other) > 1 else ""
+        raise refuse(f"{reason}{more}: convert them or take them out")
     if not files:
         reason = f"has no image in its class folder {inner!r}: add some, or remove the folder"
         raise refuse(reason)
