@@ -157,10 +157,10 @@ def launch(
     inputs.check_storage(storage)
     loaded = _load(spec, overrides)
     from sweeper.cli.live import Display
-    from sweeper.cli.streams import Progress
+    from sweeper.cli.streams import Lasting
     from sweeper.engine.driver import launch as drive
 
-    with Display(loaded.name, console=Progress()) as display:
+    with Display(loaded.name, console=Lasting()) as display:
         outcome = drive(
             loaded,
             storage=storage,

@@ -24,7 +24,7 @@ def say(text: str) -> None:
         silence(sys.stderr)
 
 
-class Progress(Console):
+class Lasting(Console):
     """A console on stderr that outlives its reader: a sweep goes on when its `tee` is stopped."""
 
     def __init__(self) -> None:
