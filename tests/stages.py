@@ -15,7 +15,7 @@ from sweeper.engine import worker as door
 from sweeper.engine.cells import Maker, Planned
 from sweeper.engine.conductor import Conductor
 from sweeper.engine.launching import Given, Launch
-from sweeper.engine.messages import Job, MemberResult, Message, Reached
+from sweeper.engine.messages import Job, MemberResult, Message, Reached, Refusal
 from sweeper.engine.packing import Packer
 from sweeper.spec import parse
 from sweeper.states import Ending
@@ -85,6 +85,7 @@ class Stage:
         ends: Mapping[int, Ending] | None = None,
         failure: tuple[Ending, str] | None = None,
         note: str = "",
+        refusal: Refusal | None = None,
         skipped: bool = False,
     ) -> None:
         """One round of the pack, all members alike but for their value (of the run's place).
@@ -107,8 +108,8 @@ class Stage:
         )  # fmt: skip
         message = Message(
             pack=job.pack, reached=reached, seconds=float(round), node="here", device="cpu",
-            from_epoch=0, members=() if failure else tuple(members),
-            done=end is not None or failure is not None, failure=failure, note=note,
+            from_epoch=0, members=() if failure or refusal else tuple(members),
+            done=any((end, failure, refusal)), failure=failure, note=note, refusal=refusal,
         )  # fmt: skip
         self.conductor.trial_message(trial, message, self.hand)  # pyright: ignore[reportArgumentType]
 

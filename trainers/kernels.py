@@ -84,7 +84,8 @@ def check(layer: Layer, form: Form) -> Deviation:
 def _deviations(layer: Layer, form: Form, *, dtype: torch.dtype) -> list[Deviation]:
     references = [_reference(_alone(layer), source, dtype) for source in range(SOURCES)]
     wanted = [_dealt([one[name] for one in references], layer.members) for name in references[0]]
-    made = _computed(layer, form, wanted[0])
+    wanted[0] = _arranged(form, layer, wanted[0])
+    made = _computed(layer, form)
     limit = tolerance(layer)
     return [
         Deviation(name, layer.batch, _off(got, reference), limit)
@@ -94,8 +95,9 @@ def _deviations(layer: Layer, form: Form, *, dtype: torch.dtype) -> list[Deviati
 
 def _off(got: Tensor, reference: Tensor) -> float:
     """|got - reference| / |reference|, and |got| itself where the reference is 0."""
-    norm = float(reference.double().norm())
-    return float((got.double() - reference.double()).norm()) / (norm or 1.0)
+    norm = float(torch.linalg.vector_norm(reference, dtype=torch.float64))
+    gap = torch.linalg.vector_norm(got.to(reference.dtype) - reference, dtype=torch.float64)
+    return float(gap) / (norm or 1.0)
 
 
 def _alone(layer: Layer) -> Layer:
@@ -161,8 +163,8 @@ def _reference(layer: Layer, source: int, dtype: torch.dtype) -> dict[str, Tenso
     return {"output": out.detach(), **named}
 
 
-def _computed(layer: Layer, form: Form, like: Tensor) -> list[Tensor]:
-    """What `_reference` has, by the form for all members at once: (K, ...) each."""
+def _computed(layer: Layer, form: Form) -> list[Tensor]:
+    """What `_reference` has, by the form for all members at once; the output as it leaves it."""
     members = layer.members
     own = torch.float64 if layer.dtype == "float64" else torch.float32
     sources = [_data(_alone(layer), source) for source in range(SOURCES)]
@@ -172,9 +174,9 @@ def _computed(layer: Layer, form: Form, like: Tensor) -> list[Tensor]:
     casting = torch.autocast("cpu", torch.bfloat16, enabled=layer.dtype == "bfloat16")
     with casting, form.backend(_entrance(layer, form), members):
         out = _layer_of(form, layer, leaves)
-        wanted = loss if layer.kind in ("linear", "pooled") else _inner(form, layer, loss)
-        grads = torch.autograd.grad((out * wanted).sum(), list(leaves.values()))
-    return [_canonical(form, layer, out.detach(), like), *grads]
+        total = (out * _arranged(form, layer, loss)).sum()
+        grads = torch.autograd.grad(total, list(leaves.values()))
+    return [out.detach(), *grads]
 
 
 def _entrance(layer: Layer, form: Form) -> Tensor:
@@ -183,20 +185,14 @@ def _entrance(layer: Layer, form: Form) -> Tensor:
     return form.images(x) if x.dim() == 5 else x
 
 
+def _arranged(form: Form, layer: Layer, x: Tensor) -> Tensor:
+    """An output (K, B, ...) as the form's layer gives it."""
+    return x if layer.kind == "pooled" else _inner(form, layer, x)
+
+
 def _inner(form: Form, layer: Layer, x: Tensor) -> Tensor:
     """(K, B, C, ...) in the form's own layout."""
     return form.images(x.transpose(0, 1)) if layer.size else x
-
-
-def _canonical(form: Form, layer: Layer, out: Tensor, like: Tensor) -> Tensor:
-    """The output as (K, B, ...): where the form's layout puts each number is found by counting."""
-    if not layer.size or layer.kind == "pooled":
-        return out
-    places = torch.arange(like.numel(), dtype=torch.float64).view(like.shape)
-    order = _inner(form, layer, places).reshape(-1).long()
-    flat = torch.empty(like.numel(), dtype=out.dtype)
-    flat[order] = out.reshape(-1)
-    return flat.view(like.shape)
 
 
 def _layer_of(form: Form, layer: Layer, leaves: dict[str, Tensor]) -> Tensor:

@@ -10,6 +10,8 @@ from pathlib import Path
 import pytest
 from stages import SPEC, Stage, staged
 
+from sweeper.engine.messages import Refusal
+from sweeper.errors import EngineError
 from sweeper.states import Ending, RunState
 
 
@@ -256,3 +258,24 @@ def test_a_pruned_cell_leaves_its_pack_with_its_epoch(stage) -> None:
     assert {r.id for r in pruned} == set(one.hand.dropped)
     assert all(lr[r.id] != 0.1 for r in pruned), "the best cell was pruned"
     assert len({r.cell_id for r in pruned}) * 2 == len(pruned), "half a cell was pruned"
+
+
+def test_a_pack_that_a_node_would_compute_wrongly_goes_on_in_the_next_form(stage) -> None:
+    """Nothing is held against its runs, and further packs of its kind take that form."""
+    one = stage()
+    job = one.begin()
+    one.say(job, 0, refusal=Refusal(text="form 'folded' is wrong here", form="native"))
+    again = one.begin("t2")
+    assert (job.form, again.form) == ("folded", "native")
+    assert {m.run for m in again.members} == {m.run for m in job.members}
+    assert {a.ending for a in one.store.attempts(one.sweep_id) if a.ended_at is not None} == {
+        Ending.CANCELLED
+    }
+
+
+def test_a_pack_that_no_form_computes_right_stops_the_launch(stage) -> None:
+    """The error names the layer."""
+    one = stage()
+    job = one.begin()
+    with pytest.raises(EngineError, match="no form is left"):
+        one.say(job, 0, refusal=Refusal(text="no form is left to train with: a layer"))
