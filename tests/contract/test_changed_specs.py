@@ -22,6 +22,8 @@ from sweeper.store.records import NewCell
 from sweeper.store.study import Study
 from sweeper.store.tables import LeaseTable
 
+STATED = {"objective": {"metric": "accuracy"}, "search": {"method": "factorial"}}
+
 
 @pytest.fixture
 def study(store_url: str, plan: Plan) -> Iterator[Study]:
@@ -313,7 +315,7 @@ def test_status_and_report_count_what_is_wanted_and_alive(plan: Plan) -> None:
     plan.finish(plan.run_ids[0])
     plan.finish(plan.run_ids[1])
     plan.begin(plan.run_ids[2:])
-    plan.store.update_sweep(plan.lease, state="running", spec={"objective": {"metric": "accuracy"}})
+    plan.store.update_sweep(plan.lease, state="running", spec=STATED)
     plan.store.add_cells(plan.lease, [new_cell(0, replicates=(0,))])
     assert _status(plan) == {"complete": 1, "running": 2, "pending": 0}
     _expire(plan.store)
