@@ -11,6 +11,7 @@ from typing import Any
 from trainers.batches import batch_sizes
 from trainers.config import Config, ConfigError, Imbalance, TrainConfig
 from trainers.data.imbalance import class_counts, shares
+from trainers.groups import GROUPS, class_groups
 
 # The keys of the registries, which cannot be read here: they come with torch. A test compares.
 NAMES: dict[str, tuple[str, ...]] = {
@@ -223,3 +224,27 @@ def check_budget(train: TrainConfig, samples: int) -> None:
     raise ConfigError(
         "train.warmup_epochs", train.warmup_epochs, f"is not less than the run's {budget}"
     )
+
+
+def check_objective(metric: str, counts: Sequence[int], facts: Mapping[str, Any]) -> None:
+    """A group's metric has a value: val and test each have a sample of a class of the group.
+
+    Args:
+        metric: the objective, such as `minority_accuracy`.
+        counts: the training subset's samples of each class, in label order.
+        facts: `Dataset.facts` of its data.
+    """
+    group = metric.removesuffix("_accuracy")
+    if group not in GROUPS:
+        return
+    members = class_groups(counts)[group]
+    for split in ("val", "test"):
+        held = facts["counts"].get(split)
+        if held is not None and not any(held[label] for label in members):
+            named = ", ".join(repr(facts["classes"][label]) for label in members[:NAMED])
+            more = " ..." if len(members) > NAMED else ""
+            reason = (
+                f"has no value on {split}, which has no sample of the {group}, here {named}{more}: "
+                "leave small classes out with data.min_per_class, or use balanced_accuracy"
+            )
+            raise ConfigError("objective.metric", metric, reason)

@@ -61,7 +61,7 @@ class Maker:
             SpecError: its configuration does not fit the data.
         """
         try:
-            counts = worker.check(design.config, self.facts_of(design.config))
+            counts = self._counts(design.config)
         except ConfigError as error:
             raise self._spec.problem(error.key, error.value, error.reason) from error
         return self._cell(design, role=role, number=number, counts=counts)
@@ -69,10 +69,14 @@ class Maker:
     def make_anyway(self, design: Design, *, number: int | None) -> tuple[NewCell, str]:
         """As `make`, for a design that nobody could foresee; and why it cannot run, or nothing."""
         try:
-            counts = worker.check(design.config, self.facts_of(design.config))
+            counts = self._counts(design.config)
         except ConfigError as error:
             return self._cell(design, role=REPORT, number=number, counts=()), str(error)
         return self._cell(design, role=REPORT, number=number, counts=counts), ""
+
+    def _counts(self, config: Config) -> tuple[int, ...]:
+        metric = self._spec.objective.metric
+        return worker.check(config, self.facts_of(config), objective=metric)
 
     def _cell(
         self, design: Design, *, role: str, number: int | None, counts: tuple[int, ...]

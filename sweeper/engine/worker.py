@@ -45,15 +45,18 @@ def inspect(config: DataConfig) -> dict[str, Any]:
     return load(config).facts
 
 
-def check(config: Config, facts: dict[str, Any]) -> tuple[int, ...]:
+def check(config: Config, facts: dict[str, Any], *, objective: str = "") -> tuple[int, ...]:
     """Training samples a class, if this configuration can run on this data.
 
     Raises:
-        ConfigError: it cannot.
+        ConfigError: it cannot, or the objective would have no value.
     """
     from trainers.check import check as check_config
+    from trainers.check import check_objective
 
-    return tuple(check_config(config, facts))
+    counts = tuple(check_config(config, facts))
+    check_objective(objective, counts, facts)
+    return counts
 
 
 def notes(facts: Mapping[str, Any]) -> list[str]:

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from trainers.check import check
+from trainers.check import check, check_objective
 from trainers.config import Config, ConfigError, DataConfig
 from trainers.data import load
 from trainers.notes import notes
@@ -78,3 +78,24 @@ def test_the_natural_pool_takes_a_class_of_one_sample(archive: Path) -> None:
     assert counts(min_per_class=4, **tail) == (26, 5)
     with pytest.raises(ConfigError, match="here 'b', 'd' with 1 sample"):
         counts(**tail)
+
+
+@pytest.mark.parametrize("metric", ["minority_accuracy", "majority_accuracy"])
+@pytest.mark.parametrize("split", ["val", "test"])
+def test_an_objective_without_a_sample_to_measure_is_refused(metric: str, split: str) -> None:
+    """A sweep of it would train to the end, and not have one number to compare."""
+    held = {"val": [3, 3, 3], "test": [9, 9, 9]}
+    absent = 2 if metric == "minority_accuracy" else 0
+    held[split][absent] = 0
+    facts = {"classes": ("a", "b", "c"), "counts": {"train": [9, 5, 1]} | held}
+    with pytest.raises(ConfigError, match=rf"no value on {split}, .* here '{'abc'[absent]}': "):
+        check_objective(metric, (9, 5, 1), facts)
+    check_objective("balanced_accuracy", (9, 5, 1), facts)
+    del facts["counts"][split]
+    check_objective(metric, (9, 5, 1), facts)
+
+
+def test_one_class_of_the_group_is_enough_to_measure_it() -> None:
+    """Means over classes leave out those without samples, and say so elsewhere."""
+    facts = {"classes": tuple("abcdef"), "counts": {"test": [4, 4, 4, 4, 4, 0]}}
+    check_objective("minority_accuracy", (9, 8, 7, 6, 2, 1), facts)
