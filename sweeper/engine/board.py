@@ -28,6 +28,15 @@ class RunNow:
     def finished(self) -> bool:
         return self.state in FINISHED
 
+    @property
+    def left_by(self) -> int:
+        """The epoch by which a finished run has left its pack.
+
+        One that diverged between two evaluations left before the next, in a round that a step
+        budget does not record: trained again, it diverges there again.
+        """
+        return self.epoch + 1 if self.state is RunState.FAILED else self.epoch
+
     def valued_at(self, epoch: int) -> bool:
         """Whether the run has a value at an evaluated epoch, or may still get one."""
         if self.state is RunState.FAILED:

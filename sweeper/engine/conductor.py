@@ -161,7 +161,7 @@ class Conductor:
                 )
                 for run in runs
             ),
-            drops={run.id: run.epoch for run in runs if run.finished},
+            drops={run.id: run.left_by for run in runs if run.finished},
             recorded=min(run.epoch for run in runs if not run.finished),
             form=pack.form or "folded",
             threads=self._hands.packer.threads(pack) or settings.threads,

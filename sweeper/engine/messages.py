@@ -82,10 +82,11 @@ class Refusal:
 class Job(_Sent):
     """One pack for one worker: the whole composition, so that the same pack gives the same numbers.
 
-    `drops` holds the members that have finished before, with their last epoch: they are trained
-    again up to it and dropped after it, because the arithmetic of a step depends on how many
-    members take part. `recorded` is the last epoch that the database holds of every open member:
-    a checkpoint beyond the next evaluation would skip numbers that nobody recorded.
+    `drops` holds the members that have finished before, with the epoch by which they had left:
+    they are trained again up to it and dropped after it, unless they diverge before, because the
+    arithmetic of a step depends on how many members take part. `recorded` is the last epoch that
+    the database holds of every open member: a checkpoint beyond the next evaluation would skip
+    numbers that nobody recorded.
     """
 
     pack: int

@@ -81,7 +81,7 @@ def test_a_run_that_diverges_between_two_evaluations_ends_at_its_epoch(stage) ->
     assert not list(one.store.observations(one.sweep_id, last_only=False))
     one.conductor.trial_lost("t1", "The actor died unexpectedly")
     again = one.begin("t2")
-    assert again.drops == {gone: 2}
+    assert again.drops == {gone: 3}, "it is to diverge again, and not to leave before"
     assert again.recorded == 0
 
 
@@ -221,7 +221,7 @@ def test_a_pack_that_goes_on_replays_what_had_finished(stage) -> None:
     one.conductor.trial_lost("t1", "The actor died unexpectedly")
     again = one.begin("t2")
     assert [m.run for m in again.members] == [m.run for m in job.members]
-    assert again.drops == {first.run: 2}
+    assert again.drops == {first.run: 3}, "it is to diverge again, and not to leave before"
     assert again.recorded == 2
     assert [m.attempt == 0 for m in again.members] == [True, False, False, False]
     assert again.identity == job.identity
