@@ -80,9 +80,8 @@ class Packer:
         pack, seconds, unpriced = self._spec.resources.pack, 0.0, 0
         for key, cells in awaited.items():
             known = [self.prices[key]] if key in self.prices else list(self.prices.values())
-            if pack == "auto" and known:
-                ks = [plan.best_k(price, replicates, replicates) for price in known]
-                a_run = fmean(price.seconds(k) / k for price, k in zip(known, ks, strict=True))
+            if known:
+                a_run = fmean(_seconds_of_a_run(price, pack, replicates) for price in known)
                 seconds += cells * replicates * a_run
             else:
                 unpriced += math.ceil(cells * replicates / (1 if pack == "auto" else pack))
@@ -147,6 +146,12 @@ class Packer:
         packs = self._store.add_packs(self._lease, made) if made else []
         self._board.add_packs(packs)
         return packs
+
+
+def _seconds_of_a_run(price: Price, pack: int | Literal["auto"], replicates: int) -> float:
+    """In packs of a cell's replicates, or of so many runs as the spec says."""
+    k = plan.best_k(price, replicates, replicates) if pack == "auto" else pack
+    return price.seconds(k) / k
 
 
 def questions(

@@ -96,6 +96,13 @@ def test_awaited_runs_have_a_price(awaited: dict[str, int], expected: tuple[floa
     assert packer(SPEC, {"a": price}).foresee(awaited, replicates=5) == pytest.approx(expected)
 
 
+def test_awaited_runs_of_packs_of_a_given_size_have_a_price_too() -> None:
+    """20 runs at once take 0.1 s a step, a run of them 100 / 20 steps of that."""
+    price = Price("a", {20: 0.1}, "folded", 100)
+    fixed = packer(SPEC + "resources: {pack: 20}\n", {"a": price})
+    assert fixed.foresee({"a": 3}, replicates=5) == pytest.approx((3 * 5 * 0.5, 0))
+
+
 def test_awaited_packs_without_a_price_are_counted() -> None:
     """The time that others have taken stands for theirs."""
     fixed = packer(SPEC + "resources: {pack: 4}\n", {})
