@@ -24,6 +24,7 @@ from trainers.notes import notes
 
 if TYPE_CHECKING:  # it needs torch
     from trainers.data.dataset import Dataset
+    from trainers.loop import RoundResult
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -171,7 +172,7 @@ def train(
     from trainers.arithmetic import WrongArithmetic
     from trainers.data import load
     from trainers.loop import Member, PackTrainer
-    from trainers.metrics import METRICS, layout
+    from trainers.metrics import layout
 
     dataset = load(config.data)
     try:
@@ -185,12 +186,7 @@ def train(
     names, result = layout(dataset.classes, dataset.y), None
     while trainer.round < trainer.rounds:
         (result,) = trainer.train_round()
-        shown: dict[str, object] = {"round": result.round, "step": result.step}
-        if result.numbers is not None:
-            for (split, metric, target), number in zip(names, result.numbers.tolist(), strict=True):
-                if metric in METRICS and not target:
-                    shown[f"{split}.{metric}"] = round(number, 4)
-        if not _print(json.dumps(shown)) and out is None:
+        if not _print(json.dumps(_shown(result, names))) and out is None:
             return 0  # nobody reads what is printed, and nothing else is made
         if not result.finite:
             print(f"diverged in round {result.round}; nothing is saved", file=sys.stderr)
@@ -201,6 +197,19 @@ def train(
         save(out, trainer, dataset, result, evidence=evidence)
         print(f"saved in {out}; its card is {out / 'README.md'}", file=sys.stderr)
     return 0
+
+
+def _shown(result: RoundResult, names: Sequence[tuple[str, str, str]]) -> dict[str, object]:
+    """A round as it is printed, with the overall metrics where it was evaluated."""
+    from trainers.metrics import METRICS
+
+    numbers = () if result.numbers is None else zip(names, result.numbers.tolist(), strict=True)
+    metrics = {
+        f"{split}.{metric}": round(number, 4)
+        for (split, metric, target), number in numbers
+        if metric in METRICS and not target
+    }
+    return {"round": result.round, "step": result.step, **metrics}
 
 
 def choose_form(
