@@ -38,6 +38,8 @@ LIMIT_SECONDS = 600.0  # for one layer: who takes longer hangs
 FROM_OUTSIDE = {signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGHUP}
 # With it, glibc aborts a process whose kernels write beyond their buffers, at once and surely.
 HEAP_CHECK = {"LD_PRELOAD": "libc_malloc_debug.so.0", "MALLOC_CHECK_": "3"}
+# Large tensors stay in the heap: mapping and unmapping each costs a third of the whole check.
+HEAP = {"MALLOC_MMAP_THRESHOLD_": "33554432", "MALLOC_TRIM_THRESHOLD_": "536870912"}
 KERNEL_CHOICES = ("ONEDNN_", "DNNL_", "MKL_", "ATEN_")
 ROOT = Path(trainers.__file__).parent
 READY = b"ready\n"  # the first line of the process
@@ -318,6 +320,7 @@ def _variables(threads: int) -> dict[str, str]:
         "OMP_NUM_THREADS": str(threads),
         "OMP_WAIT_POLICY": "PASSIVE",
         "CUDA_VISIBLE_DEVICES": "",
+        **HEAP,
         **HEAP_CHECK,
         "LD_PRELOAD": " ".join(filter(None, preloaded)),
     }

@@ -28,7 +28,7 @@ from trainers.fused import EPSILON, FORMS, Form, Kind, Parameter, without_onednn
 from trainers.shapes import Layer
 
 IDLE_SECONDS = 60.0
-EXACT_BATCH = 8
+EXACT_BATCH = 4
 # Two data sets, dealt out to members in turn: so a pack of any K has two references.
 SOURCES = 2
 UNIT = 2.0**-24  # what rounding to float32 changes at most, as a share
@@ -71,7 +71,7 @@ def tolerance(layer: Layer) -> float:
 def check(layer: Layer, form: Form) -> Deviation:
     """The largest excess of output and gradients of a linear loss.
 
-    At the layer's own batch the reference is float32 without oneDNN, at a batch of at most 8 it is
+    At the layer's own batch the reference is float32 without oneDNN, at a batch of at most 4 it is
     float64; each member is computed alone.
     """
     own = torch.float64 if layer.dtype == "float64" else torch.float32

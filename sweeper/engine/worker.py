@@ -125,6 +125,8 @@ def pin_threads(count: int) -> None:
     """Makes numeric libraries use `count` threads; for all of them only before their import."""
     for name in _THREAD_VARIABLES:
         os.environ[name] = str(count)
+    # Threads that wait in a loop take a busy machine's time from those that they wait for.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     if "torch" in sys.modules:
         sys.modules["torch"].set_num_threads(count)
 
