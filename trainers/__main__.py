@@ -20,7 +20,7 @@ from pydantic import ValidationError
 from ruamel.yaml import YAML, YAMLError
 
 from trainers.config import PLACES, Config, ConfigError
-from trainers.notes import notes
+from trainers.notes import notes, other_data
 
 if TYPE_CHECKING:  # it needs torch
     from trainers.data.dataset import Dataset
@@ -181,7 +181,7 @@ def train(
         print(error, file=sys.stderr)
         return 1
     trainer = PackTrainer(dataset, [Member(config, replicate)], device=device, form=form)
-    for note in notes(dataset.facts):
+    for note in filter(None, [*notes(dataset.facts), other_data(evidence, dataset.fingerprint)]):
         print(note, file=sys.stderr)
     names, result = layout(dataset.classes, dataset.y), None
     while trainer.round < trainer.rounds:

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from trainers.config import leaves
-from trainers.notes import notes
+from trainers.notes import notes, other_data
 
 NAMED = 100  # columns that are listed by name
 SPECIAL = re.compile(r"([\\`*_{}\[\]()<>#!|~&@])")
@@ -159,7 +159,9 @@ def _evidence(facts: Mapping[str, Any]) -> list[str]:
     if evidence is None:
         return []
     lines = "\n".join(_outline(evidence))
-    return ["## Evidence for this configuration", lines]
+    other = other_data(evidence, facts["data"]["fingerprint"])
+    warning = [f"**{plain(other)}**"] if other else []
+    return ["## Evidence for this configuration", *warning, lines]
 
 
 def _outline(value: Any, depth: int = 0) -> Iterable[str]:

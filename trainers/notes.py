@@ -87,3 +87,14 @@ def _repeats(facts: Mapping[str, Any]) -> Iterator[str]:
 
 def _of(count: int, total: int) -> str:
     return f"{count:,} of {total:,} ({100 * count / total:.2g} %)"
+
+
+def other_data(evidence: Any, fingerprint: str) -> str:
+    """A sentence where `evidence` was gathered on other data than these; else nothing."""
+    before = evidence.get("data_fingerprint") if isinstance(evidence, Mapping) else None
+    if before in (None, "", fingerprint):
+        return ""
+    return (
+        "The data are not those that the evidence for this configuration comes from: their "
+        f"fingerprint is {fingerprint[:16]}, it was {str(before)[:16]}."
+    )

@@ -10,7 +10,9 @@ from trainers.shapes import Layer
 # Multiply-adds of a forward pass that a thread must have, or starting it costs more than it does.
 # Measured with residual networks on 8x8 images, ms a step with one thread and with two, on two
 # cores that others used too: 0.8 and 3.1 at 0.4 million, 2.7 and 11.5 at 24, 8.7 and 24 at 194,
-# 50 and 50 at 971; 176 and 144 at 1,549.
+# 50 and 50 at 971. At 1,549 two runs disagreed: 57 and 70 with threads that sleep while they wait
+# (the setting that is used), 176 and 144 with threads that do not. So the threshold is a cautious
+# one; it was not tuned on an idle machine.
 WORTH_A_THREAD = 250_000_000
 
 

@@ -118,7 +118,7 @@ class Display:
                 self._say(f"timed {event.done} of {event.total}{_now(event)}")
             return
         self._next_line = self._clock() + LINE_EVERY_S
-        self._say(f"{counts(event)}; {time_left(event)}")
+        self._say(f"{counts(event)}; time left: {time_left(event)}")
         if event.best != self._best:
             self._best = event.best
             self._say(f"best so far: {event.best}")

@@ -18,7 +18,7 @@ from sklearn.datasets import load_digits
 
 from trainers import data
 from trainers.__main__ import main, read
-from trainers.config import Config, ConfigError
+from trainers.config import Config, ConfigError, DataConfig
 from trainers.data.dataset import Dataset
 from trainers.data.unseen import Samples
 from trainers.data.unseen import read as read_samples
@@ -312,6 +312,20 @@ def test_the_command_saves_a_model_with_its_card(
     again = main([str(tmp_path / "run.yaml"), "--out", str(tmp_path / "m")])
     assert (again, capsys.readouterr().err.count("\n")) == (2, 1)
     assert main([str(tmp_path / "run.yaml"), "--out", str(tmp_path / "m"), "--force"]) == 0
+
+
+@pytest.mark.parametrize("other", [False, True])
+def test_evidence_from_other_data_is_said_where_the_model_is_trained_and_on_its_card(
+    other: bool, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A file that changed since `sweeper best` makes another model than the evidence is about."""
+    mark = "0123" * 16 if other else data.load(DataConfig.model_validate(DIGITS)).fingerprint
+    text = f"data: {json.dumps(DIGITS)}\ntrain: {json.dumps(SMALL)}\n"
+    (tmp_path / "run.yaml").write_text(f"{text}evidence: {{data_fingerprint: {mark!r}}}\n")
+    assert main([str(tmp_path / "run.yaml"), "--out", str(tmp_path / "m")]) == 0
+    said = "The data are not those that the evidence for this configuration comes from"
+    assert (said in capsys.readouterr().err) is other
+    assert (said in (tmp_path / "m" / "README.md").read_text()) is other
 
 
 def test_weights_have_the_networks_names(digits: Model, tmp_path: Path) -> None:
