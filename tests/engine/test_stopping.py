@@ -13,10 +13,11 @@ from contextlib import contextmanager
 from itertools import chain, repeat
 from types import SimpleNamespace
 from typing import Any
+from unittest.mock import create_autospec
 
 import pytest
 from patience import FOR_EVER, HANG, eventually
-from ray.air.execution import FixedResourceManager, ResourceRequest
+from ray.air.execution import ResourceManager, ResourceRequest
 from ray.air.execution._internal.actor_manager import RayActorManager
 from ray.air.execution._internal.tracked_actor_task import TrackedActorTask
 from ray.exceptions import ActorDiedError, NodeDiedError, OutOfMemoryError
@@ -139,7 +140,8 @@ def test_an_error_of_ours_comes_out_of_tune_as_itself() -> None:
 )
 def test_every_way_to_lose_a_worker_costs_that_worker_only(error, monkeypatch) -> None:
     """Tune's manager of actors raises at classes it does not know, which ended the whole sweep."""
-    manager = RayActorManager(resource_manager=FixedResourceManager({"CPU": 1}))
+    # Ray's own manager of resources would start a whole Ray in this process.
+    manager = RayActorManager(resource_manager=create_autospec(ResourceManager, instance=True))
     monkeypatch.setattr(manager, "_cleanup_actor", lambda *, tracked_actor: None)  # none is alive
     trials._every_loss_is_one(manager)
     lost = []
