@@ -33,7 +33,7 @@ demo: $(STAMP) ## a batch-size sweep on digits, and its report (five minutes on 
 	$(BIN)/sweeper launch batch_size --storage sqlite:///demo/sweeper.db --yes
 	$(BIN)/sweeper report --storage sqlite:///demo/sweeper.db --out demo/report.html --force
 
-test: $(STAMP) ## every test but those of soak (ten minutes on two cores)
+test: $(STAMP) ## every test but those of soak (at most fifteen minutes on two cores)
 	$(BIN)/python -m pytest $(PARALLEL) $(TESTS)
 
 soak: $(STAMP) ## the long tests: more kills, more seeds, new examples
