@@ -74,7 +74,7 @@ def test_passes(number):
 
 
 def test_a_crash_fails_its_own_test_and_the_rest_runs(tmp_path: Path) -> None:
-    """However many test processes die, each is replaced, and every test is told of."""
+    """Each test process that dies is replaced, and every test is reported."""
     (tmp_path / "test_crashing.py").write_text(CRASHING)
     options = ["-n", "1", "--dist", "worksteal", "-c", str(ROOT / "pyproject.toml")]
     ran = subprocess.run(

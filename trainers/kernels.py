@@ -111,7 +111,7 @@ def _dealt(of_source: list[Tensor], members: int) -> Tensor:
 
 
 def _shapes(layer: Layer) -> dict[str, tuple[int, ...]]:
-    """Of one member: its input, its weight and its bias, as far as it has them."""
+    """One member's input, weight and bias, as far as the layer has them."""
     shapes: dict[str, tuple[int, ...]] = {"input": (layer.batch, layer.inputs, *layer.size)}
     if layer.kind == "convolution":
         shapes["weight"] = (layer.outputs, layer.kernel, layer.kernel, layer.inputs)

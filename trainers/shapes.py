@@ -71,7 +71,7 @@ class Layer:
 
     @property
     def multiply_adds(self) -> int:
-        """Of its forward pass; 0 for norms and means, which are bound by memory."""
+        """Multiply-adds of a forward pass; 0 for norms and means, which are bound by memory."""
         if self.kind == "linear":
             return self.members * self.batch * self.inputs * self.outputs
         if self.kind == "convolution":

@@ -61,7 +61,7 @@ def _written(path: Path, tree: Any) -> str:
 
 
 def _counts(dataset: Dataset, ratio: float) -> list[int]:
-    """Of the subset that a run draws, class by class."""
+    """The samples of each class in the subset that a run draws."""
     imbalance = {"profile": "exponential", "train_ratio": ratio}
     counts = check(Config.model_validate({"data": {"imbalance": imbalance}}), dataset.facts)
     y = dataset.y["train"]

@@ -532,7 +532,7 @@ def test_a_flat_folder_has_no_classes(tmp_path, image_bytes):
 
 
 def test_the_test_part_of_a_folder_or_archive_is_read(tmp_path, image_bytes):
-    """Of what was trained on, the test split: its images and classes as in the data set."""
+    """A file that was trained on is read by its test split, as in the data set."""
     for part, rows in {"train": range(40), "test": range(40, 60)}.items():
         _write(tmp_path / "f" / part, image_bytes, rows)
     np.savez(tmp_path / "d.npz", **_medmnist(), classes=np.array(NAMES))

@@ -146,7 +146,7 @@ def test_levels_that_training_had_not_are_counted(tmp_path: Path) -> None:
 
 
 def test_levels_that_no_code_stands_for_are_in_the_facts(tmp_path: Path) -> None:
-    """Of a category with more levels than codes, and of one that the test file writes otherwise."""
+    """Names categories with more levels than codes, or that the test file writes otherwise."""
     words = {"id": [f"u{at % 300:03}" for at in range(900)], "flag": ["True", "False"] * 450}
     other = {"id": ["u001"] * 40, "flag": ["true", "false", "", "True"] * 10}
     test = write(tmp_path / "u.csv", other)
