@@ -114,6 +114,7 @@ contents();
 copies();
 show();
 window.addEventListener("hashchange", function () {
+  if ("#" + written(view) === (location.hash || "#")) { return; } // shown already
   view = read(location.hash);
   show();
 });

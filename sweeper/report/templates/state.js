@@ -55,11 +55,12 @@ function written(one) {
   add("stop", Array.from(one.stop).map(function (pair) { return pair[0] + ":" + pair[1]; }));
   return parts.length === 1 ? parts[0] : parts.join(";");
 }
-// A change of the view is an entry of the history: the back button undoes it.
+// A change of the view is shown at once, and is an entry of the history: the back button undoes it.
 function change(how) {
   how(view);
   const next = "#" + written(view);
-  if (next !== (location.hash || "#")) { location.hash = next; } else { show(); }
+  if (next !== (location.hash || "#")) { location.hash = next; }
+  show();
 }
 function toggle(set, value) {
   if (!set.delete(value)) { set.add(value); }
