@@ -42,12 +42,17 @@ class Heartbeat:
         return self._last_error
 
     def _run(self) -> None:
-        while not self._stop.wait(self._seconds):
-            try:
-                self._beat()
-                self._last_error = ""
-            except LeaseLost as error:
-                self._lost = error
-                return
-            except Exception as error:  # noqa: BLE001  a driver of the database is foreign code
-                self._last_error = f"{type(error).__name__}: {error}"
+        while not self._stop.wait(self._seconds) and self.step():
+            pass
+
+    def step(self) -> bool:
+        """Beats once; whether to go on."""
+        try:
+            self._beat()
+            self._last_error = ""
+        except LeaseLost as error:
+            self._lost = error
+            return False
+        except Exception as error:  # noqa: BLE001  a driver of the database is foreign code
+            self._last_error = f"{type(error).__name__}: {error}"
+        return True

@@ -10,8 +10,9 @@ import random
 import threading
 import time
 from collections.abc import Callable
-from contextlib import suppress
-from typing import TypeVar
+from contextlib import AbstractContextManager, suppress
+from dataclasses import dataclass
+from typing import Any, TypeVar
 
 from sqlalchemy import Connection
 from sqlalchemy.exc import (
@@ -35,6 +36,16 @@ OURS = (
 )  # our own mistakes: never retried, never hidden
 
 
+@dataclass(frozen=True, kw_only=True)
+class Waiting:
+    """What waits for a database, and by which clock; a simulation brings its own."""
+
+    monotonic: Callable[[], float] = time.monotonic
+    sleep: Callable[[float], None] = time.sleep
+    uniform: Callable[[float, float], float] = random.uniform
+    lock: Callable[[], AbstractContextManager[Any]] = threading.RLock
+
+
 class Database:
     """A database that threads may share.
 
@@ -45,12 +56,15 @@ class Database:
         give_up: asked while waiting for the database; true ends the patience.
     """
 
-    def __init__(self, address: Address, *, patience: float) -> None:
+    def __init__(
+        self, address: Address, *, patience: float, waiting: Waiting | None = None
+    ) -> None:
         self.address = address
         self.engine = dialects.connect(address)
         self.patience = patience
         self.give_up: Callable[[], bool] = never
-        self._lock = threading.RLock()
+        self._waiting = waiting or Waiting()
+        self._lock = self._waiting.lock()
         self._connection: Connection | None = None
 
     def __repr__(self) -> str:
@@ -74,7 +88,13 @@ class Database:
             with self._lock:  # free between two tries
                 return self._once(work, reading=reading)
 
-        return patiently(once, address=self.address, patience=self.patience, give_up=self.give_up)
+        return patiently(
+            once,
+            address=self.address,
+            patience=self.patience,
+            give_up=self.give_up,
+            waiting=self._waiting,
+        )
 
     def _once(self, work: Callable[[Connection], T], *, reading: bool) -> T:
         try:
@@ -108,6 +128,7 @@ def patiently(
     address: Address,
     patience: float,
     give_up: Callable[[], bool] = never,
+    waiting: Waiting | None = None,
 ) -> T:
     """The result of `work`, tried again while the database is busy or gone.
 
@@ -115,7 +136,8 @@ def patiently(
         SweeperError: it stayed so for `patience` seconds, or until `give_up`, or will not let
             us in.
     """
-    deadline, wait = time.monotonic() + patience, FIRST_WAIT
+    waiting = waiting or Waiting()
+    deadline, wait = waiting.monotonic() + patience, FIRST_WAIT
     while True:
         try:
             return work()
@@ -124,15 +146,15 @@ def patiently(
                 dialects.transient(error) or dialects.forbidden(error)
             ):
                 raise
-            late = time.monotonic() + wait > deadline or give_up()
+            late = waiting.monotonic() + wait > deadline or give_up()
             if late or not dialects.transient(error):
                 raise dialects.explain(address, error.orig) from error
         # The jitter keeps two drivers from meeting again and again.
-        _pause(wait * random.uniform(0.5, 1.0), give_up)  # noqa: S311
+        _pause(wait * waiting.uniform(0.5, 1.0), give_up, waiting)
         wait = min(2 * wait, LONGEST_WAIT)
 
 
-def _pause(seconds: float, give_up: Callable[[], bool]) -> None:
-    until = time.monotonic() + seconds
-    while (left := until - time.monotonic()) > 0 and not give_up():
-        time.sleep(min(left, POLL_SECONDS))
+def _pause(seconds: float, give_up: Callable[[], bool], waiting: Waiting) -> None:
+    until = waiting.monotonic() + seconds
+    while (left := until - waiting.monotonic()) > 0 and not give_up():
+        waiting.sleep(min(left, POLL_SECONDS))
