@@ -1,20 +1,22 @@
 """Checkpoints: tensors and JSON in one safetensors file, whole or not there. Nothing is unpickled.
 
-A file is written aside, synced, renamed, and its folder synced; the last two are kept, so that a
-file broken by a full disk or a lost node leaves the one before it.
+They lie in a folder on a disk or on shared storage (`trainers.folders`). The last two are kept, so
+that a file broken by a full disk or a lost node leaves the one before it.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from safetensors import SafetensorError
+
+from trainers import folders
+from trainers.folders import Folder
 
 if TYPE_CHECKING:  # whoever only asks for a checkpoint that is not there needs no torch
     from torch import Tensor
@@ -26,39 +28,50 @@ Checkpoint = tuple[int, "dict[str, Tensor]", dict[str, Any]]
 
 
 def save(
-    directory: Path, round: int, tensors: Mapping[str, Tensor], meta: Mapping[str, Any]
-) -> Path:
-    """Keeps a round's state; returns the file. Older rounds but one are removed, and later ones.
+    place: str | Path, round: int, tensors: Mapping[str, Tensor], meta: Mapping[str, Any]
+) -> str:
+    """Keeps a round's state; returns the file's name. Older rounds but one go, and later ones.
+
+    `place` is a path or a URL (`trainers.folders`).
 
     Raises:
         OSError: the disk is full, or the folder cannot be written.
     """
-    directory.mkdir(parents=True, exist_ok=True)
-    path = directory / f"round-{round:08d}.safetensors"
-    _replace(path, _encode(tensors, meta))
+    folder = folders.opened(place)
+    name = f"round-{round:08d}.safetensors"
+    folder.write(name, _encode(tensors, meta))
     # Later rounds are left over from before this run went back to an earlier one.
-    later = [old for number, old in _rounds(directory) if number > round]
-    older = [old for number, old in _rounds(directory) if number <= round]
+    rounds = _rounds(folder)
+    later = [old for number, old in rounds if number > round]
+    older = [old for number, old in rounds if number <= round]
     for old in later + older[KEPT:]:
-        old.unlink(missing_ok=True)
-    return path
+        folder.remove(old)
+    return name
 
 
-def latest(directory: Path, *, at_most: int | None = None) -> Checkpoint | None:
-    """The newest whole checkpoint, not beyond round `at_most`: its round, tensors and meta."""
-    for round, path in _rounds(directory):
+def latest(place: str | Path, *, at_most: int | None = None) -> Checkpoint | None:
+    """The newest whole checkpoint, not beyond round `at_most`: its round, tensors and meta.
+
+    Raises:
+        OSError: the folder cannot be read.
+    """
+    folder = folders.opened(place)
+    for round, name in _rounds(folder):
         if at_most is not None and round > at_most:
             continue
-        found = _decode(path.read_bytes())
+        try:
+            found = _decode(folder.read(name))
+        except FileNotFoundError:  # a worker that was replaced may still remove it
+            continue
         if found is not None:
             return round, *found
     return None
 
 
-def _rounds(directory: Path) -> list[tuple[int, Path]]:
+def _rounds(folder: Folder) -> list[tuple[int, str]]:
     """Checkpoints of a folder, newest first."""
-    found = [(NAME.fullmatch(path.name), path) for path in directory.glob("round-*.safetensors")]
-    return sorted(((int(m[1]), path) for m, path in found if m), reverse=True)
+    found = [(NAME.fullmatch(name), name) for name in folder.names()]
+    return sorted(((int(m[1]), name) for m, name in found if m), reverse=True)
 
 
 def _encode(tensors: Mapping[str, Tensor], meta: Mapping[str, Any]) -> bytes:
@@ -90,20 +103,3 @@ def _digest(tensors: Mapping[str, Tensor], text: str) -> str:
         digest.update(f"{name}{tensor.dtype}{tuple(tensor.shape)}".encode())
         digest.update(tensor.numpy().data)
     return digest.hexdigest()
-
-
-def _replace(path: Path, content: bytes) -> None:
-    temporary = path.with_suffix(f".{os.getpid()}.tmp")
-    try:
-        with temporary.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
-    folder = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)

@@ -172,13 +172,16 @@ def _there(folder: Path) -> Path:
 
 def _filled(storage: str) -> dict[str, Path]:
     """The folders that a sweep fills, by what it puts there."""
+    import trainers.folders as folders
     from sweeper.engine import places, sockets
     from sweeper.store import dialects
     from trainers.cache import root
 
     address = dialects.parse(storage)
     found = {} if address.path is None else {"the database": address.path.absolute().parent}
-    found["checkpoints"] = places.of(storage).base
+    base = places.of(storage).base
+    if not folders.is_url(base):
+        found["checkpoints"] = Path(base)
     with suppress(InputError):
         found["Ray's files"] = Path(sockets.check())
     if sockets.writable(_there(root())):

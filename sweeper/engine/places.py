@@ -4,39 +4,56 @@ from __future__ import annotations
 
 import hashlib
 import os
-import shutil
+import threading
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+import trainers.folders as folders
+from sweeper.errors import InputError
 from sweeper.store import dialects
 from sweeper.store.dialects import Address
 
 VARIABLE = "SWEEPER_CHECKPOINTS"
+ANSWER_SECONDS = 30.0
+EACH_NODE_ITS_OWN = (
+    f"{VARIABLE} is not set: each node keeps checkpoints on a disk of its own, so a pack that is "
+    "tried again on another node starts again; name a shared folder or s3://bucket/folder"
+)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Checkpoints:
-    """The folders of one database's checkpoints.
+    """The folders of one database's checkpoints, each a path or a URL.
 
     Attributes:
         base: a folder of the user's, which is never removed.
         root: the folder for all of this database's checkpoints, below it.
     """
 
-    base: Path
-    root: Path
+    base: str
+    root: str
 
-    def of_pack(self, sweep: int, *, pack: int) -> Path:
+    def of_pack(self, sweep: int, *, pack: int) -> str:
         """The folder of one pack's checkpoints."""
-        return self.root / f"sweep-{sweep}" / f"pack-{pack}"
+        return f"{self.root}/sweep-{sweep}/pack-{pack}"
 
     def remove(self, sweep: int, *, pack: int) -> None:
-        """Removes a pack's checkpoints, and the folders below the base that are left empty."""
-        folder = self.of_pack(sweep, pack=pack)
-        shutil.rmtree(folder, ignore_errors=True)
+        """Removes a pack's checkpoints, and the folders below the base that are left empty.
+
+        What shared storage does not remove is left there.
+        """
+        place = self.of_pack(sweep, pack=pack)
+        try:
+            folders.opened(place).clear()
+        except OSError:
+            return
+        if not folders.is_url(place):
+            self._tidy(Path(place))
+
+    def _tidy(self, folder: Path) -> None:
         for parent in folder.parents:
-            if parent == self.base:
+            if str(parent) == self.base:
                 break
             try:
                 parent.rmdir()
@@ -45,22 +62,63 @@ class Checkpoints:
 
 
 def of(storage: str, *, environment: Mapping[str, str] = os.environ) -> Checkpoints:
-    """Where the checkpoints of a database lie; on a cluster it must be a shared folder.
+    """Where the checkpoints of a database lie; on a cluster it must be shared storage.
 
     Raises:
         StoreError: the database's URL cannot be read.
     """
     address = dialects.parse(storage)
-    named = environment.get(VARIABLE)
-    if named:
-        base = Path(named).resolve()
-        return Checkpoints(base=base, root=base / _mark(address))
+    if named := environment.get(VARIABLE):
+        base = named.rstrip("/") if folders.is_url(named) else str(_path(named))
+        return Checkpoints(base=base, root=f"{base}/{_mark(address)}")
     if address.path is not None:
         file = address.path.resolve()
         root = file.with_name(file.name + ".files") / "checkpoints"
-        return Checkpoints(base=file.parent, root=root)
+        return Checkpoints(base=str(file.parent), root=str(root))
     base = Path.cwd()
-    return Checkpoints(base=base, root=base / "sweeper.files" / "checkpoints" / _mark(address))
+    root = base / "sweeper.files" / "checkpoints" / _mark(address)
+    return Checkpoints(base=str(base), root=str(root))
+
+
+def check(environment: Mapping[str, str] = os.environ, *, limit: float = ANSWER_SECONDS) -> None:
+    """Whether the URL that was named can be used from here: a file is written and read.
+
+    Raises:
+        InputError: it cannot; nothing has been started.
+    """
+    named = environment.get(VARIABLE, "")
+    if folders.MARK not in named:
+        return
+    fault = folders.fault(named)
+    if not fault and folders.is_url(named):
+        fault = _tried(named, limit=limit)
+    if fault:
+        raise InputError(f"{VARIABLE}: '{folders.without_user(named)}': {fault}")
+
+
+def _tried(place: str, *, limit: float) -> str:
+    """Why nothing can be written there; empty where it can.
+
+    The limit is ours: the clients of some storages try again for minutes.
+    """
+    found = [f"no answer within {limit:g} s; look at the address and the network"]
+
+    def ask() -> None:
+        try:
+            folders.try_out(place)
+        except OSError as error:
+            found[0] = str(error)
+        else:
+            found[0] = ""
+
+    asking = threading.Thread(target=ask, name="checkpoints", daemon=True)
+    asking.start()
+    asking.join(limit)
+    return found[0]
+
+
+def _path(named: str) -> Path:
+    return Path(folders.local(named)).resolve()
 
 
 def _mark(address: Address) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+from pathlib import Path
 
 import optuna
 import pytest
@@ -189,9 +190,11 @@ def test_a_replicate_that_has_left_is_not_waited_for() -> None:
 def test_checkpoints_lie_beside_the_sqlite_file_or_where_the_variable_says(tmp_path) -> None:
     """One place a database; a cluster names a shared one."""
     url = f"sqlite:///{tmp_path}/a.db"
-    assert places.of(url, environment={}).root == tmp_path / "a.db.files" / "checkpoints"
-    named = {places.VARIABLE: str(tmp_path / "shared")}
-    assert places.of("postgresql://h/d", environment=named).root.parent == tmp_path / "shared"
+    assert Path(places.of(url, environment={}).root) == tmp_path / "a.db.files" / "checkpoints"
+    for shared in (str(tmp_path / "shared"), f"file://{tmp_path}/shared"):
+        named = {places.VARIABLE: shared}
+        found = places.of("postgresql://h/d", environment=named)
+        assert Path(found.root).parent == tmp_path / "shared"
 
 
 @pytest.mark.parametrize("shared", [True, False])
@@ -216,18 +219,18 @@ def test_a_home_in_the_address_is_the_users(tmp_path, monkeypatch) -> None:
     """The store reads ~ as the home folder; checkpoints must not lie in a folder of that name."""
     monkeypatch.setenv("HOME", str(tmp_path))
     found = places.of("sqlite:///~/a.db", environment={})
-    assert found.root == tmp_path / "a.db.files" / "checkpoints"
+    assert Path(found.root) == tmp_path / "a.db.files" / "checkpoints"
 
 
 def test_removing_the_last_checkpoints_leaves_no_empty_folder_of_ours(tmp_path) -> None:
     """And never one of the user's, whatever it is called."""
     beside = places.of(f"sqlite:///{tmp_path}/a.db", environment={})
-    beside.of_pack(1, pack=2).mkdir(parents=True)
+    Path(beside.of_pack(1, pack=2)).mkdir(parents=True)
     beside.remove(1, pack=2)
     assert list(tmp_path.iterdir()) == []
     mine = tmp_path / "sweep-9" / "my.files"
     shared = places.of("postgresql://h/d", environment={places.VARIABLE: str(mine)})
-    shared.of_pack(1, pack=2).mkdir(parents=True)
+    Path(shared.of_pack(1, pack=2)).mkdir(parents=True)
     shared.remove(1, pack=2)
     assert mine.is_dir()
     assert list(mine.iterdir()) == []

@@ -8,7 +8,7 @@ import pytest
 import torch
 from safetensors import safe_open
 
-from trainers import checkpoint
+from trainers import checkpoint, folders
 
 META = {"round": 3, "alive": [0, 2]}
 
@@ -76,7 +76,7 @@ def flip_meta(content: bytes) -> bytes:
 def test_a_broken_file_gives_way_to_the_one_before(tmp_path: Path, breaking) -> None:
     """A file cut short, changed by a bit, or empty is never loaded."""
     checkpoint.save(tmp_path, 2, tensors(2.0), META)
-    last = checkpoint.save(tmp_path, 3, tensors(3.0), META)
+    last = tmp_path / checkpoint.save(tmp_path, 3, tensors(3.0), META)
     whole = last.read_bytes()
     last.write_bytes(breaking(whole))
     assert last.read_bytes() != whole
@@ -93,7 +93,7 @@ def test_a_failed_write_leaves_the_old_one(tmp_path: Path, monkeypatch: pytest.M
     def full(_: int) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(checkpoint.os, "fsync", full)
+    monkeypatch.setattr(folders.os, "fsync", full)
     with pytest.raises(OSError, match="No space"):
         checkpoint.save(tmp_path, 2, tensors(), META)
     assert [p.name for p in tmp_path.iterdir()] == ["round-00000001.safetensors"]
@@ -101,6 +101,6 @@ def test_a_failed_write_leaves_the_old_one(tmp_path: Path, monkeypatch: pytest.M
 
 def test_other_tools_can_read_it(tmp_path: Path) -> None:
     """The file is plain safetensors: no pickle, nothing around it."""
-    path = checkpoint.save(tmp_path, 1, tensors(), META)
-    with safe_open(path, framework="pt") as file:
+    name = checkpoint.save(tmp_path, 1, tensors(), META)
+    with safe_open(tmp_path / name, framework="pt") as file:
         assert set(file.keys()) == {"parameters", "steps"}
