@@ -16,6 +16,7 @@ from sweeper.cli import inputs, take_home
 from sweeper.cli.options import (
     AsJson,
     Force,
+    OpenRay,
     Overrides,
     Plugins,
     RayAddress,
@@ -147,6 +148,7 @@ def launch(
     storage: Storage = inputs.DEFAULT_STORAGE,
     overrides: Overrides = None,
     ray_address: RayAddress = None,
+    open_ray: OpenRay = False,
     plugins: Plugins = None,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask before starting.")] = False,
     new_data: Annotated[
@@ -155,6 +157,7 @@ def launch(
 ) -> int:
     """Run a sweep; the same command again runs what is missing."""
     inputs.check_storage(storage)
+    inputs.check_ray(ray_address, allow_open=open_ray)
     loaded = _load(spec, overrides)
     from sweeper.cli.live import Display
     from sweeper.cli.streams import Lasting
@@ -182,12 +185,14 @@ def plan(
     spec: SpecArgument,
     overrides: Overrides = None,
     ray_address: RayAddress = None,
+    open_ray: OpenRay = False,
     plugins: Plugins = None,
     storage: Storage = inputs.DEFAULT_STORAGE,
     as_json: AsJson = False,
 ) -> None:
     """Show a sweep's cells, runs, packs, price and what it can find; only a short probe is run."""
     inputs.check_storage(storage)
+    inputs.check_ray(ray_address, allow_open=open_ray)
     loaded = _load(spec, overrides)
     from dataclasses import asdict
 

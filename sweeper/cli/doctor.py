@@ -102,16 +102,16 @@ def _gpu() -> Finding:
 
 def ray_auth(environment: Mapping[str, str]) -> Finding:
     """Whether Ray asks for a token, and whether others on this machine can read it."""
-    mode = environment.get("RAY_AUTH_MODE", "token")
-    if mode != "token":
-        text = f"RAY_AUTH_MODE={mode}: whoever reaches Ray's ports can run code here"
-        return Finding(what="ray auth", state="wrong", text=text)
-    named = environment.get("RAY_AUTH_TOKEN_PATH")
-    path = Path(named or os.path.expanduser("~/.ray/auth_token"))
-    if path.exists() and path.stat().st_mode & 0o077:
-        text = f"token, but {path} can be read by others: chmod 600"
-        return Finding(what="ray auth", state="note", text=text)
-    return Finding(what="ray auth", state="ok", text="token")
+    from sweeper.engine import joining
+
+    where = "a local Ray listens on 127.0.0.1 alone"
+    try:
+        joining.check_mode(environment, allowed=False)
+    except InputError as error:
+        return Finding(what="ray auth", state="wrong", text=str(error))
+    if warning := joining.exposed(environment):
+        return Finding(what="ray auth", state="note", text=f"token; {where}; {warning}")
+    return Finding(what="ray auth", state="ok", text=f"token; {where}")
 
 
 def ray_folder(environment: Mapping[str, str]) -> Finding:

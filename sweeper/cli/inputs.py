@@ -86,6 +86,19 @@ def check_storage(url: str) -> str:
     raise InputError(f"--storage: {url!r} is a path, not a database URL; write sqlite:///{url}")
 
 
+def check_ray(address: str | None, *, allow_open: bool) -> None:
+    """Whether Ray asks for a token, and whether an address, where there is one, has a form for it.
+
+    Raises:
+        InputError: one of the two does not hold.
+    """
+    from sweeper.engine import joining
+
+    joining.check_mode(os.environ, allowed=allow_open)
+    if address is not None:
+        joining.check_form(address)
+
+
 def password_in(arguments: list[str]) -> bool:
     """Whether a database password stands on the command line, where `ps` shows it to everyone."""
     return any(_PASSWORD.match(word.removeprefix("--storage=")) for word in arguments)

@@ -41,6 +41,12 @@ RayAddress = Annotated[
         envvar="SWEEPER_RAY_ADDRESS", metavar="ADDRESS", help="An existing Ray cluster's address."
     ),
 ]
+OpenRay = Annotated[
+    bool,
+    typer.Option(
+        "--allow-unauthenticated-ray", help="Agree to a Ray that asks for no token (unsafe)."
+    ),
+]
 Plugins = Annotated[
     list[Path] | None,
     typer.Option(

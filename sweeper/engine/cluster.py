@@ -8,7 +8,6 @@ import math
 import os
 import secrets
 import shutil
-import socket
 import sys
 import sysconfig
 import threading
@@ -21,14 +20,13 @@ from itertools import takewhile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sweeper.engine import sockets
+from sweeper.engine import joining, sockets
 from sweeper.errors import EngineError, InputError
 from sweeper.spec import Resources
 
 if TYPE_CHECKING:
     from ray.job_config import JobConfig
 
-ANSWER_SECONDS = 5.0
 ENTRYPOINT = "sweeper"  # what Ray is told that this job is
 OBJECT_STORE_BYTES = 100_000_000  # packs and messages are small
 _stopping = threading.Event()  # its processes end because we end them
@@ -188,24 +186,19 @@ def _listening(node: Any, listen: Callable[[], None]) -> Iterator[None]:
         listen()
 
 
-def check(address: str | None) -> None:
-    """Whether a Ray can be started here, or somebody answers at a cluster's address.
-
-    Ray itself would ask for ever.
+def check(address: str | None, *, say: Callable[[str], None] = lambda text: None) -> None:
+    """Whether a Ray can be started here, or the cluster at `address` can be joined.
 
     Raises:
-        InputError: there is no folder for its sockets, or nobody answers.
+        InputError: there is no folder for its sockets, or the cluster does not let us in.
     """
+    asks = os.environ.get("RAY_AUTH_MODE", "token") == "token"
+    if asks and (warning := joining.exposed(os.environ)):
+        say(f"warning: {warning}")
     if address is None:
         sockets.check()
         return
-    host, _, port = address.rpartition("://")[2].rpartition(":")
-    if not host or not port.isdigit():
-        return  # "auto", or a form that Ray judges at once
-    try:
-        socket.create_connection((host.strip("[]"), int(port)), timeout=ANSWER_SECONDS).close()
-    except (OSError, OverflowError) as error:
-        raise InputError(f"--ray-address: nobody answers at {address!r} ({error})") from error
+    joining.check(address, {name: os.environ[name] for name in os.environ if not is_secret(name)})
 
 
 def _init(*, address: str | None, cpus: float) -> None:
@@ -222,7 +215,7 @@ def _init(*, address: str | None, cpus: float) -> None:
             # In this process and its children only: nothing is written to the home directory.
             os.environ["RAY_AUTH_TOKEN"] = secrets.token_hex(32)
         _folders.append(sockets.make())
-        with without_secrets(), _unnamed(), _apart(), _serverless():
+        with without_secrets(), _unnamed(), _apart(), _serverless(), _on_loopback():
             ray.init(
                 address="local",
                 _temp_dir=str(_folders[-1]),
@@ -313,6 +306,23 @@ def _serverless() -> Iterator[None]:
         yield
     finally:
         services.start_api_server = started
+
+
+@contextmanager
+def _on_loopback() -> Iterator[None]:
+    """Starts a Ray of one machine on 127.0.0.1 alone.
+
+    By itself Ray listens on every address, and replaces the loopback address where it is asked for
+    that one. On macOS and Windows it does what is wanted here; elsewhere it has no setting for it.
+    """
+    from ray._private import ray_constants
+
+    several = ray_constants.ENABLE_RAY_CLUSTER
+    ray_constants.ENABLE_RAY_CLUSTER = False
+    try:
+        yield
+    finally:
+        ray_constants.ENABLE_RAY_CLUSTER = several
 
 
 def _token_configured() -> bool:

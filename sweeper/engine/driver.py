@@ -75,7 +75,7 @@ def launch(
         try:
             with interrupts.breaking():  # data may take long to load, and nothing is begun
                 loaded = load_plugins(plugins)
-                cluster.check(ray_address)
+                cluster.check(ray_address, say=on_event)
                 for warning in spec.warnings:
                     on_event(warning)
                 maker = Maker(spec)

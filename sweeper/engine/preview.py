@@ -76,7 +76,7 @@ def preview(
     """
     cluster.prepare()
     loaded = plugins.load(plugin_files)
-    cluster.check(ray_address)
+    cluster.check(ray_address, say=on_event)
     for warning in spec.warnings:
         on_event(warning)
     maker = Maker(spec)

@@ -50,6 +50,12 @@ CASES: list[tuple[list[str], str]] = [
     (["launch", "tiny.yaml", "--plugin", "nope.py"], r"--plugin nope\.py: no such Python file"),
     (["launch", "tiny.yaml", "--plugin", "exits.py"], r"--plugin exits\.py: SystemExit: 0"),
     (["plan", "tiny.yaml", "--storage", "mysq://x/y"], r"unknown database driver 'mysq'"),
+    (["launch", "tiny.yaml", "--ray-address", ""], r"--ray-address: empty; .*HOST:PORT"),
+    (["launch", "tiny.yaml", "--ray-address", "x"], r"--ray-address: 'x' is not HOST:PORT"),
+    (["plan", "tiny.yaml", "--ray-address", "a b:6379"], r"'a b:6379' is not HOST:PORT"),
+    (["launch", "tiny.yaml", "--ray-address", "head:0"], r"the port must be 1024 to 65535"),
+    (["launch", "tiny.yaml", "--ray-address", "local"], r"'local'.*leave --ray-address out"),
+    (["launch", "tiny.yaml", "--ray-address", "ray://h:10001"], r"remote client.*ray job submit"),
     (["doctor", "--storage", "postgresql://me@host:port/x"], r"postgresql URL cannot be read"),
 ]
 # These need the data or a connection, so the whole engine is imported first.
@@ -60,7 +66,7 @@ SLOW_CASES: list[tuple[list[str], str]] = [
         r"data\.path: '.*no\.npz': cannot",
     ),
     (["--set", "scientific.train.batch_size=[32, 4096]"], r"4096: is more than the 300 samples"),
-    (["--ray-address", "127.0.0.1:1"], r"--ray-address: nobody answers at '127\.0\.0\.1:1'"),
+    (["--ray-address", "127.0.0.1:1024"], r"nobody answers at '127\.0\.0\.1:1024'"),
 ]
 
 

@@ -1,0 +1,195 @@
+"""Whether a cluster can be joined, asked before anything is created.
+
+Ray's own client repeats a refused call for minutes, prints raw lines meanwhile, and ends the whole
+process where it has no token. So a process of its own tries first, within a time limit.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import socket
+import stat
+import subprocess
+import sys
+import threading
+from collections.abc import Mapping
+from pathlib import Path
+
+from sweeper.errors import InputError
+
+CONNECT_SECONDS = 5.0
+JOIN_SECONDS = 30.0
+LOCAL = "leave --ray-address out, and a Ray of this launch's own is started"
+WANTED = f"name a cluster as HOST:PORT (the port of `ray start --head`) or auto, or {LOCAL}"
+ANSWER = "sweeper joined: "
+# What Ray's client meets, as the last line; no clean-up that could wait for a server.
+TRIAL = f"""
+import json, logging, os, sys, warnings
+warnings.simplefilter("ignore")
+import ray
+try:
+    ray.init(sys.argv[1], log_to_driver=False, logging_level=logging.CRITICAL)
+    found = {{"kind": "", "text": ""}}
+except BaseException as error:
+    found = {{"kind": type(error).__name__, "text": str(error)}}
+print({ANSWER!r} + json.dumps(found), flush=True)
+os._exit(0)
+"""
+NO_TOKEN = ("InvalidAuthToken", "Unauthenticated")  # in the line that Ray's client repeats
+
+
+def check_mode(environment: Mapping[str, str], *, allowed: bool) -> None:
+    """Whether Ray asks for a token, as it does unless the environment says otherwise.
+
+    Args:
+        allowed: the user has agreed to a Ray that asks for none.
+
+    Raises:
+        InputError: it does not, and nobody agreed; or the variable has another word.
+    """
+    mode = environment.get("RAY_AUTH_MODE", "token")
+    if mode == "token" or (mode == "disabled" and allowed):
+        return
+    if mode == "disabled":
+        raise InputError(
+            "RAY_AUTH_MODE=disabled: whoever reaches Ray's ports could run programs here; "
+            "unset it, or agree with --allow-unauthenticated-ray"
+        )
+    raise InputError(f"RAY_AUTH_MODE={mode!r}: unset it, or write token")
+
+
+def check(address: str, environment: Mapping[str, str]) -> None:
+    """Whether the cluster at `address` lets this process in.
+
+    Raises:
+        InputError: the address has another form, nobody answers there, or the token is missing,
+            cannot be read or is not the cluster's.
+    """
+    check_form(address)
+    if address != "auto":
+        _check_answers(address)
+    if environment.get("RAY_AUTH_MODE", "token") == "token":
+        token_file(environment)
+    _try(address, environment)
+
+
+def check_form(address: str) -> None:
+    """Whether an address is of a form that a driver can join.
+
+    Raises:
+        InputError: it is not; the message has the way that works.
+    """
+    if not address.strip():
+        raise InputError(f"--ray-address: empty; {WANTED}")
+    if address == "local":
+        raise InputError(f"--ray-address: 'local' would write a token to a file; {LOCAL}")
+    if address.startswith("ray://"):
+        raise InputError(
+            f"--ray-address: {address!r} is for Ray's remote client, which cannot run a driver: "
+            "run sweeper on a node of the cluster, or there by `ray job submit -- sweeper launch "
+            "...` (docs/cluster.md)"
+        )
+    if address == "auto":
+        return
+    host, _, port = address.rpartition(":")
+    if not re.fullmatch(r"[\w.-]+|\[[0-9a-fA-F:]+\]", host) or not re.fullmatch(r"\d{1,5}", port):
+        raise InputError(f"--ray-address: {address!r} is not HOST:PORT; {WANTED}")
+    if not 1024 <= int(port) <= 65535:
+        raise InputError(f"--ray-address: {address!r}: the port must be 1024 to 65535")
+
+
+def token_file(environment: Mapping[str, str]) -> Path | None:
+    """The file that Ray takes its token from; None where a variable holds the token itself.
+
+    Raises:
+        InputError: there is no token, or its file cannot be read or is empty.
+    """
+    if environment.get("RAY_AUTH_TOKEN"):
+        return None
+    named = environment.get("RAY_AUTH_TOKEN_PATH")
+    path = Path(named or "~/.ray/auth_token").expanduser()
+    ways = "the cluster's token belongs in a file that RAY_AUTH_TOKEN_PATH names (mode 600)"
+    if not named and not path.exists():
+        raise InputError(f"--ray-address: there is no token to join with: {ways}")
+    source = f"RAY_AUTH_TOKEN_PATH={path}" if named else f"the token file {path}"
+    try:
+        if not stat.S_ISREG(path.stat().st_mode):
+            raise InputError(f"{source}: is not a file: {ways}")
+        empty = not path.read_text("utf-8", errors="replace").strip()
+    except OSError as error:
+        raise InputError(f"{source}: cannot be read: {error.strerror}: {ways}") from error
+    if empty:
+        raise InputError(f"{source}: is empty: {ways}")
+    return path
+
+
+def exposed(environment: Mapping[str, str]) -> str:
+    """A warning of a token file that others on this machine can read; empty where there is none."""
+    named = environment.get("RAY_AUTH_TOKEN_PATH")
+    path = Path(named or "~/.ray/auth_token").expanduser()
+    if environment.get("RAY_AUTH_TOKEN") or not path.is_file() or not path.stat().st_mode & 0o077:
+        return ""
+    return f"the token file {path} can be read by others: chmod 600 {path}"
+
+
+def _check_answers(address: str) -> None:
+    host, _, port = address.rpartition(":")
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), timeout=CONNECT_SECONDS).close()
+    except (OSError, UnicodeError) as error:
+        raise InputError(f"--ray-address: nobody answers at {address!r} ({error})") from error
+
+
+def _try(address: str, environment: Mapping[str, str]) -> None:
+    """Joins the cluster in another process, which tells whether that succeeded."""
+    process = subprocess.Popen(  # noqa: S603  an address is an argument, not a command
+        [sys.executable, "-P", "-c", TRIAL, address],
+        env={"RAY_AUTH_MODE": "token", **environment, "RAY_BACKEND_LOG_LEVEL": "warning"},
+        stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+        text=True, errors="replace",
+    )  # fmt: skip
+    limit = threading.Timer(JOIN_SECONDS, process.kill)
+    limit.start()
+    try:
+        assert process.stdout is not None  # noqa: S101  a pipe was asked for
+        found = next(filter(None, map(_told, process.stdout)), None)
+    finally:
+        limit.cancel()
+        process.kill()
+        process.communicate()
+    judge(address, found)
+
+
+def judge(address: str, found: Mapping[str, str] | None) -> None:
+    """What follows from the attempt: the kind and text of an error, both empty where it succeeded.
+
+    Raises:
+        InputError: it did not succeed; or `found` is None, since it did not end in time.
+    """
+    if found is None:
+        raise InputError(
+            f"--ray-address: {address!r} did not let this process in within {JOIN_SECONDS:g} s: "
+            "is it the port of `ray start --head`, and is this machine a node of the cluster?"
+        )
+    if found["kind"]:
+        raise InputError(f"--ray-address: {_reason(address, **found)}")
+
+
+def _told(line: str) -> dict[str, str] | None:
+    """What a line of the other process says of the attempt to join, if anything."""
+    if any(word in line for word in NO_TOKEN):
+        return {"kind": "AuthenticationError", "text": ""}
+    before, answer, rest = line.partition(ANSWER)
+    return json.loads(rest) if answer and not before else None
+
+
+def _reason(address: str, *, kind: str, text: str) -> str:
+    if kind == "AuthenticationError":
+        return (
+            f"{address!r} refuses the token of this process: set RAY_AUTH_TOKEN_PATH to a file "
+            "with the token that the cluster was started with"
+        )
+    if address == "auto" and kind == "ConnectionError":
+        return f"'auto' finds no Ray on this machine: start one with `ray start`, or {LOCAL}"
+    return f"{address!r} cannot be joined: {' '.join(text.split()) or kind}"
