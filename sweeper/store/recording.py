@@ -2,8 +2,11 @@
 
 Only an open attempt has a say. One that has ended already (its worker was given up, another
 attempt followed) is marked SUPERSEDED when it comes with a result after all, and its numbers are
-not taken, so that a curve never mixes two attempts. An epoch that is recorded again (a run that
-started again from a checkpoint) cuts off what lay behind it, for the same reason.
+not taken, so that a curve never mixes two attempts. An epoch that a later attempt records again (a
+run that started again from a checkpoint) cuts off what lay behind it, for the same reason.
+
+An attempt itself never goes back. Its training time grows with each round, so a report with less of
+it than the attempt has reported before was delivered late, or a second time: it cuts nothing.
 """
 
 from __future__ import annotations
@@ -97,14 +100,18 @@ class Ledger:
         attempt.node = attempt.node if report.node is None else clean(report.node)
         attempt.device = attempt.device if report.device is None else clean(report.device)
         attempt.from_epoch = attempt.from_epoch if report.from_epoch is None else report.from_epoch
+        late = report.seconds < attempt.seconds
         spent = max(0.0, report.seconds - attempt.seconds)
         attempt.seconds, run.seconds = attempt.seconds + spent, run.seconds + spent
         if report.reaches:
-            self._reach(run, report)
+            self._reach(run, report, late=late)
         if report.numbers is not None:
             self.changes.numbers[run.id, report.epoch] = (report.step, report.numbers)
 
-    def _reach(self, run: OpenRun, report: Report) -> None:
+    def _reach(self, run: OpenRun, report: Report, *, late: bool) -> None:
+        if late:
+            run.epoch = max(run.epoch, report.epoch)
+            return
         if report.epoch < run.epoch:
             self.changes.cuts[run.id] = min(report.epoch, self.changes.cuts.get(run.id, run.epoch))
             stale = [key for key in self.changes.numbers if key[0] == run.id]

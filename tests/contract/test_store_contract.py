@@ -252,6 +252,39 @@ def test_an_epoch_recorded_again_cuts_off_what_lay_behind(plan: Plan) -> None:
     assert (plan.epochs(run_id), plan.run(run_id).epoch) == ([1, 2, 3], 3)
 
 
+@pytest.mark.parametrize(
+    ("delivered", "kept"),
+    [((1, 2, 1, 3), [1, 2, 3]), ((1, 2, 2, 1, 3, 2), [1, 2, 3]), ((2, 1, 3), [1, 2, 3])],
+)
+def test_47_an_attempt_never_goes_back(plan: Plan, delivered, kept) -> None:
+    """A round that is delivered again, or late, cuts no later round of the same attempt."""
+    run_id = plan.run_ids[0]
+    plan.begin([run_id])
+    for epoch in delivered:
+        plan.record(plan.report(run_id, epoch=epoch, value=epoch / 10))
+    assert plan.run(run_id).epoch == 3
+    plan.record(plan.report(run_id, epoch=4, value=0.4, ending=Ending.COMPLETE))
+    assert plan.epochs(run_id) == [*kept, 4]
+    seen = plan.store.observations(plan.sweep.id, last_only=False)
+    assert [o.numbers for o in seen] == [numbers(epoch / 10) for epoch in (*kept, 4)]
+
+
+def test_47_a_later_attempt_goes_back_to_its_checkpoint_once(plan: Plan) -> None:
+    """It may report rounds without an evaluation first; what it cuts is another attempt's."""
+    run_id = plan.run_ids[0]
+    plan.begin([run_id])
+    plan.record(*[plan.report(run_id, epoch=epoch) for epoch in (2, 4, 6)])
+    plan.record(plan.report(run_id, value=None, ending=Ending.CRASHED))
+    plan.begin([run_id])
+    plan.record(plan.report(run_id, epoch=3, value=None, from_epoch=2))
+    again = [plan.report(run_id, epoch=epoch, value=0.7) for epoch in (4, 6)]
+    plan.record(again[0])
+    assert plan.epochs(run_id) == [2, 4]
+    plan.record(again[1])
+    plan.record(again[0])
+    assert (plan.epochs(run_id), plan.run(run_id).epoch) == ([2, 4, 6], 6)
+
+
 def test_a_run_fails_when_its_counted_attempts_are_spent(plan: Plan) -> None:
     """Node losses do not count, errors do; the deciding attempt's text is kept."""
     run_id, states = plan.run_ids[0], []
