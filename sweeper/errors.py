@@ -7,6 +7,8 @@
     │       └── NothingStored         no such database, or no sweep in it
     ├── HeldError           exit 5    another driver holds the sweep
     ├── LeaseLost           exit 5    another driver has taken the sweep over
+    ├── DatabaseLost        exit 1    the database stays away, is full, or can be used no more
+    │   └── DatabaseMoved             its file is no longer where it was
     └── EngineError         exit 1    Ray or a worker failed in a way that no retry mends
 
 The message is written for the user: what, where (file:line), which value, and the nearest valid
@@ -69,6 +71,14 @@ class LeaseLost(SweeperError):
     """Another driver has taken this sweep over; this one has stopped writing."""
 
     exit_code = 5
+
+
+class DatabaseLost(SweeperError):
+    """The database does not answer, or cannot be used any more; the same command goes on later."""
+
+
+class DatabaseMoved(DatabaseLost):
+    """The file of a SQLite database was moved, deleted or replaced while it was in use."""
 
 
 class EngineError(SweeperError):

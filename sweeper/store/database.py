@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, TypeVar
 
 from sqlalchemy import Connection
@@ -23,7 +24,9 @@ from sqlalchemy.exc import (
     SQLAlchemyError,
 )
 
+from sweeper.errors import DatabaseLost, DatabaseMoved, StoreError, SweeperError
 from sweeper.store import dialects
+from sweeper.store.answers import Answers
 from sweeper.store.dialects import Address
 
 T = TypeVar("T")
@@ -46,14 +49,32 @@ class Waiting:
     lock: Callable[[], AbstractContextManager[Any]] = threading.RLock
 
 
+class Outage:
+    """Since when a database fails, and with what; shared by all that ask it for the same."""
+
+    def __init__(self) -> None:
+        self.since: float | None = None
+        self.error: SweeperError | None = None
+
+    def met(self, error: SweeperError, *, now: float) -> None:
+        """Notes another failure."""
+        self.since = now if self.since is None else self.since
+        self.error = error
+
+    def over(self) -> None:
+        self.since = self.error = None
+
+
 class Database:
     """A database that threads may share.
 
     Args:
-        patience: seconds that a lost or busy database is tried again for.
+        patience: seconds that a lost or busy database is tried again for, counted since it last
+            did what it was asked for: whoever comes later in the same outage waits for the rest.
 
     Attributes:
         give_up: asked while waiting for the database; true ends the patience.
+        in_use: a launch works with it, so that what goes wrong is no wrong input.
     """
 
     def __init__(
@@ -63,9 +84,14 @@ class Database:
         self.engine = dialects.connect(address)
         self.patience = patience
         self.give_up: Callable[[], bool] = never
+        self.in_use = False
         self._waiting = waiting or Waiting()
         self._lock = self._waiting.lock()
         self._connection: Connection | None = None
+        self._file = dialects.identity(address)
+        self._answers: Answers | None = None
+        # A full disk can be read: each kind has an outage of its own.
+        self._outages = {True: Outage(), False: Outage()}
 
     def __repr__(self) -> str:
         return f"Database({self.address.label})"
@@ -78,25 +104,55 @@ class Database:
         """The result of `work` on one consistent view of the database."""
         return self._retried(work, reading=True)
 
+    def twin(self, *, patience: float) -> Database:
+        """The same database by a connection of its own."""
+        return Database(self.address, patience=patience, waiting=self._waiting)
+
+    def watch(self, answers: Answers, *, limit: float) -> None:
+        """Waits at most `limit` seconds for a server's answer to a statement."""
+        self._answers = answers
+        answers.watch(self.engine, limit=limit)
+
     def close(self) -> None:
         with self._lock:
             self._drop()
             self.engine.dispose()
+
+    def save(self, path: Path) -> bool:
+        """Copies a SQLite database that is still open to a new file; whether one was open.
+
+        Raises:
+            OSError: the file cannot be made.
+            sqlite3.Error: it cannot be written.
+        """
+        with self._lock:
+            if self._connection is None:
+                return False
+            dialects.copy(raw(self._connection), path)
+            return True
 
     def _retried(self, work: Callable[[Connection], T], *, reading: bool) -> T:
         def once() -> T:
             with self._lock:  # free between two tries
                 return self._once(work, reading=reading)
 
-        return patiently(
-            once,
-            address=self.address,
-            patience=self.patience,
-            give_up=self.give_up,
-            waiting=self._waiting,
-        )
+        try:
+            return patiently(
+                once,
+                address=self.address,
+                patience=self.patience,
+                give_up=self.give_up,
+                outage=self._outages[reading],
+                waiting=self._waiting,
+            )
+        except StoreError as error:
+            if self.in_use:
+                raise DatabaseLost(str(error)) from error
+            raise
 
     def _once(self, work: Callable[[Connection], T], *, reading: bool) -> T:
+        self._check_file(reading=reading)
+        connection = None
         try:
             connection = self._connected()
             connection.info["reading"] = reading
@@ -105,6 +161,20 @@ class Database:
         except SQLAlchemyError:
             self._drop()
             raise
+        finally:
+            if self._answers is not None and connection is not None and not connection.closed:
+                self._answers.answered(raw(connection))
+
+    def _check_file(self, *, reading: bool) -> None:
+        """Stops where the file is no longer there: SQLite itself would go on with what is open.
+
+        Raises:
+            DatabaseMoved: it was moved, deleted or replaced.
+        """
+        if self._file is None or (reading and self._connection is not None):
+            return
+        if dialects.identity(self.address) != self._file:
+            raise DatabaseMoved(f"{self.address.label}: the file was moved, deleted or replaced")
 
     def _connected(self) -> Connection:
         if self._connection is None:
@@ -128,30 +198,56 @@ def patiently(
     address: Address,
     patience: float,
     give_up: Callable[[], bool] = never,
+    outage: Outage | None = None,
     waiting: Waiting | None = None,
 ) -> T:
     """The result of `work`, tried again while the database is busy or gone.
 
+    Args:
+        outage: what has failed before; `patience` counts from its beginning, and who is asked to
+            give up does not try again in it.
+
     Raises:
-        SweeperError: it stayed so for `patience` seconds, or until `give_up`, or will not let
-            us in.
+        DatabaseLost: it stayed so for `patience` seconds, or until `give_up`.
+        StoreError: it will not let us in, or is damaged.
     """
-    waiting = waiting or Waiting()
-    deadline, wait = waiting.monotonic() + patience, FIRST_WAIT
+    outage, waiting, wait = outage or Outage(), waiting or Waiting(), FIRST_WAIT
     while True:
+        if outage.error is not None and give_up():
+            raise outage.error
         try:
-            return work()
+            result = work()
+            outage.over()
+            return result
         except DBAPIError as error:
-            if isinstance(error, OURS) and not (
-                dialects.transient(error) or dialects.forbidden(error)
-            ):
-                raise
-            late = waiting.monotonic() + wait > deadline or give_up()
-            if late or not dialects.transient(error):
-                raise dialects.explain(address, error.orig) from error
+            now = waiting.monotonic()
+            transient = _transient(error)
+            explained = dialects.explain(address, error.orig)
+            if transient:
+                outage.met(explained, now=now)
+            late = outage.since is not None and now + wait > outage.since + patience
+            if late or not transient or give_up():
+                raise explained from error
         # The jitter keeps two drivers from meeting again and again.
         _pause(wait * waiting.uniform(0.5, 1.0), give_up, waiting)
         wait = min(2 * wait, LONGEST_WAIT)
+
+
+def _transient(error: DBAPIError) -> bool:
+    """Whether to try again.
+
+    Raises:
+        DBAPIError: a mistake of our own, as it is.
+    """
+    transient = dialects.transient(error)
+    if isinstance(error, OURS) and not (transient or dialects.forbidden(error)):
+        raise error
+    return transient
+
+
+def raw(connection: Connection) -> Any:
+    """The driver's own connection."""
+    return connection.connection.dbapi_connection
 
 
 def _pause(seconds: float, give_up: Callable[[], bool], waiting: Waiting) -> None:

@@ -6,11 +6,12 @@ A database's password never leaves this file: messages name an `Address` by its 
 from __future__ import annotations
 
 import os
+import socket
 import sqlite3
 import stat
 import time
 from collections.abc import Sequence
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,7 +21,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import ArgumentError, DBAPIError
 from sqlalchemy.pool import NullPool
 
-from sweeper.errors import NothingStored, StoreError, SweeperError, nearest
+from sweeper.errors import DatabaseLost, NothingStored, StoreError, SweeperError, nearest
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
@@ -31,7 +32,7 @@ DRIVERS = {
     "postgresql": "postgresql+psycopg",
     "postgresql+psycopg": "postgresql+psycopg",
 }
-BUSY_SECONDS = 5.0
+BUSY_SECONDS = 1.0  # in which SQLite hears no signal; `database.patiently` tries again
 # SQLite's locks and shared memory do not work across machines.
 REMOTE = frozenset(
     {"nfs", "nfs4", "cifs", "smb3", "smbfs", "fuse.sshfs", "afs", "ceph", "glusterfs", "lustre"}
@@ -44,8 +45,25 @@ TRANSIENT_SQLITE = (
     "SQLITE_PROTOCOL",
 )
 FORBIDDEN = "42501"  # PostgreSQL's insufficient_privilege
-# Lost connections, serialisation failures and deadlocks, no resources, locks, restarts.
-TRANSIENT_SQLSTATES = ("08", "40", "53", "55P03", "57P01", "57P02", "57P03")
+READ_ONLY = "25006"  # a server that is about to become the standby, or is not yet the primary
+# Besides: lost connections, idle or long transactions that the server ended, serialisation
+# failures and deadlocks, no resources, locks, cancelled statements and restarts, the server's disk.
+TRANSIENT_SQLSTATES = (
+    READ_ONLY, "08", "25P03", "25P04", "40", "53", "55006", "55P03", "57014", "57P0", "58",
+)  # fmt: skip
+CONNECT_SECONDS = 4
+# A peer that is gone without a word is noticed: while idle after 10 + 3 x 5 seconds, and while
+# something is sent to it after 20. The names are those of libpq.
+LIVELINESS = {
+    "keepalives": 1,
+    "keepalives_idle": 10,
+    "keepalives_interval": 5,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 20_000,  # milliseconds
+}
+# What the server does by itself about a client that is gone without a word: its open transaction
+# would keep the lock on the lease for hours.
+IDLE_SECONDS = 15
 
 
 @dataclass(frozen=True)
@@ -202,10 +220,66 @@ def connect(address: Address) -> Engine:
         event.listen(engine, "connect", _prepare_sqlite)
         event.listen(engine, "begin", _begin_sqlite)
         return engine
-    arguments = {"connect_timeout": 4, "application_name": "sweeper"}
-    return create_engine(
-        address.url, poolclass=NullPool, connect_args=arguments, hide_parameters=True
+    engine = create_engine(
+        address.url,
+        poolclass=NullPool,
+        connect_args=server_arguments(address),
+        use_native_hstore=False,  # nothing of ours is one, and to ask takes a statement
+        hide_parameters=True,
     )
+    event.listen(engine, "connect", prepare_server)
+    return engine
+
+
+def prepare_server(connection: Any, _: object) -> None:
+    """Has the server end a transaction that waits for its client, with its locks."""
+    milliseconds = int(1000 * IDLE_SECONDS)
+    connection.execute(f"SET idle_in_transaction_session_timeout = {milliseconds}")
+    connection.commit()
+
+
+def server_arguments(address: Address) -> dict[str, Any]:
+    """How connections to a server are made; what the URL says itself stays."""
+    ours = {"connect_timeout": CONNECT_SECONDS, "application_name": "sweeper", **LIVELINESS}
+    return {name: value for name, value in ours.items() if name not in address.url.query}
+
+
+def identity(address: Address) -> tuple[int, int] | None:
+    """Device and inode of a SQLite file; None where there is none."""
+    if address.path is None:
+        return None
+    try:
+        found = address.path.stat()
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
+
+
+def copy(connection: sqlite3.Connection, path: Path) -> None:
+    """Writes all that an open SQLite database holds to a new file; mode 0600.
+
+    Raises:
+        OSError: the file cannot be made.
+        sqlite3.Error: it cannot be written.
+    """
+    os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
+    with closing(sqlite3.connect(path)) as target:
+        connection.backup(target)
+
+
+def cut(connection: Any) -> None:
+    """Ends a server's connection from another thread; whoever waits for its answer gets an error.
+
+    Nothing happens to a connection that is closed already.
+    """
+    from psycopg import Error as DatabaseError  # only where there is a server
+
+    try:
+        number = os.dup(connection.pgconn.socket)
+    except (DatabaseError, OSError):
+        return
+    with socket.socket(fileno=number) as found, suppress(OSError):
+        found.shutdown(socket.SHUT_RDWR)
 
 
 def _prepare_sqlite(connection: sqlite3.Connection, _: object) -> None:
@@ -280,7 +354,11 @@ def explain(address: Address, error: BaseException | None) -> SweeperError:
         return StoreError(f"{address.label}: refused: {text}; ask for rights to create and write")
     if address.path is None and _refused(text):
         return StoreError(f"{address.label}: refused: {_reason(text)}")
-    return SweeperError(f"{address.label}: the database does not answer: {text}")
+    if name.startswith(("SQLITE_FULL", "SQLITE_IOERR")):
+        return DatabaseLost(f"{address.label}: cannot be written: {text}")
+    if getattr(error, "sqlstate", None) == READ_ONLY:
+        return DatabaseLost(f"{address.label}: the server only lets read: {text}")
+    return DatabaseLost(f"{address.label}: the database does not answer: {text}")
 
 
 def _reason(text: str) -> str:

@@ -20,6 +20,7 @@ from sweeper.store.records import Lease
 from sweeper.store.tables import LeaseTable, SweepTable, clock
 
 BEAT, EXPIRY = 10.0, 40.0  # seconds
+GONE = "its driver stopped or died"  # why an attempt ended, and why its sweep is interrupted
 
 _age = clock() - LeaseTable.beat_at
 # A beat from the future means that the clock was set back: a living driver has beaten since.
@@ -118,6 +119,12 @@ def describe(row: Row) -> dict[str, Any] | None:
         "age": round(max(row.beat_age, 0.0), 1),
         "expired": bool(row.expired) or gone(row.holder),
     }
+
+
+def alive(row: Row) -> bool:
+    """Whether a driver holds the joined row, as far as the database and this machine know."""
+    holder = describe(row)
+    return holder is not None and not holder["expired"]
 
 
 def gone(holder: dict[str, Any]) -> bool:

@@ -10,10 +10,12 @@ that doing it twice is doing it once. `SweeperError` when the database stays awa
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
+from itertools import count
+from pathlib import Path
 from typing import Any, TypeVar
 from uuid import uuid4
 
-from sqlalchemy import Connection, bindparam, exists, func, insert, select, text, update
+from sqlalchemy import Connection, Engine, bindparam, exists, func, insert, select, text, update
 from sqlalchemy import inspect as inspect_database
 
 from sweeper.errors import StoreError
@@ -21,6 +23,7 @@ from sweeper.states import Ending, RunState, move
 from sweeper.store import cells as cell_rows
 from sweeper.store import dialects, reads, recording, schema
 from sweeper.store import lease as leases
+from sweeper.store.answers import LIMIT_SECONDS, Answers
 from sweeper.store.database import Database
 from sweeper.store.reads import Reader, chunks
 from sweeper.store.records import (
@@ -51,7 +54,18 @@ ENDINGS = {"report": "", "tuning": ".tuning", "screening": ".screening"}
 
 
 class Store(Reader):
-    """Sweeper's tables in one database."""
+    """Sweeper's tables in one database.
+
+    Attributes:
+        pulse: a server's database by a connection of its own, for beats: no statement that hangs
+            on the other one holds them up.
+    """
+
+    def __init__(self, database: Database) -> None:
+        super().__init__(database)
+        server = database.address.path is None
+        self.pulse = database.twin(patience=leases.BEAT) if server else database
+        self._answers: Answers | None = None
 
     @classmethod
     def open(cls, url: str, *, create: bool, patience: float = 60.0) -> Store:
@@ -88,7 +102,42 @@ class Store(Reader):
         self.close()
 
     def close(self) -> None:
-        self.database.close()
+        for database in (self.database, self.pulse):
+            database.close()
+        if self._answers is not None:
+            self._answers.close()
+
+    def attend(self, give_up: Callable[[], bool]) -> None:
+        """Prepares for a launch: what the database does must not keep it from ending.
+
+        Args:
+            give_up: whether the driver was asked to stop at once, which ends all waiting.
+        """
+        server = self.database.address.path is None
+        self._answers = Answers(give_up) if server else None
+        for database, limit in ((self.database, LIMIT_SECONDS), (self.pulse, leases.BEAT)):
+            database.give_up, database.in_use = give_up, True
+            if self._answers is not None:
+                database.watch(self._answers, limit=limit)
+
+    def attend_to(self, engine: Engine) -> None:
+        """Does so for a server's engine that is not the store's own."""
+        if self._answers is not None:
+            self._answers.watch(engine)
+
+    def save(self) -> Path | None:
+        """Copies a SQLite database whose file is gone beside its old place; None if none is open.
+
+        Raises:
+            OSError: the copy cannot be made.
+            sqlite3.Error: the copy cannot be written.
+        """
+        old = self.database.address.path
+        if old is None:
+            return None
+        names = (old.with_name(f"{old.name}.saved-{number}") for number in count(1))
+        path = next(name for name in names if not name.exists())
+        return path if self.database.save(path) else None
 
     # --- the sweep and its lease
 
@@ -113,11 +162,15 @@ class Store(Reader):
 
     def beat(self, lease: Lease) -> None:
         """Says that the driver lives; to be called every `lease.BEAT` seconds."""
-        self.database.write(lambda connection: leases.touch(connection, lease))
+        self.pulse.write(lambda connection: leases.touch(connection, lease))
 
     def release(self, lease: Lease) -> None:
-        """Gives the lease back, so that the next driver need not wait."""
-        self.database.write(lambda connection: leases.give_back(connection, lease))
+        """Gives the lease back, so that the next driver need not wait.
+
+        Attempts that are still open end CANCELLED in the same transaction: nothing stays RUNNING
+        that nobody runs.
+        """
+        self.fenced(lease, lambda c: _give_back(c, lease))
 
     def update_sweep(
         self,
@@ -214,7 +267,7 @@ class Store(Reader):
         Returns:
             how many runs.
         """
-        return self.fenced(lease, lambda c: _reclaim(c, lease))
+        return self.fenced(lease, lambda c: _reclaim(c, lease, before=lease.epoch))
 
     def retry_failed(self, lease: Lease, endings: Collection[Ending] | None) -> int:
         """Wanted failed runs, of these endings or of any, become PENDING; attempts count anew.
@@ -385,15 +438,21 @@ def _attempts(
     return {row.run_id: row.id for row in made}
 
 
-def _reclaim(connection: Connection, lease: Lease) -> int:
+def _give_back(connection: Connection, lease: Lease) -> None:
+    _reclaim(connection, lease, before=lease.epoch + 1)
+    leases.give_back(connection, lease)
+
+
+def _reclaim(connection: Connection, lease: Lease, *, before: int) -> int:
+    """Ends the open attempts of drivers whose epoch is lower than `before`; how many runs wait."""
     connection.execute(
         update(AttemptTable)
         .where(
             AttemptTable.sweep_id == lease.sweep_id,
             AttemptTable.ended_at.is_(None),
-            AttemptTable.lease_epoch < lease.epoch,
+            AttemptTable.lease_epoch < before,
         )
-        .values(ending=Ending.CANCELLED, ended_at=clock(), error="its driver stopped or died")
+        .values(ending=Ending.CANCELLED, ended_at=clock(), error=leases.GONE)
     )
     owned = exists().where(AttemptTable.run_id == RunTable.id, AttemptTable.ended_at.is_(None))
     result = connection.execute(

@@ -16,6 +16,7 @@ from optuna.distributions import BaseDistribution
 from optuna.exceptions import StorageInternalError
 from optuna.storages import RDBStorage
 from optuna.study import StudyDirection
+from sqlalchemy import Engine, event
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.pool import NullPool
 
@@ -43,6 +44,7 @@ class Study:
         sampler: who answers `ask`.
         patience: seconds that `ask` tries a lost or busy database again for.
         say: told of trials that somebody else has added.
+        attend: is given the engine of Optuna's connections before they are used.
     """
 
     def __init__(
@@ -55,6 +57,7 @@ class Study:
         sampler: optuna.samplers.BaseSampler | None = None,
         patience: float = 60.0,
         say: Callable[[str], None] = lambda text: None,
+        attend: Callable[[Engine], None] = lambda engine: None,
     ) -> None:
         self.name, self.objective = name, objective
         self._say = say
@@ -62,6 +65,7 @@ class Study:
         self._sampler, self._patience = sampler, patience
         self._address = dialects.parse(url)
         self._storage = _storage(self._address)
+        attend(self._storage.engine)
         self._study: optuna.Study | None = None
         self._under: tuple[Store, Lease] | None = None
         self._views: Views = {}
@@ -171,10 +175,10 @@ def _storage(address: Address) -> RDBStorage:
     Connections of its own, opened for each use: none is stale after the server was restarted.
     """
     url = address.url.render_as_string(hide_password=False)
-    wait = {"timeout": 30} if address.dialect == "sqlite" else {"connect_timeout": 10}
+    wait = {"timeout": 30} if address.dialect == "sqlite" else dialects.server_arguments(address)
     arguments = {"poolclass": NullPool, "connect_args": wait, "hide_parameters": True}
     try:
-        return _unwrapped(
+        storage = _unwrapped(
             # Optuna formats the URL.
             lambda: RDBStorage(url.replace("{", "{{").replace("}", "}}"), engine_kwargs=arguments)
         )
@@ -185,6 +189,9 @@ def _storage(address: Address) -> RDBStorage:
             f"{address.label}: Optuna's tables are of another version of Optuna; "
             "`optuna storage upgrade` brings them up to date"
         ) from error
+    if address.path is None:
+        event.listen(storage.engine, "connect", dialects.prepare_server)
+    return storage
 
 
 def _unwrapped(work: Callable[[], T]) -> T:

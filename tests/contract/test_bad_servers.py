@@ -12,7 +12,7 @@ from patience import eventually
 from servers import Server
 from sqlalchemy import make_url
 
-from sweeper.errors import StoreError, SweeperError
+from sweeper.errors import DatabaseLost, StoreError, SweeperError
 from sweeper.store import Store
 from sweeper.store.study import Study
 
@@ -33,7 +33,7 @@ def _told(url: str, *, error: type[SweeperError]) -> str:
 
 def test_a_server_that_does_not_answer_is_named_by_host() -> None:
     """Exit 1: the address may be right and the server down."""
-    message = _told("postgresql://me:g%25he%3Fm-9@127.0.0.1:1/sweeper", error=SweeperError)
+    message = _told("postgresql://me:g%25he%3Fm-9@127.0.0.1:1/sweeper", error=DatabaseLost)
     assert message.startswith("postgresql://127.0.0.1:1/sweeper: the database does not answer")
     assert SweeperError.exit_code == 1
 
