@@ -9,7 +9,7 @@ from __future__ import annotations
 import gc
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, fields
 from itertools import islice
 from pathlib import PurePath
 from typing import Any, Protocol
@@ -118,9 +118,7 @@ def load(store: Reads, name: str, *, last_only: bool = False) -> Frames:
         raise StoreError(f"no sweep named {name!r} in this database{nearest(name, known)}")
     found = store.runs(sweep.id)  # before the cells: a driver may be adding some
     cells = {cell.id: cell for cell in store.cells(sweep.id)}
-    wanted = [
-        replace(run, state=sweep.state_of(run)) for run in found if cells[run.cell_id].wants(run)
-    ]
+    wanted = [run for run in found if cells[run.cell_id].wants(run)]
     runs = table(wanted, Run, index="run", rename={"cell_id": "cell"})
     drawn = drawn_numbers(sweep)
     at = [sweep.layout.index(key) for key in drawn.values()]

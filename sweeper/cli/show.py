@@ -66,7 +66,7 @@ def sweep_status(store: Store, sweep: Sweep) -> dict[str, Any]:
         run for run in store.runs(sweep.id)
         if run.cell_id in shown and shown[run.cell_id].wants(run)
     ]  # fmt: skip
-    states = Counter(map(sweep.state_of, runs))
+    states = Counter(run.state for run in runs)
     endings = Counter(str(run.ending) for run in runs if run.state is RunState.FAILED)
     return {
         "name": sweep.name,

@@ -1,14 +1,18 @@
-"""The questions that a store answers: rows become records, in a stable order."""
+"""The questions that a store answers: rows become records, in a stable order.
+
+A driver that could not write any more has left runs RUNNING and attempts open. Nobody runs them, so
+every reader is told here what the next launch will write: the run waits, the attempt was cancelled.
+"""
 
 from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import fields, replace
 from datetime import UTC, datetime
 from functools import cache, partial
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from sqlalchemy import (
     Connection,
@@ -23,7 +27,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.types import NullType
 
-from sweeper.states import UNCOUNTED, RunState
+from sweeper.states import UNCOUNTED, Ending, RunState
 from sweeper.store import lease as leases
 from sweeper.store.database import Database
 from sweeper.store.records import Attempt, Cell, Observations, Pack, Predictions, Run, Sweep
@@ -41,6 +45,13 @@ from sweeper.store.tables import (
 
 T = TypeVar("T")
 CHUNK = 500  # keys in one IN (...), far below both databases' limits
+
+
+class Drivers(NamedTuple):
+    """The sweeps that a living driver holds, and when the driver of each sweep last beat."""
+
+    alive: frozenset[int]
+    beats: dict[int, float]
 
 
 class Reader:
@@ -66,14 +77,14 @@ class Reader:
     def runs(self, sweep_id: int) -> list[Run]:
         """The runs in the order they were added."""
         query = select(RunTable.__table__).where(RunTable.sweep_id == sweep_id)
-        return self._all(query.order_by(RunTable.id), run)
+        return self._true(query.order_by(RunTable.id), _run_now)
 
     def runs_of(self, cell_ids: Sequence[int]) -> list[Run]:
         """The runs of these cells in the order they were added."""
         found: list[Run] = []
         for some in chunks(cell_ids):
             query = select(RunTable.__table__).where(RunTable.cell_id.in_(some))
-            found += self._all(query.order_by(RunTable.id), run)
+            found += self._true(query.order_by(RunTable.id), _run_now)
         return sorted(found, key=lambda one: one.id)
 
     def packs(self, sweep_id: int) -> list[Pack]:
@@ -84,7 +95,7 @@ class Reader:
     def attempts(self, sweep_id: int) -> list[Attempt]:
         """The attempts in the order they began."""
         query = select(AttemptTable.__table__).where(AttemptTable.sweep_id == sweep_id)
-        return self._all(query.order_by(AttemptTable.id), attempt)
+        return self._true(query.order_by(AttemptTable.id), _attempt_now)
 
     def counts(self, sweep_id: int) -> dict[RunState, int]:
         """How many wanted runs of cells that are not hidden stand in each state."""
@@ -95,11 +106,13 @@ class Reader:
             .where(RunTable.sweep_id == sweep_id, ~CellTable.hidden)
             .group_by(RunTable.state, RunTable.replicate, wanted)
         )
+        rows, drivers = self.database.read(
+            lambda c: (c.execute(query).all(), _drivers(c, [sweep_id]))
+        )
         found = Counter[RunState]()
-        for state, replicate, replicates, count in self.database.read(
-            lambda c: c.execute(query).all()
-        ):
-            found[state] += count if replicate in json.loads(replicates) else 0
+        for state, replicate, replicates, count in rows:
+            now = _state_now(state, owned=sweep_id in drivers.alive)
+            found[now] += count if replicate in json.loads(replicates) else 0
         return {state: found[state] for state in RunState}
 
     def failures(self, sweep_id: int) -> dict[int, int]:
@@ -156,6 +169,16 @@ class Reader:
         )
         return self._all(query, lambda row: Predictions(run_id=row.run_id, bits=row.bits))
 
+    def _true(self, query: Select[Any], record: Callable[[Row, Drivers], T]) -> list[T]:
+        """Rows as records that take into account which sweeps have no living driver."""
+
+        def read(connection: Connection) -> list[T]:
+            rows = connection.execute(query).all()
+            drivers = _drivers(connection, {row.sweep_id for row in rows})
+            return [record(row, drivers) for row in rows]
+
+        return self.database.read(read)
+
     def _all(self, query: Select[Any], record: Any) -> list[Any]:
         rows = self.database.read(lambda connection: connection.execute(query).all())
         return [record(row) for row in rows]
@@ -178,6 +201,15 @@ def sweeps(connection: Connection, *conditions: Any) -> list[Sweep]:
     rows = connection.execute(query).all()
     decided = _stages(connection, [row.id for row in rows])
     return [_sweep(row, decided.get(row.id, [])) for row in rows]
+
+
+def _drivers(connection: Connection, sweep_ids: Collection[int]) -> Drivers:
+    query = select(LeaseTable.sweep_id, LeaseTable.beat_at, *leases.holder_columns())
+    rows = connection.execute(query.where(LeaseTable.sweep_id.in_(sweep_ids))).all()
+    return Drivers(
+        alive=frozenset(row.sweep_id for row in rows if leases.alive(row)),
+        beats={row.sweep_id: row.beat_at for row in rows},
+    )
 
 
 def _stages(connection: Connection, sweep_ids: Sequence[int]) -> dict[int, list[dict[str, Any]]]:
@@ -238,12 +270,31 @@ def _sweep(row: Row, stages: list[dict[str, Any]]) -> Sweep:
     holder = leases.describe(row)
     found = record(Sweep, row, holder=holder, stages=stages)
     if found.state == "running" and not found.alive:
-        return replace(found, state="interrupted", state_reason="its driver stopped or died")
+        return replace(found, state="interrupted", state_reason=leases.GONE)
     return found
 
 
-cell, run = partial(record, Cell), partial(record, Run)
-pack, attempt = partial(record, Pack), partial(record, Attempt)
+cell, run, pack = partial(record, Cell), partial(record, Run), partial(record, Pack)
+
+
+def _state_now(state: RunState, *, owned: bool) -> RunState:
+    return RunState.PENDING if state is RunState.RUNNING and not owned else state
+
+
+def _run_now(row: Row, drivers: Drivers) -> Run:
+    state = _state_now(row.state, owned=row.sweep_id in drivers.alive)
+    if state is row.state:
+        return run(row)
+    return record(Run, row, state=state, ending=Ending.CANCELLED)
+
+
+def _attempt_now(row: Row, drivers: Drivers) -> Attempt:
+    if row.ended_at is not None or row.sweep_id in drivers.alive:
+        return record(Attempt, row)
+    ended_at = max(row.started_at, drivers.beats.get(row.sweep_id, 0.0))
+    return record(
+        Attempt, row, ending=Ending.CANCELLED, ended_at=_moment(ended_at), error=leases.GONE
+    )
 
 
 def _moment(seconds: float) -> datetime:

@@ -51,11 +51,6 @@ class Sweep(NewSweep):
         """Whether a driver holds it, as far as the database and this machine know."""
         return self.holder is not None and not self.holder.get("expired")
 
-    def state_of(self, run: Run) -> RunState:
-        """Where a run stands in truth: none is running once its driver is gone."""
-        gone = run.state is RunState.RUNNING and not self.alive
-        return RunState.PENDING if gone else run.state
-
 
 @dataclass(frozen=True, kw_only=True)
 class Lease:

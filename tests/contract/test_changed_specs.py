@@ -237,13 +237,13 @@ def test_a_sweep_without_a_living_driver_is_not_running(plan: Plan) -> None:
     alive = plan.store.sweep("digits")
     assert alive is not None
     assert alive.state == "running"
-    assert alive.state_of(plan.run(plan.run_ids[0])) is RunState.RUNNING
+    assert plan.run(plan.run_ids[0]).state is RunState.RUNNING
     _expire(plan.store)
     dead = plan.store.sweep("digits")
     assert dead is not None
     assert (dead.state, dead.alive) == ("interrupted", False)
     assert "driver" in dead.state_reason
-    assert dead.state_of(plan.run(plan.run_ids[0])) is RunState.PENDING
+    assert plan.run(plan.run_ids[0]).state is RunState.PENDING
     plan.store.release(plan.store.acquire(plan.sweep.id, HOLDER))
     released = plan.store.sweep("digits")
     assert released is not None

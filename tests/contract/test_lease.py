@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from sqlalchemy import delete, update
+from sqlalchemy import delete, select, update
 from store_samples import HOLDER, Plan, new_cell, new_sweep
 
 from sweeper.errors import HeldError, LeaseLost
@@ -18,7 +18,7 @@ from sweeper.states import Ending, RunState
 from sweeper.store import Store
 from sweeper.store.lease import EXPIRY, here
 from sweeper.store.records import Lease, NewPack
-from sweeper.store.tables import LeaseTable
+from sweeper.store.tables import LeaseTable, RunTable
 
 OTHER = {"host": "another", "pid": 17}
 
@@ -212,6 +212,52 @@ def test_a_take_over_reclaims_what_ran(plan: Plan) -> None:
     plan.lease = lease
     plan.begin([plan.run_ids[1]])
     assert plan.store.reclaim(lease) == 0
+
+
+def _as_read(plan: Plan) -> tuple[Any, ...]:
+    """What readers are told of the first run and its attempt."""
+    run, counts = plan.run(plan.run_ids[0]), plan.store.counts(plan.sweep.id)
+    [attempt] = plan.store.attempts(plan.sweep.id)
+    [again] = [r for r in plan.store.runs_of([run.cell_id]) if r.id == run.id]
+    assert again == run
+    return run.state, run.ending, counts[RunState.RUNNING], counts[RunState.PENDING], attempt.ending
+
+
+RUNS = (RunState.RUNNING, None, 1, 3, None)
+NOBODY_RUNS = (RunState.PENDING, Ending.CANCELLED, 0, 4, Ending.CANCELLED)
+
+
+@pytest.mark.parametrize("how", ["expired", "deleted"])
+def test_every_reader_is_told_that_nobody_runs_what_has_no_driver(plan: Plan, how: str) -> None:
+    """A driver that could not write has left rows RUNNING; they are as the next launch leaves them.
+
+    Runs, counts and attempts say the same, before that launch and after it.
+    """
+    plan.begin([plan.run_ids[0]])
+    assert _as_read(plan) == RUNS
+    if how == "expired":
+        _age(plan.store, EXPIRY + 5)
+    else:
+        plan.store.database.write(lambda connection: connection.execute(delete(LeaseTable)))
+    assert _as_read(plan) == NOBODY_RUNS
+    [attempt] = plan.store.attempts(plan.sweep.id)
+    assert attempt.ended_at is not None
+    assert attempt.ended_at >= attempt.started_at
+    lease = plan.store.acquire(plan.sweep.id, HOLDER)
+    assert plan.store.reclaim(lease) == 1
+    assert _as_read(plan) == NOBODY_RUNS
+    [written] = plan.store.attempts(plan.sweep.id)
+    assert written.error == attempt.error
+
+
+def test_giving_the_lease_back_ends_what_is_open(plan: Plan) -> None:
+    """Whatever the driver has forgotten of: no row stays RUNNING under nobody's lease."""
+    plan.begin([plan.run_ids[0]])
+    plan.store.release(plan.lease)
+    query = select(RunTable.state).where(RunTable.id == plan.run_ids[0])
+    state = plan.store.database.read(lambda connection: connection.execute(query).scalar_one())
+    assert state is RunState.PENDING
+    assert plan.endings(plan.run_ids[0]) == [Ending.CANCELLED]
 
 
 def test_status_tells_who_holds_the_sweep(plan: Plan) -> None:
