@@ -18,11 +18,9 @@ import pytest
 import typer
 from command import environment, sweeper
 from patience import HANG
-from ruamel.yaml import YAML
 
 from sweeper import spec
 from sweeper.cli.app import app, run
-from sweeper.cli.inputs import unknown_variables
 
 ROOT = Path(__file__).parents[2]
 DOCUMENTS = [
@@ -30,6 +28,7 @@ DOCUMENTS = [
     ROOT / "CONTRIBUTING.md",
     *sorted((ROOT / "docs").rglob("*.md")),
     ROOT / "docker" / "README.md",
+    ROOT / "deploy" / "slurm" / "README.md",
 ]
 TARGETS = {"demo", "test", "soak", "fast", "check", "bench", "docs", "clean"}
 
@@ -44,7 +43,7 @@ def typed(path: Path) -> list[list[str]]:
     """Every `sweeper ...` line of a document's shell blocks, as words."""
     lines = (line for block in blocks(path, "sh") for line in block.splitlines())
     bare = (line.split("#")[0].strip() for line in lines)
-    found = (re.search(r"(?:^|sweeper-env )(sweeper .*)", line) for line in bare)
+    found = (re.search(r"(?:^|sweeper-env |driver )(sweeper .*)", line) for line in bare)
     return [shlex.split(match[1]) for match in found if match]
 
 
@@ -234,22 +233,3 @@ def test_what_the_readme_predicts_fits_the_model_of_its_sweep(
         code, said = _typed(words, tmp_path)
         assert code == 0, (words, said)
     assert (tmp_path / "new-classes.csv").read_text().count("\n") == 1 + 1797
-
-
-def test_head_and_workers_of_the_compose_file_share_their_checkpoints() -> None:
-    """A run goes on from its checkpoint on any worker; no worker gets the database's password."""
-    services = YAML(typ="safe").load(ROOT / "docker" / "compose.yaml")["services"]
-    for name in ("head", "worker"):
-        place = services[name]["environment"]["SWEEPER_CHECKPOINTS"]
-        assert f"checkpoints:{place}" in services[name]["volumes"]
-    assert services["worker"]["secrets"] == ["ray_token"]
-    assert services["worker"]["networks"] == ["cluster"]
-
-
-def test_the_compose_file_sets_no_variable_that_would_be_warned_of() -> None:
-    """Every SWEEPER_* that the containers set is one that Sweeper reads."""
-    text = "".join((ROOT / "docker" / name).read_text() for name in ("compose.yaml", "sweeper-env"))
-    names = set(re.findall(r"SWEEPER_[A-Z_]+", text))
-    assert names
-    assert unknown_variables(dict.fromkeys(names, "x")) == []
-    subprocess.run(["sh", "-n", str(ROOT / "docker" / "sweeper-env")], check=True)
