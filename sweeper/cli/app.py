@@ -17,6 +17,7 @@ from sweeper.cli.options import (
     AsJson,
     Force,
     OpenRay,
+    OptionalSpec,
     Overrides,
     Plugins,
     RayAddress,
@@ -408,20 +409,48 @@ def schema() -> None:
     print(json.dumps(json_schema(), indent=2))
 
 
-@app.command(epilog="Example: sweeper doctor --json")
-def doctor(storage: Storage = inputs.DEFAULT_STORAGE, as_json: AsJson = False) -> int:
-    """Look at Python, packages, processor, Ray, memory, home, disks, data and database."""
+@app.command(epilog="Example: sweeper doctor mine.yaml --ray-address head:6379")
+def doctor(
+    spec: OptionalSpec = None,
+    storage: Storage = inputs.DEFAULT_STORAGE,
+    ray_address: RayAddress = None,
+    open_ray: OpenRay = False,
+    as_json: AsJson = False,
+) -> int:
+    """Look at this machine and the database, or at every node of a cluster.
+
+    With --ray-address: each node's versions, GPUs, data of SPEC, checkpoints, clock and distance.
+    """
     from dataclasses import asdict
 
     from sweeper.cli import show
     from sweeper.cli.doctor import examine
 
-    found = list(examine(inputs.check_storage(storage)))
+    inputs.check_storage(storage)
+    if ray_address is not None:
+        inputs.check_ray(ray_address, allow_open=open_ray)
+        return _nodes(ray_address, spec, storage=storage, as_json=as_json)
+    if spec is not None:
+        raise InputError("SPEC is for the nodes of a cluster: name it by --ray-address HOST:PORT")
+    found = list(examine(storage))
     if as_json:
         print(show.as_json("doctor", {"findings": [asdict(finding) for finding in found]}))
     else:
         show.findings(_out(), found)
     return int(any(finding.state == "wrong" for finding in found))
+
+
+def _nodes(address: str, spec: str | None, *, storage: str, as_json: bool) -> int:
+    from sweeper.cli import show
+    from sweeper.engine import inspection
+
+    loaded = _load(spec, None) if spec is not None else None
+    found = inspection.examine(address, spec=loaded, storage=storage, say=_complain)
+    if as_json:
+        print(show.as_json("nodes", {"nodes": [inspection.as_dict(node) for node in found]}))
+    else:
+        show.nodes(_out(), found)
+    return int(any(node.wrong for node in found))
 
 
 @app.command(epilog="Example: sweeper cache --remove")

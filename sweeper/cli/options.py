@@ -17,6 +17,10 @@ if TYPE_CHECKING:
 SpecArgument = Annotated[
     str, typer.Argument(metavar="SPEC", help="A spec file, or the name of a shipped space.")
 ]
+OptionalSpec = Annotated[
+    str | None,
+    typer.Argument(metavar="SPEC", help="A spec file, whose data each node of a cluster reads."),
+]
 SweepArgument = Annotated[
     str | None,
     typer.Argument(metavar="SWEEP", help="Its name; needless when it is the only one."),

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
     from sweeper.cli.doctor import Finding
     from sweeper.engine.detectable import Detectable
+    from sweeper.engine.inspection import Node
     from sweeper.engine.preview import Kind, Preview
     from sweeper.predict import Predicted
     from sweeper.report.difference import Change
@@ -186,6 +187,28 @@ def findings(console: Console, found: Sequence[Finding]) -> None:
         mark = Text(finding.state, style=MARKS[finding.state])
         table.add_row(mark, Text(finding.what), Text(finding.text))
     console.print(table)
+
+
+def nodes(console: Console, found: Sequence[Node]) -> None:
+    """Print a row for each node of a cluster, then a line for each thing that is wrong with one."""
+    table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
+    for name in ("", "node", "cpus", "gpus", "data", "checkpoints", "clock", "reach"):
+        table.add_column(name, overflow="fold")
+    for node in found:
+        cells = [
+            node.name,
+            f"{node.cpus:g}",
+            f"{node.gpus:g}",
+            node.data,
+            node.checkpoints,
+            "" if node.clock is None else f"{node.clock:+.2f} s",
+            "" if node.reach is None else f"{1000 * node.reach:.1f} ms",
+        ]
+        table.add_row(Text(node.state, style=MARKS[node.state]), *map(Text, cells))
+    console.print(table)
+    for node in found:
+        for line in (*node.cards, *node.wrong, *node.notes):
+            console.print(Text(f"{node.name}: {line}"), soft_wrap=True)
 
 
 def cache(root: Path, found: Sequence[Entry], *, removed: bool) -> dict[str, Any]:

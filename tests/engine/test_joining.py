@@ -107,6 +107,21 @@ def test_a_cluster_is_joined_with_its_token_and_no_other(head: str, place: Path)
 
 
 @pytest.mark.slow
+def test_doctor_shows_each_node_of_a_cluster_and_what_is_wrong(head: str, place: Path) -> None:
+    """A row a node; 1 where something is wrong, such as a folder that cannot be written."""
+    token = {"RAY_AUTH_TOKEN": TOKEN}
+    words = ["doctor", "tiny.yaml", "--ray-address", head, "--json"]
+    told = sweeper(*words, cwd=place, SWEEPER_CHECKPOINTS=str(place / "shared"), **token)
+    assert told.returncode == 0, told.stdout + told.stderr
+    (node,) = json.loads(told.stdout)["nodes"]
+    assert (node["state"], node["data"], node["checkpoints"]) == ("ok", "ok", "ok")
+    assert abs(node["clock"]) < node["reach"] + 5
+    told = sweeper(*words[:-1], cwd=place, SWEEPER_CHECKPOINTS="/proc/none", **token)
+    assert told.returncode == 1
+    assert "cannot write checkpoints: [Errno 2] No such file or directory" in told.stdout
+
+
+@pytest.mark.slow
 def test_a_token_file_that_others_can_read_is_warned_of(head: str, place: Path) -> None:
     """The file is named with the command that mends it; the launch goes on as it would."""
     readable = token_in(place, OTHER, 0o644)

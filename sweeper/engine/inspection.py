@@ -1,0 +1,278 @@
+"""What the nodes of a joined cluster are good for: one actor without processors asks each."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import time
+import uuid
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any
+
+from sweeper.engine import cluster, nodes, places, worker
+from sweeper.engine.cells import Maker
+from sweeper.spec import ADAPTIVE, Spec
+from trainers.config import ConfigError, DataConfig
+from trainers.folders import opened
+
+ANSWER_SECONDS = 120.0  # a node may have to import torch and to read large data
+CLOCK_SECONDS = 5.0
+TOOL_SECONDS = 30.0
+ASKED = 3  # how often a clock is asked; the shortest way counts
+CONTENT = b"written by sweeper doctor"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Node:
+    """What was found about one node.
+
+    Attributes:
+        wrong: a sentence for each thing that keeps it from working.
+        notes: a sentence for each thing that is worth knowing.
+        clock: seconds by which its clock is ahead of this machine's; None where it did not answer.
+        reach: seconds of a question to it and back.
+    """
+
+    name: str
+    cpus: float
+    gpus: float
+    cards: tuple[str, ...] = ()
+    data: str = ""
+    checkpoints: str = ""
+    clock: float | None = None
+    reach: float | None = None
+    wrong: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+
+    @property
+    def state(self) -> str:
+        return "wrong" if self.wrong else "note" if self.notes else "ok"
+
+    @property
+    def works(self) -> bool:
+        """Whether packs are trained there."""
+        return self.cpus > 0
+
+
+class Witness:
+    """Runs on a node, and says what is there."""
+
+    def facts(self) -> dict[str, str]:
+        return nodes.facts()
+
+    def cards(self) -> list[str]:
+        return cards()
+
+    def clock(self) -> float:
+        return time.time()
+
+    def fingerprint(self, config: str) -> str:
+        """The fingerprint of the data, or why they cannot be read, after a blank."""
+        try:
+            return worker.inspect(DataConfig.model_validate_json(config))["fingerprint"]
+        except ConfigError as error:
+            return f" {error}"
+
+    def write(self, place: str, name: str) -> str:
+        """Why a file cannot be written; empty where it was."""
+        try:
+            opened(place).write(name, CONTENT)
+        except OSError as error:
+            return str(error)
+        return ""
+
+    def read(self, place: str, name: str) -> str:
+        """Why a file of another node is not there; empty where it is."""
+        try:
+            return "" if opened(place).read(name) == CONTENT else "has another content"
+        except OSError as error:
+            return str(error)
+
+    def remove(self, place: str, name: str) -> str:
+        """Why a file cannot be removed; empty where it was."""
+        try:
+            opened(place).remove(name)
+        except OSError as error:
+            return str(error)
+        return ""
+
+
+@dataclass(kw_only=True)
+class _Asked:
+    """A node, its actor, and what is known so far."""
+
+    node: Node
+    actor: Any
+    file: str = field(default_factory=lambda: f"doctor-{uuid.uuid4().hex}")
+
+
+def fingerprints(spec: Spec) -> dict[str, str]:
+    """The data of a spec as this machine reads them: a block of the spec, as JSON -> fingerprint.
+
+    Raises:
+        SpecError: they cannot be read.
+    """
+    from sweeper.design import designs
+
+    maker = Maker(spec)
+    found = [spec.config_for({})] if spec.search.method in ADAPTIVE else (
+        design.config for design in designs(spec)
+    )  # fmt: skip
+    for config in found:
+        maker.facts_of(config)
+    return maker.fingerprints
+
+
+def examine(
+    address: str, *, spec: Spec | None, storage: str, say: Callable[[str], None]
+) -> list[Node]:
+    """Every living node of the cluster at `address`.
+
+    Raises:
+        InputError: the cluster cannot be joined, or the data or the place of checkpoints be used.
+    """
+    cluster.check(address, say=say)
+    places.check()
+    data = fingerprints(spec) if spec is not None else {}
+    with cluster.started(address=address, cpus=0, gpus=0):
+        asked = [_ask(node, number) for node, number in _living()]
+        for one in asked:
+            _look(one, data)
+        working = [one for one in asked if one.node.works and not one.node.wrong]
+        if places.VARIABLE in os.environ:
+            _exchange(working, base=places.of(storage).base)
+        elif len(working) > 1:
+            for one in working:
+                one.node = replace(one.node, checkpoints="own", notes=(places.EACH_NODE_ITS_OWN,))
+        return [one.node for one in asked]
+
+
+def cards() -> list[str]:
+    """Each GPU with its memory, as NVIDIA's tool lists them; none where there is no such tool."""
+    query = ["nvidia-smi", "--query-gpu=name,memory.total,memory.used", "--format=csv,noheader"]
+    try:
+        told = subprocess.run(  # noqa: S603  fixed words
+            query, check=True, capture_output=True, text=True, timeout=TOOL_SECONDS
+        )
+    except (OSError, subprocess.SubprocessError):
+        return []
+    rows = (line.split(", ") for line in told.stdout.splitlines())
+    return [f"{name} {total}, {used} used" for name, total, used in rows]
+
+
+def as_dict(node: Node) -> dict[str, Any]:
+    """A node for a JSON document."""
+    return {"state": node.state, **asdict(node)}
+
+
+def drift(sent: float, theirs: float, received: float) -> tuple[float, float]:
+    """By how much a clock is ahead, and the seconds that the question took."""
+    return theirs - (sent + received) / 2, received - sent
+
+
+def _living() -> list[tuple[Node, str]]:
+    """Each living node with its number in Ray, by name."""
+    import ray
+
+    found = []
+    for one in filter(lambda one: one["Alive"], ray.nodes()):
+        name = f"{one['NodeManagerHostname']} ({one['NodeManagerAddress']})"
+        cpus, gpus = (one["Resources"].get(kind, 0.0) for kind in ("CPU", "GPU"))
+        found.append((Node(name=name, cpus=cpus, gpus=gpus), one["NodeID"]))
+    return sorted(found, key=lambda one: (one[0].name, one[1]))
+
+
+def _ask(node: Node, number: str) -> _Asked:
+    import ray
+    from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+    there = NodeAffinitySchedulingStrategy(number, soft=False)
+    actor = ray.remote(num_cpus=0)(Witness).options(scheduling_strategy=there).remote()
+    return _Asked(node=node, actor=actor)
+
+
+def _look(one: _Asked, data: Mapping[str, str]) -> None:
+    """Versions, GPUs, clock and data of a node; a node that fails says so itself."""
+    from ray.exceptions import RayError
+
+    node, actor = one.node, one.actor
+    try:
+        facts, found = _answers([actor.facts.remote(), actor.cards.remote()])
+        clock, reach = _clock(actor)
+        keys = list(data) if node.works else []
+        read = _answers([actor.fingerprint.remote(key) for key in keys])
+    except RayError as error:
+        one.node = replace(node, wrong=(_brief(error),))
+        return
+    faults = [_wrong_data(there, data[key]) for key, there in zip(keys, read, strict=True)]
+    wrong = [*nodes.differences(nodes.facts(), facts), *_wrong_cards(node, found), *faults]
+    if abs(clock) > CLOCK_SECONDS + reach:
+        wrong.append(f"its clock is {clock:+.0f} s off this machine's: let NTP set both")
+    one.node = replace(
+        node, cards=tuple(found), clock=clock, reach=reach, wrong=tuple(filter(None, wrong)),
+        data="" if not keys else "wrong" if any(faults) else "ok",
+    )  # fmt: skip
+
+
+def _answers(references: list[Any]) -> list[Any]:
+    import ray
+
+    return ray.get(references, timeout=ANSWER_SECONDS)
+
+
+def _clock(actor: Any) -> tuple[float, float]:
+    """The clock's difference and the seconds there and back, by the fastest of some questions."""
+    found = []
+    for _ in range(ASKED):
+        sent = time.time()
+        (theirs,) = _answers([actor.clock.remote()])
+        found.append(drift(sent, theirs, time.time()))
+    return min(found, key=lambda one: one[1])
+
+
+def _wrong_cards(node: Node, found: Sequence[str]) -> list[str]:
+    if node.gpus <= len(found):
+        return []
+    return [f"Ray counts {node.gpus:g} GPUs, and nvidia-smi shows {len(found)}"]
+
+
+def _wrong_data(there: str, here: str) -> str:
+    if there.startswith(" "):
+        return f"the data cannot be read:{there}"
+    return "" if there == here else f"the data are other ones: {there} instead of {here}"
+
+
+def _exchange(working: Sequence[_Asked], *, base: str) -> None:
+    """Each node writes a file where checkpoints will lie, and the next one reads it."""
+    faults = {one.file: _told(one.actor.write.remote(base, one.file)) for one in working}
+    for one, other in zip(working, [*working[1:], *working[:1]], strict=True):
+        if faults[one.file]:
+            _mark(one, f"cannot write checkpoints: {faults[one.file]}")
+        elif fault := _told(one.actor.read.remote(base, other.file)):
+            _mark(one, f"does not find the checkpoints of {other.node.name}: {fault}")
+        else:
+            one.node = replace(one.node, checkpoints="ok")
+    for one in working:
+        _told(one.actor.remove.remote(base, one.file))
+
+
+def _told(reference: Any) -> str:
+    """What a witness says, or why it does not."""
+    import ray
+    from ray.exceptions import RayError
+
+    try:
+        return ray.get(reference, timeout=ANSWER_SECONDS)
+    except RayError as error:
+        return _brief(error)
+
+
+def _brief(error: Exception) -> str:
+    """The last line of an error from a node: what was raised there."""
+    lines = str(error).strip().splitlines() or [type(error).__name__]
+    return f"does not answer: {lines[-1].strip()}"
+
+
+def _mark(one: _Asked, text: str) -> None:
+    one.node = replace(one.node, checkpoints="wrong", wrong=(*one.node.wrong, text))
