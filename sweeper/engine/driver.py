@@ -13,7 +13,7 @@ from pathlib import Path
 import optuna
 
 from sweeper import search
-from sweeper.engine import changes, cluster, evaluations, provenance, since, worker
+from sweeper.engine import changes, cluster, evaluations, places, provenance, since, worker
 from sweeper.engine.cells import Cells, Maker, Planned
 from sweeper.engine.heartbeat import Heartbeat
 from sweeper.engine.interrupts import Interrupts, StopNow
@@ -76,6 +76,9 @@ def launch(
             with interrupts.breaking():  # data may take long to load, and nothing is begun
                 loaded = load_plugins(plugins)
                 cluster.check(ray_address, say=on_event)
+                places.check()
+                if remark := places.remark(ray_address):
+                    on_event(remark)
                 for warning in spec.warnings:
                     on_event(warning)
                 maker = Maker(spec)

@@ -96,6 +96,11 @@ def check(environment: Mapping[str, str] = os.environ, *, limit: float = ANSWER_
         raise InputError(f"{VARIABLE}: '{folders.without_user(named)}': {fault}")
 
 
+def remark(ray_address: str | None, environment: Mapping[str, str] = os.environ) -> str:
+    """What a launch on a joined cluster must say of its checkpoints; empty where nothing."""
+    return EACH_NODE_ITS_OWN if ray_address is not None and not environment.get(VARIABLE) else ""
+
+
 def _tried(place: str, *, limit: float) -> str:
     """Why nothing can be written there; empty where it can.
 

@@ -13,7 +13,6 @@ import sys
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
 from typing import Any, NamedTuple
 
 from ray import tune
@@ -402,7 +401,11 @@ class PackTrainable(tune.Trainable):
 
         job = self._job
         most = trainer.timetable.before_next(job.recorded)
-        found = checkpoint.latest(Path(job.checkpoint_dir), at_most=most)
+        try:
+            found = checkpoint.latest(job.checkpoint_dir, at_most=most)
+        except OSError as error:
+            self._note = f"no checkpoint can be read on {platform.node()}: {error}; it starts again"
+            return
         if found is None or found[2].get("job") != job.identity:
             return
         round_reached, tensors, meta = found
@@ -419,7 +422,7 @@ class PackTrainable(tune.Trainable):
         self._saved_at = time.monotonic()
         try:
             checkpoint.save(
-                Path(self._job.checkpoint_dir),
+                self._job.checkpoint_dir,
                 int(self._trainer.round),
                 tensors,
                 {"job": self._job.identity, "trainer": meta},

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import uuid
 from collections import OrderedDict
 from dataclasses import replace
 from pathlib import Path
@@ -12,6 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from fsspec.implementations.memory import MemoryFileSystem
 
 from sweeper.engine import worker
 from sweeper.engine.messages import Job, JobMember, Message
@@ -57,7 +59,7 @@ def played(monkeypatch) -> None:
     monkeypatch.setattr(worker, "pin_threads", lambda count: None)  # of this process
 
 
-def job(folder: Path, **changes: Any) -> Job:
+def job(folder: Path | str, **changes: Any) -> Job:
     """Two runs of one pack."""
     config = CONFIG.model_dump(mode="json")
     members = tuple(
@@ -94,6 +96,33 @@ def test_a_pack_goes_on_from_its_checkpoint(tmp_path) -> None:
     step(first)
     again = step(begin(job(tmp_path, recorded=2)))
     assert (again.from_epoch, again.reached.round) == (2, 3)
+
+
+def test_a_pack_goes_on_from_a_checkpoint_on_shared_storage() -> None:
+    """The folder may be a URL, which another node reads too."""
+    place = f"memory://{uuid.uuid4().hex}"
+    first = begin(job(place))
+    step(first)
+    step(first)
+    again = step(begin(job(place, recorded=2)))
+    assert (again.from_epoch, again.reached.round, again.note) == (2, 3, "")
+
+
+def test_a_pack_starts_again_where_no_checkpoint_can_be_read(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A storage that fails costs work, never a run; one line says so."""
+    place = f"memory://{uuid.uuid4().hex}"
+    step(begin(job(place)))
+
+    def fail(*_: Any, **__: Any) -> None:
+        raise RuntimeError("access denied")
+
+    monkeypatch.setattr(MemoryFileSystem, "ls", fail)
+    again = step(begin(job(place, recorded=1, checkpoint_seconds=1e9)))
+    assert (again.from_epoch, again.reached.round) == (0, 1)
+    assert again.note.startswith("no checkpoint can be read on ")
+    assert again.note.endswith(f"{place}: access denied; it starts again")
 
 
 SPARSE = {"epochs": 6, "evaluations": 2}  # at epochs 3 and 6

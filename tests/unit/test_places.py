@@ -66,3 +66,12 @@ def test_a_storage_that_fails_or_hangs_is_refused(monkeypatch: pytest.MonkeyPatc
     with pytest.raises(InputError, match=r"no answer within 0.01 s"):
         places.check(environment, limit=0.01)
     let_go.set()
+
+
+def test_a_joined_cluster_without_a_named_place_is_told_of_once() -> None:
+    """A pack that is tried again on another node starts again there, and the launch says so."""
+    said = places.remark("head:6379", {})
+    assert said.startswith("SWEEPER_CHECKPOINTS is not set: each node keeps checkpoints")
+    assert "tried again on another node starts again" in said
+    assert places.remark(None, {}) == ""
+    assert places.remark("head:6379", {places.VARIABLE: "/shared"}) == ""
