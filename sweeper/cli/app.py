@@ -74,11 +74,20 @@ def run(arguments: list[str]) -> int:
     except (BrokenPipeError, SystemExit):  # as print and as Rich say that nobody reads any more
         return 0
     except Exception as error:
+        if isinstance(error, OSError) and (code := _unwritten()):
+            return code
         if os.environ.get("SWEEPER_DEBUG"):
             raise
         _complain(f"internal error: {type(error).__name__}: {error}")
         _complain("this is Sweeper's own fault; SWEEPER_DEBUG=1 shows where")
         return 1
+
+
+def _unwritten() -> int:
+    """The exit code of a command whose output cannot be written, which is said; else 0."""
+    from sweeper.cli import streams
+
+    return streams.finished(0)
 
 
 def _complain(text: str) -> None:

@@ -1,10 +1,11 @@
-"""Writing to a reader who may have gone, as in `sweeper spaces | head -1`."""
+"""Writing to a reader who may have gone (`sweeper spaces | head -1`), or to a disk that is full."""
 
 from __future__ import annotations
 
+import io
 import os
 import sys
-from typing import TextIO
+from typing import TextIO, cast
 
 from rich.console import Console
 
@@ -17,22 +18,45 @@ def silence(stream: TextIO) -> None:
 
 
 def say(text: str) -> None:
-    """Prints a line to stderr; a reader who has gone is no reason to end what is under way."""
+    """Prints a line to stderr; where it cannot be written, what is under way goes on."""
     try:
-        print(text, file=sys.stderr)
-    except BrokenPipeError:
+        print(text, file=sys.stderr, flush=True)
+    except OSError:
         silence(sys.stderr)
+
+
+class _Error(io.TextIOBase):
+    """Standard error, until it cannot be written any more."""
+
+    def write(self, text: str, /) -> int:
+        try:
+            sys.stderr.write(text)
+        except OSError:
+            silence(sys.stderr)
+        return len(text)
+
+    def flush(self) -> None:
+        try:
+            sys.stderr.flush()
+        except OSError:
+            silence(sys.stderr)
+
+    def isatty(self) -> bool:
+        return sys.stderr.isatty()
+
+    def fileno(self) -> int:
+        return sys.stderr.fileno()
+
+    @property
+    def encoding(self) -> str:  # pyright: ignore[reportIncompatibleVariableOverride]
+        return sys.stderr.encoding
 
 
 class Lasting(Console):
     """A console on stderr that outlives its reader: a sweep goes on when its `tee` is stopped."""
 
     def __init__(self) -> None:
-        super().__init__(stderr=True)
-
-    def on_broken_pipe(self) -> None:
-        self.quiet = True
-        silence(sys.stderr)
+        super().__init__(file=cast("TextIO", _Error()))
 
 
 def finished(code: int) -> int:

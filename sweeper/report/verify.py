@@ -10,6 +10,7 @@ import base64
 import binascii
 import json
 import re
+import stat
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from difflib import SequenceMatcher
@@ -103,7 +104,10 @@ def _again(block: bytes, path: Path) -> str:
 
 def _read(path: Path) -> bytes:
     try:
-        if path.stat().st_size > MOST_BYTES:
+        found = path.stat()
+        if not stat.S_ISREG(found.st_mode):  # a pipe or a device may have no end
+            raise InputError(f"{path}: is not a file; name a page that sweeper report wrote")
+        if found.st_size > MOST_BYTES:
             raise InputError(f"{path}: is larger than any report")
         raw = path.read_bytes()
     except OSError as error:

@@ -33,6 +33,8 @@ DRIVERS = {
     "postgresql+psycopg": "postgresql+psycopg",
 }
 BUSY_SECONDS = 1.0  # in which SQLite hears no signal; `database.patiently` tries again
+SHOWN = 60  # characters of a name that no file can have
+LONGEST_NAME = 220  # bytes; a backup and a journal have longer names
 # SQLite's locks and shared memory do not work across machines.
 REMOTE = frozenset(
     {"nfs", "nfs4", "cifs", "smb3", "smbfs", "fuse.sshfs", "afs", "ceph", "glusterfs", "lustre"}
@@ -143,6 +145,12 @@ def _file_address(url: URL) -> Address:
     if url.database.startswith("file:"):
         raise StoreError("storage: name a plain file, as in sqlite:///sweeper.db")
     path = Path(url.database).expanduser().absolute()
+    if "\0" in url.database or max(len(os.fsencode(part)) for part in path.parts) > LONGEST_NAME:
+        shown = repr(url.database[:SHOWN])
+        raise StoreError(
+            f"storage: {shown}... is no name of a file: at most {LONGEST_NAME} bytes between two "
+            "slashes, and no NUL"
+        )
     return Address(url.set(database=str(path), query={}), f"sqlite:///{url.database}", path)
 
 

@@ -32,6 +32,16 @@ CASES: list[tuple[list[str], str]] = [
     (["launch", "tiny.yaml", "--storage", "mysq://x/y"], r"unknown database driver 'mysq'"),
     (["launch", "tiny.yaml", "--storage", "sqlite://"], r"name a file"),
     (["launch", "tiny.yaml", "--storage", "sqlite:///no/such/x.db"], r"there is no folder"),
+    (
+        ["launch", "tiny.yaml", "--storage", f"sqlite:///{'a' * 300}.db"],
+        r"no name of a file: at mo",
+    ),
+    (["doctor", "--storage", f"sqlite:///{'a' * 300}.db"], r"'aaa.*no name of a file: at most 220"),
+    (["status", "--storage", "sqlite:///a%00b.db"], r"no name of a file: .* and no NUL"),
+    (["verify", "/dev/zero"], r"/dev/zero: is not a file; name a page that sweeper report wrote"),
+    (["verify", "/dev/stdin"], r"/dev/stdin: is not a file"),
+    (["verify", "pipe"], r"pipe: is not a file"),
+    (["verify", "folder"], r"folder: is not a file"),
     (["launch", "tiny.yaml", "--storage", "sqlite:///text.db"], r"not a database"),
     (["launch", "tiny.yaml", "--storage", "sqlite:///foreign.db"], r"somebody else's database"),
     (["status"], r"no such database; `sweeper launch SPEC` makes one"),
@@ -79,6 +89,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (tmp_path / "other.yml").write_text(TINY)
     (tmp_path / "exits.py").write_text("import sys\nsys.exit(0)\n")
     (tmp_path / "folder").mkdir()
+    os.mkfifo(tmp_path / "pipe")
     (tmp_path / "text.db").write_text("not a database, just text")
     with sqlite3.connect(tmp_path / "foreign.db") as connection:
         connection.execute("CREATE TABLE theirs (x)")

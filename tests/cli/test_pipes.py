@@ -9,8 +9,9 @@ from pathlib import Path
 
 import planted
 import pytest
-from command import environment
+from command import TINY, environment
 
+from sweeper.states import RunState
 from sweeper.store import Store
 
 COMMAND = [sys.executable, "-c", "from sweeper.cli import main; main()"]
@@ -91,3 +92,37 @@ def test_a_full_disk_is_told(folder: Path) -> None:
         )  # fmt: skip
     assert done.returncode == 1
     assert "standard output cannot be written: No space left on device" in done.stderr
+
+
+FULL = Path("/dev/full")  # where no byte can be written
+full_disk = pytest.mark.skipif(not FULL.exists(), reason="there is no /dev/full")
+
+
+@full_disk
+@pytest.mark.parametrize("command", ["spaces", "schema", "status"])
+def test_output_that_cannot_be_written_is_said_in_a_line(folder: Path, command: str) -> None:
+    """Exit 1 with the reason, and no fault of Sweeper's own."""
+    with FULL.open("w") as full:
+        done = subprocess.run(
+            [*COMMAND, command], cwd=folder, env=environment(), stdout=full,
+            stderr=subprocess.PIPE, stdin=subprocess.DEVNULL, text=True, check=False,
+        )  # fmt: skip
+    said = "sweeper: standard output cannot be written: No space left on device\n"
+    assert (done.returncode, done.stderr) == (1, said)
+
+
+@full_disk
+@pytest.mark.slow
+def test_a_sweep_goes_on_where_its_messages_cannot_be_written(tmp_path: Path) -> None:
+    """A full disk under the log of a service costs the messages, not the runs."""
+    spec = TINY.replace("[32, 128]", "[32]").replace("replicates: 2", "replicates: 1")
+    (tmp_path / "tiny.yaml").write_text(spec)
+    with FULL.open("w") as full:
+        done = subprocess.run(
+            [*COMMAND, "launch", "tiny.yaml", "--yes"], cwd=tmp_path, env=environment(),
+            stdout=subprocess.DEVNULL, stderr=full, stdin=subprocess.DEVNULL, check=False,
+        )  # fmt: skip
+    assert done.returncode == 0
+    with Store.open(f"sqlite:///{tmp_path}/sweeper.db", create=False) as store:
+        [sweep] = store.sweeps()
+        assert {run.state for run in store.runs(sweep.id)} == {RunState.COMPLETE}
