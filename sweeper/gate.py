@@ -11,6 +11,7 @@ and the page is always of now.
 
 from __future__ import annotations
 
+import asyncio
 import io
 import json
 import socket
@@ -36,6 +37,8 @@ Attributes = dict[str, Any]
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 READING = frozenset({"GET", "HEAD"})
+HEADER_SECONDS = 10.0  # in which a connection must send a whole request
+MOST_WAITING = 16  # connections of one client that have sent none; a browser opens 6
 READ_ONLY = "-c default_transaction_read_only=on"  # to PostgreSQL
 # The dashboard's own places; its page asks for absolute paths, so it owns the root of its port.
 PLACES = ("/dashboard", "/static/", "/api/", "/csv/", "/favicon.ico")
@@ -272,6 +275,57 @@ def listen(host: str, port: int) -> socket.socket:
     return listener
 
 
+def _protocol() -> type[asyncio.Protocol]:
+    """HTTP as uvicorn reads it, which closes connections that wait and send no request.
+
+    A connection without a whole request is closed after HEADER_SECONDS; and at once, the oldest
+    first, where its client has more than MOST_WAITING of them. So whoever opens many and sends
+    nothing keeps nobody out.
+    """
+    from uvicorn.protocols.http.h11_impl import H11Protocol
+
+    waiting: dict[Waits, asyncio.TimerHandle] = {}  # the oldest first
+
+    class Waits(H11Protocol):
+        def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+            super().connection_made(transport)
+            self._wait()
+
+        def data_received(self, data: bytes) -> None:
+            before = self.cycle
+            super().data_received(data)
+            if self.cycle is not before:
+                self._go_on()
+
+        def on_response_complete(self) -> None:
+            before = self.cycle
+            super().on_response_complete()
+            if self.cycle is before and not self.transport.is_closing():
+                self._wait()
+
+        def connection_lost(self, exc: Exception | None) -> None:
+            self._go_on()
+            super().connection_lost(exc)
+
+        def _wait(self) -> None:
+            self._go_on()
+            mine = [one for one in waiting if one._host() == self._host()]
+            waiting[self] = self.loop.call_later(HEADER_SECONDS, self.transport.abort)
+            if len(mine) >= MOST_WAITING:
+                mine[0]._go_on()
+                mine[0].transport.abort()
+
+        def _go_on(self) -> None:
+            timer = waiting.pop(self, None)
+            if timer is not None:
+                timer.cancel()
+
+        def _host(self) -> str:
+            return self.client[0] if self.client else ""
+
+    return Waits
+
+
 def serve(app: Application, listener: socket.socket) -> None:
     """Serve until the process is interrupted."""
     import uvicorn
@@ -281,6 +335,7 @@ def serve(app: Application, listener: socket.socket) -> None:
         log_level="warning",
         access_log=False,
         lifespan="off",
+        http=_protocol(),
         ws="none",
         server_header=False,
         limit_concurrency=64,
