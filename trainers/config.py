@@ -32,6 +32,10 @@ OBJECTIVES: dict[str, Literal["maximize", "minimize"]] = {
 }
 
 
+# Variables that name the folder which data must lie in: this process's own, and its job's.
+DATA_ROOTS = ("SWEEPER_DATA_ROOT", "SWEEPER_JOB_DATA_ROOT")
+
+
 class ConfigError(ValueError):
     """A value that no run can use, found once the data are known.
 

@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any
 from sweeper.engine import joining, sockets
 from sweeper.errors import EngineError, InputError
 from sweeper.spec import Resources
+from trainers.config import DATA_ROOTS
 
 if TYPE_CHECKING:
     from ray.job_config import JobConfig
@@ -205,7 +206,7 @@ def _init(*, address: str | None, cpus: float) -> None:
     import ray
 
     common = {"log_to_driver": False, "logging_level": logging.CRITICAL, "configure_logging": True,
-              "job_config": _job()}  # fmt: skip
+              "job_config": _job(joined=address is not None)}  # fmt: skip
     try:
         if address is not None:
             with _unnamed():
@@ -232,7 +233,14 @@ def _init(*, address: str | None, cpus: float) -> None:
         raise EngineError(f"Ray does not start: {error}") from error
 
 
-def _job() -> JobConfig:
+def _rules() -> dict[str, Any] | None:
+    """What a cluster's workers are told: where this job's data must lie, beside their own rule."""
+    own, job = DATA_ROOTS
+    root = os.environ.get(own)
+    return {"env_vars": {job: root}} if root else None
+
+
+def _job(*, joined: bool) -> JobConfig:
     """Has workers import what this process imports.
 
     By itself Ray puts the working directory first on their path, so that a user's own folder
@@ -244,7 +252,7 @@ def _job() -> JobConfig:
         def _runtime_env_has_working_dir(self) -> bool:
             return True  # what keeps Ray from adding the working directory
 
-    job = Job()
+    job = Job(runtime_env=_rules() if joined else None)
     job._py_driver_sys_path = own_path()[::-1]  # Ray puts each before the last one
     return job
 

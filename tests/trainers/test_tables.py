@@ -255,7 +255,7 @@ BAD_CSV = {
     "empty": ("", "has no header"),
     "header only": ("age,town,kind\n", "has no rows"),
     "header without an end": ("age,town,kind", "has no rows"),
-    "ragged": (CSV + "1,2\n", "cannot be read as CSV: CSV parse error: Expected 3 columns, got 2"),
+    "ragged": (CSV + "1,2\n", "cannot be read as CSV: a line has 2 columns, the first line has 3"),
     "UTF-16": (CSV.encode("utf-16"), "is not UTF-8 text"),
     "latin-1": (CSV.replace("Ulm", "Köln").encode("latin-1"), "is not UTF-8 text"),
     "one class": (CSV.replace("good", "bad"), "has one class only, 'bad'"),
@@ -270,7 +270,7 @@ BAD_CSV = {
     ),
     "nothing to learn from": (
         "kind\n" + "good\nbad\n" * 20,
-        "has no columns to learn from beside 'kind'",
+        "is no table: its first line has no comma, so it names no columns",
     ),
     "dates": (
         "day,kind\n" + "2024-01-02,good\n2024-01-03,bad\n" * 20,

@@ -1,6 +1,8 @@
 """Opening what a user names: files that are there, tables that Arrow can read, and no surprises.
 
-Nothing here unpickles. Every refusal is a ConfigError that names the key and what to do.
+Nothing here unpickles. Every refusal is a ConfigError that names the key and what to do. It quotes
+the path as the spec has it; a column or a value only of a file that was read as a table throughout,
+since a path may lead to a file of secrets.
 """
 
 from __future__ import annotations
@@ -13,7 +15,7 @@ import re
 import stat
 import zlib
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from difflib import get_close_matches
 from functools import partial
 from pathlib import Path
@@ -23,7 +25,7 @@ import pyarrow as pa
 import pyarrow.csv as pa_csv
 import pyarrow.parquet as pq
 
-from trainers.config import ConfigError, DataConfig
+from trainers.config import DATA_ROOTS, ConfigError, DataConfig
 
 Refuse = Callable[[str], ConfigError]
 
@@ -33,6 +35,8 @@ SOURCE_KEYS = (
 )  # fmt: skip
 _PARQUET, _CSV = (".parquet", ".pq"), (".csv", ".csv.gz")
 _PANDAS_INDEX = re.compile(r"__index_level_\d+__")
+MAX_NAME = 200  # characters of a column's name
+_COLUMNS = re.compile(r"Expected (\d+) columns, got (\d+)")
 _CSV_BLOCK = 1 << 25  # bytes that Arrow reads at a time: a row must fit in
 
 
@@ -61,6 +65,7 @@ def existing_path(config: DataConfig, key: str, *, folder: bool = False) -> Path
 def readable(path: Path, refuse: Refuse, *, folder: bool = False) -> Path:
     """`path`, if it is a file (or folder) that can be read."""
     wanted = "folder" if folder else "file"
+    check_root(path, refuse)
     try:
         mode = path.stat().st_mode
     except (OSError, ValueError) as error:
@@ -73,8 +78,31 @@ def readable(path: Path, refuse: Refuse, *, folder: bool = False) -> Path:
     return path
 
 
-def read_table(path: Path, refuse: Refuse) -> pa.Table:
+def check_root(path: Path, refuse: Refuse) -> None:
+    """Whether `path` lies in each folder of DATA_ROOTS that the environment names, links resolved.
+
+    Raises:
+        ConfigError: it does not, or what is named is no folder.
+    """
+    for name in DATA_ROOTS:
+        root = os.environ.get(name)
+        if not root:
+            continue
+        if not os.path.isdir(root):
+            raise refuse(f"is not read: {name}={root} is not a folder")
+        try:
+            inside = path.resolve().is_relative_to(Path(root).resolve())
+        except (OSError, RuntimeError, ValueError):
+            inside = False  # a link to itself, or no path at all
+        if not inside:
+            raise refuse(f"does not lie in {name}={root}, links resolved: move it there")
+
+
+def read_table(path: Path, refuse: Refuse, *, known: Collection[str] = ()) -> pa.Table:
     """A Parquet or CSV file (`.csv`, `.csv.gz`), whole, with its columns' names checked.
+
+    A CSV has at least two columns, or one that is called as one in `known`: any text is a CSV of
+    one column.
 
     Text is of Arrow's type `string`, bytes are `binary` or `large_binary`, whoever wrote the file.
     CSV says nothing about types: each of its columns is text, as it is written, "" where empty.
@@ -83,7 +111,8 @@ def read_table(path: Path, refuse: Refuse) -> pa.Table:
         ConfigError: the kind of file is unknown or it cannot be read; no rows; a column without a
             name, or with another's; extension types, which may hold code.
     """
-    for endings, read in {_PARQUET: _read_parquet, _CSV: _read_csv}.items():
+    readers = {_PARQUET: _read_parquet, _CSV: partial(_read_csv, known=known)}
+    for endings, read in readers.items():
         if path.name.lower().endswith(endings):
             table = _checked(read(path, refuse), refuse)
             index = [name for name in table.column_names if _PANDAS_INDEX.fullmatch(name)]
@@ -193,9 +222,12 @@ def _usual(kind: pa.DataType) -> pa.DataType:
     return kind
 
 
-def _read_csv(path: Path, refuse: Refuse) -> pa.Table:
+def _read_csv(path: Path, refuse: Refuse, *, known: Collection[str]) -> pa.Table:
     names = _header(path, refuse)
-    _check_names(names, refuse)
+    if len(names) == 1 and names[0] not in known:
+        raise refuse("is no table: its first line has no comma, so it names no columns")
+    if any(len(name) > MAX_NAME or not name.isprintable() for name in names):
+        raise refuse("is no table: its first line names no columns")
     read = pa_csv.ReadOptions(column_names=names, skip_rows_after_names=1, block_size=_CSV_BLOCK)
     parse = pa_csv.ParseOptions(newlines_in_values=True)
     convert = pa_csv.ConvertOptions(column_types=dict.fromkeys(names, pa.string()))
@@ -204,9 +236,19 @@ def _read_csv(path: Path, refuse: Refuse) -> pa.Table:
             str(path), read_options=read, parse_options=parse, convert_options=convert
         )
     except (pa.ArrowException, OSError) as error:
-        if "invalid UTF8" in str(error):
-            raise refuse("is not UTF-8 text: save it as UTF-8") from error
-        raise refuse(f"cannot be read as CSV: {_first_line(error)}") from error
+        raise refuse(_unread(error)) from error
+
+
+def _unread(error: Exception) -> str:
+    """Why a CSV cannot be read, without the line that Arrow quotes."""
+    if "invalid UTF8" in str(error):
+        return "is not UTF-8 text: save it as UTF-8"
+    found = _COLUMNS.search(str(error))
+    if found:
+        return (
+            f"cannot be read as CSV: a line has {found[2]} columns, the first line has {found[1]}"
+        )
+    return f"cannot be read as CSV ({type(error).__name__}): is it damaged?"
 
 
 def _header(path: Path, refuse: Refuse) -> list[str]:
@@ -220,6 +262,8 @@ def _header(path: Path, refuse: Refuse) -> list[str]:
             rows = next(text, None) is not None
     except UnicodeDecodeError as error:
         raise refuse("is not UTF-8 text: save it as UTF-8") from error
+    except gzip.BadGzipFile as error:
+        raise refuse("cannot be read as CSV: it is not packed by gzip") from error
     except (OSError, EOFError, zlib.error, csv.Error) as error:
         raise refuse(f"cannot be read as CSV: {_first_line(error)}") from error
     if not "".join(line).strip():

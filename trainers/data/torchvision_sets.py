@@ -15,7 +15,7 @@ import numpy as np
 
 from trainers.config import DataConfig
 from trainers.data.dataset import Dataset, fingerprint, image_dataset
-from trainers.data.files import Refuse, existing_path, refusal, refuse_unused
+from trainers.data.files import Refuse, check_root, existing_path, refusal, refuse_unused
 from trainers.data.labels import encode
 from trainers.data.splits import pick
 
@@ -67,15 +67,17 @@ def load_mnist(config: DataConfig) -> Dataset:
 def read_idx(path: Path, refuse: Refuse) -> np.ndarray:
     """An array of bytes in the IDX format: two zeros, type 8, rank, big-endian sizes, data."""
     packed = path.with_name(path.name + ".gz")
+    check_root(path if path.exists() else packed, refuse)
     try:
         content = path.read_bytes() if path.exists() else gzip.decompress(packed.read_bytes())
     except (OSError, EOFError, zlib.error) as error:
         reason = f"does not hold {path.name}, or it is damaged; nothing is downloaded here"
         raise refuse(reason) from error
     rank = content[3] if len(content) > 3 else 0
-    sizes = np.frombuffer(content[4 : 4 + 4 * rank], dtype=">u4") if rank else np.array([])
-    data = content[4 + 4 * rank :]
-    if content[:3] != b"\x00\x00\x08" or math.prod(map(int, sizes)) != len(data):
+    head, data = content[: 4 + 4 * rank], content[4 + 4 * rank :]
+    whole = content[:3] == b"\x00\x00\x08" and len(head) == 4 + 4 * rank
+    sizes = np.frombuffer(head[4:], dtype=">u4") if whole else np.array([])
+    if not whole or math.prod(map(int, sizes)) != len(data):
         raise refuse(f"has a damaged {path.name}: fetch it again")
     return np.frombuffer(data, dtype=np.uint8).reshape(sizes.astype(int))
 

@@ -146,7 +146,8 @@ def read(path: Path, inputs: Inputs, classes: Sequence[str]) -> Samples:
         if inputs.kind == "table":
             raise refuse("is an archive of images; this model takes a table: .parquet or .csv")
         return _archive(path, inputs, classes, refuse)
-    found = read_table(path, refuse)
+    takes = [inputs.image] if inputs.encoder is None else list(inputs.encoder.kinds)
+    found = read_table(path, refuse, known=takes)
     names = _names(found, inputs, classes, refuse)
     y = None if names is None else indices(names, classes)
     rows = np.arange(found.num_rows)
