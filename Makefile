@@ -17,7 +17,7 @@ export SWEEPER_DATA
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test soak fast check bench docs clean
+.PHONY: help demo test soak fast check audit bench docs clean
 
 help: ## list the commands
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
@@ -48,6 +48,11 @@ check: $(STAMP) ## ruff, pyright, import-linter
 	$(BIN)/ruff format --check .
 	$(BIN)/pyright
 	$(BIN)/lint-imports
+
+audit: $(STAMP) ## secrets in the files, and known holes in what is pinned (asks the advisory service)
+	.ci/secrets
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt 'pip-audit>=2.9'
+	$(BIN)/pip-audit --strict --progress-spinner off --no-deps --disable-pip -r constraints.txt
 
 bench: $(STAMP) ## the claims about speed, measured on this machine
 	$(BIN)/python benchmarks/sweep.py

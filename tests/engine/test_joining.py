@@ -33,6 +33,13 @@ with cluster.started(address=None, cpus=1, gpus=0):
     print(json.dumps(sorted({c.laddr.ip for c in all if c.status == "LISTEN"})))
 """
 
+SEEN = """
+import os, sys, ray
+from sweeper.engine import cluster
+with cluster.started(address=sys.argv[1], cpus=1, gpus=0):
+    print(ray.get(ray.remote(lambda: os.environ.get("SWEEPER_JOB_DATA_ROOT")).remote()))
+"""
+
 
 def free_port() -> int:
     """A port that nobody listens on now."""
@@ -119,6 +126,19 @@ def test_doctor_shows_each_node_of_a_cluster_and_what_is_wrong(head: str, place:
     told = sweeper(*words[:-1], cwd=place, SWEEPER_CHECKPOINTS="/proc/none", **token)
     assert told.returncode == 1
     assert "cannot write checkpoints: [Errno 2] No such file or directory" in told.stdout
+
+
+@pytest.mark.slow
+def test_workers_of_a_cluster_are_told_the_jobs_data_root(head: str, place: Path) -> None:
+    """They were started before the job, with an environment of their own."""
+    variables = environment(
+        RAY_AUTH_TOKEN_PATH=token_in(place, TOKEN), SWEEPER_DATA_ROOT=str(place)
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", SEEN, head], env=variables, check=False,
+        capture_output=True, text=True, timeout=HANG,
+    )  # fmt: skip
+    assert done.stdout.strip() == str(place), done.stderr
 
 
 @pytest.mark.slow

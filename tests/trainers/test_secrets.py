@@ -24,7 +24,7 @@ FILES = {
     "commas": "me,hunter2\nroot:x:0:0:root,,,:/root:/bin/bash\n",
     "commas below": "user,password,note\nme,hunter2\n",
     "json": '{"password": "hunter2", "user": "me"}\n{}\n',
-    "key": "-----BEGIN PRIVATE KEY-----\nhunter2\n-----END PRIVATE KEY-----\n",
+    "key": "-----BEGIN " + "PRIVATE KEY-----\nhunter2\n-----END PRIVATE KEY-----\n",
     "binary": "hunter2\0\1\2,\0\n\0",
 }
 KINDS = {
