@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 from ruamel.yaml import YAML, YAMLError
+from ruamel.yaml.error import MarkedYAMLError
 
 from trainers.config import PLACES, Config, ConfigError
 from trainers.notes import notes, other_data
@@ -97,7 +98,7 @@ def read(path: Path) -> tuple[Config, Any]:
     """
     content = YAML(typ="safe", pure=True).load(path.read_text("utf-8"))
     if not isinstance(content, dict):
-        raise ConfigError("file", content, "is no block of keys: data: and train: are needed")
+        raise ConfigError("file", path.name, "is no block of keys: data: and train: are needed")
     evidence, data = content.pop("evidence", None), content.get("data")
     if isinstance(data, dict):
         for key in PLACES & data.keys():
@@ -121,6 +122,8 @@ def _line(error: Exception) -> str:
         if isinstance(raised, ValueError):
             return f"{where}: {raised}"
         return f"{where}: {first['msg']}, not {first['input']!r}"
+    if isinstance(error, MarkedYAMLError) and error.problem_mark is not None:
+        return f"line {error.problem_mark.line + 1}: not YAML: {error.problem}"  # quotes no line
     return " ".join(str(error).split())
 
 
