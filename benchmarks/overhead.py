@@ -4,9 +4,9 @@ The trainer does nothing and packs hold one run, the worst case: everything that
 Ray's loop, our bookkeeping, the database and the Optuna mirror. Start-up (Ray's, the imports) is
 left out: the clock runs from the first run that ends to the last.
 
-Aim: at most 10 ms a run beyond Ray's own, no growth with the number of runs, memory flat. Seen on
-two cores, 24 November 2026: of 1,000 runs bare Ray Tune takes 11.9 ms each, SQLite +0.2, PostgreSQL
-+3.5; of 10,000 runs 14.5 ms, +3.3 and -0.3, with 291 > 299 and 302 > 307 MB (bare Tune 247 > 480).
+Aim: at most 10 ms a run beyond bare Tune's, no growth with the number of runs, memory flat. Seen on
+two busy cores, 29 November 2026: of 1,000 runs bare Ray Tune takes 15.4 ms each, SQLite +3.0 (212 >
+213 MB), PostgreSQL +11.3 (219 > 220 MB).
 
     python benchmarks/overhead.py                 # 1,000 runs, SQLite
     python benchmarks/overhead.py 1000 10000 --postgres
@@ -143,7 +143,12 @@ def bare(runs: int) -> Measured:
             self.done += 1
             watch.at(self.done)
 
-    os.environ["TUNE_GLOBAL_CHECKPOINT_S"] = "1000000"
+    os.environ |= {
+        "TUNE_GLOBAL_CHECKPOINT_S": "1000000",
+        "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
+        "TUNE_WARN_THRESHOLD_S": "60",
+        "RAY_AIR_NEW_OUTPUT": "0",
+    }
     with cluster.started(address=None, cpus=2, gpus=0), tempfile.TemporaryDirectory() as folder:
         tune.run(
             Trainable, num_samples=-1, search_alg=Numbers(), max_concurrent_trials=2, verbose=0,

@@ -34,6 +34,8 @@ class Ending(StrEnum):
     HOST_OUT_OF_MEMORY = "host_out_of_memory"
     CRASHED = "crashed"  # the worker process died: exit, signal, abort
     NODE_LOST = "node_lost"
+    NODE_UNFIT = "node_unfit"  # its node lacks what the work needs, such as the data
+    SILENT = "silent"  # the worker process gave no sign of life
     PREEMPTED = "preempted"
     TIMEOUT = "timeout"
     CANCELLED = "cancelled"  # the driver stopped or died; says nothing about the run
@@ -64,7 +66,16 @@ MOVES: dict[RunState, frozenset[RunState]] = {
 # Trying these again would give the same end.
 FINAL = frozenset({Ending.DIVERGED, Ending.BAD_CONFIG})
 # These say nothing about the run, so they are tried again without being counted.
-UNCOUNTED = frozenset({Ending.CANCELLED, Ending.PREEMPTED, Ending.NODE_LOST, Ending.SUPERSEDED})
+UNCOUNTED = frozenset(
+    {
+        Ending.CANCELLED,
+        Ending.PREEMPTED,
+        Ending.NODE_LOST,
+        Ending.NODE_UNFIT,
+        Ending.SILENT,  # the engine gives the second in a row another reason
+        Ending.SUPERSEDED,
+    }
+)
 
 
 def move(old: RunState, new: RunState) -> RunState:

@@ -96,7 +96,7 @@ class Place:
 
     def workers(self) -> list[psutil.Process]:
         """Ray's actor processes that train packs."""
-        return [p for p in self.ours() if "PackTrainable" in _title(p)]
+        return [p for p in self.ours() if "PackWorker" in _title(p)]
 
     def assert_no_process_left(self) -> None:
         """Nothing computes on after its driver has gone."""

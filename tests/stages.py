@@ -14,7 +14,8 @@ import numpy as np
 from sweeper.engine import worker as door
 from sweeper.engine.cells import Maker, Planned
 from sweeper.engine.conductor import Conductor
-from sweeper.engine.launching import Given, Launch
+from sweeper.engine.context import Request, Session
+from sweeper.engine.launching import Launch
 from sweeper.engine.messages import Job, MemberResult, Message, Reached, Refusal
 from sweeper.engine.packing import Packer
 from sweeper.spec import parse
@@ -34,9 +35,12 @@ resources: {workers: 1, pack: 4}
 """
 
 
-@dataclass
+@dataclass(eq=False)
 class Hand:
-    """Stands for the worker that the conductor talks to."""
+    """Stands for a worker that the conductor talks to."""
+
+    id: str = "t1"
+    node: str = "here"
 
     dropped: list[int] = field(default_factory=list)
     saved: int = 0
@@ -60,32 +64,44 @@ class Stage:
     store: Store
     sweep_id: int
     conductor: Conductor
+    launch: Launch
     clock: SimpleNamespace
     length: int
     objective: int  # on val
     tested: int  # the same on test
     said: list[object]  # events
     hand: Hand = field(default_factory=Hand)
+    hands: dict[str, Hand] = field(default_factory=dict)
 
-    def begin(self, trial: str = "t1") -> Job:
-        """The next job, begun."""
-        job = self.conductor.next_job(trial)
+    def worker(self, name: str = "t1") -> Hand:
+        """The worker of this name."""
+        return self.hands.setdefault(name, self.hand if name == "t1" else Hand(id=name))
+
+    def begin(self, worker: str = "t1") -> Job:
+        """The next job, begun by this worker."""
+        job = self.conductor.next_job(self.worker(worker))
         assert job is not None
-        self.conductor.trial_started(trial, self.hand)  # pyright: ignore[reportArgumentType]
         return job
+
+    def lose(
+        self, worker: str = "t1", ending: Ending = Ending.CRASHED, error: str = "it died"
+    ) -> None:
+        """A worker that is gone."""
+        self.conductor.lost(self.worker(worker), ending, error)
 
     def say(
         self,
         job: Job,
         round: int,
         *,
-        trial: str = "t1",
+        worker: str = "t1",
         value: Callable[[int], float] | None = None,
         end: Ending | None = None,
         ends: Mapping[int, Ending] | None = None,
         failure: tuple[Ending, str] | None = None,
         note: str = "",
         refusal: Refusal | None = None,
+        unfit: str = "",
         skipped: bool = False,
     ) -> None:
         """One round of the pack, all members alike but for their value (of the run's place).
@@ -93,7 +109,7 @@ class Stage:
         `end` ends all members and the pack, `ends` some of them, by run. A round that is
         `skipped` ends without an evaluation.
         """
-        dropped = set(self.hand.dropped) | set(job.drops)
+        dropped = set(self.worker(worker).dropped) | set(job.drops)
         members = [
             MemberResult(
                 run=m.run, attempt=m.attempt, end=(ends or {}).get(m.run, end),
@@ -108,10 +124,11 @@ class Stage:
         )  # fmt: skip
         message = Message(
             pack=job.pack, reached=reached, seconds=float(round), node="here", device="cpu",
-            from_epoch=0, members=() if failure or refusal else tuple(members),
-            done=any((end, failure, refusal)), failure=failure, note=note, refusal=refusal,
+            from_epoch=0, members=() if failure or refusal or unfit else tuple(members),
+            done=any((end, failure, refusal, unfit)), failure=failure, note=note, refusal=refusal,
+            unfit=unfit,
         )  # fmt: skip
-        self.conductor.trial_message(trial, message, self.hand)  # pyright: ignore[reportArgumentType]
+        self.conductor.message(self.worker(worker), message)
 
     def _numbers(self, value: Callable[[int], float] | None, place: int) -> bytes:
         numbers = np.zeros(self.length, dtype="<f4")
@@ -141,19 +158,32 @@ def staged(folder: Path, spec_text: str = SPEC) -> Iterator[Stage]:
         )  # fmt: skip
         lease = store.acquire(sweep.id, leases.here())
         quiet: Any = SimpleNamespace(count=0, sync=lambda *a: 0, check=lambda: None)
+        request = Request(
+            spec=spec,
+            storage=url,
+            interrupts=quiet,
+            say=said.append,
+            clock=lambda: clock.now,
+        )
         launch = Launch(
-            Given(
-                spec=spec, maker=maker, cells=cells, first=first, store=store, lease=lease,
-                sweep=sweep, study=quiet, storage=url, ray_address=None, plugins=(),
-                heartbeat=quiet, interrupts=quiet, on_event=said.append,
-                confirm=lambda text, seconds: True, clock=lambda: clock.now,
+            Session(
+                request=request,
+                maker=maker,
+                cells=cells,
+                first=first,
+                store=store,
+                lease=lease,
+                sweep=sweep,
+                study=quiet,
+                heartbeat=quiet,
             )
-        )  # fmt: skip
+        )
         launch.prepare()
-        packer = Packer(spec, store, lease, launch.board, workers=1)
-        launch.conductor = launch.make_conductor(packer, 1)
+        packer = Packer(spec, store, lease, launch.board, workers=lambda: 1)
+        launch.conductor = launch.make_conductor(packer, lambda: 1)
         launch.conductor.enqueue(launch._open)
         launch.conductor.enqueue(packer.pack(launch.board.unpacked()))
         objective = launch.objective
         tested = layout.index(("test", spec.objective.metric, ""))
-        yield Stage(store, sweep.id, launch.conductor, clock, len(layout), objective, tested, said)
+        conductor = launch.conductor
+        yield Stage(store, sweep.id, conductor, launch, clock, len(layout), objective, tested, said)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from sweeper.engine import endings
 from sweeper.states import UNCOUNTED, Ending
 
 
@@ -20,18 +21,20 @@ class Breaker:
         self._reason: Ending | None = None
         self._cells: set[int] = set()
         self._endings = 0
+        self._error = ""
 
     def success(self) -> None:
         """A run has finished as it should."""
         self._reason, self._endings = None, 0
         self._cells.clear()
 
-    def failure(self, ending: Ending, cells: Iterable[int]) -> None:
+    def failure(self, ending: Ending, cells: Iterable[int], error: str = "") -> None:
         """A pack, or members of it, ended for this reason."""
         if ending is not self._reason:
             self.success()
         self._reason = ending
         self._endings += 1
+        self._error = endings.gist(error)
         if ending not in UNCOUNTED:
             self._cells.update(cells)
 
@@ -39,8 +42,9 @@ class Breaker:
     def tripped(self) -> str:
         if self._reason is None:
             return ""
+        last = f"; the last: {self._error}" if self._error else ""
         if len(self._cells) >= self._cells_at_most:
-            return f"{len(self._cells)} cells in a row ended with {self._reason}"
+            return f"{len(self._cells)} cells in a row ended with {self._reason}{last}"
         if self._endings >= self._endings_at_most:
-            return f"{self._endings} attempts in a row ended with {self._reason}"
+            return f"{self._endings} attempts in a row ended with {self._reason}{last}"
         return ""

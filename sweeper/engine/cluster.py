@@ -22,7 +22,6 @@ from typing import TYPE_CHECKING, Any
 
 from sweeper.engine import joining, sockets
 from sweeper.errors import EngineError, InputError
-from sweeper.spec import Resources
 from trainers.config import DATA_ROOTS
 
 if TYPE_CHECKING:
@@ -33,15 +32,10 @@ OBJECT_STORE_BYTES = 100_000_000  # packs and messages are small
 _stopping = threading.Event()  # its processes end because we end them
 _broken = threading.Event()  # one has ended before
 _folders: list[Path] = []  # of its files, which go when it does
-# Read by Ray and Tune at import or at start; each set only where the user has not.
+# Read by Ray at import or at start; each set only where the user has not.
 _SETTINGS = {
     "RAY_USAGE_STATS_ENABLED": "0",
-    "RAY_AIR_NEW_OUTPUT": "0",
-    "RAY_CHDIR_TO_TRIAL_DIR": "0",  # relative paths of a spec mean the launch directory
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
-    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
-    "TUNE_PRINT_ALL_TRIAL_ERRORS": "0",
-    "TUNE_WARN_THRESHOLD_S": "60",
     # By glibc, in workers: tensors of one step reuse the pages of the last one's, bytes.
     "MALLOC_MMAP_THRESHOLD_": str(32 << 20),
     "MALLOC_TRIM_THRESHOLD_": str(256 << 20),
@@ -54,14 +48,6 @@ class Capacity:
 
     cpus: float
     gpus: float
-
-
-def workers(resources: Resources, capacity: Capacity) -> int:
-    """How many workers there is room for, at most as many as asked for, at least one."""
-    fit = int(capacity.cpus / resources.cpus + 1e-9)
-    if resources.gpus:
-        fit = min(fit, int(capacity.gpus / resources.gpus + 1e-9))
-    return max(1, min(fit, resources.workers or fit))
 
 
 def cores() -> int:
@@ -82,8 +68,7 @@ def prepare() -> None:
     if "RAY_AUTH_MODE" not in os.environ:
         os.environ["RAY_AUTH_MODE"] = "token"
         Config.initialize("")  # Ray has read the mode at import; its own init does the same
-    for name in ("ray", "ray.tune", "ray.train"):
-        logging.getLogger(name).setLevel(logging.CRITICAL)
+    logging.getLogger("ray").setLevel(logging.CRITICAL)
 
 
 @contextmanager

@@ -1,104 +1,99 @@
 """The driver's loop, seen from inside: hands out packs, takes in messages, decides what follows.
 
-Everything here runs in one thread, between two events of Ray Tune. What is true is in the
+Everything here runs in one thread, between two answers of workers. What is true is in the
 database; the board and the queue are rebuilt from it by every launch.
 """
 
 from __future__ import annotations
 
-import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass, field
+from typing import Protocol
 
-from sweeper.engine import endings
 from sweeper.engine.board import Board, RunNow
 from sweeper.engine.breaker import Breaker
 from sweeper.engine.cells import Cells
+from sweeper.engine.context import Session
+from sweeper.engine.crew import STALL_SECONDS, Worker
 from sweeper.engine.eta import Eta, Seen
+from sweeper.engine.flights import Flight
 from sweeper.engine.messages import Job, JobMember, MemberResult, Message, Reached, Refusal
 from sweeper.engine.packing import Packer
 from sweeper.engine.places import Checkpoints
+from sweeper.engine.probe import Place
 from sweeper.engine.pruning import Pruning, group_of
 from sweeper.engine.recorder import Recorder, reports_of, value_at
-from sweeper.engine.trials import Worker
 from sweeper.errors import EngineError
-from sweeper.spec import Spec
 from sweeper.states import Ending, RunState
-from sweeper.store.records import Cell, End, Lease, NewCell, Pack, Report
-from sweeper.store.store import Store
+from sweeper.store.records import Cell, End, NewCell, Pack, Report
 
 SAVE_SECONDS = 20.0  # for a checkpoint, when the driver stops
 MIRROR_SECONDS = 2.0
 
 
-@dataclass(kw_only=True)
-class Flight:
-    """A pack that a worker has."""
+class Host(Protocol):
+    """The launch whose packs these are."""
 
-    pack: Pack
-    attempts: dict[int, int]  # open run -> attempt
-    worker: Worker | None = None
-    began: float | None = None
-    reached: Reached = field(default_factory=Reached)
-    killed_for: Ending | None = None
-
-
-@dataclass(frozen=True, kw_only=True)
-class Settings:
-    """What does not change during a launch."""
-
-    workers: int
-    threads: int
-    device: str
-    plugins: tuple[str, ...]
-    checkpoints: Checkpoints
-    objective: int  # its index in a round's numbers
-
-
-@dataclass(kw_only=True)
-class Hands:
-    """What the conductor works with."""
-
-    spec: Spec
-    store: Store
-    lease: Lease
     board: Board
     cells: Cells
     packer: Packer
     pruning: Pruning | None
-    fingerprints: Callable[[], dict[str, str]]
-    add_cells: Callable[[Sequence[NewCell]], list[Cell]]
-    mirror: Callable[[], None]
-    watch: Callable[[], None]  # called at each tick: lease, signals, progress
-    cell_finished: Callable[[int], None]
-    impatient: Callable[[], bool]  # asked to stop at once
-    say: Callable[[str], None]
-    clock: Callable[[], float] = field(default=time.monotonic)
+    place: Place
+    checkpoints: Checkpoints
+    objective: int  # its index in a round's numbers
+
+    def add_cells(self, new: Sequence[NewCell]) -> list[Cell]: ...
+
+    def mirror(self) -> None:
+        """Lets the Optuna view catch up."""
+        ...
+
+    def watch(self) -> None:
+        """Called at each tick: lease, signals, progress."""
+        ...
+
+    def cell_finished(self, cell_id: int) -> None: ...
 
 
 class Conductor:
-    """Implements `trials.Events` for one launch."""
+    """Implements `crew.Events` for one launch.
 
-    def __init__(self, hands: Hands, settings: Settings, *, hours_left: float | None) -> None:
+    Args:
+        workers: how many there may be just now.
+        hours_left: of the sweep's limit; None without one.
+    """
+
+    def __init__(
+        self,
+        session: Session,
+        host: Host,
+        *,
+        workers: Callable[[], int],
+        hours_left: float | None,
+    ) -> None:
         self.draining = False
         self.halted = ""
-        self.eta = Eta(settings.workers)
+        self.eta = Eta(workers)
         self.flights: dict[str, Flight] = {}
-        self._hands, self._settings = hands, settings
-        self._board = hands.board
+        self._session, self._host, self._workers = session, host, workers
+        self._clock, self._spec = session.request.clock, session.spec
+        self._board = host.board
         self._queue: deque[int] = deque()
-        limits = hands.spec.limits
+        limits = self._spec.limits
         self._breaker = Breaker(failures=limits.failures, attempts=limits.attempts)
         self._recorder = Recorder(
-            hands.store, hands.lease, hands.board,
-            max_attempts=limits.attempts, on_cell=self._cell_finished, clock=hands.clock,
-        )  # fmt: skip
-        self._until = None if hours_left is None else hands.clock() + 3600 * hours_left
+            session.store,
+            session.lease,
+            host.board,
+            max_attempts=limits.attempts,
+            on_cell=self._cell_finished,
+            clock=self._clock,
+        )
+        self._until = None if hours_left is None else self._clock() + 3600 * hours_left
         self._mirror_due = False
-        self._mirrored_at = hands.clock()
+        self._mirrored_at = self._ticked_at = self._clock()
         self._said: set[str] = set()
-        self._killed: list[Worker] = []  # those that had said done just before
+        self._silences = Counter[int]()  # of each run
 
     # --- the source of packs
 
@@ -108,7 +103,12 @@ class Conductor:
             self.eta.queued(pack.seconds)
             self._queue.append(pack.id)
 
-    def next_job(self, trial_id: str) -> Job | None:
+    def wanted(self) -> int:
+        """Workers that are of use; all there can be, while a sampler has further cells."""
+        jobs = len(self._queue) + len(self.flights)
+        return max(jobs, self._workers()) if self._host.cells.unasked() else jobs
+
+    def next_job(self, worker: Worker) -> Job | None:
         if self.draining:
             return None
         if not self._queue:
@@ -120,36 +120,39 @@ class Conductor:
             self.eta.queued(pack.seconds, sign=-1)
             open_runs = self._board.open_runs(pack)
             if open_runs:
-                return self._begin(trial_id, pack, open_runs)
+                return self._begin(worker, pack, open_runs)
         return None
 
     def exhausted(self) -> bool:
         return self.draining or not (self._queue or self.flights)
 
     def _more_cells(self) -> None:
-        wanted = self._settings.workers - len(self.flights)
-        new = self._hands.cells.more(wanted)
+        wanted = self._workers() - len(self.flights)
+        new = self._host.cells.more(wanted)
         if new:
             self._take_in(new, idle=wanted)
 
     def _take_in(self, new: Sequence[NewCell], *, idle: int = 1) -> None:
-        self._hands.add_cells(new)
+        self._host.add_cells(new)
         # Workers that have packs of their own need none of these: no reason to spread them thin.
-        self.enqueue(self._hands.packer.pack(self._board.unpacked(), workers=max(idle, 1)))
+        self.enqueue(self._host.packer.pack(self._board.unpacked(), workers=max(idle, 1)))
 
-    def _begin(self, trial_id: str, pack: Pack, open_runs: Sequence[RunNow]) -> Job:
+    def _begin(self, worker: Worker, pack: Pack, open_runs: Sequence[RunNow]) -> Job:
         ids = [run.id for run in open_runs]
-        attempts = self._hands.store.begin(self._hands.lease, pack.id, ids)
+        attempts = self._session.store.begin(self._session.lease, pack.id, ids)
         for run in ids:
             self._board.move(run, RunState.RUNNING)
         job = self._job(pack, attempts)
-        self.flights[trial_id] = Flight(pack=pack, attempts=dict(attempts))
+        now = self._clock()
+        self.flights[worker.id] = Flight(
+            pack=pack, attempts=dict(attempts), worker=worker, began=now, heard=now
+        )
         return job
 
     def _job(self, pack: Pack, attempts: dict[int, int]) -> Job:
         runs = [self._board.runs[run] for run in pack.run_ids if run in self._board.runs]
-        settings, spec = self._settings, self._hands.spec
-        folder = settings.checkpoints.of_pack(self._hands.lease.sweep_id, pack=pack.id)
+        place = self._host.place
+        folder = self._host.checkpoints.of_pack(self._session.lease.sweep_id, pack=pack.id)
         return Job(
             pack=pack.id,
             members=tuple(
@@ -164,34 +167,42 @@ class Conductor:
             drops={run.id: run.left_by for run in runs if run.finished},
             recorded=min(run.epoch for run in runs if not run.finished),
             form=pack.form or "folded",
-            threads=self._hands.packer.threads(pack) or settings.threads,
-            device=settings.device,
+            threads=self._host.packer.threads(pack) or place.threads,
+            device=place.device,
             checkpoint_dir=str(folder),
-            checkpoint_seconds=spec.limits.checkpoint_seconds,
-            fingerprints=self._hands.fingerprints(),
-            plugins=settings.plugins,
+            checkpoint_seconds=self._spec.limits.checkpoint_seconds,
+            fingerprints=self._session.maker.fingerprints,
+            plugins=place.plugins,
         )
 
     def _forget(self, pack: Pack) -> None:
         """Removes the checkpoints of a pack that nobody goes on with."""
-        self._settings.checkpoints.remove(self._hands.lease.sweep_id, pack=pack.id)
+        self._host.checkpoints.remove(self._session.lease.sweep_id, pack=pack.id)
 
-    # --- what trials do
+    # --- what workers say
 
     def tick(self) -> None:
-        self._hands.watch()
-        now = self._hands.clock()
+        self._host.watch()
+        now = self._clock()
+        self._forgive(now)
         self._recorder.tick()
         if self._mirror_due and now - self._mirrored_at >= MIRROR_SECONDS:
             self.mirror()
         if not self.draining and self._until is not None and now >= self._until:
-            self.halt(f"the limit of {self._hands.spec.limits.hours:g} hours is reached")
+            self.halt(f"the limit of {self._spec.limits.hours:g} hours is reached")
         self._end_overdue(now)
+
+    def _forgive(self, now: float) -> None:
+        """A driver that was stopped itself has not heard what workers said meanwhile."""
+        gap, self._ticked_at = now - self._ticked_at, now
+        if gap > STALL_SECONDS:
+            for flight in self.flights.values():
+                flight.heard += gap
 
     def mirror(self) -> None:
         """Lets the Optuna view catch up."""
-        self._hands.mirror()
-        self._mirror_due, self._mirrored_at = False, self._hands.clock()
+        self._host.mirror()
+        self._mirror_due, self._mirrored_at = False, self._clock()
 
     def drain(self) -> None:
         """No further pack; those in flight end after their round."""
@@ -202,55 +213,61 @@ class Conductor:
         self.halted = self.halted or reason
         self.drain()
 
-    def trial_started(self, trial_id: str, worker: Worker) -> None:
-        flight = self.flights.get(trial_id)
-        if flight is not None:
-            flight.worker, flight.began = worker, self._hands.clock()
-
-    def trial_message(self, trial_id: str, message: Message, worker: Worker) -> None:
-        flight = self.flights.get(trial_id)
+    def message(self, worker: Worker, message: Message) -> None:
+        """Takes in a round; does nothing where the pack is not this worker's any more."""
+        flight = self.flights.get(worker.id)
         if flight is None:
             return
         if message.failure is not None:
-            self._failed(trial_id, *message.failure)
-            return
-        if message.refusal is not None:
-            self._refused(trial_id, message.refusal)
-            return
-        flight.reached = message.reached
-        share = (message.reached.round - message.from_epoch) / message.reached.rounds
-        self.eta.round(trial_id, Seen(flight.pack.seconds, share, message.seconds))
+            self._failed(worker, *message.failure)
+        elif message.unfit:
+            self._failed(worker, Ending.NODE_UNFIT, f"{worker.node}: {message.unfit}")
+        elif message.refusal is not None:
+            self._refused(worker, message.refusal)
+        else:
+            self._round(flight, message)
+
+    def _round(self, flight: Flight, message: Message) -> None:
+        worker, reached = flight.worker, message.reached
+        flight.reached, flight.heard = reached, self._clock()
+        share = (reached.round - message.from_epoch) / reached.rounds
+        self.eta.round(worker.id, Seen(flight.pack.seconds, share, message.seconds))
         self._say_once(message.note)
         # A worker hears of a member that was ended here only after the round it is in.
         strays = [m.run for m in message.members if m.run not in flight.attempts]
         if strays and not message.done:
             worker.drop(strays)
         members = tuple(m for m in message.members if m.run in flight.attempts)
-        if message.reached.evaluation:
-            members = self._pruned(message.reached, members, worker)
-        self._recorder.add(reports_of(message, members=members, objective=self._settings.objective))
+        if reached.evaluation:
+            members = self._pruned(reached, members, worker)
+        self._recorder.add(reports_of(message, members=members, objective=self._host.objective))
         self._judge(flight, members)
         if message.done or not flight.attempts:
-            self._done(trial_id)
+            self._done(flight)
         elif self.draining:
-            self._recorder.flush()
-            worker.save_now(timeout=SAVE_SECONDS, give_up=self._hands.impatient)
+            self._stop(flight)
 
-    def trial_over(self, trial_id: str) -> None:
-        """Ended before its pack was: the driver drains."""
-        flight = self.flights.pop(trial_id, None)
-        if flight is not None:
-            self.eta.over(trial_id, whole=False)
-            self._cancel(flight, "the driver was asked to stop")
+    def _stop(self, flight: Flight) -> None:
+        """Ends a pack between two rounds: the driver drains."""
+        interrupts = self._session.request.interrupts
+        self._recorder.flush()
+        flight.worker.save_now(timeout=SAVE_SECONDS, give_up=lambda: interrupts.count >= 2)
+        del self.flights[flight.worker.id]
+        self.eta.over(flight.worker.id, whole=False)
+        self._cancel(flight, "the driver was asked to stop")
 
-    def trial_lost(self, trial_id: str, text: str) -> None:
-        flight = self.flights.get(trial_id)
+    def lost(self, worker: Worker, ending: Ending, error: str) -> None:
+        """Ends the attempts of a worker that is gone; its pack goes back to the queue."""
+        flight = self.flights.get(worker.id)
         if flight is None:
             return
-        ending, error = endings.of_ray(text)
-        if flight.worker in self._killed:  # for the pack it had before: not this one's fault
-            ending, error = Ending.CANCELLED, f"its worker was killed for another pack\n{error}"
-        self._failed(trial_id, flight.killed_for or ending, error)
+        if flight.killed_for is not None:
+            ending, error = flight.killed_for, flight.killed_text
+        if ending is Ending.SILENT:
+            self._silences.update(list(flight.attempts))
+            if any(self._silences[run] > 1 for run in flight.attempts):
+                ending = Ending.TIMEOUT  # a second time: it may be the run's own doing
+        self._failed(worker, ending, error)
 
     def cancel_all(self, why: str) -> None:
         """Ends every open attempt; its run may be tried again at no cost."""
@@ -260,13 +277,13 @@ class Conductor:
         self._recorder.flush()
 
     def _cancel(self, flight: Flight, why: str) -> None:
-        self._recorder.add(_ends(flight, Ending.CANCELLED, why))
+        self._recorder.add(flight.ends(Ending.CANCELLED, why))
 
     def _pruned(
         self, reached: Reached, members: tuple[MemberResult, ...], worker: Worker
     ) -> tuple[MemberResult, ...]:
         """The members, those of cells that the pruner stops marked as ended."""
-        pruning = self._hands.pruning
+        pruning = self._host.pruning
         if pruning is None:
             return members
         ended = {m.run for m in members if m.end is not None}
@@ -296,10 +313,10 @@ class Conductor:
             return False  # it has a value, which further replicates make more exact
         return pruning.see(
             cell.id,
-            group=group_of(cell, self._hands.spec.scientific),
+            group=group_of(cell, self._spec.scientific),
             run=member.run,
             evaluation=reached.evaluation,
-            value=value_at(member.numbers, self._settings.objective),
+            value=value_at(member.numbers, self._host.objective),
             of=[run.id for run in runs if run.valued_at(reached.epoch) and run.id not in ended],
         )
 
@@ -317,48 +334,47 @@ class Conductor:
             reports += [
                 Report(run_id=run, attempt_id=flight.attempts.pop(run), end=end) for run in gone
             ]
-            if gone and flight.worker is not None:
+            if gone:
                 flight.worker.drop(gone)
         self._recorder.add(reports)
 
     def _say_once(self, note: str) -> None:
         if note and note not in self._said:
             self._said.add(note)
-            self._hands.say(note)
+            self._session.request.say(note)
 
     def _judge(self, flight: Flight, members: Sequence[MemberResult]) -> None:
         """Lets go of members that have ended; a round that fails for some only is a success."""
-        ended = {member.run: member.end for member in members if member.end is not None}
-        for run in ended:
-            flight.attempts.pop(run, None)
-        failed = {r: e for r, e in ended.items() if e not in (Ending.COMPLETE, Ending.PRUNED)}
+        ended = [member for member in members if member.end is not None]
+        for member in ended:
+            flight.attempts.pop(member.run, None)
+        failed = [m for m in ended if m.end not in (Ending.COMPLETE, Ending.PRUNED)]
         if len(failed) == len(members):
-            for run, ending in failed.items():
-                self._break(ending, [run])
+            for member in failed:
+                assert member.end is not None  # noqa: S101  they have ended
+                self._break(member.end, [member.run], member.error)
         elif ended:
             self._breaker.success()
 
-    def _break(self, ending: Ending, runs: Sequence[int]) -> None:
-        self._breaker.failure(ending, self._board.cells_of(runs))
+    def _break(self, ending: Ending, runs: Sequence[int], error: str) -> None:
+        self._breaker.failure(ending, self._board.cells_of(runs), error)
         if self._breaker.tripped:
             self.halt(self._breaker.tripped)
 
-    def _done(self, trial_id: str) -> None:
-        flight = self.flights.pop(trial_id)
-        if flight.killed_for is not None and flight.worker is not None:
-            self._killed.append(flight.worker)
-        self.eta.over(trial_id, whole=True)
+    def _done(self, flight: Flight) -> None:
+        del self.flights[flight.worker.id]
+        self.eta.over(flight.worker.id, whole=True)
         if flight.attempts:  # said done, and yet some have no end: never silently
-            self._recorder.add(_ends(flight, Ending.ERROR, "the worker left this run out"))
+            self._recorder.add(flight.ends(Ending.ERROR, "the worker left this run out"))
             self._again(flight, Ending.ERROR)
         else:
             self._forget(flight.pack)
 
-    def _failed(self, trial_id: str, ending: Ending, error: str) -> None:
-        flight = self.flights.pop(trial_id)
-        self.eta.over(trial_id, whole=False)
-        self._recorder.add(_ends(flight, ending, error))
-        self._break(ending, list(flight.attempts))
+    def _failed(self, worker: Worker, ending: Ending, error: str) -> None:
+        flight = self.flights.pop(worker.id)
+        self.eta.over(worker.id, whole=False)
+        self._recorder.add(flight.ends(ending, error))
+        self._break(ending, list(flight.attempts), error)
         self._again(flight, ending)
 
     def _again(self, flight: Flight, ending: Ending) -> None:
@@ -377,12 +393,12 @@ class Conductor:
     def _split(
         self, pack: Pack, open_runs: Sequence[RunNow], *, k: int, form: str | None = None
     ) -> None:
-        self._hands.store.dissolve(self._hands.lease, pack.id)
+        self._session.store.dissolve(self._session.lease, pack.id)
         self._board.dissolve(pack.id)
         self._forget(pack)
-        self.enqueue(self._hands.packer.split(pack, open_runs, k=k, form=form))
+        self.enqueue(self._host.packer.split(pack, open_runs, k=k, form=form))
 
-    def _refused(self, trial_id: str, refusal: Refusal) -> None:
+    def _refused(self, worker: Worker, refusal: Refusal) -> None:
         """A node computes the pack's form wrongly: its open runs go on in the next form.
 
         Raises:
@@ -390,31 +406,30 @@ class Conductor:
         """
         if not refusal.form:
             raise EngineError(refusal.text)
-        flight = self.flights.pop(trial_id)
+        flight = self.flights.pop(worker.id)
         pack = flight.pack
         self._say_once(refusal.text)
-        self._recorder.add(_ends(flight, Ending.CANCELLED, refusal.text))
+        self._recorder.add(flight.ends(Ending.CANCELLED, refusal.text))
         self._recorder.flush()
-        self._hands.packer.change_form(pack.key, refusal.form, refusal.text)
+        self._host.packer.change_form(pack.key, refusal.form, refusal.text)
         self._split(pack, self._board.open_runs(pack), k=len(pack.run_ids), form=refusal.form)
 
     def _smaller(self, k: int, open_runs: Sequence[RunNow], ending: Ending) -> int | None:
         """Before the last attempt: alone, lest one takes the rest. Out of memory: half as many."""
         if k == 1:
             return None
-        last = self._hands.spec.limits.attempts - 1
+        last = self._spec.limits.attempts - 1
         if last > 0 and any(run.failures >= last for run in open_runs):
             return 1
         return k // 2 if ending in (Ending.OUT_OF_MEMORY, Ending.HOST_OUT_OF_MEMORY) else None
 
     def _end_overdue(self, now: float) -> None:
-        limit = self._hands.spec.limits.run_seconds
-        if limit is None:
-            return
+        """Ends workers whose pack takes longer than the spec allows, or does not get on."""
         for flight in self.flights.values():
-            late = flight.began is not None and now - flight.began > limit
-            if late and flight.worker is not None and flight.killed_for is None:
-                flight.killed_for = Ending.TIMEOUT
+            price = self.eta.price(flight.pack.seconds) or 0.0
+            text = flight.overdue(self._spec.limits, now, price=price)
+            if text and flight.killed_for is None:
+                flight.killed_for, flight.killed_text = Ending.TIMEOUT, text
                 flight.worker.kill()
 
     # --- what follows from the end of a cell
@@ -422,13 +437,13 @@ class Conductor:
     def _cell_finished(self, cell_id: int) -> None:
         cell, board = self._board.cells[cell_id], self._board
         self._mirror_due = True
-        self._hands.cell_finished(cell_id)
-        if self._hands.pruning is not None:
+        self._host.cell_finished(cell_id)
+        if self._host.pruning is not None:
             states = {run.state for run in board.of_cell[cell_id]}
-            self._hands.pruning.end(
+            self._host.pruning.end(
                 cell_id, value=board.mean(cell_id), pruned=RunState.PRUNED in states
             )
-        new = self._hands.cells.after(cell, {cell.hash: board.values(cell_id)})
+        new = self._host.cells.after(cell, {cell.hash: board.values(cell_id)})
         if new:
             self._take_in(new)
 
@@ -441,10 +456,3 @@ class Conductor:
                 return None
             left += price * max(0.0, 1 - flight.reached.round / flight.reached.rounds)
         return left
-
-
-def _ends(flight: Flight, ending: Ending, error: str) -> list[Report]:
-    return [
-        Report(run_id=run, attempt_id=attempt, end=End(ending=ending, error=error))
-        for run, attempt in flight.attempts.items()
-    ]

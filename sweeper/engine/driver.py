@@ -7,17 +7,18 @@ import sys
 from collections.abc import Callable, Sequence
 from contextlib import closing
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
+from typing import Any
 
 import optuna
 
 from sweeper import search
 from sweeper.engine import changes, cluster, evaluations, places, provenance, since, worker
 from sweeper.engine.cells import Cells, Maker, Planned
+from sweeper.engine.context import Request, Session
 from sweeper.engine.heartbeat import Heartbeat
 from sweeper.engine.interrupts import Interrupts, StopNow
-from sweeper.engine.launching import Given, Launch, Under
+from sweeper.engine.launching import Launch, agrees
 from sweeper.engine.plugins import load as load_plugins
 from sweeper.engine.progress import Event, Progress
 from sweeper.engine.raywatch import Watch
@@ -35,7 +36,6 @@ from sweeper.store.study import Study
 __all__ = ["Event", "Outcome", "Progress", "launch"]
 
 COMPLETE, WITH_FAILURES, HALTED, INTERRUPTED = 0, 3, 4, 130
-ASK_ABOVE_SECONDS = 3600.0
 BRIEF = 300  # characters
 
 
@@ -96,12 +96,17 @@ def launch(
             if no := _disagreed(changed, interrupts, on_event, yes=yes, agreed=new_data):
                 return Outcome(exit_code=INTERRUPTED, sweep=spec.name, message=no)
             lease = store.acquire(sweep.id, leases.here())
-            given = Under(
-                spec=spec, maker=maker, cells=cells, first=first, store=store, lease=lease,
-                storage=storage, ray_address=ray_address, plugins=loaded, on_event=on_event,
-                interrupts=interrupts, yes=yes, changed=changed.text,
-            )  # fmt: skip
-            return _ended(given)
+            request = Request(
+                spec=spec,
+                storage=storage,
+                ray_address=ray_address,
+                plugins=loaded,
+                say=on_event,
+                interrupts=interrupts,
+                yes=yes,
+            )
+            plan = {"maker": maker, "cells": cells, "first": first, "changed": changed.text}
+            return _ended(request, store, lease, plan)
 
 
 def _cells(
@@ -167,18 +172,14 @@ def _disagreed(
         answer = interrupts.ask("Hide the cells of the old data, and run all anew? [y/N] ")
     except StopNow:
         return "interrupted before anything was begun"
-    return "" if _agrees(answer) else "nothing was begun: the answer was not to use the new data"
+    return "" if agrees(answer) else "nothing was begun: the answer was not to use the new data"
 
 
-def _agrees(answer: str) -> bool:
-    return answer.strip().lower() in {"y", "yes"}
-
-
-def _ended(under: Under) -> Outcome:
+def _ended(request: Request, store: Store, lease: Lease, plan: dict[str, Any]) -> Outcome:
     """The launch under its lease, and the end of this process where Ray is in its way."""
     code = 1
     try:
-        outcome = _held(under)
+        outcome = _held(request, store, lease, plan)
         code = outcome.exit_code
     except SweeperError as error:
         code = error.exit_code
@@ -188,19 +189,30 @@ def _ended(under: Under) -> Outcome:
     return outcome
 
 
-def _held(under: Under) -> Outcome:
+def _held(request: Request, store: Store, lease: Lease, plan: dict[str, Any]) -> Outcome:
     """The launch under its lease, which is given back whatever happens."""
-    store, lease = under.store, under.lease
     try:
-        with Heartbeat(lambda: store.beat(lease)) as heartbeat, closing(_study(under)) as study:
-            return _run(under, heartbeat, study)
+        with (
+            Heartbeat(lambda: store.beat(lease)) as heartbeat,
+            closing(_study(request, store, lease)) as study,
+        ):
+            session = Session(
+                request=request,
+                store=store,
+                lease=lease,
+                heartbeat=heartbeat,
+                study=study,
+                sweep=_renewed(request.spec, store, lease, plan["maker"]),
+                **plan,
+            )
+            return _run(session)
     except SweeperError as error:
-        interrupts = under.interrupts
+        interrupts = request.interrupts
         if isinstance(error, LeaseLost) or interrupts.count < 2 or interrupts.fault:
             raise
         # Who asks twice does not wait for a database either; the next launch ends what is open.
         message = f"interrupted: {error}. Go on with: {_command(sys.argv)}"
-        return Outcome(exit_code=INTERRUPTED, sweep=under.spec.name, message=message)
+        return Outcome(exit_code=INTERRUPTED, sweep=request.spec.name, message=message)
     finally:
         _release(store, lease)
 
@@ -213,79 +225,71 @@ def _release(store: Store, lease: Lease) -> None:
         return
 
 
-def _study(under: Under) -> Study:
-    spec, asked = under.spec, len(under.store.cells(under.lease.sweep_id))
+def _study(request: Request, store: Store, lease: Lease) -> Study:
+    spec, asked = request.spec, len(store.cells(lease.sweep_id))
     # Seeded as before, the sampler of a second launch would say again what the first one's said.
     seed = (spec.search.seed + asked) % 2**32
     seeded = spec.model_copy(update={"search": spec.search.model_copy(update={"seed": seed})})
     return Study(
-        under.storage,
+        request.storage,
         spec.name,
         objective=spec.objective.metric,
         direction=spec.objective.direction,
         sampler=search.sampler(seeded),
-        say=under.on_event,
+        say=request.say,
     )
 
 
-def _run(under: Under, heartbeat: Heartbeat, study: Study) -> Outcome:
-    launch = Launch(
-        Given(
-            **vars(under),
-            sweep=_renewed(under),
-            study=study,
-            heartbeat=heartbeat,
-            confirm=partial(_confirm, under),
-        )
-    )
+def _run(session: Session) -> Outcome:
+    launch = Launch(session)
     try:
         launch.prepare()
         if launch.missing():
-            with _watched(under, launch):
+            with _watched(session, launch):
                 launch.run()
         launch.settle()
-        _write_note(under, study)
+        _write_note(session)
     except StopNow:
         launch.abandon("the driver was stopped")
     except LeaseLost:
         raise
     except BaseException as error:
-        _abandon(under, launch, error)
+        _abandon(session, launch, error)
         raise
     launch.show()
     if launch.conductor is not None:
         launch.save_hours()
-    return _outcome(under, launch)
+    return _outcome(session, launch)
 
 
-def _watched(under: Under, launch: Launch) -> Watch:
+def _watched(session: Session, launch: Launch) -> Watch:
     """Sees to it that the driver does not wait for a Ray that is gone."""
 
     def tell(process: str) -> None:
-        under.interrupts.insist(f"Ray has ended by itself ({process})")
+        session.request.interrupts.insist(f"Ray has ended by itself ({process})")
 
-    return Watch(cluster.ended, tell=tell, take_over=lambda: _end_here(under, launch))
+    return Watch(cluster.ended, tell=tell, take_over=lambda: _end_here(session, launch))
 
 
-def _end_here(under: Under, launch: Launch) -> None:
+def _end_here(session: Session, launch: Launch) -> None:
     """Records what there is and ends the process, whose main thread is caught in Ray's client."""
     code = SweeperError.exit_code
     try:
         launch.abandon("Ray has ended")
-        outcome = _outcome(under, launch)
-        _release(under.store, under.lease)
+        outcome = _outcome(session, launch)
+        _release(session.store, session.lease)
         code = outcome.exit_code
-        under.on_event(outcome.message)
+        session.request.say(outcome.message)
     except SweeperError as error:
-        under.on_event(str(error))
+        session.request.say(str(error))
     finally:
         cluster.end(code)  # as Ray itself would do, after a minute
 
 
-def _abandon(under: Under, launch: Launch, error: BaseException) -> None:
+def _abandon(session: Session, launch: Launch, error: BaseException) -> None:
     try:
         launch.abandon(f"the driver failed: {type(error).__name__}")
-        _set_state(under, "interrupted", brief(error))
+        _set_state(session, "interrupted", brief(error))
     except SweeperError:
         return  # the database is away; the next launch ends what is open
 
@@ -296,27 +300,26 @@ def brief(error: BaseException) -> str:
     return f"{type(error).__name__}: {first}"[:BRIEF]
 
 
-def _write_note(under: Under, study: Study) -> None:
+def _write_note(session: Session) -> None:
     """Puts the sweep's summary on its study; a sweep never fails for it."""
     # Statistics take seconds to import, and only here does the driver need them.
     from sweeper.analysis.frames import load
     from sweeper.analysis.note import note
 
     try:
-        study.set_note(note(load(under.store, under.spec.name)))
+        session.study.set_note(note(load(session.store, session.spec.name)))
     except LeaseLost:
         raise
     except Exception as error:  # noqa: BLE001  the numbers are safe, whatever is wrong here
-        under.on_event(f"the study has no new note: {type(error).__name__}: {error}")
+        session.request.say(f"the study has no new note: {type(error).__name__}: {error}")
 
 
-def _renewed(under: Under) -> Sweep:
+def _renewed(spec: Spec, store: Store, lease: Lease, maker: Maker) -> Sweep:
     """The sweep's row, as this launch states it."""
-    store, spec = under.store, under.spec
     store.update_sweep(
-        under.lease,
+        lease,
         question=spec.question,
-        facts=under.maker.facts,
+        facts=maker.facts,
         spec_text=spec.text,
         spec=spec.model_dump(mode="json"),
         state="running",
@@ -327,40 +330,31 @@ def _renewed(under: Under) -> Sweep:
     return sweep
 
 
-def _confirm(under: Under, text: str, seconds: float) -> bool:
-    """Asks before a long sweep, when there is somebody to ask."""
-    under.on_event(text)
-    if under.yes or seconds < ASK_ABOVE_SECONDS or not sys.stdin.isatty():
-        return True
-    answer = under.interrupts.ask(f"about {seconds / 3600:.1f} h. Start? [y/N] ")
-    return _agrees(answer)
-
-
-def _set_state(under: Under, state: str, reason: str) -> None:
+def _set_state(session: Session, state: str, reason: str) -> None:
     try:
-        under.store.update_sweep(under.lease, state=state, state_reason=reason)
+        session.store.update_sweep(session.lease, state=state, state_reason=reason)
     except LeaseLost:
         return
 
 
-def _outcome(under: Under, launch: Launch) -> Outcome:
-    counts, name = launch.board.counts(), under.spec.name
+def _outcome(session: Session, launch: Launch) -> Outcome:
+    counts, name = launch.board.counts(), session.spec.name
     total = sum(counts.values()) + launch.awaited().runs
     done = f"{counts[RunState.COMPLETE]} of {total} runs are complete"
     if launch.staged and launch.staged.text:
         done += f"; {launch.staged.text}"
     if launch.halted:
-        _set_state(under, "halted", launch.halted)
+        _set_state(session, "halted", launch.halted)
         return Outcome(exit_code=HALTED, sweep=name, message=f"halted: {launch.halted}; {done}")
     if launch.stopped or launch.left():
-        why = _why(under, launch)
-        _set_state(under, "interrupted", why)
+        why = _why(session, launch)
+        _set_state(session, "interrupted", why)
         message = f"interrupted: {why}; {done}. Go on with: {_command(sys.argv)}"
-        code = SweeperError.exit_code if under.interrupts.fault else INTERRUPTED
+        code = SweeperError.exit_code if session.request.interrupts.fault else INTERRUPTED
         return Outcome(exit_code=code, sweep=name, message=message)
     failed = counts[RunState.FAILED]
-    _set_state(under, "complete", f"{failed} runs failed" if failed else "")
-    unpicked = len(under.cells.unpicked) if isinstance(under.cells, Tuned) else 0
+    _set_state(session, "complete", f"{failed} runs failed" if failed else "")
+    unpicked = len(session.cells.unpicked) if isinstance(session.cells, Tuned) else 0
     if failed or unpicked:
         message = f"{done}, {failed} failed; the report names them"
         if unpicked:
@@ -369,12 +363,12 @@ def _outcome(under: Under, launch: Launch) -> Outcome:
     return Outcome(exit_code=COMPLETE, sweep=name, message=done)
 
 
-def _why(under: Under, launch: Launch) -> str:
+def _why(session: Session, launch: Launch) -> str:
     """Why a launch ended before its sweep did."""
     if launch.declined:
         return "the answer was not to start"
-    if under.interrupts.count:
-        return under.interrupts.fault or "stopped by a signal"
+    if session.request.interrupts.count:
+        return session.request.interrupts.fault or "stopped by a signal"
     return "the launch ended with runs left"  # and no reason: told as it is
 
 

@@ -22,6 +22,14 @@ def of_exception(error: BaseException) -> tuple[Ending, str]:
     return Ending.ERROR, text
 
 
+def gist(text: str) -> str:
+    """The line of an error that says most: the first, or what a traceback ends with."""
+    lines = [line.strip() for line in text.strip().splitlines() if line.strip()]
+    if not lines:
+        return ""
+    return lines[-1] if lines[0].startswith("Traceback") else lines[0]
+
+
 # What Ray says when it has lost an actor, most telling first.
 _PHRASES = (
     ("due to the node running low on memory", Ending.HOST_OUT_OF_MEMORY),

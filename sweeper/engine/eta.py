@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from statistics import fmean, stdev
 
@@ -31,9 +31,13 @@ class Seen:
 
 @dataclass
 class Eta:
-    """Keeps sums, so that asking costs the same whatever the number of packs."""
+    """Keeps sums, so that asking costs the same whatever the number of packs.
 
-    workers: int
+    Attributes:
+        workers: how many there are now.
+    """
+
+    workers: Callable[[], int]
     queued_seconds: float = 0.0  # priced
     queued_unpriced: int = 0
     _ended: deque[Seen] = field(default_factory=lambda: deque[Seen](maxlen=REMEMBERED))
@@ -46,13 +50,13 @@ class Eta:
         else:
             self.queued_unpriced += sign
 
-    def round(self, trial: str, seen: Seen) -> None:
+    def round(self, worker: str, seen: Seen) -> None:
         """A running pack has ended a round."""
-        self._running[trial] = seen
+        self._running[worker] = seen
 
-    def over(self, trial: str, *, whole: bool) -> None:
+    def over(self, worker: str, *, whole: bool) -> None:
         """A pack runs no longer; what a whole one took is remembered."""
-        seen = self._running.pop(trial, None)
+        seen = self._running.pop(worker, None)
         if whole and seen is not None and seen.share > 0:
             self._ended.append(seen)
 
@@ -77,7 +81,7 @@ class Eta:
         if unpriced is None or running is None:
             return None
         priced = max(self.queued_seconds, 0.0) + awaited[0]
-        seconds = (priced * self._ratio + count * unpriced + running) / self.workers
+        seconds = (priced * self._ratio + count * unpriced + running) / self.workers()
         return seconds, seconds / self._factor, seconds * self._factor
 
     def _all(self) -> Iterable[Seen]:

@@ -10,7 +10,7 @@ import hashlib
 import json
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Any, Self
+from typing import Any
 
 from sweeper.states import Ending
 from trainers.config import PLACES
@@ -26,15 +26,8 @@ class JobMember:
     config: dict[str, Any]  # JSON of trainers.config.Config
 
 
-class _Sent:
-    """Goes to a worker in the config of a trial of Tune."""
-
-    def __deepcopy__(self, memo: object) -> Self:
-        return self  # Tune copies a trial's config several times; nothing here ever changes
-
-
 @dataclass(frozen=True, kw_only=True)
-class ProbeJob(_Sent):
+class ProbeJob:
     """Time packs of one pack key, of each of so many members, as they would be trained here.
 
     Their arithmetic is checked first.
@@ -47,9 +40,6 @@ class ProbeJob(_Sent):
     auto_threads: bool = True
     device: str
     plugins: tuple[str, ...] = ()
-
-    def __repr__(self) -> str:
-        return f"probe{self.key[:8]}"  # Tune puts it into names
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,7 +69,7 @@ class Refusal:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Job(_Sent):
+class Job:
     """One pack for one worker: the whole composition, so that the same pack gives the same numbers.
 
     `drops` holds the members that have finished before, with the epoch by which they had left:
@@ -110,9 +100,6 @@ class Job(_Sent):
             sorted(self.fingerprints.values()),
         ]
         return hashlib.sha256(json.dumps(what, sort_keys=True).encode()).hexdigest()
-
-    def __repr__(self) -> str:
-        return f"pack{self.pack}"
 
 
 def _placeless(config: dict[str, Any]) -> dict[str, Any]:
@@ -162,7 +149,9 @@ class Reached:
 class Message:
     """What a worker says after each round. `failure` ends the whole pack, without numbers.
 
-    `note` is for the user: something that goes wrong and does not end the pack.
+    Attributes:
+        unfit: why its node cannot do the work; ends the pack, and says nothing of its runs.
+        note: for the user: something that goes wrong and does not end the pack.
     """
 
     pack: int
@@ -174,5 +163,6 @@ class Message:
     members: tuple[MemberResult, ...]
     done: bool
     failure: tuple[Ending, str] | None = None
+    unfit: str = ""
     note: str = ""
     refusal: Refusal | None = None

@@ -28,7 +28,7 @@ class Packer:
     """Packs runs of the board, once their keys have prices."""
 
     def __init__(
-        self, spec: Spec, store: Store, lease: Lease, board: Board, *, workers: int
+        self, spec: Spec, store: Store, lease: Lease, board: Board, *, workers: Callable[[], int]
     ) -> None:
         self._spec, self._store, self._lease, self._board = spec, store, lease, board
         self._workers = workers
@@ -67,7 +67,7 @@ class Packer:
             self.prices,
             pack=self._spec.resources.pack,
             whole_cells=self._spec.pruner.method != "none",
-            workers=workers or self._workers,
+            workers=workers or self._workers(),
         )
         return self._add(made)
 

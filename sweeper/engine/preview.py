@@ -12,11 +12,11 @@ from sweeper import plan
 from sweeper.design import candidates, designs, pack_key
 from sweeper.engine import cluster, evaluations, plugins, probe, screening, worker
 from sweeper.engine.cells import REPORT, TUNING, Maker
+from sweeper.engine.crew import Crew, terms
 from sweeper.engine.eta import UNKNOWN_FACTOR
 from sweeper.engine.packing import questions, shared
 from sweeper.engine.probe import Place
 from sweeper.engine.progress import Event
-from sweeper.engine.trials import Crew
 from sweeper.plan import Price
 from sweeper.spec import ADAPTIVE, Screen, Search, Spec
 from sweeper.states import RunState
@@ -175,10 +175,11 @@ def _probed(
         cells, dict(Counter(run.cell_id for run in runs)), replicates=spec.replicates
     )
     on_event(f"joining Ray at {ray_address}" if ray_address else "starting Ray")
-    with cluster.started(address=ray_address, cpus=asked * cpus, gpus=asked * gpus) as capacity:
-        workers = cluster.workers(spec.resources, capacity)
+    with cluster.started(address=ray_address, cpus=asked * cpus, gpus=asked * gpus):
         place = Place.of(spec.resources, plugin_files)
-        with Crew(workers=workers, cpus=cpus, gpus=gpus) as crew:
+        with Crew(terms(spec, joined=ray_address is not None), say=on_event) as crew:
+            crew.wait(lambda: None)
+            workers = crew.room
             found = {p.key: p for p in probe.measure_there(wanted, place, crew, tell=on_event)}
     configs = {q.key: Config.model_validate(q.config) for q in wanted if q.key in found}
     for cell in cells:

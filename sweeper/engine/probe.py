@@ -9,12 +9,13 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
+from sweeper.engine.crew import Crew, Worker
 from sweeper.engine.messages import ProbeJob, Refusal, Timing
 from sweeper.engine.progress import Event, Probing
-from sweeper.engine.trials import Crew, Worker
 from sweeper.errors import EngineError
 from sweeper.plan import Price
 from sweeper.spec.models import Resources
+from sweeper.states import Ending
 from trainers.config import Config
 
 LIMIT_SECONDS = 60.0  # for all keys; the rest take the price of the nearest key
@@ -102,7 +103,7 @@ def findings(prices: Iterable[Price]) -> str:
 
 
 class Asking:
-    """Implements `trials.Events`: a question a trial. Kills who has not answered in time."""
+    """Implements `crew.Events`: a question a job. Kills who has not answered in time."""
 
     def __init__(
         self,
@@ -116,26 +117,27 @@ class Asking:
         self.prices: list[Price] = []
         self._waiting, self._total = deque(questions), len(questions)
         self._place, self._tell, self._check = place, tell, check
-        self._asked: dict[str, Worker | None] = {}
-        self._what: dict[str, str] = {}  # of each trial that has begun
+        self._asked: dict[str, tuple[Worker, str]] = {}  # by worker, with what it is asked about
         self._began = time.monotonic()
 
-    def next_job(self, trial_id: str) -> ProbeJob | None:
+    def wanted(self) -> int:
+        return len(self._waiting) + len(self._asked)
+
+    def next_job(self, worker: Worker) -> ProbeJob | None:
         if self.draining or not self._waiting:
             return None
         one = self._waiting.popleft()
-        self._asked[trial_id], self._what[trial_id] = None, one.what
+        self._asked[worker.id] = worker, one.what
         self._say()
         return ProbeJob(key=one.key, config=one.config, ks=one.ks, **vars(self._place))
 
     def _say(self) -> None:
-        now = tuple(self._what[trial] for trial in self._asked if self._what[trial])
+        now = tuple(what for _, what in self._asked.values() if what)
         done = self._total - len(self._waiting) - len(self._asked)
         self._tell(Probing(done=done, total=self._total, now=now))
 
-    def _over(self, trial_id: str) -> None:
-        if trial_id in self._asked:
-            del self._asked[trial_id]
+    def _over(self, worker: Worker) -> None:
+        if self._asked.pop(worker.id, None) is not None:
             self._say()
 
     def exhausted(self) -> bool:
@@ -146,27 +148,18 @@ class Asking:
         limit = LIMIT_SECONDS if self.prices else PATIENCE_SECONDS
         if time.monotonic() - self._began > limit:
             self.draining = True
-            for worker in self._asked.values():
-                if worker is not None:
-                    worker.kill()
+            for worker, _ in self._asked.values():
+                worker.kill()
 
-    def trial_started(self, trial_id: str, worker: Worker) -> None:
-        self._asked[trial_id] = worker
-
-    def trial_message(
-        self, trial_id: str, message: Timing | Refusal | None, worker: Worker
-    ) -> None:
-        self._over(trial_id)
+    def message(self, worker: Worker, message: Timing | Refusal | None) -> None:
+        self._over(worker)
         if isinstance(message, Refusal):
             raise EngineError(message.text)
         if message is not None:
             self.prices.append(Price(**vars(message)))
 
-    def trial_over(self, trial_id: str) -> None:
-        self._over(trial_id)
-
-    def trial_lost(self, trial_id: str, text: str) -> None:
-        self._over(trial_id)
+    def lost(self, worker: Worker, ending: Ending, error: str) -> None:
+        self._over(worker)
 
 
 def borrow(key: str, config: Config, *, samples: int, priced: Mapping[str, Config],

@@ -1,4 +1,4 @@
-"""What runs beside the data: a Tune trainable for packs; the only door to `trainers`.
+"""What runs beside the data: a Ray actor that trains packs; the only door to `trainers`.
 
 Imports neither torch nor the trainer at its top: threads are pinned in the environment first,
 and the driver asks for facts and checks without them.
@@ -15,18 +15,17 @@ from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from ray import tune
-
-from sweeper.engine import endings, plugins, timing
+from sweeper.engine import endings, nodes, plugins, timing
 from sweeper.engine.messages import Job, MemberResult, Message, ProbeJob, Reached, Refusal, Timing
 from sweeper.engine.timing import Suited
-from sweeper.errors import EngineError
+from sweeper.errors import EngineError, InputError
 from sweeper.states import Ending
 from trainers.config import Config, ConfigError, DataConfig
 
 # A plug-in file may put another trainer here (same methods as trainers.loop.PackTrainer).
 TRAINER: Callable[..., Any] | None = None
 
+BEATS = "beats"  # the thread that gives signs of life while another trains
 DATASETS_KEPT = 4
 _THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 _datasets: OrderedDict[str, Any] = OrderedDict()
@@ -222,26 +221,38 @@ def guard(threads: int, plugin_files: Sequence[str]) -> Any:
     return _guards[threads]
 
 
-class PackTrainable(tune.Trainable):
-    """Times packs, or trains one, a round a step; the actor lives on for the next job."""
+class Unfit(EngineError):
+    """This node cannot do the work, which says nothing of the runs."""
 
-    def setup(self, config: dict[str, Any]) -> None:
-        job = config["job"]
-        pin_threads(job.threads)
-        plugins.load(job.plugins)
-        self._take(job)
 
-    def reset_config(self, new_config: dict[str, Any]) -> bool:
-        self._take(new_config["job"])
-        return True
+class PackWorker:
+    """Times packs, or trains one, a round a call; it lives on for the next job."""
 
-    def _take(self, job: Job | ProbeJob) -> None:
-        self.config = {}  # Tune sends it back with every result
+    def __init__(self) -> None:
         self._trainer: Any = None
+        self._probe: ProbeJob | None = None
+
+    def hello(self) -> dict[str, str]:
+        """What must be equal on every node, as it is here."""
+        return nodes.facts()
+
+    def beat(self) -> None:
+        """A sign of life, which Ray asks for in a thread of its own."""
+
+    def take(self, job: Job | ProbeJob) -> tuple[Message | Timing | Refusal | None, bool]:
+        """Begins a job; what there is to say after its first round, and whether it is done."""
+        self._trainer = None
         self._probe = job if isinstance(job, ProbeJob) else None
+        pin_threads(job.threads)
         if isinstance(job, Job):
-            pin_threads(job.threads)
             self._begin(job)
+        try:
+            plugins.load(job.plugins)
+        except InputError as error:
+            if self._probe is not None:
+                return None, True
+            return self._say((), done=True, unfit=str(error)), True
+        return self.step()
 
     def _begin(self, job: Job) -> None:
         self._job = job
@@ -249,16 +260,21 @@ class PackTrainable(tune.Trainable):
         self._emptied, self._note, self._refusal = False, "", None
         self._from_epoch, self._seconds, self._saved_at = 0, 0.0, time.monotonic()
 
-    def step(self) -> dict[str, Any]:
+    def step(self) -> tuple[Message | Timing | Refusal | None, bool]:
+        """The next round, as `take` answers."""
         if self._probe is not None:
-            return {"message": time_packs(self._probe), "done": True}
+            return time_packs(self._probe), True
         try:
             message = self._round()
+        except Unfit as error:
+            message = self._say((), done=True, unfit=str(error))
         except Exception as error:  # noqa: BLE001  the trainer and the user's code are foreign
             message = self._say((), done=True, failure=endings.of_exception(error))
+        if message.done:
             self._trainer = None
-            gc.collect()
-        return {"message": message, "done": message.done}
+        if message.failure is not None:
+            gc.collect()  # what found no room is to leave room for the next
+        return message, message.done
 
     def drop(self, runs: Sequence[int]) -> None:
         """Leaves these members out from the next round on; Ray runs this between two rounds."""
@@ -270,9 +286,6 @@ class PackTrainable(tune.Trainable):
         if self._trainer is None or self._emptied:
             return 0
         return int(self._trainer.round) if self._save() else 0
-
-    def cleanup(self) -> None:
-        self._trainer = None
 
     def _round(self) -> Message:
         began = time.perf_counter()
@@ -337,6 +350,7 @@ class PackTrainable(tune.Trainable):
         *,
         done: bool,
         failure: tuple[Ending, str] | None = None,
+        unfit: str = "",
     ) -> Message:
         return Message(
             pack=self._job.pack,
@@ -348,6 +362,7 @@ class PackTrainable(tune.Trainable):
             members=members,
             done=done,
             failure=failure,
+            unfit=unfit,
             note=self._note,
             refusal=self._refusal,
         )
@@ -370,19 +385,17 @@ class PackTrainable(tune.Trainable):
 
         Raises:
             ConfigError: the configuration does not fit the data.
-            EngineError: the data here are not those that the driver has read.
+            Unfit: the data here are not those that the driver has read.
         """
         job = self._job
         configs = [Config.model_validate(member.config) for member in job.members]
         try:
             data = dataset(configs[0].data)
         except ConfigError as error:  # the driver has read them: this is about the node
-            raise EngineError(f"the data cannot be read on this node: {error}") from error
+            raise Unfit(f"the data cannot be read: {error}") from error
         expected = job.fingerprints[load_key(configs[0].data)]
         if data.fingerprint != expected:
-            raise EngineError(
-                f"this node's data ({data.fingerprint}) are not what the driver read ({expected})"
-            )
+            raise Unfit(f"its data ({data.fingerprint}) are not what the driver read ({expected})")
         self._refusal = refusal(configs[0], job)
         if self._refusal is not None:
             return None

@@ -159,6 +159,19 @@ class Limits(Block):
         default=10.0, description="Training between two checkpoints; at most so much is lost."
     )
     run_seconds: Positive | None = Field(default=None, description="Longer runs are stopped.")
+    silent_seconds: Positive = Field(
+        default=60.0, description="A worker without a sign of life for so long is replaced."
+    )
+    hang_seconds: Positive = Field(
+        default=300.0,
+        description="A round that takes longer, and longer than ten of its price, is stopped.",
+    )
+    loading_seconds: Positive = Field(
+        default=1800.0, description="The same for a first round, with reading the data."
+    )
+    wait_seconds: Positive = Field(
+        default=600.0, description="How long to wait while no node has room for a worker."
+    )
 
 
 class Target(Block):

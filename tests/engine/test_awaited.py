@@ -115,7 +115,7 @@ def packer(text: str, prices: dict[str, Price]) -> Packer:
             return {"prices": {key: price.dump() for key, price in prices.items()}}
 
     kept: Any = Kept()
-    return Packer(parse(text), kept, Lease(sweep_id=1, epoch=1), Board(), workers=2)
+    return Packer(parse(text), kept, Lease(sweep_id=1, epoch=1), Board(), workers=lambda: 2)
 
 
 def test_status_counts_what_waits_for_tuning(tmp_path: Path, monkeypatch: Any) -> None:

@@ -13,12 +13,12 @@ import pytest
 from sweeper.cli.app import run
 from sweeper.engine import driver, since, worker
 from sweeper.engine.cells import Maker, Planned
+from sweeper.engine.context import Request
 from sweeper.engine.interrupts import Interrupts, StopNow
-from sweeper.engine.launching import Under
 from sweeper.errors import InputError
 from sweeper.spec import load
 from sweeper.store import Store
-from sweeper.store.records import NewSweep
+from sweeper.store.records import Lease, NewSweep
 
 SPEC = """
 name: changing
@@ -70,14 +70,14 @@ def leave(folder: Path, *, trainer: str | None = None, plan: Any = None) -> None
 
 
 @pytest.fixture
-def begun(monkeypatch: pytest.MonkeyPatch) -> list[Under]:
-    """What would be driven; no Ray is started."""
-    seen: list[Under] = []
+def begun(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """What has changed of each sweep that would be driven; no Ray is started."""
+    seen: list[str] = []
 
-    def ended(given: Under) -> driver.Outcome:
-        seen.append(given)
-        given.store.release(given.lease)
-        return driver.Outcome(exit_code=0, sweep=given.spec.name, message="")
+    def ended(request: Request, store: Store, lease: Lease, plan: dict[str, Any]) -> driver.Outcome:
+        seen.append(plan["changed"])
+        store.release(lease)
+        return driver.Outcome(exit_code=0, sweep=request.spec.name, message="")
 
     monkeypatch.setattr(driver, "_ended", ended)
     return seen
@@ -93,7 +93,7 @@ def rows(folder: Path) -> list[str]:
 
 @pytest.mark.parametrize("more", [[], ["--yes"]])
 def test_without_agreement_nothing_begins(
-    folder: Path, begun: list[Under], capsys: pytest.CaptureFixture[str], more: list[str]
+    folder: Path, begun: list[str], capsys: pytest.CaptureFixture[str], more: list[str]
 ) -> None:
     """Exit code 2 and one line: what has changed, the samples then and now, and how to agree.
 
@@ -112,13 +112,13 @@ def test_without_agreement_nothing_begins(
 
 
 def test_new_data_agrees(
-    folder: Path, begun: list[Under], capsys: pytest.CaptureFixture[str]
+    folder: Path, begun: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
     """The samples are said, and new and hidden cells get their cause."""
     write(folder, of_the_second=30)
     assert run(["launch", "spec.yaml", "--yes", "--new-data"]) == 0
     assert "the data file has changed since the last launch" in capsys.readouterr().err
-    assert [given.changed for given in begun] == ["the data file has changed"]
+    assert begun == ["the data file has changed"]
 
 
 @pytest.mark.parametrize(
@@ -131,7 +131,7 @@ def test_new_data_agrees(
 )
 def test_somebody_at_a_terminal_is_asked(
     folder: Path,
-    begun: list[Under],
+    begun: list[str],
     monkeypatch: pytest.MonkeyPatch,
     answer: Any,
     code: int,
@@ -158,32 +158,32 @@ def test_somebody_at_a_terminal_is_asked(
     assert code == 0 or rows(folder) == before
 
 
-def test_the_same_data_in_another_place_are_no_change(folder: Path, begun: list[Under]) -> None:
+def test_the_same_data_in_another_place_are_no_change(folder: Path, begun: list[str]) -> None:
     """Data are told by their content."""
     (folder / "moved.npz").write_bytes((folder / "numbers.npz").read_bytes())
     assert run(["launch", "spec.yaml", "--set", "data.path=moved.npz"]) == 0
     assert begun
 
 
-def test_other_data_by_the_spec_are_the_specs_change(folder: Path, begun: list[Under]) -> None:
+def test_other_data_by_the_spec_are_the_specs_change(folder: Path, begun: list[str]) -> None:
     """Who writes another rule into the spec has said so already."""
     assert run(["launch", "spec.yaml", "--set", "data.max_per_class=20"]) == 0
-    assert [given.changed for given in begun] == ["the spec has changed"]
+    assert begun == ["the spec has changed"]
 
 
-def test_both_are_said_where_both_have_changed(folder: Path, begun: list[Under]) -> None:
+def test_both_are_said_where_both_have_changed(folder: Path, begun: list[str]) -> None:
     """Neither hides behind the other."""
     write(folder, seed=1)
     assert run(["launch", "spec.yaml", "--new-data", "--set", "train.epochs=4"]) == 0
     expected = "the data file has changed and the spec has changed"
-    assert [given.changed for given in begun] == [expected]
+    assert begun == [expected]
 
 
 @pytest.mark.parametrize(
     ("trainer", "versions"), [("2", "version 2 to"), ("", "an earlier version to version")]
 )
 def test_another_trainer_is_said_to_be_one(
-    folder: Path, begun: list[Under], monkeypatch: pytest.MonkeyPatch, trainer: str, versions: str
+    folder: Path, begun: list[str], monkeypatch: pytest.MonkeyPatch, trainer: str, versions: str
 ) -> None:
     """New cells of the same spec and data: the numbers are made in another way."""
     now = worker.version()
@@ -197,12 +197,12 @@ def test_another_trainer_is_said_to_be_one(
             store.update_sweep(lease, provenance={"python": "3.11"})
             store.release(lease)
     assert run(["launch", "spec.yaml"]) == 0
-    assert [given.changed for given in begun] == [f"the trainer has changed ({versions} {now})"]
+    assert begun == [f"the trainer has changed ({versions} {now})"]
 
 
 def test_what_was_decided_by_the_old_data_does_not_hold_for_new_ones(
     folder: Path,
-    begun: list[Under],
+    begun: list[str],
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
@@ -224,7 +224,7 @@ def test_what_was_decided_by_the_old_data_does_not_hold_for_new_ones(
 
 
 def test_other_classes_are_said_with_their_cause(
-    folder: Path, begun: list[Under], capsys: pytest.CaptureFixture[str]
+    folder: Path, begun: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Numbers of other classes cannot lie in one sweep."""
     with np.load("numbers.npz") as old:
@@ -251,13 +251,13 @@ def test_a_command_that_goes_on_agrees_to_no_further_change() -> None:
     assert said == "sweeper launch a.yaml --yes"
 
 
-def test_agreeing_without_a_change_changes_nothing(folder: Path, begun: list[Under]) -> None:
+def test_agreeing_without_a_change_changes_nothing(folder: Path, begun: list[str]) -> None:
     """The flag is for one launch, and harmless in others."""
     assert run(["launch", "spec.yaml", "--new-data"]) == 0
-    assert [given.changed for given in begun] == ["the spec has changed"]  # unsaid: no cell is new
+    assert begun == ["the spec has changed"]  # unsaid: no cell is new
 
 
-def test_the_engine_refuses_by_itself(folder: Path, begun: list[Under]) -> None:
+def test_the_engine_refuses_by_itself(folder: Path, begun: list[str]) -> None:
     """Also where it is called without the command line."""
     write(folder, seed=1)
     with pytest.raises(InputError, match="--new-data"):

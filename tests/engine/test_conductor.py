@@ -66,7 +66,7 @@ def test_a_round_without_an_evaluation_moves_nothing_but_the_clock(stage) -> Non
     one.conductor.tick()
     assert {(r.epoch, r.seconds) for r in one.runs()} == {(0, 1.0)}
     one.say(job, 2)
-    one.conductor.trial_lost("t1", "The actor died unexpectedly")
+    one.lose()
     assert one.begin("t2").recorded == 2
 
 
@@ -79,7 +79,7 @@ def test_a_run_that_diverges_between_two_evaluations_ends_at_its_epoch(stage) ->
     [ended] = [r for r in one.runs() if r.state is RunState.FAILED]
     assert (ended.id, ended.epoch, ended.ending) == (gone, 2, Ending.DIVERGED)
     assert not list(one.store.observations(one.sweep_id, last_only=False))
-    one.conductor.trial_lost("t1", "The actor died unexpectedly")
+    one.lose()
     again = one.begin("t2")
     assert again.drops == {gone: 3}, "it is to diverge again, and not to leave before"
     assert again.recorded == 0
@@ -107,9 +107,9 @@ def test_what_is_always_out_of_memory_runs_alone_at_last(stage) -> None:
         job = one.begin(f"t{trials}")
         sizes.append(len(job.members))
         if sizes[-1] > 1:
-            one.say(job, 0, trial=f"t{trials}", failure=(Ending.OUT_OF_MEMORY, "no room"))
+            one.say(job, 0, worker=f"t{trials}", failure=(Ending.OUT_OF_MEMORY, "no room"))
         else:
-            one.say(job, 3, trial=f"t{trials}", end=Ending.COMPLETE)
+            one.say(job, 3, worker=f"t{trials}", end=Ending.COMPLETE)
     assert sizes == [16, 8, 8] + [1] * 16
     assert {r.state for r in one.runs()} == {RunState.COMPLETE}
 
@@ -128,19 +128,21 @@ def test_members_that_diverge_beside_others_that_go_on_halt_nothing(stage) -> No
     assert "cells in a row ended with diverged" in one.conductor.halted
 
 
-def test_a_worker_that_says_done_as_it_is_killed_costs_the_next_pack_nothing(stage) -> None:
-    """Its process is given the next pack before anybody knows that it is dead."""
+def test_a_worker_that_says_done_as_it_is_killed_has_done_it(stage) -> None:
+    """Its result was on its way: nothing is tried again, and its loss ends no other pack."""
     one = stage(SPEC.replace("pack: 4", "pack: 2") + "limits: {run_seconds: 60}\n")
     job = one.begin("late")
     one.clock.now += 61
     one.conductor.tick()
-    assert one.hand.killed
-    one.say(job, 3, trial="late", end=Ending.COMPLETE)
+    assert one.worker("late").killed
+    one.say(job, 3, worker="late", end=Ending.COMPLETE)
     other = one.begin("next")
-    one.conductor.trial_lost("next", "The actor died unexpectedly")
+    one.lose("late")
     mine = {m.run for m in other.members}
-    endings = {a.ending for a in one.store.attempts(one.sweep_id) if a.run_id in mine}
-    assert endings == {Ending.CANCELLED}
+    assert {r.state for r in one.runs() if r.id in mine} == {RunState.RUNNING}
+    assert {a.ending for a in one.store.attempts(one.sweep_id) if a.run_id not in mine} == {
+        Ending.COMPLETE
+    }
 
 
 def test_a_note_of_a_worker_is_told_once(stage) -> None:
@@ -155,15 +157,15 @@ def test_a_note_of_a_worker_is_told_once(stage) -> None:
 def test_before_its_last_attempt_a_pack_is_taken_apart(stage) -> None:
     """One poisoned member must not cost the others their last attempt."""
     one = stage()
-    for trial in ("t1", "t2"):
-        job = one.begin(trial)
+    for name in ("t1", "t2"):
+        job = one.begin(name)
         assert len(job.members) == 4
-        one.say(job, 0, trial=trial, failure=(Ending.ERROR, "poison"))
+        one.say(job, 0, worker=name, failure=(Ending.ERROR, "poison"))
     alone = [one.begin(f"alone {n}") for n in range(4)]
     assert [len(job.members) for job in alone] == [1, 1, 1, 1]
-    one.say(alone[0], 0, trial="alone 0", failure=(Ending.ERROR, "poison"))
+    one.say(alone[0], 0, worker="alone 0", failure=(Ending.ERROR, "poison"))
     for n in range(1, 4):
-        one.say(alone[n], 3, trial=f"alone {n}", end=Ending.COMPLETE)
+        one.say(alone[n], 3, worker=f"alone {n}", end=Ending.COMPLETE)
     states = sorted(r.state for r in one.runs())
     assert states == [RunState.COMPLETE] * 3 + [RunState.FAILED]
     assert [r.error for r in one.runs() if r.state is RunState.FAILED] == ["poison"]
@@ -177,9 +179,9 @@ def test_failures_of_one_reason_in_a_row_halt_the_sweep(stage) -> None:
     for n in range(5):
         assert not one.conductor.halted
         job = one.begin(f"t{n}")
-        one.say(job, 0, trial=f"t{n}", failure=(Ending.ERROR, "no"))
-    assert "5 cells in a row ended with error" in one.conductor.halted
-    assert one.conductor.next_job("more") is None
+        one.say(job, 0, worker=f"t{n}", failure=(Ending.ERROR, "no"))
+    assert one.conductor.halted == "5 cells in a row ended with error; the last: no"
+    assert one.conductor.next_job(one.worker("more")) is None
     assert one.conductor.exhausted()
 
 
@@ -193,8 +195,78 @@ def test_a_run_that_takes_too_long_is_killed_and_says_so(stage) -> None:
     one.clock.now += 2
     one.conductor.tick()
     assert one.hand.killed
-    one.conductor.trial_lost("t1", "The actor died unexpectedly")
+    one.lose()
     assert {a.ending for a in one.store.attempts(one.sweep_id)} == {Ending.TIMEOUT}
+
+
+def test_26_a_worker_that_lives_and_does_not_get_on_is_ended(stage) -> None:
+    """A first round may take as long as data take to load; a later one ten times its price."""
+    one = stage(SPEC + "limits: {loading_seconds: 500, hang_seconds: 100}\n")
+    job = one.begin()
+    for seconds, ended in ((400, False), (101, True)):
+        let_pass(one, seconds)
+        assert one.hand.killed is ended
+    one.lose()
+    again = one.begin("t2")
+    one.say(again, 1, worker="t2")
+    let_pass(one, 99)
+    assert not one.worker("t2").killed
+    let_pass(one, 2)
+    assert one.worker("t2").killed
+    one.lose("t2", Ending.CRASHED, "the actor is dead")
+    tried = [a for a in one.store.attempts(one.sweep_id) if a.ended_at is not None]
+    assert {a.ending for a in tried} == {Ending.TIMEOUT}
+    assert {a.error.partition(" after")[0].partition(" for")[0] for a in tried} == {
+        "no first round",
+        "no progress",
+    }
+    assert len(tried) == 2 * len(job.members)
+
+
+def test_a_driver_that_was_stopped_itself_ends_nobody(stage) -> None:
+    """What workers said meanwhile has not been heard yet."""
+    one = stage(SPEC + "limits: {loading_seconds: 500, hang_seconds: 100}\n")
+    job = one.begin()
+    one.say(job, 1)
+    one.conductor.tick()
+    one.clock.now += 3600
+    one.conductor.tick()
+    assert not one.hand.killed
+
+
+def let_pass(one: Stage, seconds: int) -> None:
+    """Time in which the driver itself is awake."""
+    for _ in range(seconds):
+        one.clock.now += 1
+        one.conductor.tick()
+
+
+def test_15_the_first_silence_costs_a_run_nothing_and_the_second_an_attempt(stage) -> None:
+    """A node that hangs is not the run's fault, but a run may hang each worker that it gets."""
+    one = stage()
+    endings = []
+    for name in ("t1", "t2"):
+        one.begin(name)
+        one.lose(name, Ending.SILENT, "no sign of life")
+        [last] = {
+            a.ending for a in one.store.attempts(one.sweep_id) if a.number == len(endings) + 1
+        }
+        endings.append(last)
+    assert endings == [Ending.SILENT, Ending.TIMEOUT]
+
+
+def test_44_a_node_that_cannot_do_the_work_costs_its_runs_nothing(stage) -> None:
+    """The attempt names the node and what it lacks, and says nothing of the run."""
+    one = stage(SPEC + "limits: {attempts: 1}\n")
+    job = one.begin()
+    one.say(job, 0, unfit="the data cannot be read: no such file")
+    tried = one.store.attempts(one.sweep_id)
+    assert {a.ending for a in tried} == {Ending.NODE_UNFIT}
+    assert {(a.node, a.error) for a in tried} == {
+        ("here", "here: the data cannot be read: no such file")
+    }
+    assert {r.state for r in one.runs()} == {RunState.PENDING}
+    assert {m.run for m in one.begin("t2").members} == {m.run for m in job.members}
 
 
 def test_the_limit_of_hours_halts(stage) -> None:
@@ -206,7 +278,6 @@ def test_the_limit_of_hours_halts(stage) -> None:
     assert "1 hours" in one.conductor.halted
     one.say(job, 1)
     assert one.hand.saved == 1, "no checkpoint was asked for"
-    one.conductor.trial_over("t1")
     assert {a.ending for a in one.store.attempts(one.sweep_id)} == {Ending.CANCELLED}
     assert {r.state for r in one.runs()} == {RunState.PENDING}
 
@@ -217,8 +288,8 @@ def test_a_pack_that_goes_on_replays_what_had_finished(stage) -> None:
     job = one.begin()
     first, *rest = job.members
     one.say(job, 1)
-    one.conductor.trial_message("t1", _diverged(one, job, first, round=2), one.hand)  # pyright: ignore[reportArgumentType]
-    one.conductor.trial_lost("t1", "The actor died unexpectedly")
+    one.conductor.message(one.hand, _diverged(one, job, first, round=2))
+    one.lose()
     again = one.begin("t2")
     assert [m.run for m in again.members] == [m.run for m in job.members]
     assert again.drops == {first.run: 3}, "it is to diverge again, and not to leave before"

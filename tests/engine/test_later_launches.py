@@ -161,9 +161,9 @@ def test_a_signal_after_the_last_round_interrupts_nothing(tmp_path, monkeypatch)
     run_it(tmp_path)
     renewed = driver._renewed
 
-    def signalled(under: Any) -> Sweep:
+    def signalled(*given: Any) -> Sweep:
         signal.raise_signal(signal.SIGTERM)
-        return renewed(under)
+        return renewed(*given)
 
     monkeypatch.setattr(driver, "_renewed", signalled)
     assert launch(tmp_path).exit_code == 0
@@ -181,8 +181,9 @@ def test_a_signal_after_the_last_round_interrupts_nothing(tmp_path, monkeypatch)
 def test_an_interrupted_sweep_says_what_interrupted_it(launched, count, why) -> None:
     """Nobody who said no is told of a signal."""
     launch: Any = SimpleNamespace(**{"declined": False, **launched})
-    under: Any = SimpleNamespace(interrupts=SimpleNamespace(count=count, fault=""))
-    assert driver._why(under, launch) == why
+    request = SimpleNamespace(interrupts=SimpleNamespace(count=count, fault=""))
+    session: Any = SimpleNamespace(request=request)
+    assert driver._why(session, launch) == why
 
 
 def test_an_adaptive_search_says_when_it_has_further_cells() -> None:
@@ -278,7 +279,7 @@ def test_cells_are_hidden_before_a_sampler_looks_at_the_study(tmp_path, monkeypa
     hidden: list[list[bool]] = []
 
     def mirror(launch: Launch) -> None:
-        cells = launch.given.store.cells(launch.given.sweep.id)
+        cells = launch.session.store.cells(launch.session.sweep.id)
         hidden.append([cell.hidden for cell in cells])
 
     monkeypatch.setattr(Launch, "mirror", mirror)

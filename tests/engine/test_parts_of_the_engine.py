@@ -110,7 +110,7 @@ def test_the_breaker_ends_what_never_stops() -> None:
 
 def test_the_time_left_follows_what_packs_have_taken() -> None:
     """Prices are corrected by the packs that have ended; before that they are good to a factor."""
-    eta = Eta(workers=2)
+    eta = Eta(lambda: 2)
     for _ in range(10):
         eta.queued(10.0)
     assert eta.left(0.0) == pytest.approx((50.0, 25.0, 100.0))
@@ -126,7 +126,7 @@ def test_the_time_left_follows_what_packs_have_taken() -> None:
 
 def test_the_time_left_of_packs_without_a_price_is_not_known_at_first() -> None:
     """No guess is better than a zero."""
-    eta = Eta(workers=1)
+    eta = Eta(lambda: 1)
     eta.queued(0.0)
     assert eta.left(0.0) is None
     eta.round("t", Seen(price=0.0, share=0.25, seconds=5.0))
@@ -136,7 +136,7 @@ def test_the_time_left_of_packs_without_a_price_is_not_known_at_first() -> None:
 
 def test_the_time_left_learns_from_each_round() -> None:
     """A pack may take hours; its first rounds say how far off the price is."""
-    eta = Eta(workers=1)
+    eta = Eta(lambda: 1)
     eta.queued(100.0)
     assert eta.left(0.0) == pytest.approx((100.0, 50.0, 200.0))
     eta.round("a", Seen(price=100.0, share=0.1, seconds=30.0))
@@ -149,7 +149,7 @@ def test_the_time_left_learns_from_each_round() -> None:
 
 def test_a_pack_that_went_on_from_a_checkpoint_is_judged_by_what_it_trained() -> None:
     """Half a pack in half the time is as foretold."""
-    eta = Eta(workers=1)
+    eta = Eta(lambda: 1)
     eta.round("a", Seen(price=100.0, share=0.5, seconds=50.0))
     eta.over("a", whole=True)
     eta.queued(40.0)
@@ -160,7 +160,7 @@ def test_a_pack_that_went_on_from_a_checkpoint_is_judged_by_what_it_trained() ->
 
 def test_the_time_left_counts_what_will_follow() -> None:
     """Runs that wait for tuning are not there yet, and take their time nevertheless."""
-    eta = Eta(workers=2)
+    eta = Eta(lambda: 2)
     eta.queued(10.0)
     assert eta.left(0.0, awaited=(30.0, 0)) == pytest.approx((20.0, 10.0, 40.0))
     assert eta.left(0.0, awaited=(0.0, 3)) is None, "without any price nobody knows"

@@ -38,10 +38,9 @@ def spread(noise: Noise, replicates: int) -> float:
 def finish(stage: Stage, noise: Noise, *, jobs: int = 1000, fail: frozenset[int] = frozenset()):
     """Plays the worker, pack after pack, until nothing is left or so many are done."""
     for _ in range(jobs):
-        job = stage.conductor.next_job("t1")
+        job = stage.conductor.next_job(stage.worker())
         if job is None:
             return
-        stage.conductor.trial_started("t1", stage.hand)  # pyright: ignore[reportArgumentType]
         play(stage, job, noise, fail)
 
 
@@ -142,9 +141,9 @@ def test_nothing_follows_while_a_run_is_open(tmp_path) -> None:
     noise = noisy(0.2)
     with staged(tmp_path, TARGET) as stage:
         finish(stage, noise, jobs=1)
-        job = stage.conductor.next_job("t1")
+        job = stage.conductor.next_job(stage.worker())
         assert job is not None
-        assert stage.conductor.next_job("t2") is None
+        assert stage.conductor.next_job(stage.worker("t2")) is None
         assert sweep_of(stage).stages == []
 
 
@@ -152,7 +151,7 @@ def test_progress_says_what_may_follow(tmp_path) -> None:
     """Up to the cap before the decision, nothing after the last."""
     said: list[Any] = []
     with staged(tmp_path, TARGET) as stage:
-        show = stage.conductor._hands.watch.__self__.show  # pyright: ignore[reportFunctionMemberAccess]
+        show = stage.launch.show
         show()
         finish(stage, noisy(0.01))
         show()
@@ -217,8 +216,8 @@ def test_a_finished_plan_is_not_judged_again(tmp_path) -> None:
         finish(stage, noise)
         before = sweep_of(stage).stages
     with again(tmp_path, TARGET, 2) as stage:
-        assert stage.conductor.next_job("t1") is None
-        assert not stage.conductor._hands.cells.unasked()
+        assert stage.conductor.next_job(stage.worker()) is None
+        assert not stage.launch.cells.unasked()
         assert sweep_of(stage).stages == before
 
 

@@ -12,6 +12,7 @@ from sweeper.engine.interrupts import StopNow
 from sweeper.engine.messages import ProbeJob, Timing
 from sweeper.engine.probe import Asking, Place, Question
 from sweeper.engine.progress import Probing
+from sweeper.states import Ending
 from trainers.config import Config
 
 CONFIG = Config.model_validate({"data": {"dataset": "digits"}, "train": {"epochs": 2}})
@@ -79,11 +80,15 @@ def test_a_kind_of_runs_that_cannot_be_timed_has_no_price(monkeypatch) -> None:
 class Actor:
     """A worker; whether it has been killed."""
 
-    def __init__(self) -> None:
-        self.killed = False
+    def __init__(self, name: str) -> None:
+        self.id, self.killed = name, False
 
     def kill(self) -> None:
         self.killed = True
+
+
+def worker_named(name: str) -> Any:
+    return Actor(name)
 
 
 def asked(*keys: str, **more: Any) -> tuple[Asking, dict[str, Any]]:
@@ -91,11 +96,10 @@ def asked(*keys: str, **more: Any) -> tuple[Asking, dict[str, Any]]:
     plain = {"check": lambda: None, "tell": lambda event: None}
     place = Place(threads=1, device="cpu")
     asking = Asking([question(key, 1) for key in keys], place, **(plain | more))
-    workers: dict[str, Any] = {key: Actor() for key in keys}
-    for trial in keys:
-        assert asking.next_job(trial) is not None
-        asking.trial_started(trial, workers[trial])
-    assert asking.next_job("more") is None
+    workers: dict[str, Any] = {key: Actor(key) for key in (*keys, "more")}
+    for key in keys:
+        assert asking.next_job(workers[key]) is not None
+    assert asking.next_job(workers["more"]) is None
     return asking, workers
 
 
@@ -103,17 +107,16 @@ def answer(asking: Asking, key: str) -> None:
     found = Timing(
         key=key, seconds_per_step={1: 1.0}, form="folded", steps_per_run=1, evaluation=0.1
     )
-    asking.trial_message(key, found, SimpleNamespace())  # pyright: ignore[reportArgumentType]
-    asking.trial_over(key)
+    asking.message(worker_named(key), found)
 
 
 def test_the_probe_ends_when_all_have_answered_or_died() -> None:
     """A worker that dies, and one that has no answer, cost the price of their key alone."""
     asking, _ = asked("a", "b", "c")
     answer(asking, "a")
-    asking.trial_lost("b", "died")
+    asking.lost(worker_named("b"), Ending.CRASHED, "died")
     assert not asking.exhausted()
-    asking.trial_message("c", None, SimpleNamespace())  # pyright: ignore[reportArgumentType]
+    asking.message(worker_named("c"), None)
     assert asking.exhausted()
     assert [price.key for price in asking.prices] == ["a"]
 
@@ -126,7 +129,7 @@ def test_the_probe_says_what_it_does() -> None:
     assert said[-1] == Probing(done=0, total=3, now=("kind a", "kind b", "kind c"))
     answer(asking, "b")
     assert said[-1] == Probing(done=1, total=3, now=("kind a", "kind c"))
-    asking.trial_lost("a", "died")
+    asking.lost(worker_named("a"), Ending.CRASHED, "died")
     answer(asking, "c")
     assert said[-1] == Probing(done=3, total=3, now=())
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import optuna
 import pytest
-from stages import SPEC, Hand, Stage, staged
+from stages import SPEC, Stage, staged
 
 from sweeper import search
 from sweeper.design import candidates, designs
@@ -56,30 +56,27 @@ def test_a_pruned_cell_takes_its_other_open_runs_with_it(stage) -> None:
     """Those that another worker has and those that wait end with it: no replicate goes on alone."""
     spec = SPEC.replace("replicates: 2", "replicates: 3").replace("pack: 4", "pack: 6")
     one = stage(spec + PRUNED)
-    for trial in ("once", "twice"):
-        one.say(one.begin(trial), 0, trial=trial, failure=(Ending.ERROR, "parts the pack"))
-    hands: dict[str, Hand] = {}
+    for name in ("once", "twice"):
+        one.say(one.begin(name), 0, worker=name, failure=(Ending.ERROR, "parts the pack"))
     jobs: dict[str, Job] = {}
-    for trial in ("elsewhere", "here", "waits"):
-        one.hand = hands[trial] = Hand()
-        jobs[trial] = one.begin(trial)
-        assert len(jobs[trial].members) == 1
-    one.say(jobs["waits"], 1, trial="waits", value=low)
-    one.conductor.trial_lost("waits", "The node died")
-    for trial in ("elsewhere", "here"):
-        one.hand = hands[trial]
-        one.say(jobs[trial], 1, trial=trial, value=low)
+    for name in ("elsewhere", "here", "waits"):
+        jobs[name] = one.begin(name)
+        assert len(jobs[name].members) == 1
+    one.say(jobs["waits"], 1, worker="waits", value=low)
+    one.lose("waits", Ending.NODE_LOST)
+    for name in ("elsewhere", "here"):
+        one.say(jobs[name], 1, worker=name, value=low)
     of_cell = {job.members[0].run for job in jobs.values()}
     pruned = {r.id: r.epoch for r in one.runs() if r.state is RunState.PRUNED}
     assert pruned == dict.fromkeys(of_cell, 1)
     elsewhere = jobs["elsewhere"].members[0].run
-    assert hands["elsewhere"].dropped == [elsewhere]
-    one.hand = Hand()
-    one.say(jobs["elsewhere"], 2, trial="elsewhere", value=low)
+    assert one.worker("elsewhere").dropped == [elsewhere]
+    one.worker("elsewhere").dropped.clear()  # it has not heard yet
+    one.say(jobs["elsewhere"], 2, worker="elsewhere", value=low)
     assert {r.epoch for r in one.runs() if r.id in of_cell} == {1}, "an ended run was written to"
     left = [one.begin(f"left {n}").members[0].run for n in range(3)]
     assert not set(left) & of_cell
-    assert one.conductor.next_job("more") is None
+    assert one.conductor.next_job(one.worker("more")) is None
 
 
 def test_a_pruner_is_asked_only_where_there_is_a_value(stage) -> None:

@@ -38,10 +38,9 @@ def noisy(rate: float, replicate: int) -> float:
 def finish(stage: Stage, *, jobs: int = 1000, lost: frozenset[float] = frozenset()) -> None:
     """Plays the worker, until nothing is left or so many packs are done."""
     for _ in range(jobs):
-        job = stage.conductor.next_job("t1")
+        job = stage.conductor.next_job(stage.worker())
         if job is None:
             return
-        stage.conductor.trial_started("t1", stage.hand)  # pyright: ignore[reportArgumentType]
         rate = [one.config["train"]["lr"] for one in job.members]
         ends = {one.run: Ending.DIVERGED for one, lr in zip(job.members, rate, strict=True)
                 if lr in lost}  # fmt: skip
@@ -100,7 +99,7 @@ def test_the_cells_that_are_left_get_fresh_replicates_and_no_other_does(tmp_path
 def test_the_cap_and_the_reference_are_followed(tmp_path, plan: str, fates) -> None:
     """At most so many are left by their mean; the reference is one more, beaten or not."""
     with staged(tmp_path, PLAN.replace("{screen: 3, confirm: 4}", plan)) as stage:
-        most = stage.conductor._hands.watch.__self__.staged.may_follow()  # pyright: ignore[reportFunctionMemberAccess]
+        most = stage.launch.staged.may_follow()
         finish(stage)
         facts = sweep_of(stage).stages[0]["facts"]
         assert tuple(one["fate"] for one in facts) == fates
@@ -123,9 +122,9 @@ def test_nothing_is_decided_while_a_run_is_open(tmp_path) -> None:
     """Screening is judged whole."""
     with staged(tmp_path, PLAN) as stage:
         finish(stage, jobs=1)
-        assert stage.conductor.next_job("t1") is not None
-        assert stage.conductor.next_job("t2") is not None
-        assert stage.conductor.next_job("t3") is None
+        assert stage.conductor.next_job(stage.worker()) is not None
+        assert stage.conductor.next_job(stage.worker("t2")) is not None
+        assert stage.conductor.next_job(stage.worker("t3")) is None
         assert sweep_of(stage).stages == []
 
 
@@ -150,7 +149,7 @@ def test_a_launch_after_a_crash_goes_on_the_same(tmp_path, undisturbed, jobs: in
     with again(tmp_path, PLAN, 2) as stage:
         finish(stage)
         assert (sweep_of(stage).stages, results(stage)) == undisturbed
-        assert not stage.conductor._hands.cells.unasked()
+        assert not stage.launch.cells.unasked()
 
 
 @pytest.mark.parametrize("when", ["before", "after"])

@@ -11,24 +11,15 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from itertools import chain, repeat
-from types import SimpleNamespace
-from typing import Any
-from unittest.mock import create_autospec
 
 import pytest
 from patience import FOR_EVER, HANG, eventually
-from ray.air.execution import ResourceManager, ResourceRequest
-from ray.air.execution._internal.actor_manager import RayActorManager
-from ray.air.execution._internal.tracked_actor_task import TrackedActorTask
-from ray.exceptions import ActorDiedError, NodeDiedError, OutOfMemoryError
-from ray.tune import TuneError
 from sqlalchemy.exc import OperationalError
 
-from sweeper.engine import driver, endings, trials
+from sweeper.engine import driver
 from sweeper.engine.heartbeat import Heartbeat
 from sweeper.engine.interrupts import Interrupts, StopNow
-from sweeper.errors import StoreError, SweeperError
-from sweeper.states import Ending
+from sweeper.errors import SweeperError
 from sweeper.store import dialects
 from sweeper.store.database import patiently
 
@@ -105,83 +96,10 @@ def test_patience_with_a_database_ends_when_asked() -> None:
         patiently(work, address=address, patience=FOR_EVER, give_up=lambda: next(answers))
 
 
-class Controller:
-    """Stands for Tune's: runs a callback and tells of its error in a text."""
-
-    def __init__(self, callback: Any) -> None:
-        self._callback = callback
-
-    def step(self) -> None:
-        try:
-            self._callback()
-        except Exception as error:
-            raise TuneError("Traceback (most recent call last):\n  ...") from error
-
-
-def test_an_error_of_ours_comes_out_of_tune_as_itself() -> None:
-    """Its class decides the exit code, and its text is for the user."""
-    kept = trials._Kept()
-
-    def fails() -> None:
-        raise StoreError("the database is gone")
-
-    controller: Any = Controller(lambda: kept.call(fails))
-    with pytest.raises(StoreError, match=r"^the database is gone$"):
-        kept.step(controller)
-
-
-@pytest.mark.parametrize(
-    "error",
-    [
-        OutOfMemoryError("1 worker(s) were killed due to the node running low on memory."),
-        NodeDiedError("The node died"),
-        ActorDiedError(),
-    ],
-)
-def test_every_way_to_lose_a_worker_costs_that_worker_only(error, monkeypatch) -> None:
-    """Tune's manager of actors raises at classes it does not know, which ended the whole sweep."""
-    # Ray's own manager of resources would start a whole Ray in this process.
-    manager = RayActorManager(resource_manager=create_autospec(ResourceManager, instance=True))
-    monkeypatch.setattr(manager, "_cleanup_actor", lambda *, tracked_actor: None)  # none is alive
-    trials._every_loss_is_one(manager)
-    lost = []
-    actor = manager.add_actor(
-        object, kwargs={}, resource_request=ResourceRequest([{"CPU": 1}]),
-        on_error=lambda actor, exception: lost.append(exception),
-    )  # fmt: skip
-    manager._actor_task_failed(tracked_actor_task=TrackedActorTask(actor), exception=error)
-    [told] = lost
-    assert endings.of_ray(str(told))[0] is endings.of_ray(str(error))[0]
-    assert endings.of_ray(str(told))[0] is not Ending.ERROR
-
-
-def test_an_error_of_tunes_own_stays_what_it_is() -> None:
-    """It is nothing that we have raised."""
-    kept = trials._Kept()
-    controller: Any = Controller(lambda: 1 / 0)
-    with pytest.raises(TuneError):
-        kept.step(controller)
-
-
-def test_an_error_that_tune_swallows_ends_the_loop_all_the_same() -> None:
-    """It takes some for failures of a trial, and would go on."""
-    kept = trials._Kept()
-
-    def swallows() -> None:
-        try:
-            kept.call(lambda: int("no number"))
-        except ValueError:
-            return
-
-    controller: Any = SimpleNamespace(step=swallows)
-    with pytest.raises(ValueError, match="no number"):
-        kept.step(controller)
-
-
 def test_a_reason_is_kept_in_a_line() -> None:
     """A traceback names folders of this machine, and the reason is shown in a table."""
-    error = TuneError('Traceback (most recent call last):\n  File "/home/me/x.py"\n' + "x" * 999)
-    assert driver.brief(error) == "TuneError: Traceback (most recent call last):"
+    error = RuntimeError('Traceback (most recent call last):\n  File "/home/me/x.py"\n' + "x" * 999)
+    assert driver.brief(error) == "RuntimeError: Traceback (most recent call last):"
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,7 @@ from fsspec.implementations.memory import MemoryFileSystem
 
 from sweeper.engine import worker
 from sweeper.engine.messages import Job, JobMember, Message
-from sweeper.engine.worker import PackTrainable
+from sweeper.engine.worker import PackWorker
 from sweeper.states import Ending
 from trainers import checkpoint
 from trainers.config import Config, ConfigError
@@ -79,14 +79,17 @@ def job(folder: Path | str, **changes: Any) -> Job:
     return Job(**(given | changes))
 
 
-def begin(job: Job) -> PackTrainable:
-    made = PackTrainable.__new__(PackTrainable)
-    made.setup({"job": job})
+def begin(job: Job) -> PackWorker:
+    made = PackWorker()
+    made._begin(job)
     return made
 
 
-def step(one: PackTrainable) -> Message:
-    return one.step()["message"]
+def step(one: PackWorker) -> Message:
+    message, done = one.step()
+    assert isinstance(message, Message)
+    assert done == message.done
+    return message
 
 
 def test_a_pack_goes_on_from_its_checkpoint(tmp_path) -> None:
@@ -217,20 +220,18 @@ def test_no_room_for_the_last_checkpoint_is_no_error_either(tmp_path, monkeypatc
 def test_what_is_wrong_with_a_node_is_not_held_against_the_run(tmp_path, monkeypatch) -> None:
     """Data missing here, or other data: another node may have them, so it is tried again."""
     other = dict.fromkeys(job(tmp_path).fingerprints, "another")
-    failure = step(begin(job(tmp_path, fingerprints=other))).failure
-    assert failure is not None
-    assert failure[0] is Ending.ERROR
-    assert "another" in failure[1]
+    said = step(begin(job(tmp_path, fingerprints=other)))
+    assert "another" in said.unfit
+    assert said.failure is None
 
     def missing(config: Any) -> None:
         raise ConfigError("data.path", "table.csv", "no such file")
 
     given = job(tmp_path)
     monkeypatch.setattr(worker, "dataset", missing)
-    failure = step(begin(given)).failure
-    assert failure is not None
-    assert failure[0] is Ending.ERROR
-    assert "no such file" in failure[1]
+    said = step(begin(given))
+    assert "no such file" in said.unfit
+    assert said.failure is None
 
 
 def test_a_configuration_that_cannot_run_is_given_up_at_once(tmp_path, monkeypatch) -> None:

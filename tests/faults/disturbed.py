@@ -54,19 +54,19 @@ def before_first_run() -> None:
 def after_dispatch() -> None:
     from sweeper.engine.conductor import Conductor
 
-    wrap(Conductor, "trial_message", before=lambda *a, **k: die())
+    wrap(Conductor, "message", before=lambda *a, **k: die())
 
 
 def between_evaluations() -> None:
     """After round 7, which ends without an evaluation; all before is recorded."""
     from sweeper.engine.conductor import Conductor
 
-    def check(conductor: Any, trial: str, message: Any, *_: Any) -> None:
+    def check(conductor: Any, worker: Any, message: Any) -> None:
         if message.reached.round == 7:
             conductor._recorder.flush()
             die()
 
-    wrap(Conductor, "trial_message", after=check)
+    wrap(Conductor, "message", after=check)
 
 
 def before_commit() -> None:

@@ -1,0 +1,65 @@
+"""What a launch is about: what was asked for, and what it holds while it has the lease."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from sweeper.engine.cells import Cells, Maker
+from sweeper.engine.crew import Crew
+from sweeper.engine.heartbeat import Heartbeat
+from sweeper.engine.interrupts import Interrupts
+from sweeper.engine.progress import Event
+from sweeper.spec import Spec
+from sweeper.store.records import Lease, NewCell, Sweep
+from sweeper.store.store import Store
+from sweeper.store.study import Study
+
+
+@dataclass(frozen=True, kw_only=True)
+class Request:
+    """What the user asked for, and how the user is told.
+
+    Attributes:
+        ray_address: of a cluster to join; None: a Ray of our own.
+        plugins: absolute paths.
+        yes: do not ask before a long sweep.
+        hire: makes the crew.
+    """
+
+    spec: Spec
+    storage: str
+    interrupts: Interrupts
+    say: Callable[[Event], None]
+    ray_address: str | None = None
+    plugins: tuple[str, ...] = ()
+    yes: bool = True
+    hire: Callable[..., Crew] = Crew
+    clock: Callable[[], float] = time.monotonic
+
+
+@dataclass(frozen=True, kw_only=True)
+class Session:
+    """A request whose sweep is ours to write: what its launch works with.
+
+    Attributes:
+        cells: where cells come from; None: adaptive, made once the study is open.
+        first: the first cells, checked before anything was made.
+        changed: what is different since the last launch, if cells come and go.
+    """
+
+    request: Request
+    maker: Maker
+    cells: Cells | None
+    first: Sequence[NewCell]
+    store: Store
+    lease: Lease
+    sweep: Sweep
+    study: Study
+    heartbeat: Heartbeat
+    changed: str = "the spec has changed"
+
+    @property
+    def spec(self) -> Spec:
+        return self.request.spec

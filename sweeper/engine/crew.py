@@ -1,0 +1,469 @@
+"""The workers of a sweep: plain Ray actors, as many as the cluster has room for just now.
+
+Our own loop asks each worker for one round after another. It hires on nodes that join, and replaces
+workers that are lost or silent. What a loss is charged to is decided by what the cluster says of
+the node: Ray may raise an error for a call that has run, and for a node that is only slow.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from itertools import count
+from typing import Any, Protocol, Self
+
+import ray
+from ray.autoscaler.sdk import request_resources
+from ray.exceptions import RayActorError, RayError, RayTaskError
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+from sweeper.engine import endings, nodes
+from sweeper.engine.messages import Job, Message, ProbeJob
+from sweeper.engine.room import Node, Room, Shape
+from sweeper.engine.worker import BEATS, PackWorker
+from sweeper.errors import EngineError
+from sweeper.spec import Spec
+from sweeper.states import Ending
+
+LISTEN_SECONDS = 0.1  # between two ticks, when nobody says anything
+LOOK_SECONDS = 2.0  # between two looks at the nodes of a joined cluster
+BEATS_IN_SILENCE = 6  # signs of life that a worker is asked for before it counts as silent
+STALL_SECONDS = 5.0  # a loop that took longer says nothing about the workers' silence
+ASK_SECONDS = 30.0  # for a node's answer to whether it lives
+IDLE_SECONDS = 60.0  # before a worker without a job is given back to a cluster that others share
+SAY_SECONDS = 30.0  # between two lines on what is awaited
+
+
+class Worker(Protocol):
+    """A worker process, as whoever has jobs sees it; a message to it waits for the round's end."""
+
+    @property
+    def id(self) -> str: ...
+
+    @property
+    def node(self) -> str:
+        """The node's name, to show."""
+        ...
+
+    def drop(self, runs: Sequence[int]) -> None:
+        """Leaves these members out from the next round on."""
+        ...
+
+    def save_now(self, *, timeout: float, give_up: Callable[[], bool]) -> bool:
+        """Writes a checkpoint; whether it was written in time."""
+        ...
+
+    def kill(self) -> None:
+        """Ends the worker's process, whatever it does."""
+        ...
+
+
+class Events(Protocol):
+    """Who has jobs: asked and told in one thread."""
+
+    draining: bool  # no further job, and none goes on after its current round
+
+    def tick(self) -> None:
+        """Called several times a second; may raise to leave the loop."""
+        ...
+
+    def wanted(self) -> int:
+        """How many workers are of use: jobs that wait, and those in work."""
+        ...
+
+    def next_job(self, worker: Worker) -> Job | ProbeJob | None:
+        """The next job for this worker; None while there is none, but may be later."""
+        ...
+
+    def exhausted(self) -> bool:
+        """Whether there will never be another job."""
+        ...
+
+    def message(self, worker: Worker, message: Any) -> None:
+        """What a worker says of its job, after each round."""
+        ...
+
+    def lost(self, worker: Worker, ending: Ending, error: str) -> None:
+        """A worker has ended before its job was done."""
+        ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class Terms:
+    """What workers are hired for, and how long they may say nothing.
+
+    Attributes:
+        most: how many there are at most; None: as many as there is room for.
+        silent_seconds: without a sign of life, before a worker is replaced.
+        wait_seconds: how long to wait while no node has room for any.
+        joined: whether others may share the cluster, and nodes come and go.
+    """
+
+    shape: Shape
+    most: int | None = None
+    silent_seconds: float = 60.0
+    wait_seconds: float = 600.0
+    joined: bool = False
+
+
+def terms(spec: Spec, *, joined: bool) -> Terms:
+    """What the workers of a sweep are hired for."""
+    limits, resources = spec.limits, spec.resources
+    return Terms(
+        shape=Shape(cpus=resources.cpus, gpus=resources.gpus),
+        most=resources.workers,
+        silent_seconds=limits.silent_seconds,
+        wait_seconds=limits.wait_seconds,
+        joined=joined,
+    )
+
+
+class Hired:
+    """A worker that was hired, from its first call to its end."""
+
+    def __init__(self, number: int, actor: Any, home: Node, *, now: float) -> None:
+        self.id, self.home, self._actor = f"worker {number}", home, actor
+        self.call: Any = actor.hello.remote()  # what it was asked last; None while it is idle
+        self.beat: Any = None  # a sign of life that it was asked for
+        self.ready = self.busy = self.killed = False
+        self.changed_at = self.heard_at = now
+        self.trouble = ""  # why it is lost, while its node is asked whether it lives
+        self.question: Any = None
+
+    @property
+    def node(self) -> str:
+        return self.home.name
+
+    @property
+    def awaited(self) -> list[Any]:
+        """What Ray will have an answer to."""
+        return [one for one in (self.call, self.beat, self.question) if one is not None]
+
+    def take(self, job: Job | ProbeJob) -> None:
+        """Begins a job; its answer is the first round's."""
+        self.busy, self.call = True, self._actor.take.remote(job)
+
+    def go_on(self) -> None:
+        """Begins the next round."""
+        self.call = self._actor.step.remote()
+
+    def ask_for_a_beat(self) -> None:
+        self.beat = self._actor.beat.options(concurrency_group=BEATS).remote()
+
+    def drop(self, runs: Sequence[int]) -> None:
+        self._actor.drop.remote(list(runs))
+
+    def save_now(self, *, timeout: float, give_up: Callable[[], bool]) -> bool:
+        reference, until = self._actor.save_now.remote(), time.monotonic() + timeout
+        while time.monotonic() < until and not give_up():
+            ready, _ = ray.wait([reference], timeout=0.2)
+            if ready:
+                return True
+        return False
+
+    def kill(self) -> None:
+        self.killed = True
+        ray.kill(self._actor, no_restart=True)
+
+
+class Crew:
+    """Workers that live until Ray is shut down, and run what one source of jobs after another has.
+
+    Args:
+        say: tells the user a sentence.
+    """
+
+    def __init__(self, terms: Terms, *, say: Callable[[str], None]) -> None:
+        self._terms, self._say = terms, say
+        self._room = Room(terms.shape, most=terms.most)
+        self._hired: dict[str, Hired] = {}
+        self._numbers, self._here = count(1), nodes.facts()
+        remote: Any = ray.remote  # its types know no keywords
+        self._actor = remote(concurrency_groups={BEATS: 1})(PackWorker)
+        self._looked_at = self._said_at = float("-inf")
+        self._turned_at = self._ready_at = time.monotonic()
+        self._requested = 0
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._requested:
+            request_resources(bundles=[])
+
+    @property
+    def room(self) -> int:
+        """How many workers there may be now, at least one."""
+        return max(1, self._room.total)
+
+    def wait(self, tick: Callable[[], None]) -> None:
+        """Returns once a worker is there; `tick` is called all the while, and may raise.
+
+        Raises:
+            EngineError: none came in time, or no node can do the work.
+        """
+        self.run(_Waiting(self, tick))
+
+    @property
+    def anybody(self) -> bool:
+        """Whether a worker is there."""
+        return any(worker.ready for worker in self._hired.values())
+
+    def run(self, events: Events) -> None:
+        """Runs jobs until the source is exhausted.
+
+        Whatever `events` raise leaves the loop at once, and the crew is of no more use.
+
+        Raises:
+            EngineError: no node has had room for a worker in time, or none can do the work.
+        """
+        while True:
+            events.tick()
+            self._look()
+            self._hire(events.wanted())
+            self._hand_out(events)
+            if events.exhausted() and not any(w.busy for w in self._hired.values()):
+                return
+            self._listen(events)
+            self._watch_over(events)
+
+    # --- nodes and workers
+
+    def _look(self) -> None:
+        """At the nodes: those of a Ray of our own never change."""
+        now = time.monotonic()
+        if now - self._looked_at < (LOOK_SECONDS if self._terms.joined else float("inf")):
+            return
+        self._looked_at = now
+        self._room.look()
+
+    def _hire(self, wanted: int) -> None:
+        missing = min(wanted, self._room.total) - len(self._hired)
+        taken = Counter(worker.home.id for worker in self._hired.values())
+        for node, _ in zip(self._room.free(taken), range(missing), strict=False):
+            worker = self._new(node)
+            self._hired[worker.id] = worker
+        if wanted and not self.anybody:
+            self._wait()
+        else:
+            self._ready_at = time.monotonic()
+        self._request(wanted)
+
+    def _new(self, node: Node) -> Hired:
+        shape, affinity = self._terms.shape, NodeAffinitySchedulingStrategy(node.id, soft=False)
+        actor = self._actor.options(
+            num_cpus=shape.cpus, num_gpus=shape.gpus, scheduling_strategy=affinity
+        )
+        return Hired(next(self._numbers), actor.remote(), node, now=time.monotonic())
+
+    def _request(self, wanted: int) -> None:
+        """Tells an autoscaler how many workers are of use, where the spec limits their number."""
+        most = self._terms.most
+        asked = min(wanted, most) if self._terms.joined and most is not None else 0
+        if asked != self._requested:
+            self._requested = asked
+            request_resources(bundles=[self._terms.shape.bundle] * asked)
+
+    def _wait(self) -> None:
+        """While no worker is there: says what is awaited, and gives up in the end.
+
+        Raises:
+            EngineError: no node had room for one in time, or none can do the work.
+        """
+        if self._room.hopeless:
+            raise EngineError(self._room.hopeless)
+        now, limit = time.monotonic(), self._terms.wait_seconds
+        waited, shape = now - self._ready_at, self._terms.shape
+        if waited > limit:
+            raise EngineError(
+                f"no worker could be started for {limit:g} s: the cluster has {self._room}; "
+                f"a worker needs {shape} (resources), and limits.wait_seconds is {limit:g}"
+            )
+        if waited > LOOK_SECONDS and now - self._said_at > SAY_SECONDS and self._terms.joined:
+            self._said_at = now
+            self._say(f"waiting for a worker ({shape}): the cluster has {self._room}")
+
+    def _strike(self, worker: Hired, why: str, *, final: bool = False) -> None:
+        if text := self._room.strike(worker.home, why, final=final):
+            self._say(text)
+
+    def _let_go(self, worker: Hired) -> None:
+        self._hired.pop(worker.id, None)
+        if not worker.killed:
+            worker.kill()
+
+    # --- jobs
+
+    def _hand_out(self, events: Events) -> None:
+        for worker in list(self._hired.values()):
+            if events.draining:
+                return
+            idle = worker.ready and worker.call is None and not worker.killed
+            if idle and worker.question is None and self._room.usable(worker.home):
+                job = events.next_job(worker)
+                if job is None:
+                    return
+                worker.take(job)
+
+    def _listen(self, events: Events) -> None:
+        """Takes in every answer that is there, or waits a moment for one."""
+        whose = {one: worker for worker in self._hired.values() for one in worker.awaited}
+        if not whose:
+            time.sleep(LISTEN_SECONDS)
+            return
+        ready, _ = ray.wait(list(whose), timeout=LISTEN_SECONDS)
+        if ready and len(whose) > 1:
+            ready, _ = ray.wait(list(whose), num_returns=len(whose), timeout=0)
+        for reference in ready:
+            worker = whose[reference]
+            if worker.id in self._hired:
+                self._hear(worker, reference, events)
+
+    def _hear(self, worker: Hired, reference: Any, events: Events) -> None:
+        try:
+            answer: Any = ray.get(reference)
+        except RayError as error:
+            self._hear_error(worker, reference, error, events)
+            return
+        worker.heard_at = time.monotonic()
+        if reference is worker.beat:
+            worker.beat = None
+        elif reference is worker.question:
+            self._lose(worker, *endings.of_ray(worker.trouble), events=events)
+        elif not worker.ready:
+            self._welcome(worker, answer)
+        else:
+            self._take_in(worker, *answer, events=events)
+
+    def _welcome(self, worker: Hired, there: dict[str, str]) -> None:
+        worker.call, worker.ready, worker.changed_at = None, True, worker.heard_at
+        wrong = nodes.differences(self._here, there)
+        if wrong:
+            self._strike(worker, ", ".join(wrong), final=True)
+            self._let_go(worker)
+
+    def _take_in(self, worker: Hired, message: Any, done: bool, *, events: Events) -> None:
+        worker.call, worker.changed_at = None, worker.heard_at
+        if isinstance(message, Message) and message.unfit:
+            self._strike(worker, message.unfit)
+        worker.busy = not done
+        events.message(worker, message)
+        if worker.busy and worker.killed:
+            self._lose(worker, Ending.CANCELLED, "its worker was ended", events=events)
+        elif worker.busy and not events.draining:
+            worker.go_on()
+        else:
+            worker.busy = False
+            if worker.killed:
+                self._let_go(worker)
+
+    # --- losses
+
+    def _hear_error(self, worker: Hired, reference: Any, error: RayError, events: Events) -> None:
+        """Any of a worker's calls ends in the error that says why the worker is gone."""
+        text = str(error)
+        if reference is worker.question:
+            self._lose(worker, Ending.NODE_LOST, worker.trouble, events=events)
+        elif not worker.ready:
+            self._not_started(worker, text)
+        elif isinstance(error, RayTaskError) and not isinstance(error, RayActorError):
+            self._lose(worker, Ending.ERROR, text[-endings.LAST_CHARACTERS :], events=events)
+        elif worker.question is None:
+            self._ask_node(worker, text, events)
+
+    def _not_started(self, worker: Hired, text: str) -> None:
+        self._room.look()
+        if self._room.lives(worker.home) and not worker.killed:
+            self._strike(
+                worker, f"a worker does not start: {text.strip().splitlines()[-1].strip()}"
+            )
+        self._let_go(worker)
+
+    def _ask_node(self, worker: Hired, text: str, events: Events) -> None:
+        """Charges a loss at once where it is known whose it is; else asks the node."""
+        ending, error = endings.of_ray(text)
+        self._room.look()
+        if not self._room.lives(worker.home):
+            self._lose(worker, Ending.NODE_LOST, error, events=events)
+        elif worker.killed or ending is not Ending.CRASHED or self._is_here(worker.home):
+            self._lose(worker, ending, error, events=events)
+        else:
+            affinity = NodeAffinitySchedulingStrategy(worker.home.id, soft=False)
+            worker.call = worker.beat = None
+            worker.trouble, worker.changed_at = text, time.monotonic()
+            worker.question = _lives.options(scheduling_strategy=affinity).remote()
+
+    def _is_here(self, node: Node) -> bool:
+        return ray.get_runtime_context().get_node_id() == node.id
+
+    def _lose(self, worker: Hired, ending: Ending, error: str, *, events: Events) -> None:
+        self._let_go(worker)
+        if worker.busy:
+            worker.busy = False
+            events.lost(worker, ending, error)
+
+    def _watch_over(self, events: Events) -> None:
+        """Ends workers that give no sign of life, and those of nodes that are gone or need none."""
+        now = time.monotonic()
+        stalled, self._turned_at = now - self._turned_at > STALL_SECONDS, now
+        spare = len(self._hired) - events.wanted()
+        for worker in list(self._hired.values()):
+            if stalled:
+                worker.heard_at = now
+            if not self._room.lives(worker.home):
+                text = worker.trouble or "its node has died"
+                self._lose(worker, Ending.NODE_LOST, text, events=events)
+            elif worker.question is not None:
+                if now - worker.changed_at > ASK_SECONDS:
+                    self._lose(worker, Ending.NODE_LOST, worker.trouble, events=events)
+            elif worker.ready:
+                self._check_silence(worker, now, events)
+                spare -= self._give_back(worker, now, spare)
+
+    def _check_silence(self, worker: Hired, now: float, events: Events) -> None:
+        limit, silent = self._terms.silent_seconds, now - worker.heard_at
+        if silent > limit and worker.beat is not None:
+            text = f"a worker on {worker.node} has given no sign of life for {silent:.0f} s"
+            self._say(f"{text}; it is replaced")
+            self._lose(worker, Ending.SILENT, text, events=events)
+        elif worker.beat is None and silent >= limit / BEATS_IN_SILENCE:
+            worker.ask_for_a_beat()
+
+    def _give_back(self, worker: Hired, now: float, spare: int) -> bool:
+        """Whether a worker was let go: its node is unfit, or shared and the worker not needed."""
+        idle = self._terms.joined and now - worker.changed_at > IDLE_SECONDS and spare > 0
+        if worker.busy or (self._room.usable(worker.home) and not idle):
+            return False
+        self._let_go(worker)
+        return True
+
+
+class _Waiting:
+    """A source without jobs that wants one worker, until one is there."""
+
+    draining = False
+
+    def __init__(self, crew: Crew, tick: Callable[[], None]) -> None:
+        self._crew, self.tick = crew, tick
+
+    def wanted(self) -> int:
+        return 1
+
+    def next_job(self, worker: Worker) -> None:
+        return None
+
+    def exhausted(self) -> bool:
+        return self._crew.anybody
+
+    def message(self, worker: Worker, message: Any) -> None:
+        """Never comes: there are no jobs."""
+
+    def lost(self, worker: Worker, ending: Ending, error: str) -> None:
+        """Never comes, for the same reason."""
+
+
+@ray.remote(num_cpus=0, max_retries=0)
+def _lives() -> bool:
+    return True

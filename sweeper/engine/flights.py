@@ -1,0 +1,56 @@
+"""A pack that a worker has, and when it is given up."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from sweeper.engine.crew import Worker
+from sweeper.engine.messages import Reached
+from sweeper.spec.models import Limits
+from sweeper.states import Ending
+from sweeper.store.records import End, Pack, Report
+
+ROUNDS_IN_A_HANG = 10  # a worker that takes as long as so many rounds for one does not progress
+
+
+@dataclass(kw_only=True)
+class Flight:
+    """A pack that a worker has; times are the conductor's.
+
+    Attributes:
+        attempts: open run -> attempt.
+        heard: when its last round ended, or when it began.
+        killed_for: why the worker was ended, if it was.
+    """
+
+    pack: Pack
+    attempts: dict[int, int]
+    worker: Worker
+    began: float
+    heard: float
+    reached: Reached = field(default_factory=Reached)
+    killed_for: Ending | None = None
+    killed_text: str = ""
+
+    def ends(self, ending: Ending, error: str) -> list[Report]:
+        """The same end for every open attempt."""
+        end = End(ending=ending, error=error)
+        return [
+            Report(run_id=run, attempt_id=attempt, node=self.worker.node, end=end)
+            for run, attempt in self.attempts.items()
+        ]
+
+    def overdue(self, limits: Limits, now: float, *, price: float) -> str:
+        """Why the pack is given up; empty while it is not.
+
+        Args:
+            price: seconds that the whole pack is expected to take; 0 where nobody knows.
+        """
+        if limits.run_seconds is not None and now - self.began > limits.run_seconds:
+            return f"longer than limits.run_seconds ({limits.run_seconds:g} s)"
+        waited = now - self.heard
+        hang = max(limits.hang_seconds, ROUNDS_IN_A_HANG * price / self.reached.rounds)
+        if not self.reached.round:
+            first = max(limits.loading_seconds, hang)
+            return f"no first round after {waited:.0f} s" if waited > first else ""
+        return f"no progress for {waited:.0f} s, though its worker lives" if waited > hang else ""
