@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable, Sequence
 from contextlib import closing
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from sweeper import search
 from sweeper.engine import changes, cluster, evaluations, places, provenance, since, worker
 from sweeper.engine.cells import Cells, Maker, Planned
 from sweeper.engine.context import Request, Session
+from sweeper.engine.exits import LastResort, set_down, without_database
 from sweeper.engine.heartbeat import Heartbeat
 from sweeper.engine.interrupts import Interrupts, StopNow
 from sweeper.engine.launching import Launch, agrees
@@ -24,7 +26,7 @@ from sweeper.engine.progress import Event, Progress
 from sweeper.engine.raywatch import Watch
 from sweeper.engine.since import Since
 from sweeper.engine.tuning import Tuned
-from sweeper.errors import LeaseLost, StoreError, SweeperError
+from sweeper.errors import DatabaseLost, LeaseLost, StoreError, SweeperError
 from sweeper.spec import ADAPTIVE, Spec
 from sweeper.states import RunState
 from sweeper.store import dialects
@@ -71,7 +73,10 @@ def launch(
     """
     cluster.prepare()
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    with Interrupts() as interrupts:
+    with (
+        Interrupts() as interrupts,
+        LastResort(interrupts, say=on_event, command=_command(sys.argv)) as last,
+    ):
         try:
             with interrupts.breaking():  # data may take long to load, and nothing is begun
                 loaded = load_plugins(plugins)
@@ -91,11 +96,12 @@ def launch(
             message = f"interrupted before anything was begun. Go on with: {_command(sys.argv)}"
             return Outcome(exit_code=INTERRUPTED, sweep=spec.name, message=message)
         with Store.open(storage, create=True) as store:
-            store.database.give_up = lambda: interrupts.count >= 2
+            store.attend(lambda: interrupts.count >= 2)
             sweep, changed = _sweep(store, spec, maker, first)
             if no := _disagreed(changed, interrupts, on_event, yes=yes, agreed=new_data):
                 return Outcome(exit_code=INTERRUPTED, sweep=spec.name, message=no)
             lease = store.acquire(sweep.id, leases.here())
+            last.record = partial(set_down, store, lease, "stopped by a signal")
             request = Request(
                 spec=spec,
                 storage=storage,
@@ -193,7 +199,7 @@ def _held(request: Request, store: Store, lease: Lease, plan: dict[str, Any]) ->
     """The launch under its lease, which is given back whatever happens."""
     try:
         with (
-            Heartbeat(lambda: store.beat(lease)) as heartbeat,
+            Heartbeat(partial(store.beat, lease), say=request.say) as heartbeat,
             closing(_study(request, store, lease)) as study,
         ):
             session = Session(
@@ -206,13 +212,11 @@ def _held(request: Request, store: Store, lease: Lease, plan: dict[str, Any]) ->
                 **plan,
             )
             return _run(session)
-    except SweeperError as error:
-        interrupts = request.interrupts
-        if isinstance(error, LeaseLost) or interrupts.count < 2 or interrupts.fault:
-            raise
-        # Who asks twice does not wait for a database either; the next launch ends what is open.
-        message = f"interrupted: {error}. Go on with: {_command(sys.argv)}"
-        return Outcome(exit_code=INTERRUPTED, sweep=request.spec.name, message=message)
+    except DatabaseLost as error:  # the next launch ends what could not be ended
+        message = without_database(error, store, lease, command=_command(sys.argv))
+        asked = request.interrupts.count >= 2 and not request.interrupts.fault
+        code = INTERRUPTED if asked else error.exit_code
+        return Outcome(exit_code=code, sweep=request.spec.name, message=message)
     finally:
         _release(store, lease)
 
@@ -237,6 +241,7 @@ def _study(request: Request, store: Store, lease: Lease) -> Study:
         direction=spec.objective.direction,
         sampler=search.sampler(seeded),
         say=request.say,
+        attend=store.attend_to,
     )
 
 

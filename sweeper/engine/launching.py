@@ -51,7 +51,6 @@ class Launch:
         self.place = Place.of(self.spec.resources, self.request.plugins)
         self.halted = ""
         self.checkpoints = places.of(self.request.storage)
-        self._trouble = ""  # of the heart-beat, as last told
         self._began = self.request.clock()
         self.stopped = self.declined = False
         self._provenance = session.sweep.provenance  # of the last launch that ran anything
@@ -332,7 +331,7 @@ class Launch:
     def _check(self) -> None:
         """While the probe runs, or a worker is awaited."""
         self._check_interrupted()
-        self._check_heartbeat()
+        self.session.heartbeat.check()
 
     def _check_interrupted(self) -> None:
         if self.request.interrupts.count:
@@ -342,7 +341,7 @@ class Launch:
         """Looks at the lease and at signals, and shows progress now and then."""
         conductor = self.conductor
         assert conductor is not None  # noqa: S101
-        self._check_heartbeat()
+        self.session.heartbeat.check()
         if self.request.interrupts.count >= 2:
             raise StopNow
         if self.request.interrupts.count and not conductor.draining:
@@ -355,12 +354,6 @@ class Launch:
         if now - self._saved_at >= HOURS_SECONDS:
             self._saved_at = now
             self.save_hours()
-
-    def _check_heartbeat(self) -> None:
-        trouble = self.session.heartbeat.check()
-        if trouble and trouble != self._trouble:
-            self.request.say(f"the lease could not be renewed, trying again: {trouble}")
-        self._trouble = trouble
 
     def show(self) -> None:
         """Tells whoever watches where things stand."""

@@ -331,7 +331,8 @@ def transient_cause(cause: BaseException | None) -> bool:
     if _refused(str(cause)):
         return False
     if code is None:  # psycopg gives none when the connection itself is gone
-        return type(cause).__name__ in {"OperationalError", "InterfaceError"}
+        names = {kind.__name__ for kind in type(cause).__mro__}
+        return not names.isdisjoint({"OperationalError", "InterfaceError"})
     return code.startswith(TRANSIENT_SQLSTATES)
 
 

@@ -1,4 +1,4 @@
-"""The database fails at the n-th call, for n = 1, 2, ... until it passes (SQLite's own method).
+"""Fault 51: the database fails at the n-th call, for n = 1, 2, ... until it passes.
 
 Each failure is injected below SQLAlchemy, before the call (nothing happened) or after it (it
 happened, and nobody was told): after a commit, that is the unknown commit. Whatever n, the
@@ -225,23 +225,6 @@ def test_the_mirror_survives_a_failure_at_any_call(
         if faults.calls < n:
             return
     raise AssertionError("still failing")
-
-
-@pytest.mark.parametrize("state", ["40001", "40P01"])
-def test_serialisation_failures_and_deadlocks_are_retried(postgresql: Server, state: str) -> None:
-    """PostgreSQL asks for the transaction to be tried again: it is."""
-    raised: list[str] = []
-    with Store.open(postgresql.make_database(), create=True) as store:
-
-        def work(connection: Any) -> str:
-            if not raised:
-                raised.append(state)
-                body = f"RAISE EXCEPTION 'injected' USING ERRCODE = '{state}';"
-                connection.execute(text(f"DO $$ BEGIN {body} END $$"))
-            return "done"
-
-        assert store.database.write(work) == "done"
-    assert raised == [state]
 
 
 def test_a_server_restarted_between_two_writes_is_waited_for(postgresql: Server) -> None:

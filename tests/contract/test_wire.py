@@ -96,6 +96,23 @@ def test_33_a_statement_that_nobody_answers_is_cut_and_tried_again(
     assert plan.run(plan.run_ids[0]).state is RunState.COMPLETE
 
 
+def test_33_a_server_that_accepts_and_says_nothing_is_asked_again(
+    plan: Plan, proxy: Proxy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A connection that is never made is as transient as a statement that is never answered."""
+    monkeypatch.setattr(store_module, "LIMIT_SECONDS", 0.5)
+    plan.store.attend(lambda: False)
+    proxy.hold()
+    report = plan.report(plan.run_ids[0], ending=Ending.COMPLETE)
+    waiting, found = in_the_background(lambda: plan.record(report))
+    met = plan.store.database._outages[False]
+    eventually(lambda: "timeout expired" in str(met.error), "no connection was tried")
+    assert not found
+    proxy.let_go()
+    waiting.join(timeout=HANG)
+    assert found == [{plan.run_ids[0]: RunState.COMPLETE}]
+
+
 def test_33_a_beat_does_not_wait_for_a_statement_that_hangs(
     plan: Plan, proxy: Proxy, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -19,7 +19,7 @@ from sqlalchemy.exc import OperationalError
 from sweeper.engine import driver
 from sweeper.engine.heartbeat import Heartbeat
 from sweeper.engine.interrupts import Interrupts, StopNow
-from sweeper.errors import SweeperError
+from sweeper.errors import DatabaseMoved, LeaseLost, SweeperError
 from sweeper.store import dialects
 from sweeper.store.database import patiently
 
@@ -51,7 +51,7 @@ def test_a_signal_ends_work_that_leaves_nothing_half_done() -> None:
 
 
 def test_a_third_signal_ends_the_process_whatever_it_does() -> None:
-    """Two have not been enough: the next launch will put right what is left open."""
+    """Two have not been enough (fault 10): the next launch puts right what is left open."""
     code = (
         "import os, signal, time\n"
         "from sweeper.engine.interrupts import Interrupts\n"
@@ -124,16 +124,66 @@ def test_the_command_to_go_on_with_tells_no_password(word, shown) -> None:
     assert driver._without_password(word) == shown
 
 
-def test_a_beat_that_fails_is_told() -> None:
-    """The lease may be lost by it; whoever watches should know before."""
-    back = threading.Event()
+def test_a_beat_that_fails_is_said_by_the_thread_that_beats() -> None:
+    """The lease may be lost by it, and the driver's loop may hang on the same database."""
+    back, said = threading.Event(), list[str]()
 
     def beat() -> None:
         if not back.is_set():
             raise OSError("no route to host")
 
-    with Heartbeat(beat, seconds=0.01) as heartbeat:
-        eventually(heartbeat.check, "the trouble is never told")
-        assert heartbeat.check() == "OSError: no route to host"
+    with Heartbeat(beat, say=said.append, seconds=0.01) as heartbeat:
+        eventually(lambda: said, "the trouble is never said")
         back.set()
-        eventually(lambda: not heartbeat.check(), "the trouble is never over")
+        eventually(lambda: len(said) > 1, "the end of the trouble is never said")
+        heartbeat.check()
+    assert said == [
+        "the lease could not be renewed, trying again: OSError: no route to host",
+        "the lease is renewed again",
+    ]
+
+
+@pytest.mark.parametrize("error", [LeaseLost("another"), DatabaseMoved("a.db: gone")])
+def test_a_lease_that_is_gone_stops_the_driver(error) -> None:
+    """Another driver has it, or the file that it stands in is no longer there."""
+
+    def beat() -> None:
+        raise error
+
+    with Heartbeat(beat, seconds=0.01) as heartbeat:
+        heartbeat._thread.join(timeout=HANG)
+        with pytest.raises(type(error)):
+            heartbeat.check()
+
+
+LAST = """
+import os, signal, sys, time
+from sweeper.engine.exits import LastResort
+from sweeper.engine.interrupts import Interrupts
+with (
+    Interrupts() as interrupts,
+    LastResort(interrupts, say=print, command="sweeper launch a.yaml") as last,
+):
+    last.record = {record}
+    for _ in range(2):
+        os.kill(os.getpid(), signal.SIGINT)
+    while True:
+        time.sleep({for_ever})
+"""
+
+
+@pytest.mark.parametrize(
+    "record",
+    ["lambda: print('recorded')", f"lambda: time.sleep({FOR_EVER})"],
+    ids=["does", "hangs"],
+)
+def test_9_a_second_signal_ends_a_driver_that_hears_nothing(record: str) -> None:
+    """What can be recorded is, and whatever hangs, the command that goes on is said."""
+    code = LAST.format(record=record, for_ever=FOR_EVER)
+    ended = subprocess.run(
+        [sys.executable, "-c", code], timeout=HANG, check=False, capture_output=True, text=True
+    )
+    assert ended.returncode == 130, ended.stderr
+    *before, last = ended.stdout.splitlines()
+    assert before == (["recorded"] if "print" in record else [])
+    assert last == "interrupted: stopped by a signal. Go on with: sweeper launch a.yaml"

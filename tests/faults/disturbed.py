@@ -122,6 +122,22 @@ def patient_for_ever() -> None:
     database.patiently = lambda work, **more: patiently(work, **{**more, "patience": 1e6})
 
 
+def patient_for_a_moment() -> None:
+    """Does not die: gives a database up that fails for longer than a second."""
+    from sweeper.store import database
+
+    patiently = database.patiently
+    database.patiently = lambda work, **more: patiently(work, **{**more, "patience": 1.0})
+
+
+def never_answered() -> None:
+    """Does not die: waits for the database, and for each of its answers, for ever."""
+    from sweeper.store import lease, store
+
+    store.LIMIT_SECONDS = lease.BEAT = 1e6
+    patient_for_ever()
+
+
 def as_ray_ends() -> None:
     """Does not die: is asked to end while it ends Ray's processes."""
     from ray._private.node import Node
@@ -163,6 +179,8 @@ POINTS: dict[str, Callable[[], None]] = {
     "while the report is written": writing_report,
     "a signal as Ray ends": as_ray_ends,
     "with patience for ever": patient_for_ever,
+    "with little patience": patient_for_a_moment,
+    "with answers awaited for ever": never_answered,
 }
 
 

@@ -134,7 +134,7 @@ def _overwrite(path: Path) -> None:
 def test_a_damaged_file_is_refused_untouched(
     filled: Path, damage: Callable[[Path], object], create: bool
 ) -> None:
-    """Nothing is repaired behind the user's back."""
+    """Nothing is repaired behind the user's back (fault 37)."""
     damage(filled)
     before = filled.read_bytes()
     message = _refused(f"sqlite:///{filled}", create=create)
@@ -144,7 +144,7 @@ def test_a_damaged_file_is_refused_untouched(
 
 
 def test_the_newest_backup_of_a_damaged_file_is_named(filled: Path) -> None:
-    """It is what the user looks for next."""
+    """It is what the user looks for next (fault 37)."""
     for revision in ("0001", "0002"):
         shutil.copy(filled, filled.with_name(f"a.db.backup-{revision}"))
     _truncate(filled)
