@@ -216,7 +216,7 @@ class Conductor:
     def message(self, worker: Worker, message: Message) -> None:
         """Takes in a round; does nothing where the pack is not this worker's any more."""
         flight = self.flights.get(worker.id)
-        if flight is None:
+        if flight is None or message.pack != flight.pack.id:
             return
         if message.failure is not None:
             self._failed(worker, *message.failure)
@@ -229,6 +229,8 @@ class Conductor:
 
     def _round(self, flight: Flight, message: Message) -> None:
         worker, reached = flight.worker, message.reached
+        if reached.round <= flight.reached.round and not message.done:
+            return  # delivered again: a flight never goes back
         flight.reached, flight.heard = reached, self._clock()
         share = (reached.round - message.from_epoch) / reached.rounds
         self.eta.round(worker.id, Seen(flight.pack.seconds, share, message.seconds))
@@ -237,7 +239,7 @@ class Conductor:
         strays = [m.run for m in message.members if m.run not in flight.attempts]
         if strays and not message.done:
             worker.drop(strays)
-        members = tuple(m for m in message.members if m.run in flight.attempts)
+        members = tuple(m for m in message.members if flight.attempts.get(m.run) == m.attempt)
         if reached.evaluation:
             members = self._pruned(reached, members, worker)
         self._recorder.add(reports_of(message, members=members, objective=self._host.objective))

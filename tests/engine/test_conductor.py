@@ -57,6 +57,19 @@ def test_rounds_between_are_written_at_most_once_a_second_and_ends_at_once(stage
     assert one.conductor.exhausted()
 
 
+def test_47_a_round_that_is_delivered_again_is_not_taken_in(stage) -> None:
+    """The curve keeps every later round, and what decides sees each round once."""
+    one = stage()
+    job = one.begin()
+    for number in (1, 2, 1, 2):
+        one.say(job, number)
+    one.say(replace(job, pack=job.pack + 1), 3, end=Ending.COMPLETE)  # of another pack
+    assert {r.state for r in one.runs()} == {RunState.RUNNING}
+    one.say(job, 3, end=Ending.COMPLETE)
+    seen = one.store.observations(one.sweep_id, last_only=False)
+    assert sorted(o.epoch for o in seen) == sorted([1, 2, 3] * len(job.members))
+
+
 def test_a_round_without_an_evaluation_moves_nothing_but_the_clock(stage) -> None:
     """The time spent is recorded; a checkpoint must not be taken for numbers that are there."""
     one = stage()

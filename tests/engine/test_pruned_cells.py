@@ -41,8 +41,8 @@ def test_a_cell_that_has_a_complete_run_is_never_pruned(stage) -> None:
     one = stage(SPEC + PRUNED)
     job = one.begin()
     ahead, behind, *others = (member.run for member in job.members)
-    one.say(replace(job, drops=dict.fromkeys(others, 3)), 3, ends={ahead: Ending.COMPLETE})
-    one.say(job, 1, value=low)
+    one.say(replace(job, drops=dict.fromkeys(others, 3)), 1, ends={ahead: Ending.COMPLETE})
+    one.say(job, 2, value=low)
     states = {r.id: r.state for r in one.runs()}
     assert states == {
         ahead: RunState.COMPLETE,
