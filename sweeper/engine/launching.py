@@ -69,7 +69,6 @@ class Launch:
     def prepare(self) -> None:
         """Takes over, adds what the spec has and the database has not, hides the rest."""
         session = self.session
-        session.store.reclaim(session.lease)
         before = session.store.cells(session.sweep.id)
         kept = self._known() if session.cells is None else []
         self._failures = session.store.failures(session.sweep.id)

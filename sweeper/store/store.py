@@ -152,13 +152,20 @@ class Store(Reader):
     def acquire(self, sweep_id: int, holder: dict[str, Any]) -> Lease:
         """The right to write; `holder` is best `lease.here()`.
 
+        In the same transaction open attempts of earlier drivers end CANCELLED, and their runs go
+        PENDING: a driver that dies next has shown nothing as its own that nobody runs.
+
         Raises:
             HeldError: another driver holds it, and is not known to be dead.
         """
         token = uuid4().hex
-        return self.database.write(
-            lambda connection: leases.take(connection, sweep_id, holder=holder, token=token)
-        )
+
+        def take(connection: Connection) -> Lease:
+            lease = leases.take(connection, sweep_id, holder=holder, token=token)
+            _reclaim(connection, lease, before=lease.epoch)
+            return lease
+
+        return self.database.write(take)
 
     def beat(self, lease: Lease) -> None:
         """Says that the driver lives; to be called every `lease.BEAT` seconds."""
@@ -260,14 +267,6 @@ class Store(Reader):
         return self.fenced(
             lease, lambda c: cell_rows.record(c, lease.sweep_id, reports, max_attempts)
         )
-
-    def reclaim(self, lease: Lease) -> int:
-        """At a take-over: open attempts of earlier drivers end CANCELLED, their runs go PENDING.
-
-        Returns:
-            how many runs.
-        """
-        return self.fenced(lease, lambda c: _reclaim(c, lease, before=lease.epoch))
 
     def retry_failed(self, lease: Lease, endings: Collection[Ending] | None) -> int:
         """Wanted failed runs, of these endings or of any, become PENDING; attempts count anew.
@@ -443,8 +442,8 @@ def _give_back(connection: Connection, lease: Lease) -> None:
     leases.give_back(connection, lease)
 
 
-def _reclaim(connection: Connection, lease: Lease, *, before: int) -> int:
-    """Ends the open attempts of drivers whose epoch is lower than `before`; how many runs wait."""
+def _reclaim(connection: Connection, lease: Lease, *, before: int) -> None:
+    """Ends the open attempts of drivers whose epoch is lower than `before`; their runs wait."""
     connection.execute(
         update(AttemptTable)
         .where(
@@ -455,12 +454,11 @@ def _reclaim(connection: Connection, lease: Lease, *, before: int) -> int:
         .values(ending=Ending.CANCELLED, ended_at=clock(), error=leases.GONE)
     )
     owned = exists().where(AttemptTable.run_id == RunTable.id, AttemptTable.ended_at.is_(None))
-    result = connection.execute(
+    connection.execute(
         update(RunTable)
         .where(RunTable.sweep_id == lease.sweep_id, RunTable.state == RunState.RUNNING, ~owned)
         .values(state=move(RunState.RUNNING, RunState.PENDING), ending=Ending.CANCELLED)
     )
-    return result.rowcount
 
 
 def _retry_failed(connection: Connection, sweep_id: int, endings: Collection[Ending] | None) -> int:

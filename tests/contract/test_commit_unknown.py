@@ -161,9 +161,7 @@ def _retrying(plan: Plan) -> Any:
 
 def _taking(plan: Plan) -> Any:
     plan.store.release(plan.lease)
-    lease = plan.store.acquire(plan.sweep.id, HOLDER)
-    plan.store.reclaim(lease)
-    return lease.epoch
+    return plan.store.acquire(plan.sweep.id, HOLDER).epoch
 
 
 @pytest.mark.parametrize("after", [False, True], ids=["before", "after"])

@@ -249,7 +249,6 @@ def test_50_a_driver_that_was_cut_off_for_too_long_is_taken_over(
         expire = update(LeaseTable).values(beat_at=LeaseTable.beat_at - 2 * EXPIRY)
         other.database.write(lambda connection: connection.execute(expire))
         lease = other.acquire(plan.sweep.id, HOLDER)
-        other.reclaim(lease)
         proxy.resume()
         late.join(timeout=HANG)
         assert [type(one) for one in found] == [LeaseLost]
