@@ -123,8 +123,9 @@ class Stage:
             evaluation=0 if skipped else round,
         )  # fmt: skip
         message = Message(
-            pack=job.pack, reached=reached, seconds=float(round), node="here", device="cpu",
-            from_epoch=0, members=() if failure or refusal or unfit else tuple(members),
+            pack=job.pack, job=job.number, reached=reached, seconds=float(round), node="here",
+            device="cpu", from_epoch=0,
+            members=() if failure or refusal or unfit else tuple(members),
             done=any((end, failure, refusal, unfit)), failure=failure, note=note, refusal=refusal,
             unfit=unfit,
         )  # fmt: skip

@@ -145,7 +145,12 @@ class Conductor:
         job = self._job(pack, attempts)
         now = self._clock()
         self.flights[worker.id] = Flight(
-            pack=pack, attempts=dict(attempts), worker=worker, began=now, heard=now
+            pack=pack,
+            job=job.number,
+            attempts=dict(attempts),
+            worker=worker,
+            began=now,
+            heard=now,
         )
         return job
 
@@ -214,9 +219,9 @@ class Conductor:
         self.drain()
 
     def message(self, worker: Worker, message: Message) -> None:
-        """Takes in a round; does nothing where the pack is not this worker's any more."""
+        """Takes in a round; does nothing where the job is not this worker's any more."""
         flight = self.flights.get(worker.id)
-        if flight is None or message.pack != flight.pack.id:
+        if flight is None or message.job != flight.job:
             return
         if message.failure is not None:
             self._failed(worker, *message.failure)

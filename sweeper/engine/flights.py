@@ -18,12 +18,14 @@ class Flight:
     """A pack that a worker has; times are the conductor's.
 
     Attributes:
+        job: its number: what a worker says of another is not about this one.
         attempts: open run -> attempt.
         heard: when its last round ended, or when it began.
         killed_for: why the worker was ended, if it was.
     """
 
     pack: Pack
+    job: int
     attempts: dict[int, int]
     worker: Worker
     began: float

@@ -91,6 +91,11 @@ class Job:
     fingerprints: dict[str, str]  # load key of a data block -> fingerprint of its content
     plugins: tuple[str, ...] = ()
 
+    @property
+    def number(self) -> int:
+        """Tells this handing out of the pack from every other: the newest of its attempts."""
+        return max(member.attempt for member in self.members)
+
     @cached_property
     def identity(self) -> str:
         """Equal for jobs whose checkpoints are interchangeable, wherever the data lie."""
@@ -150,11 +155,13 @@ class Message:
     """What a worker says after each round. `failure` ends the whole pack, without numbers.
 
     Attributes:
+        job: the number of the job that it is about: one that comes late is not taken for the next.
         unfit: why its node cannot do the work; ends the pack, and says nothing of its runs.
         note: for the user: something that goes wrong and does not end the pack.
     """
 
     pack: int
+    job: int
     reached: Reached
     seconds: float  # of training, since the attempt began
     node: str

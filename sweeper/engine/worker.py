@@ -354,6 +354,7 @@ class PackWorker:
     ) -> Message:
         return Message(
             pack=self._job.pack,
+            job=self._job.number,
             reached=self._reached(),
             seconds=self._seconds,
             node=platform.node(),

@@ -63,7 +63,8 @@ def test_47_a_round_that_is_delivered_again_is_not_taken_in(stage) -> None:
     job = one.begin()
     for number in (1, 2, 1, 2):
         one.say(job, number)
-    one.say(replace(job, pack=job.pack + 1), 3, end=Ending.COMPLETE)  # of another pack
+    another = tuple(replace(m, attempt=m.attempt - 1) for m in job.members)
+    one.say(replace(job, members=another), 3, end=Ending.COMPLETE)  # of another job
     assert {r.state for r in one.runs()} == {RunState.RUNNING}
     one.say(job, 3, end=Ending.COMPLETE)
     seen = one.store.observations(one.sweep_id, last_only=False)
@@ -156,6 +157,20 @@ def test_a_worker_that_says_done_as_it_is_killed_has_done_it(stage) -> None:
     assert {a.ending for a in one.store.attempts(one.sweep_id) if a.run_id not in mine} == {
         Ending.COMPLETE
     }
+
+
+def test_47_a_message_of_an_earlier_job_is_not_taken_for_the_next(stage) -> None:
+    """Delivered late or twice, it neither ends the next job nor is charged to it."""
+    one = stage()
+    first = one.begin()
+    one.say(first, 0, failure=(Ending.ERROR, "raised"))
+    second = one.begin()
+    assert second.pack == first.pack
+    one.say(first, 0, failure=(Ending.ERROR, "raised"))
+    one.say(first, 3, end=Ending.COMPLETE)
+    assert [a.ending for a in one.store.attempts(one.sweep_id)][-1] is None
+    one.say(second, 3, end=Ending.COMPLETE)
+    assert {r.state for r in one.runs()} == {RunState.COMPLETE}
 
 
 def test_a_note_of_a_worker_is_told_once(stage) -> None:
@@ -323,8 +338,8 @@ def _diverged(one: Stage, job, member, *, round: int):
     assert gone.run == member.run
     reached = Reached(round=round, rounds=3, step=round, epoch=round, evaluation=round)
     return Message(
-        pack=job.pack, reached=reached, seconds=1.0, node="", device="", from_epoch=0,
-        members=(gone, *members[1:]), done=False,
+        pack=job.pack, job=job.number, reached=reached, seconds=1.0, node="", device="",
+        from_epoch=0, members=(gone, *members[1:]), done=False,
     )  # fmt: skip
 
 
