@@ -40,6 +40,7 @@ class Place:
     spec_text: str = SPEC
     storage: str = ""
     mark: str = field(default_factory=lambda: uuid.uuid4().hex)
+    environment: dict[str, str] = field(default_factory=dict)  # further variables
     processes: list[subprocess.Popen[str]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -108,6 +109,7 @@ class Place:
             MARK: self.mark,
             "PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "tests")]),
             "OMP_NUM_THREADS": "1",
+            **self.environment,
         }
 
     def close(self) -> None:

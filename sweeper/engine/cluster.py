@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sweeper.engine import joining, sockets
+from sweeper.engine.raywatch import Head
 from sweeper.errors import EngineError, InputError
 from trainers.config import DATA_ROOTS
 
@@ -32,6 +33,7 @@ OBJECT_STORE_BYTES = 100_000_000  # packs and messages are small
 _stopping = threading.Event()  # its processes end because we end them
 _broken = threading.Event()  # one has ended before
 _folders: list[Path] = []  # of its files, which go when it does
+_heads: list[Head] = []  # of the cluster that was joined
 # Read by Ray at import or at start; each set only where the user has not.
 _SETTINGS = {
     "RAY_USAGE_STATS_ENABLED": "0",
@@ -93,17 +95,24 @@ def started(
         warnings.simplefilter("ignore")
         _init(address=address, cpus=cpus)
         listen()
+        if address is not None:
+            _heads.append(Head(ray.get_runtime_context().gcs_address))
         try:
             total = ray.cluster_resources()
             yield Capacity(cpus=total.get("CPU", 0.0), gpus=total.get("GPU", 0.0))
         finally:
             _stop(listen)
+            _heads.clear()
             _tidy()
 
 
 def ended() -> str:
-    """Which process of a Ray that this one has started has ended; empty while all of them live."""
+    """What has ended of the Ray that this process uses; empty while all of it lives."""
     from ray._private import worker
+
+    for head in _heads:
+        if gone := head.ended():
+            return gone
 
     node = worker._global_node
     if node is None or _stopping.is_set():

@@ -19,7 +19,7 @@ from ray.autoscaler.sdk import request_resources
 from ray.exceptions import RayActorError, RayError, RayTaskError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from sweeper.engine import endings, nodes
+from sweeper.engine import cluster, endings, nodes
 from sweeper.engine.messages import Job, Message, ProbeJob
 from sweeper.engine.room import Node, Room, Shape
 from sweeper.engine.worker import BEATS, PackWorker
@@ -190,7 +190,7 @@ class Crew:
         return self
 
     def __exit__(self, *_: object) -> None:
-        if self._requested:
+        if self._requested and not cluster.ended():
             request_resources(bundles=[])
 
     @property

@@ -1,4 +1,4 @@
-"""A local Ray that ends before its driver, as when a service manager ends all processes at once.
+"""A Ray that ends before its driver: a local one, or the head of the cluster that was joined.
 
 Ray's client holds whoever asks it something for a minute, deaf to signals, and then ends the
 process without a word: attempts would stay open and the lease held.
@@ -6,11 +6,39 @@ process without a word: attempts would stay open and the lease held.
 
 from __future__ import annotations
 
+import socket
 import threading
+import time
 from collections.abc import Callable
 
 LOOK_SECONDS = 1.0
 GRACE_SECONDS = 3.0  # in which the main thread may come round by itself
+HEAD_SECONDS = 15.0  # in which a head may be started again; Ray's client ends us after a minute
+ANSWER_SECONDS = 2.0
+
+
+class Head:
+    """Whether the head of a joined cluster still takes connections.
+
+    Args:
+        address: of its control service, host:port.
+        patience: seconds without a connection before it counts as ended.
+    """
+
+    def __init__(self, address: str, *, patience: float = HEAD_SECONDS) -> None:
+        host, _, port = address.rpartition(":")
+        self._where, self._patience = (host.strip("[]"), int(port)), patience
+        self._heard_at = time.monotonic()
+
+    def ended(self) -> str:
+        """What has ended; empty while it lives, or may come back."""
+        try:
+            socket.create_connection(self._where, timeout=ANSWER_SECONDS).close()
+        except OSError:
+            late = time.monotonic() - self._heard_at > self._patience
+            return "the head of the cluster" if late else ""
+        self._heard_at = time.monotonic()
+        return ""
 
 
 class Watch:
