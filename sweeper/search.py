@@ -23,8 +23,11 @@ from optuna.pruners import (
 )
 from optuna.samplers import BaseSampler, GPSampler, RandomSampler, TPESampler
 
+from sweeper import tunes
 from sweeper.spec import Level, Levels, Range, Spec
 from sweeper.spec.factors import grid
+
+TUNE = "tune"  # a searcher or a scheduler of Ray Tune, which a plug-in file sets
 
 
 def distributions(spec: Spec) -> dict[str, BaseDistribution]:
@@ -54,14 +57,37 @@ def _last(factor: Range) -> int | float:
     return last if isinstance(last, int) else float(f"{last:.12g}")
 
 
-def sampler(spec: Spec) -> BaseSampler:
-    """The sampler of `search.method`."""
-    return SAMPLERS[spec.search.method](spec)
+def sampler(spec: Spec, *, say: Callable[[str], None] = lambda text: None) -> BaseSampler:
+    """The sampler of `search.method`; `say` is told what its user should know.
+
+    Raises:
+        InputError: it is `tune`, and no plug-in file has set a searcher that can be used.
+    """
+    found = SAMPLERS[spec.search.method](spec)
+    if isinstance(found, tunes.TuneSampler):
+        found.say = say
+    return found
 
 
 def pruner(spec: Spec) -> BasePruner:
-    """The pruner of `pruner.method`."""
+    """The pruner of `pruner.method`.
+
+    Raises:
+        InputError: it is `tune`, and no plug-in file has set a scheduler that can be used.
+    """
     return PRUNERS[spec.pruner.method](spec)
+
+
+def check(spec: Spec) -> None:
+    """Sees to it that a plug-in file has set what `tune` asks, before anything is created.
+
+    Raises:
+        InputError: it has not, or what it sets cannot be used.
+    """
+    if spec.search.method == TUNE:
+        sampler(spec)
+    if spec.pruner.method == TUNE:
+        pruner(spec)
 
 
 def _startup(spec: Spec) -> int:
@@ -89,6 +115,25 @@ def _gp(spec: Spec) -> BaseSampler:
         warn_independent_sampling=False,
         seed=spec.search.seed,
     )
+
+
+def _searcher(spec: Spec) -> BaseSampler:
+    if tunes.SEARCHER is None:
+        reason = "needs a file given by --plugin that sets sweeper.tunes.SEARCHER"
+        raise spec.problem("search.method", TUNE, reason)
+    return tunes.TuneSampler(
+        distributions(spec),
+        metric=spec.objective.metric,
+        mode=tunes.mode(spec.objective.direction),
+        seed=spec.search.seed,
+    )
+
+
+def _scheduler(spec: Spec) -> BasePruner:
+    if tunes.SCHEDULER is None:
+        reason = "needs a file given by --plugin that sets sweeper.tunes.SCHEDULER"
+        raise spec.problem("pruner.method", TUNE, reason)
+    return tunes.TunePruner(metric=spec.objective.metric, mode=tunes.mode(spec.objective.direction))
 
 
 def _planned(spec: Spec) -> BaseSampler:
@@ -129,6 +174,7 @@ SAMPLERS: Mapping[str, Callable[[Spec], BaseSampler]] = {
     "qmc": _planned,
     "tpe": _tpe,
     "gp": _gp,
+    TUNE: _searcher,
 }
 
 PRUNERS: Mapping[str, Callable[[Spec], BasePruner]] = {
@@ -136,4 +182,5 @@ PRUNERS: Mapping[str, Callable[[Spec], BasePruner]] = {
     "asha": _asha,
     "hyperband": _hyperband,
     "median": _median,
+    TUNE: _scheduler,
 }

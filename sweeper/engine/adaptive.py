@@ -1,4 +1,4 @@
-"""Cells asked one by one from an Optuna sampler, as many in flight as there are workers."""
+"""Cells asked one by one from a sampler, as many in flight as there are workers."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Mapping
 
 from optuna.trial import TrialState
 
-from sweeper import search
+from sweeper import search, tunes
 from sweeper.design import design
 from sweeper.engine.cells import Maker
 from sweeper.spec import Spec
@@ -73,9 +73,12 @@ class Adaptive:
         return found
 
     def _ask(self) -> NewCell | None:
-        """A new cell; None when the sampler only repeats itself."""
+        """A new cell; None when the sampler has no more, or only repeats itself."""
         for _ in range(REPEATS_AT_MOST):
-            number, levels = self._study.ask(self._distributions)
+            try:
+                number, levels = self._study.ask(self._distributions)
+            except tunes.SearchEnded:
+                return None
             cell, reason = self._maker.make_anyway(design(self._spec, levels), number=number)
             if cell.hash in self._known:
                 # The cell's own trial has the value; a second one would count it twice.

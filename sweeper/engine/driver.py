@@ -80,6 +80,7 @@ def launch(
         try:
             with interrupts.breaking():  # data may take long to load, and nothing is begun
                 loaded = load_plugins(plugins)
+                search.check(spec)
                 cluster.check(ray_address, say=on_event)
                 places.check()
                 if remark := places.remark(ray_address):
@@ -239,7 +240,7 @@ def _study(request: Request, store: Store, lease: Lease) -> Study:
         spec.name,
         objective=spec.objective.metric,
         direction=spec.objective.direction,
-        sampler=search.sampler(seeded),
+        sampler=search.sampler(seeded, say=request.say),
         say=request.say,
         attend=store.attend_to,
     )

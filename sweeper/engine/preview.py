@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from sweeper import plan
+from sweeper import plan, search
 from sweeper.design import candidates, designs, pack_key
 from sweeper.engine import cluster, evaluations, plugins, probe, screening, worker
 from sweeper.engine.cells import REPORT, TUNING, Maker
@@ -76,6 +76,7 @@ def preview(
     """
     cluster.prepare()
     loaded = plugins.load(plugin_files)
+    search.check(spec)
     cluster.check(ray_address, say=on_event)
     for warning in spec.warnings:
         on_event(warning)

@@ -26,6 +26,7 @@ DESIGNS = {
     "qmc": "at the points of a Sobol sequence",
     "tpe": "at points chosen by a tree-structured Parzen estimator",
     "gp": "at points chosen by a Gaussian process",
+    "tune": "at points chosen by a searcher of Ray Tune",
 }
 
 

@@ -24,7 +24,7 @@ from sweeper.spec.phrases import near
 from trainers.config import OBJECTIVES, Block, Config, DataConfig, TrainConfig, Worded
 
 VERSION = 1
-ADAPTIVE = frozenset({"tpe", "gp"})
+ADAPTIVE = frozenset({"tpe", "gp", "tune"})
 
 Positive: TypeAlias = Annotated[float, Field(gt=0.0)]
 MOST = 1000  # replicates
@@ -87,24 +87,29 @@ class Objective(Worded):
 class Search(Worded):
     """How cells are chosen. A word is the method."""
 
-    method: Literal["factorial", "random", "qmc", "tpe", "gp"] = Field(
+    method: Literal["factorial", "random", "qmc", "tpe", "gp", "tune"] = Field(
         default="factorial",
         description="factorial: every combination. random. qmc: Sobol points, more even than "
-        "random. tpe, gp: adaptive, each cell asked from Optuna's sampler.",
+        "random. tpe, gp: adaptive, each cell asked from Optuna's sampler. tune: adaptive, "
+        "asked from the searcher of Ray Tune that a `--plugin` file sets as "
+        "`sweeper.tunes.SEARCHER`.",
     )
     trials: Annotated[int, Field(ge=1, le=100_000)] | None = Field(
         default=None, description="How many cells; not for factorial. More only adds cells."
     )
     seed: Annotated[int, Field(ge=0, le=2**32 - 1)] = Field(
-        default=0, description="Of random, qmc, tpe and gp."
+        default=0, description="Of random, qmc, tpe and gp; tune hands it to the searcher's maker."
     )
 
 
 class Pruner(Worded):
     """Which cells are stopped early, judged by the mean over replicates. A word is the method."""
 
-    method: Literal["none", "asha", "hyperband", "median"] = Field(
-        default="none", description="asha: successive halving, asynchronous."
+    method: Literal["none", "asha", "hyperband", "median", "tune"] = Field(
+        default="none",
+        description="asha: successive halving, asynchronous. tune: the scheduler of Ray Tune that "
+        "a `--plugin` file sets as `sweeper.tunes.SCHEDULER`, with its own settings in place of "
+        "those below.",
     )
     min_evaluations: Annotated[int, Field(ge=1, le=100_000)] = Field(
         default=1,

@@ -7,8 +7,10 @@ from typing import get_args
 import optuna
 import pytest
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
+from ray.tune.schedulers import AsyncHyperBandScheduler
+from ray.tune.search.optuna import OptunaSearch
 
-from sweeper import design, search, spec
+from sweeper import design, search, spec, tunes
 from sweeper.spec import ADAPTIVE, Pruner, Search, Spec
 
 FACTORS = """\
@@ -30,6 +32,13 @@ scientific:
 @pytest.fixture(autouse=True)
 def _quiet() -> None:
     optuna.logging.set_verbosity(optuna.logging.WARNING)
+
+
+@pytest.fixture(autouse=True)
+def _plugged(monkeypatch) -> None:
+    """What a plug-in file would set for `tune`."""
+    monkeypatch.setattr(tunes, "SEARCHER", lambda *a: OptunaSearch(seed=a[-1]))
+    monkeypatch.setattr(tunes, "SCHEDULER", lambda *_: AsyncHyperBandScheduler())
 
 
 def stated(*, method: str = "tpe", pruner: str = "none") -> Spec:
