@@ -145,7 +145,7 @@ KILLS = 3
 
 @pytest.mark.parametrize("seed", SEEDS)
 @pytest.mark.soak
-def test_8_killed_at_random_points_until_done(place, undisturbed, seed) -> None:
+def test_7_killed_at_random_points_until_done(place, undisturbed, seed) -> None:
     """Whenever drivers are killed, the sweep goes on, and ends with the same numbers."""
     codes = []
     for kill in range(KILLS):
