@@ -182,6 +182,7 @@ def staged(folder: Path, spec_text: str = SPEC) -> Iterator[Stage]:
         launch.prepare()
         packer = Packer(spec, store, lease, launch.board, workers=lambda: 1)
         launch.conductor = launch.make_conductor(packer, lambda: 1)
+        launch.conductor.end_stopped()
         launch.conductor.enqueue(launch._open)
         launch.conductor.enqueue(packer.pack(launch.board.unpacked()))
         objective = launch.objective

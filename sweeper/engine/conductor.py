@@ -240,13 +240,9 @@ class Conductor:
         share = (reached.round - message.from_epoch) / reached.rounds
         self.eta.round(worker.id, Seen(flight.pack.seconds, share, message.seconds))
         self._say_once(message.note)
-        # A worker hears of a member that was ended here only after the round it is in.
-        strays = [m.run for m in message.members if m.run not in flight.attempts]
-        if strays and not message.done:
-            worker.drop(strays)
         members = tuple(m for m in message.members if flight.attempts.get(m.run) == m.attempt)
         if reached.evaluation:
-            members = self._pruned(reached, members, worker)
+            members = self._pruned(flight, members)
         self._recorder.add(reports_of(message, members=members, objective=self._host.objective))
         self._judge(flight, members)
         if message.done or not flight.attempts:
@@ -287,27 +283,30 @@ class Conductor:
         self._recorder.add(flight.ends(Ending.CANCELLED, why))
 
     def _pruned(
-        self, reached: Reached, members: tuple[MemberResult, ...], worker: Worker
+        self, flight: Flight, members: tuple[MemberResult, ...]
     ) -> tuple[MemberResult, ...]:
         """The members, those of cells that the pruner stops marked as ended."""
-        pruning = self._host.pruning
+        pruning, reached = self._host.pruning, flight.reached
         if pruning is None:
             return members
         ended = {m.run for m in members if m.end is not None}
         stopped = {
             self._board.runs[m.run].cell_id
             for m in members
-            if m.end is None and self._should_stop(pruning, reached, m, ended)
+            if m.end is None
+            and m.run not in flight.leaving
+            and self._should_stop(pruning, reached, m, ended)
         }
         members = tuple(
             m.ended(Ending.PRUNED)
-            if m.end is None and self._board.runs[m.run].cell_id in stopped
+            if m.end is None
+            and (m.run in flight.leaving or self._board.runs[m.run].cell_id in stopped)
             else m
             for m in members
         )
         gone = [m.run for m in members if m.end is Ending.PRUNED]
         if gone:
-            worker.drop(gone)
+            flight.worker.drop(gone)
         self._prune_elsewhere(stopped, but={m.run for m in members})
         return members
 
@@ -328,22 +327,33 @@ class Conductor:
         )
 
     def _prune_elsewhere(self, cells: Collection[int], *, but: Collection[int]) -> None:
-        """Ends the other open runs of stopped cells, wherever they are or wait."""
-        runs = {r.id: r for cell in cells for r in self._board.of_cell[cell] if r.id not in but}
-        end = End(ending=Ending.PRUNED)
-        reports = [
-            Report(run_id=run.id, attempt_id=0, end=end)
-            for run in runs.values()
-            if run.state is RunState.PENDING
-        ]
+        """Ends the other open runs of stopped cells.
+
+        Those that wait end at once. Those in work end with their pack's next evaluation: a step's
+        arithmetic depends on who takes part, so the epoch that is recorded must be the one in which
+        they leave.
+        """
+        runs = {r.id for cell in cells for r in self._board.of_cell[cell] if r.id not in but}
+        self._end_waiting(runs)
         for flight in self.flights.values():
-            gone = [run for run in flight.attempts if run in runs]
-            reports += [
-                Report(run_id=run, attempt_id=flight.attempts.pop(run), end=end) for run in gone
+            flight.leaving |= runs & flight.attempts.keys()
+
+    def _end_waiting(self, runs: Collection[int]) -> None:
+        """Ends runs of stopped cells that nobody has."""
+        end = End(ending=Ending.PRUNED)
+        self._recorder.add(
+            [
+                Report(run_id=run, attempt_id=0, end=end)
+                for run in sorted(runs)
+                if self._board.runs[run].state is RunState.PENDING
             ]
-            if gone:
-                flight.worker.drop(gone)
-        self._recorder.add(reports)
+        )
+
+    def end_stopped(self) -> None:
+        """Ends what an earlier launch has left of cells that it had stopped."""
+        runs = self._board.runs.values()
+        pruned = {run.cell_id for run in runs if run.state is RunState.PRUNED}
+        self._end_waiting({run.id for run in runs if run.cell_id in pruned})
 
     def _say_once(self, note: str) -> None:
         if note and note not in self._said:
@@ -381,6 +391,7 @@ class Conductor:
         flight = self.flights.pop(worker.id)
         self.eta.over(worker.id, whole=False)
         self._recorder.add(flight.ends(ending, error))
+        self._end_waiting(flight.leaving)
         self._break(ending, list(flight.attempts), error)
         self._again(flight, ending)
 
@@ -417,6 +428,7 @@ class Conductor:
         pack = flight.pack
         self._say_once(refusal.text)
         self._recorder.add(flight.ends(Ending.CANCELLED, refusal.text))
+        self._end_waiting(flight.leaving)
         self._recorder.flush()
         self._host.packer.change_form(pack.key, refusal.form, refusal.text)
         self._split(pack, self._board.open_runs(pack), k=len(pack.run_ids), form=refusal.form)

@@ -22,6 +22,7 @@ class Flight:
         attempts: open run -> attempt.
         heard: when its last round ended, or when it began.
         killed_for: why the worker was ended, if it was.
+        leaving: runs whose cell was stopped elsewhere; they end with the next evaluation.
     """
 
     pack: Pack
@@ -33,6 +34,7 @@ class Flight:
     reached: Reached = field(default_factory=Reached)
     killed_for: Ending | None = None
     killed_text: str = ""
+    leaving: set[int] = field(default_factory=set)
 
     def ends(self, ending: Ending, error: str) -> list[Report]:
         """The same end for every open attempt."""

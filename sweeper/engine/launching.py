@@ -263,6 +263,7 @@ class Launch:
         crew.wait(self._check)
         packer = self._packer(crew)
         self.conductor = self.make_conductor(packer, lambda: crew.room)
+        self.conductor.end_stopped()
         self.conductor.enqueue(self._open)
         self._check_interrupted()
         self.conductor.enqueue(packer.pack(self.board.unpacked()))

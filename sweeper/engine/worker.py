@@ -423,8 +423,10 @@ class PackWorker:
         if found is None or found[2].get("job") != job.identity:
             return
         round_reached, tensors, meta = found
-        if not self._open() <= set(meta["trainer"]["alive"]):
-            return  # a run that is tried again had left before this checkpoint
+        alive, epoch = set(meta["trainer"]["alive"]), trainer.timetable.epoch(int(round_reached))
+        gone = {self._index[run] for run, left in job.drops.items() if left < epoch}
+        if not self._open() <= alive or alive & gone:
+            return  # a run that is tried again had left before it, or one took part too long
         trainer.load_state(tensors, meta["trainer"])
         self._from_epoch = int(round_reached)
 

@@ -49,11 +49,14 @@ def test_a_cell_that_has_a_complete_run_is_never_pruned(stage) -> None:
         behind: RunState.RUNNING,
         **dict.fromkeys(others, RunState.PRUNED),
     }
-    assert set(one.hand.dropped) == {ahead, *others}
+    assert set(one.hand.dropped) == set(others)
 
 
 def test_a_pruned_cell_takes_its_other_open_runs_with_it(stage) -> None:
-    """Those that another worker has and those that wait end with it: no replicate goes on alone."""
+    """Those that wait end with it, those that another worker has with their next evaluation.
+
+    A step's arithmetic depends on who takes part: what is recorded is when they left.
+    """
     spec = SPEC.replace("replicates: 2", "replicates: 3").replace("pack: 4", "pack: 6")
     one = stage(spec + PRUNED)
     for name in ("once", "twice"):
@@ -67,16 +70,39 @@ def test_a_pruned_cell_takes_its_other_open_runs_with_it(stage) -> None:
     for name in ("elsewhere", "here"):
         one.say(jobs[name], 1, worker=name, value=low)
     of_cell = {job.members[0].run for job in jobs.values()}
-    pruned = {r.id: r.epoch for r in one.runs() if r.state is RunState.PRUNED}
-    assert pruned == dict.fromkeys(of_cell, 1)
     elsewhere = jobs["elsewhere"].members[0].run
+    assert pruned_at(one) == dict.fromkeys(of_cell - {elsewhere}, 1)
+    one.say(jobs["elsewhere"], 2, worker="elsewhere", value=lambda place: 0.9)
+    assert pruned_at(one) == dict.fromkeys(of_cell, 1) | {elsewhere: 2}
     assert one.worker("elsewhere").dropped == [elsewhere]
-    one.worker("elsewhere").dropped.clear()  # it has not heard yet
-    one.say(jobs["elsewhere"], 2, worker="elsewhere", value=low)
-    assert {r.epoch for r in one.runs() if r.id in of_cell} == {1}, "an ended run was written to"
     left = [one.begin(f"left {n}").members[0].run for n in range(3)]
     assert not set(left) & of_cell
     assert one.conductor.next_job(one.worker("more")) is None
+
+
+def pruned_at(one: Stage) -> dict[int, int]:
+    """The epoch of each run that was pruned."""
+    return {r.id: r.epoch for r in one.runs() if r.state is RunState.PRUNED}
+
+
+@pytest.mark.parametrize("end", ["lost", "launched again"])
+def test_a_run_of_a_pruned_cell_whose_worker_is_gone_is_not_tried_again(stage, end: str) -> None:
+    """It leaves at what is recorded of it, in this launch or the next."""
+    one = stage(SPEC + PRUNED)
+    for name in ("once", "twice"):
+        one.say(one.begin(name), 0, worker=name, failure=(Ending.ERROR, "parts the pack"))
+    jobs = {name: one.begin(name) for name in ("elsewhere", "here")}
+    [elsewhere], [here] = ([m.run for m in job.members] for job in jobs.values())
+    one.say(jobs["elsewhere"], 1, worker="elsewhere", value=low)
+    one.say(jobs["here"], 1, worker="here", value=low)
+    assert pruned_at(one) == {here: 1}
+    if end == "lost":
+        one.lose("elsewhere", Ending.NODE_LOST)
+    else:
+        one.conductor.cancel_all("stopped")
+        one.store.release(one.launch.session.lease)
+        one = stage(SPEC + PRUNED)
+    assert pruned_at(one) == {here: 1, elsewhere: 1}
 
 
 def test_a_pruner_is_asked_only_where_there_is_a_value(stage) -> None:

@@ -188,6 +188,17 @@ def test_a_run_that_is_tried_again_never_goes_on_without_itself(tmp_path) -> Non
     assert [m.run for m in without.members] == [11]
 
 
+def test_a_checkpoint_in_which_a_run_took_part_too_long_is_not_used(tmp_path) -> None:
+    """It was to leave after epoch 3: the steps that followed would have other last bits."""
+    first = begin(sparse(tmp_path))
+    for _ in range(5):
+        step(first)
+    longer = step(begin(sparse(tmp_path, recorded=3, drops={12: 6})))
+    assert longer.from_epoch == 5
+    again = step(begin(sparse(tmp_path, recorded=3, drops={12: 3})))
+    assert again.from_epoch == 0
+
+
 def test_a_checkpoint_that_cannot_be_written_ends_nothing(tmp_path, monkeypatch) -> None:
     """A full disk costs the checkpoint, not the pack; the next one is tried."""
     one, writes = begin(job(tmp_path)), []
