@@ -30,7 +30,7 @@ DOCUMENTS = [
     ROOT / "docker" / "README.md",
     ROOT / "deploy" / "slurm" / "README.md",
 ]
-TARGETS = {"demo", "test", "soak", "fast", "check", "bench", "docs", "clean"}
+TARGETS = {"demo", "test", "audit", "soak", "fast", "check", "bench", "docs", "clean"}
 
 
 def blocks(path: Path, language: str) -> Iterator[str]:
