@@ -10,7 +10,6 @@ import pytest
 from sweeper.engine import room
 from sweeper.engine.room import Node, Room, Shape
 
-
 ONE = Shape(cpus=1)
 
 
