@@ -14,6 +14,7 @@ from sweeper.states import UNCOUNTED, Ending, RunState
 from sweeper.store import Store
 from sweeper.store.records import Attempt, Run
 
+RETRIED = UNCOUNTED | {Ending.CRASHED, Ending.TIMEOUT}  # how an attempt before the last may end
 Numbers = dict[tuple[str, int], dict[int, bytes]]
 
 
@@ -84,7 +85,7 @@ def _check_run(run: Run, attempts: list[Attempt]) -> None:
     assert all(a.ended_at is not None and a.ending is not None for a in attempts)
     assert [a.ending for a in attempts].count(Ending.COMPLETE) == 1
     assert attempts[-1].ending is Ending.COMPLETE
-    assert all(a.ending in UNCOUNTED | {Ending.CRASHED} for a in attempts[:-1])
+    assert all(a.ending in RETRIED for a in attempts[:-1])
     epochs = [a.lease_epoch for a in attempts]
     assert epochs == sorted(epochs)
 

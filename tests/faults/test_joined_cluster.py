@@ -97,6 +97,26 @@ def test_16_a_node_that_dies_costs_its_runs_nothing(joined, cluster) -> None:
     assert all(a.node for a in lost)
 
 
+@pytest.mark.soak
+def test_49_a_node_that_is_told_to_go_costs_its_runs_nothing(joined, cluster) -> None:
+    """SIGTERM to its Ray, as when a node is taken back: its runs go on elsewhere."""
+    hold = acting.Hold(joined.folder, rounds=2)
+    first = cluster.join()
+    process = launch(joined, cluster, "--plugin", str(hold.plugin))
+    eventually(hold.holds, "the third round was never begun", process=process)
+    [raylet] = [one for one in first.processes() if one.name() == "raylet"]
+    raylet.terminate()
+    eventually(lambda: not running(joined), "runs of a node that went run", process=process)
+    hold.let_go()
+    cluster.join(cpus=2)
+    code, output = ended(process)
+    assert code == 0, output
+    tried = history.check(joined.storage, "joined", rounds=4)
+    lost = [a.ending for a in tried if a.ending is not Ending.COMPLETE]
+    assert len(lost) == 2
+    assert set(lost) <= {Ending.NODE_LOST, Ending.PREEMPTED}
+
+
 def test_17_a_head_that_dies_ends_the_launch_within_seconds(joined, cluster) -> None:
     """A6: it records what there is, gives the lease back and prints the command that goes on."""
     hold = acting.Hold(joined.folder, rounds=2)

@@ -61,6 +61,27 @@ def test_23_a_pack_that_dies_is_tried_again_whole(place) -> None:
     assert sum(a.ending is Ending.CRASHED for a in tried) == 4
 
 
+def test_26_a_worker_that_hangs_is_ended_and_its_runs_tried_again(place) -> None:
+    """A round that never ends ends the attempt as `timeout`; the next one has a fresh worker."""
+    place.write_spec(SPEC.replace("limits: {", "limits: {hang_seconds: 10, "))
+    part, hold = acting.write(place.folder), acting.Hold(place.folder, rounds=1)
+    process = place.start("--plugin", str(part), "--plugin", str(hold.plugin))
+    eventually(hold.holds, "the second round was never begun", process=process)
+    eventually(lambda: hung(place), "no attempt timed out", process=process)
+    hold.let_go()
+    code, output = ended(process)
+    assert code == 0, output
+    history.check(place.storage, "faults", rounds=3)
+    assert all("no progress for" in a.error for a in hung(place))
+
+
+def hung(place: Place) -> list[Attempt]:
+    """The attempts that were ended since they did not get on."""
+    with Store.open(place.storage, create=False) as store:
+        [sweep] = store.sweeps()
+        return [a for a in store.attempts(sweep.id) if a.ending is Ending.TIMEOUT]
+
+
 # Ray's words for a process that is gone without a word of its own.
 DEAD = "The actor is dead because its worker process has died"
 FAULTS = {
