@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 from patience import HANG
@@ -32,14 +33,18 @@ def environment(**more: str) -> dict[str, str]:
     return {**kept, "OMP_NUM_THREADS": "1", "COLUMNS": "200", "NO_COLOR": "1", **more}
 
 
-def sweeper(*arguments: str, cwd: Path, **more: str) -> subprocess.CompletedProcess[str]:
+def sweeper(
+    *arguments: str, cwd: Path, under: Sequence[str] = (), **more: str
+) -> subprocess.CompletedProcess[str]:
     """Run `sweeper ARGUMENTS` in `cwd`; `more` are environment variables.
+
+    A command `under` is followed by the real one, which it runs.
 
     As of the installed command, the working directory is not on the path (-P).
     """
     code = "from sweeper.cli import main; main()"
     return subprocess.run(
-        [sys.executable, "-P", "-c", code, *arguments],
+        [*under, sys.executable, "-P", "-c", code, *arguments],
         cwd=cwd,
         env=environment(**more),
         stdin=subprocess.DEVNULL,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import stat
+import subprocess
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -91,3 +92,19 @@ def test_a_launch_where_much_is_in_its_way(tmp_path: Path, short: Path) -> None:
     assert done.returncode == 0, done.stderr
     assert "4 of 4 runs are complete" in done.stderr
     assert not list(short.iterdir())
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize("option", ["ro", "size=1m"])
+def test_19_shared_memory_that_is_small_or_read_only_ends_nothing(
+    option: str, tmp_path: Path
+) -> None:
+    """Ray's objects lie elsewhere then, and Sweeper's are small."""
+    if subprocess.run(["unshare", "--mount", "true"], check=False).returncode:
+        pytest.skip("needs to mount a file system")
+    (tmp_path / "tiny.yaml").write_text(TINY.replace("replicates: 2", "replicates: 1"))
+    script = f'mount -t tmpfs -o {option} none /dev/shm && exec "$@"'
+    under = ["unshare", "--mount", "sh", "-c", script, "sh"]
+    done = sweeper("launch", "tiny.yaml", "--yes", cwd=tmp_path, under=under)
+    assert done.returncode == 0, done.stderr
+    assert "4 of 4 runs are complete" in done.stderr
