@@ -131,6 +131,7 @@ def test_17_a_head_that_dies_ends_the_launch_within_seconds(joined, cluster) -> 
     history.check_nobody_runs(joined.storage, "joined")
 
 
+@pytest.mark.soak
 def test_15_a_worker_that_is_stopped_is_replaced(joined, cluster) -> None:
     """A9: no sign of life for `limits.silent_seconds` is told, and costs its runs nothing."""
     joined.write_spec(SPEC.replace("limits: {", "limits: {silent_seconds: 5, "))

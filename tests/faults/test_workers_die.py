@@ -61,6 +61,7 @@ def test_23_a_pack_that_dies_is_tried_again_whole(place) -> None:
     assert sum(a.ending is Ending.CRASHED for a in tried) == 4
 
 
+@pytest.mark.soak
 def test_26_a_worker_that_hangs_is_ended_and_its_runs_tried_again(place) -> None:
     """A round that never ends ends the attempt as `timeout`; the next one has a fresh worker."""
     place.write_spec(SPEC.replace("limits: {", "limits: {hang_seconds: 10, "))
