@@ -110,8 +110,16 @@ class Cluster:
         self, words: Sequence[str], more: Mapping[str, str] | None = None, shell: str = ""
     ) -> Node:
         name = f"{self.port}-{len(self.nodes)}"
-        command = [sys.executable, "-m", "ray.scripts.scripts", "start", "--block",
-                   "--object-store-memory=80000000", "--disable-usage-stats", *words]  # fmt: skip
+        command = [
+            sys.executable,
+            "-m",
+            "ray.scripts.scripts",
+            "start",
+            "--block",
+            "--object-store-memory=80000000",
+            "--disable-usage-stats",
+            *words,
+        ]
         if shell:
             command = ["unshare", "--mount", "sh", "-c", f'{shell} && exec "$@"', "sh", *command]
         with (self.folder / f"{name}.log").open("w") as log:

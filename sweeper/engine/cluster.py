@@ -199,8 +199,12 @@ def check(address: str | None, *, say: Callable[[str], None] = lambda text: None
 def _init(*, address: str | None, cpus: float) -> None:
     import ray
 
-    common = {"log_to_driver": False, "logging_level": logging.CRITICAL, "configure_logging": True,
-              "job_config": _job(joined=address is not None)}  # fmt: skip
+    common = {
+        "log_to_driver": False,
+        "logging_level": logging.CRITICAL,
+        "configure_logging": True,
+        "job_config": _job(joined=address is not None),
+    }
     try:
         if address is not None:
             with _unnamed():

@@ -116,9 +116,11 @@ def fingerprints(spec: Spec) -> dict[str, str]:
     from sweeper.design import designs
 
     maker = Maker(spec)
-    found = [spec.config_for({})] if spec.search.method in ADAPTIVE else (
-        design.config for design in designs(spec)
-    )  # fmt: skip
+    found = (
+        [spec.config_for({})]
+        if spec.search.method in ADAPTIVE
+        else (design.config for design in designs(spec))
+    )
     for config in found:
         maker.facts_of(config)
     return maker.fingerprints
@@ -210,9 +212,13 @@ def _look(one: _Asked, data: Mapping[str, str]) -> None:
     if abs(clock) > CLOCK_SECONDS + reach:
         wrong.append(f"its clock is {clock:+.0f} s off this machine's: let NTP set both")
     one.node = replace(
-        node, cards=tuple(found), clock=clock, reach=reach, wrong=tuple(filter(None, wrong)),
+        node,
+        cards=tuple(found),
+        clock=clock,
+        reach=reach,
+        wrong=tuple(filter(None, wrong)),
         data="" if not keys else "wrong" if any(faults) else "ok",
-    )  # fmt: skip
+    )
 
 
 def _answers(references: list[Any]) -> list[Any]:

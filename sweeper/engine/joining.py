@@ -146,9 +146,12 @@ def _try(address: str, environment: Mapping[str, str]) -> None:
     process = subprocess.Popen(  # noqa: S603  an address is an argument, not a command
         [sys.executable, "-P", "-c", TRIAL, address],
         env={"RAY_AUTH_MODE": "token", **environment, "RAY_BACKEND_LOG_LEVEL": "warning"},
-        stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-        text=True, errors="replace",
-    )  # fmt: skip
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        errors="replace",
+    )
     limit = threading.Timer(JOIN_SECONDS, process.kill)
     limit.start()
     try:

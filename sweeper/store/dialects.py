@@ -51,8 +51,18 @@ READ_ONLY = "25006"  # a server that is about to become the standby, or is not y
 # Besides: lost connections, idle or long transactions that the server ended, serialisation
 # failures and deadlocks, no resources, locks, cancelled statements and restarts, the server's disk.
 TRANSIENT_SQLSTATES = (
-    READ_ONLY, "08", "25P03", "25P04", "40", "53", "55006", "55P03", "57014", "57P0", "58",
-)  # fmt: skip
+    READ_ONLY,
+    "08",
+    "25P03",
+    "25P04",
+    "40",
+    "53",
+    "55006",
+    "55P03",
+    "57014",
+    "57P0",
+    "58",
+)
 CONNECT_SECONDS = 4
 # A peer that is gone without a word is noticed: while idle after 10 + 3 x 5 seconds, and while
 # something is sent to it after 20. The names are those of libpq.

@@ -104,9 +104,15 @@ def test_output_that_cannot_be_written_is_said_in_a_line(folder: Path, command: 
     """Exit 1 with the reason, and no fault of Sweeper's own."""
     with FULL.open("w") as full:
         done = subprocess.run(
-            [*COMMAND, command], cwd=folder, env=environment(), stdout=full,
-            stderr=subprocess.PIPE, stdin=subprocess.DEVNULL, text=True, check=False,
-        )  # fmt: skip
+            [*COMMAND, command],
+            cwd=folder,
+            env=environment(),
+            stdout=full,
+            stderr=subprocess.PIPE,
+            stdin=subprocess.DEVNULL,
+            text=True,
+            check=False,
+        )
     said = "sweeper: standard output cannot be written: No space left on device\n"
     assert (done.returncode, done.stderr) == (1, said)
 
@@ -118,9 +124,14 @@ def test_a_sweep_goes_on_where_its_messages_cannot_be_written(tmp_path: Path) ->
     (tmp_path / "tiny.yaml").write_text(TINY.replace("replicates: 2", "replicates: 1"))
     with FULL.open("w") as full:
         done = subprocess.run(
-            [*COMMAND, "launch", "tiny.yaml", "--yes"], cwd=tmp_path, env=environment(),
-            stdout=subprocess.DEVNULL, stderr=full, stdin=subprocess.DEVNULL, check=False,
-        )  # fmt: skip
+            [*COMMAND, "launch", "tiny.yaml", "--yes"],
+            cwd=tmp_path,
+            env=environment(),
+            stdout=subprocess.DEVNULL,
+            stderr=full,
+            stdin=subprocess.DEVNULL,
+            check=False,
+        )
     assert done.returncode == 0
     with Store.open(f"sqlite:///{tmp_path}/sweeper.db", create=False) as store:
         [sweep] = store.sweeps()

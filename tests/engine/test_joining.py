@@ -67,12 +67,25 @@ def head() -> Iterator[str]:
     folder = Path(tempfile.mkdtemp(dir="/tmp"))
     port = free_port()
     process = subprocess.Popen(
-        [sys.executable, "-m", "ray.scripts.scripts", "start", "--head", "--block", "--num-cpus=1",
-         f"--port={port}", f"--temp-dir={folder}", "--include-dashboard=false",
-         "--disable-usage-stats"],
+        [
+            sys.executable,
+            "-m",
+            "ray.scripts.scripts",
+            "start",
+            "--head",
+            "--block",
+            "--num-cpus=1",
+            f"--port={port}",
+            f"--temp-dir={folder}",
+            "--include-dashboard=false",
+            "--disable-usage-stats",
+        ],
         env=environment(RAY_AUTH_MODE="token", RAY_AUTH_TOKEN_PATH=token_in(folder, TOKEN)),
-        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True,
-    )  # fmt: skip
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+    )
     try:
         eventually(lambda: answers(port), "the head never listened", process=process)
         yield f"127.0.0.1:{port}"
@@ -93,9 +106,15 @@ def place(tmp_path: Path) -> Path:
 def refused(place: Path, address: str, **variables: str) -> list[str]:
     """The lines of a launch that must be refused and leave nothing."""
     done = sweeper(
-        "launch", "tiny.yaml", "--yes", "--ray-address", address, cwd=place,
-        HOME=str(place / "home"), **variables,
-    )  # fmt: skip
+        "launch",
+        "tiny.yaml",
+        "--yes",
+        "--ray-address",
+        address,
+        cwd=place,
+        HOME=str(place / "home"),
+        **variables,
+    )
     assert done.returncode == 2, done.stderr
     assert not list(place.glob("sweeper.db*"))
     assert not list((place / "home").rglob("auth_token"))
@@ -135,9 +154,13 @@ def test_workers_of_a_cluster_are_told_the_jobs_data_root(head: str, place: Path
         RAY_AUTH_TOKEN_PATH=token_in(place, TOKEN), SWEEPER_DATA_ROOT=str(place)
     )
     done = subprocess.run(
-        [sys.executable, "-c", SEEN, head], env=variables, check=False,
-        capture_output=True, text=True, timeout=HANG,
-    )  # fmt: skip
+        [sys.executable, "-c", SEEN, head],
+        env=variables,
+        check=False,
+        capture_output=True,
+        text=True,
+        timeout=HANG,
+    )
     assert done.stdout.strip() == str(place), done.stderr
 
 
@@ -188,9 +211,14 @@ def test_a_token_that_cannot_be_had_is_told_of(
 def test_a_local_ray_is_reached_from_this_machine_alone(tmp_path: Path) -> None:
     """Every port of every process is on the loopback address, and no token is in a file."""
     done = subprocess.run(
-        [sys.executable, "-c", LISTENING], env=environment(HOME=str(tmp_path)), check=False,
-        capture_output=True, text=True, timeout=HANG, cwd=tmp_path,
-    )  # fmt: skip
+        [sys.executable, "-c", LISTENING],
+        env=environment(HOME=str(tmp_path)),
+        check=False,
+        capture_output=True,
+        text=True,
+        timeout=HANG,
+        cwd=tmp_path,
+    )
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout)
     assert found

@@ -45,9 +45,11 @@ def looked(monkeypatch: pytest.MonkeyPatch):
 def test_a_node_has_room_for_as_many_as_fit_by_each_resource(looked, shape, expected) -> None:
     """A head that offers no processors has none, and a dead node neither."""
     found = looked(
-        node("head", memory=1e9), node("a", CPU=8.0, GPU=2.0), node("b", alive=False, CPU=8.0),
+        node("head", memory=1e9),
+        node("a", CPU=8.0, GPU=2.0),
+        node("b", alive=False, CPU=8.0),
         shape=shape,
-    )  # fmt: skip
+    )
     assert found.total == expected
 
 

@@ -22,10 +22,15 @@ from tests.simulation import training
 from tests.simulation.world import World
 
 LEGAL = {
-    ("pending", "running"), ("pending", "failed"), ("pending", "pruned"),
-    ("running", "pending"), ("running", "complete"), ("running", "failed"),
-    ("running", "pruned"), ("failed", "pending"),
-}  # fmt: skip
+    ("pending", "running"),
+    ("pending", "failed"),
+    ("pending", "pruned"),
+    ("running", "pending"),
+    ("running", "complete"),
+    ("running", "failed"),
+    ("running", "pruned"),
+    ("failed", "pending"),
+}
 UNCOUNTED = {"cancelled", "preempted", "node_lost", "superseded", "silent", "node_unfit"}
 FINAL = {"diverged", "bad_config"}
 BLAMES = {"error", "out_of_memory", "crashed"}
@@ -165,8 +170,10 @@ def check(path: Path, *, epochs: list[int], attempts: int, failed: set[tuple[int
         def rows(query: str) -> list[Any]:
             return connection.execute(query).fetchall()
 
-        events = [Event(**{name: row[name] for name in Event._fields})
-                  for row in rows("SELECT * FROM sim_event ORDER BY id")]  # fmt: skip
+        events = [
+            Event(**{name: row[name] for name in Event._fields})
+            for row in rows("SELECT * FROM sim_event ORDER BY id")
+        ]
         _check_writers(events)
         _check_moves(events)
         _check_attempts_in_time(events)
@@ -257,9 +264,10 @@ def _check_attempts(run: Any, tries: list[Any], *, most: int) -> None:
     ensure(epochs == sorted(epochs), f"{who} has attempts of epochs {epochs}")
     ensure(all(endings), f"{who} has an attempt without an ending")
     counted = [
-        one for one in tries
+        one
+        for one in tries
         if one["number"] > run["forgiven"] and one["ending"] not in UNCOUNTED | {"complete"}
-    ]  # fmt: skip
+    ]
     if run["state"] == "complete":
         ensure(endings.count("complete") == 1 and endings[-1] == "complete", f"{who}: {endings}")
         ensure(len(counted) < most, f"{who} is complete after {len(counted)} failures")

@@ -85,13 +85,15 @@ class Setting:
     path: Path
     length: int
     gate: Gate
-    storage: Any = field(default_factory=lambda: SimpleNamespace(
-        remove_session=lambda: None, engine=SimpleNamespace(dispose=lambda: None)
-    ))  # fmt: skip
+    storage: Any = field(
+        default_factory=lambda: SimpleNamespace(
+            remove_session=lambda: None, engine=SimpleNamespace(dispose=lambda: None)
+        )
+    )
 
     @property
     def url(self) -> str:
-        """Of every sweep that is simulated, one after another."""
+        """The URL of the database that all simulated sweeps use, one after another."""
         return f"sqlite:///{self.path}"
 
     @cached_property

@@ -43,11 +43,17 @@ SWEEPS: tuple[dict[str, Any], ...] = (
     {"epochs": 4, "evaluations": 2, "levels": [0.1, 0.8], "replicates": 3},
 )
 FACTS: dict[str, Any] = {
-    "fingerprint": "played", "kind": "image", "classes": ["a", "b"], "shape": [1, 8, 8],
-    "cardinalities": [], "left_out": {}, "columns": None, "labels": {},
+    "fingerprint": "played",
+    "kind": "image",
+    "classes": ["a", "b"],
+    "shape": [1, 8, 8],
+    "cardinalities": [],
+    "left_out": {},
+    "columns": None,
+    "labels": {},
     "counts": {"train": [64, 64], "val": [8, 8], "test": [8, 8]},
     "repeats": {"train": 0, "val": 0, "test": 0, "val_in_train": 0, "test_in_others": 0},
-}  # fmt: skip
+}
 SIZE = "3 cells x 2 replicates x 3 epochs or 2 x 3 x 4, 2 workers on 2 nodes"
 MEMORY = Path("/dev/shm")  # noqa: S108  a memory file system, where there is one
 PROGRESS = 3000.0  # seconds within which a sweep is done once nothing goes wrong any more
@@ -175,10 +181,15 @@ def _make(path: Path, spec: Spec, maker: Maker) -> int:
     with Store.open(url, create=True) as store:
         sweep = store.create_sweep(
             NewSweep(
-                name=spec.name, question="", spec_text=spec.text, spec=spec.model_dump(mode="json"),
-                layout=layout, facts=maker.facts, provenance={},
+                name=spec.name,
+                question="",
+                spec_text=spec.text,
+                spec=spec.model_dump(mode="json"),
+                layout=layout,
+                facts=maker.facts,
+                provenance={},
             )
-        )  # fmt: skip
+        )
         lease = store.acquire(sweep.id, {"host": "template", "pid": 1})
         store.add_cells(lease, cells)
         store.save_prices(lease, {"prices": {one.key: one.dump() for one in map(_price, cells)}})
@@ -196,6 +207,8 @@ def _make(path: Path, spec: Spec, maker: Maker) -> int:
 
 def _price(cell: NewCell) -> Price:
     return Price(
-        key=pack_key(cell.config), seconds_per_step={1: 0.1, 2: 0.15}, form=FORMS[0],
+        key=pack_key(cell.config),
+        seconds_per_step={1: 0.1, 2: 0.15},
+        form=FORMS[0],
         steps_per_run=30,
-    )  # fmt: skip
+    )

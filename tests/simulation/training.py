@@ -54,8 +54,9 @@ class Disk:
 
     def save(self, folder: str, round: int, saved: Saved) -> None:
         """Keeps two, and none of a later round."""
-        there = {number: one for number, one in self.folders.get(folder, {}).items()
-                 if number < round}  # fmt: skip
+        there = {
+            number: one for number, one in self.folders.get(folder, {}).items() if number < round
+        }
         kept = sorted(there)[-1:]
         self.folders[folder] = {number: there[number] for number in kept} | {round: saved}
 
@@ -146,12 +147,22 @@ class Training:
     ) -> Message:
         """The message after a round."""
         reached = Reached(
-            round=self.round, rounds=self.timetable.rounds, step=self.round,
+            round=self.round,
+            rounds=self.timetable.rounds,
+            step=self.round,
             epoch=self.timetable.epoch(self.round),
             evaluation=self.timetable.evaluation(self.round) if self.round else 0,
-        )  # fmt: skip
+        )
         return Message(
-            pack=self.job.pack, job=self.job.number, reached=reached, seconds=seconds, node=node,
-            device="cpu", from_epoch=self.from_epoch, members=members, done=done, failure=failure,
+            pack=self.job.pack,
+            job=self.job.number,
+            reached=reached,
+            seconds=seconds,
+            node=node,
+            device="cpu",
+            from_epoch=self.from_epoch,
+            members=members,
+            done=done,
+            failure=failure,
             refusal=refusal,
-        )  # fmt: skip
+        )

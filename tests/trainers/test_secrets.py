@@ -28,10 +28,15 @@ FILES = {
     "binary": "hunter2\0\1\2,\0\n\0",
 }
 KINDS = {
-    "table.csv": "data.path", "table.csv.gz": "data.path", "table.parquet": "data.path",
-    "images.parquet": "data.path", "archive.npz": "data.path", "labels.csv": "data.labels",
-    "folder/cat/a.jpg": "data.path", "mnist": "data.path",
-}  # fmt: skip
+    "table.csv": "data.path",
+    "table.csv.gz": "data.path",
+    "table.parquet": "data.path",
+    "images.parquet": "data.path",
+    "archive.npz": "data.path",
+    "labels.csv": "data.labels",
+    "folder/cat/a.jpg": "data.path",
+    "mnist": "data.path",
+}
 
 
 def config(link: Path, name: str) -> DataConfig:

@@ -34,8 +34,10 @@ def served(**settings: float) -> Iterator[int]:
     """The port of a server that ends with the test."""
     process = subprocess.Popen(
         [sys.executable, "-c", SERVER, json.dumps(settings)],
-        env=environment(), stdout=subprocess.PIPE, text=True,
-    )  # fmt: skip
+        env=environment(),
+        stdout=subprocess.PIPE,
+        text=True,
+    )
     assert process.stdout is not None
     try:
         yield int(process.stdout.readline())
