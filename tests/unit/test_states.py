@@ -65,6 +65,8 @@ def test_the_ending_decides_where_the_run_goes(ending: Ending, attempts: int) ->
         "cancelled": "pending",
         "preempted": "pending",
         "node_lost": "pending",
+        "node_unfit": "pending",
+        "silent": "pending",
         "superseded": "pending",
     }.get(ending.value, "pending" if attempts < 3 else "failed")
     assert after(ending, attempts, 3) == expected
