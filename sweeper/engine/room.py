@@ -13,7 +13,7 @@ STRIKES = 2  # failures of a node before it is used no more
 
 @dataclass(frozen=True, kw_only=True)
 class Shape:
-    """What one worker takes up."""
+    """The resources that one worker needs."""
 
     cpus: float
     gpus: float = 0.0

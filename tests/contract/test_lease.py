@@ -216,7 +216,7 @@ def test_a_take_over_reclaims_what_ran(plan: Plan) -> None:
 
 
 def _as_read(plan: Plan) -> tuple[Any, ...]:
-    """What readers are told of the first run and its attempt."""
+    """The first run and its attempt, as each reader sees them."""
     run, counts = plan.run(plan.run_ids[0]), plan.store.counts(plan.sweep.id)
     [attempt] = plan.store.attempts(plan.sweep.id)
     [again] = [r for r in plan.store.runs_of([run.cell_id]) if r.id == run.id]

@@ -17,6 +17,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from clusters import free_port
 from command import TINY, environment, sweeper
 from patience import HANG, MOMENT, eventually
 
@@ -39,12 +40,6 @@ from sweeper.engine import cluster
 with cluster.started(address=sys.argv[1], cpus=1, gpus=0):
     print(ray.get(ray.remote(lambda: os.environ.get("SWEEPER_JOB_DATA_ROOT")).remote()))
 """
-
-
-def free_port() -> int:
-    """A port that nobody listens on now."""
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        return listener.getsockname()[1]
 
 
 def token_in(folder: Path, token: str, mode: int = 0o600) -> str:

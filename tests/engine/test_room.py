@@ -14,7 +14,7 @@ ONE = Shape(cpus=1)
 
 
 def node(id: str, *, host: str = "", alive: bool = True, **resources: float) -> dict[str, Any]:
-    """A node as `ray.nodes` tells of it."""
+    """A node in the form that `ray.nodes` returns."""
     return {"NodeID": id, "NodeManagerHostname": host or id, "Alive": alive, "Resources": resources}
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from places import SPEC, Place
+from servers import NoServer, Server, postgresql_server
 
 
 @pytest.fixture
@@ -38,3 +39,13 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         yield one.folder / "sweep.db"
     finally:
         one.close()
+
+
+@pytest.fixture
+def server() -> Iterator[Server]:
+    """A PostgreSQL that a test may stop and start again."""
+    try:
+        with postgresql_server() as one:
+            yield one
+    except NoServer as reason:
+        pytest.skip(str(reason))

@@ -18,7 +18,6 @@ from disks import Disk, NoDisk, small_disk
 from patience import HANG, MOMENT, eventually
 from places import Place, ended
 from proxy import proxied
-from servers import NoServer, Server, postgresql_server
 
 from sweeper.states import Ending, RunState
 from sweeper.store import Store
@@ -44,15 +43,6 @@ def disk(tmp_path: Path) -> Iterator[Disk]:
         with small_disk(tmp_path / "small") as one:
             yield one
     except NoDisk as reason:
-        pytest.skip(str(reason))
-
-
-@pytest.fixture
-def server() -> Iterator[Server]:
-    try:
-        with postgresql_server() as one:
-            yield one
-    except NoServer as reason:
         pytest.skip(str(reason))
 
 

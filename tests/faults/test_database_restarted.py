@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import signal
 import time
-from collections.abc import Iterator
 
 import acting
 import history
 import pytest
 from patience import MOMENT, eventually
 from places import Place, ended
-from servers import NoServer, Server, postgresql_server
 
 from sweeper.store import Store
 
@@ -28,15 +26,6 @@ resources: {workers: 1, pack: 2}
 """
 SECONDS = 0.25  # a round
 PATIENT = "with patience for ever"
-
-
-@pytest.fixture
-def server() -> Iterator[Server]:
-    try:
-        with postgresql_server() as one:
-            yield one
-    except NoServer as reason:
-        pytest.skip(str(reason))
 
 
 def test_29_a_restart_of_postgresql_loses_nothing(make_place, server) -> None:

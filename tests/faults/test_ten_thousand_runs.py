@@ -6,7 +6,6 @@ import os
 import subprocess
 import threading
 from collections import Counter
-from collections.abc import Iterator
 
 import history
 import psutil
@@ -14,7 +13,7 @@ import pytest
 from clusters import Cluster, Node, launch
 from patience import eventually
 from places import ROOT, Place
-from servers import NoServer, Server, postgresql_server
+from servers import Server
 
 from sweeper.states import Ending, RunState
 from sweeper.store import Store
@@ -35,15 +34,6 @@ scientific:
 replicates: 5
 resources: {{pack: 1}}
 """
-
-
-@pytest.fixture
-def server() -> Iterator[Server]:
-    try:
-        with postgresql_server() as one:
-            yield one
-    except NoServer as reason:
-        pytest.skip(str(reason))
 
 
 def test_48_ten_thousand_runs_survive_nodes_and_servers_that_die(make_place, server) -> None:
