@@ -3,6 +3,8 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+# Or constraints-lowest.txt; or /dev/null: the newest version of each dependency.
+CONSTRAINTS ?= constraints.txt
 TESTS ?= tests
 DRAWN := coverage precision efficiency draws anatomy screening
 # auto: one process more than there are cores (tests/conftest.py).
@@ -22,10 +24,10 @@ endif
 help: ## list the commands
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
 
-$(STAMP): pyproject.toml constraints.txt
+$(STAMP): pyproject.toml $(CONSTRAINTS)
 	$(PYTHON) -c 'import sys; sys.exit("Sweeper needs Python 3.11 or newer; try make PYTHON=python3.11") if sys.version_info < (3, 11) else 0'
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[test,check]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c $(CONSTRAINTS) -e '.[test,check]'
 	@touch $@
 
 demo: $(STAMP) ## a batch-size sweep on digits, and its report (five minutes on two cores)
@@ -51,7 +53,7 @@ check: $(STAMP) ## ruff, pyright, import-linter
 
 audit: $(STAMP) ## secrets in the files, and known holes in what is pinned (asks the advisory service)
 	.ci/secrets
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt 'pip-audit>=2.9'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c $(CONSTRAINTS) 'pip-audit>=2.9'
 	$(BIN)/pip-audit --strict --progress-spinner off --no-deps --disable-pip -r constraints.txt
 
 bench: $(STAMP) ## the claims about speed, measured on this machine
@@ -59,8 +61,9 @@ bench: $(STAMP) ## the claims about speed, measured on this machine
 	$(BIN)/python benchmarks/overhead.py
 	$(BIN)/python benchmarks/report.py
 
-docs: $(STAMP) ## write docs/spec.md again from the models
+docs: $(STAMP) ## write again what is made from the code: docs/spec.md, constraints-lowest.txt
 	$(BIN)/python -c 'from pathlib import Path; from sweeper.spec import markdown; Path("docs/spec.md").write_text(markdown(), encoding="utf-8")'
+	.ci/lowest > constraints-lowest.txt
 
 clean: ## remove what the commands above made, the environment included
 	rm -rf $(VENV) demo dist build .pytest_cache .ruff_cache .hypothesis .import_linter_cache

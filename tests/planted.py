@@ -169,7 +169,7 @@ def _numbers(minority: float, epochs: int, keys: Sequence[Key], rng) -> np.ndarr
 
 @cache
 def _kinds(keys: tuple[Key, ...]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Of each column: whose accuracy it follows, whether it is a loss, and what lies on top."""
+    """For each column: whose accuracy it follows, whether it is a loss, and what lies on top."""
     which, losses, shift = [], [], []
     for split, metric, target in keys:
         both = metric == "balanced_accuracy" or (target == "" and "_accuracy" not in metric)

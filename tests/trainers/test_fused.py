@@ -172,7 +172,7 @@ def count_parameters(channels: int, classes: int = 10, **train: Any) -> int:
     ("channels", "groups"), [(2, 1), (4, 1), (8, 2), (14, 2), (16, 4), (24, 6), (32, 8), (640, 8)]
 )
 def test_group_norms_have_groups_of_four_channels_at_least(channels: int, groups: int) -> None:
-    """Of one or two numbers a norm leaves their signs alone: a narrow network could not learn."""
+    """A norm leaves only the signs of one or two numbers: a narrow network could not learn."""
     assert groups_of(channels) == groups
 
 

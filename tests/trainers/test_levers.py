@@ -71,7 +71,7 @@ def test_a_step_budget_trains_like_a_loop_by_hand(
 
 
 def joint_gradient(trainer: PackTrainer, batch: Any, at: Tensor) -> Tensor:
-    """Of the mean loss plus the SSL loss, where the parameters are `at`."""
+    """The gradient of the mean loss plus the SSL loss, at the parameters `at`."""
     trainer.pack.parameters.data.copy_(at)
     terms = trainer.objective.terms(trainer.pack, batch, moving=False)
     assert terms.ssl is not None

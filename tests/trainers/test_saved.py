@@ -100,7 +100,7 @@ def test_images_logits_are_the_trainers_own(more: dict[str, object], tmp_path: P
 
 
 def test_each_member_of_a_pack_is_saved_as_itself(tmp_path: Path) -> None:
-    """Of three networks trained as one, the second and its own numbers."""
+    """The second of three networks that are trained as one, with its own numbers."""
     config = Config.model_validate({"data": DIGITS, "train": SMALL})
     dataset, trainer, results = trained(config, (0, 1, 2))
     expected = trainer.evaluate()["test"][1]

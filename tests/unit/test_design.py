@@ -141,7 +141,7 @@ def test_sampled_cells_do_not_repeat(method: str) -> None:
 
 
 def test_sobol_points_are_balanced() -> None:
-    """Of 32 points each of four levels gets eight: that is what they are for."""
+    """Each of four levels gets eight of 32 points: Sobol points are used for that."""
     text = HEAD + (
         "  train.batch_size: [2, 4, 8, 16]\n  train.lr: {low: 0.01, high: 1.0, log: true}\n"
         "search: {method: qmc, trials: 32}\n"
