@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from sweeper import __version__
+from sweeper import __version__, lookup
 from sweeper.cli import inputs, take_home
 from sweeper.cli.options import (
     AsJson,
@@ -129,7 +129,7 @@ def _before(
 def _load(spec: str, overrides: list[str] | None) -> Spec:
     from sweeper.spec import load
 
-    return load(inputs.find_spec(spec), overrides or ())
+    return load(lookup.find_spec(spec), overrides or ())
 
 
 @app.command(epilog="Example: sweeper init mine.yaml --space batch_size")
@@ -139,7 +139,7 @@ def init(
     force: Force = False,
 ) -> None:
     """Write a commented spec file to start from."""
-    source = inputs.shipped()[inputs.one_of("--space", space, inputs.shipped())]
+    source = lookup.shipped()[inputs.one_of("--space", space, lookup.shipped())]
     if out.exists() and not force:
         raise InputError(f"{out} exists; --force overwrites it")
     try:
@@ -166,12 +166,12 @@ def launch(
     ] = False,
 ) -> int:
     """Run a sweep; the same command again runs what is missing."""
-    inputs.check_storage(storage)
-    inputs.check_ray(ray_address, allow_open=open_ray)
+    lookup.check_storage(storage)
+    lookup.check_ray(ray_address, allow_open=open_ray)
     loaded = _load(spec, overrides)
-    from sweeper.cli.live import Display
     from sweeper.cli.streams import Lasting
     from sweeper.engine.driver import launch as drive
+    from sweeper.live import Display
 
     with Display(loaded.name, console=Lasting()) as display:
         outcome = drive(
@@ -201,18 +201,18 @@ def plan(
     as_json: AsJson = False,
 ) -> None:
     """Show a sweep's cells, runs, packs, price and what it can find; only a short probe is run."""
-    inputs.check_storage(storage)
-    inputs.check_ray(ray_address, allow_open=open_ray)
+    lookup.check_storage(storage)
+    lookup.check_ray(ray_address, allow_open=open_ray)
     loaded = _load(spec, overrides)
     from dataclasses import asdict
 
     from rich.console import Console
 
     from sweeper.cli import show
-    from sweeper.cli.live import Display
     from sweeper.engine.detectable import detectable, pilots
     from sweeper.engine.evaluations import stored
     from sweeper.engine.preview import preview
+    from sweeper.live import Display
 
     before = None
     with suppress(SweeperError):  # `pilots` says it
@@ -240,16 +240,17 @@ def status(
 ) -> None:
     """Show where each sweep of the database stands."""
     from sweeper.cli import show
+    from sweeper.status import sweep_status
 
     with opened(storage) as store:
-        chosen = store.sweeps() if sweep is None else [inputs.find_sweep(store, sweep)]
-        statuses = [show.sweep_status(store, one) for one in chosen]
+        chosen = store.sweeps() if sweep is None else [lookup.find_sweep(store, sweep)]
+        statuses = [sweep_status(store, one) for one in chosen]
     if as_json:
         print(show.as_json("status", {"sweeps": statuses}))
     elif statuses:
         show.statuses(_out(), statuses)
     else:
-        _say(f"{inputs.EMPTY}; start one with: sweeper launch SPEC")
+        _say(f"{lookup.EMPTY}; start one with: sweeper launch SPEC")
 
 
 @app.command(epilog="Example: sweeper report batch-size-digits --out report.html")
@@ -276,7 +277,7 @@ def report(
 
         check()
     with opened(storage) as store:
-        name = inputs.find_sweep(store, sweeps[0] if sweeps else None).name
+        name = lookup.find_sweep(store, sweeps[0] if sweeps else None).name
         from sweeper.report.page import write
 
         print(page := write(store, name, out=out or Path(f"{name}.html"), force=force))
@@ -296,7 +297,7 @@ def _report_all(
         raise InputError("--figures is for the report of one sweep")
     with opened(storage) as store:
         for name in names:
-            inputs.find_sweep(store, name)
+            lookup.find_sweep(store, name)
         from sweeper.report import several
 
         print(several.write(store, names, out=out or Path(several.OUT), force=force))
@@ -331,7 +332,7 @@ def export(
 ) -> None:
     """Write a sweep's numbers as Parquet and CSV, and print the files' paths."""
     with opened(storage) as store:
-        name = inputs.find_sweep(store, sweep).name
+        name = lookup.find_sweep(store, sweep).name
         from sweeper.report.export import export as write
 
         for path in write(store, name, out or Path(name), force=force):
@@ -358,7 +359,7 @@ def dashboard(
     from sweeper import gate
 
     with gate.listen(host, port) as listener, opened(storage) as store:
-        names = inputs.check_not_empty(store)
+        names = lookup.check_not_empty(store)
         bound = listener.getsockname()[1]
         pages = {name: partial(_page, store, name) for name in names}
         behind = gate.dashboard(storage, port=bound, pages=pages)
@@ -385,7 +386,7 @@ def retry(
     known = set(Ending) - UNCOUNTED - {Ending.COMPLETE, Ending.PRUNED}  # what a run can fail for
     endings = [inputs.one_of("--reason", reason, known) for reason in reasons or ()]
     with opened(storage) as store:
-        found = inputs.find_sweep(store, sweep)
+        found = lookup.find_sweep(store, sweep)
         from sweeper.store.lease import here
 
         lease = store.acquire(found.id, here())
@@ -401,7 +402,7 @@ def spaces(as_json: AsJson = False) -> None:
     """List the questions that come with Sweeper, and what each costs."""
     from sweeper.cli import show
 
-    found = [show.space(name, path) for name, path in inputs.shipped().items()]
+    found = [show.space(name, path) for name, path in lookup.shipped().items()]
     if as_json:
         print(show.as_json("spaces", {"spaces": found}))
     else:
@@ -435,9 +436,9 @@ def doctor(
     from sweeper.cli import show
     from sweeper.cli.doctor import examine
 
-    inputs.check_storage(storage)
+    lookup.check_storage(storage)
     if ray_address is not None:
-        inputs.check_ray(ray_address, allow_open=open_ray)
+        lookup.check_ray(ray_address, allow_open=open_ray)
         return _nodes(ray_address, spec, storage=storage, as_json=as_json)
     if spec is not None:
         raise InputError("SPEC is for the nodes of a cluster: name it by --ray-address HOST:PORT")

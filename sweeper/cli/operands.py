@@ -8,7 +8,7 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sweeper.cli import inputs
+from sweeper import lookup
 from sweeper.errors import InputError, StoreError, nearest
 from sweeper.report.difference import Side
 
@@ -32,7 +32,7 @@ def side(word: str, opens: Opens) -> Side:
     """
     if Path(word).exists():
         return _file(Path(word), word)
-    spaces = inputs.shipped()
+    spaces = lookup.shipped()
     try:
         with opens() as store:
             found = _stored(word, store)
@@ -46,7 +46,7 @@ def side(word: str, opens: Opens) -> Side:
         return found
     if word in spaces:
         return _file(spaces[word], word)
-    known = [*sweeps, *spaces, *inputs.specs_in(Path())]
+    known = [*sweeps, *spaces, *lookup.specs_in(Path())]
     raise InputError(
         f"{word!r}: no spec file, no sweep or cell of this database, no shipped space"
         + nearest(word, known)

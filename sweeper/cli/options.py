@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from sweeper.cli import inputs
+from sweeper import lookup
 
 if TYPE_CHECKING:
     from sweeper.store.store import Store
@@ -64,7 +64,7 @@ Force = Annotated[bool, typer.Option("--force", help="Overwrite what is there.")
 @contextmanager
 def opened(storage: str) -> Iterator[Store]:
     """The database, which must be there already."""
-    inputs.check_storage(storage)
+    lookup.check_storage(storage)
     from sweeper.store.store import Store
 
     store = Store.open(storage, create=False)

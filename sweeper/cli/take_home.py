@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 
 import typer
 
+from sweeper import lookup
 from sweeper.cli import inputs
 from sweeper.cli.options import AsJson, Force, Plugins, Storage, SweepArgument, opened
 from sweeper.errors import InputError
@@ -36,7 +37,7 @@ def best(
     """
     held = inputs.pairs("--at", at or ())
     with opened(storage) as store:
-        name = inputs.find_sweep(store, sweep).name
+        name = lookup.find_sweep(store, sweep).name
         from sweeper.analysis.answer import answer
         from sweeper.analysis.frames import load
         from sweeper.analysis.recommendation import recommend

@@ -19,6 +19,7 @@ from command import TINY, environment, sweeper
 from mirrored import mirror
 from patience import HANG
 
+from sweeper import lookup
 from sweeper.cli import app, inputs
 from sweeper.cli.app import run
 from sweeper.cli.doctor import ray_auth, version
@@ -199,7 +200,7 @@ def test_spaces_lists_every_shipped_file_with_its_cost(
     """Name, question, cells and runs; every shipped spec loads."""
     assert run(["spaces", "--json"]) == 0
     found = json.loads(capsys.readouterr().out)["spaces"]
-    assert [one["name"] for one in found] == sorted(inputs.shipped())
+    assert [one["name"] for one in found] == sorted(lookup.shipped())
     assert all(one["question"] and one["cells"] > 1 and one["runs"] > 1 for one in found)
     assert run(["spaces"]) == 0
     out = capsys.readouterr().out
@@ -263,7 +264,7 @@ def test_each_error_has_its_exit_code_and_no_traceback(
         raise error
 
     monkeypatch.delenv("SWEEPER_DEBUG", raising=False)
-    monkeypatch.setattr(inputs, "shipped", fail)
+    monkeypatch.setattr(lookup, "shipped", fail)
     assert run(["spaces"]) == code
     err = capsys.readouterr().err
     assert all(line.startswith("sweeper: ") for line in err.splitlines())
@@ -272,7 +273,7 @@ def test_each_error_has_its_exit_code_and_no_traceback(
 def test_debug_shows_where_our_own_fault_is(monkeypatch: pytest.MonkeyPatch) -> None:
     """SWEEPER_DEBUG=1 lets the exception through."""
     monkeypatch.setenv("SWEEPER_DEBUG", "1")
-    monkeypatch.setattr(inputs, "shipped", lambda: 1 / 0)
+    monkeypatch.setattr(lookup, "shipped", lambda: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         run(["spaces"])
 

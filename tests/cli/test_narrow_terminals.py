@@ -10,9 +10,9 @@ import pytest
 from rich.console import Console
 
 from sweeper.cli import show
-from sweeper.cli.live import Display
 from sweeper.engine.preview import Kind, Preview
 from sweeper.engine.progress import Probing, Progress
+from sweeper.live import Display
 from sweeper.states import RunState
 
 WIDTH = 80

@@ -67,7 +67,7 @@ def test_a_sweep_outlives_whoever_reads_its_progress(folder: Path) -> None:
     """Ctrl-C ends a `tee` before the sweep, which is to finish its round and save."""
     code = (
         "from sweeper.cli import streams\n"
-        "from sweeper.cli.live import Display\n"
+        "from sweeper.live import Display\n"
         "with Display('x', console=streams.Lasting()) as display:\n"
         "    [display.show('finishing the current round') for _ in range(3)]\n"
         "streams.say('done')\n"

@@ -13,9 +13,9 @@ from sqlalchemy import event, update
 from store_samples import HOLDER, Plan, new_cell
 
 from sweeper.analysis.frames import load
-from sweeper.cli.show import sweep_status
 from sweeper.errors import LeaseLost
 from sweeper.states import Ending, RunState
+from sweeper.status import sweep_status
 from sweeper.store import Store
 from sweeper.store.lease import EXPIRY
 from sweeper.store.records import NewCell

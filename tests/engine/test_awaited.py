@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from sweeper.cli.show import status_remarks, status_row, sweep_status
+from sweeper.cli.show import status_remarks, status_row
 from sweeper.design import pack_key
 from sweeper.engine import driver
 from sweeper.engine.adaptive import Adaptive
@@ -18,6 +18,7 @@ from sweeper.engine.packing import Packer
 from sweeper.engine.tuning import Tuned
 from sweeper.plan import Price
 from sweeper.spec import parse
+from sweeper.status import sweep_status
 from sweeper.store.records import Cell, Lease, NewCell
 from sweeper.store.store import Store
 

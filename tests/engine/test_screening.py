@@ -18,6 +18,7 @@ from sweeper.engine import changes, preview
 from sweeper.errors import SpecError
 from sweeper.spec import parse
 from sweeper.states import Ending
+from sweeper.status import sweep_status
 from sweeper.store.records import Lease, Sweep
 
 RATES = (0.01, 0.03, 0.1, 0.3)
@@ -241,7 +242,7 @@ def test_the_status_says_what_was_decided(tmp_path) -> None:
     """In a line under the table, and in its JSON."""
     with staged(tmp_path, PLAN) as stage:
         finish(stage)
-        found = show.sweep_status(stage.store, sweep_of(stage))
+        found = sweep_status(stage.store, sweep_of(stage))
     assert found["cells"] == {"report": 2, "screening": 4}
     with console.capture() as said:
         show.statuses(console, [found])

@@ -10,8 +10,8 @@ import pandas as pd
 import planted
 
 from sweeper.analysis.frames import load
-from sweeper.cli.live import counts, time_left
 from sweeper.engine.progress import Best, Progress
+from sweeper.live import counts, time_left
 from sweeper.report.export import tables_of
 from sweeper.spec import parse
 from sweeper.states import RunState

@@ -1,0 +1,59 @@
+"""Where a sweep stands: its state, its runs, and what is still to come."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import TYPE_CHECKING, Any
+
+from sweeper.spec import ADAPTIVE
+from sweeper.states import RunState
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from sweeper.store.records import Cell, Sweep
+    from sweeper.store.store import Store
+
+
+def sweep_status(store: Store, sweep: Sweep) -> dict[str, Any]:
+    """A sweep's status: what `status --json` prints of it."""
+    cells = [cell for cell in store.cells(sweep.id) if not cell.hidden]
+    shown = {cell.id: cell for cell in cells}
+    runs = [
+        run for run in store.runs(sweep.id)
+        if run.cell_id in shown and shown[run.cell_id].wants(run)
+    ]  # fmt: skip
+    states = Counter(run.state for run in runs)
+    endings = Counter(str(run.ending) for run in runs if run.state is RunState.FAILED)
+    return {
+        "name": sweep.name,
+        "question": sweep.question,
+        "state": sweep.state,
+        "reason": sweep.state_reason,
+        "holder": sweep.holder,
+        "created_at": sweep.created_at,
+        "updated_at": sweep.updated_at,
+        "cells": dict(sorted(Counter(cell.role for cell in cells).items())),
+        "runs": {str(state): states.get(state, 0) for state in RunState},
+        "awaited": _awaited(sweep, cells),
+        "failures": dict(sorted(endings.items())),
+        "decided": sweep.stages[-1]["text"] if sweep.stages else "",
+    }
+
+
+def _awaited(sweep: Sweep, cells: Sequence[Cell]) -> int:
+    """Runs that will follow: of what tuning picks for a scientific cell, or a sampler asks for."""
+    if sweep.state == "complete":
+        return 0
+    names, first = sorted(sweep.spec.get("scientific", {})), sweep.spec.get("replicates", 0)
+    if isinstance(first, dict):
+        first = first.get("start") or first.get("screen") or first["looks"][0]
+
+    if sweep.spec["search"]["method"] in ADAPTIVE:
+        return max(sweep.spec["search"]["trials"] - len(cells), 0) * first
+
+    def levels(*, tuning: bool) -> set[tuple[str, ...]]:
+        mine = [cell for cell in cells if (cell.role == "tuning") is tuning]
+        return {tuple(str(cell.factors.get(name)) for name in names) for cell in mine}
+
+    return len(levels(tuning=True) - levels(tuning=False)) * first
