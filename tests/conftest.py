@@ -23,6 +23,7 @@ MOST_PROCESSES = 8  # each may start a Ray, which needs a gigabyte of memory
 if "PYTEST_XDIST_WORKER" not in os.environ:  # a cache of this run, which its processes share
     os.environ["SWEEPER_CACHE"] = tempfile.mkdtemp(prefix="sweeper-tests-")
     atexit.register(shutil.rmtree, os.environ["SWEEPER_CACHE"], ignore_errors=True)
+    os.environ["XDG_CONFIG_HOME"] = os.environ["SWEEPER_CACHE"]  # not the developer's own settings
 
 
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:

@@ -12,12 +12,11 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from sweeper import __version__, lookup
-from sweeper.cli import inputs, take_home
+from sweeper.cli import inputs, machine, settings, take_home
 from sweeper.cli.options import (
     AsJson,
     Force,
     OpenRay,
-    OptionalSpec,
     Overrides,
     Plugins,
     RayAddress,
@@ -28,6 +27,7 @@ from sweeper.cli.options import (
     opened,
 )
 from sweeper.errors import InputError, SweeperError
+from sweeper.lookup import DEFAULT_STORAGE
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -58,8 +58,10 @@ def main() -> None:
 
 def run(arguments: list[str]) -> int:
     """Run one command; the exit code. Every error is caught here, and only here."""
+    asks = not {"-h", "--help", "--version"}.isdisjoint(arguments)
     try:
-        return app(args=arguments, prog_name="sweeper", standalone_mode=False) or 0
+        with settings.in_force(broken=asks) as values:
+            return app(args=arguments, prog_name="sweeper", standalone_mode=False, obj=values) or 0
     except SweeperError as error:
         for line in error.lines:
             _complain(line)
@@ -115,6 +117,7 @@ def _show_version(wanted: bool) -> None:
 
 @app.callback()
 def _before(
+    context: typer.Context,
     version: Annotated[
         bool,
         typer.Option("--version", callback=_show_version, is_eager=True, help="Print the version."),
@@ -122,6 +125,9 @@ def _before(
 ) -> None:
     for remark in inputs.unknown_variables(os.environ):
         _complain(f"warning: {remark}")
+    for value in context.obj:
+        if value.source == "project file" and inputs.password_in([value.text]):
+            _complain(f"warning: {value.place}: a password; a project's file is shared with others")
     if inputs.password_in(sys.argv[1:]):
         _complain("warning: a password on the command line is seen by all; use SWEEPER_STORAGE")
 
@@ -155,7 +161,7 @@ def init(
 )
 def launch(
     spec: SpecArgument,
-    storage: Storage = inputs.DEFAULT_STORAGE,
+    storage: Storage = DEFAULT_STORAGE,
     overrides: Overrides = None,
     ray_address: RayAddress = None,
     open_ray: OpenRay = False,
@@ -197,7 +203,7 @@ def plan(
     ray_address: RayAddress = None,
     open_ray: OpenRay = False,
     plugins: Plugins = None,
-    storage: Storage = inputs.DEFAULT_STORAGE,
+    storage: Storage = DEFAULT_STORAGE,
     as_json: AsJson = False,
 ) -> None:
     """Show a sweep's cells, runs, packs, price and what it can find; only a short probe is run."""
@@ -236,7 +242,7 @@ def plan(
 
 @app.command(epilog="Example: sweeper status --json")
 def status(
-    sweep: SweepArgument = None, storage: Storage = inputs.DEFAULT_STORAGE, as_json: AsJson = False
+    sweep: SweepArgument = None, storage: Storage = DEFAULT_STORAGE, as_json: AsJson = False
 ) -> None:
     """Show where each sweep of the database stands."""
     from sweeper.cli import show
@@ -256,7 +262,7 @@ def status(
 @app.command(epilog="Example: sweeper report batch-size-digits --out report.html")
 def report(
     sweeps: SweepArguments = None,
-    storage: Storage = inputs.DEFAULT_STORAGE,
+    storage: Storage = DEFAULT_STORAGE,
     out: Annotated[Path | None, typer.Option(help="The page to write [SWEEP.html].")] = None,
     figures: Annotated[
         str | None,
@@ -326,7 +332,7 @@ def verify(
 @app.command(epilog="Example: sweeper export batch-size-digits --out tables")
 def export(
     sweep: SweepArgument = None,
-    storage: Storage = inputs.DEFAULT_STORAGE,
+    storage: Storage = DEFAULT_STORAGE,
     out: Annotated[Path | None, typer.Option(help="The folder to write to [SWEEP].")] = None,
     force: Force = False,
 ) -> None:
@@ -348,9 +354,16 @@ def _page(store: Store, name: str) -> str:
 
 @app.command(epilog="Example: sweeper dashboard --port 8080")
 def dashboard(
-    storage: Storage = inputs.DEFAULT_STORAGE,
-    host: Annotated[str, typer.Option(help="A loopback address.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(min=0, max=65535, help="0 takes a free one.")] = 8080,
+    storage: Storage = DEFAULT_STORAGE,
+    host: Annotated[
+        str, typer.Option(envvar="SWEEPER_DASHBOARD_HOST", help="A loopback address.")
+    ] = "127.0.0.1",
+    port: Annotated[
+        int,
+        typer.Option(
+            min=0, max=65535, envvar="SWEEPER_DASHBOARD_PORT", help="0 takes a free port."
+        ),
+    ] = 8080,
 ) -> None:
     """Serve Optuna's dashboard on this machine, for reading only.
 
@@ -374,7 +387,7 @@ def dashboard(
 @app.command(epilog="Example: sweeper retry batch-size-digits --reason out_of_memory")
 def retry(
     sweep: SweepArgument = None,
-    storage: Storage = inputs.DEFAULT_STORAGE,
+    storage: Storage = DEFAULT_STORAGE,
     reasons: Annotated[
         list[str] | None,
         typer.Option("--reason", metavar="REASON", help="Only runs that ended so; repeatable."),
@@ -419,73 +432,9 @@ def schema() -> None:
     print(json.dumps(json_schema(), indent=2))
 
 
-@app.command(epilog="Example: sweeper doctor mine.yaml --ray-address head:6379")
-def doctor(
-    spec: OptionalSpec = None,
-    storage: Storage = inputs.DEFAULT_STORAGE,
-    ray_address: RayAddress = None,
-    open_ray: OpenRay = False,
-    as_json: AsJson = False,
-) -> int:
-    """Look at this machine and the database, or at every node of a cluster.
-
-    With --ray-address: each node's versions, GPUs, data of SPEC, checkpoints, clock and distance.
-    """
-    from dataclasses import asdict
-
-    from sweeper.cli import show
-    from sweeper.cli.doctor import examine
-
-    lookup.check_storage(storage)
-    if ray_address is not None:
-        lookup.check_ray(ray_address, allow_open=open_ray)
-        return _nodes(ray_address, spec, storage=storage, as_json=as_json)
-    if spec is not None:
-        raise InputError("SPEC is for the nodes of a cluster: name it by --ray-address HOST:PORT")
-    found = list(examine(storage))
-    if as_json:
-        print(show.as_json("doctor", {"findings": [asdict(finding) for finding in found]}))
-    else:
-        show.findings(_out(), found)
-    return int(any(finding.state == "wrong" for finding in found))
-
-
-def _nodes(address: str, spec: str | None, *, storage: str, as_json: bool) -> int:
-    from sweeper.cli import show
-    from sweeper.engine import inspection
-
-    loaded = _load(spec, None) if spec is not None else None
-    found = inspection.examine(address, spec=loaded, storage=storage, say=_complain)
-    if as_json:
-        print(show.as_json("nodes", {"nodes": [inspection.as_dict(node) for node in found]}))
-    else:
-        show.nodes(_out(), found)
-    return int(any(node.wrong for node in found))
-
-
-@app.command(epilog="Example: sweeper cache --remove")
-def cache(
-    remove: Annotated[bool, typer.Option("--remove", help="Remove what lies there.")] = False,
-    as_json: AsJson = False,
-) -> None:
-    """Show this machine's cache: resized images, checks of arithmetic; all can be made again."""
-    import trainers.cache as kept
-    from sweeper.cli import show
-
-    found, left = kept.entries(), kept.remove() if remove else []
-    if as_json:
-        print(show.as_json("cache", show.cache(kept.root(), found, removed=remove)))
-    else:
-        show.cached(_out(), kept.root(), found)
-        if not remove:
-            _say("sweeper cache --remove removes it; SWEEPER_CACHE moves it")
-        elif not left:
-            _say("removed")
-    if left:
-        more = f", nor {len(left) - 1} more" if len(left) > 1 else ""
-        raise InputError(f"{left[0].path}: cannot be removed{more}")
-
-
+app.command(epilog=machine.DOCTOR)(machine.doctor)
+app.command(epilog=machine.CACHE)(machine.cache)
+app.command(epilog=machine.CONFIG)(machine.config)
 app.command(epilog=take_home.BEST)(take_home.best)
 app.command(epilog=take_home.DIFF)(take_home.diff)
 app.command(epilog=take_home.TRAIN)(take_home.train)

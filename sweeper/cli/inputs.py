@@ -8,21 +8,14 @@ import re
 import shlex
 from typing import TYPE_CHECKING
 
+from sweeper.cli.settings import SETTINGS
 from sweeper.errors import InputError, nearest
 from sweeper.lookup import DEFAULT_STORAGE
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-ENVIRONMENT = (
-    "SWEEPER_CACHE",
-    "SWEEPER_CHECKPOINTS",
-    "SWEEPER_DATA",
-    "SWEEPER_DATA_ROOT",
-    "SWEEPER_DEBUG",
-    "SWEEPER_RAY_ADDRESS",
-    "SWEEPER_STORAGE",
-)
+ENVIRONMENT = ("SWEEPER_DATA", *(setting.variable for setting in SETTINGS))
 
 _PASSWORD = re.compile(r"[^/]+://([^/@]*:[^/@]+@|.*[?&]\w*password=)", re.IGNORECASE)
 

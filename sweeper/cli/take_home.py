@@ -12,6 +12,7 @@ from sweeper import lookup
 from sweeper.cli import inputs
 from sweeper.cli.options import AsJson, Force, Plugins, Storage, SweepArgument, opened
 from sweeper.errors import InputError
+from sweeper.lookup import DEFAULT_STORAGE
 
 BEST = "Example: sweeper best batch-size-digits --out best.yaml"
 DIFF = "Example: sweeper diff mine.yaml batch-size-digits"
@@ -21,7 +22,7 @@ PREDICT = "Example: sweeper predict model new.csv --out classes.csv (of images: 
 
 def best(
     sweep: SweepArgument = None,
-    storage: Storage = inputs.DEFAULT_STORAGE,
+    storage: Storage = DEFAULT_STORAGE,
     at: Annotated[
         list[str] | None,
         typer.Option("--at", metavar="FACTOR=LEVEL", help="Among the cells at it; repeatable."),
@@ -136,7 +137,7 @@ def predict(
 def diff(
     left: Annotated[str, typer.Argument(metavar="A", help="A spec file, sweep or cell.")],
     right: Annotated[str, typer.Argument(metavar="B", help="Another of its kind.")],
-    storage: Storage = inputs.DEFAULT_STORAGE,
+    storage: Storage = DEFAULT_STORAGE,
     as_json: AsJson = False,
 ) -> int:
     """Show what differs between two cells, or two sweeps or spec files; nothing that is the same.

@@ -29,6 +29,7 @@ COMMANDS = [
     "schema",
     "doctor",
     "cache",
+    "config",
     "predict",
     "best",
     "train",
