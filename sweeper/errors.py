@@ -42,11 +42,16 @@ class InputError(SweeperError):
 
 
 class SpecError(InputError):
-    """A spec file or an override is wrong: a line for each thing that is."""
+    """A spec file or an override has problems, one on each line.
 
-    def __init__(self, *lines: str) -> None:
+    Attributes:
+        line: the line of the file; 0 for an override, a whole file, or several problems.
+    """
+
+    def __init__(self, *lines: str, line: int = 0) -> None:
         super().__init__("\n".join(lines))
         self._lines = lines
+        self.line = line
 
     @property
     def lines(self) -> tuple[str, ...]:

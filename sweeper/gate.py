@@ -145,9 +145,11 @@ class Reports:
         if key not in self._pages:
             return {}
         meta = {
-            "artifact_id": key, "filename": f"{study} report.html", "mimetype": "text/html",
+            "artifact_id": key,
+            "filename": f"{study} report.html",
+            "mimetype": "text/html",
             "encoding": None,
-        }  # fmt: skip
+        }
         return {f"artifacts:{key}": json.dumps(meta)}
 
     def open_reader(self, artifact_id: str) -> BinaryIO:

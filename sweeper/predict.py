@@ -7,7 +7,6 @@ database.
 from __future__ import annotations
 
 import os
-import secrets
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
+from sweeper import files
 from sweeper.errors import InputError
 from trainers.config import ConfigError
 
@@ -62,13 +62,19 @@ class Predicted:
         """For scripts."""
         rows = None
         if self.recalls is not None:
-            rows = {one.name: {"samples": one.samples, "recall": one.recall}
-                    for one in self.recalls}  # fmt: skip
+            rows = {
+                one.name: {"samples": one.samples, "recall": one.recall} for one in self.recalls
+            }
         return {
-            "out": str(self.out), "samples": self.samples, "given": self.given, "recalls": rows,
-            "balanced_accuracy": self.balanced_accuracy, "unknown": self.unknown,
-            "unnamed": self.unnamed, "strange": self.strange,
-        }  # fmt: skip
+            "out": str(self.out),
+            "samples": self.samples,
+            "given": self.given,
+            "recalls": rows,
+            "balanced_accuracy": self.balanced_accuracy,
+            "unknown": self.unknown,
+            "unnamed": self.unnamed,
+            "strange": self.strange,
+        }
 
 
 def predict(model: Path, data: Path, *, out: Path, force: bool = False) -> Predicted:
@@ -101,9 +107,14 @@ def predict(model: Path, data: Path, *, out: Path, force: bool = False) -> Predi
         unknown.update(samples.names[samples.y < 0].tolist())
     unnamed = unknown.pop("", 0)
     return Predicted(
-        out, len(samples), given, recalls, dict(sorted(unknown.items())), unnamed,
+        out,
+        len(samples),
+        given,
+        recalls,
+        dict(sorted(unknown.items())),
+        unnamed,
         dict(samples.strange),
-    )  # fmt: skip
+    )
 
 
 def _check_target(out: Path, *, force: bool) -> None:
@@ -137,15 +148,11 @@ def _recalls(picked: np.ndarray, y: np.ndarray, classes: tuple[str, ...]) -> tup
 
 
 def _write(frame: pd.DataFrame, out: Path) -> None:
-    """To a file beside it, then moved: a table is whole or not there."""
-    spare = out.with_name(f".{out.name}.{secrets.token_hex(6)}")
     try:
-        if out.suffix.lower() == ".parquet":
-            frame.to_parquet(spare, index=False)
-        else:
-            frame.to_csv(spare, index=False)
-        spare.replace(out)
+        with files.replacing(out) as spare:
+            if out.suffix.lower() == ".parquet":
+                frame.to_parquet(spare, index=False)
+            else:
+                frame.to_csv(spare, index=False)
     except OSError as error:
         raise InputError(f"--out {out}: cannot be written: {error.strerror}") from error
-    finally:
-        spare.unlink(missing_ok=True)

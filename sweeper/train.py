@@ -13,9 +13,15 @@ from sweeper.errors import InputError
 
 
 def train(
-    path: Path, *, replicate: int, device: str, threads: int | None = None, out: Path | None,
-    force: bool, plugins: Sequence[str] = (),
-) -> int:  # fmt: skip
+    path: Path,
+    *,
+    replicate: int,
+    device: str,
+    threads: int | None = None,
+    out: Path | None,
+    force: bool,
+    plugins: Sequence[str] = (),
+) -> int:
     """Trains what the file `path` says, and saves the network in `out`; as `trainers` does.
 
     Raises:
@@ -25,8 +31,13 @@ def train(
 
     try:
         return run(
-            path, replicate=replicate, device=device, threads=threads, out=out, force=force,
+            path,
+            replicate=replicate,
+            device=device,
+            threads=threads,
+            out=out,
+            force=force,
             plugins=plugins,
-        )  # fmt: skip
+        )
     except Unusable as error:
         raise InputError(str(error)) from error

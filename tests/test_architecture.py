@@ -136,7 +136,9 @@ def offences(source: str) -> list[str]:
 
 def test_three_doors_lead_to_the_trainer() -> None:
     """What comes without torch may be used anywhere; the rest is to train, and to predict."""
-    light = {f"trainers.{name}" for name in ("config", "notes", "cache", "identity", "folders")}
+    light = {
+        f"trainers.{name}" for name in ("config", "notes", "cache", "identity", "folders", "groups")
+    }
     doors = {ROOT / "sweeper" / name for name in ("engine/worker.py", "train.py", "predict.py")}
     outside = [
         f"{path.relative_to(ROOT)}: {name}"

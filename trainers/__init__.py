@@ -1,4 +1,4 @@
-"""A PyTorch trainer for imbalanced data that trains K networks as one; usable without Sweeper."""
+"""Trains K networks as one, for imbalanced data, with PyTorch; usable without Sweeper."""
 
-# Of the numerics: another version trains another network, so a sweep makes new cells for it.
+# The version of the numerics. A new version trains other networks, so sweeps make new cells.
 VERSION = "3"

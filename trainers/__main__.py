@@ -1,8 +1,8 @@
 """`python -m trainers CONFIG.yaml [--replicate R] [--out FOLDER]`: train one run.
 
-The file holds the `data:` and `train:` blocks of a spec, as YAML or JSON; paths in it are from its
-own folder. An `evidence:` block, such as `sweeper best` writes, goes into the model card and
-changes nothing else.
+The file holds the `data:` and `train:` blocks of a spec, as YAML or JSON. Its relative paths start
+from its own folder. An `evidence:` block, which `sweeper best` writes, is copied into the model
+card and changes nothing else.
 """
 
 from __future__ import annotations
@@ -23,17 +23,16 @@ from ruamel.yaml.error import MarkedYAMLError
 from trainers.config import PLACES, Config, ConfigError
 from trainers.notes import notes, other_data
 
-if TYPE_CHECKING:  # it needs torch
+if TYPE_CHECKING:  # importing these needs torch
     from trainers.data.dataset import Dataset
     from trainers.loop import RoundResult
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """One line of JSON a round on stdout; 2 for a configuration that cannot run, 3 if it diverges.
+    """Prints one line of JSON a round; returns 2 for an unusable file, 3 if the run diverges.
 
-    A round that ends with an evaluation has its numbers in the line.
-
-    With --out, the network of the last round is saved there, with its card.
+    The line of a round that ends with an evaluation holds its metrics. With --out, the network of
+    the last round is saved in that folder, with its card.
     """
     parser = argparse.ArgumentParser(
         prog="python -m trainers",
@@ -42,11 +41,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         epilog="Example: python -m trainers best.yaml --out model",
     )
     parser.add_argument("config", type=Path, help="a file with data: and train: blocks")
-    parser.add_argument("--replicate", type=int, default=0, help="which draw, start and order [0]")
+    parser.add_argument(
+        "--replicate", type=int, default=0, help="which subset, start and order [0]"
+    )
     parser.add_argument("--device", default="cpu", choices=("cpu", "cuda"), help="[cpu]")
     parser.add_argument("--threads", type=_threads, help="CPU threads [by the size of a step]")
     parser.add_argument("--out", type=Path, help="the folder to save the trained model in")
-    parser.add_argument("--force", action="store_true", help="replace a model that is there")
+    parser.add_argument("--force", action="store_true", help="replace an existing model")
     given = vars(parser.parse_args(arguments))
     try:
         return run(given.pop("config"), **given)
@@ -57,23 +58,32 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _threads(text: str) -> int:
     if not text.isdecimal() or int(text) == 0:
-        raise argparse.ArgumentTypeError(f"{text!r} is no number of threads: use 1 or more")
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of threads: use 1 or more")
     return int(text)
 
 
 class Unusable(Exception):
-    """A file that cannot be trained, or a target that cannot be written, in one line."""
+    """A file that cannot be trained or a folder that cannot be written; the message is one line."""
 
 
 def run(
-    path: Path, *, replicate: int, device: str, threads: int | None, out: Path | None, force: bool,
+    path: Path,
+    *,
+    replicate: int,
+    device: str,
+    threads: int | None,
+    out: Path | None,
+    force: bool,
     plugins: Sequence[str] = (),
-) -> int:  # fmt: skip
-    """Trains what the file `path` says: 0, 1 if this machine computes it wrongly, 3 if it diverges.
+) -> int:
+    """Trains the configuration in the file `path`.
 
     Args:
-        threads: of the CPU; None: by the size of a step, or `OMP_NUM_THREADS`.
+        threads: CPU threads; None: `OMP_NUM_THREADS`, or else chosen by the size of a step.
         plugins: Python files that this process has run.
+
+    Returns:
+        The exit code: 0, 1 if this machine computes the layers wrongly, 3 if the run diverges.
 
     Raises:
         Unusable: the file, the device or `out` cannot be used.
@@ -91,14 +101,14 @@ def run(
 
 
 def read(path: Path) -> tuple[Config, Any]:
-    """The configuration in a file, and its `evidence:` block, which no run looks at.
+    """Returns the configuration in a file, and its `evidence:` block, which training ignores.
 
     Raises:
-        ConfigError, ValidationError, YAMLError, OSError: it cannot be read, or is none.
+        ConfigError, ValidationError, YAMLError, OSError: the file cannot be read or is invalid.
     """
     content = YAML(typ="safe", pure=True).load(path.read_text("utf-8"))
     if not isinstance(content, dict):
-        raise ConfigError("file", path.name, "is no block of keys: data: and train: are needed")
+        raise ConfigError("file", path.name, "is not a block of keys: write data: and train:")
     evidence, data = content.pop("evidence", None), content.get("data")
     if isinstance(data, dict):
         for key in PLACES & data.keys():
@@ -108,12 +118,12 @@ def read(path: Path) -> tuple[Config, Any]:
 
 
 def _plain(value: Any) -> Any:
-    """What YAML holds as JSON can: dates and the like as text."""
+    """Converts a YAML value to a JSON value; dates and similar types become text."""
     return json.loads(json.dumps(value, default=str))
 
 
 def _line(error: Exception) -> str:
-    """An error in one line."""
+    """The error as one line of text."""
     if isinstance(error, OSError) and error.strerror:
         return f"{error.strerror}: {error.filename}"
     if isinstance(error, ValidationError):
@@ -123,28 +133,29 @@ def _line(error: Exception) -> str:
             return f"{where}: {raised}"
         return f"{where}: {first['msg']}, not {first['input']!r}"
     if isinstance(error, MarkedYAMLError) and error.problem_mark is not None:
-        return f"line {error.problem_mark.line + 1}: not YAML: {error.problem}"  # quotes no line
+        # The line itself is not quoted: it may hold a secret.
+        return f"line {error.problem_mark.line + 1}: not YAML: {error.problem}"
     return " ".join(str(error).split())
 
 
 def check_device(device: str) -> None:
-    """Whether this machine has it.
+    """Checks that this machine has the device.
 
     Raises:
-        ConfigError: it has no GPU.
+        ConfigError: PyTorch finds no GPU.
     """
     if device == "cuda":
         from torch import cuda
 
         if not cuda.is_available():
-            raise ConfigError("--device", device, "is not here: PyTorch finds no GPU; use cpu")
+            raise ConfigError("--device", device, "is not available: PyTorch finds no GPU; use cpu")
 
 
 def check_target(folder: Path, *, force: bool) -> None:
-    """Whether a model can be saved there, in a folder that is made: said before hours of training.
+    """Creates the folder and checks that a model can be saved there, before hours of training.
 
     Raises:
-        ConfigError: a file is in the way, or a model; or the folder cannot be written.
+        ConfigError: a file or a model is in the way, or the folder cannot be written.
     """
     if folder.exists() and not folder.is_dir():
         raise ConfigError("--out", str(folder), "is a file; name a folder")
@@ -168,9 +179,9 @@ def train(
     out: Path | None = None,
     evidence: Any = None,
 ) -> int:
-    """Trains to the end, or to where the run diverges (3), and saves the network in `out`."""
-    # Threads that wait in a loop take a busy machine's time from those that they wait for. It is
-    # read when PyTorch is imported.
+    """Trains to the end or until the run diverges, saves the network, and returns the exit code."""
+    # Busy-waiting threads take processor time from the threads that they wait for. PyTorch reads
+    # the variable when it is imported.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     from trainers.arithmetic import WrongArithmetic
     from trainers.data import load
@@ -190,7 +201,7 @@ def train(
     while trainer.round < trainer.rounds:
         (result,) = trainer.train_round()
         if not _print(json.dumps(_shown(result, names))) and out is None:
-            return 0  # nobody reads what is printed, and nothing else is made
+            return 0  # the reader of stdout is gone, and there is nothing else to produce
         if not result.finite:
             print(f"diverged in round {result.round}; nothing is saved", file=sys.stderr)
             return 3
@@ -203,7 +214,7 @@ def train(
 
 
 def _shown(result: RoundResult, names: Sequence[tuple[str, str, str]]) -> dict[str, object]:
-    """A round as it is printed, with the overall metrics where it was evaluated."""
+    """Returns what is printed of a round: round, step and, if it was evaluated, overall metrics."""
     from trainers.metrics import METRICS
 
     numbers = () if result.numbers is None else zip(names, result.numbers.tolist(), strict=True)
@@ -218,11 +229,11 @@ def _shown(result: RoundResult, names: Sequence[tuple[str, str, str]]) -> dict[s
 def choose_form(
     config: Config, dataset: Dataset, *, device: str, threads: int | None, plugins: Sequence[str]
 ) -> str:
-    """The form to train with, its layers checked; sets the number of threads.
+    """Sets the number of threads and returns the form to train with, after checking its layers.
 
     Raises:
         ConfigError: the configuration cannot run on these data.
-        WrongArithmetic: no form computes its layers right on this machine.
+        WrongArithmetic: no form computes its layers correctly on this machine.
     """
     import torch
 
@@ -246,7 +257,7 @@ def choose_form(
 
 
 def _print(line: str) -> bool:
-    """Whether somebody has read it: a network that is to be saved is trained anyway."""
+    """Prints a line; returns False once the reader of stdout is gone."""
     try:
         print(line, flush=True)
     except BrokenPipeError:

@@ -1,11 +1,11 @@
-"""The guard: no form computes a training step here before its layers were checked here.
+"""Checks the layers of a training step on this machine before a form may train with them.
 
-Each distinct layer of a step is checked alone, output and gradients, in a process of its own
-(`trainers.kernels`): a kernel that ends its process is wrong. What was found is kept in the cache
-folder, by PyTorch, processor, threads, form and layer.
+Each distinct layer of a step is checked on its own, output and gradients, in a separate process
+(`trainers.kernels`). A kernel that crashes this process counts as wrong. The cache folder keeps
+the results by PyTorch version, processor, threads, form and layer.
 
-Checked are the layers of the training batches, with as many members as will be trained. Not
-checked: other batch sizes (the last batch of an epoch, evaluations) and GPUs.
+The check covers the layers of training batches, with the number of members that will be trained.
+It does not cover other batch sizes (the last batch of an epoch, evaluations) or GPUs.
 """
 
 from __future__ import annotations
@@ -33,24 +33,24 @@ from trainers import cache
 from trainers.fused import FORMS
 from trainers.shapes import Layer
 
-LIMIT_SECONDS = 600.0  # for one layer: who takes longer hangs
-# From outside: by the user, or by a system without memory. It says nothing about a layer.
+LIMIT_SECONDS = 600.0  # for one layer; a process that takes longer hangs
+# Sent by the user, or by a system that is out of memory. They prove nothing about a layer.
 FROM_OUTSIDE = {signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGHUP}
-# With it, glibc aborts a process whose kernels write beyond their buffers, at once and surely.
+# With these, glibc aborts a process at once if a kernel writes beyond its buffers.
 HEAP_CHECK = {"LD_PRELOAD": "libc_malloc_debug.so.0", "MALLOC_CHECK_": "3"}
-# Large tensors stay in the heap: mapping and unmapping each costs a third of the whole check.
+# Keep large tensors in the heap: mapping and unmapping them takes a third of the check's time.
 HEAP = {"MALLOC_MMAP_THRESHOLD_": "33554432", "MALLOC_TRIM_THRESHOLD_": "536870912"}
 KERNEL_CHOICES = ("ONEDNN_", "DNNL_", "MKL_", "ATEN_")
 ROOT = Path(trainers.__file__).parent
-READY = b"ready\n"  # the first line of the process
+READY = b"ready\n"  # the first line that the process writes
 
 
 class WrongArithmetic(Exception):
-    """A form that was asked for is wrong here, or every form is; the text names the layer."""
+    """The requested form, or every form, computes a layer wrongly here; the text names it."""
 
 
 class CheckEnded(Exception):
-    """A check was ended from outside, or could not begin: nothing is known."""
+    """A check was ended from outside or could not start, so nothing is known about the layer."""
 
 
 @dataclass(frozen=True)
@@ -58,7 +58,7 @@ class Finding:
     """A layer that a form computes wrongly on this machine.
 
     Attributes:
-        how: what is wrong, in words.
+        how: a description of the error.
     """
 
     form: str
@@ -71,22 +71,22 @@ class Finding:
 
 @dataclass(frozen=True)
 class Choice:
-    """The first form that is right, and what is wrong with those before it."""
+    """The first correct form, and the errors found in the forms before it."""
 
     form: str
     findings: tuple[Finding, ...]
 
     @property
     def lines(self) -> tuple[str, ...]:
-        """A sentence for the user on each form that is not used."""
+        """One sentence for the user about each form that is not used."""
         return tuple(f"{finding}; form '{self.form}' is used instead" for finding in self.findings)
 
 
 class Guard:
-    """Checks layers with so many threads; its process lives until `close`, or ends when idle.
+    """Checks layers at a given number of threads; its process runs until `close`, or until idle.
 
     Args:
-        plugins: Python files to run in that process first: they may bring forms.
+        plugins: Python files that the process runs first, because they may register forms.
     """
 
     def __init__(self, *, threads: int, plugins: Sequence[str] = ()) -> None:
@@ -104,9 +104,11 @@ class Guard:
         return self
 
     def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None,
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
         trace: TracebackType | None,
-    ) -> None:  # fmt: skip
+    ) -> None:
         self.close()
 
     def close(self) -> None:
@@ -116,11 +118,11 @@ class Guard:
             self._process = None
 
     def choose(self, layers: Iterable[Layer], *, first: str | None = None) -> Choice:
-        """The first form, from `first` on, that computes all of these layers right.
+        """Returns the first form, starting from `first`, that computes all these layers correctly.
 
         Raises:
-            WrongArithmetic: none does.
-            CheckEnded, MemoryError: the check did not come to its end.
+            WrongArithmetic: no form does.
+            CheckEnded, MemoryError: the check did not finish.
         """
         distinct, findings = sorted(set(layers)), []
         for form in list(FORMS)[list(FORMS).index(first) if first else 0 :]:
@@ -131,10 +133,10 @@ class Guard:
         raise WrongArithmetic("no form is left to train with: " + "; ".join(map(str, findings)))
 
     def wrong(self, form: str, layers: Iterable[Layer]) -> Finding | None:
-        """The first of these layers that the form computes wrongly.
+        """Returns the first of these layers that the form computes wrongly.
 
         Raises:
-            CheckEnded, MemoryError: the check did not come to its end.
+            CheckEnded, MemoryError: the check did not finish.
         """
         try:
             for layer in sorted(set(layers)):
@@ -149,7 +151,7 @@ class Guard:
         key = f"{form} {json.dumps(asdict(layer))}"
         if key not in self._known:
             found = self._asked(form, layer)
-            if "memory" in found:  # there may be more the next time
+            if "memory" in found:  # a later check may have enough memory
                 return found
             self._known[key] = self._new[key] = found
         return self._known[key]
@@ -163,7 +165,7 @@ class Guard:
         except _Idle:
             return {"died": "exit code 0"}
         except _Died as death:
-            # Where the heap is not watched, an earlier layer may have broken it: not to be kept.
+            # Without the heap check, an earlier layer may have damaged the heap: do not keep it.
             for key in self._new:
                 del self._known[key]
             self._new.clear()
@@ -181,7 +183,7 @@ class Guard:
             return {}
 
     def _keep(self) -> None:
-        """Adds what is new to the file; another process may have added to it."""
+        """Adds new results to the file, to which another process may have added in the meantime."""
         if self._new:
             whole = {"about": self._about, "layers": self._read() | self._new}
             cache.write(self._path, json.dumps(whole, indent=0).encode())
@@ -189,15 +191,15 @@ class Guard:
 
 
 def _verdict(result: Mapping[str, Any]) -> str:
-    """What is wrong with a layer, in words; nothing where it is right.
+    """Returns what is wrong with a layer, in words; an empty text if it is correct.
 
     Raises:
-        MemoryError: there was no room for the layer.
+        MemoryError: there is not enough memory for the layer.
     """
     if "memory" in result:
         raise MemoryError(result["memory"])
     if "died" in result:
-        return f"it ends the process ({result['died']})"
+        return f"it crashes the process ({result['died']})"
     if "error" in result:
         return f"it fails ({result['error']})"
     if result["off"] <= result["tolerance"]:
@@ -209,7 +211,7 @@ def _verdict(result: Mapping[str, Any]) -> str:
 
 
 def _environment(threads: int, plugins: Sequence[str]) -> dict[str, Any]:
-    """All that decides which kernels compute, and what they are compared by."""
+    """Everything that decides which kernels compute and how they are compared."""
     sources = [ROOT / f"{name}.py" for name in ("fused", "kernels")] + [Path(p) for p in plugins]
     return {
         "torch": torch.__version__,
@@ -221,7 +223,7 @@ def _environment(threads: int, plugins: Sequence[str]) -> dict[str, Any]:
 
 
 def processor() -> str:
-    """The processor's model and what it can do."""
+    """The processor's model and instruction sets."""
     names = ("model name", "flags", "CPU part", "Features")
     with contextlib.suppress(OSError):
         first = Path("/proc/cpuinfo").read_text("utf-8").partition("\n\n")[0]
@@ -230,40 +232,41 @@ def processor() -> str:
 
 
 class _Idle(Exception):
-    """The process had ended, as it does when idle, before it took the request."""
+    """The process had already ended, as it does when idle, before it received the request."""
 
 
 class _Died(Exception):
-    """The process ended at the layer that it had been asked for; the text says how."""
+    """The process died at the layer that it was checking; the text describes how."""
 
 
 class _Process:
-    """`python -m trainers.kernels`, asked one layer at a time."""
+    """Runs `python -m trainers.kernels` and asks it about one layer at a time."""
 
     def __init__(self, threads: int, plugins: Sequence[str]) -> None:
         self._errors = tempfile.TemporaryFile()  # noqa: SIM115  `close` closes it
         self._began = False
         self._process = subprocess.Popen(  # noqa: S603  our own interpreter
-            # -P: a folder `trainers` in the working directory is not ours.
+            # -P: ignore a folder `trainers` in the working directory.
             [sys.executable, "-P", "-m", "trainers.kernels", str(threads), *plugins],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._errors,
             env=_variables(threads),
-            start_new_session=True,  # Ctrl-C is for the parent
+            start_new_session=True,  # Ctrl-C goes to the parent only
         )
 
     @property
     def over(self) -> bool:
-        """Whether it has ended, as it does when idle."""
+        """Returns whether the process has ended, as it does when idle."""
         return self._process.poll() is not None
 
     def ask(self, request: Mapping[str, Any]) -> dict[str, Any]:
-        """What it found.
+        """Sends a request and returns the answer.
 
         Raises:
-            _Died, _Idle: it ended at this layer, or before.
-            CheckEnded: it was ended from outside, or could not begin.
+            _Died: the process ended at this layer.
+            _Idle: the process ended before.
+            CheckEnded: the process was ended from outside, or could not start.
         """
         began = self._began or self._line() == READY
         if not began:
@@ -285,7 +288,7 @@ class _Process:
         raise _Died(": ".join(filter(None, [name, last])))
 
     def _line(self) -> bytes:
-        """Its next line, nothing where it has ended."""
+        """The process's next line; empty if it has ended."""
         stdout = self._process.stdout
         assert stdout is not None  # noqa: S101
         if select.select([stdout], [], [], LIMIT_SECONDS)[0]:
@@ -294,7 +297,7 @@ class _Process:
         raise CheckEnded(f"the check of a layer took more than {LIMIT_SECONDS:g} s")
 
     def _end(self) -> tuple[int, str]:
-        """The exit code, and the last line that it wrote about it."""
+        """The exit code, and the last line that the process wrote about its end."""
         code = self._process.wait()
         self._errors.seek(0)
         last = self._errors.read().decode(errors="replace").strip().rpartition("\n")[2]
@@ -302,7 +305,7 @@ class _Process:
         return code, last
 
     def close(self) -> None:
-        """Ends it, and frees its pipes."""
+        """Ends the process and closes its pipes."""
         self._process.kill()
         self._process.wait()
         for pipe in (self._process.stdin, self._process.stdout, self._errors):
@@ -312,7 +315,7 @@ class _Process:
 
 
 def _variables(threads: int) -> dict[str, str]:
-    """The environment of the process: no GPU, and our own `trainers`."""
+    """The environment variables of the process: no GPU, and this package's `trainers`."""
     paths = [str(ROOT.parent), os.environ.get("PYTHONPATH", "")]
     preloaded = [HEAP_CHECK["LD_PRELOAD"], os.environ.get("LD_PRELOAD", "")]
     return os.environ | {

@@ -1,13 +1,13 @@
-"""Augmentation of whole batches, from draws that come in as arguments.
+"""Augments whole batches, using random draws that are passed in.
 
 Letters of the shapes: K members, B samples of a batch, M samples of any batch, C channels (or
 classes, for targets). Images are `(M, C, H, W)` float32 in 0..1, draws `(M, width)` uniform in
-[0, 1): this file never draws. A sample's result depends on the sample and its draws alone, to
-the last bit, so a caller may augment many small batches in one call. Mixers are the exception:
+[0, 1). This file draws nothing itself. A sample's result depends only on the sample and its draws,
+to the last bit, so a caller may augment many small batches in one call. Mixers are the exception:
 they mix the samples of one batch.
 
 The policies of `policies.py` contain neither flip nor crop: `flip_crop+auto_augment` is the usual
-recipe on photographs. A flip makes no sense on digits or letters: it is there to be asked for.
+recipe for photographs. A flip makes no sense for digits or letters, so a spec has to request it.
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ from trainers.policies import auto_augment, pick, rand_augment, trivial_augment
 
 @dataclass(frozen=True)
 class Augmentation:
-    """What is done to each sample alone.
+    """A transform of each sample on its own.
 
     Attributes:
-        width: uniform numbers that a sample needs.
-        apply: images `(M, C, H, W)` and draws `(M, width)` to images of the same shape.
-        images_only: whether it means nothing on a table.
+        width: the uniform numbers that a sample needs.
+        apply: maps images `(M, C, H, W)` and draws `(M, width)` to images of the same shape.
+        images_only: whether it is undefined for tables.
     """
 
     width: int
@@ -42,20 +42,20 @@ class Augmentation:
 class Mixing:
     """How the samples of a batch were mixed: sample b with b + 1, the last with the first.
 
-    The order of a batch is random, so its neighbour is a random partner, and no draw is needed
-    for it. A batch of one sample is mixed with itself: that is, left alone.
+    The order of a batch is random, so the neighbour is a random partner and needs no draw. A batch
+    of one sample is mixed with itself and so does not change.
 
     Attributes:
-        weight: `(K, B)`, the share that a sample keeps of itself.
+        weight: `(K, B)`, the share of itself that a sample keeps.
     """
 
     weight: Tensor
 
     def blend(self, values: Tensor) -> Tensor:
-        """Mix any numbers of the samples, `(K, B, ...)`: soft targets, ascent weights.
+        """Mixes any numbers of the samples, `(K, B, ...)`: soft targets, ascent weights.
 
         Raises:
-            TypeError: for whole numbers: labels cannot be mixed, only soft targets can.
+            TypeError: the numbers are integers. Labels cannot be mixed, only soft targets can.
         """
         if not values.is_floating_point():
             raise TypeError("only floating-point values can be mixed; make labels soft first")
@@ -65,12 +65,12 @@ class Mixing:
 
 @dataclass(frozen=True)
 class Mixer:
-    """What is done to pairs of samples of a batch.
+    """A transform of pairs of samples of a batch.
 
     Attributes:
-        width: uniform numbers that a sample needs.
-        mix: inputs `(K, B, ...)` and draws `(K, B, width)` to inputs and what was mixed.
-        images_only: whether it means nothing on a table.
+        width: the uniform numbers that a sample needs.
+        mix: maps inputs `(K, B, ...)` and draws `(K, B, width)` to mixed inputs and their mixing.
+        images_only: whether it is undefined for tables.
     """
 
     width: int
@@ -80,9 +80,9 @@ class Mixer:
 
 @dataclass(frozen=True)
 class Policy:
-    """Augmentations one after the other, then at most one mixer.
+    """A sequence of augmentations, then at most one mixer.
 
-    Draws have all `width` columns, in both methods: each part takes its own.
+    Both methods take draws with all `width` columns, and each part reads its own columns.
     """
 
     transforms: tuple[Augmentation, ...] = ()
@@ -90,11 +90,11 @@ class Policy:
 
     @property
     def width(self) -> int:
-        """Uniform numbers that a sample needs."""
+        """The uniform numbers that a sample needs."""
         return sum(part.width for part in (*self.transforms, *self.mixers))
 
     def apply(self, x: Tensor, u: Tensor) -> Tensor:
-        """Transform `(M, C, H, W)` with draws `(M, width)`."""
+        """Transforms `(M, C, H, W)` with draws `(M, width)`."""
         start = 0
         for part in self.transforms:
             x = part.apply(x, u[:, start : start + part.width])
@@ -102,7 +102,7 @@ class Policy:
         return x
 
     def mix(self, x: Tensor, targets: Tensor, u: Tensor) -> tuple[Tensor, Tensor, Mixing | None]:
-        """Mix `(K, B, ...)` and soft (smoothed) targets `(K, B, C)`, draws `(K, B, width)`."""
+        """Mixes `(K, B, ...)` and soft (smoothed) targets `(K, B, C)`, by draws `(K, B, width)`."""
         if not self.mixers:
             return x, targets, None
         mixer = self.mixers[0]
@@ -111,10 +111,10 @@ class Policy:
 
 
 def parse(text: str) -> Policy:
-    """The policy of names joined by +, such as `flip_crop+trivial_augment+mixup`.
+    """Returns the policy of names joined by +, such as `flip_crop+trivial_augment+mixup`.
 
     Raises:
-        ConfigError: as `check.augmentations`.
+        ConfigError: as in `check.augmentations`.
     """
     parts = [AUGMENTATIONS[name] for name in augmentations(text)]
     transforms = tuple(p for p in parts if isinstance(p, Augmentation) and p.width)
@@ -122,9 +122,9 @@ def parse(text: str) -> Policy:
 
 
 def flip_crop(x: Tensor, u: Tensor) -> Tensor:
-    """Mirror half of the images, then crop them out of H // 8 zeros around: 4 pixels at 32x32.
+    """Mirrors half of the images, pads each with H // 8 zeros and crops it to its size again.
 
-    Three draws: mirror, top, left.
+    The padding is 4 pixels at 32x32. Three draws: mirror, top, left.
     """
     pad = max(1, x.shape[2] // 8)
     offset = pick(u[:, 1:], 2 * pad + 1)
@@ -133,7 +133,7 @@ def flip_crop(x: Tensor, u: Tensor) -> Tensor:
 
 
 def mixup(x: Tensor, u: Tensor) -> tuple[Tensor, Mixing]:
-    """lam x + (1 - lam) x_partner, lam ~ Beta(1, 1) of each sample: the draw itself.
+    """Returns lam x + (1 - lam) x_partner; lam ~ Beta(1, 1) of each sample is the draw itself.
 
     Source: Zhang et al. 2018 (arXiv 1710.09412), with alpha 1.
     """
@@ -142,9 +142,9 @@ def mixup(x: Tensor, u: Tensor) -> tuple[Tensor, Mixing]:
 
 
 def cutmix(x: Tensor, u: Tensor) -> tuple[Tensor, Mixing]:
-    """Every second image gets a box of its partner's; its weight is the area that it keeps.
+    """Pastes a box of its partner into every second image; an image's weight is the area it keeps.
 
-    The box has sides sqrt(1 - lam) of the image's, lam ~ Beta(1, 1), and a uniform centre; it is
+    The box has sides sqrt(1 - lam) of the image's, lam ~ Beta(1, 1), and a uniform centre, and is
     clipped at the border. Draws: whether, lam, row and column of the centre.
 
     Source: Yun et al. 2019 (arXiv 1905.04899) and its code, with probability 0.5 (CIFAR).
@@ -159,7 +159,7 @@ def cutmix(x: Tensor, u: Tensor) -> tuple[Tensor, Mixing]:
 
 
 def _span(side: Tensor, centre: Tensor, pixels: int) -> Tensor:
-    """Which of `pixels` the box covers along one axis, `(K, B, pixels)` bool."""
+    """Which of `pixels` the box covers along an axis, `(K, B, pixels)` bool."""
     half = ((side * pixels).long() // 2).unsqueeze(-1)
     middle = pick(centre, pixels).unsqueeze(-1)
     position = torch.arange(pixels, device=side.device)

@@ -1,12 +1,12 @@
-"""How an epoch is cut into batches. No torch: checks and prices need it too."""
+"""Cuts an epoch into batches. No torch, because checks and prices need it too."""
 
 from __future__ import annotations
 
 
 def batch_sizes(samples: int, size: int) -> list[int]:
-    """Batches of an epoch: the last is what is left, but one left over joins the batch before.
+    """The sizes of an epoch's batches; a single sample that is left over joins the batch before it.
 
-    No sample is dropped, since a small class may have few; and no batch norm sees one alone.
+    No sample is dropped, since a small class may have few; no batch norm sees a single sample.
     """
     full, left = divmod(samples, size)
     sizes = [size] * full

@@ -1,6 +1,6 @@
-"""The model card: what a saved model is, what it was trained on, how good it is, and for whom.
+"""The model card: what a saved model is, its training data, its metrics and its limits.
 
-Markdown, from model.json alone. What files or users named is escaped: it stays text.
+The card is Markdown made from model.json alone. Names from files or users are escaped.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ PAPER = (
 
 
 def card(facts: Mapping[str, Any]) -> str:
-    """The card as Markdown."""
+    """Returns the card as Markdown."""
     parts = [
         f"# {_title(facts)}",
         _summary(facts),
@@ -44,12 +44,12 @@ def card(facts: Mapping[str, Any]) -> str:
 
 
 def plain(value: object) -> str:
-    """Text in which no character is Markdown or HTML, on one line."""
+    """Returns text on one line without characters that Markdown or HTML would interpret."""
     return SPECIAL.sub(r"\\\1", " ".join(str(value).split()))
 
 
 def table(header: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
-    """A Markdown table."""
+    """Returns a Markdown table."""
     lines = [header, ["---"] * len(header), *[[plain(cell) for cell in row] for row in rows]]
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)
 
@@ -87,7 +87,7 @@ def _data(facts: Mapping[str, Any]) -> list[str]:
 
 
 def _judged(facts: Mapping[str, Any]) -> dict[str, str]:
-    """The splits that the network was measured on, and their headings; not all have validation."""
+    """The splits that the network was measured on, with headings; validation may be missing."""
     words = {"val": "validation", "test": "test"}
     return {split: word for split, word in words.items() if split in facts["metrics"]}
 
@@ -134,15 +134,19 @@ def _metrics(facts: Mapping[str, Any]) -> list[str]:
         for name in test["groups"]
     ]
     classes = [
-        [name, *[_number(one["classes"][name]["recall"]) for one in judged],
-         _number(block["precision"]), f"{block['support'] or 0:.0f}"]
+        [
+            name,
+            *[_number(one["classes"][name]["recall"]) for one in judged],
+            _number(block["precision"]),
+            f"{block['support'] or 0:.0f}",
+        ]
         for name, block in test["classes"].items()
-    ]  # fmt: skip
+    ]
     recalls = [f"recall, {word}" for word in splits.values()]
     return [
         "## Metrics",
-        "Of this one network, in the last evaluation. One network says little of its recipe: "
-        "another start or draw scores otherwise.",
+        "These are the metrics of a single network at its last evaluation. They say little about "
+        "the recipe: another initialisation or subset gives other metrics.",
         table(["metric", *splits.values()], overall),
         table(["group, mean recall", *splits.values(), "which"], groups),
         table(["class", *recalls, "precision, test", "test samples"], classes),
@@ -154,7 +158,7 @@ def _number(value: float | None) -> str:
 
 
 def _evidence(facts: Mapping[str, Any]) -> list[str]:
-    """Why this configuration, as whoever wrote the file has it."""
+    """The reason for this configuration, as the file's author gave it."""
     evidence = facts["evidence"]
     if evidence is None:
         return []
@@ -165,7 +169,7 @@ def _evidence(facts: Mapping[str, Any]) -> list[str]:
 
 
 def _outline(value: Any, depth: int = 0) -> Iterable[str]:
-    """Nested lists of what JSON holds."""
+    """Nested lists with the content of a JSON value."""
     pad = "  " * depth
     pairs = value.items() if isinstance(value, Mapping) else None
     if pairs is None and not isinstance(value, list):
@@ -185,21 +189,24 @@ def _outline(value: Any, depth: int = 0) -> Iterable[str]:
 
 def _use(facts: Mapping[str, Any]) -> list[str]:
     thin = [
-        name for name, count in zip(facts["classes"], facts["data"]["counts"]["test"], strict=True)
+        name
+        for name, count in zip(facts["classes"], facts["data"]["counts"]["test"], strict=True)
         if count < 20
-    ]  # fmt: skip
+    ]
     limits = [
-        "- Meant for data like those above: same source, same classes, same preparation. Elsewhere "
-        "nothing is known of it.",
-        '- It knows no "none of these": every input gets one of its classes.',
-        "- It was trained on the class proportions above. Where a class is more or less common, "
-        "its probabilities are off.",
-        "- Not checked for fairness between groups of people, nor against inputs made to mislead.",
+        "- Meant for data like those above: same source, same classes, same preparation. On other "
+        "data its quality is unknown.",
+        '- It cannot answer "none of these": every input gets one of its classes.',
+        "- It was trained on the class proportions above. Where class proportions differ, "
+        "its probabilities are biased.",
+        "- Not checked for fairness between groups of people, nor for adversarial inputs.",
     ]
     limits += [f"- {plain(note)}" for note in notes(facts["data"])]
     if thin:
         named = ", ".join(map(plain, thin[:10])) + (" ..." if len(thin) > 10 else "")
-        limits.append(f"- Fewer than 20 test samples stand behind the recall of: {named}.")
+        limits.append(
+            f"- The recall of these classes comes from fewer than 20 test samples: {named}."
+        )
     use = (
         f"Apply it with `sweeper predict MODEL DATA`, where DATA is {_takes(facts['inputs'])}; or "
         "with `trainers.saved.load` from Python."

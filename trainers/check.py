@@ -1,4 +1,4 @@
-"""Whether a configuration can run on a data set, found out before anything is trained. No torch."""
+"""Checks whether a configuration can run on a data set, before any training. No torch."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from trainers.config import Config, ConfigError, Imbalance, TrainConfig
 from trainers.data.imbalance import class_counts, shares
 from trainers.groups import GROUPS, class_groups
 
-# The keys of the registries, which cannot be read here: they come with torch. A test compares.
+# Copies of the registries' keys: reading the registries would import torch. A test compares them.
 NAMES: dict[str, tuple[str, ...]] = {
     "train.loss": ("cross_entropy", "logit_adjusted"),
     "train.ssl.loss": ("simclr", "vicreg"),
@@ -24,18 +24,18 @@ NAMES: dict[str, tuple[str, ...]] = {
 MIXERS = ("mixup", "cutmix")
 KIND_OF_MODEL = {"resnet": "image", "mlp": "table"}
 FOR_TABLES = ("none", "mixup")
-NAMED = 5  # classes in a message
+NAMED = 5  # classes named in a message
 
 
 def check(config: Config, facts: Mapping[str, Any]) -> tuple[int, ...]:
-    """The training subset's samples of each class, in label order, if the configuration can run.
+    """Returns the training subset's samples of each class, in label order, if the config can run.
 
     Args:
-        config: what would be trained.
+        config: the configuration to train.
         facts: `Dataset.facts` of its data.
 
     Raises:
-        ConfigError: with the key, its value, and what can be used instead.
+        ConfigError: with the key, its value, and a value that works.
     """
     train = config.train
     check_names(train)
@@ -49,7 +49,7 @@ def check(config: Config, facts: Mapping[str, Any]) -> tuple[int, ...]:
 
 
 def check_names(train: TrainConfig) -> None:
-    """Every name is in its registry, and at most one mixer comes last."""
+    """Checks that every name is in its registry and that at most one mixer comes last."""
     _known("train.model", train.model, kinds_of_models())
     _known("train.loss", train.loss, NAMES["train.loss"])
     _known("train.ssl.loss", train.ssl.loss, NAMES["train.ssl.loss"])
@@ -57,29 +57,29 @@ def check_names(train: TrainConfig) -> None:
 
 
 def kinds_of_models() -> dict[str, str]:
-    """What each network takes; also a plug-in's, which has loaded the registry to be in it."""
+    """The kind of data that each network takes, including networks of loaded plug-ins."""
     loaded = sys.modules.get("trainers.models")
     own = {} if loaded is None else {name: made.kind for name, made in loaded.MODELS.items()}
     return KIND_OF_MODEL | own
 
 
 def augmentations(text: str) -> list[str]:
-    """The names that `text` joins by +.
+    """Returns the names that `text` joins by +.
 
     Raises:
-        ConfigError: one is unknown, or a mixer is not the last.
+        ConfigError: a name is unknown, or a mixer is not last.
     """
     key, names = "train.augmentation", [name.strip() for name in text.split("+")]
     for name in names:
         _known(key, text, NAMES[key], name=name)
     if any(name in MIXERS for name in names[:-1]):
-        reason = "mixes samples before other steps: let mixup or cutmix come last, and alone"
+        reason = "mixes samples before other steps: put one mixer, mixup or cutmix, last"
         raise ConfigError(key, text, reason)
     return names
 
 
 def _known(key: str, value: str, valid: Collection[str], *, name: str | None = None) -> None:
-    """Whether `name`, a part of the value or all of it, is valid."""
+    """Checks that `name`, the whole value or a part of it, is in the registry."""
     name = value if name is None else name
     if name not in valid:
         near = get_close_matches(name, valid, n=1, cutoff=0.0)[0]
@@ -89,7 +89,7 @@ def _known(key: str, value: str, valid: Collection[str], *, name: str | None = N
 
 
 def check_model(train: TrainConfig, kind: str) -> None:
-    """The network and the augmentation are for such data, and the network has such a depth."""
+    """Checks that network and augmentation fit the kind of data, and that the depth is valid."""
     kinds = kinds_of_models()
     if kinds[train.model] != kind:
         fits = next(name for name, wanted in kinds.items() if wanted == kind)
@@ -104,16 +104,16 @@ def check_model(train: TrainConfig, kind: str) -> None:
 
 
 def check_depth(depth: int | None) -> None:
-    """6n+2 or 6n+4."""
+    """Checks that the depth of a ResNet is 6n+2 or 6n+4."""
     if depth is not None and (depth < 8 or depth % 6 not in (2, 4)):
         valid = [d for d in range(8, max(15, depth + 7)) if d % 6 in (2, 4)]
         near = min(valid, key=lambda d: abs(d - depth))
-        reason = f"is no depth of a resnet, which is 6n+2 or 6n+4; the nearest is {near}"
+        reason = f"is not a depth of a resnet, which is 6n+2 or 6n+4; the nearest is {near}"
         raise ConfigError("train.depth", depth, reason)
 
 
 def check_imbalance(imbalance: Imbalance) -> None:
-    """What is asked for is something that the profile does."""
+    """Checks that the profile uses every key that is set."""
     if imbalance.profile == "natural" and imbalance.train_ratio < 1:
         reason = "changes nothing under profile: natural; use exponential or step"
         raise ConfigError("data.imbalance.train_ratio", imbalance.train_ratio, reason)
@@ -126,10 +126,10 @@ def check_imbalance(imbalance: Imbalance) -> None:
 
 
 def check_counts(imbalance: Imbalance, pool: Mapping[str, int]) -> tuple[int, ...]:
-    """The subset's samples of each class: at least one, and no more than the pool (by class) has.
+    """Returns the subset's samples of each class, if the pool (samples by class) has enough.
 
     Raises:
-        ConfigError: n_max or the ratio cannot be had, with the nearest that can.
+        ConfigError: n_max or the ratio is not possible; names the nearest value that is.
     """
     counts = class_counts(tuple(pool.values()), imbalance)
     short = [name for name, n in zip(pool, counts, strict=True) if n > pool[name]]
@@ -137,14 +137,14 @@ def check_counts(imbalance: Imbalance, pool: Mapping[str, int]) -> tuple[int, ..
         asked = counts[list(pool).index(short[0])]
         reason = f"needs {asked:,} samples of class {short[0]!r}, the training pool has "
         most = _largest_n_max(imbalance, tuple(pool.values()))
-        reason += f"{pool[short[0]]:,}; at most {most:,} can be had at ratio "
+        reason += f"{pool[short[0]]:,}; at most {most:,} is possible at ratio "
         raise ConfigError(
             "data.imbalance.n_max", imbalance.n_max, f"{reason}{imbalance.train_ratio:g}"
         )
     if not all(counts):
         n_max = imbalance.n_max or min(pool.values())
         size = _samples(n_max)
-        reason = f"cannot be had: the largest class of the subset has {size}, so the "
+        reason = f"is too small: the largest class of the subset has {size}, so the "
         raise ConfigError(
             "data.imbalance.train_ratio",
             imbalance.train_ratio,
@@ -154,12 +154,12 @@ def check_counts(imbalance: Imbalance, pool: Mapping[str, int]) -> tuple[int, ..
 
 
 def smallest_ratio(n_max: int) -> float:
-    """The smallest ratio of three digits at which the last class has a sample."""
+    """The smallest ratio with three digits that leaves the last class a sample."""
     return float(Context(prec=3, rounding=ROUND_CEILING).divide(Decimal(1), Decimal(n_max)))
 
 
 def _largest_n_max(imbalance: Imbalance, pool: Sequence[int]) -> int:
-    """The largest n_max for which the pool has enough of every class."""
+    """The largest n_max for which the pool has enough samples of every class."""
     own = shares(len(pool), imbalance)
     most = min(int((n + 1) / share) for n, share in zip(pool, own, strict=True))
     while any(int(most * share) > n for n, share in zip(pool, own, strict=True)):
@@ -168,7 +168,7 @@ def _largest_n_max(imbalance: Imbalance, pool: Sequence[int]) -> int:
 
 
 def _smallest(imbalance: Imbalance, pool: Mapping[str, int]) -> str:
-    """For a message: the classes that make the subset as small as it is, if any do."""
+    """For a message: the classes that limit the size of the subset, if any do."""
     least = min(pool.values())
     chosen = imbalance.profile == "natural" or imbalance.n_max is not None
     if chosen or 2 * least > max(pool.values()):
@@ -187,12 +187,12 @@ def _samples(count: int) -> str:
 
 
 def check_batch(train: TrainConfig, samples: int, *, hint: str = "") -> None:
-    """Batches are neither larger than the subset nor too small for their norms and losses.
+    """Checks that batches fit the subset and are large enough for their norms and losses.
 
     Args:
-        train: the batch and what it is for.
-        samples: of the training subset.
-        hint: why these are so few, to end a message with.
+        train: the configuration with the batch size.
+        samples: samples of the training subset.
+        hint: the end of the message, which explains why there are so few samples.
     """
     size, multiple = train.batch_size, train.ssl.batch_multiple
     if size == 1 and train.norm == "batch":
@@ -202,7 +202,7 @@ def check_batch(train: TrainConfig, samples: int, *, hint: str = "") -> None:
         reason = f"is more than the {samples} samples of the training subset{hint}"
         raise ConfigError("train.batch_size", size, reason)
     if train.ssl.weight > 0 and size * multiple < 2:
-        reason = "gives the SSL loss one sample, which has nothing to differ from; use 2 or more"
+        reason = "gives the SSL loss a single sample, but it compares samples; use 2 or more"
         raise ConfigError("train.ssl.batch_multiple", multiple, reason)
     views = multiple * max(batch_sizes(samples, size))
     if train.ssl.weight > 0 and views > samples:
@@ -213,7 +213,7 @@ def check_batch(train: TrainConfig, samples: int, *, hint: str = "") -> None:
 
 
 def check_budget(train: TrainConfig, samples: int) -> None:
-    """The warm-up ends before the training does."""
+    """Checks that the warm-up ends before the training does."""
     steps_of_epoch = len(batch_sizes(samples, train.batch_size))
     epochs = train.epochs if train.steps is None else train.steps / steps_of_epoch
     if train.warmup_epochs == 0 or train.warmup_epochs < epochs:
@@ -227,7 +227,7 @@ def check_budget(train: TrainConfig, samples: int) -> None:
 
 
 def check_objective(metric: str, counts: Sequence[int], facts: Mapping[str, Any]) -> None:
-    """A group's metric has a value: val and test each have a sample of a class of the group.
+    """Checks that a group's metric is defined: val and test both have samples of the group.
 
     Args:
         metric: the objective, such as `minority_accuracy`.

@@ -1,7 +1,7 @@
-"""Checkpoints: tensors and JSON in one safetensors file, whole or not there. Nothing is unpickled.
+"""Checkpoints: tensors and JSON in one safetensors file, written whole. Nothing is unpickled.
 
-They lie in a folder on a disk or on shared storage (`trainers.folders`). The last two are kept, so
-that a file broken by a full disk or a lost node leaves the one before it.
+They are files of a folder on a disk or on shared storage (`trainers.folders`). The last two are
+kept, so that one is left if the newest is damaged by a full disk or a lost node.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from safetensors import SafetensorError
 from trainers import folders
 from trainers.folders import Folder
 
-if TYPE_CHECKING:  # whoever only asks for a checkpoint that is not there needs no torch
+if TYPE_CHECKING:  # a check for a missing checkpoint must not import torch
     from torch import Tensor
 
 KEPT = 2
@@ -30,9 +30,13 @@ Checkpoint = tuple[int, "dict[str, Tensor]", dict[str, Any]]
 def save(
     place: str | Path, round: int, tensors: Mapping[str, Tensor], meta: Mapping[str, Any]
 ) -> str:
-    """Keeps a round's state; returns the file's name. Older rounds but one go, and later ones.
+    """Saves the state of a round, removes older rounds except one and all later ones.
 
-    `place` is a path or a URL (`trainers.folders`).
+    Args:
+        place: a path or a URL (`trainers.folders`).
+
+    Returns:
+        The file's name.
 
     Raises:
         OSError: the disk is full, or the folder cannot be written.
@@ -40,7 +44,7 @@ def save(
     folder = folders.opened(place)
     name = f"round-{round:08d}.safetensors"
     folder.write(name, _encode(tensors, meta))
-    # Later rounds are left over from before this run went back to an earlier one.
+    # Later rounds were written before this run went back to an earlier round.
     rounds = _rounds(folder)
     later = [old for number, old in rounds if number > round]
     older = [old for number, old in rounds if number <= round]
@@ -50,7 +54,7 @@ def save(
 
 
 def latest(place: str | Path, *, at_most: int | None = None) -> Checkpoint | None:
-    """The newest whole checkpoint, not beyond round `at_most`: its round, tensors and meta.
+    """Returns the newest undamaged checkpoint up to round `at_most`: round, tensors and metadata.
 
     Raises:
         OSError: the folder cannot be read.
@@ -61,7 +65,7 @@ def latest(place: str | Path, *, at_most: int | None = None) -> Checkpoint | Non
             continue
         try:
             found = _decode(folder.read(name))
-        except FileNotFoundError:  # a worker that was replaced may still remove it
+        except FileNotFoundError:  # a worker that was replaced may still remove files
             continue
         if found is not None:
             return round, *found
@@ -69,7 +73,7 @@ def latest(place: str | Path, *, at_most: int | None = None) -> Checkpoint | Non
 
 
 def _rounds(folder: Folder) -> list[tuple[int, str]]:
-    """Checkpoints of a folder, newest first."""
+    """The rounds with a checkpoint in the folder, newest first."""
     found = [(NAME.fullmatch(name), name) for name in folder.names()]
     return sorted(((int(m[1]), name) for m, name in found if m), reverse=True)
 
@@ -83,7 +87,7 @@ def _encode(tensors: Mapping[str, Tensor], meta: Mapping[str, Any]) -> bytes:
 
 
 def _decode(content: bytes) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
-    """Tensors and meta, or None where the content is not what was written."""
+    """Returns tensors and metadata, or None if the content is damaged."""
     from safetensors.torch import load
 
     try:

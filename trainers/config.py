@@ -1,8 +1,8 @@
-"""What a run is: the data it sees and how it trains. Needs pydantic only, never torch.
+"""The configuration of a run: its data and its training. Needs pydantic only, never torch.
 
-Every key of a spec's `data:` and `train:` blocks is a field here, and its description is the
-documentation that `sweeper schema` and `docs/spec.md` print. Names of models, losses,
-augmentations and data sets are looked up in the registries of the files that define them.
+Every key of a spec's `data:` and `train:` blocks is a field here. The field's description is what
+`sweeper schema` and `docs/spec.md` print. Names of models, losses, augmentations and data sets are
+looked up in the registries of the files that define them.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ Tokens = Annotated[tuple[Token, ...], Strict(False)]
 ColumnKind = Literal["number", "category", "ignore"]
 Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
 
-# The overall metrics, each of which may be a sweep's objective, and which way is better.
+# The overall metrics, which can be a sweep's objective, and the direction that is better.
 OBJECTIVES: dict[str, Literal["maximize", "minimize"]] = {
     "accuracy": "maximize",
     "balanced_accuracy": "maximize",
@@ -32,7 +32,7 @@ OBJECTIVES: dict[str, Literal["maximize", "minimize"]] = {
 }
 
 
-# Variables that name the folder which data must lie in: this process's own, and its job's.
+# Variables that name the folder which must hold the data: for this process, and for its job.
 DATA_ROOTS = ("SWEEPER_DATA_ROOT", "SWEEPER_JOB_DATA_ROOT")
 
 
@@ -41,8 +41,8 @@ class ConfigError(ValueError):
 
     Attributes:
         key: the dotted path, such as `train.batch_size`.
-        value: what it was.
-        reason: why it cannot be used, and what can.
+        value: the value in the spec.
+        reason: why it is unusable, and which value works.
     """
 
     def __init__(self, key: str, value: object, reason: str) -> None:
@@ -57,7 +57,7 @@ class Block(BaseModel):
 
 
 class Worded(Block):
-    """A block that may be written as one word: the value of its first key."""
+    """A block that may be written as one word, the value of its first key."""
 
     @model_validator(mode="before")
     @classmethod
@@ -67,7 +67,7 @@ class Worded(Block):
 
 
 class Validation(Worded):
-    """Which samples serve selection and are never reported on. A word is where they come from."""
+    """The samples for selection, which are never reported on. A word is the value of `from`."""
 
     model_config = ConfigDict(serialize_by_alias=True)
 
@@ -75,15 +75,15 @@ class Validation(Worded):
         default="pool",
         alias="from",
         description="pool: the source's own validation part, or else a share of the training "
-        "pool, which is then smaller. test: a fixed part of the test split, as many samples of "
-        "each class as the classes allow; the rest of it is reported on, and the pool stays whole, "
-        "as published long-tailed results have it. none: no validation at all, so nothing can be "
+        "pool, which gets smaller. test: a fixed part of the test split, with the same number of "
+        "samples of each class where possible; results are reported on the rest, and the pool "
+        "stays whole, as in published long-tailed results. none: no validation, so nothing can be "
         "selected.",
     )
     fraction: Annotated[float, Field(gt=0.0, lt=1.0)] = Field(
         default=0.15,
-        description="Share of the pool, or of the test split; not used where the source brings a "
-        "validation part of its own.",
+        description="Share of the pool, or of the test split; not used where the source has its "
+        "own validation part.",
     )
 
 
@@ -98,8 +98,8 @@ class Imbalance(Block):
     )
     train_ratio: Annotated[float, Field(gt=0.0, le=1.0)] = Field(
         default=1.0,
-        description="r: samples of the smallest class over samples of the largest; 1 is balanced. "
-        "natural takes no other.",
+        description="r: samples of the smallest class divided by samples of the largest; 1 is "
+        "balanced. natural allows only 1.",
     )
     n_max: Annotated[int, Field(ge=1, le=1_000_000_000)] | None = Field(
         default=None,
@@ -108,8 +108,8 @@ class Imbalance(Block):
     )
     draw: Literal["replicate", "fixed"] = Field(
         default="replicate",
-        description="replicate: each replicate draws a subset of its own. fixed: all train on "
-        "replicate 0's, so that their spread is that of initialisation and order alone.",
+        description="replicate: each replicate draws its own subset. fixed: all replicates train "
+        "on the subset of replicate 0, so that they vary only by initialisation and order.",
     )
 
 
@@ -123,13 +123,13 @@ class DataConfig(Block):
     )
     path: str | None = Field(
         default=None,
-        description="The file (npz, table, images) or folder to read; from the spec file's folder.",
+        description="The file (npz, table, images) or folder to read, relative to the spec file.",
     )
     test_path: str | None = Field(
-        default=None, description="A file (folder: a folder) of its own for the test split."
+        default=None, description="A separate file (folder: a folder) for the test split."
     )
     target: str | None = Field(
-        default=None, description="The column that holds the class (images: label, if not named)."
+        default=None, description="The column with the class (images: default label)."
     )
     labels: str | None = Field(
         default=None,
@@ -138,60 +138,60 @@ class DataConfig(Block):
     )
     test_labels: str | None = Field(
         default=None,
-        description="folder: such a file for the test split; its images lie in test_path, or else "
-        "in path.",
+        description="folder: the same kind of file for the test split; its images are in "
+        "test_path, or else in path.",
     )
     image: str | None = Field(
         default=None,
-        description="The column of images, or in labels of their files' names (image, if not "
-        "named).",
+        description="The column of images; in a labels file, the column of file names. Default "
+        "image.",
     )
     suffix: str | None = Field(
         default=None,
-        description="What to append to the names in labels to have those of files, such as .jpg.",
+        description="The ending that turns a name in labels into a file name, such as .jpg.",
     )
     size: Annotated[int, Field(ge=1, le=1024)] | None = Field(
         default=None,
-        description="images, folder: pixels a side. The shorter side of each image is brought to "
-        "it and the square in the middle kept, once; the cache has the result (sweeper cache). "
-        "Without it images of one size stay as they are.",
+        description="images, folder: pixels a side. Each image is resized so that its shorter side "
+        "has this length, and the square in the middle is kept. The cache holds the result "
+        "(sweeper cache). Without size, all images must have one size already.",
     )
     columns: dict[str, ColumnKind] = Field(
         default_factory=dict[str, ColumnKind],
-        description="What columns of a table are, by name, where their values do not say it: "
-        "number, category (the text as it is written) or ignore.",
+        description="The kind of a table's columns, by name, where it does not follow from their "
+        "values: number, category (the text as written) or ignore.",
     )
     missing: Tokens = Field(
         default=(),
-        description="What stands for a missing value in a table's columns of numbers, beside an "
-        "empty field, NA, N/A, NaN, null, None, <NA>, #N/A, ? and - (in any case): "
-        "`[-999, unknown]`. A number counts wherever a value equals it.",
+        description="More marks of a missing value in a table's columns of numbers, such as "
+        "`[-999, unknown]`. An empty field, NA, N/A, NaN, null, None, <NA>, #N/A, ? and - (in any "
+        "case) always are. A number matches every equal value.",
     )
     drop: Names = Field(
-        default=(), description="Columns of a table that are no features, such as identifiers."
+        default=(), description="Columns of a table that are not features, such as identifiers."
     )
     features: Names = Field(
-        default=(), description="The columns of a table that are features; else all are."
+        default=(), description="The columns of a table that are features; default all."
     )
     group: str | None = Field(
         default=None,
-        description="The column (npz: array) that says which samples belong together, such as a "
-        "patient, a site or a user: no two splits share one of its values. It is no feature.",
+        description="The column (npz: array) of the patient, site or user that a sample comes "
+        "from. Samples with the same value are in the same split. It is not a feature.",
     )
     val: Validation = Field(
-        default=Validation(), description="The samples that serve selection. A word is `from`."
+        default=Validation(), description="The samples for selection. A word is the value of from."
     )
     test_fraction: Annotated[float, Field(gt=0.0, lt=1.0)] = Field(
-        default=0.25, description="Share of the data kept for the test, where none is given."
+        default=0.25, description="Share of the data for the test split, if the source has none."
     )
     max_per_class: Annotated[int, Field(ge=1, le=1_000_000_000)] | None = Field(
         default=None,
-        description="At most so many samples of a class in each split: pool, validation and test.",
+        description="The most samples of a class in each split: pool, validation and test.",
     )
     min_per_class: Annotated[int, Field(ge=1, le=1_000_000_000)] | None = Field(
         default=None,
-        description="Classes with fewer samples are left out of the data, in every split; counted "
-        "in the source's training part, before any split (the whole file, where it has no parts).",
+        description="Classes with fewer samples are left out of every split. Samples are counted "
+        "in the source's training part before any split (in the whole file, if it has no parts).",
     )
     imbalance: Imbalance = Field(
         default=Imbalance(), description="How the training subset is drawn."
@@ -202,12 +202,12 @@ class DataConfig(Block):
     def _moved(cls, value: Any) -> Any:
         if isinstance(value, Mapping) and "val_fraction" in value:
             share = value["val_fraction"]
-            raise ValueError(f"val_fraction is no key any more: write val: {{fraction: {share}}}")
+            raise ValueError(f"val_fraction was removed: write val: {{fraction: {share}}}")
         return value
 
 
 class SSL(Block):
-    """Joint self-supervision: L = L_sup + weight x L_SSL on two further views, in one run."""
+    """Joint self-supervision: L = L_sup + weight x L_SSL, with two more views of a batch."""
 
     loss: str = Field(default="simclr", description="simclr or vicreg.")
     weight: Annotated[float, Field(ge=0.0)] = Field(
@@ -216,7 +216,8 @@ class SSL(Block):
     )
     batch_multiple: Annotated[int, Field(ge=1, le=64)] = Field(
         default=1,
-        description="SSL batch over supervised batch: SSL losses suffer in small batches.",
+        description="SSL batch size divided by supervised batch size; SSL losses need large "
+        "batches.",
     )
     temperature: Annotated[float, Field(gt=0.0)] = Field(default=0.5, description="SimCLR's tau.")
 
@@ -235,7 +236,7 @@ class SAM(Block):
     )
     normaliser: Literal["weighted", "plain"] = Field(
         default="weighted",
-        description="weighted: the ascent has length rho. plain: it is divided by the norm of "
+        description="weighted: the ascent step has length rho. plain: it is divided by the norm of "
         "the unweighted gradient, so it is longer where the minority dominates (at most 5 rho).",
     )
 
@@ -266,8 +267,8 @@ class TrainConfig(Block):
     )
     norm_statistics: Literal["clean", "running"] = Field(
         default="clean",
-        description="Batch-norm statistics for evaluation: clean recomputes them in a pass over "
-        "the training subset, so that small batches are not judged by noisy averages.",
+        description="Batch-norm statistics for evaluation. clean recomputes them in a pass over "
+        "the training subset; running keeps moving averages, which are noisy for small batches.",
     )
     epochs: Annotated[int, Field(ge=1, le=1_000_000)] = Field(
         default=30, description="Passes over the training subset."
@@ -277,9 +278,9 @@ class TrainConfig(Block):
     )
     evaluations: Annotated[int, Field(ge=1, le=1_000_000)] | None = Field(
         default=None,
-        description="How often a run is evaluated, at equal shares of its budget and at its end; "
-        "at most each epoch or step. null: 10 times, or less often where that would be more than "
-        "a fifth of the work, but 3 times.",
+        description="Number of evaluations, at equal shares of the budget, the last at its end; at "
+        "most one each epoch or step. null: 10, or fewer (at least 3) where evaluations would be "
+        "more than a fifth of the work.",
     )
     batch_size: Annotated[int, Field(ge=1, le=4096)] = Field(
         default=128, description="Samples an update."
@@ -292,7 +293,7 @@ class TrainConfig(Block):
         default="none", description="Multiplies lr by (batch_size / lr_batch)^0, ^0.5 or ^1."
     )
     lr_batch: Annotated[int, Field(ge=1, le=1_000_000)] = Field(
-        default=128, description="The batch size that lr is meant for, under lr_scaling."
+        default=128, description="With lr_scaling, the batch size at which lr is used unchanged."
     )
     schedule: Literal["cosine", "constant"] = Field(
         default="cosine", description="Decay to 0, or none."
@@ -306,7 +307,7 @@ class TrainConfig(Block):
     nesterov: bool = Field(default=False, description="Nesterov's form of momentum.")
     weight_decay: Annotated[float, Field(ge=0.0)] = Field(default=5e-4, description="Weight decay.")
     decay_norm_and_bias: bool = Field(
-        default=False, description="Decay the parameters of norms and biases too."
+        default=False, description="Apply weight decay to norms and biases too."
     )
     augmentation: str = Field(
         default="none",
@@ -323,26 +324,26 @@ class TrainConfig(Block):
 
 
 class Config(Block):
-    """One run's whole configuration, but for its replicate."""
+    """The whole configuration of a run, except for its replicate."""
 
     data: DataConfig = Field(default=DataConfig(), description="Data set and imbalance.")
     train: TrainConfig = Field(default=TrainConfig(), description="Network, optimizer and levers.")
 
     @property
     def budget(self) -> int:
-        """How long the run is, in epochs, or in steps where it has so many."""
+        """The length of the run, in epochs, or in steps where steps are set."""
         return self.train.epochs if self.train.steps is None else self.train.steps
 
     @property
     def evaluations(self) -> int:
-        """How often the run is evaluated; where that is not chosen yet, how often it may be."""
+        """How often the run is evaluated; if undecided, the most evaluations that it may have."""
         return min(self.train.evaluations or self.budget, self.budget)
 
 
-# Where the data lie is not what they are: their fingerprint says that.
+# The place of the data does not identify them; their fingerprint does.
 PLACES = frozenset({"path", "test_path", "labels", "test_labels"})
 
-# Members of one pack may differ in these; all else is the pack key.
+# Members of a pack may differ in these fields; all others make the pack key.
 MEMBER_FIELDS = (
     "lr", "weight_decay", "momentum", "ssl.weight", "sam.radius", "sam.asymmetry",
     "smoothing.minority", "smoothing.majority",
@@ -350,9 +351,9 @@ MEMBER_FIELDS = (
 
 
 def pack_key(config: Config) -> str:
-    """Equal for configurations whose runs one pack can train together.
+    """A key that is equal for configurations whose runs one pack can train together.
 
-    A weight or radius of 0 costs nothing, so it does not share a pack with a positive one.
+    A weight or radius of 0 is free, so such a run is not packed with a run of a positive one.
     """
     tree: dict[str, Any] = config.model_dump(mode="json", exclude={"data": {*PLACES}})
     train = tree["train"]
@@ -371,7 +372,7 @@ def pack_key(config: Config) -> str:
 
 
 def leaves(tree: Mapping[str, Any], before: str = "") -> Iterator[tuple[str, Any]]:
-    """Dotted paths and values; an empty block is no block."""
+    """Yields dotted paths and values; an empty block yields nothing."""
     for key, value in tree.items():
         if isinstance(value, Mapping):
             yield from leaves(value, f"{before}{key}.")

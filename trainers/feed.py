@@ -1,11 +1,11 @@
-"""What a pack is fed: data that stay on the device, and the batches of each step.
+"""Feeds a pack: keeps the data on the device and prepares the batches of each step.
 
 Letters: K members, N samples of the pool, n samples of the subset, S samples of a chunk, B samples
 of a batch, C channels, H x W pixels, F columns.
 
-Order and draws of an epoch are made for every sample of the pool at once, and a sample finds its
-own by its index: batch size, pack and device change nothing but the batches. Batches are prepared
-many at a time (a chunk), because preparing two samples costs as much as preparing two hundred.
+The order and draws of an epoch are made for every sample of the pool at once, and a sample looks
+its own up by its index. So batch size, pack and device change only how samples form batches.
+Batches are prepared many at a time (a chunk), because two samples cost as much as two hundred.
 """
 
 from __future__ import annotations
@@ -26,21 +26,21 @@ from trainers.fused import Form
 from trainers.losses import smooth_targets
 from trainers.ssl import ssl_views, view_width
 
-# Numbers of one prepared chunk: about what fits the caches of a core, or fills a GPU.
+# Numbers of a prepared chunk: about what fits the caches of a core, or fills a GPU.
 CHUNK_NUMBERS = {"cpu": 1 << 20, "cuda": 1 << 25}
-# Numbers of one evaluation batch, all members together; at least so many samples.
+# Numbers of an evaluation batch, over all members, and its fewest samples.
 EVALUATION_NUMBERS = {"cpu": 1 << 15, "cuda": 1 << 24}
 EVALUATION_SAMPLES = 16
 
 
 @dataclass(frozen=True)
 class Batch:
-    """One step's input; `targets` are (K, B) labels or (K, B, classes) soft.
+    """The input of a step; `targets` are (K, B) labels or (K, B, classes) soft.
 
     Attributes:
         x: in the form's layout, normalised.
-        labels: (K, B), each sample's own class, also where it is mixed with another.
-        weights: (K, B), what each sample weighs in SAM-A's ascent, or None.
+        labels: (K, B), each sample's own class, even if it is mixed with another.
+        weights: (K, B), each sample's weight in SAM-A's ascent, or None.
         views: two more inputs for the SSL loss, or None.
     """
 
@@ -52,7 +52,7 @@ class Batch:
 
 
 class Pool:
-    """A data set on a device: images as they came, codes of tables not yet one-hot."""
+    """A data set on a device: images unchanged, codes of tables not yet one-hot."""
 
     def __init__(self, dataset: Dataset, *, device: torch.device, dtype: torch.dtype) -> None:
         self.dtype = dtype
@@ -68,25 +68,25 @@ class Pool:
         self.std = torch.from_numpy(dataset.std).to(device, dtype).view(-1, 1, 1)
 
     def evaluation_size(self, members: int) -> int:
-        """Samples of one evaluation batch of so many members."""
+        """The samples of an evaluation batch for a number of members."""
         numbers = int(np.prod(self.inputs)) * members
         return max(EVALUATION_SAMPLES, EVALUATION_NUMBERS[self.mean.device.type] // numbers)
 
     @property
     def raw_inputs(self) -> tuple[int, ...]:
-        """(C, H, W) of images, (F,) of tables with one column a code, not yet one-hot."""
+        """The shape before encoding: (C, H, W) of images, (F,) of tables with one column a code."""
         shape = tuple(self.x["train"].shape[1:])
         return shape if self.kind == "image" else (shape[0] + len(self.cardinalities),)
 
     def raw(self, split: str, index: Tensor) -> Tensor:
-        """Samples at (K, S): images (K, S, C, H, W) in 0..1, or rows (K, S, F) with codes."""
+        """The samples at (K, S): images (K, S, C, H, W) in 0..1, or rows (K, S, F) with codes."""
         x = self.x[split][index].to(self.dtype)
         if self.kind == "image":
             return x.div_(255) if self.x[split].dtype == torch.uint8 else x
         return torch.cat([x, self.codes[split][index].to(self.dtype)], dim=-1)
 
     def encode(self, raw: Tensor) -> Tensor:
-        """Rows with their codes one-hot; images as they are."""
+        """Returns rows with their codes one-hot, and images unchanged."""
         if not self.cardinalities:
             return raw
         numbers, codes = raw.tensor_split((raw.shape[-1] - len(self.cardinalities),), dim=-1)
@@ -94,18 +94,18 @@ class Pool:
         return torch.cat([numbers, *(F.one_hot(c, n).to(raw) for c, n in columns)], dim=-1)
 
     def normalise(self, x: Tensor) -> Tensor:
-        """Images to mean 0 and deviation 1 over the pool, a channel each; tables are already."""
+        """Scales images to mean 0, deviation 1 over the pool, a channel each; not tables."""
         return (x - self.mean) / self.std if self.kind == "image" else x
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """What batches are made of.
+    """The options of how batches are made.
 
     Attributes:
-        smoothing: (K, classes), or None where nobody smooths.
+        smoothing: (K, classes), or None without smoothing.
         ascent: (K, classes) weights of SAM-A's ascent, or None.
-        ssl_multiple: SSL samples a supervised sample; 0 without SSL.
+        ssl_multiple: SSL samples for each supervised sample; 0 without SSL.
     """
 
     batch_size: int
@@ -117,7 +117,7 @@ class Recipe:
 
 @dataclass(frozen=True)
 class Epoch:
-    """One epoch's order and draws, on the device: (K, n, ...) in the order of the epoch."""
+    """The order and draws of an epoch, on the device: (K, n, ...) in the epoch's order."""
 
     index: Tensor
     labels: Tensor
@@ -126,7 +126,7 @@ class Epoch:
 
 
 class Feed:
-    """The endless sequence of a pack's batches; a step's batch depends on the step alone."""
+    """The endless sequence of a pack's batches; a batch depends only on its step."""
 
     def __init__(
         self,
@@ -153,11 +153,11 @@ class Feed:
 
     @property
     def epoch_steps(self) -> int:
-        """Batches of an epoch."""
+        """The number of batches in an epoch."""
         return len(self.sizes)
 
     def batches(self, start: int, end: int) -> Iterator[Batch]:
-        """Those of steps start .. end - 1."""
+        """Yields the batches of steps start .. end - 1."""
         for step in range(start, end):
             epoch, position = divmod(step, self.epoch_steps)
             yield self._prepared(epoch, position)
@@ -169,7 +169,7 @@ class Feed:
         return self._chunk[2][offset]
 
     def _plan(self) -> list[tuple[int, int]]:
-        """For each batch of an epoch, its chunk and place there; a chunk's batches are equal."""
+        """Each batch's chunk and position in it; a chunk's batches have equal sizes."""
         views = 1 + 2 * self.recipe.ssl_multiple
         numbers = int(np.prod(self.pool.inputs)) * len(self.replicates) * views
         most = max(1, CHUNK_NUMBERS[self._device.type] // (numbers * self.recipe.batch_size))
@@ -186,7 +186,7 @@ class Feed:
         return self._epoch[1]
 
     def _draw(self, epoch: int) -> Epoch:
-        """All that the epoch needs at random, moved to the device at once."""
+        """Makes all random numbers of the epoch and moves them to the device at once."""
         index = np.stack([self._order_of(k, epoch) for k in range(len(self.replicates))])
         width = view_width(self.pool.raw_inputs) * self.recipe.ssl_multiple
         on_device = torch.from_numpy(index).to(self._device, non_blocking=True)
@@ -213,16 +213,20 @@ class Feed:
         """A stream's draws in the order of the epoch: (K, n, width)."""
         tables = {
             replicate: streams.uniform(
-                self.fingerprint, replicate, stream,
-                epoch=epoch, samples=self._samples, width=width,
+                self.fingerprint,
+                replicate,
+                stream,
+                epoch=epoch,
+                samples=self._samples,
+                width=width,
             )
             for replicate in sorted(set(self.replicates))
-        }  # fmt: skip
+        }
         rows = [tables[r][i] for r, i in zip(self.replicates, index, strict=True)]
         return torch.from_numpy(np.stack(rows)).to(self._device, non_blocking=True)
 
     def _prepare(self, epoch: Epoch, number: int) -> list[Batch]:
-        """The batches of one chunk."""
+        """The batches of a chunk."""
         steps = [b for b, (chunk, _) in enumerate(self._chunks) if chunk == number]
         size, first = self.sizes[steps[0]], sum(self.sizes[: steps[0]])
         own = slice(first, first + size * len(steps))
@@ -244,19 +248,19 @@ class Feed:
         ]
 
     def enter(self, x: Tensor) -> Tensor:
-        """Samples (K, S, ...) normalised, in the form's layout."""
+        """Normalises samples (K, S, ...) and converts them to the form's layout."""
         x = self.pool.normalise(x)
         return self.form.images(x.transpose(0, 1)) if x.dim() == 5 else x
 
     @staticmethod
     def cut(x: Tensor, part: slice) -> Tensor:
-        """Samples of the form's layout: images (S, ...), tables (K, S, F)."""
+        """Takes samples from the form's layout: images (S, ...), tables (K, S, F)."""
         return x[part] if x.dim() == 4 else x[:, part]
 
     def _augment(
         self, x: Tensor, labels: Tensor, draws: Tensor, size: int
     ) -> tuple[Tensor, Tensor, Tensor | None]:
-        """Samples, targets and ascent weights of a chunk: transformed, then mixed in batches."""
+        """Transforms a chunk's samples, targets and ascent weights, then mixes within batches."""
         recipe = self.recipe
         weights = recipe.ascent.gather(1, labels) if recipe.ascent is not None else None
         eps = recipe.smoothing
@@ -277,10 +281,10 @@ class Feed:
         return mixed.reshape(x.shape), targets.reshape(*shape, -1), weights
 
     def _views(self, epoch: Epoch, own: slice, size: int) -> list[tuple[Tensor, Tensor]] | None:
-        """Two views for each batch, of the samples that follow its first in the epoch's order.
+        """Two views for each batch, starting at its first sample in the epoch's order.
 
-        With a multiple m these are m batches' worth, around the end if need be. A sample's j-th
-        appearance as such has draws of its own.
+        With a multiple m the views cover m batches and wrap around the end of the epoch. Each
+        further appearance of a sample has its own draws.
         """
         multiple = self.recipe.ssl_multiple
         if not multiple:

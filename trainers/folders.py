@@ -1,4 +1,4 @@
-"""A folder of files, on a disk or on shared storage; a file is written whole or not at all.
+"""A folder of files, on a disk or on shared storage; files are written whole.
 
 URLs are those of fsspec: `s3://bucket/folder`, `gs://bucket/folder`. A path and `file:///folder`
 mean this machine's disk.
@@ -6,7 +6,6 @@ mean this machine's disk.
 
 from __future__ import annotations
 
-import os
 import shutil
 import uuid
 from abc import ABC, abstractmethod
@@ -15,41 +14,43 @@ from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
+from trainers import files
+
 T = TypeVar("T")
 
 MARK = "://"
 DISK = ("file", "local")
-# Stores of objects have no folders, and to make one could make the bucket that a typo names.
+# Object stores have no folders. Creating a folder there could create the bucket of a mistyped name.
 FLAT = frozenset({"s3", "s3a", "gs", "gcs", "az", "abfs", "abfss", "adl", "oci", "oss", "memory"})
 PROBE = "sweeper-can-write-here"
 
 
 class Folder(ABC):
-    """Files by name. Every method raises OSError where the storage cannot do what is asked."""
+    """Files by name. Every method raises OSError if the storage fails."""
 
     @abstractmethod
     def names(self) -> list[str]:
-        """The files that are there; none where the folder is not."""
+        """The names of the files; none if the folder does not exist."""
 
     @abstractmethod
     def read(self, name: str) -> bytes:
-        """A file's content."""
+        """Returns a file's content."""
 
     @abstractmethod
     def write(self, name: str, content: bytes) -> None:
-        """Writes a file, or replaces it: a reader sees all of it or none."""
+        """Writes or replaces a file: a reader sees the old or the new content, never a part."""
 
     @abstractmethod
     def remove(self, name: str) -> None:
-        """Removes a file, if it is there."""
+        """Removes a file, if it exists."""
 
     @abstractmethod
     def clear(self) -> None:
-        """Removes the folder with all that is in it, if it is there; what fails is left."""
+        """Removes the folder and its content, if it exists; what cannot be removed stays."""
 
 
 class Disk(Folder):
-    """A folder on a disk: a file is written aside, synced, renamed, and its folder synced."""
+    """A folder on a disk."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -63,22 +64,7 @@ class Disk(Folder):
         return (self.path / name).read_bytes()
 
     def write(self, name: str, content: bytes) -> None:
-        self.path.mkdir(parents=True, exist_ok=True)
-        path = self.path / name
-        temporary = path.with_suffix(f".{uuid.uuid4().hex}.tmp")
-        try:
-            with temporary.open("wb") as file:
-                file.write(content)
-                file.flush()
-                os.fsync(file.fileno())
-            temporary.replace(path)
-        finally:
-            temporary.unlink(missing_ok=True)
-        folder = os.open(self.path, os.O_RDONLY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
+        files.write(self.path / name, content)
 
     def remove(self, name: str) -> None:
         (self.path / name).unlink(missing_ok=True)
@@ -88,7 +74,7 @@ class Disk(Folder):
 
 
 class Shared(Folder):
-    """A folder at a URL: a file is written under a name of its own, then moved."""
+    """A folder at a URL: a file is written under a temporary name, then moved."""
 
     def __init__(self, url: str) -> None:
         self.url = url
@@ -97,7 +83,7 @@ class Shared(Folder):
 
     def names(self) -> list[str]:
         def listed() -> list[str]:
-            self._storage.invalidate_cache()  # another node writes here too
+            self._storage.invalidate_cache()  # other nodes write here too
             try:
                 found = self._storage.ls(self._path, detail=False)
             except FileNotFoundError:
@@ -131,7 +117,7 @@ class Shared(Folder):
         self._discard(self._path, recursive=True)
 
     def _discard(self, path: str, *, recursive: bool = False) -> None:
-        """Removes what is not needed any more; a storage that fails keeps it."""
+        """Removes a file that is no longer needed; keeps it if the storage fails."""
         try:
             self._try(lambda: self._gone(path, recursive=recursive))
         except OSError:
@@ -147,18 +133,18 @@ class Shared(Folder):
         return f"{self._path}/{name}"
 
     def _try(self, ask: Callable[[], T]) -> T:
-        """What the storage answers; whatever it raises becomes an OSError with one line."""
+        """Returns the storage's answer; turns any exception into an OSError with one line."""
         try:
             return ask()
         except FileNotFoundError:
             raise
-        except Exception as error:  # each storage raises errors of its own
+        except Exception as error:  # each storage raises its own errors
             text = " ".join(str(error).split()) or type(error).__name__
             raise OSError(f"{without_user(self.url)}: {text}") from error
 
 
 def opened(place: str | Path) -> Folder:
-    """The folder at a path or URL.
+    """Opens the folder at a path or URL.
 
     Raises:
         OSError: the package for this kind of URL is missing, or the storage does not answer.
@@ -170,29 +156,29 @@ def opened(place: str | Path) -> Folder:
 
 
 def local(place: str) -> str:
-    """The path that a path or `file:///folder` means."""
+    """The path on this machine's disk of a path or a `file:///folder` URL."""
     return place.removeprefix(f"{protocol(place)}{MARK}")
 
 
 def is_url(place: str) -> bool:
-    """Whether this is the URL of a shared storage, and not a path or `file:///folder`."""
+    """Returns whether this is the URL of a shared storage, not a path or `file:///folder`."""
     return MARK in place and protocol(place) not in DISK
 
 
 def protocol(place: str) -> str:
-    """What comes before `://`; nothing in a path."""
+    """The part before `://`; empty for a path."""
     return place.partition(MARK)[0] if MARK in place else ""
 
 
 def without_user(url: str) -> str:
-    """A URL as messages may show it: without user and password."""
+    """A URL for messages, without user and password."""
     kind, mark, rest = url.rpartition(MARK)
     server, slash, path = rest.partition("/")
     return f"{kind}{mark}{server.rpartition('@')[2]}{slash}{path}"
 
 
 def fault(place: str) -> str:
-    """Why a URL cannot be used, with the way out; nothing where it can. Asks no server."""
+    """Why a URL cannot be used, and the fix; empty if it can. Contacts no server."""
     kind = protocol(place)
     if kind in DISK:
         return "" if place.startswith(f"{kind}:///") else f"write {kind}:///folder"
@@ -221,7 +207,7 @@ def try_out(place: str | Path) -> None:
     """Writes a small file, reads it again and removes it.
 
     Raises:
-        OSError: one of these fails.
+        OSError: one of these steps fails.
     """
     folder, name, content = opened(place), f"{PROBE}-{uuid.uuid4().hex}", uuid.uuid4().bytes
     folder.write(name, content)

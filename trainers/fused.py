@@ -1,10 +1,10 @@
-"""K networks trained as one: all their parameters in one flat tensor, and layers that carry K.
+"""Trains K networks as one: their parameters are one flat tensor, and layers have a dimension K.
 
 Letters: K members, B samples of a batch, C channels, O outputs, I inputs, H x W pixels, F features,
 P parameters of one member, n numbers of one block.
 
-A flat tensor is *layer-major*: block after block, each (K, n). Blocks of one size lie together, so
-that a norm or a factor a member takes one operation for each size, not for each layer.
+A flat tensor is *layer-major*: block after block, each (K, n). Blocks of equal size are neighbours,
+so that a norm or a factor of each member takes one operation for each size, not for each layer.
 """
 
 from __future__ import annotations
@@ -28,19 +28,19 @@ Draw = Callable[[np.random.Generator, tuple[int, ...]], np.ndarray]
 Moments = dict[str, tuple[Tensor, Tensor]]
 EPSILON = 1e-5
 MOMENTUM = 0.1
-# With so few pixels a batch (of one member, of all), oneDNN's fixed cost a call is more than its
-# arithmetic saves. Measured on 8x8 images, ms a step with and without: alone 2.5 and 1.4 at batch
-# 2, 3.5 and 2.1 at 8, 3.5 and 6.7 at 16; five together 3.8 and 3.3 at 2, 5.5 and 6.7 at 8; ten
-# together 6.0 and 5.8 at 2, 7.5 and 8.5 at 4.
+# Below this many pixels a batch (of one member, of all members), oneDNN's fixed cost a call exceeds
+# what its arithmetic saves. Measured on 8x8 images, ms a step with and without oneDNN: alone 2.5
+# and 1.4 at batch 2, 3.5 and 2.1 at 8, 3.5 and 6.7 at 16; five together 3.8 and 3.3 at 2, 5.5 and
+# 6.7 at 8; ten together 6.0 and 5.8 at 2, 7.5 and 8.5 at 4.
 NATIVE_PIXELS, NATIVE_PIXELS_TOGETHER = 512, 1280
 
 
 @dataclass(frozen=True)
 class Parameter:
-    """One parameter of one member.
+    """A parameter of one member.
 
     `shape` is (O, kh, kw, I) of a convolution, (I, O) of a linear layer, (O,) of its bias, and (C,)
-    of whatever belongs to channels.
+    of parameters of channels.
     """
 
     name: str
@@ -64,13 +64,13 @@ class Blueprint:
     def add(
         self, name: str, kind: Kind, shape: tuple[int, ...], draw: Draw, *, decays: bool = False
     ) -> str:
-        """Declare a parameter; returns its name."""
+        """Declares a parameter and returns its name."""
         self.parameters.append(Parameter(name, kind, shape, draw, decays))
         return name
 
 
 class Layout:
-    """Where each block lies in a layer-major flat tensor of K members."""
+    """The position of each block in a layer-major flat tensor of K members."""
 
     def __init__(self, members: int, sizes: Mapping[str, int]) -> None:
         self.members = members
@@ -79,7 +79,7 @@ class Layout:
         self._runs = [(size, len(list(run))) for size, run in groupby(self.sizes.values())]
 
     def cut(self, flat: Tensor) -> dict[str, Tensor]:
-        """Views (K n,) of the blocks; the gradient of all of them is one tensor."""
+        """Views (K n,) of the blocks; autograd returns their gradients as one tensor."""
         lengths = [self.members * size for size in self.sizes.values()]
         return dict(zip(self.sizes, flat.split(lengths), strict=True))
 
@@ -88,7 +88,7 @@ class Layout:
         return {name: block.view(self.members, -1) for name, block in self.cut(flat).items()}
 
     def groups(self, flat: Tensor) -> list[Tensor]:
-        """Views (m, K, n) of m neighbouring blocks of one size; they cover the tensor."""
+        """Views (m, K, n) of m neighbouring blocks of equal size, which cover the tensor."""
         lengths = [self.members * size * many for size, many in self._runs]
         return [
             part.view(many, self.members, size)
@@ -96,7 +96,7 @@ class Layout:
         ]
 
     def norms(self, flat: Tensor) -> Tensor:
-        """Euclidean norm of each member's numbers: (K,)."""
+        """The Euclidean norm of each member's numbers: (K,)."""
         if self.members == 1:
             return torch.linalg.vector_norm(flat).view(1)
         parts = [torch.linalg.vector_norm(group, dim=(0, 2)) for group in self.groups(flat)]
@@ -111,29 +111,29 @@ class Layout:
         return flat
 
     def spread(self, values: Tensor) -> Tensor:
-        """One number a member (K,) at each of its places: (total,)."""
+        """Repeats each member's number (K,) at each of its positions: (total,)."""
         return self.scale_(values.new_ones(self.total), values)
 
     def select(self, flat: Tensor, keep: Sequence[int]) -> Tensor:
-        """The flat tensor of some of the members alone."""
+        """The flat tensor of some members only."""
         parts = [group[:, list(keep)].flatten() for group in self.groups(flat)]
         return torch.cat(parts) if parts else flat.clone()
 
     def finite(self, flat: Tensor) -> Tensor:
-        """Whether all of a member's numbers are finite: (K,) bool."""
-        # In float64, so that large but finite numbers do not overflow when squared.
+        """Whether all numbers of a member are finite: (K,) bool."""
+        # In float64, so that the squares of large finite numbers do not overflow.
         return self.norms(flat.to(torch.float64)).isfinite()
 
 
 class Parameters:
-    """The parameters of a pack: one leaf tensor, and views of it that layers use.
+    """The parameters of a pack: one leaf tensor, and the views of it that layers use.
 
-    `flat` is changed through `data` only, an alias that autograd does not watch: so the views are
-    made once and outlive every step.
+    `flat` is changed only through `data`, an alias that autograd does not track. So the views are
+    made once and stay valid after every step.
 
     Attributes:
-        flat: (K P,) leaf; those that decay come first, and are `decaying` many.
-        views: name -> the block as the form wants it.
+        flat: (K P,) leaf; parameters with weight decay come first, and are `decaying` many.
+        views: name -> the block in the form's layout.
     """
 
     def __init__(
@@ -149,16 +149,16 @@ class Parameters:
 
     @property
     def count(self) -> int:
-        """P, the parameters of one member."""
+        """P, the number of parameters of one member."""
         return self.flat.numel() // self.layout.members
 
     def blocks(self) -> dict[str, Tensor]:
-        """Name -> (K, *shape), without gradient: for checkpoints, tests and a look inside."""
+        """Name -> (K, *shape), without gradient, for checkpoints and tests."""
         blocks = self.layout.split(self.data)
         return {p.name: blocks[p.name].view(-1, *p.shape) for p in self.specs}
 
     def select(self, keep: Sequence[int], *, form: Form) -> Parameters:
-        """The parameters of some of the members alone."""
+        """The parameters of some members only."""
         layout = Layout(len(keep), self.layout.sizes)
         return Parameters(layout, self.layout.select(self.data, keep), self.specs, form=form)
 
@@ -172,10 +172,10 @@ def draw_parameters(
     device: torch.device,
     dtype: torch.dtype,
 ) -> Parameters:
-    """The parameters of K members at their start.
+    """Draws the initial parameters of K members.
 
-    Each has a stream of its own, named after it and the member's replicate: a draw depends neither
-    on K nor on what else the network has.
+    Each parameter has a random stream named after it and the member's replicate, so a draw depends
+    neither on K nor on the rest of the network.
     """
     specs = sorted(blueprint.parameters, key=lambda p: (not p.decays, p.size))
     layout = Layout(len(replicates), {p.name: p.size for p in specs})
@@ -191,7 +191,7 @@ def draw_parameters(
 
 
 class Statistics:
-    """Means and variances of a pack's batch norms, each in one flat tensor (K sum(C),)."""
+    """Means and variances of a pack's batch norms, each in a flat tensor (K sum(C),)."""
 
     def __init__(self, layout: Layout, mean: Tensor, var: Tensor) -> None:
         self.layout, self.mean, self.var = layout, mean, var
@@ -204,39 +204,39 @@ class Statistics:
     def fresh(
         cls, norms: Mapping[str, int], members: int, *, device: torch.device, dtype: torch.dtype
     ) -> Statistics:
-        """Mean 0, variance 1."""
+        """Starts with mean 0 and variance 1."""
         layout = Layout(members, norms)
         mean = torch.zeros(layout.total, device=device, dtype=dtype)
         return cls(layout, mean, torch.ones_like(mean))
 
     def select(self, keep: Sequence[int]) -> Statistics:
-        """Those of some of the members alone."""
+        """The statistics of some members only."""
         chosen = (self.layout.select(part, keep) for part in (self.mean, self.var))
         return Statistics(Layout(len(keep), self.layout.sizes), *chosen)
 
 
 class Form(Protocol):
-    """How K layers are computed as one. All that networks know of it: a faster one may follow.
+    """How K layers are computed as one. Networks use only this interface.
 
-    The form chooses the layout of what flows between its layers; `images` and `pooled` are the
-    doors in and out. Tables are (K, B, F) throughout.
+    The form chooses the layout of data between its layers; `images` converts to it and `pooled`
+    from it. Tables are (K, B, F) throughout.
     """
 
     def view(self, block: Tensor, parameter: Parameter, members: int) -> Tensor:
-        """A parameter's block (K n,) as the layers below want it, without a copy.
+        """A parameter's block (K n,) in the layout of the layers below, without a copy.
 
-        In few steps: each costs a backward pass 3 us.
+        Few view operations, because each costs 3 us in a backward pass.
         """
         ...
 
     def images(self, x: Tensor) -> Tensor:
-        """In: (S, K, C, H, W); a slice of the result along S is a batch."""
+        """Converts (S, K, C, H, W) to the form's layout; a slice along S is a batch."""
         ...
 
     def convolution(
         self, x: Tensor, weight: Tensor, bias: Tensor | None, *, members: int, stride: int
     ) -> Tensor:
-        """Of an odd kernel, padded so that stride 1 keeps the size."""
+        """A convolution of odd kernel, padded so that stride 1 keeps the size."""
         ...
 
     def batch_norm(
@@ -249,16 +249,16 @@ class Form(Protocol):
         statistics: tuple[Tensor, Tensor] | None,
         momentum: float = MOMENTUM,
     ) -> Tensor:
-        """Of images, or of the columns of tables.
+        """Batch norm of images, or of the columns of tables.
 
-        In training by the batch itself, which statistics that are given follow; else by them.
+        In training it uses the batch and updates the statistics, if given; otherwise it uses them.
         """
         ...
 
     def group_norm(
         self, x: Tensor, weight: Tensor, bias: Tensor, *, members: int, groups: int
     ) -> Tensor:
-        """Of images, or of the columns of tables; each sample by itself."""
+        """Group norm of images, or of the columns of tables, for each sample separately."""
         ...
 
     def linear(self, x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
@@ -266,7 +266,7 @@ class Form(Protocol):
         ...
 
     def pooled(self, x: Tensor, members: int) -> Tensor:
-        """Out: the mean over pixels, (K, B, C)."""
+        """Converts from the form's layout: the mean over pixels, (K, B, C)."""
         ...
 
     def backend(self, x: Tensor, members: int) -> AbstractContextManager[object]:
@@ -275,7 +275,7 @@ class Form(Protocol):
 
 
 class Folded:
-    """Members folded into channels: (B, K C, H, W), channels last, and grouped convolutions.
+    """Folds members into channels, (B, K C, H, W), channels last, with grouped convolutions.
 
     Tables use batched matrix products.
     """
@@ -283,7 +283,7 @@ class Folded:
     def view(self, block: Tensor, parameter: Parameter, members: int) -> Tensor:
         kind, shape = parameter.kind, parameter.shape
         if kind == "convolution":
-            # (O, kh, kw, I) in memory is what channels-last kernels read without a copy.
+            # (O, kh, kw, I) in memory is the order that channels-last kernels read without a copy.
             return block.view(members * shape[0], *shape[1:]).permute(0, 3, 1, 2)
         if kind == "channels":
             return block
@@ -296,8 +296,9 @@ class Folded:
         self, x: Tensor, weight: Tensor, bias: Tensor | None, *, members: int, stride: int
     ) -> Tensor:
         if weight.shape[-1] == 1 and stride > 1:
-            # oneDNN computes a strided 1x1 convolution by a copy into a buffer that its AVX2
-            # kernels overrun (uxlfoundation/oneDNN#6035): wrong gradients, or a broken heap.
+            # oneDNN computes a strided 1x1 convolution with a copy into a buffer, and its AVX2
+            # kernels write beyond that buffer (uxlfoundation/oneDNN#6035): wrong gradients, or a
+            # damaged heap.
             x, stride = x[:, :, ::stride, ::stride], 1
         return F.conv2d(x, weight, bias, stride, weight.shape[-1] // 2, 1, members)
 
@@ -342,7 +343,7 @@ class Folded:
 
 
 class Native(Folded):
-    """As `Folded`, but PyTorch's own kernels compute throughout: slower, and never oneDNN."""
+    """Computes as `Folded` does, but with PyTorch's own kernels, never oneDNN; slower."""
 
     def backend(self, x: Tensor, members: int) -> AbstractContextManager[object]:
         return without_onednn() if x.device.type == "cpu" else nullcontext()
@@ -350,7 +351,7 @@ class Native(Folded):
 
 @contextmanager
 def without_onednn() -> Iterator[None]:
-    """Within it, PyTorch's own kernels compute. (`mkldnn.flags` would set, and warn of, TF32.)"""
+    """A context with PyTorch's own kernels. (`mkldnn.flags` would set TF32, and warn about it.)"""
     before = torch.backends.mkldnn.enabled
     torch.backends.mkldnn.enabled = False
     try:
@@ -361,13 +362,13 @@ def without_onednn() -> Iterator[None]:
 
 @dataclass(frozen=True)
 class Pass:
-    """One pass through a network.
+    """A pass through a network.
 
     Attributes:
-        training: whether batch norms use the batch, or `statistics`.
-        statistics: name of a batch norm -> mean and variance (K C,); in training they follow the
-            batch, and without them nothing does.
-        moments: where each batch norm leaves its input's mean and variance, if anybody asks.
+        training: whether batch norms use the batch instead of `statistics`.
+        statistics: name of a batch norm -> mean and variance (K C,), which training updates; None
+            updates nothing.
+        moments: where each batch norm stores the mean and variance of its input, if requested.
     """
 
     form: Form

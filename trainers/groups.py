@@ -1,4 +1,7 @@
-"""Groups of classes by training count, and the names of all that is measured. No torch here."""
+"""Groups of classes by training count, and the names of all metrics. Imports nothing.
+
+This file defines minority and majority for the whole project.
+"""
 
 from __future__ import annotations
 
@@ -10,20 +13,29 @@ GROUPS = ("minority", "majority", "head", "medium", "tail")
 MEASURED_SPLITS = ("train", "val", "test")
 
 
-def class_groups(counts: Sequence[int]) -> dict[str, tuple[int, ...]]:
-    """Which classes each group holds, by training count; head, medium and tail may be empty.
+def minority_and_majority(counts: Sequence[float]) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """The labels of the minority and of the majority classes, each from common to rare.
 
-    Classes are ranked by count, the larger first, and by label where counts are equal. Majority
-    and minority are the first and the last third of the ranking, rounded down, at least one class.
-    Head has more than 100 training samples, medium 20 to 100, tail fewer (Liu et al. 2019).
+    Classes are ranked by training count, the largest first, and by label if counts are equal.
+    Majority and minority are the first and the last third of the ranking. A third is rounded
+    down, but has at least one class.
     """
     ranked = sorted(range(len(counts)), key=lambda label: (-counts[label], label))
     third = max(1, len(counts) // 3)
+    return tuple(ranked[-third:]), tuple(ranked[:third])
+
+
+def class_groups(counts: Sequence[int]) -> dict[str, tuple[int, ...]]:
+    """The sorted labels of each group, by training count; head, medium and tail may be empty.
+
+    Head has more than 100 training samples, medium 20 to 100, tail fewer (Liu et al. 2019).
+    """
+    minority, majority = minority_and_majority(counts)
     members = {
-        "minority": ranked[-third:],
-        "majority": ranked[:third],
-        "head": [label for label in ranked if counts[label] > 100],
-        "medium": [label for label in ranked if 20 <= counts[label] <= 100],
-        "tail": [label for label in ranked if counts[label] < 20],
+        "minority": sorted(minority),
+        "majority": sorted(majority),
+        "head": [label for label, n in enumerate(counts) if n > 100],
+        "medium": [label for label, n in enumerate(counts) if 20 <= n <= 100],
+        "tail": [label for label, n in enumerate(counts) if n < 20],
     }
-    return {group: tuple(sorted(members[group])) for group in GROUPS}
+    return {group: tuple(members[group]) for group in GROUPS}

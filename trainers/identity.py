@@ -1,4 +1,4 @@
-"""Which trainer this is: its version, and a hash of its source. Imports no torch."""
+"""Identifies the trainer: its version, and a hash of its source. Imports no torch."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def version() -> str:
 
 
 def source(folder: Path = Path(__file__).parent) -> str:
-    """A hash of all source files below a folder: equal for equal names and contents."""
+    """A hash of all source files in a folder: equal for equal names and contents."""
     digest = hashlib.sha256()
     for name, path in sorted(_files(folder)):
         content = path.read_bytes()

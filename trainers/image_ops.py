@@ -1,14 +1,14 @@
-"""Image operations on a batch, each sample with a strength of its own.
+"""Image operations on a batch, with a strength for each sample.
 
 Letters of the shapes: M samples, C channels (1 or 3; others count as grey), H and W pixels.
 Images are float32 in 0..1. Each operation takes `(M, C, H, W)` and the parameters `(M, 6)` and
-gives `(M, C, H, W)`: an affine map reads all six numbers, the others the first or none.
+returns `(M, C, H, W)`: an affine map reads all six numbers, the others the first or none.
 
 The definitions are those of torchvision's `transforms.v2.functional` (which follow Pillow), on
-floats: nothing is rounded to bytes between two operations, except where the operation is one on
-bytes (posterize, equalize). What a sample becomes does not depend on the samples beside it, to
-the last bit: so only operations that round once are used (no `lerp`, no `add(alpha=)`, no
-convolution or matrix product, whose instructions change with the shape).
+floats: nothing is rounded to bytes between two operations, unless the operation works on bytes
+(posterize, equalize). A sample's result does not depend on the other samples, to the last bit.
+Therefore only operations that round once are used (no `lerp`, no `add(alpha=)`, no convolution or
+matrix product, whose instructions change with the shape).
 """
 
 from __future__ import annotations
@@ -43,17 +43,17 @@ def _first(p: Tensor) -> Tensor:
 
 
 def identity(x: Tensor, p: Tensor) -> Tensor:
-    """The images as they are."""
+    """Returns the images unchanged."""
     del p
     return x
 
 
 def affine(x: Tensor, p: Tensor) -> Tensor:
-    """Pixel (i, j) of the result is the source's pixel under the map, or 0 outside (nearest).
+    """Maps the image: pixel (i, j) of the result is the nearest source pixel, or 0 outside.
 
     With pixel centres at half-integers, source column = p0 column + p1 row + p2 and source row =
     p3 column + p4 row + p5. Nearest neighbour is torchvision's default in all three policies; it
-    invents no grey values, which matters on 8x8 images.
+    creates no new grey values, which matters for 8x8 images.
     """
     height, width = x.shape[-2:]
     a, b, c, d, e, f = p.view(-1, 6, 1, 1).unbind(1)
@@ -68,22 +68,22 @@ def affine(x: Tensor, p: Tensor) -> Tensor:
 
 
 def brightness(x: Tensor, p: Tensor) -> Tensor:
-    """Blend with black."""
+    """Blends with black."""
     return (x * _first(p)).clamp_(0.0, 1.0)
 
 
 def color(x: Tensor, p: Tensor) -> Tensor:
-    """Blend with the grey image; grey images stay as they are."""
+    """Blends with the grey image; grey images do not change."""
     return x if x.shape[1] != 3 else blend(x, grey(x), _first(p))
 
 
 def contrast(x: Tensor, p: Tensor) -> Tensor:
-    """Blend with the mean luminance of the image."""
+    """Blends with the mean luminance of the image."""
     return blend(x, grey(x).mean((1, 2, 3), keepdim=True), _first(p))
 
 
 def sharpness(x: Tensor, p: Tensor) -> Tensor:
-    """Blend with the image smoothed by the kernel (1 1 1; 1 5 1; 1 1 1) / 13; borders stay."""
+    """Blends with the image smoothed by (1 1 1; 1 5 1; 1 1 1) / 13; borders do not change."""
     if min(x.shape[-2:]) < 3:
         return x
     inner = x[..., 1:-1, 1:-1]
@@ -96,24 +96,24 @@ def sharpness(x: Tensor, p: Tensor) -> Tensor:
 
 
 def posterize(x: Tensor, p: Tensor) -> Tensor:
-    """Keep the upper bits of each byte; the parameter is 2 to the number of bits dropped."""
+    """Keeps the upper bits of each byte; the parameter is 2 to the number of dropped bits."""
     dropped = _first(p)
     return ((x * 255.0).round_() / dropped).floor_().mul_(dropped).div_(255.0)
 
 
 def solarize(x: Tensor, p: Tensor) -> Tensor:
-    """Invert what reaches the threshold (in 0..1)."""
+    """Inverts pixels at or above the threshold (in 0..1)."""
     return torch.where(x >= _first(p), 1.0 - x, x)
 
 
 def invert(x: Tensor, p: Tensor) -> Tensor:
-    """1 - x."""
+    """Returns 1 - x."""
     del p
     return 1.0 - x
 
 
 def autocontrast(x: Tensor, p: Tensor) -> Tensor:
-    """Stretch each channel to 0..1; a flat channel stays as it is."""
+    """Stretches each channel to 0..1; a constant channel does not change."""
     del p
     low, high = x.amin((2, 3), keepdim=True), x.amax((2, 3), keepdim=True)
     flat = low == high
@@ -122,9 +122,9 @@ def autocontrast(x: Tensor, p: Tensor) -> Tensor:
 
 
 def equalize(x: Tensor, p: Tensor) -> Tensor:
-    """Flatten each channel's histogram of 256 bytes, by Pillow's rule in whole numbers.
+    """Flattens each channel's histogram of 256 bytes, by Pillow's rule in whole numbers.
 
-    Step = (pixels below the brightest value) // 255. A step of 0 leaves the channel as it is: so
+    Step = (pixels below the brightest value) // 255. A step of 0 does not change the channel, so
     images of fewer than 256 pixels, such as 8x8, never change.
     """
     del p
@@ -143,10 +143,10 @@ def equalize(x: Tensor, p: Tensor) -> Tensor:
 
 
 def hue(x: Tensor, shift: Tensor) -> Tensor:
-    """Turn the hue by `shift` `(M,)` turns, -0.5..0.5, keeping HSV's saturation and value.
+    """Rotates the hue by `shift` `(M,)` turns, -0.5..0.5, and keeps HSV's saturation and value.
 
     A colour of value v and chroma c has, in each channel, v - c max(0, min(k, 4 - k, 1)) with
-    k = (n + 6 h) mod 6 and n = 5, 3, 1 for red, green, blue. Grey images stay as they are.
+    k = (n + 6 h) mod 6 and n = 5, 3, 1 for red, green, blue. Grey images do not change.
     """
     if x.shape[1] != 3:
         return x
@@ -163,7 +163,7 @@ def hue(x: Tensor, shift: Tensor) -> Tensor:
 
 
 def crop_pad(x: Tensor, top: Tensor, left: Tensor, pad: int) -> Tensor:
-    """Windows of the size of the image out of it padded by `pad` zeros, at `top`, `left` `(M,)`."""
+    """Pads images with `pad` zeros and crops them to their size again, at `top`, `left` `(M,)`."""
     samples, _, height, width = x.shape
     windows = F.pad(x, (pad, pad, pad, pad)).unfold(2, height, 1).unfold(3, width, 1)
     return windows[torch.arange(samples, device=x.device), :, top, left]

@@ -1,8 +1,8 @@
-"""Checks layers of a form in a process of its own, which a broken kernel may end.
+"""Checks layers of a form in a separate process, because a broken kernel may crash it.
 
 `python -m trainers.kernels THREADS [PLUGIN ...]` reads a JSON request a line, {"form": name,
 "layer": {...}}, and answers each with the largest deviation that it finds. It ends with its input,
-or when nothing comes for a while.
+or after a while without requests.
 
 Letters: K members, B samples, C channels, O outputs, I inputs, H x W pixels, F features.
 """
@@ -29,18 +29,18 @@ from trainers.shapes import Layer
 
 IDLE_SECONDS = 60.0
 EXACT_BATCH = 4
-# Two data sets, dealt out to members in turn: so a pack of any K has two references.
+# Members alternate between two data sets, so a pack of any K needs two references.
 SOURCES = 2
-UNIT = 2.0**-24  # what rounding to float32 changes at most, as a share
-# A sum of n random terms, each rounded, is off by about sqrt(n) units; two such sums are compared,
-# and kernels that compute by transforms (Winograd) lose some ten units more.
+UNIT = 2.0**-24  # the largest relative change by rounding to float32
+# A sum of n random terms, each rounded, is off by about sqrt(n) units. Two such sums are compared,
+# and kernels that compute by transforms (Winograd) lose about ten units more.
 UNITS = 32.0
-COARSE = 0.06  # of bfloat16, whose unit is 0.004, whatever the length of the sums
+COARSE = 0.06  # for bfloat16, whose unit is 0.004, at any length of the sums
 
 
 @dataclass(frozen=True)
 class Deviation:
-    """How far a layer is off: |x - reference| / |reference|, and how much rounding explains.
+    """The error of a layer: |x - reference| / |reference|, and how much of it rounding explains.
 
     Attributes:
         what: `output`, `input gradient`, `weight gradient` or `bias gradient`.
@@ -54,12 +54,12 @@ class Deviation:
 
     @property
     def excess(self) -> float:
-        """`off` as a multiple of what is tolerated."""
+        """`off` as a multiple of the tolerance."""
         return self.off / self.tolerance if math.isfinite(self.off) else math.inf
 
 
 def tolerance(layer: Layer) -> float:
-    """The largest deviation that rounding explains, by the longest sum of the layer's passes."""
+    """The largest error that rounding explains, from the longest sum of the layer's passes."""
     if layer.dtype == "bfloat16":
         return COARSE
     pixels = math.prod(layer.size)
@@ -69,7 +69,7 @@ def tolerance(layer: Layer) -> float:
 
 
 def check(layer: Layer, form: Form) -> Deviation:
-    """The largest excess of output and gradients of a linear loss.
+    """The largest excess of output and gradients under a linear loss.
 
     At the layer's own batch the reference is float32 without oneDNN, at a batch of at most 4 it is
     float64; each member is computed alone.
@@ -94,24 +94,24 @@ def _deviations(layer: Layer, form: Form, *, dtype: torch.dtype) -> list[Deviati
 
 
 def _off(got: Tensor, reference: Tensor) -> float:
-    """|got - reference| / |reference|, and |got| itself where the reference is 0."""
+    """|got - reference| / |reference|, or |got| if the reference is 0."""
     norm = float(torch.linalg.vector_norm(reference, dtype=torch.float64))
     gap = torch.linalg.vector_norm(got.to(reference.dtype) - reference, dtype=torch.float64)
     return float(gap) / (norm or 1.0)
 
 
 def _alone(layer: Layer) -> Layer:
-    """What a member's data and reference depend on."""
+    """The arguments that a member's data and reference depend on."""
     return replace(layer, members=1, entry=())
 
 
 def _dealt(of_source: list[Tensor], members: int) -> Tensor:
-    """(K, ...): each source's tensor to its members, in turn."""
+    """Assigns each source's tensor to its members, in turn: (K, ...)."""
     return torch.stack([of_source[k % SOURCES] for k in range(members)])
 
 
 def _shapes(layer: Layer) -> dict[str, tuple[int, ...]]:
-    """One member's input, weight and bias, as far as the layer has them."""
+    """A member's input, weight and bias shapes, as far as the layer has them."""
     shapes: dict[str, tuple[int, ...]] = {"input": (layer.batch, layer.inputs, *layer.size)}
     if layer.kind == "convolution":
         shapes["weight"] = (layer.outputs, layer.kernel, layer.kernel, layer.inputs)
@@ -126,7 +126,7 @@ def _shapes(layer: Layer) -> dict[str, tuple[int, ...]]:
 
 @lru_cache(maxsize=2 * SOURCES)
 def _data(layer: Layer, source: int) -> dict[str, Tensor]:
-    """Random float32 numbers of one member, and those that its output is multiplied by."""
+    """Random float32 numbers of one member, and the factors of its output."""
     numbers = torch.Generator().manual_seed(source)
     given = {name: torch.randn(shape, generator=numbers) for name, shape in _shapes(layer).items()}
     with torch.no_grad():
@@ -135,7 +135,7 @@ def _data(layer: Layer, source: int) -> dict[str, Tensor]:
 
 
 def _plain(layer: Layer, input: Tensor, weight: Any = None, bias: Any = None) -> Tensor:
-    """The layer's definition, for one member: (B, C, H, W) or (B, F)."""
+    """The layer's definition for one member: (B, C, H, W) or (B, F)."""
     match layer.kind:
         case "convolution":
             weight = weight.permute(0, 3, 1, 2).contiguous()
@@ -152,7 +152,7 @@ def _plain(layer: Layer, input: Tensor, weight: Any = None, bias: Any = None) ->
 
 @lru_cache(maxsize=2 * SOURCES)
 def _reference(layer: Layer, source: int, dtype: torch.dtype) -> dict[str, Tensor]:
-    """Output and gradients of one member, by name."""
+    """The output and gradients of one member, by name."""
     data = {name: tensor.to(dtype) for name, tensor in _data(layer, source).items()}
     loss = data.pop("loss")
     leaves = {name: tensor.requires_grad_() for name, tensor in data.items()}
@@ -164,7 +164,7 @@ def _reference(layer: Layer, source: int, dtype: torch.dtype) -> dict[str, Tenso
 
 
 def _computed(layer: Layer, form: Form) -> list[Tensor]:
-    """What `_reference` has, by the form for all members at once; the output as it leaves it."""
+    """The same as `_reference`, computed by the form for all members; the output in its layout."""
     members = layer.members
     own = torch.float64 if layer.dtype == "float64" else torch.float32
     sources = [_data(_alone(layer), source) for source in range(SOURCES)]
@@ -180,23 +180,23 @@ def _computed(layer: Layer, form: Form) -> list[Tensor]:
 
 
 def _entrance(layer: Layer, form: Form) -> Tensor:
-    """A batch as the network takes it in; its numbers are of no meaning."""
+    """A batch as it enters the network; its values do not matter."""
     x = torch.empty(layer.entry)
     return form.images(x) if x.dim() == 5 else x
 
 
 def _arranged(form: Form, layer: Layer, x: Tensor) -> Tensor:
-    """An output (K, B, ...) as the form's layer gives it."""
+    """An output (K, B, ...) in the layout of the form's layer."""
     return x if layer.kind == "pooled" else _inner(form, layer, x)
 
 
 def _inner(form: Form, layer: Layer, x: Tensor) -> Tensor:
-    """(K, B, C, ...) in the form's own layout."""
+    """(K, B, C, ...) in the form's layout."""
     return form.images(x.transpose(0, 1)) if layer.size else x
 
 
 def _layer_of(form: Form, layer: Layer, leaves: dict[str, Tensor]) -> Tensor:
-    """The form's own layer, from tensors (K, ...)."""
+    """The form's layer, from tensors (K, ...)."""
     members = layer.members
 
     def view(name: str, kind: Kind) -> Tensor:
@@ -227,7 +227,7 @@ def _never(source: object, shape: tuple[int, ...]) -> Any:
 
 
 def serve(answer: Callable[[str], None]) -> None:
-    """Answers requests until there are no more."""
+    """Answers requests until the input ends."""
     while select.select([sys.stdin], [], [], IDLE_SECONDS)[0]:
         line = sys.stdin.readline()
         if not line:
@@ -244,7 +244,7 @@ def serve(answer: Callable[[str], None]) -> None:
 
 
 def main() -> None:
-    """Loads plug-ins, then serves. What they print goes to stderr."""
+    """Loads plug-ins, then serves. The output of plug-ins goes to stderr."""
     threads, *plugins = sys.argv[1:]
     out = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)

@@ -1,4 +1,4 @@
-"""Training a pack: K runs at once, round by round, measured on every split after some of them.
+"""Trains a pack: K runs at once, round by round, with evaluations after some rounds.
 
 Letters: K members alive, N samples, C classes, L numbers of a round.
 """
@@ -28,15 +28,15 @@ from trainers.pack import Objective, Pack, Terms, design
 from trainers.rounds import Timetable, chosen
 from trainers.step import OPTIMIZERS, Ascent, schedule
 
-# Samples of a member that are normalised together for its statistics. They depend on it a little,
-# so it depends on nothing: neither on K, nor on the training batch, nor on the device.
+# Samples of a member that are normalised together for its statistics. Fixed, because the statistics
+# depend slightly on it, and they must not depend on K, the training batch or the device.
 STATISTICS_SAMPLES = 128
 WARM_UP_STEPS = 1
 
 
 @dataclass(frozen=True)
 class Member:
-    """One run of a pack."""
+    """A run of a pack."""
 
     config: Config
     replicate: int
@@ -44,18 +44,18 @@ class Member:
 
 @dataclass(frozen=True)
 class RoundResult:
-    """What one member did in one round.
+    """The result of one member in one round.
 
     Attributes:
-        member: its place among the members that the pack began with.
+        member: its position among the pack's original members.
         round: rounds finished, this one included.
         step: updates made so far.
-        numbers: (L,) float32 in the order of `metrics.layout`; None where the round ends without
-            an evaluation. Those of the training split are of this round alone.
-        finite: False if a loss, a logit or a parameter is not: the run has diverged. Logits of the
-            other splits are seen at evaluations only.
-        correct: in the last round, one bit a test example in the data set's order, 1 where the
-            prediction is right, the first in the lowest bit; None before, and when not finite.
+        numbers: (L,) float32 in the order of `metrics.layout`; None if the round ends without an
+            evaluation. The training split's numbers cover this round only.
+        finite: False if a loss, a logit or a parameter is not finite: the run has diverged. Logits
+            of the other splits are checked at evaluations only.
+        correct: in the last round, one bit for each test example in the data set's order, 1 if the
+            prediction is right, the first in the lowest bit; otherwise, or if not finite, None.
     """
 
     member: int
@@ -67,18 +67,18 @@ class RoundResult:
 
 
 class PackTrainer:
-    """Trains runs of one pack key together. It drops a member only when told to.
+    """Trains runs that share a pack key; only `drop` removes a member.
 
     The same members give the same numbers, bit for bit at a fixed number of threads, on any worker
-    and across `state` and `load_state`. Training metrics are running ones: of each batch as it was
-    trained on, augmented, before its update. How often it is evaluated changes nothing that is
-    trained.
+    and across `state` and `load_state`. Training metrics are running ones: computed on each
+    training batch, augmented, before its update. The number of evaluations does not change the
+    training.
 
     Attributes:
-        timetable: its rounds, and which of them end with an evaluation.
-        round: how many rounds are finished; `step` is how many updates.
-        alive: places of the members that still train.
-        form: the name of the form that computes, one of `FORMS`.
+        timetable: the rounds, and which of them end with an evaluation.
+        round: how many rounds are finished; `step` is the number of updates.
+        alive: original positions of the members that still train.
+        form: the name of the form that computes, a key of `FORMS`.
 
     Raises:
         ConfigError: a configuration cannot run on these data.
@@ -129,7 +129,7 @@ class PackTrainer:
         ]
 
     def _assemble(self) -> None:
-        """Everything that belongs to the members alive, around the pack's parameters."""
+        """Builds everything that depends on the members alive, around the pack's parameters."""
         members = [self.members[i] for i in self.alive]
         trains = [m.config.train for m in members]
         train, parameters = trains[0], self.pack.parameters
@@ -168,16 +168,16 @@ class PackTrainer:
 
     @property
     def rounds(self) -> int:
-        """Rounds of the whole run."""
+        """The rounds of the whole run."""
         return self.timetable.rounds
 
     @property
     def steps(self) -> int:
-        """Updates of the whole run."""
+        """The updates of the whole run."""
         return self.timetable.steps
 
     def train_round(self) -> list[RoundResult]:
-        """Trains one round; one result for each member alive, in order."""
+        """Trains one round and returns a result for each member alive, in order."""
         seen, labels, losses = [], [], []
         for batch in self.feed.batches(self.step, self.timetable.end(self.round + 1)):
             terms, objective = self.update(batch)
@@ -203,10 +203,10 @@ class PackTrainer:
     def _measured(
         self, logits: Mapping[str, Tensor], labels: Tensor, sound: Tensor
     ) -> list[RoundResult]:
-        """Results by logits (K, N, C) of each split; `labels` (K, N) are the training split's."""
+        """Results from each split's logits (K, N, C) and the training split's labels (K, N)."""
         truths = {"train": labels, **self._truths()}
         numbers = [measure(logits[s], truths[s], self.counts) for s in logits]
-        if self.round == self.rounds:  # one tensor, so that a GPU is waited for once
+        if self.round == self.rounds:  # one tensor, so that the CPU waits once for the GPU
             numbers.append(hits(logits["test"], truths["test"]).float())
         return self._results(torch.cat(numbers, dim=1), sound)
 
@@ -214,19 +214,25 @@ class PackTrainer:
         return {split: self.pool.y[split] for split in self._judged}
 
     def _results(self, numbers: Tensor, sound: Tensor) -> list[RoundResult]:
-        """Of each member's numbers, in the last round followed by its hits on the test split."""
+        """Each member's result; in the last round, hits on the test split follow the numbers."""
         rows, fine = numbers.cpu().numpy(), sound.tolist()
         tests = len(self.pool.y["test"]) if self.round == self.rounds else 0
         rows, right = np.split(rows, [rows.shape[1] - tests], axis=1)
         bits = np.packbits(right > 0, axis=1, bitorder="little")
         return [
-            RoundResult(member, self.round, self.step, rows[k], fine[k],
-                        bits[k].tobytes() if tests and fine[k] else None)
+            RoundResult(
+                member,
+                self.round,
+                self.step,
+                rows[k],
+                fine[k],
+                bits[k].tobytes() if tests and fine[k] else None,
+            )
             for k, member in enumerate(self.alive)
-        ]  # fmt: skip
+        ]
 
     def update(self, batch: Batch) -> tuple[Terms, Tensor]:
-        """One update; the terms of its first pass, and what it minimised (K,)."""
+        """Makes an update; returns the terms of its first pass and the minimised objective (K,)."""
         share = schedule(
             self.config.train, self.step, steps=self.steps, epoch_steps=self.feed.epoch_steps
         )
@@ -245,31 +251,31 @@ class PackTrainer:
     def _sharp_gradient(
         self, ascent: Ascent, batch: Batch, terms: Terms, objective: Tensor
     ) -> Tensor:
-        """The plain gradient, taken where the ascent leads."""
+        """The gradient at the end of SAM's ascent."""
         weights = batch.weights
         assert weights is not None  # noqa: S101
         unweighted = self._gradient(objective, again=True) if ascent.two_gradients else None
         tilted = self._gradient(terms.plus_ssl(ascent.mean_loss(terms.losses, weights)))
         ascent.climb(tilted, unweighted)
-        # Running statistics have seen this batch: the second pass must not move them again.
+        # The first pass updated the running statistics with this batch; the second must not.
         there = self.objective.terms(self.pack, batch, moving=False)
         grad = self._gradient(there.plus_ssl(there.losses.mean(1)))
         ascent.return_home()
         return grad
 
     def _gradient(self, objective: Tensor, *, again: bool = False) -> Tensor:
-        """Of a loss a member (K,): (K P,). Members do not meet, so one backward serves all."""
+        """The gradient (K P,) of losses (K,); members are independent, so one backward suffices."""
         flat = self.pack.parameters.flat
         return torch.autograd.grad(objective, flat, self._ones, retain_graph=again)[0]
 
     def evaluate(self) -> dict[str, Tensor]:
-        """Logits (K, N, C) of the validation split, where there is one, and the test split."""
+        """Logits (K, N, C) of the test split and, if there is one, the validation split."""
         if self._clean:
             self.pack.clean_statistics(self._subset_batches())
         return {split: self.pack.evaluate(self.split_batches(split)) for split in self._judged}
 
     def _subset_batches(self) -> Iterator[tuple[int, Tensor]]:
-        """(samples, x) of each member's own training subset, not augmented, in equal parts."""
+        """Yields (samples, x) of each member's training subset, not augmented, in equal parts."""
         everything = self.feed.subset_index
         parts = math.ceil(everything.shape[1] / STATISTICS_SAMPLES)
         for index in everything.tensor_split(parts, dim=1):
@@ -283,7 +289,7 @@ class PackTrainer:
             yield self.feed.enter(x.expand(len(self.alive), *x.shape[1:]))
 
     def drop(self, member: int) -> None:
-        """Takes a member, by its place at the start, out of the pack; the rest go on."""
+        """Removes a member, by its original position; the others continue."""
         self._keep([m for m in self.alive if m != member])
 
     def _keep(self, members: Sequence[int]) -> None:
@@ -301,15 +307,15 @@ class PackTrainer:
             self.optimizer.buffers[name].copy_(buffer)
 
     def state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
-        """Tensors and JSON that `load_state` of a trainer of the same members goes on from."""
+        """Tensors and JSON from which `load_state` continues in a trainer of the same members."""
         meta = {"round": self.round, "step": self.step, "alive": list(self.alive)}
         return {name: tensor.clone() for name, tensor in self._tensors().items()}, meta
 
     def load_state(self, tensors: Mapping[str, Tensor], meta: Mapping[str, Any]) -> None:
-        """Takes up a state, at whatever round the trainer itself is.
+        """Restores a state, whatever the trainer's current round.
 
         Raises:
-            ValueError: the state is not of such a pack.
+            ValueError: the state is of another pack.
         """
         self._keep([m for m in self.alive if m in meta["alive"]])
         own = self._tensors()
@@ -321,16 +327,16 @@ class PackTrainer:
         self.round, self.step = meta["round"], meta["step"]
 
     def _tensors(self) -> dict[str, Tensor]:
-        """All that changes while training; no copies."""
+        """All tensors that change in training; no copies."""
         statistics = self.pack.statistics
         buffers = {f"optimizer.{name}": b for name, b in self.optimizer.buffers.items()}
         own = {"parameters": self.pack.parameters.data, **buffers}
         return own | {"statistics.mean": statistics.mean, "statistics.var": statistics.var}
 
     def time_steps(self, steps: int) -> tuple[float, float]:
-        """Seconds of an update, from the next `steps` updates, and of its share of evaluations.
+        """Seconds of an update, measured over `steps` updates, and of its share of evaluations.
 
-        They are undone: parameters, statistics and step are as before.
+        Afterwards parameters, statistics and step are as before.
         """
         kept, meta = self.state()
         self._seconds(lambda: self._try_steps(WARM_UP_STEPS))
@@ -344,7 +350,7 @@ class PackTrainer:
             self.update(batch)
 
     def _evaluation_seconds(self) -> float:
-        """Of one evaluation, from its first batches: splits may be much larger than a probe."""
+        """Seconds of an evaluation, estimated from its first batch, because splits may be large."""
         x = next(self.split_batches(self._judged[0]))
         judged = x.shape[0] if x.dim() == 4 else x.shape[1]
         everything = sum(len(self.pool.y[split]) for split in self._judged)
@@ -356,7 +362,7 @@ class PackTrainer:
         return elapsed_s + clean_s * sum(self.counts) / samples
 
     def _seconds(self, work: Callable[[], object]) -> float:
-        # One thread does all on a CPU: then a busy neighbour's share is not counted.
+        # On a CPU with one thread, thread time excludes the time of other processes.
         alone = self.device.type == "cpu" and torch.get_num_threads() == 1
         clock = time.thread_time if alone else time.perf_counter
         self._wait()

@@ -1,8 +1,8 @@
-"""Supervised losses of a pack, one number a sample, and label smoothing by class size.
+"""Supervised losses of a pack, one number for each sample, and label smoothing by class size.
 
 Letters of the shapes: K members, B samples of a batch, C classes. Targets are either soft,
-`(K, B, C)` rows that sum to 1, or hard, `(K, B)` int64 labels: the second is the fast path of a
-step that neither smooths nor mixes.
+`(K, B, C)` rows that sum to 1, or hard, `(K, B)` int64 labels. Hard labels are the faster form for
+a step without smoothing and mixing.
 """
 
 from __future__ import annotations
@@ -39,8 +39,8 @@ def logit_adjusted(logits: Tensor, targets: Tensor, counts: Tensor) -> Tensor:
     Args:
         logits: `(K, B, C)`.
         targets: `(K, B, C)` soft or `(K, B)` int64.
-        counts: `(K or 1, C)` training samples a class. A class without any counts as one: its
-            logits stay finite, and a batch without it is pushed away from it as hard as can be.
+        counts: `(K or 1, C)` training samples of a class. A class without samples counts as one
+            sample: its logits stay finite, and batches without it push strongly away from it.
 
     Source: Menon et al. 2021 (arXiv 2007.07314), equation 10; Ren et al. 2020 for tau 1.
     """
@@ -53,9 +53,9 @@ def smoothing_by_class(counts: Tensor | Sequence[int], minority: float, majority
     """Label smoothing of each class, `(C,)` float64, linear in the logarithm of its count.
 
     eps_c = majority + (minority - majority) (ln n_max - ln n_c) / (ln n_max - ln n_min), with
-    n_min the smallest class that has samples; a class without any takes `minority`. When all
-    classes are equal there is neither minority nor majority, and each takes the mean of the two:
-    so the average over the classes does not jump as the ratio goes to 1.
+    n_min the smallest class that has samples; a class without samples takes `minority`. If all
+    classes are equal, each takes the mean of `minority` and `majority`, so that the average over
+    the classes is continuous as the ratio goes to 1.
     """
     sizes = torch.as_tensor(counts).to("cpu", torch.float64)
     present = sizes[sizes > 0]

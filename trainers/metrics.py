@@ -1,10 +1,10 @@
-"""What is measured of a split: for each class, for groups of classes, and overall.
+"""Computes the metrics of a split: for each class, for groups of classes, and overall.
 
 Letters: K members, N samples, C classes, L numbers of a split.
 
-A class without samples in a split has no recall, loss or calibration error there (NaN), and means
+A class without samples in a split has NaN as recall, loss and calibration error there, and means
 over classes leave it out. A class that is never predicted has precision 0. A member with a logit
-that is not finite has no metrics at all.
+that is not finite has no metrics.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ BINS = 15
 def layout(
     classes: Sequence[str], splits: Collection[str] = MEASURED_SPLITS
 ) -> list[tuple[str, str, str]]:
-    """The (split, metric, target) of each number that a round reports, in order.
+    """The (split, metric, target) of each number of an evaluation, in order.
 
     Targets are `class:NAME`, `group:NAME`, and "" for overall. Each split has the same L. A data
     set without validation has no split "val".
@@ -37,16 +37,16 @@ def layout(
 
 
 def measure(logits: Tensor, labels: Tensor, train_counts: Sequence[int]) -> Tensor:
-    """One split's numbers in the order of `layout`: (K, L) float32, on the logits' device.
+    """A split's numbers in the order of `layout`: (K, L) float32, on the logits' device.
 
     Args:
         logits: (K, N, C), of any float type.
-        labels: (N,) or, where members see different samples, (K, N).
-        train_counts: (C,), samples of each class in the training subset; they make the groups.
+        labels: (N,) or, if members see different samples, (K, N).
+        train_counts: (C,), samples of each class in the training subset, which define the groups.
 
-    The loss is plain cross-entropy, whatever was trained on. The calibration error has 15 bins of
-    equal width, over the samples of the class or group. A group's loss is that of its samples, its
-    accuracy the mean recall of its classes.
+    The loss is plain cross-entropy, whatever the training loss. The calibration error has 15 bins
+    of equal width, over the samples of the class or group. A group's loss is the mean over its
+    samples, its accuracy the mean recall of its classes.
     """
     import torch
 
@@ -73,9 +73,9 @@ def measure(logits: Tensor, labels: Tensor, train_counts: Sequence[int]) -> Tens
 
 
 def hits(logits: Tensor, labels: Tensor) -> Tensor:
-    """Where the largest of the logits (K, N, C) is the label's (N,): (K, N), as `measure` counts.
+    """Whether the largest of the logits (K, N, C) is the label's (N,): (K, N), as in `measure`.
 
-    The softmax decides between logits that differ by less than its rounding.
+    Both use the softmax, whose rounding decides between logits that are almost equal.
     """
     import torch
 
@@ -83,7 +83,7 @@ def hits(logits: Tensor, labels: Tensor) -> Tensor:
 
 
 def _membership(train_counts: Sequence[int]) -> Tensor:
-    """(groups + 1, C) of 0 and 1: which classes each group holds; the last row holds all."""
+    """(groups + 1, C) of 0 and 1: the classes of each group; the last row holds all."""
     import torch
 
     groups = class_groups([int(count) for count in train_counts])
@@ -95,9 +95,9 @@ def _membership(train_counts: Sequence[int]) -> Tensor:
 
 
 class _Counted:
-    """Sums over a split from which every metric follows, each (K, C) or (K, C, bins) float64.
+    """Sums over a split from which all metrics follow, each (K, C) or (K, C, bins) float64.
 
-    In float64 the order of a GPU's atomic additions is lost when results are rounded to float32.
+    Float64 hides the order of a GPU's atomic additions once results are rounded to float32.
     """
 
     def __init__(self, logits: Tensor, labels: Tensor) -> None:
@@ -114,7 +114,7 @@ class _Counted:
         self.correct = _sums(labels, hit, classes)
         self.loss = _sums(labels, loss, classes)
         self.predicted = _sums(predicted, torch.ones_like(hit), classes)
-        # Mean confidence less accuracy of a bin, times its samples.
+        # Mean confidence minus accuracy of a bin, times its samples.
         gap = _sums(labels * BINS + bins, confidence - hit, classes * BINS)
         self.gap = gap.unflatten(1, (classes, BINS))
         self.recall = self.correct / self.support
@@ -136,10 +136,10 @@ class _Counted:
         return torch.stack([columns[metric] for metric in CLASS_METRICS], dim=2)
 
     def by_group(self, membership: Tensor) -> Tensor:
-        """(K, G, metrics of a group), NaN where a group is empty or has no samples.
+        """(K, G, metrics of a group), NaN if a group is empty or has no samples.
 
-        Sums are taken class by class, not as matrix products, so that a member's numbers do not
-        depend on how many members there are.
+        Sums are computed class by class, not as matrix products, so that a member's numbers do not
+        depend on the number of members.
         """
         import torch
 
@@ -157,11 +157,11 @@ class _Counted:
 
 
 def _sums(index: Tensor, values: Tensor, size: int) -> Tensor:
-    """Sums of values (K, N) over equal indices (K, N): (K, size)."""
+    """Sums values (K, N) over equal indices (K, N): (K, size)."""
     return values.new_zeros(len(values), size).scatter_add_(1, index, values)
 
 
 def _smallest(values: Tensor) -> Tensor:
-    """Smallest over the classes that have a number: (K, C) -> (K,); NaN where none has."""
+    """The smallest over classes with a number: (K, C) -> (K,); NaN if no class has one."""
     least = values.nan_to_num(nan=float("inf")).amin(dim=1)
     return least.where(least.isfinite(), float("nan"))

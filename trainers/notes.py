@@ -1,4 +1,4 @@
-"""What whoever reads results must know of the data: a sentence each, from their facts alone."""
+"""Notes on the data for readers of results: one sentence each, from the data's facts."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ NAMED = 10  # classes or columns in a sentence
 
 
 def notes(facts: Mapping[str, Any]) -> list[str]:
-    """The sentences of `Dataset.facts`; none where there is nothing to know."""
+    """Returns the notes on `Dataset.facts`; an empty list if there is nothing to note."""
     return [
         *_left_out(facts.get("left_out", {})),
         *_untested(facts),
@@ -90,7 +90,7 @@ def _of(count: int, total: int) -> str:
 
 
 def other_data(evidence: Any, fingerprint: str) -> str:
-    """A sentence where `evidence` was gathered on other data than these; else nothing."""
+    """Returns a sentence if `evidence` comes from other data than these, or else an empty text."""
     before = evidence.get("data_fingerprint") if isinstance(evidence, Mapping) else None
     if before in (None, "", fingerprint):
         return ""

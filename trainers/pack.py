@@ -1,4 +1,4 @@
-"""K networks as one object: their parameters, their statistics, and passes through them.
+"""K networks as one object: parameters, statistics, and passes through the networks.
 
 Letters: K members, B samples of a batch, N samples of a split, C classes.
 """
@@ -31,7 +31,7 @@ from trainers.ssl import SSL_LOSSES
 
 @dataclass(frozen=True)
 class Precision:
-    """The type of the parameters, and whether passes run in bfloat16 where that is safe."""
+    """The type of the parameters, and whether passes use bfloat16 autocast."""
 
     dtype: torch.dtype
     autocast: bool
@@ -53,7 +53,7 @@ class Precision:
 
 @dataclass(frozen=True)
 class Design:
-    """What is the same for all members: a network, perhaps a projector, and how they compute."""
+    """What all members share: a network, perhaps a projector, and how they are computed."""
 
     network: Network
     projector: Projector | None
@@ -66,7 +66,7 @@ class Design:
 def design(
     train: TrainConfig, *, inputs: tuple[int, ...], classes: int, form: Form, device: torch.device
 ) -> Design:
-    """The network that a configuration names, and a projector where SSL has weight."""
+    """Builds the network of a configuration, and a projector if SSL has weight."""
     blueprint = Blueprint()
     network = MODELS[train.model](blueprint, train, inputs=inputs, classes=classes)
     wanted = train.ssl.weight > 0
@@ -86,7 +86,7 @@ class Pack:
 
     @classmethod
     def fresh(cls, design: Design, replicates: Sequence[int], *, fingerprint: str) -> Pack:
-        """At its start: drawn parameters, statistics of nothing."""
+        """A pack before training: drawn parameters, initial statistics."""
         form, device, dtype = design.form, design.device, design.precision.dtype
         parameters = draw_parameters(
             design.blueprint,
@@ -101,7 +101,7 @@ class Pack:
         return cls(design, parameters, statistics)
 
     def select(self, keep: Sequence[int]) -> Pack:
-        """Some of the members alone, by place."""
+        """The pack of some members only, by position."""
         parameters = self.parameters.select(keep, form=self.design.form)
         return Pack(self.design, parameters, self.statistics.select(keep))
 
@@ -113,18 +113,18 @@ class Pack:
         return Pass(form, self.members, self.parameters.views, training, views, moments)
 
     def finite(self) -> Tensor:
-        """Whether all of a member's parameters are finite: (K,) bool."""
+        """Whether all parameters of a member are finite: (K,) bool."""
         return self.parameters.layout.finite(self.parameters.data)
 
     def logits(self, x: Tensor, *, moving: bool) -> Tensor:
-        """Of a training batch: (K, B, C); `moving` lets the running statistics follow it."""
+        """Logits (K, B, C) of a training batch; `moving` updates the running statistics."""
         run = self._moving if moving else self._still
         with self.design.precision.casting(self.design.device):
             network = self.design.network
             return network.logits(run, network.features(run, x)).to(self.design.precision.dtype)
 
     def projections(self, x: Tensor) -> Tensor:
-        """Of a batch of views: (K, n, 128); the running statistics stay as they are."""
+        """Projections (K, n, 128) of a batch of views; leaves the running statistics unchanged."""
         projector = self.design.projector
         if projector is None:
             raise ValueError("this pack was designed without SSL")
@@ -134,7 +134,7 @@ class Pack:
 
     @torch.no_grad()
     def evaluate(self, batches: Iterable[Tensor]) -> Tensor:
-        """Logits by the statistics as they are: (K, N, C)."""
+        """Logits (K, N, C), with the current statistics."""
         run = self._pass(False, self.statistics)
         network, parts = self.design.network, []
         for x in batches:
@@ -144,17 +144,16 @@ class Pack:
 
     @contextmanager
     def _computing(self, x: Tensor) -> Iterator[None]:
-        """Precision and kernels of a pass over `x` without gradient."""
+        """The precision and kernels of a pass over `x` without gradient."""
         precision, device = self.design.precision, self.design.device
         with precision.casting(device), self.design.form.backend(x, self.members):
             yield
 
     @torch.no_grad()
     def clean_statistics(self, batches: Iterable[tuple[int, Tensor]]) -> None:
-        """Sets the statistics to the mean and variance of all batches of (samples, x).
+        """Sets the statistics to the mean and variance over all batches of (samples, x).
 
-        Batches are pooled exactly (Chan et al. 1979); within its own pass each is normalised by
-        itself, as in training.
+        Batches are pooled exactly (Chan et al. 1979); each is normalised by itself, as in training.
         """
         moments: Moments = {}
         run = self._pass(True, None, moments)
@@ -169,7 +168,7 @@ class Pack:
         """Merges a batch, which has this share of all samples so far, into mean and variance."""
         names = self.statistics.layout.sizes
         of_batch = [torch.cat([moments[name][i] for name in names]).to(mean) for i in (0, 1)]
-        if share == 1.0:  # not a lerp: what the statistics held before may be NaN
+        if share == 1.0:  # no lerp, because the previous statistics may be NaN
             mean.copy_(of_batch[0])
             var.copy_(of_batch[1])
             return
@@ -179,7 +178,7 @@ class Pack:
 
 
 class Objective:
-    """L = L_sup + weight L_SSL of each member, as (K,); and the ascent's form of it."""
+    """The objective of each member, L = L_sup + weight L_SSL, as (K,)."""
 
     def __init__(
         self, trains: Sequence[TrainConfig], counts: Sequence[int], *, like: Tensor
@@ -192,7 +191,7 @@ class Objective:
         self._weight = torch.tensor([t.ssl.weight for t in trains], dtype=like.dtype).to(like)
 
     def terms(self, pack: Pack, batch: Batch, *, moving: bool) -> Terms:
-        """All that a step's losses are made of."""
+        """The terms of a step's losses."""
         logits = pack.logits(batch.x, moving=moving)
         losses = self._loss(logits, batch.targets, self._counts)
         if self._ssl_loss is None or batch.views is None:
@@ -210,5 +209,5 @@ class Terms:
     ssl: Tensor | None
 
     def plus_ssl(self, supervised: Tensor) -> Tensor:
-        """A supervised loss (K,) and the SSL loss, if there is one."""
+        """Adds the SSL loss, if there is one, to a supervised loss (K,)."""
         return supervised if self.ssl is None else supervised + self.ssl

@@ -1,14 +1,14 @@
-"""The learned and random policies: one or two image operations a sample, drawn from a table.
+"""The learned and random policies: one or two image operations for each sample.
 
 Letters of the shapes: M samples, C channels, H and W pixels. Images are `(M, C, H, W)` float32 in
 0..1, draws `(M, width)` uniform in [0, 1).
 
-The operations and strengths are torchvision's (TrivialAugmentWide, RandAugment with two
-operations at strength 9 of 31, AutoAugment for CIFAR-10), nearest neighbour and black outside.
-Every strength that a policy can draw is a row of a small table made once for each image size. A
-draw picks a row; on a CPU the samples are sorted by operation and each operation runs once, on
-those that drew it; on a GPU, where asking which operations were drawn would wait for the device,
-every operation runs on all samples and the right result is picked.
+Operations and strengths are torchvision's (TrivialAugmentWide, RandAugment with two operations at
+strength 9 of 31, AutoAugment for CIFAR-10), with nearest neighbour and black outside. A small table
+for each image size has a row for every strength that a policy can draw, and a draw picks a row. On
+a CPU the samples are sorted by operation, and each operation runs once on its samples. On a GPU,
+reading which operations were drawn would wait for the device, so every operation runs on all
+samples and the right result is picked.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ DRAWN_OPS = (
 )  # fmt: skip
 
 # AutoAugment's policy for CIFAR-10 (Cubuk et al. 2019, arXiv 1805.09501): operation, chance,
-# strength 0..9 (no matter where the operation has none).
+# strength 0..9 (ignored by operations without strength).
 CIFAR10_POLICIES = (
     (("invert", 0.1, 0), ("contrast", 0.2, 6)),
     (("rotate", 0.7, 2), ("translate_x", 0.3, 9)),
@@ -71,15 +71,15 @@ CIFAR10_POLICIES = (
 
 
 def pick(u: Tensor, choices: int) -> Tensor:
-    """Whole numbers 0..choices - 1, int64, from uniform ones."""
+    """Maps uniform numbers to whole numbers 0..choices - 1, int64."""
     return (u * choices).long().clamp_(max=choices - 1)
 
 
 def _magnitudes(bins: int, *, wide: bool, height: int, width: int) -> dict[str, list[float]]:
-    """Strengths of each operation from none to full, before the sign.
+    """Strengths of each operation from none to full, without sign.
 
-    TrivialAugment's translation of up to 32 pixels is at most the image's own width, so that
-    8x8 images are not empty three times in four.
+    TrivialAugment translates by up to 32 pixels; here the image's width is the limit, or three
+    quarters of all 8x8 images would become empty.
     """
     most = 0.99 if wide else 0.9
     shear, turn, bits = (0.99, 135.0, 6) if wide else (0.3, 30.0, 4)
@@ -94,19 +94,19 @@ def _magnitudes(bins: int, *, wide: bool, height: int, width: int) -> dict[str, 
 
 
 def _row(name: str, value: float, *, height: int, width: int) -> Row:
-    """Kind and six parameters of one operation at one signed strength."""
+    """The kind and six parameters of an operation at a signed strength."""
     if name in MAPS:
         return KIND["affine"], _map(name, value, height=height, width=width)
     scalar = {
         "posterize": 2.0 ** (8 - value),
-        # Half-way between two bytes, so that rounding of k / 255 cannot decide.
+        # Half-way between two bytes, so that the rounding of k / 255 has no effect.
         "solarize": (math.ceil(value - 1e-6) - 0.5) / 255.0,
     }.get(name, 1.0 + value)
     return KIND[name], (scalar, 0.0, 0.0, 0.0, 0.0, 0.0)
 
 
 def _map(name: str, value: float, *, height: int, width: int) -> tuple[float, ...]:
-    """The affine map of `image_ops.affine`: torchvision's, about the corner for a shear."""
+    """The affine map for `image_ops.affine`, as in torchvision; a shear is about the corner."""
     cos, sin = math.cos(math.radians(value)), math.sin(math.radians(value))
     x, y = width / 2, height / 2
     return {
@@ -120,7 +120,7 @@ def _map(name: str, value: float, *, height: int, width: int) -> tuple[float, ..
 
 @dataclass(frozen=True)
 class Table:
-    """Operations that one stage of a policy can draw, a row each.
+    """The operations that a stage of a policy can draw, one in each row.
 
     Attributes:
         kinds: `(rows,)` int64 positions in `image_ops.IMAGE_OPS`.
@@ -133,7 +133,7 @@ class Table:
     used: tuple[int, ...]
 
     def run(self, x: Tensor, rows: Tensor) -> Tensor:
-        """Apply to each sample of `(M, C, H, W)` the operation of its row, `(M,)` int64."""
+        """Applies to each sample of `(M, C, H, W)` the operation of its row, `(M,)` int64."""
         kinds, p = self.kinds[rows], self.parameters[rows].to(x.dtype)
         if x.device.type == "cpu":
             return sorted_by_kind(x, kinds, p)
@@ -141,7 +141,7 @@ class Table:
 
 
 def sorted_by_kind(x: Tensor, kinds: Tensor, p: Tensor) -> Tensor:
-    """Each operation once, on the samples that drew it. Reads the draws: not for a GPU."""
+    """Runs each operation once, on its samples. Reads the draws, so not for a GPU."""
     order = kinds.argsort(stable=True)
     sizes = torch.bincount(kinds, minlength=len(OPS)).tolist()
     groups = zip(OPS, x[order].split(sizes), p[order].split(sizes), strict=True)
@@ -150,7 +150,7 @@ def sorted_by_kind(x: Tensor, kinds: Tensor, p: Tensor) -> Tensor:
 
 
 def all_kinds(x: Tensor, kinds: Tensor, p: Tensor, used: Sequence[int]) -> Tensor:
-    """Each operation on all samples, then the right result of each: waits for no device."""
+    """Runs each operation on all samples and picks each sample's result; never waits for a GPU."""
     result = x
     for kind in used:
         chosen = (kinds == kind).view(-1, 1, 1, 1)
@@ -210,13 +210,13 @@ def _auto_chances(stage: int, device: torch.device, dtype: torch.dtype) -> Tenso
 
 
 def trivial_augment(x: Tensor, u: Tensor) -> Tensor:
-    """One operation a sample, at a strength from none to wide. Draws: operation, strength, sign."""
+    """One operation for each sample, at a random strength. Draws: operation, strength, sign."""
     row = (pick(u[:, 0], len(DRAWN_OPS)) * 31 + pick(u[:, 1], 31)) * 2 + pick(u[:, 2], 2)
     return _wide_table(*x.shape[-2:], x.device).run(x, row)
 
 
 def rand_augment(x: Tensor, u: Tensor) -> Tensor:
-    """Two operations a sample, at strength 9 of 31. Draws: operation and sign, twice."""
+    """Two operations for each sample, at strength 9 of 31. Draws: operation and sign, twice."""
     table = _rand_table(*x.shape[-2:], x.device)
     for stage in range(2):
         row = pick(u[:, 2 * stage], len(DRAWN_OPS)) * 2 + pick(u[:, 2 * stage + 1], 2)

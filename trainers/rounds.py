@@ -1,7 +1,7 @@
-"""The rounds in which a run is trained, and after which of them it is evaluated. No torch.
+"""The rounds of a run's training, and the rounds that end with an evaluation. No torch.
 
-A trainer hears and says nothing within a round, so rounds are short: an epoch at most. Evaluation
-may cost as much as an epoch, so it comes after some rounds only, and after the last in any case.
+A trainer neither receives nor sends messages within a round, so a round is an epoch at most. An
+evaluation may cost as much as an epoch, so only some rounds end with one; the last always does.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ from trainers.batches import batch_sizes
 from trainers.check import check
 from trainers.config import Config, ConfigError
 
-POINTS = 10  # evaluations, where nobody says how many
+POINTS = 10  # evaluations, if the spec does not set them
 FEWEST = 3
 DEAREST = 4  # evaluations are a fifth of the work when training is four times as much
-ROUND_SAMPLES = 1000  # a round of a step budget has so many, where an epoch is smaller
-BACKWARD = 2  # forward passes that a backward pass costs
+ROUND_SAMPLES = 1000  # samples of a round under a step budget, if an epoch is smaller
+BACKWARD = 2  # a backward pass costs as much as this many forward passes
 
 
 @dataclass(frozen=True)
@@ -30,9 +30,8 @@ class Timetable:
 
     Attributes:
         points: the rounds that end with an evaluation, rising; the last is the run's last.
-        ends: the number of updates made by each of them.
-        by_epochs: whether a round is an epoch, so that it counts as one; under a step budget the
-            evaluations are what is counted.
+        ends: the number of updates made by the end of each of them.
+        by_epochs: whether a round is an epoch; under a step budget evaluations are counted instead.
     """
 
     points: tuple[int, ...]
@@ -41,7 +40,7 @@ class Timetable:
 
     @classmethod
     def of(cls, config: Config, *, evaluations: int, samples: int) -> Timetable:
-        """The rounds of a run on so many training samples, evaluated so often at equal shares."""
+        """The rounds of a run on `samples` training samples, with evaluations at equal shares."""
         train, size = config.train, config.train.batch_size
         epoch_steps = len(batch_sizes(samples, size))
         shares = _shares(config.budget, min(evaluations, config.budget))
@@ -53,12 +52,12 @@ class Timetable:
 
     @property
     def rounds(self) -> int:
-        """How many there are."""
+        """The number of rounds."""
         return self.points[-1]
 
     @property
     def steps(self) -> int:
-        """Updates of the whole run."""
+        """The updates of the whole run."""
         return self.ends[-1]
 
     def end(self, round: int) -> int:
@@ -68,18 +67,18 @@ class Timetable:
         return start + (round - first) * (self.ends[at] - start) // (self.points[at] - first)
 
     def evaluation(self, round: int) -> int:
-        """Which evaluation the round ends with, counted from 1; 0 where it ends without."""
+        """The number of the evaluation that ends the round, from 1; 0 if none does."""
         done = bisect_right(self.points, round)
         return done if done and self.points[done - 1] == round else 0
 
     def epoch(self, round: int) -> int:
-        """What has been reached by the end of a round, as it is recorded: epochs or evaluations."""
+        """The recorded progress at the end of a round: epochs or evaluations."""
         return round if self.by_epochs else bisect_right(self.points, round)
 
     def before_next(self, epoch: int) -> int:
         """The last round before the evaluation that follows a recorded epoch.
 
-        Whoever goes on from there, or from before, repeats that evaluation and skips none.
+        A run that continues from there, or from earlier, repeats that evaluation and skips none.
         """
         done = bisect_right(self.points, epoch) if self.by_epochs else epoch
         return self.points[done] - 1 if done < len(self.points) else self.rounds
@@ -90,11 +89,11 @@ def _shares(whole: int, parts: int) -> tuple[int, ...]:
 
 
 def chosen(configs: Iterable[Config], facts: Mapping[str, Any], *, least: int = FEWEST) -> int:
-    """How often runs of these configurations are evaluated, all the same number of times.
+    """The number of evaluations of runs of these configurations, equal for all.
 
-    Ten times, or less often where that would be more than a fifth of the work, but `least` times,
-    as far as there are epochs or steps. The work is counted in forward passes of samples, so the
-    number is the same on any machine. A configuration that cannot run has no say.
+    Ten, or fewer if they would be more than a fifth of the work, but at least `least`, within the
+    number of epochs or steps. The work is counted in forward passes of samples, so the number is
+    the same on any machine. Configurations that cannot run are ignored.
 
     Args:
         facts: `Dataset.facts` of their data.
@@ -112,7 +111,7 @@ def chosen(configs: Iterable[Config], facts: Mapping[str, Any], *, least: int = 
 
 
 def _training(config: Config, samples: int) -> int:
-    """Forward passes of samples, those that its backward passes cost included."""
+    """Forward passes of samples in training; a backward pass counts as BACKWARD of them."""
     train = config.train
     views = 2 * train.ssl.batch_multiple if train.ssl.weight > 0 else 0
     passes = (2 if train.sam.radius > 0 else 1) * (1 + views) * (1 + BACKWARD)
@@ -122,7 +121,7 @@ def _training(config: Config, samples: int) -> int:
 
 
 def _evaluating(config: Config, facts: Mapping[str, Any], samples: int) -> int:
-    """Forward passes of one evaluation: both splits, and the subset for clean statistics."""
+    """Forward passes of an evaluation: both splits, and the subset for clean statistics."""
     train, counts = config.train, facts["counts"]
     clean = train.norm == "batch" and train.norm_statistics == "clean"
     judged = sum(sum(counts.get(split) or ()) for split in ("val", "test"))

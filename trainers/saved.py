@@ -1,7 +1,7 @@
-"""Trained models on disk, and their use on new data: one folder a model, nothing unpickled.
+"""Saves trained models and applies them to new data: one folder a model, nothing unpickled.
 
     model.safetensors   parameters and batch-norm statistics, by name
-    model.json          configuration, classes, what new data must be read with, metrics
+    model.json          configuration, classes, how to read new data, metrics
     README.md           the model card
 
 Letters: N samples, C classes.
@@ -12,7 +12,6 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,7 +26,7 @@ from safetensors.torch import save as serialise
 from torch import Tensor
 
 import trainers
-from trainers import card
+from trainers import card, files
 from trainers.config import PLACES, SSL, Config, ConfigError
 from trainers.data.dataset import Dataset
 from trainers.data.unseen import Inputs, Samples
@@ -37,17 +36,17 @@ from trainers.loop import PackTrainer, RoundResult
 from trainers.metrics import METRICS, layout
 from trainers.pack import Design, Pack, design
 
-FORMAT = 2  # of model.json; it grows when a key changes its meaning or goes
+FORMAT = 2  # of model.json; rises when a key changes its meaning or is removed
 WEIGHTS, FACTS, CARD = "model.safetensors", "model.json", "README.md"
 STATISTICS = (".mean", ".var")
 
 
 @dataclass(frozen=True, eq=False)
 class Model:
-    """A trained network, and all that it takes to use it.
+    """A trained network, and everything needed to use it.
 
     Attributes:
-        facts: model.json, as it was read.
+        facts: the content of model.json.
     """
 
     config: Config
@@ -57,7 +56,7 @@ class Model:
     facts: Mapping[str, Any]
 
     def logits(self, samples: Samples) -> Tensor:
-        """(N, C), in the order of `classes`; what the trainer's own evaluation computes."""
+        """Logits (N, C), in the order of `classes`, equal to those of the trainer's evaluation."""
         device, precision = self.pack.design.device, self.pack.design.precision
         pool = Pool(
             _dataset(samples, self.inputs, self.classes), device=device, dtype=precision.dtype
@@ -70,19 +69,27 @@ class Model:
         return self.pack.design.form.images(x.transpose(0, 1)) if x.dim() == 5 else x
 
     def probabilities(self, samples: Samples) -> np.ndarray:
-        """(N, C) float64; each row sums to 1."""
+        """Probabilities (N, C) float64; each row sums to 1."""
         return torch.softmax(self.logits(samples).double(), dim=1).cpu().numpy()
 
 
 def _dataset(samples: Samples, inputs: Inputs, classes: tuple[str, ...]) -> Dataset:
-    """The samples as if they were a pool: it knows how inputs are encoded and normalised."""
+    """The samples as a data set, which knows how to encode and normalise inputs."""
     sizes = () if inputs.encoder is None else inputs.encoder.cardinalities
     codes = None if samples.codes is None else {"train": samples.codes}
     y = {"train": np.zeros(len(samples), dtype=np.int64)}
     return Dataset(
-        "unseen", inputs.kind, {"train": samples.x}, codes, sizes, y, classes, "",
-        inputs.mean, inputs.std,
-    )  # fmt: skip
+        "unseen",
+        inputs.kind,
+        {"train": samples.x},
+        codes,
+        sizes,
+        y,
+        classes,
+        "",
+        inputs.mean,
+        inputs.std,
+    )
 
 
 def save(
@@ -93,10 +100,10 @@ def save(
     *,
     evidence: Any = None,
 ) -> None:
-    """Writes the network of `result`'s member, as it was evaluated at the end of that round.
+    """Saves the network of `result`'s member, as evaluated at the end of that round.
 
     Args:
-        evidence: JSON that says why this configuration was chosen; the card shows it.
+        evidence: JSON with the reasons for this configuration; the card shows it.
 
     Raises:
         ValueError: the round ended without an evaluation.
@@ -104,8 +111,6 @@ def save(
     """
     if result.numbers is None:
         raise ValueError(f"round {result.round} was not evaluated")
-    member = trainer.members[result.member]
-    data = member.config.data
     tensors = _tensors(trainer.pack, trainer.alive.index(result.member))
     weights = serialise(tensors)
     facts = {
@@ -115,6 +120,25 @@ def save(
             "torch": torch.__version__,
             "form": trainer.form,
         },
+        **_run(trainer, dataset, result),
+        "metrics": metrics(result.numbers, layout(dataset.classes, dataset.y)),
+        "parameters": sum(
+            tensor.numel() for name, tensor in tensors.items() if not name.endswith(STATISTICS)
+        ),
+        "evidence": evidence,
+        "sha256": hashlib.sha256(weights).hexdigest(),
+    }
+    text = json.dumps(facts, indent=1, ensure_ascii=False, allow_nan=False)
+    files.write(folder / WEIGHTS, weights)
+    files.write(folder / FACTS, text.encode())
+    files.write(folder / CARD, card.card(facts).encode())
+
+
+def _run(trainer: PackTrainer, dataset: Dataset, result: RoundResult) -> dict[str, Any]:
+    """The run of `result`'s member and its data, as JSON."""
+    member = trainer.members[result.member]
+    data = member.config.data
+    return {
         "config": _config(member.config),
         "replicate": member.replicate,
         "round": result.round,
@@ -123,23 +147,11 @@ def save(
         "train_counts": [int(count) for count in trainer.counts],
         "data": dataset.facts,
         "inputs": Inputs.of(dataset, data.target, image=data.image, size=data.size).as_json(),
-        "metrics": metrics(result.numbers, layout(dataset.classes, dataset.y)),
-        "parameters": sum(
-            tensor.numel() for name, tensor in tensors.items() if not name.endswith(STATISTICS)
-        ),
-        "evidence": evidence,
-        "sha256": hashlib.sha256(weights).hexdigest(),
     }
-    folder.mkdir(parents=True, exist_ok=True)
-    _write(folder / WEIGHTS, weights)
-    _write(
-        folder / FACTS, json.dumps(facts, indent=1, ensure_ascii=False, allow_nan=False).encode()
-    )
-    _write(folder / CARD, card.card(facts).encode())
 
 
 def _config(config: Config) -> dict[str, Any]:
-    """As JSON, its files by name alone: where they lay is nobody's business."""
+    """The configuration as JSON, with files by name only: their folders are private."""
     tree = config.model_dump(mode="json")
     for key in PLACES:
         if tree["data"][key] is not None:
@@ -148,7 +160,7 @@ def _config(config: Config) -> dict[str, Any]:
 
 
 def _tensors(pack: Pack, member: int) -> dict[str, Tensor]:
-    """Parameters of the network and statistics of its norms; a projector is of no more use."""
+    """The parameters of the network and the statistics of its norms, without the projector."""
     statistics = pack.statistics
     means, variances = (statistics.layout.split(part) for part in (statistics.mean, statistics.var))
     found = {
@@ -162,7 +174,7 @@ def _tensors(pack: Pack, member: int) -> dict[str, Tensor]:
 
 
 def metrics(numbers: np.ndarray, names: Sequence[tuple[str, str, str]]) -> dict[str, Any]:
-    """A round's numbers by split: `overall`, `groups` and `classes`; None where there is none."""
+    """A round's numbers by split: `overall`, `groups` and `classes`; None for a missing number."""
     tree: dict[str, Any] = {}
     for (split, metric, target), number in zip(names, numbers.tolist(), strict=True):
         kind, _, name = target.partition(":")
@@ -177,21 +189,11 @@ def metrics(numbers: np.ndarray, names: Sequence[tuple[str, str, str]]) -> dict[
     return tree
 
 
-def _write(path: Path, content: bytes) -> None:
-    """To a file beside it, then moved: a file is whole or not there."""
-    spare = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        spare.write_bytes(content)
-        spare.replace(path)
-    finally:
-        spare.unlink(missing_ok=True)
-
-
 def load(folder: Path, *, device: str = "cpu") -> Model:
-    """The model in a folder.
+    """Loads the model in a folder.
 
     Raises:
-        ConfigError: of the key `model`: there is none, it is damaged, or of another format.
+        ConfigError: of the key `model`: there is no model, or it is damaged or of another format.
     """
 
     def refuse(reason: str) -> ConfigError:
@@ -212,7 +214,7 @@ def load(folder: Path, *, device: str = "cpu") -> Model:
     except (KeyError, TypeError, ValueError, ValidationError, SafetensorError) as error:
         if isinstance(error, ConfigError):
             raise
-        raise refuse(f"cannot be read ({type(error).__name__}): save it anew") from error
+        raise refuse(f"cannot be read ({type(error).__name__}): save it again") from error
 
 
 def _model(facts: Mapping[str, Any], tensors: Mapping[str, Tensor], device: torch.device) -> Model:
@@ -221,22 +223,22 @@ def _model(facts: Mapping[str, Any], tensors: Mapping[str, Tensor], device: torc
     size = inputs.shape
     if inputs.encoder is not None:
         size = (_columns(inputs),)
-    # Without self-supervision, whose projector has no part in what is predicted.
+    # Without self-supervision, because predictions do not use the projector.
     train = config.train.model_copy(update={"ssl": SSL()})
-    form = FORMS.get(facts["trainer"]["form"], FORMS["native"])  # it may be a plug-in's
+    form = FORMS.get(facts["trainer"]["form"], FORMS["native"])  # a plug-in's form may be missing
     made = design(train, inputs=size, classes=len(classes), form=form, device=device)
     return Model(config, classes, inputs, _pack(made, tensors), facts)
 
 
 def _columns(inputs: Inputs) -> int:
-    """How many numbers a row of a table has once its codes are one-hot."""
+    """The numbers in a row of a table with one-hot codes."""
     assert inputs.encoder is not None  # noqa: S101
     scales = inputs.encoder.scales.values()
     return sum(1 + scale.marks_missing for scale in scales) + sum(inputs.encoder.cardinalities)
 
 
 def _pack(made: Design, tensors: Mapping[str, Tensor]) -> Pack:
-    """One member with these tensors; a KeyError or ValueError where they are not the network's."""
+    """A pack of one member with these tensors; a KeyError or ValueError if they do not fit."""
     specs = sorted(made.blueprint.parameters, key=lambda p: (not p.decays, p.size))
     for spec in specs:
         if tuple(tensors[spec.name].shape) != spec.shape:

@@ -1,4 +1,4 @@
-"""The layers that a training step computes, found by a pass that computes none of them.
+"""Lists the layers of a training step by a pass that computes none of them.
 
 Letters: K members, B samples, C channels, O outputs, I inputs, H x W pixels, F features.
 """
@@ -30,7 +30,7 @@ TITLES: dict[LayerKind, str] = {
 
 @dataclass(frozen=True, order=True)
 class Layer:
-    """One layer call of a training step, whatever form computes it.
+    """A layer call of a training step, whatever form computes it.
 
     Attributes:
         batch: B, samples of each member.
@@ -39,7 +39,7 @@ class Layer:
         entry: shape of the batch that enters the network, (B, K, C, H, W) or (K, B, F): a form
             may choose its kernels by it.
         dtype: `float32`, `bfloat16` (autocast) or `float64`.
-        members: K; last, so that layers in order differ in it first.
+        members: K; the last field, so that sorted layers differ in it first.
     """
 
     kind: LayerKind
@@ -56,7 +56,7 @@ class Layer:
     members: int
 
     def __str__(self) -> str:
-        """For a message: `convolution 1x1, stride 2, 4 to 8 channels, ...`."""
+        """The layer for messages: `convolution 1x1, stride 2, 4 to 8 channels, ...`."""
         parts = [TITLES[self.kind]]
         if self.kind == "convolution":
             parts[0] += f" {self.kernel}x{self.kernel}"
@@ -71,7 +71,7 @@ class Layer:
 
     @property
     def multiply_adds(self) -> int:
-        """Multiply-adds of a forward pass; 0 for norms and means, which are bound by memory."""
+        """Multiply-adds of a forward pass; 0 for norms and means, which memory limits."""
         if self.kind == "linear":
             return self.members * self.batch * self.inputs * self.outputs
         if self.kind == "convolution":
@@ -84,11 +84,11 @@ class Layer:
 def calls(
     train: TrainConfig, *, inputs: tuple[int, ...], classes: int, samples: int, members: int
 ) -> list[Layer]:
-    """Every layer call of one forward pass in training, over its largest batches.
+    """Every layer call of a forward pass in training, over its largest batches.
 
     Args:
         inputs: shape of one sample, as `Dataset.inputs`.
-        samples: of the training subset, which a batch cannot exceed.
+        samples: of the training subset; no batch is larger.
         members: K.
     """
     batch = max(batch_sizes(samples, train.batch_size))
@@ -112,9 +112,9 @@ def _entry(inputs: tuple[int, ...], batch: int, members: int) -> tuple[int, ...]
 
 
 class Recording:
-    """A form that computes nothing and keeps a list of the layers that it is asked for.
+    """A form that computes nothing and lists the layers that it is asked for.
 
-    It is shown one sample of one member, (1, C, H, W) or (1, 1, F): so a pass takes no time.
+    It receives one sample of one member, (1, C, H, W) or (1, 1, F), so a pass takes almost no time.
     """
 
     def __init__(self, precision: str) -> None:
@@ -123,19 +123,37 @@ class Recording:
         self._batch = 1
 
     def enter(self, inputs: tuple[int, ...], batch: int) -> Tensor:
-        """What stands for a batch that enters a network."""
+        """Returns a placeholder for a batch that enters a network."""
         self._batch = batch
         return torch.zeros(1, *inputs) if len(inputs) == 3 else torch.zeros(1, 1, *inputs)
 
     def _record(
-        self, kind: LayerKind, x: Tensor, *, inputs: int, outputs: int,
-        kernel: int = 1, stride: int = 1, bias: bool = False, groups: int = 1,
-    ) -> None:  # fmt: skip
+        self,
+        kind: LayerKind,
+        x: Tensor,
+        *,
+        inputs: int,
+        outputs: int,
+        kernel: int = 1,
+        stride: int = 1,
+        bias: bool = False,
+        groups: int = 1,
+    ) -> None:
         size = tuple(x.shape[2:]) if x.dim() == 4 else ()
         made = Layer(
-            kind, self._batch, inputs, outputs, kernel, stride, size, bias, groups, self._dtype,
-            (), 1,
-        )  # fmt: skip
+            kind,
+            self._batch,
+            inputs,
+            outputs,
+            kernel,
+            stride,
+            size,
+            bias,
+            groups,
+            self._dtype,
+            (),
+            1,
+        )
         self.layers.append(made)
 
     def view(self, block: Tensor, parameter: Parameter, members: int) -> Tensor:
@@ -149,9 +167,14 @@ class Recording:
     ) -> Tensor:
         _, outputs, kernel, _, inputs = weight.shape
         self._record(
-            "convolution", x, inputs=inputs, outputs=outputs, kernel=kernel, stride=stride,
+            "convolution",
+            x,
+            inputs=inputs,
+            outputs=outputs,
+            kernel=kernel,
+            stride=stride,
             bias=bias is not None,
-        )  # fmt: skip
+        )
         size = [math.ceil(side / stride) for side in x.shape[2:]]
         return x.new_zeros(1, outputs, *size)
 

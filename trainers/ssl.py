@@ -1,8 +1,8 @@
 """Joint self-supervision: two views of a batch, and a loss of their projections.
 
 Letters of the shapes: K members, n samples, d dimensions of the projection, C channels, H and W
-pixels, F features of a table, N rows of the training subset. Draws are uniform in [0, 1) and come
-in as arguments: this file never draws.
+pixels, F features of a table, N rows of the training subset. Draws are uniform in [0, 1) and are
+passed in: this file draws nothing itself.
 """
 
 from __future__ import annotations
@@ -31,12 +31,12 @@ IMAGE_WIDTH = 11
 def simclr(u: Tensor, v: Tensor, config: SSL) -> Tensor:
     """NT-Xent of each member, `(K,)`.
 
-    Mean over the 2n anchors of -log softmax, over the other 2n - 1 samples, of cosine / tau at
+    The mean over the 2n anchors of -log softmax, over the other 2n - 1 samples, of cosine / tau at
     the anchor's other view.
 
     Args:
         u: `(K, n, d)` projections of the first views, n >= 2 (with one sample it is always 0).
-        v: `(K, n, d)` those of the second.
+        v: `(K, n, d)` projections of the second views.
         config: `temperature` is tau.
 
     Source: Chen et al. 2020 (arXiv 2002.05709), equation 1.
@@ -55,12 +55,12 @@ def vicreg(u: Tensor, v: Tensor, config: SSL) -> Tensor:
 
     Invariance is the mean of (u - v)^2; variance the mean over both branches and dimensions of
     relu(1 - sqrt(Var + 1e-4)); covariance the sum over branches of sum_{i != j} Cov_ij^2 / d.
-    Variances and covariances divide by n - 1, so n >= 2; at n = 2 all is finite, but a covariance
-    matrix of rank 1 says little: see `ssl.batch_multiple`.
+    Variances and covariances divide by n - 1, so n >= 2. At n = 2 all is finite, but the covariance
+    matrix has rank 1 and little information: see `ssl.batch_multiple`.
 
     Args:
         u: `(K, n, d)` projections of the first views.
-        v: `(K, n, d)` those of the second.
+        v: `(K, n, d)` projections of the second views.
         config: not read; the weights are the paper's.
 
     Source: Bardes et al. 2022 (arXiv 2105.04906), equations 1 to 6.
@@ -77,8 +77,8 @@ def vicreg(u: Tensor, v: Tensor, config: SSL) -> Tensor:
 def _covariance(centred: Tensor, variance: Tensor) -> Tensor:
     """sum_{i != j} Cov_ij^2 / d of `(K, 2, n, d)`: `(K, 2)`.
 
-    All entries less the diagonal's, where ||X^T X|| = ||X X^T|| lets the smaller of the two
-    matrices do: 2 x 2 instead of 128 x 128 in a batch of two.
+    The sum over all entries minus the diagonal. ||X^T X|| = ||X X^T|| allows the smaller of the two
+    matrices: 2 x 2 instead of 128 x 128 in a batch of two.
     """
     n, d = centred.shape[-2:]
     product = centred @ centred.mT if n < d else centred.mT @ centred
@@ -87,23 +87,23 @@ def _covariance(centred: Tensor, variance: Tensor) -> Tensor:
 
 
 def view_width(shape: tuple[int, ...]) -> int:
-    """Draws that one view of one sample needs, by its shape `(C, H, W)` or `(F,)`."""
+    """The draws for one view of one sample, from its shape `(C, H, W)` or `(F,)`."""
     return IMAGE_WIDTH if len(shape) == 3 else 2 * shape[0]
 
 
 def ssl_views(
     x: Tensor, draws: tuple[Tensor, Tensor], pool: Tensor | None = None
 ) -> tuple[Tensor, Tensor]:
-    """Two views of the shape of `x`.
+    """Returns two views of the shape of `x`.
 
-    Images: SimCLR's view, twice. Tables: the rows as they are, and corrupted (SCARF; only the
+    Images: SimCLR's view, twice. Tables: the unchanged rows, and corrupted rows (SCARF; only the
     second draws are read).
 
     Args:
         x: `(K, n, C, H, W)` in 0..1, or `(K, n, F)` (numbers or categorical codes).
         draws: of each view, `(K, n, view_width)`.
-        pool: tables: `(K or 1, N, F)`, rows whose values stand in for corrupted ones; without it
-            those of the batch.
+        pool: tables: `(K or 1, N, F)`, rows whose values replace corrupted ones; by default those
+            of the batch.
     """
     if x.ndim == 3:
         return x, corrupt(x, draws[1], x if pool is None else pool)
@@ -112,9 +112,9 @@ def ssl_views(
 
 
 def corrupt(x: Tensor, u: Tensor, pool: Tensor) -> Tensor:
-    """Rows `(K, n, F)` with floor(0.6 F) features each, at least one, from other rows of the pool.
+    """Replaces floor(0.6 F) features of rows `(K, n, F)`, at least one, by values of the pool.
 
-    Each replaced feature takes the value of a row of its own: a draw from the empirical marginal
+    Each replaced feature takes the value of a random row: a draw from the empirical marginal
     distribution. The first F draws choose the features, the others the rows.
 
     Source: Bahri et al. 2022, SCARF (arXiv 2106.15147), algorithm 1.
@@ -151,11 +151,11 @@ def jitter(x: Tensor, u: Tensor) -> Tensor:
 
 
 def resized_crop(x: Tensor, u: Tensor) -> Tensor:
-    """A rectangle of each image, stretched back to its size, bilinearly.
+    """Stretches a rectangle of each image back to its size, bilinearly.
 
-    It has 8 to 100 % of the area and 3/4 to 4/3 of the image's shape, in whole pixels, clipped to
-    the image, and at least 4 pixels a side: below that an 8x8 digit is a smear. (torchvision
-    draws again what does not fit; draws that come in must do at once.)
+    The rectangle has 8 to 100 % of the area and 3/4 to 4/3 of the image's shape, in whole pixels,
+    clipped to the image, and at least 4 pixels a side: smaller crops of an 8x8 digit show nothing.
+    (torchvision draws again if a rectangle does not fit; here the number of draws is fixed.)
     """
     top, left, height, width = crop_box(x.shape[-2], x.shape[-1], u)
     rows = _positions(top, height, x.shape[-2], x.dtype)
@@ -178,7 +178,7 @@ def crop_box(height: int, width: int, u: Tensor) -> tuple[Tensor, Tensor, Tensor
 def _positions(
     start: Tensor, length: Tensor, pixels: int, dtype: torch.dtype
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Where each result pixel lies in the source: lower and upper pixel, and the upper's share."""
+    """The source of each result pixel: lower and upper pixel, and the upper's share."""
     centre = torch.arange(pixels, device=start.device, dtype=torch.float64) + 0.5
     last = (length - 1).unsqueeze(-1).double()
     inner = (centre * (length.double() / pixels).unsqueeze(-1) - 0.5).clamp(min=0.0)

@@ -1,4 +1,4 @@
-"""One update of a pack: optimizers on the flat tensor, the schedule, and the ascent of SAM-A.
+"""An update of a pack: optimizers on the flat tensor, the schedule, and the ascent of SAM-A.
 
 Letters: K members, P parameters of one member, B samples, C classes.
 """
@@ -18,25 +18,25 @@ from trainers.fused import Layout, Parameters
 BETA2 = 0.999
 ADAM_EPSILON = 1e-8
 NORM_EPSILON = 1e-12
-# The plain normaliser's ascent is at most so many radii long.
+# The longest ascent of the plain normaliser, in radii.
 LONGEST = 5.0
 
 
 def of_members(values: Sequence[float], layout: Layout, like: Tensor) -> float | Tensor:
-    """A number where all members agree, else one at each of a member's places: (K P,)."""
+    """A number if all members agree, or else each member's number at its positions: (K P,)."""
     if len(set(values)) == 1:
         return values[0]
     return layout.spread(torch.tensor(values, dtype=like.dtype, device=like.device))
 
 
 def peak_rate(train: TrainConfig) -> float:
-    """The learning rate at its peak, scaled by batch size as `lr_scaling` says."""
+    """The peak learning rate, scaled by batch size according to `lr_scaling`."""
     power = {"none": 0.0, "sqrt": 0.5, "linear": 1.0}[train.lr_scaling]
     return train.lr * (train.batch_size / train.lr_batch) ** power
 
 
 def schedule(train: TrainConfig, step: int, *, steps: int, epoch_steps: int) -> float:
-    """The share of the peak rate that update `step`, counted from 0, of `steps` takes.
+    """The share of the peak rate at update `step`, counted from 0, of `steps` updates.
 
     Linear up to 1 over the warm-up, then a half cosine that would reach 0 at `steps`.
     """
@@ -52,18 +52,18 @@ class Optimizer(Protocol):
     """Changes a pack's parameters by their gradient.
 
     Attributes:
-        buffers: name -> (K P,), all that it remembers, but for the count of updates.
+        buffers: name -> (K P,), its whole state except the count of updates.
     """
 
     buffers: dict[str, Tensor]
 
     def update(self, grad: Tensor, *, step: int, share: float) -> None:
-        """One update, at `share` of the peak rate; `step` counts from 0; `grad` is consumed."""
+        """Makes an update at `share` of the peak rate; `step` counts from 0; overwrites `grad`."""
         ...
 
 
 class SGD:
-    """Stochastic gradient descent with momentum, Nesterov's if asked; `torch.optim.SGD`'s rule."""
+    """Stochastic gradient descent with momentum, optionally Nesterov's, as in `torch.optim.SGD`."""
 
     def __init__(self, parameters: Parameters, trains: Sequence[TrainConfig]) -> None:
         layout, data = parameters.layout, parameters.data
@@ -103,7 +103,7 @@ def descend(data: Tensor, direction: Tensor, lr: float | Tensor, share: float) -
 
 
 class Decay:
-    """Weight decay of the parameters that decay: all, or all but norms and biases."""
+    """Weight decay of all parameters, or of all except norms and biases."""
 
     def __init__(self, parameters: Parameters, trains: Sequence[TrainConfig]) -> None:
         everything = trains[0].decay_norm_and_bias
@@ -126,7 +126,7 @@ class Decay:
 
 
 class AdamW:
-    """`torch.optim.AdamW`'s rule: decay apart from the gradient; `momentum` is the first beta."""
+    """AdamW as in `torch.optim.AdamW`: decoupled decay; `momentum` is the first beta."""
 
     def __init__(self, parameters: Parameters, trains: Sequence[TrainConfig]) -> None:
         layout, data = parameters.layout, parameters.data
@@ -150,10 +150,10 @@ class AdamW:
 
 
 class Ascent:
-    """SAM-A: gradients are taken a radius away, uphill, and uphill is tilted to small classes.
+    """SAM-A: takes gradients a radius uphill, where uphill favours small classes.
 
-    A sample of class c weighs a_c = (n_max / n_c)^asymmetry in the ascent, and one elsewhere. With
-    asymmetry 0 this is SAM (Foret et al. 2021), bit for bit.
+    A sample of class c has weight a_c = (n_max / n_c)^asymmetry in the ascent, and 1 elsewhere.
+    With asymmetry 0 this is SAM (Foret et al. 2021), bit for bit.
 
     `weighted` follows the authors' code: eps = rho g_a / |g_a|, g_a the gradient of the weighted
     mean loss of the batch. `plain` is the literal "larger step": eps = rho g_a / |g|, with a scaled
@@ -183,7 +183,7 @@ class Ascent:
         return (weights * losses).sum(1) / weights.sum(1)
 
     def climb(self, tilted: Tensor, unweighted: Tensor | None) -> None:
-        """Moves the parameters uphill by g_a, `tilted`, which is consumed; `unweighted` is g."""
+        """Moves the parameters uphill by g_a, `tilted`, which it overwrites; `unweighted` is g."""
         norms = self.parameters.layout.norms
         length = norms(tilted)
         factors = self.radius / (length + NORM_EPSILON)
@@ -194,7 +194,7 @@ class Ascent:
         self.parameters.data.add_(self.parameters.layout.scale_(tilted, factors))
 
     def return_home(self) -> None:
-        """Puts the parameters back, to the bit."""
+        """Restores the parameters, to the bit."""
         self.parameters.data.copy_(self._home)
 
 

@@ -1,8 +1,8 @@
 """Named random streams: the only source of randomness in a run. Needs numpy only, never torch.
 
-A stream is named by (data fingerprint, replicate, name, epoch) and by nothing else: not the cell,
-the worker, the batch size, the pack or the time. So cells that share a replicate share their
-subset, initialisation, order and draws, and differ only by what their factors change.
+A stream's name is (data fingerprint, replicate, name, epoch), and never the cell, the worker, the
+batch size, the pack or the time. So cells that share a replicate share their subset,
+initialisation, order and draws, and differ only by what their factors change.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ def generator(fingerprint: str, replicate: int, stream: str, epoch: int = 0) -> 
 
 
 def _key(name: bytes) -> np.ndarray:
-    """128 bits of the name's hash, as Philox takes them: shape (2,), uint64."""
+    """128 bits of the name's hash, in Philox's form: shape (2,), uint64."""
     return np.frombuffer(hashlib.sha256(name).digest()[:16], dtype="<u8").copy()
 
 
@@ -42,9 +42,9 @@ def uniform(
 def order(
     fingerprint: str, replicate: int, subset: np.ndarray, *, epoch: int, samples: int
 ) -> np.ndarray:
-    """The epoch's order of a subset of the pool: its indices, sorted by one key a pool sample.
+    """The epoch's order of a subset of the pool: its indices, sorted by a key of each pool sample.
 
-    The key belongs to the sample, so two samples keep their order whatever else is in the subset.
+    The key belongs to the sample, so two samples keep their order in every subset.
     """
     keys = generator(fingerprint, replicate, "order", epoch).random(samples)
     return subset[np.argsort(keys[subset], kind="stable")]

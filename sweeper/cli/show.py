@@ -96,8 +96,9 @@ def recalls(console: Console, found: Predicted) -> None:
     shown = "n/a" if mean is None else f"{mean:.4f}"
     console.print(
         f"balanced accuracy {shown}; it speaks of new data if the model has not seen these rows",
-        highlight=False, soft_wrap=True,
-    )  # fmt: skip
+        highlight=False,
+        soft_wrap=True,
+    )
 
 
 def strange(console: Console, found: Predicted) -> None:
@@ -166,8 +167,9 @@ def nodes(console: Console, found: Sequence[Node]) -> None:
 def cache(root: Path, found: Sequence[Entry], *, removed: bool) -> dict[str, Any]:
     """The cache's files and bytes, by kind."""
     full = [entry for entry in found if entry.size_bytes]  # locks are empty
-    kinds = {entry.kind: [one.size_bytes for one in full if one.kind == entry.kind]
-             for entry in full}  # fmt: skip
+    kinds = {
+        entry.kind: [one.size_bytes for one in full if one.kind == entry.kind] for entry in full
+    }
     held = [{"kind": kind, "files": len(own), "bytes": sum(own)} for kind, own in kinds.items()]
     return {"folder": str(root), "removed": removed, "held": held}
 

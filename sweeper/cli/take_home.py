@@ -83,9 +83,14 @@ def train(
 
     loaded = load_plugins(plugins or ())
     return train_one(
-        config, replicate=replicate, device=device, threads=threads, out=out, force=force,
+        config,
+        replicate=replicate,
+        device=device,
+        threads=threads,
+        out=out,
+        force=force,
         plugins=loaded,
-    )  # fmt: skip
+    )
 
 
 def predict(

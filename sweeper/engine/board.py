@@ -46,9 +46,16 @@ class RunNow:
     def record(self) -> Run:
         """As the plan takes it."""
         return Run(
-            id=self.id, cell_id=self.cell_id, replicate=self.replicate, state=self.state,
-            epoch=self.epoch, value=self.value, ending=self.ending, error="", seconds=0.0,
-        )  # fmt: skip
+            id=self.id,
+            cell_id=self.cell_id,
+            replicate=self.replicate,
+            state=self.state,
+            epoch=self.epoch,
+            value=self.value,
+            ending=self.ending,
+            error="",
+            seconds=0.0,
+        )
 
 
 @dataclass
@@ -81,10 +88,15 @@ class Board:
             if run.id in self.runs or run.replicate not in replicates.get(run.cell_id, ()):
                 continue
             now = RunNow(
-                id=run.id, cell_id=run.cell_id, replicate=run.replicate, state=run.state,
-                epoch=run.epoch, value=run.value, ending=run.ending,
+                id=run.id,
+                cell_id=run.cell_id,
+                replicate=run.replicate,
+                state=run.state,
+                epoch=run.epoch,
+                value=run.value,
+                ending=run.ending,
                 failures=(failures or {}).get(run.id, 0),
-            )  # fmt: skip
+            )
             self.runs[run.id] = now
             self.of_cell[run.cell_id].append(now)
             self._counts[now.state] += 1

@@ -71,10 +71,16 @@ def _one(spec: Spec, name: str, *, family: int, pilot: Pilot | None) -> Detectab
         # A pilot may tell that the cap leaves more than the target.
         d, effect = None, aimed if effect is None else max(aimed, effect)
     return Detectable(
-        factor=name, replicates=most, at_most=plan is not None, family=family, d=d,
-        effect=effect, unit=measure.unit, sd=pilot.sd if pilot else None,
+        factor=name,
+        replicates=most,
+        at_most=plan is not None,
+        family=family,
+        d=d,
+        effect=effect,
+        unit=measure.unit,
+        sd=pilot.sd if pilot else None,
         pilot=pilot.n if pilot else None,
-    )  # fmt: skip
+    )
 
 
 def pilots(name: str, storage: str, *, say: Callable[[str], None]) -> Mapping[str, Pilot]:

@@ -197,9 +197,14 @@ class Launch:
         if self.spec.precision is None:
             return None
         asking = Asking(
-            spec=self.spec, maker=session.maker, board=self.board, store=session.store,
-            lease=session.lease, sweep=session.sweep, say=self.request.say,
-        )  # fmt: skip
+            spec=self.spec,
+            maker=session.maker,
+            board=self.board,
+            store=session.store,
+            lease=session.lease,
+            sweep=session.sweep,
+            say=self.request.say,
+        )
         kind = Screened if isinstance(self.spec.precision, Screen) else Staged
         return kind(asking, self.cells)
 

@@ -155,9 +155,12 @@ def _seconds_of_a_run(price: Price, pack: int | Literal["auto"], replicates: int
 
 
 def questions(
-    cells: Iterable[Cell], runs_of: dict[int, int], *, replicates: int,
+    cells: Iterable[Cell],
+    runs_of: dict[int, int],
+    *,
+    replicates: int,
     pack: int | Literal["auto"] = "auto",
-) -> list[Question]:  # fmt: skip
+) -> list[Question]:
     """One question a pack key, those with the most runs first."""
     available: Counter[str] = Counter()
     of_key: dict[str, list[Cell]] = {}

@@ -120,10 +120,14 @@ class Staged:
         """Keeps what was said before anything follows from it."""
         asking = self._asking
         stage = {
-            "plan": self._plan, "replicates": self.replicates, "wanted": said.wanted,
-            "ended": said.ended, "text": said.text, "alpha": said.alpha,
+            "plan": self._plan,
+            "replicates": self.replicates,
+            "wanted": said.wanted,
+            "ended": said.ended,
+            "text": said.text,
+            "alpha": said.alpha,
             "facts": [dict(one) for one in said.facts],
-        }  # fmt: skip
+        }
         asking.store.add_stage(asking.lease, number=len(self._kept), body=stage)
         self._kept.append(stage)
         self._extend()
@@ -164,6 +168,13 @@ def keep_fixed(
     count = spec.replicates
     if any(one["plan"] == count for one in stages):
         return
-    stage = {"plan": count, "replicates": count, "wanted": count, "ended": "fixed", "text": "",
-             "alpha": 0.05, "facts": []}  # fmt: skip
+    stage = {
+        "plan": count,
+        "replicates": count,
+        "wanted": count,
+        "ended": "fixed",
+        "text": "",
+        "alpha": 0.05,
+        "facts": [],
+    }
     store.add_stage(lease, number=len(stages), body=stage)

@@ -153,11 +153,18 @@ def _pending(cells: Sequence[Cell]) -> list[Run]:
     pairs = [(cell, replicate) for cell in cells for replicate in cell.replicates]
     return [
         Run(
-            id=number, cell_id=cell.id, replicate=replicate, state=RunState.PENDING,
-            epoch=0, value=None, ending=None, error="", seconds=0.0,
+            id=number,
+            cell_id=cell.id,
+            replicate=replicate,
+            state=RunState.PENDING,
+            epoch=0,
+            value=None,
+            ending=None,
+            error="",
+            seconds=0.0,
         )
         for number, (cell, replicate) in enumerate(pairs)
-    ]  # fmt: skip
+    ]
 
 
 def _probed(

@@ -54,9 +54,14 @@ class Place:
 
 
 def question(
-    key: str, config: dict[str, Any], *, replicates: int, available: int, what: str = "",
+    key: str,
+    config: dict[str, Any],
+    *,
+    replicates: int,
+    available: int,
+    what: str = "",
     pack: int | Literal["auto"] = "auto",
-) -> Question:  # fmt: skip
+) -> Question:
     """K in 1, the replicates (or 5), 10 and 20, as far as there are runs to fill them.
 
     The replicates are measured even when there are fewer: what lies between is read off. Where
@@ -162,8 +167,14 @@ class Asking:
         self._over(worker)
 
 
-def borrow(key: str, config: Config, *, samples: int, priced: Mapping[str, Config],
-           prices: Mapping[str, Price]) -> Price | None:  # fmt: skip
+def borrow(
+    key: str,
+    config: Config,
+    *,
+    samples: int,
+    priced: Mapping[str, Config],
+    prices: Mapping[str, Price],
+) -> Price | None:
     """For a key that was not probed, the price of the one that is most like it."""
     if not priced:
         return None

@@ -1,4 +1,4 @@
-"""The spec: one YAML file that states the question, checked before anything starts."""
+"""Reads a spec: a YAML file that states the question, checked before anything starts."""
 
 from sweeper.spec.factors import MAX_CELLS, Level, Levels, NuisanceRange, Range
 from sweeper.spec.load import Spec, load, parse

@@ -1,4 +1,4 @@
-"""Pydantic's errors in our words: the key as the file has it, the value, and what would do."""
+"""Rewrites pydantic's errors: the key as in the file, the value, and what is valid."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ _FORMS: dict[str, Any] = {
 
 @dataclass(frozen=True)
 class _Place:
-    """Where a location leads: the file's keys, and the type that is expected there."""
+    """The target of a location: the file's keys, and the type that is expected there."""
 
     path: tuple[str | int, ...]
     annotation: Any
     metadata: tuple[Any, ...] = ()
 
     def enter(self, part: str | int) -> _Place:
-        """One part further; the names that pydantic gives to a union's members stay here."""
+        """Moves to a part of the place; pydantic's names of a union's members do not move."""
         if isinstance(part, str) and part.startswith("<"):
             nuisance = self.path[0] == "nuisance" and part == "<range>"
             return _Place(self.path, NuisanceRange if nuisance else _FORMS[part])
@@ -52,14 +52,14 @@ class _Place:
 
 
 def every(cause: ValidationError) -> list[Problem]:
-    """What is wrong, each thing once: a misspelt key explains the missing one."""
+    """Every problem once: a misspelt key explains the missing one."""
     errors = [error for error in cause.errors() if error["type"] != "default_factory_not_called"]
     unknown = [error["loc"] for error in errors if error["type"] == "extra_forbidden"]
     return [_problem(error) for error in errors if not _explained(error, unknown)]
 
 
 def _explained(error: ErrorDetails, unknown: Sequence[tuple[str | int, ...]]) -> bool:
-    """Whether a key is missing because one beside it is misspelt."""
+    """Returns whether a key is missing because a neighbouring key is misspelt."""
     *place, key = error["loc"] or ("",)
     beside = [str(word) for *block, word in unknown if block == place]
     return error["type"] == "missing" and bool(get_close_matches(str(key), beside, cutoff=0.6))

@@ -1,8 +1,8 @@
-"""A YAML file as values that remember their lines; whatever a spec has no use for is refused.
+"""Reads a YAML file into values that remember their lines, and rejects what a spec never needs.
 
-Scalars follow YAML 1.2's core schema, so `1e-3` is a number and `on`, `no`, `010` as octal, `1_000`
-and dates are not what YAML 1.1 made of them. Nodes are built from the parser's *events*, one by
-one: depth, size, tags, anchors and equal keys are checked before anything recurses or expands.
+Scalars follow YAML 1.2's core schema: `1e-3` is a number, and `on`, `no`, `010`, `1_000` and dates
+do not get their meanings of YAML 1.1. Nodes are built from the parser's *events*, one by one, so
+depth, size, tags, anchors and equal keys are checked before anything recurses or expands.
 """
 
 from __future__ import annotations
@@ -30,18 +30,29 @@ from sweeper.errors import SpecError
 
 MAX_BYTES = 1_000_000
 MAX_DEPTH = 20
-MAX_INT = 2**53  # beyond it JSON readers round
-MAX_NODES = 20_000  # aliases count expanded
+MAX_INT = 2**53  # JSON readers round larger numbers
+MAX_NODES = 20_000  # aliases count as what they expand to
 
 Scalar: TypeAlias = "str | int | float | bool | None"
 
 
 @dataclass(frozen=True)
+class Position:
+    """Where a value is from: a file and a line, or, with line 0, a file or an override."""
+
+    name: str
+    line: int = 0
+
+    def __str__(self) -> str:
+        return f"{self.name}:{self.line}" if self.line else self.name
+
+
+@dataclass(frozen=True)
 class Node:
-    """One value of a document; `where` is `FILE:LINE` of its key, or the override it came from."""
+    """A value of a document; `where` is the position of its key, or the override that set it."""
 
     value: Scalar | tuple[Node, ...] | Mapping[str, Node]
-    where: str
+    where: Position
 
     @property
     def plain(self) -> Any:
@@ -54,12 +65,12 @@ class Node:
 
     @property
     def entries(self) -> Mapping[str, Node]:
-        """The keys of a mapping; nothing for other nodes."""
+        """The keys of a mapping; an empty mapping for other nodes."""
         return self.value if isinstance(self.value, Mapping) else {}
 
 
 def shown(value: object) -> str:
-    """A value for a message: on one line, short, and without characters that could deceive."""
+    """Formats a value for a message: one line, short, without unprintable characters."""
     if isinstance(value, str) and value.isascii() and value.isprintable() and len(value) < 60:
         return repr(value)
     text = value if isinstance(value, str) else _words(value)
@@ -74,18 +85,18 @@ def _words(value: object) -> str:
     return str(value)
 
 
-def error(where: str, key: str, reason: str, *value: object) -> SpecError:
-    """`WHERE: key: value: reason` on one line; key and value are left out when not given."""
-    parts = [_line(where), *([_line(key)] if key else []), *map(shown, value), reason]
-    return SpecError(": ".join(parts))
+def error(where: Position, key: str, reason: str, *value: object) -> SpecError:
+    """Makes the error `WHERE: key: value: reason`; without key or value if they are not given."""
+    parts = [_printable(str(where)), *([_printable(key)] if key else []), *map(shown, value)]
+    return SpecError(": ".join([*parts, reason]), line=where.line)
 
 
-def _line(text: str) -> str:
+def _printable(text: str) -> str:
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
 def read(path: str | os.PathLike[str]) -> str:
-    """The text of a spec file.
+    """Reads the text of a spec file.
 
     Raises:
         SpecError: it is missing, not a regular file, unreadable, over `MAX_BYTES`, or not UTF-8.
@@ -94,54 +105,56 @@ def read(path: str | os.PathLike[str]) -> str:
     try:
         with open(name, "rb", opener=_opener) as file:
             if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
-                raise error(name, "", "is a pipe or a device, a spec is a regular file")
+                reason = "is a pipe or a device, a spec is a regular file"
+                raise error(Position(name), "", reason)
             data = file.read(MAX_BYTES + 1)
     except (OSError, ValueError) as cause:
-        reason = cause.strerror if isinstance(cause, OSError) else str(cause)
-        raise error(name, "", f"cannot be read: {(reason or 'unknown reason').lower()}") from cause
+        reason = (cause.strerror if isinstance(cause, OSError) else str(cause)) or "unknown reason"
+        raise error(Position(name), "", f"cannot be read: {reason.lower()}") from cause
     return _decode(name, data)
 
 
 def _opener(name: str, flags: int) -> int:
-    # O_NONBLOCK: opening a pipe that nobody writes to would otherwise wait for ever.
+    # O_NONBLOCK: without it, opening a pipe without a writer would never return.
     return os.open(name, flags | os.O_NONBLOCK)
 
 
 def _decode(name: str, data: bytes) -> str:
+    where = Position(name)
     if len(data) > MAX_BYTES:
-        raise error(name, "", f"is larger than {MAX_BYTES:,} bytes, that is no spec")
+        raise error(where, "", f"is larger than {MAX_BYTES:,} bytes, that is not a spec")
     if data.startswith((b"\xff\xfe", b"\xfe\xff")):
-        raise error(name, "", "is UTF-16, save it as UTF-8")
+        raise error(where, "", "is UTF-16, save it as UTF-8")
     if b"\0" in data:
-        raise error(name, "", "is a binary file, a spec is YAML text")
+        raise error(where, "", "is a binary file, a spec is YAML text")
     try:
         return data.decode("utf-8-sig")
     except UnicodeDecodeError as cause:
         line = data[: cause.start].count(b"\n") + 1
-        raise error(f"{name}:{line}", "", "is not UTF-8 text") from cause
+        raise error(Position(name, line), "", "is not UTF-8 text") from cause
 
 
 def compose(text: str, name: str, *, lines: bool = True, key: str = "") -> Node:
-    """The one value of a YAML text, null when it is empty.
+    """Reads the value of a YAML text; null if it is empty.
 
     Args:
         text: the document.
-        name: of the file, or of what stands for one, in `where`.
-        lines: whether `where` has the line too.
-        key: what the value belongs to, for messages.
+        name: the file's name, or its replacement, in positions.
+        lines: whether positions have the line too.
+        key: the key of the value, for messages.
 
     Raises:
         SpecError: not YAML, several documents, a tag, a cycle, too deep or too large.
     """
     if "\0" in text:
-        raise error(name, "", "is a binary file, a spec is YAML text")
+        raise error(Position(name), "", "is a binary file, a spec is YAML text")
     composer = _Composer(name=name, lines=lines, path=[key] if key else [])
     try:
         return composer.document(_events(text))
     except YAMLError as cause:
         mark = getattr(cause, "problem_mark", None)
         problem = getattr(cause, "problem", None) or str(cause).splitlines()[0]
-        where = composer.where(mark.line) if mark else name
+        where = composer.where(mark.line) if mark else Position(name)
         raise error(where, "", f"not YAML: {_hint(problem)}") from cause
 
 
@@ -163,7 +176,7 @@ def _hint(problem: str) -> str:
 
 @dataclass
 class _Composer:
-    """Nodes from events; every limit is checked as the event comes in."""
+    """Builds nodes from events, and checks every limit as an event arrives."""
 
     name: str
     lines: bool
@@ -172,11 +185,11 @@ class _Composer:
     anchors: dict[str, Node] = field(default_factory=dict[str, Node])
     open_anchors: set[str] = field(default_factory=set[str])
 
-    def where(self, line: int) -> str:
-        return f"{self.name}:{line + 1}" if self.lines else self.name
+    def where(self, line: int) -> Position:
+        return Position(self.name, line + 1 if self.lines else 0)
 
-    def wrong(self, where: str, reason: str, *value: object) -> SpecError:
-        """An error at the key that is being read."""
+    def wrong(self, where: Position, reason: str, *value: object) -> SpecError:
+        """Makes an error at the current key."""
         return error(where, ".".join(self.path), reason, *value)
 
     def document(self, events: Iterator[Any]) -> Node:
@@ -211,7 +224,7 @@ class _Composer:
         self.anchors.update(dict.fromkeys(with_anchor, node))
         return node
 
-    def _value(self, event: Any, events: Iterator[Any], depth: int, where: str) -> Any:
+    def _value(self, event: Any, events: Iterator[Any], depth: int, where: Position) -> Any:
         if isinstance(event, SequenceStartEvent):
             return tuple(self._items(events, depth + 1))
         if isinstance(event, MappingStartEvent):
@@ -237,12 +250,12 @@ class _Composer:
             self.path.append(key)
             if key in entries:
                 raise self.wrong(where, f"the key is given twice, first at {entries[key].where}")
-            # A value is found by its key's line, also where it begins on a later one.
+            # A value has the line of its key, even if it begins on a later line.
             entries[key] = Node(self.node(next(events), events, depth=depth).value, where)
             self.path.pop()
         return entries
 
-    def _key(self, event: Any, where: str) -> str:
+    def _key(self, event: Any, where: Position) -> str:
         if not _is(event, ScalarEvent):
             raise self.wrong(where, "a key must be a word")
         if event.tag is not None:
@@ -252,7 +265,7 @@ class _Composer:
         except ValueError as cause:
             raise self.wrong(where, str(cause), event.value) from cause
 
-    def _alias(self, event: Any, where: str) -> Node:
+    def _alias(self, event: Any, where: Position) -> Node:
         if event.anchor in self.open_anchors:
             raise error(where, "", f"the anchor {shown(event.anchor)} contains itself")
         if event.anchor not in self.anchors:
@@ -261,7 +274,7 @@ class _Composer:
         self._count(_size(node), where)
         return Node(node.value, where)
 
-    def _count(self, nodes: int, where: str) -> None:
+    def _count(self, nodes: int, where: Position) -> None:
         self.nodes += nodes
         if self.nodes > MAX_NODES:
             raise error(where, "", f"more than {MAX_NODES:,} values, aliases expanded")
@@ -278,7 +291,7 @@ def _tagged(event: Any) -> str:
 
 
 def _clean(text: str) -> str:
-    """Escapes can write what no database column takes: NUL, controls, half a character."""
+    """Rejects escapes that no database column can store: NUL, controls, lone surrogates."""
     for character in text:
         if (ord(character) < 32 and character not in "\n\t") or 0xD800 <= ord(character) < 0xE000:
             raise ValueError("a control character is not allowed in text")
@@ -302,7 +315,7 @@ _WORDS: dict[str, Scalar] = {
 
 def _scalar(event: Any) -> Scalar:
     text: str = event.value
-    if event.style:  # quoted, literal or folded: text, whatever it looks like
+    if event.style:  # quoted, literal or folded scalars are always text
         return _clean(text)
     if text in _WORDS:
         return _WORDS[text]
@@ -312,17 +325,17 @@ def _scalar(event: Any) -> Scalar:
 
 
 def _whole(text: str) -> int:
-    # The length first: Python takes quadratic time over digits, and refuses 4,301 of them.
+    # The length first, because Python's time is quadratic in digits, and it rejects 4,301 of them.
     number = int(text, 10 if text.lstrip("-+").isdecimal() else 0) if len(text) < 30 else MAX_INT
     if abs(number) >= MAX_INT:
-        raise ValueError("no whole number here needs so many digits")
+        raise ValueError(f"a whole number must be below {MAX_INT:,}")
     return number
 
 
 def put(root: Node, keys: Sequence[str], new: Node, *, missing: Callable[[str], Any]) -> Node:
-    """`root` with the value at `keys` replaced; blocks on the way are made where there are none.
+    """Returns `root` with the value at `keys` replaced; missing blocks on the way are made.
 
-    Raises whatever `missing` returns, given the key on the way that holds no block.
+    Raises what `missing` returns for a key on the way that is not a block.
     """
     if not keys:
         return new

@@ -1,6 +1,6 @@
-"""What a factor is: levels, a range, and the condition under which it counts.
+"""The factors of a spec: a list of levels or a range, and the condition under which it applies.
 
-Everything here is counted before it is built: a range of 10^9 levels costs nothing until asked for.
+Everything here is counted before it is built: a range of 10^9 levels costs nothing until used.
 """
 
 from __future__ import annotations
@@ -29,8 +29,8 @@ When: TypeAlias = Annotated[
     dict[str, Annotated[LevelList, BeforeValidator(_listed)]],
     Field(
         default_factory=dict,
-        description="Counts only where another scientific factor has this level, or one of these: "
-        "`{train.ssl.weight: [0.1, 1.0]}`. Elsewhere the value in `data` or `train` stands.",
+        description="Applies only where another scientific factor has this level, or one of these: "
+        "`{train.ssl.weight: [0.1, 1.0]}`. Elsewhere the value in `data` or `train` applies.",
     ),
 ]
 
@@ -43,29 +43,29 @@ class Levels(Block):
 
 
 class Range(Block):
-    """A range of numbers; whole where the field is."""
+    """A range of numbers; whole numbers if the field takes only these."""
 
     low: Number = Field(description="The lowest level.")
     high: Number = Field(description="The highest level.")
     log: bool = Field(default=False, description="Evenly spread over the logarithm.")
     step: Number | None = Field(
-        default=None, description="Distance of neighbouring levels, without `log`."
+        default=None, description="Distance between neighbouring levels; not with `log`."
     )
     levels: Annotated[int, Field(ge=2, le=1000)] | None = Field(
-        default=None, description="How many levels, ends included, in place of `step`."
+        default=None, description="Number of levels, ends included, instead of `step`."
     )
     when: When
 
 
 class NuisanceRange(Block):
-    """A range that is tuned anew for every scientific cell, on replicates of its own."""
+    """A range that is tuned again for every scientific cell, on separate replicates."""
 
     low: Number = Field(description="The lowest level.")
     high: Number = Field(description="The highest level.")
     log: bool = Field(default=False, description="Evenly spread over the logarithm.")
     trials: Annotated[int, Field(ge=2, le=1000)] = Field(
-        description="Candidates for every scientific cell; of several nuisance factors the largest "
-        "number counts."
+        description="Candidates for every scientific cell; with several nuisance factors the "
+        "largest number applies."
     )
 
 
@@ -94,12 +94,12 @@ Factors: TypeAlias = Mapping[str, tuple[Level, ...] | Levels | Range]
 
 
 def condition(factor: AnyFactor) -> Mapping[str, tuple[Level, ...]]:
-    """The levels of other factors that it asks for; nothing when it always counts."""
+    """The required levels of other factors; empty without a condition."""
     return factor.when if isinstance(factor, Levels | Range) else {}
 
 
 def size(factor: AnyFactor) -> int | None:
-    """How many levels; None for a range that has no grid."""
+    """The number of levels; None for a range without a grid."""
     if isinstance(factor, tuple):
         return len(factor)
     if isinstance(factor, Levels):
@@ -111,7 +111,7 @@ def size(factor: AnyFactor) -> int | None:
 
 
 def grid(factor: AnyFactor) -> tuple[Level, ...] | None:
-    """The levels in order; None for a range that has no grid."""
+    """The levels in order; None for a range without a grid."""
     if isinstance(factor, tuple):
         return factor
     if isinstance(factor, Levels):
@@ -124,13 +124,13 @@ def grid(factor: AnyFactor) -> tuple[Level, ...] | None:
 
 
 def spread(factor: Range | NuisanceRange, number: int) -> tuple[Number, ...]:
-    """`number` levels from low to high, evenly or on a log scale; whole ones without repeats."""
+    """`number` levels from low to high, evenly or on a log scale; whole numbers without repeats."""
     positions = (i / (number - 1) for i in range(number))
     return tuple(dict.fromkeys(at(factor, position) for position in positions))
 
 
 def at(factor: Range | NuisanceRange, position: float) -> Number:
-    """The number at `position`, 0 (low) to 1 (high)."""
+    """The number at `position`, from 0 (low) to 1 (high)."""
     low, high = factor.low, factor.high
     if factor.log:
         value = math.exp(math.log(low) + position * (math.log(high) - math.log(low)))
@@ -144,7 +144,7 @@ def _step(factor: Range, number: int) -> Number:
 
 
 def pick(factor: AnyFactor, uniform: float) -> Level:
-    """The level that a number from [0, 1) stands for; each level has an equal share."""
+    """The level for a number from [0, 1); each level has an equal share."""
     if isinstance(factor, Range) and factor.step is not None:
         return _step(factor, int(uniform * (size(factor) or 0)))
     levels = grid(factor) if not isinstance(factor, NuisanceRange) else None
@@ -157,27 +157,27 @@ def pick(factor: AnyFactor, uniform: float) -> Level:
 
 
 def is_whole(factor: Range | NuisanceRange) -> bool:
-    """Whether its levels are whole numbers: after `spec.parse`, where the field's are."""
+    """Whether its levels are whole numbers; known after `spec.parse`, from the field."""
     return isinstance(factor.low, int) and isinstance(factor.high, int)
 
 
 def _tidy(value: float, *, whole: bool) -> Number:
-    # 0.1 + 2 * 0.1 is 0.30000000000000004: twelve digits name the level that was meant.
+    # 0.1 + 2 * 0.1 is 0.30000000000000004; twelve digits restore the intended level.
     return round(value) if whole else float(f"{value:.12g}")
 
 
 def order(factors: Factors) -> list[str]:
-    """The names, parents before those that depend on them.
+    """The names, parents before the factors that depend on them.
 
     Raises:
-        graphlib.CycleError: conditions lead back to themselves.
+        graphlib.CycleError: conditions form a cycle.
     """
     parents = {name: condition(factor) for name, factor in factors.items()}
     return list(TopologicalSorter(parents).static_order())
 
 
 def active(factors: Factors, values: Mapping[str, Level]) -> dict[str, Level]:
-    """`values` without the factors whose condition does not hold, in the spec's order."""
+    """`values` without the factors whose condition is false, in the spec's order."""
     kept: dict[str, Level] = {}
     for name in order(factors):
         if name in values and _holds(condition(factors[name]), kept):
@@ -190,10 +190,10 @@ def _holds(when: Mapping[str, tuple[Level, ...]], values: Mapping[str, Level]) -
 
 
 def assignments(factors: Factors, names: Collection[str]) -> Iterator[dict[str, Level]]:
-    """Every combination of levels of the named factors, the last one turning fastest.
+    """Every combination of levels of the named factors; the last factor varies fastest.
 
-    A factor whose condition does not hold is absent. Every parent of a named one must be named,
-    and every one must have a grid.
+    A factor whose condition is false is absent. The names must include every parent of a named
+    factor, and all of them need a grid.
     """
     ordered = [name for name in order(factors) if name in names]
 
@@ -212,7 +212,7 @@ def assignments(factors: Factors, names: Collection[str]) -> Iterator[dict[str, 
 
 
 def ancestors(factors: Factors, name: str) -> set[str]:
-    """The factors that decide whether this one counts."""
+    """The factors that decide whether this factor applies."""
     found: set[str] = set()
     todo = list(condition(factors[name]))
     while todo:
@@ -224,7 +224,7 @@ def ancestors(factors: Factors, name: str) -> set[str]:
 
 
 def asked(factors: Factors, name: str) -> dict[str, set[Level]]:
-    """The levels that its ancestors must have for it to count; all conditions must hold."""
+    """The levels of its ancestors under which it applies; all conditions must hold."""
     needed: dict[str, set[Level]] = {}
     for factor in (name, *ancestors(factors, name)):
         for parent, levels in condition(factors[factor]).items():
@@ -233,9 +233,9 @@ def asked(factors: Factors, name: str) -> dict[str, set[Level]]:
 
 
 def count(factors: Factors) -> int:
-    """How many combinations there are, without building them; over `MAX_CELLS` a lower bound.
+    """The number of combinations, without building them; over `MAX_CELLS` a lower bound.
 
-    Only the factors that others depend on are gone through; the rest multiply.
+    Only factors with dependents are enumerated; the others multiply.
     """
     deciding = {parent for factor in factors.values() for parent in condition(factor)}
     rest = [name for name in factors if name not in deciding]
@@ -249,7 +249,7 @@ def count(factors: Factors) -> int:
 
 
 def short(path: str, among: Iterable[str]) -> str:
-    """The shortest end of a dotted path that no other path shares: batch_size, ssl.weight."""
+    """The shortest end of a dotted path that is unique among the paths: batch_size, ssl.weight."""
     parts = path.split(".")
     others = [other.split(".") for other in among if other != path]
     for size in range(1, len(parts)):

@@ -1,9 +1,8 @@
-"""From a file and its overrides to a `Spec`, or to a line for each thing that is wrong."""
+"""Reads a file and its overrides into a `Spec`, or reports every problem in a line each."""
 
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any, Self
 
@@ -11,28 +10,28 @@ from pydantic import Field, PrivateAttr, ValidationError
 
 from sweeper.errors import SpecError
 from sweeper.spec import complaints, document, rules
-from sweeper.spec.document import Node
+from sweeper.spec.document import Node, Position
 from sweeper.spec.models import VERSION, SpecFile
 from sweeper.spec.rules import NOTHING, Problem
 from trainers.config import PLACES
 
 ROLES = ("scientific", "nuisance")
-MOST_TOLD = 20  # lines
+MOST_LINES = 20
 BY_FACTOR = (*ROLES, "reference")  # blocks whose keys are factors, dotted
 
 
 class Spec(SpecFile):
     """A spec that has passed every check that needs no data."""
 
-    text: str = Field(default="", exclude=True)  # as written, overrides not applied
-    source: str = Field(default="", exclude=True)  # the file; of a text, what stands for it
+    text: str = Field(default="", exclude=True)  # as written, without overrides
+    source: str = Field(default="", exclude=True)  # the file, or a name for a text
     warnings: tuple[str, ...] = Field(default=(), exclude=True)
-    _root: Node = PrivateAttr(default=Node({}, ""))
+    _root: Node = PrivateAttr(default=Node({}, Position("")))
 
     def problem(self, key: str, value: object, reason: str) -> SpecError:
-        """The line for what only the data can tell, such as a trainer's `ConfigError`.
+        """Makes the error of a problem that the data reveal, such as a trainer's `ConfigError`.
 
-        It points at the factor's level when `key` is a factor, else at the key.
+        It points at the factor's level if `key` is a factor, or else at the key.
         """
         path: tuple[str | int, ...] = tuple(key.split("."))
         for role in ROLES:
@@ -40,10 +39,10 @@ class Spec(SpecFile):
             if factor is not None:
                 listed = isinstance(factor, tuple) and value in factor
                 path = (role, key, *([factor.index(value)] if listed else []))
-        return _told(Problem(path, reason, value), self._root)
+        return _error(Problem(path, reason, value), self._root)
 
     def evaluated(self, number: int) -> Self:
-        """The same, with so many evaluations of each run."""
+        """The same spec, with this number of evaluations of each run."""
         train = self.train.model_copy(update={"evaluations": number})
         return self.model_copy(update={"train": train})
 
@@ -51,17 +50,17 @@ class Spec(SpecFile):
     def of(
         cls, file: SpecFile, *, text: str, source: str, warnings: tuple[str, ...], root: Node
     ) -> Spec:
-        """A checked file, with what is needed to point into it later."""
+        """Combines a checked file with what later messages need to point into it."""
         spec = cls.model_construct(**dict(file), text=text, source=source, warnings=warnings)
         spec._root = root
         return spec
 
 
 def load(path: str | os.PathLike[str], overrides: Sequence[str] = ()) -> Spec:
-    """The spec in a file; paths in it are from its folder, those of overrides from here.
+    """Reads a file; its paths are relative to its folder, those of overrides to the current one.
 
     Raises:
-        SpecError: a line for each thing that is wrong, `FILE:LINE: key: value: what is wrong`.
+        SpecError: a line for each problem, `FILE:LINE: key: value: reason`.
     """
     name = os.fspath(path)
     return parse(document.read(path), name, overrides, folder=os.path.dirname(name))
@@ -70,32 +69,32 @@ def load(path: str | os.PathLike[str], overrides: Sequence[str] = ()) -> Spec:
 def parse(
     text: str, name: str = "<spec>", overrides: Sequence[str] = (), *, folder: str | None = None
 ) -> Spec:
-    """The spec in a text; `name` stands for the file in messages, `folder` is where it lies.
+    """Reads the spec in a text; `name` replaces the file in messages, `folder` is its folder.
 
     Without a folder the paths stay as they are.
 
     Raises:
-        SpecError: as `load`.
+        SpecError: as in `load`.
     """
     root = document.compose(text, name)
     _check_root(root)
     root = root if folder is None else _anchored(root, folder)
-    root, refused = override(root, overrides)
+    root, rejected = override(root, overrides)
     root = root if folder is None else _anchored(root, "")
     file, problems = _checked(root)
-    _refuse([*refused, *(_told(problem, root) for problem in problems)])
+    _raise_all([*rejected, *(_error(problem, root) for problem in problems)])
     notes = (
-        str(_told(Problem((key,), note, root.entries[key].value), root))
+        str(_error(Problem((key,), note, root.entries[key].value), root))
         for key, note in rules.warnings(file).items()
     )
     return Spec.of(file, text=text, source=name, warnings=tuple(notes), root=root)
 
 
 def _checked(root: Node) -> tuple[SpecFile, list[Problem]]:
-    """The spec in a document, and what is wrong with it; a wrong one is not to be used.
+    """The spec in a document, and its problems; with problems the spec must not be used.
 
-    Where keys are unknown or values of the wrong type, the factors are still looked at. The rules
-    between keys are for specs that are right in both.
+    Factors are checked even if keys are unknown or values have wrong types. The rules between keys
+    apply only if both are right.
     """
     try:
         file, wrong = rules.canonical(SpecFile.model_validate(root.plain))
@@ -107,7 +106,7 @@ def _checked(root: Node) -> tuple[SpecFile, list[Problem]]:
 
 
 def _factors(root: Node, wrong: Collection[tuple[str | int, ...]]) -> SpecFile:
-    """A spec of those factors that are not among the wrong ones, and of nothing else."""
+    """A spec of the factors that are not among the wrong ones, and of nothing else."""
     blocks: dict[str, dict[str, Any]] = {}
     for role in ROLES:
         block = root.entries.get(role, Node({}, root.where))
@@ -116,19 +115,13 @@ def _factors(root: Node, wrong: Collection[tuple[str | int, ...]]) -> SpecFile:
     return SpecFile.model_validate({"name": "factors", **blocks})
 
 
-def _refuse(errors: Sequence[SpecError]) -> None:
-    """Raises them as one, in the order of the file's lines, after those of overrides."""
-    lines = list(dict.fromkeys(str(error) for error in sorted(errors, key=_line)))
-    if len(lines) > MOST_TOLD:
-        lines[MOST_TOLD:] = [f"and {len(lines) - MOST_TOLD} more"]
+def _raise_all(errors: Sequence[SpecError]) -> None:
+    """Raises all errors as one: those of overrides, then those of the file by line."""
+    lines = list(dict.fromkeys(str(error) for error in sorted(errors, key=lambda e: e.line)))
+    if len(lines) > MOST_LINES:
+        lines[MOST_LINES:] = [f"and {len(lines) - MOST_LINES} more"]
     if lines:
         raise SpecError(*lines)
-
-
-def _line(error: SpecError) -> int:
-    """The line of the file that it is about; 0 of an override."""
-    number = re.match(r".*?:(\d+): ", str(error))
-    return int(number[1]) if number and not str(error).startswith("--set") else 0
 
 
 def _check_root(root: Node) -> None:
@@ -144,7 +137,7 @@ def _check_root(root: Node) -> None:
 
 
 def _anchored(root: Node, folder: str) -> Node:
-    """The document with the paths of its data whole: workers run in folders of their own."""
+    """The document with absolute paths of data, because workers run in other folders."""
     data = root.entries.get("data", root).entries
     for key in sorted(PLACES & data.keys()):
         node = data[key]
@@ -156,24 +149,24 @@ def _anchored(root: Node, folder: str) -> Node:
 
 
 def override(root: Node, overrides: Sequence[str]) -> tuple[Node, list[SpecError]]:
-    """The document with every `KEY=VALUE` put in its place, and those that have none.
+    """Applies every `KEY=VALUE`; returns the document and the errors of the rejected ones.
 
-    A factor is named whole, `scientific.train.batch_size=[2, 8]`; a key of its range after it,
-    `nuisance.train.lr.trials=3`.
+    A factor has its whole name, `scientific.train.batch_size=[2, 8]`; a key of its range follows
+    it, `nuisance.train.lr.trials=3`.
     """
     seen: set[str] = set()
-    refused: list[SpecError] = []
+    rejected: list[SpecError] = []
     for text in overrides:
         try:
             root = _overridden(root, text, seen)
         except SpecError as error:
-            refused.append(error)
-    return root, refused
+            rejected.append(error)
+    return root, rejected
 
 
 def _overridden(root: Node, text: str, seen: set[str]) -> Node:
     key, equals, value = text.partition("=")
-    key, where = key.strip(), f"--set {document.shown(text)}"
+    key, where = key.strip(), Position(f"--set {document.shown(text)}")
     if not equals or not key or not all(key.split(".")):
         raise document.error(where, "", "must be KEY=VALUE, such as train.epochs=5")
     if key in seen:
@@ -181,7 +174,7 @@ def _overridden(root: Node, text: str, seen: set[str]) -> Node:
     if not value.strip():
         raise document.error(where, key, "has no value; write null for none")
     seen.add(key)
-    return _override_one(root, key, document.compose(value, where, lines=False, key=key))
+    return _override_one(root, key, document.compose(value, where.name, lines=False, key=key))
 
 
 def _override_one(root: Node, key: str, node: Node) -> Node:
@@ -191,7 +184,7 @@ def _override_one(root: Node, key: str, node: Node) -> Node:
             raise document.error(node.where, key, hint)
 
     def missing(part: str) -> SpecError:
-        return document.error(node.where, key, f"{part!r} has no place here; set the whole block")
+        return document.error(node.where, key, f"{part!r} cannot be set here; set the whole block")
 
     return document.put(root, _keys(root, key), node, missing=missing)
 
@@ -204,7 +197,7 @@ def _keys(root: Node, key: str) -> list[str]:
     return [role, factor, last] if factor in root.entries.get(role, root).entries else [role, rest]
 
 
-def _told(problem: Problem, root: Node) -> SpecError:
+def _error(problem: Problem, root: Node) -> SpecError:
     node, keys = root, [str(part) for part in problem.path if not isinstance(part, int)]
     for part in problem.path:
         children = node.value if isinstance(node.value, tuple) else ()

@@ -28,21 +28,21 @@ ADAPTIVE = frozenset({"tpe", "gp", "tune"})
 
 Positive: TypeAlias = Annotated[float, Field(gt=0.0)]
 MOST = 1000  # replicates
-FEWEST = 3  # that a spread can be told from
-FIRMEST = 5  # the fewest that a firm verdict may rest on
+FEWEST = 3  # to estimate a spread
+FIRMEST = 5  # the fewest for a definite verdict
 
 
 class Budget(Worded):
-    """What every run gets the same amount of."""
+    """The amount of training that every run gets."""
 
     unit: Literal["epochs", "steps"] = Field(
         default="epochs",
         description="epochs: `train.epochs` passes over the subset. steps: `train.steps` updates, "
-        "so that every batch size takes the same number.",
+        "the same number for every batch size.",
     )
 
 
-ON_TEST = "nothing is ever selected on the test split; the objective is read on val"
+ON_TEST = "nothing is ever selected on the test split; the objective uses val"
 
 
 def _direction(data: dict[str, Any]) -> Literal["maximize", "minimize"]:
@@ -50,18 +50,18 @@ def _direction(data: dict[str, Any]) -> Literal["maximize", "minimize"]:
 
 
 class Objective(Worded):
-    """The number that cells are compared by. A word is the metric."""
+    """The number by which cells are compared. A word is the metric."""
 
     metric: str = Field(
         default="minority_accuracy", description=f"One of {', '.join(sorted(OBJECTIVES))}."
     )
     direction: Literal["maximize", "minimize"] = Field(
-        default_factory=_direction, description="Which way is better; follows from the metric."
+        default_factory=_direction, description="Which direction is better; set by the metric."
     )
     split: Literal["val", "test"] | None = Field(
         default=None,
-        description="Where it is read: val. Under `data.val: none` it is test, and then nothing "
-        "is selected.",
+        description="The split of the objective: val. With `data.val: none` it is test, and "
+        "nothing is selected.",
     )
 
     @field_validator("metric")
@@ -80,7 +80,7 @@ class Objective(Worded):
     def _right_way(cls, value: str, info: ValidationInfo) -> str:
         metric = info.data.get("metric")
         if metric is not None and value != OBJECTIVES[metric]:
-            raise ValueError(f"{metric} is better the other way: {OBJECTIVES[metric]}")
+            raise ValueError(f"the direction of {metric} is {OBJECTIVES[metric]}")
         return value
 
 
@@ -90,15 +90,15 @@ class Search(Worded):
     method: Literal["factorial", "random", "qmc", "tpe", "gp", "tune"] = Field(
         default="factorial",
         description="factorial: every combination. random. qmc: Sobol points, more even than "
-        "random. tpe, gp: adaptive, each cell asked from Optuna's sampler. tune: adaptive, "
-        "asked from the searcher of Ray Tune that a `--plugin` file sets as "
-        "`sweeper.tunes.SEARCHER`.",
+        "random. tpe, gp: adaptive, Optuna's sampler suggests each cell. tune: adaptive, the "
+        "searcher of Ray Tune that a `--plugin` file sets as `sweeper.tunes.SEARCHER` suggests "
+        "each cell.",
     )
     trials: Annotated[int, Field(ge=1, le=100_000)] | None = Field(
-        default=None, description="How many cells; not for factorial. More only adds cells."
+        default=None, description="Number of cells; not for factorial. A larger number adds cells."
     )
     seed: Annotated[int, Field(ge=0, le=2**32 - 1)] = Field(
-        default=0, description="Of random, qmc, tpe and gp; tune hands it to the searcher's maker."
+        default=0, description="The seed of random, qmc, tpe, gp; passed to tune's searcher maker."
     )
 
 
@@ -107,8 +107,8 @@ class Pruner(Worded):
 
     method: Literal["none", "asha", "hyperband", "median", "tune"] = Field(
         default="none",
-        description="asha: successive halving, asynchronous. tune: the scheduler of Ray Tune that "
-        "a `--plugin` file sets as `sweeper.tunes.SCHEDULER`, with its own settings in place of "
+        description="asha: asynchronous successive halving. tune: the scheduler of Ray Tune that "
+        "a `--plugin` file sets as `sweeper.tunes.SCHEDULER`, with its own settings instead of "
         "those below.",
     )
     min_evaluations: Annotated[int, Field(ge=1, le=100_000)] = Field(
@@ -116,7 +116,7 @@ class Pruner(Worded):
         description="Evaluations before the first decision; pruners count these, not epochs.",
     )
     reduction: Annotated[int, Field(ge=2, le=100)] = Field(
-        default=3, description="asha, hyperband: one in so many goes on."
+        default=3, description="asha, hyperband: one cell in this many continues."
     )
     startup: Annotated[int, Field(ge=0, le=100_000)] = Field(
         default=5, description="median: finished cells before the first decision."
@@ -124,76 +124,77 @@ class Pruner(Worded):
 
 
 class Resources(Block):
-    """What one worker gets, and how many there are."""
+    """The resources of a worker, and the number of workers."""
 
     cpus: Positive = Field(default=1.0, description="CPU cores a worker.")
     gpus: Annotated[float, Field(ge=0.0, le=64.0)] = Field(
-        default=0.0, description="GPUs a worker; a fraction shares one, over 1 it must be whole."
+        default=0.0, description="GPUs a worker; a fraction shares a GPU, above 1 whole numbers."
     )
     workers: Annotated[int, Field(ge=1, le=10_000)] | None = Field(
-        default=None, description="How many workers; null: as many as the cluster holds."
+        default=None, description="Number of workers; null: as many as the cluster has room for."
     )
     threads: Annotated[int, Field(ge=1, le=1024)] | Literal["auto"] = Field(
         default="auto",
-        description="CPU threads a worker; auto: by the size of a step, at most one a core.",
+        description="CPU threads a worker; auto: by the size of a step, at most one for each core.",
     )
     pack: Annotated[int, Field(ge=1, le=1024)] | Literal["auto"] = Field(
         default="auto",
-        description="Runs trained together as one model; auto: what a short probe finds cheapest.",
+        description="Runs trained together as one model; auto: the cheapest in a short probe.",
     )
 
     @field_validator("gpus")
     @classmethod
     def _whole_over_one(cls, value: float) -> float:
         if value > 1 and value != int(value):
-            raise ValueError("over 1 the number of GPUs must be whole")
+            raise ValueError("above 1 the number of GPUs must be whole")
         return value
 
 
 class Limits(Block):
-    """When to stop, and when to give up."""
+    """When to stop the sweep, a run or a wait."""
 
-    hours: Positive | None = Field(default=None, description="Of the sweep, all launches together.")
+    hours: Positive | None = Field(default=None, description="Hours of all launches together.")
     attempts: Annotated[int, Field(ge=1, le=100)] = Field(
-        default=3, description="Tries at a run that fails for a reason which may pass."
+        default=3, description="Attempts at a run that fails for a reason that may be temporary."
     )
     failures: Annotated[int, Field(ge=1, le=100_000)] = Field(
-        default=10, description="So many failures of one reason in a row halt the sweep."
+        default=10, description="Failures in a row, with the same reason, that halt the sweep."
     )
     checkpoint_seconds: Positive = Field(
-        default=10.0, description="Training between two checkpoints; at most so much is lost."
+        default=10.0, description="Time between two checkpoints, the most training that is lost."
     )
     run_seconds: Positive | None = Field(default=None, description="Longer runs are stopped.")
     silent_seconds: Positive = Field(
-        default=60.0, description="A worker without a sign of life for so long is replaced."
+        default=60.0, description="A worker that sends no sign of life for this time is replaced."
     )
     hang_seconds: Positive = Field(
         default=300.0,
-        description="A round that takes longer, and longer than ten of its price, is stopped.",
+        description="A round is stopped if it takes longer, and over ten times its estimate.",
     )
     loading_seconds: Positive = Field(
-        default=1800.0, description="The same for a first round, with reading the data."
+        default=1800.0, description="The same for a first round, which includes reading the data."
     )
     wait_seconds: Positive = Field(
-        default=600.0, description="How long to wait while no node has room for a worker."
+        default=600.0, description="Longest wait while no node has room for a worker."
     )
 
 
 class Target(Block):
     """Replicates until each primary difference is known to within `target` (Stein's two stages).
 
-    The first stage tells the spread, and that alone how many more every compared cell gets.
+    The first stage estimates the spread, which decides how many more replicates every compared
+    cell gets.
     """
 
     target: Positive = Field(
         description="Half the width of each difference's simultaneous interval, in the metric's "
-        "own unit: 0.01 is one point of a share."
+        "unit: 0.01 is one percentage point."
     )
     max: Annotated[int, Field(ge=FEWEST, le=MOST)] = Field(
-        default=20, description="At most so many replicates, whatever the spread."
+        default=20, description="The most replicates, whatever the spread."
     )
     start: Annotated[int, Field(ge=FEWEST, le=MOST)] = Field(
-        default=5, description="Replicates of the first stage; 8 tell the spread better."
+        default=5, description="Replicates of the first stage; 8 estimate the spread better."
     )
 
     @model_validator(mode="before")
@@ -215,10 +216,10 @@ def _looked(value: object) -> object:
 
 
 class Looks(Block):
-    """Replicates until each primary difference is decided, judged at planned looks only.
+    """Replicates until each primary difference is decided, at planned interim analyses only.
 
-    The looks share the error between them (alpha / number of looks each), so that looking more
-    than once does not make a false alarm likelier.
+    The interim analyses ("looks") share the error (alpha / number of looks each), so that several
+    looks do not raise the false-alarm rate.
     """
 
     looks: Annotated[tuple[int, ...], Strict(False), BeforeValidator(_looked)] = Field(
@@ -229,20 +230,21 @@ class Looks(Block):
 class Screen(Block):
     """A few replicates of every cell, then fresh ones of the cells that may be the best.
 
-    Cells that another beats on val stop after the screening replicates. All numbers that are
-    reported come from the fresh ones: whoever looked best in screening looked better than it is.
+    Cells that another cell beats on val stop after the screening replicates. All reported numbers
+    come from the fresh replicates, because the best score in screening is biased upwards (winner's
+    curse).
     """
 
     screen: Annotated[int, Field(ge=FEWEST, le=MOST)] = Field(
-        description="Replicates of every cell, from which none is reported."
+        description="Replicates of every cell, none of which is reported."
     )
     confirm: Annotated[int, Field(ge=FEWEST, le=MOST)] = Field(
-        default=5, description="Fresh replicates of each cell that is left, the same for all."
+        default=5, description="Fresh replicates of each remaining cell, equal for all."
     )
     keep: Annotated[int, Field(ge=1, le=100_000)] | None = Field(
         default=None,
-        description="At most so many cells are left, those with the best mean; null: all that no "
-        "other beats. A cell at the `reference` levels stays in any case.",
+        description="The most cells that remain, those with the best mean; null: all cells that no "
+        "other cell beats. A cell at the `reference` levels always remains.",
     )
 
 
@@ -280,17 +282,17 @@ NAME_RULE = (
 
 
 class SpecFile(Block):
-    """One question: what is varied, how it is measured, and what it may cost."""
+    """A question: what is varied, how it is measured, and what it may cost."""
 
     model_config = ConfigDict(serialize_by_alias=True)
 
-    version: Literal[1] = Field(default=VERSION, description="Of this format.")
+    version: Literal[1] = Field(default=VERSION, description="The version of this format.")
     name: str = Field(
-        description="Of the sweep, and of its Optuna study: 1 to 100 letters, digits, spaces, "
-        "dots, - or _."
+        description="The name of the sweep and of its Optuna study: 1 to 100 letters, digits, "
+        "spaces, dots, - or _."
     )
     question: Annotated[str, Field(max_length=2000)] = Field(
-        default="", description="In a sentence; the report opens with it."
+        default="", description="The question in a sentence; the report begins with it."
     )
     data: DataConfig = Field(default=DataConfig(), description="The data of every run.")
     train: TrainConfig = Field(default=TrainConfig(), description="The training of every run.")
@@ -299,31 +301,31 @@ class SpecFile(Block):
     )
     nuisance: dict[str, Nuisance] = Field(
         default_factory=dict[str, Nuisance],
-        description="Factors tuned anew for every scientific cell, on replicates that are not "
-        "reported.",
+        description="Factors tuned separately for every scientific cell, on replicates that are "
+        "not reported.",
     )
     reference: dict[str, Level] = Field(
         default_factory=dict[str, Level],
-        description="The level that paired differences are taken against, by scientific factor: "
-        "`{train.batch_size: 32}`. Else the weakest imbalance, the first of two levels or of "
-        "words, 0 where it is a level, or the middle level.",
+        description="The baseline level of paired differences, by scientific factor: "
+        "`{train.batch_size: 32}`. By default the weakest imbalance, the first of two levels or of "
+        "words, 0 if it is a level, or else the middle level.",
     )
     planned: Replicates = Field(
         default=5,
         alias="replicates",
-        description="Runs of each cell, each with its own subset, start and order. In place of a "
-        "number, a plan: `{target: 0.01, max: 20}` until every difference is known to within one "
-        "point, `{looks: [5, 10, 20]}` until every difference is decided, "
+        description="Runs of each cell, each with its own subset, initialisation and order. "
+        "Instead of a number, a plan: `{target: 0.01, max: 20}` until every difference is known "
+        "to within one point, `{looks: [5, 10, 20]}` until every difference is decided, "
         "`{screen: 3, confirm: 5}` to find the best of many cells.",
     )
     tuning_replicates: Annotated[int, Field(ge=1, le=1000)] = Field(
         default=1, description="Runs of each nuisance candidate."
     )
     budget: Budget = Field(default=Budget(), description="A word is the unit.")
-    objective: Objective = Field(default=Objective(), description="What cells are compared by.")
+    objective: Objective = Field(default=Objective(), description="How cells are compared.")
     search: Search = Field(default=Search(), description="How cells are chosen.")
     pruner: Pruner = Field(default=Pruner(), description="Which cells are stopped early.")
-    resources: Resources = Field(default=Resources(), description="What a worker gets.")
+    resources: Resources = Field(default=Resources(), description="CPUs, GPUs and workers.")
     limits: Limits = Field(default=Limits(), description="When to stop.")
 
     @field_validator("name")
@@ -339,12 +341,12 @@ class SpecFile(Block):
 
     @property
     def precision(self) -> Target | Looks | Screen | None:
-        """What further replicates depend on; None when their number is fixed."""
+        """The plan for further replicates; None if their number is fixed."""
         return None if isinstance(self.planned, int) else self.planned
 
     @property
     def replicates(self) -> int:
-        """Runs of each cell that are there from the start, whatever a plan may add."""
+        """Runs of each cell from the start, before a plan adds any."""
         match self.planned:
             case Target(start=start):
                 return start
@@ -357,7 +359,7 @@ class SpecFile(Block):
 
     @property
     def most_replicates(self) -> int:
-        """Runs that a cell can come to have."""
+        """The most runs that a cell can get."""
         match self.planned:
             case Target(max=most):
                 return most
@@ -369,10 +371,10 @@ class SpecFile(Block):
                 return count
 
     def config_for(self, factors: Mapping[str, Level]) -> Config:
-        """The run configuration with these factors at these levels, all else as stated.
+        """The run configuration with these factors at these levels, and all else as in the spec.
 
         Raises:
-            pydantic.ValidationError: a level is not one of its field.
+            pydantic.ValidationError: a field does not accept its level.
         """
         tree: dict[str, Any] = copy.deepcopy(self._base)
         for path, level in factors.items():

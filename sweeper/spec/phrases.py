@@ -1,4 +1,4 @@
-"""What a field accepts, in words: one phrase for error messages and for the reference."""
+"""Describes what a field accepts, in one phrase for error messages and the reference."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _LISTS = {
 
 
 def phrase(annotation: Any, metadata: Iterable[Any] = ()) -> str:
-    """For example `a whole number, 1 to 4096, or null`."""
+    """Returns a phrase such as `a whole number, 1 to 4096, or null`."""
     origin = get_origin(annotation)
     if origin is Annotated:
         inner, *more = get_args(annotation)
@@ -46,7 +46,7 @@ def phrase(annotation: Any, metadata: Iterable[Any] = ()) -> str:
 
 
 def block(annotation: Any) -> type[BaseModel] | None:
-    """The model of a block of keys; None for whatever else a key may hold."""
+    """The model of a block of keys; None for other types."""
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         return annotation
     return None
@@ -94,17 +94,17 @@ def _number(limit: float) -> str:
 
 
 def accepts(field: FieldInfo) -> str:
-    """The phrase of a model's field."""
+    """Returns the phrase of a model's field."""
     return phrase(field.annotation, field.metadata)
 
 
 def keys(model: type[BaseModel]) -> dict[str, FieldInfo]:
-    """A model's fields by the key that a file has for them."""
+    """A model's fields, by their keys in a file."""
     return {field.alias or name: field for name, field in model.model_fields.items()}
 
 
 def near(word: str, valid: Iterable[str]) -> str:
-    """A tail for a message: the nearest valid word, or all of them when they are few."""
+    """The end of a message: the nearest valid word, or all of them if they are few."""
     choices = sorted(valid)
     tail = nearest(word, choices)
     return tail if len(choices) <= 16 or "did you mean" in tail else "; see docs/spec.md"

@@ -1,4 +1,4 @@
-"""The reference of the spec, made from the models: JSON Schema for editors, Markdown for people."""
+"""Makes the reference of the spec from the models: JSON Schema for editors, Markdown for people."""
 
 from __future__ import annotations
 
@@ -26,19 +26,19 @@ description says so may be written as one word, the value of its first key: `sea
 A factor is a dotted path into `data.imbalance` or `train` with
 
 - a list of levels, `[2, 8, 32]`;
-- a range, `{low: 0.01, high: 1.0, log: true}` with `step` or `levels` where a grid is needed;
-- `{levels: [...], when: {other.factor: level}}`, a list that counts only under a condition.
+- a range, `{low: 0.01, high: 1.0, log: true}`, with `step` or `levels` if a grid is needed;
+- `{levels: [...], when: {other.factor: level}}`, a list that applies only under a condition.
 """
 
 
 def json_schema() -> dict[str, Any]:
-    """JSON Schema (2020-12) of a spec file."""
+    """Returns the JSON Schema (2020-12) of a spec file."""
     schema = SpecFile.model_json_schema()
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema}
 
 
 def markdown() -> str:
-    """The text of docs/spec.md."""
+    """Returns the text of docs/spec.md."""
     parts = [_HEAD, *_section("Top level", SpecFile)]
     forms = {
         "A factor's range": Range,

@@ -1,6 +1,6 @@
-"""What must hold between the keys of a spec; types and single values are the models' matter.
+"""The rules between the keys of a spec; types and single values are checked by the models.
 
-Each rule yields `Problem`s; the user reads all of them.
+Each rule yields `Problem`s, and the user reads all of them.
 """
 
 from __future__ import annotations
@@ -20,15 +20,15 @@ from sweeper.spec.phrases import accepts, block, keys, near
 from trainers.config import Config
 
 NOTHING = object()
-MANY = 1001  # levels that nobody lists as a condition
+MANY = 1001  # no condition lists this many levels
 BUDGETS = ("train.epochs", "train.steps")
-MOST_SCREENED = 1000  # cells: the comparison grows with their square
-WIDEST = 0.5  # half an interval of a share, beyond which it holds all that a share can be
+MOST_SCREENED = 1000  # cells; the number of comparisons grows with their square
+WIDEST = 0.5  # a half width of a share at which its interval holds every share
 
 
-@dataclass(eq=False)  # not frozen: whoever raises must be able to set the traceback
+@dataclass(eq=False)  # not frozen, because raising sets the traceback
 class Problem(Exception):
-    """What is wrong at a path of the file; `value` is printed unless it is `NOTHING`."""
+    """A problem at a path of the file; `value` is printed unless it is `NOTHING`."""
 
     path: tuple[str | int, ...]
     reason: str
@@ -48,10 +48,10 @@ FIELDS = dict(fields(Config))
 
 
 def canonical(spec: SpecFile) -> tuple[SpecFile, list[Problem]]:
-    """The spec with every level as its field holds it: 1 becomes 1.0 where numbers may be broken.
+    """The spec with every level in its field's type (1 becomes 1.0 if decimal), and problems.
 
-    The objective says on which split it is read. Factors that name no field, or have a level that
-    is none of their field, are left out, and what is wrong with them comes with the spec.
+    The objective gets its split. Factors without a field, or with a level that the field does not
+    accept, are left out, and their problems are returned.
     """
     wrong: list[Problem] = []
     roles: dict[str, dict[str, AnyFactor]] = {"scientific": {}, "nuisance": {}}
@@ -71,7 +71,7 @@ def canonical(spec: SpecFile) -> tuple[SpecFile, list[Problem]]:
 
 def _check_name(spec: SpecFile, role: str, name: str) -> None:
     if role == "nuisance" and name in spec.scientific:
-        raise Problem((role, name), "is a scientific factor already; it has one role")
+        raise Problem((role, name), "is already a scientific factor; a factor has one role")
     inner = [path for path in FIELDS if path.startswith(f"{name}.")]
     if inner:
         some = ", ".join(inner[:6])
@@ -81,7 +81,7 @@ def _check_name(spec: SpecFile, role: str, name: str) -> None:
     if name.startswith("data.") and not name.startswith("data.imbalance."):
         raise Problem((role, name), "one sweep has one data set; only data.imbalance may vary")
     if name == "train.evaluations":
-        reason = "changes nothing that is trained, and all cells are evaluated at the same shares"
+        reason = "does not change the training, and all cells are evaluated at the same shares"
         raise Problem((role, name), f"{reason} of their budget; write it under train")
     if name == "data.imbalance.draw":
         reason = "a sweep has one way to draw; run a second sweep with the other, and report both"
@@ -115,7 +115,7 @@ def _canonical_when(spec: SpecFile, factor: Levels | Range) -> dict[str, tuple[L
 
 
 def _lenient(spec: SpecFile, name: str, level: Level) -> Level:
-    # A level that its parent cannot have is told of as one that the parent does not have.
+    # A level that its parent cannot have is later reported as "not a level of the parent".
     try:
         return _level(spec, name, (), level) if name in FIELDS else level
     except Problem:
@@ -140,13 +140,14 @@ def _canonical_levels(
             wrong.append(Problem((*path, i), "the level is given twice", level))
         found.append(value)
     if len(levels) < 2:
-        raise Problem(path, "a factor needs two levels; a fixed value belongs in data or train",
-                      list(levels))  # fmt: skip
+        raise Problem(
+            path, "a factor needs two levels; a fixed value belongs in data or train", list(levels)
+        )
     return tuple(found)
 
 
 def _level(spec: SpecFile, name: str, path: tuple[str | int, ...], level: Level) -> Level:
-    """The level as the field of that name holds it."""
+    """The level in its field's type."""
     try:
         value: Any = spec.config_for({name: level})
     except ValidationError as cause:
@@ -180,7 +181,7 @@ def some_factor(spec: SpecFile) -> Iterator[Problem]:
 
 
 def nothing_is_selected_on_test(spec: SpecFile) -> Iterator[Problem]:
-    """Whatever selects needs a validation split: tuning, pruning, adaptive search, screening."""
+    """Selection (tuning, pruning, adaptive search, screening) needs a validation split."""
     if spec.data.val.source != "none":
         if spec.objective.split == "test":
             yield Problem(("objective", "split"), ON_TEST, "test")
@@ -204,7 +205,7 @@ def nothing_is_selected_on_test(spec: SpecFile) -> Iterator[Problem]:
 
 
 def conditions_can_hold(spec: SpecFile) -> Iterator[Problem]:
-    """Every `when` names another scientific factor and levels that it can have."""
+    """Every `when` names another scientific factor and levels of it."""
     for name, factor in spec.scientific.items():
         for parent, levels in f.condition(factor).items():
             yield from _condition(spec, name, parent, levels)
@@ -212,7 +213,7 @@ def conditions_can_hold(spec: SpecFile) -> Iterator[Problem]:
         f.order(spec.scientific)
     except CycleError as cycle:
         names: list[str] = cycle.args[1]
-        yield Problem(("scientific", names[0], "when"), f"goes in a circle: {' -> '.join(names)}")
+        yield Problem(("scientific", names[0], "when"), f"forms a cycle: {' -> '.join(names)}")
 
 
 def _condition(
@@ -233,7 +234,7 @@ def _condition(
 
 
 def conditions_do_hold(spec: SpecFile) -> Iterator[Problem]:
-    """No chain of conditions asks two things of one factor."""
+    """No chain of conditions requires two different levels of one factor."""
     for name in spec.scientific:
         for parent, levels in f.asked(spec.scientific, name).items():
             if not levels:
@@ -242,7 +243,7 @@ def conditions_do_hold(spec: SpecFile) -> Iterator[Problem]:
 
 
 def references_are_levels(spec: SpecFile) -> Iterator[Problem]:
-    """Every reference names a scientific factor, and a level that it has."""
+    """Every reference names a scientific factor and one of its levels."""
     for name, level in spec.reference.items():
         path = ("reference", name)
         if name not in spec.scientific:
@@ -254,13 +255,15 @@ def references_are_levels(spec: SpecFile) -> Iterator[Problem]:
         levels = f.grid(spec.scientific[name]) or ()
         if level not in levels:
             has = ", ".join(map(str, levels[:20]))
-            yield Problem(path, f"is no level of the factor, these are {has}", level)
+            yield Problem(path, f"is not a level of the factor; its levels are {has}", level)
 
 
 def search_has_what_it_needs(spec: SpecFile) -> Iterator[Problem]:
     method, trials = spec.search.method, spec.search.trials
     if method == "factorial" and trials is not None:
-        yield Problem(("search", "trials"), "factorial runs every combination; leave trials out", trials)  # fmt: skip  # noqa: E501
+        yield Problem(
+            ("search", "trials"), "factorial runs every combination; leave trials out", trials
+        )
     if method != "factorial" and trials is None:
         yield Problem(("search",), f"needs trials: {{method: {method}, trials: 16}}", method)
     for name, factor in spec.scientific.items():
@@ -288,7 +291,7 @@ def _more(spec: SpecFile) -> str:
 
 
 def budget_is_stated(spec: SpecFile) -> Iterator[Problem]:
-    """Under a step budget `train.steps` says how many; under an epoch budget it says nothing."""
+    """A step budget needs `train.steps`; an epoch budget ignores it."""
     roles = [role for role in ("scientific", "nuisance") if "train.steps" in getattr(spec, role)]
     paths = [(role, "train.steps") for role in roles]
     paths += [("train", "steps")] if spec.train.steps is not None else []
@@ -303,9 +306,10 @@ def pruning_compares_like_with_like(spec: SpecFile) -> Iterator[Problem]:
     for name in BUDGETS:
         if spec.pruner.method != "none" and name in spec.scientific:
             yield Problem(
-                ("pruner",), f"cells of different {name} cannot be compared at the same epoch",
+                ("pruner",),
+                f"cells of different {name} cannot be compared at the same epoch",
                 spec.pruner.method,
-            )  # fmt: skip
+            )
 
 
 def pruning_can_happen(spec: SpecFile) -> Iterator[Problem]:
@@ -322,7 +326,7 @@ def budgets_are_not_tuned(spec: SpecFile) -> Iterator[Problem]:
 
 
 def adaptive_has_no_grid_of_its_own(spec: SpecFile) -> Iterator[Problem]:
-    """An adaptive sampler tunes everything it varies: a second tuning inside would waste it."""
+    """An adaptive sampler tunes every factor itself, so nuisance tuning inside it is a waste."""
     if spec.search.method in ADAPTIVE and spec.nuisance:
         yield Problem(
             ("nuisance",), f"{spec.search.method} tunes by itself; make these factors scientific"
@@ -330,7 +334,7 @@ def adaptive_has_no_grid_of_its_own(spec: SpecFile) -> Iterator[Problem]:
 
 
 def planned_replicates_can_be_paired(spec: SpecFile) -> Iterator[Problem]:
-    """A plan is about paired differences: it needs a whole grid, and every run at its end."""
+    """A plan compares in pairs, so it needs a whole grid, and every run to its end."""
     if spec.precision is None or isinstance(spec.precision, Screen):
         return
     path, instead = ("replicates",), f"write a number, such as {spec.replicates}"
@@ -338,7 +342,7 @@ def planned_replicates_can_be_paired(spec: SpecFile) -> Iterator[Problem]:
         yield Problem(path, f"a plan needs search: factorial, to compare in pairs; {instead}")
     if spec.pruner.method != "none":
         reason = (
-            f"a plan needs pruner: none, since cells that stop early compare no more; {instead}"
+            f"a plan needs pruner: none, since cells that stop early cannot be compared; {instead}"
         )
         yield Problem(path, reason)
     if any(map(f.condition, spec.scientific.values())):
@@ -346,7 +350,7 @@ def planned_replicates_can_be_paired(spec: SpecFile) -> Iterator[Problem]:
 
 
 def screened_cells_compete(spec: SpecFile) -> Iterator[Problem]:
-    """Screening is among answers to one question, all of them there and trained to their end."""
+    """Screened cells must answer one question, be known at the start, and train to their end."""
     if not isinstance(spec.precision, Screen):
         return
     path, instead = ("replicates", "screen"), f"write replicates: {spec.precision.confirm}"
@@ -391,7 +395,7 @@ def _target(plan: Target, *, metric: str) -> Iterator[Problem]:
         yield Problem(("replicates", "target"), reason, plan.target)
 
 
-# The later ones follow the conditions, which must lead somewhere and not in a circle.
+# Later groups rely on the earlier ones: conditions name existing levels and form no cycle.
 FIRST = (conditions_can_hold,)
 SECOND = (conditions_do_hold,)
 RULES = (
@@ -412,7 +416,7 @@ RULES = (
 
 
 def broken(spec: SpecFile) -> list[Problem]:
-    """Where the spec breaks a rule; where a condition cannot be, nothing else."""
+    """The problems of the first group of rules that the spec breaks."""
     for rules in (FIRST, SECOND, RULES):
         found = [problem for rule in rules for problem in rule(spec)]
         if found:
@@ -421,7 +425,7 @@ def broken(spec: SpecFile) -> list[Problem]:
 
 
 def warnings(spec: SpecFile) -> Mapping[str, str]:
-    """What is allowed and probably not meant, by the key it is about."""
+    """Warnings of allowed but probably unintended values, by key."""
     found: dict[str, str] = {}
     if spec.replicates == 1:
         found["replicates"] = "with one replicate no interval can be given"

@@ -94,7 +94,7 @@ def test_a_launch_without_a_right_form_stops_and_names_the_layer(tmp_path: Path)
     told = " ".join(done.stderr.split())
     assert "no form is left to train with: form 'bent' is wrong on this machine: conv" in told
     assert "mean over pixels, 16 channels" in told
-    assert "it ends the process (SIGABRT" in told
+    assert "it crashes the process (SIGABRT" in told
 
 
 def launched(folder: Path, plugin: Path):

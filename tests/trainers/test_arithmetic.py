@@ -92,7 +92,7 @@ def test_a_form_that_kills_its_process_is_wrong(
     (line,) = choice.lines
     assert choice.form == "folded"
     assert "mean over pixels, 16 channels" in line
-    assert "it ends the process (SIGABRT" in line
+    assert "it crashes the process (SIGABRT" in line
 
 
 def test_without_a_right_form_nothing_is_trained(

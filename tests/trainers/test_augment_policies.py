@@ -137,8 +137,8 @@ def test_joined_names_add_up(text: str, width: int) -> None:
         ("flip_crop+autoaugment", "unknown part 'autoaugment'; the nearest is 'auto_augment'"),
         ("flip", "the nearest is 'flip_crop'"),
         ("", "'' is unknown"),
-        ("mixup+flip_crop", "let mixup or cutmix come last"),
-        ("mixup+cutmix", "let mixup or cutmix come last"),
+        ("mixup+flip_crop", "put one mixer, mixup or cutmix, last"),
+        ("mixup+cutmix", "put one mixer, mixup or cutmix, last"),
     ],
 )
 def test_a_bad_name_says_what_would_do(text: str, says: str) -> None:

@@ -8,7 +8,7 @@ import pytest
 import torch
 from safetensors import safe_open
 
-from trainers import checkpoint, folders
+from trainers import checkpoint, files
 
 META = {"round": 3, "alive": [0, 2]}
 
@@ -93,7 +93,7 @@ def test_a_failed_write_leaves_the_old_one(tmp_path: Path, monkeypatch: pytest.M
     def full(_: int) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(folders.os, "fsync", full)
+    monkeypatch.setattr(files.os, "fsync", full)
     with pytest.raises(OSError, match="No space"):
         checkpoint.save(tmp_path, 2, tensors(), META)
     assert [p.name for p in tmp_path.iterdir()] == ["round-00000001.safetensors"]

@@ -281,7 +281,10 @@ BAD_ARCHIVES = {
         "other values than 0 (train), 1 (val) and 2 (test)",
     ),
     "nothing to train on": ({"images": X, "labels": Y, "split": np.ones(60, int)}, "without 0"),
-    "short split": ({"images": X, "labels": Y, "split": np.zeros(9, int)}, "one entry an image"),
+    "short split": (
+        {"images": X, "labels": Y, "split": np.zeros(9, int)},
+        "give one entry for each image",
+    ),
 }
 
 
@@ -337,7 +340,7 @@ def test_a_file_that_may_not_be_read_is_refused(tmp_path, monkeypatch):
     """Missing permission is named as such, before anything is opened."""
     config = _npz(tmp_path / "d.npz", **_parts())
     monkeypatch.setattr(os, "access", lambda path, mode: False)  # root may read everything
-    assert "may not be read: its permissions forbid it" in _refusal(config)
+    assert "cannot be read: its permissions do not allow it" in _refusal(config)
 
 
 # Encoded images in Parquet.

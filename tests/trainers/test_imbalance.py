@@ -50,7 +50,7 @@ def test_an_n_max_beyond_the_pool_is_refused_with_the_largest_that_it_has(pool, 
     def asked(n_max):
         return Imbalance(profile="exponential", train_ratio=ratio, n_max=n_max)
 
-    with pytest.raises(ConfigError, match=f"at most {most} can be had at ratio {ratio:g}") as told:
+    with pytest.raises(ConfigError, match=f"at most {most} is possible at ratio {ratio:g}") as told:
         check_counts(asked(n_max), named)
     assert told.value.key == "data.imbalance.n_max"
     assert check_counts(asked(most), named)[0] == most

@@ -68,7 +68,7 @@ def test_the_group_is_no_feature(tmp_path):
     ("change", "message"),
     [
         ({"group": "pacient"}, "data.group: 'pacient' needs a column 'pacient'"),
-        ({"group": "y"}, "data.group: 'y' is the class itself"),
+        ({"group": "y"}, "data.group: 'y' is the class"),
         ({"dataset": "digits", "path": None, "target": None, "group": "a"},
          "data.group: 'a' is not used by dataset 'digits'"),
     ],

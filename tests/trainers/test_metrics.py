@@ -1,5 +1,7 @@
 """Metrics against scikit-learn and plain loops."""
 
+import subprocess
+import sys
 import warnings
 
 import numpy as np
@@ -9,7 +11,7 @@ from scipy.special import softmax
 from sklearn import metrics as sk
 
 from trainers.config import OBJECTIVES
-from trainers.groups import class_groups
+from trainers.groups import class_groups, minority_and_majority
 from trainers.metrics import layout, measure
 
 CLASSES = ("a", "b", "c", "d", "e", "f")
@@ -208,6 +210,19 @@ def test_thirds_by_count_then_by_label(counts, minority, majority):
     """Minority and majority are thirds of the ranking, rounded down, at least one class."""
     groups = class_groups(counts)
     assert (groups["minority"], groups["majority"]) == (minority, majority)
+
+
+def test_minority_and_majority_run_from_common_to_rare():
+    """A mean over a group adds its classes in this order, so that its last bit is fixed."""
+    assert minority_and_majority((9, 50, 7, 30, 8, 40)) == ((4, 2), (1, 5))
+    assert minority_and_majority((5, 5, 5)) == ((2,), (0,))
+
+
+def test_the_groups_need_no_numerics():
+    """The report and the analysis import this definition, without torch and numpy."""
+    code = "import sys, trainers.groups; print(sorted({'torch', 'numpy'} & set(sys.modules)))"
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert ran.stdout.strip() == "[]"
 
 
 def test_shots_have_the_published_borders():

@@ -199,7 +199,7 @@ def digits(tmp_path_factory: pytest.TempPathFactory) -> Model:
         ({"images": np.zeros((3, 8, 8, 3))}, "has images of 8 x 8 pixels, colour; the model takes"),
         ({"pixels": np.zeros((3, 8, 8))}, "holds pixels: the model reads an array called images"),
         ({"images": np.full((3, 8, 8), 9.0)}, "scale them to 0..1"),
-        ({"x": np.zeros((3, 8, 8)), "y": np.zeros(2, int)}, "labels of shape (2,): one an image"),
+        ({"x": np.zeros((3, 8, 8)), "y": np.zeros(2, int)}, "of shape (2,): give one for each"),
         ({"x": np.zeros((3, 8, 8)), "y": np.zeros(3)}, "labels of type float64"),
         ({"images": np.zeros((3, 8, 8)), "split": np.full(5, 2)}, "and a split of shape (5,)"),
     ],
@@ -343,7 +343,7 @@ def test_weights_have_the_networks_names(digits: Model, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("- 1\n", "is no block of keys"),
+        ("- 1\n", "is not a block of keys"),
         ("train: {lr: fast}\n", "train.lr: Input should be a valid number, not 'fast'"),
         ("evidences: {}\n", "evidences: Extra inputs are not permitted"),
         ("train: {lr: 0.1\n", "run.yaml"),

@@ -274,7 +274,7 @@ def test_every_short_word_is_read_as_python_reads_it() -> None:
 
 @pytest.mark.parametrize("word", ["inf", "-Inf", "Infinity", "1e400"])
 def test_infinite_numbers_are_refused(tmp_path: Path, word: str) -> None:
-    """No network takes them, and nothing says what they mean."""
+    """A network cannot read them, and their meaning is unknown."""
     message = refusal(write(tmp_path / "t.csv", {"age": with_odd(word)}))
     assert "has an infinite number in row 17, counted from 0, of column 'age'" in message
 
@@ -360,7 +360,7 @@ def test_classes_that_differ_by_blanks_or_case_are_refused(
     assert f"has the classes {one!r} and {two!r}, equal but for blanks or case" in message
 
 
-# Columns that are no features.
+# Columns that are not features.
 
 
 def test_dropped_columns_are_as_if_they_were_not_there(tmp_path: Path) -> None:
@@ -383,9 +383,9 @@ def test_dropped_columns_are_as_if_they_were_not_there(tmp_path: Path) -> None:
         ({"drop": ["idd"]}, "data.drop: 'idd' is no column of data.path; the nearest is 'id'"),
         ({"features": ["town", "age"]}, "data.features: 'age' is no column of data.path; the"),
         ({"columns": {"twn": "ignore"}}, "data.columns: 'twn' is no column of data.path; the"),
-        ({"drop": ["y"]}, "data.drop: 'y' is data.target, the class, and no feature"),
+        ({"drop": ["y"]}, "data.drop: 'y' is data.target, the class, not a feature"),
         ({"features": ["y"]}, "data.features: 'y' is data.target"),
-        ({"drop": ["id"], "features": ["x"]}, "stands beside data.drop: give one of the two"),
+        ({"drop": ["id"], "features": ["x"]}, "cannot be combined with data.drop: use one of them"),
         ({"drop": ["id", "town", "x"]}, "has no columns to learn from beside 'y'"),
     ],
 )
@@ -434,7 +434,7 @@ def test_dates_offer_drop(tmp_path: Path, word: str) -> None:
     """A few of them are no categories; the message says how to leave them out."""
     path = write(tmp_path / "t.csv", {"day": [word, word, ""] * 20})
     message = refusal(path)
-    assert f"has dates or times ({word!r}) in column 'day', which no network takes" in message
+    assert f"has dates or times ({word!r}) in column 'day', which a network cannot read" in message
     assert "data.drop: [day]" in message
     assert kinds(load(config(path, drop=["day"]))) == {"x": "number"}
     assert kinds(load(config(path, columns={"day": "category"})))["day"] == "category"
@@ -449,7 +449,7 @@ def test_typed_dates_offer_drop(tmp_path: Path, kind: pa.DataType) -> None:
     days = pa.array([1] * 40, kind)
     pq.write_table(pa.table({"day": days, "x": [0.5] * 40, "y": ["a", "b"] * 20}), path)
     message = refusal(path)
-    assert f"has values of type {kind} in column 'day', which no network takes" in message
+    assert f"has values of type {kind} in column 'day', which a network cannot read" in message
     assert "data.drop: [day]" in message
 
 

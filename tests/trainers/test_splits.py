@@ -122,7 +122,9 @@ def test_an_empty_test_split_is_refused_before_validation_is_taken_out_of_it():
 def test_a_validation_part_of_the_file_is_never_dropped_in_silence(source):
     """A file with a validation part takes `from: pool` only."""
     config = DataConfig.model_validate({"val": source})
-    with pytest.raises(ConfigError, match=rf"data\.val\.from: '{source}' cannot be: the file has"):
+    with pytest.raises(
+        ConfigError, match=rf"data\.val\.from: '{source}' is not possible: the file has"
+    ):
         pick({"train": Y, "val": Y[:9], "test": Y[:50]}, config, content="content")
 
 

@@ -353,7 +353,7 @@ ODD_COLUMNS = {
 def test_columns_that_no_network_takes_are_refused(tmp_path, kind):
     """Bytes (such as pickled objects) and nested values are named with their type."""
     message = _refusal(_parquet(tmp_path / "t.parquet", odd=ODD_COLUMNS[kind]))
-    assert f"has a column 'odd' of type {kind}, which no network takes" in message
+    assert f"has a column 'odd' of type {kind}, which a network cannot read" in message
     assert "leave it out: data.drop: [odd]" in message
 
 

@@ -1,4 +1,4 @@
-"""Data sets: their arrays, splits and imbalance. Needs numpy, never torch."""
+"""Loads data sets: arrays, splits and imbalance. Needs numpy, never torch."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ __all__ = ["DATASETS", "SPLITS", "Dataset", "load"]
 
 
 def load(config: DataConfig) -> Dataset:
-    """The data set that `config` names, whole; its imbalance is drawn later, per replicate.
+    """Loads the whole data set that `config` names; its imbalance is drawn later, per replicate.
 
     Raises:
-        ConfigError: with the key, the value and what to do.
+        ConfigError: with the key, the value and the fix.
     """
     if config.dataset not in DATASETS:
         near = get_close_matches(config.dataset, DATASETS, n=1, cutoff=0.0)
-        reason = f"is no data set; the nearest is {near[0]!r}; there are {', '.join(DATASETS)}"
+        reason = f"is not a data set; the nearest is {near[0]!r}; there are {', '.join(DATASETS)}"
         raise ConfigError("data.dataset", config.dataset, reason)
     return DATASETS[config.dataset](config)
 

@@ -1,15 +1,16 @@
-"""Columns of a table as a network takes them: scaled numbers, and codes of categories.
+"""Encodes the columns of a table for a network: scaled numbers, and codes of categories.
 
-Numbers: the median of the pool fills what is missing, and a column that lacks values in the pool
-gets a further column of 0 and 1 that marks them. Then (v - median) / scale, where scale is the
-spread between two opposite quantiles of the pool over that of a normal distribution; the quartiles
-where they differ, else the nearest ones that do, so that a column that is nearly always 0 keeps its
-small steps. Then a smooth clip to -3..3, z / sqrt(1 + (z/3)^2), which keeps the order of outliers.
-(Robust scaling and smooth clip: Holzmueller et al. 2024, "Better by Default", RealMLP; widening
-the quantiles is ours, since its fallback to the range squeezes Shuttle's outliers.)
+Numbers: the median of the pool replaces missing values, and a column that lacks values in the pool
+gets a second column of 0 and 1 that marks them. Then (v - median) / scale, where scale is the
+distance between two opposite quantiles of the pool, divided by the same distance in a normal
+distribution. The quantiles are the quartiles if these differ, or else the nearest ones that differ,
+so that a column that is nearly always 0 keeps its small steps. A smooth clip to -3..3,
+z / sqrt(1 + (z/3)^2), keeps the order of outliers.
+(Robust scaling and smooth clip: Holzmueller et al. 2024, "Better by Default", RealMLP. Wider
+quantiles are this project's choice: RealMLP's fallback to the range squeezes Shuttle's outliers.)
 
-Categories: code 0 is a missing value or a level that the pool does not show; the others follow the
-sorted levels. Beyond the 255 commonest levels of a column the rest are 0 too.
+Categories: code 0 is a missing value or a level that the pool does not have; the other codes follow
+the sorted levels. If a column has more than 255 levels, the rarest also get code 0.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ Kind = Literal["number", "category"]
 
 CLIP = 3.0
 MAX_LEVELS = 255
-# Quantile -> the distance between it and its opposite in a standard normal distribution.
+# Quantile -> the distance to its opposite quantile in a standard normal distribution.
 NORMAL_SPREADS = {0.25: 1.349, 0.1: 2.563, 0.05: 3.290, 0.01: 4.653, 0.001: 6.180}
 
 
@@ -40,13 +41,13 @@ class Text:
 
 @dataclass(frozen=True)
 class Levels:
-    """The levels of a column that have codes of their own, from 1 on."""
+    """The levels of a column that have their own code, starting from 1."""
 
     levels: tuple[str, ...]
 
     @classmethod
     def fit(cls, column: Text, pool: np.ndarray) -> Levels:
-        """The levels in the pool's rows, at most MAX_LEVELS of them, sorted."""
+        """Takes the levels in the pool's rows, at most MAX_LEVELS of them, sorted."""
         shown = column.codes[pool]
         counts = np.bincount(shown[shown >= 0], minlength=len(column.levels))
         ranked = sorted(
@@ -57,19 +58,19 @@ class Levels:
 
     @property
     def cardinality(self) -> int:
-        """How many codes there are, 0 included."""
+        """The number of codes, 0 included."""
         return len(self.levels) + 1
 
     def codes(self, column: Text) -> np.ndarray:
-        """(N,) int64; `column` may be another part's, with levels of its own."""
+        """Returns codes (N,) int64; `column` may come from another part, with other levels."""
         own = {level: code for code, level in enumerate(self.levels, start=1)}
         translation = np.array([own.get(level, 0) for level in column.levels] + [0])
-        return translation[column.codes]  # -1, a missing value, takes the last entry
+        return translation[column.codes]  # -1, a missing value, selects the last entry
 
 
 @dataclass(frozen=True)
 class Scale:
-    """How one column of numbers is filled and scaled."""
+    """How a column of numbers is filled and scaled."""
 
     median: float
     spread: float
@@ -77,7 +78,7 @@ class Scale:
 
     @classmethod
     def fit(cls, values: np.ndarray) -> Scale:
-        """From the pool's values (N,) float64, NaN where missing."""
+        """Fits to the pool's values (N,) float64, NaN where missing."""
         present = values[~np.isnan(values)]
         if not len(present):
             return cls(0.0, 1.0, marks_missing=True)
@@ -85,7 +86,7 @@ class Scale:
         return cls(float(np.median(present)), spread, marks_missing=len(present) < len(values))
 
     def apply(self, values: np.ndarray) -> list[np.ndarray]:
-        """The scaled column, and the mark of missing values where the pool has some; (N,) each."""
+        """Returns the scaled column and, if the pool lacks values, missing marks; (N,) each."""
         missing = np.isnan(values)
         z = (np.where(missing, self.median, values) - self.median) / self.spread
         scaled = z / np.hypot(1.0, z / CLIP)
@@ -93,7 +94,7 @@ class Scale:
 
 
 def _robust_spread(values: np.ndarray) -> float:
-    """The standard deviation that a normal column of this spread would have; 1 if constant."""
+    """The standard deviation of a normal column with this spread; 1 if the column is constant."""
     for share, normal in NORMAL_SPREADS.items():
         low, high = np.quantile(values, [share, 1 - share])
         if high > low:
@@ -103,12 +104,12 @@ def _robust_spread(values: np.ndarray) -> float:
 
 @dataclass(frozen=True)
 class Encoder:
-    """How a table's columns become a network's numbers, learned from the pool alone.
+    """How a table's columns become a network's numbers, learned from the pool only.
 
     Attributes:
         scales: the columns of numbers, by name.
         levels: the categorical columns, by name.
-        missing: what stands for a missing number, beside the usual tokens.
+        missing: marks of a missing number, in addition to the usual ones.
     """
 
     scales: Mapping[str, Scale]
@@ -117,12 +118,12 @@ class Encoder:
 
     @property
     def kinds(self) -> Mapping[str, Kind]:
-        """What each column is, by name."""
+        """The kind of each column, by name."""
         return kinds_of(self.scales, self.levels)
 
     @property
     def schema(self) -> dict[str, Any]:
-        """What the columns were read as, as JSON: names by kind, and tokens of missing values."""
+        """The kinds of the columns as JSON: names by kind, and marks of missing values."""
         return {
             "numbers": list(self.scales),
             "categories": list(self.levels),
@@ -131,13 +132,13 @@ class Encoder:
 
     @property
     def cardinalities(self) -> tuple[int, ...]:
-        """How many codes each categorical column has, 0 included."""
+        """The number of codes of each categorical column, 0 included."""
         return tuple(found.cardinality for found in self.levels.values())
 
     def encode(
         self, numbers: Mapping[str, np.ndarray], texts: Mapping[str, Text], rows: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Rows of a part: (N, F) float64, the marks of missing values last, and (N, G) int64."""
+        """Encodes rows of a part: (N, F) float64, missing marks last, and (N, G) int64."""
         scaled = [scale.apply(numbers[name][rows]) for name, scale in self.scales.items()]
         marks = [mark for _, *more in scaled for mark in more]
         coded = [found.codes(texts[name])[rows] for name, found in self.levels.items()]
@@ -145,7 +146,7 @@ class Encoder:
         return x, _side_by_side(coded, len(rows)).astype(np.int64)
 
     def strange(self, texts: Mapping[str, Text], rows: np.ndarray) -> dict[str, int]:
-        """How many values of each categorical column have no code, where there are any."""
+        """The number of values without a code in each categorical column that has any."""
         counts = {
             name: int(((texts[name].codes >= 0) & (found.codes(texts[name]) == 0))[rows].sum())
             for name, found in self.levels.items()
@@ -153,7 +154,7 @@ class Encoder:
         return {name: count for name, count in counts.items() if count}
 
     def as_json(self) -> dict[str, Any]:
-        """All of it, so that `of_json` gives the same to the last bit."""
+        """Everything as JSON, from which `of_json` restores the same encoder to the last bit."""
         return {
             "numbers": {name: asdict(scale) for name, scale in self.scales.items()},
             "categories": {name: list(found.levels) for name, found in self.levels.items()},
@@ -162,14 +163,14 @@ class Encoder:
 
     @classmethod
     def of_json(cls, tree: Mapping[str, Any]) -> Encoder:
-        """From `as_json`; a KeyError or TypeError where it is not that."""
+        """Restores an encoder from `as_json`; a KeyError or TypeError if the JSON is not valid."""
         scales = {name: Scale(**scale) for name, scale in tree["numbers"].items()}
         levels = {name: Levels(tuple(found)) for name, found in tree["categories"].items()}
         return cls(scales, levels, tuple(tree["missing"]))
 
 
 def kinds_of(numbers: Iterable[str], categories: Iterable[str]) -> dict[str, Kind]:
-    """What each column is, by name: the numbers first."""
+    """The kind of each column, by name, numbers first."""
     kinds: dict[str, Kind] = dict.fromkeys(numbers, "number")
     kinds.update(dict.fromkeys(categories, "category"))
     return kinds

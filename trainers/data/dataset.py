@@ -1,4 +1,4 @@
-"""A data set in memory: splits of arrays, its classes, and a fingerprint of its content.
+"""A data set in memory: arrays of each split, classes, and a fingerprint of the content.
 
 Letters: N samples, C channels, H x W pixels, F numeric columns, G categorical columns.
 """
@@ -24,7 +24,7 @@ Arrays = Mapping[str, np.ndarray]
 
 @dataclass(frozen=True, eq=False)
 class Dataset:
-    """What a run trains and is measured on; "train" is the pool that subsets are drawn from.
+    """The samples for training and evaluation; "train" is the pool from which subsets are drawn.
 
     The splits are train, val and test, in this order; without validation there is no val.
 
@@ -32,15 +32,15 @@ class Dataset:
         x: split -> (N, C, H, W) uint8, or float32 in 0..1; for tables (N, F) float32, scaled,
             F may be 0.
         codes: split -> (N, G) int64 for tables, G may be 0; None for images. Code 0 is missing
-            or never seen in the pool.
-        cardinalities: for each categorical column, how many codes there are, 0 included.
+            or not in the pool.
+        cardinalities: the number of codes of each categorical column, 0 included.
         y: split -> (N,) int64, indices into `classes`.
-        fingerprint: SHA-256 of classes and arrays: of the content, never of a path.
-        mean, std: (C,) float32, of the pool's pixels in 0..1 (uint8 divided by 255); a channel
-            that never varies has std 1. Empty for tables.
-        encoder: what turned a table's columns into numbers; None for images.
-        columns: what a table's columns were read as, for `facts`; None for images.
-        left_out: samples of each class that `min_per_class` has left out, by its name.
+        fingerprint: SHA-256 of classes and arrays, never of a path.
+        mean, std: (C,) float32, over the pool's pixels in 0..1 (uint8 divided by 255); a constant
+            channel has std 1. Empty for tables.
+        encoder: converts a table's columns to numbers; None for images.
+        columns: the kinds of a table's columns, for `facts`; None for images.
+        left_out: class name -> samples of a class that `min_per_class` left out.
     """
 
     name: str
@@ -59,22 +59,22 @@ class Dataset:
 
     @cached_property
     def repeats(self) -> dict[str, int]:
-        """Counts of equal samples, of `trainers.data.repeats`; read and hashed once."""
+        """Counts of equal samples (`trainers.data.repeats`), computed once."""
         return repeats(self.x, self.codes)
 
     @property
     def inputs(self) -> tuple[int, ...]:
-        """What a network takes: (C, H, W) of images, (F,) of tables with codes one-hot."""
+        """A network's input shape: (C, H, W) for images, (F,) for tables with one-hot codes."""
         shape = tuple(self.x["train"].shape[1:])
         return shape if self.kind == "image" else (shape[0] + sum(self.cardinalities),)
 
     @property
     def facts(self) -> dict[str, Any]:
-        """All that checks and reports need to know, as JSON.
+        """Everything that checks and reports need to know about the data, as JSON.
 
-        `shape` is [C, H, W] for images and [F] for tables, `counts` the samples of each class,
-        `labels` those of the test split, in its order, as `pack_labels` writes them. `columns`
-        says what a table was read as (the levels of its categories lie in a saved model).
+        `shape` is [C, H, W] for images and [F] for tables. `counts` are the samples of each class.
+        `labels` are the classes of the test split, in its order, in the format of `pack_labels`.
+        `columns` are the kinds of a table's columns (a saved model holds the levels too).
         """
         return {
             "fingerprint": self.fingerprint,
@@ -94,7 +94,7 @@ class Dataset:
 
 
 def pack_labels(labels: np.ndarray) -> str:
-    """Labels (N,) as text: zlib of little-endian 16-bit numbers, in hexadecimal digits."""
+    """Encodes labels (N,) as text: zlib of little-endian 16-bit numbers, in hexadecimal digits."""
     return zlib.compress(labels.astype("<u2").tobytes(), 9).hex()
 
 
@@ -106,7 +106,7 @@ def image_dataset(
     classes: tuple[str, ...],
     left_out: Mapping[str, int] | None = None,
 ) -> Dataset:
-    """From images as files have them: split -> (N, H, W) or (N, H, W, C), uint8 or 0..1 floats."""
+    """Makes a data set of images: split -> (N, H, W) or (N, H, W, C), uint8 or 0..1 floats."""
     splits = [split for split in SPLITS if split in y]
     pixels = {split: _channels_first(x[split]) for split in splits}
     labels = {split: y[split].astype(np.int64) for split in splits}
@@ -129,7 +129,7 @@ def table_dataset(
     columns: Mapping[str, Any] | None = None,
     left_out: Mapping[str, int] | None = None,
 ) -> Dataset:
-    """From scaled numbers (N, F) and codes (N, G) of each split."""
+    """Makes a data set of scaled numbers (N, F) and codes (N, G) of each split."""
     splits = [split for split in SPLITS if split in y]
     numbers = {split: x[split].astype(np.float32) for split in splits}
     kept = {split: codes[split].astype(np.int64) for split in splits}
@@ -137,13 +137,24 @@ def table_dataset(
     mark = fingerprint(classes, *numbers.values(), *kept.values(), *labels.values())
     none = np.empty(0, dtype=np.float32)
     return Dataset(
-        name, "table", numbers, kept, cardinalities, labels, classes, mark, none, none, encoder,
-        left_out or {}, columns,
-    )  # fmt: skip
+        name,
+        "table",
+        numbers,
+        kept,
+        cardinalities,
+        labels,
+        classes,
+        mark,
+        none,
+        none,
+        encoder,
+        left_out or {},
+        columns,
+    )
 
 
 def fingerprint(names: tuple[str, ...], *arrays: np.ndarray) -> str:
-    """SHA-256 of names and of each array's type, shape and numbers, in hexadecimal digits."""
+    """Returns the SHA-256 of names and of each array's type, shape and numbers, in hexadecimal."""
     digest = hashlib.sha256(json.dumps(names).encode())
     for array in arrays:
         digest.update(f"{array.dtype.str}{array.shape}".encode())
@@ -157,10 +168,10 @@ def _channels_first(x: np.ndarray) -> np.ndarray:
 
 
 def _channel_moments(pixels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Mean and standard deviation of each channel, in units of 0..1: two of (C,) float32."""
+    """The mean and standard deviation of each channel, in units of 0..1: two of (C,) float32."""
     unit = 255.0 if pixels.dtype == np.uint8 else 1.0
     total, squares = np.zeros(pixels.shape[1]), np.zeros(pixels.shape[1])
-    for start in range(0, len(pixels), 4096):  # a float64 copy of a large pool would not fit
+    for start in range(0, len(pixels), 4096):  # a float64 copy of a large pool is too big
         part = pixels[start : start + 4096] / np.float64(unit)
         total += part.sum(axis=(0, 2, 3))
         squares += np.einsum("nchw,nchw->c", part, part)

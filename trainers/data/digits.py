@@ -1,4 +1,4 @@
-"""scikit-learn's digits: 1,797 grey images of 8x8, ten classes; comes with pip."""
+"""scikit-learn's digits: 1,797 grey images of 8x8 in ten classes, installed with scikit-learn."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from trainers.data.splits import pick
 
 
 def load(config: DataConfig) -> Dataset:
-    """The images, with their grey levels 0..16 brought to 0..1."""
+    """Loads the images, with their grey levels 0..16 scaled to 0..1."""
     refuse_unused(config)
     rows = np.loadtxt(_file(), delimiter=",")
     images = (rows[:, :-1] / 16).astype(np.float32).reshape(-1, 8, 8)
@@ -35,7 +35,7 @@ def load(config: DataConfig) -> Dataset:
 
 
 def _file() -> Path:
-    """Where scikit-learn has them; importing it takes a second, here and in every worker."""
+    """The path of scikit-learn's file; importing scikit-learn would take each worker a second."""
     found = find_spec("sklearn")
     assert found is not None  # noqa: S101  a dependency of ours
     assert found.origin is not None  # noqa: S101

@@ -1,9 +1,9 @@
-"""Many image files, in the cells of a column or in a folder, as arrays of pixels.
+"""Reads many image files, in the cells of a column or in a folder, into arrays of pixels.
 
-A file is read when its pixels are needed, a few at a time, so that large sets never lie in memory
-as files. Each is read once for its hash and its form; what `data.size` asks for is made once on a
-machine and kept in the cache, under a name that comes from the files' hashes, the size and the
-version of the rule: other files have another name.
+A file is read when its pixels are needed, a few files at a time, so memory never holds all files of
+a large set. Each file is read once for its hash and its form. With `data.size`, the resized images
+are made once on a machine and kept in the cache. Their name in the cache comes from the files'
+hashes, the size and the version of the resizing rule, so other files get another name.
 
 Letters: N images, H x W pixels, C channels.
 """
@@ -35,7 +35,7 @@ from trainers.data.labels import Labels
 from trainers.data.pixels import Form
 from trainers.data.splits import pick
 
-MOST_THREADS = 8  # that decode: each holds an image of at most 300 MB
+MOST_THREADS = 8  # for decoding; each holds an image of at most 300 MB
 T = TypeVar("T")
 
 
@@ -45,17 +45,17 @@ class Files(Protocol):
     def __len__(self) -> int: ...
 
     def read(self, row: int) -> bytes:
-        """The file; a ConfigError where there is none any more."""
+        """Reads the file; a ConfigError if it no longer exists."""
         ...
 
     def refuse(self, row: int, reason: str) -> ConfigError:
-        """An error about one of them: `reason` is the rest of "an image that"."""
+        """Makes an error about a file: `reason` completes "an image that"."""
         ...
 
 
 @dataclass(frozen=True)
 class Scan:
-    """What was seen of files: each one's SHA-256 and form, or why its form cannot be read."""
+    """The result of scanning files: each file's SHA-256 and form, or why its form is unreadable."""
 
     digests: Sequence[bytes]
     forms: Sequence[Form | ConfigError]
@@ -67,7 +67,7 @@ def dataset(
     config: DataConfig,
     groups: Mapping[str, np.ndarray] | None,
 ) -> Dataset:
-    """The data set of image files, of which only those that a split keeps are decoded.
+    """Makes the data set of image files; only images that a split keeps are decoded.
 
     Raises:
         ConfigError: images that are damaged, too large, or of several sizes without `data.size`.
@@ -99,10 +99,10 @@ def dataset(
 
 
 def read(files: Files, size: int | None, *, colour: bool) -> np.ndarray:
-    """All images, (N, H, W), or (N, H, W, 3) if one has colours or `colour` is set; no cache.
+    """Reads all images, without the cache: (N, H, W), or (N, H, W, 3) if any has colour.
 
     Raises:
-        ConfigError: as `dataset` does.
+        ConfigError: as in `dataset`.
     """
     rows, seen = np.arange(len(files)), scan(files)
     colour = check_forms([(files, seen, rows)], size) or colour
@@ -110,13 +110,13 @@ def read(files: Files, size: int | None, *, colour: bool) -> np.ndarray:
 
 
 def scan(files: Files) -> Scan:
-    """The hash and the form of each file."""
+    """Reads the hash and the form of each file."""
 
     def look(row: int) -> tuple[bytes, Form | ConfigError]:
         content = files.read(row)
         try:
             found = pixels.form(content, partial(files.refuse, row))
-        except ConfigError as error:  # raised where the image is needed
+        except ConfigError as error:  # raised later, if the image is needed
             found = error
         return hashlib.sha256(content).digest(), found
 
@@ -126,10 +126,10 @@ def scan(files: Files) -> Scan:
 
 
 def check_forms(used: Iterable[tuple[Files, Scan, np.ndarray]], size: int | None) -> bool:
-    """Whether any image has colours; then all are given three channels.
+    """Returns whether any image has colour, in which case all get three channels.
 
     Raises:
-        ConfigError: one cannot be read or is too large, or they differ in size and `size` is None.
+        ConfigError: an image is unreadable or too large, or sizes differ and `size` is None.
     """
     colour, first = False, None
     for files, seen, rows in used:
@@ -150,9 +150,9 @@ def check_forms(used: Iterable[tuple[Files, Scan, np.ndarray]], size: int | None
 def decode(
     files: Files, scan: Scan, rows: np.ndarray, size: int | None, *, colour: bool
 ) -> np.ndarray:
-    """The images of `rows`, all of one size: (N, H, W), or (N, H, W, 3) in colour, uint8.
+    """Decodes the images of `rows`, all of one size: (N, H, W), or (N, H, W, 3) in colour, uint8.
 
-    With a size they come from the cache, or go there. The array may lie in a file: read only.
+    With a size, the array is read from the cache or written to it. It may be a read-only file.
     """
     if size is None:
         return _decode(files, scan, rows, size, colour=colour)
@@ -191,7 +191,7 @@ def _decode(
 
 
 def _kept(path: Path, shape: tuple[int, ...]) -> np.ndarray | None:
-    """The array in the cache, if it is there and is what it should be."""
+    """The array in the cache, if it is there and undamaged."""
     try:
         found = np.load(path, mmap_mode="r", allow_pickle=False)
     except (OSError, ValueError, EOFError):
@@ -206,7 +206,7 @@ def _keep(path: Path, made: np.ndarray) -> None:
 
 
 def _threads(work: Callable[[int], T], rows: Iterable[int]) -> Iterator[T]:
-    """The results in order. At most MOST_THREADS rows are worked on, and a few results wait."""
+    """Yields results in order; at most MOST_THREADS rows are in work, and a few results wait."""
     number = min(MOST_THREADS, len(os.sched_getaffinity(0)))
     rows = iter(rows)
     with ThreadPoolExecutor(number) as pool:
@@ -222,12 +222,12 @@ def _threads(work: Callable[[int], T], rows: Iterable[int]) -> Iterator[T]:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Without Pillow's warnings of large images and odd EXIF: what matters is refused here."""
+    """Silences Pillow's warnings of large images and odd EXIF: this module checks these."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         yield
 
 
 def _content(classes: tuple[str, ...], digests: Sequence[bytes], y: np.ndarray) -> str:
-    """Hash of a part as it is stored, before anything is decoded."""
+    """A hash of a part as stored, before decoding."""
     return fingerprint((*classes, hashlib.sha256(b"".join(digests)).hexdigest()), y)

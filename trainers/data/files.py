@@ -1,8 +1,8 @@
-"""Opening what a user names: files that are there, tables that Arrow can read, and no surprises.
+"""Opens the files that a user names, and reads tables with Arrow, safely.
 
-Nothing here unpickles. Every refusal is a ConfigError that names the key and what to do. It quotes
-the path as the spec has it; a column or a value only of a file that was read as a table throughout,
-since a path may lead to a file of secrets.
+Nothing here unpickles. Every error is a ConfigError that names the key and the fix. It quotes the
+path as the spec has it. It quotes a column or a value only if the whole file was read as a table,
+because a path may lead to a file of secrets.
 """
 
 from __future__ import annotations
@@ -37,16 +37,16 @@ _PARQUET, _CSV = (".parquet", ".pq"), (".csv", ".csv.gz")
 _PANDAS_INDEX = re.compile(r"__index_level_\d+__")
 MAX_NAME = 200  # characters of a column's name
 _COLUMNS = re.compile(r"Expected (\d+) columns, got (\d+)")
-_CSV_BLOCK = 1 << 25  # bytes that Arrow reads at a time: a row must fit in
+_CSV_BLOCK = 1 << 25  # bytes that Arrow reads at a time; a row must fit
 
 
 def refusal(config: DataConfig, key: str) -> Refuse:
-    """Makes the ConfigErrors of one key of the `data` block: `raise refuse("is empty")`."""
+    """Returns a maker of ConfigErrors for a key of the `data` block: `raise refuse("is empty")`."""
     return partial(ConfigError, f"data.{key}", getattr(config, key))
 
 
 def refuse_unused(config: DataConfig, *used: str) -> None:
-    """Raises a ConfigError where a key is set that this data set does not read."""
+    """Raises a ConfigError if a key is set that this data set does not read."""
     for key in SOURCE_KEYS:
         if key not in used and getattr(config, key):
             reason = f"is not used by dataset {config.dataset!r}: leave it out"
@@ -54,7 +54,7 @@ def refuse_unused(config: DataConfig, *used: str) -> None:
 
 
 def existing_path(config: DataConfig, key: str, *, folder: bool = False) -> Path:
-    """The file (or folder) that `data.KEY` names; a ConfigError says what stands in its place."""
+    """Returns the path of the file (or folder) that `data.KEY` names; a ConfigError if unusable."""
     refuse, given = refusal(config, key), getattr(config, key)
     if given is None:
         wanted = "folder" if folder else "file"
@@ -63,7 +63,7 @@ def existing_path(config: DataConfig, key: str, *, folder: bool = False) -> Path
 
 
 def readable(path: Path, refuse: Refuse, *, folder: bool = False) -> Path:
-    """`path`, if it is a file (or folder) that can be read."""
+    """Returns `path` if it is a readable file (or folder)."""
     wanted = "folder" if folder else "file"
     check_root(path, refuse)
     try:
@@ -74,15 +74,15 @@ def readable(path: Path, refuse: Refuse, *, folder: bool = False) -> Path:
     if not (stat.S_ISDIR(mode) if folder else stat.S_ISREG(mode)):
         raise refuse(f"is not a {wanted}")
     if not os.access(path, os.R_OK):
-        raise refuse("may not be read: its permissions forbid it")
+        raise refuse("cannot be read: its permissions do not allow it")
     return path
 
 
 def check_root(path: Path, refuse: Refuse) -> None:
-    """Whether `path` lies in each folder of DATA_ROOTS that the environment names, links resolved.
+    """Checks that `path`, with links resolved, is in each folder that a DATA_ROOTS variable names.
 
     Raises:
-        ConfigError: it does not, or what is named is no folder.
+        ConfigError: it is not, or the variable does not name a folder.
     """
     for name in DATA_ROOTS:
         root = os.environ.get(name)
@@ -93,23 +93,24 @@ def check_root(path: Path, refuse: Refuse) -> None:
         try:
             inside = path.resolve().is_relative_to(Path(root).resolve())
         except (OSError, RuntimeError, ValueError):
-            inside = False  # a link to itself, or no path at all
+            inside = False  # a link to itself, or not a path
         if not inside:
             raise refuse(f"does not lie in {name}={root}, links resolved: move it there")
 
 
 def read_table(path: Path, refuse: Refuse, *, known: Collection[str] = ()) -> pa.Table:
-    """A Parquet or CSV file (`.csv`, `.csv.gz`), whole, with its columns' names checked.
+    """Reads a whole Parquet or CSV file (`.csv`, `.csv.gz`) and checks its columns' names.
 
-    A CSV has at least two columns, or one that is called as one in `known`: any text is a CSV of
+    A CSV has at least two columns, or a column whose name is in `known`: any text file is a CSV of
     one column.
 
-    Text is of Arrow's type `string`, bytes are `binary` or `large_binary`, whoever wrote the file.
-    CSV says nothing about types: each of its columns is text, as it is written, "" where empty.
+    In the result, text has Arrow's type `string` and bytes are `binary` or `large_binary`,
+    whichever program wrote the file. CSV has no types: all its columns are text as written, with ""
+    for an empty field.
 
     Raises:
-        ConfigError: the kind of file is unknown or it cannot be read; no rows; a column without a
-            name, or with another's; extension types, which may hold code.
+        ConfigError: the kind of file is unknown or it cannot be read; it has no rows, a column
+            without a name, two columns of one name, or extension types, which may hold code.
     """
     readers = {_PARQUET: _read_parquet, _CSV: partial(_read_csv, known=known)}
     for endings, read in readers.items():
@@ -121,23 +122,23 @@ def read_table(path: Path, refuse: Refuse, *, known: Collection[str] = ()) -> pa
 
 
 def has_types(path: str | os.PathLike[str]) -> bool:
-    """Whether the file says of which type its columns are: Parquet does, CSV does not."""
+    """Returns whether the file states its columns' types: Parquet does, CSV does not."""
     return os.fspath(path).lower().endswith(_PARQUET)
 
 
 def by_name(table: pa.Table) -> dict[str, pa.ChunkedArray]:
-    """The columns by their names; Arrow's own look-up takes longer the more columns there are."""
+    """Returns columns by name; Arrow's own look-up is slow for tables with many columns."""
     return dict(zip(table.column_names, table.columns, strict=True))
 
 
 def nearest(name: str, names: Iterable[str]) -> str:
-    """The tail of a message about a name that is not there."""
+    """The end of a message about an unknown name."""
     near = get_close_matches(name, list(names), n=1, cutoff=0.0)
     return f"; the nearest is {near[0]!r}" if near else ""
 
 
 def column(table: pa.Table, name: str, config: DataConfig, *, key: str) -> pa.ChunkedArray:
-    """A column by name; where there is none, the ConfigError of `key` names the nearest."""
+    """Returns a column by name; if it is missing, the ConfigError of `key` names the nearest."""
     if name not in table.column_names:
         reason = f"needs a column {name!r} and there is none{nearest(name, table.column_names)}"
         raise refusal(config, key)(reason)
@@ -147,20 +148,20 @@ def column(table: pa.Table, name: str, config: DataConfig, *, key: str) -> pa.Ch
 def groups(
     tables: Mapping[str, pa.Table], config: DataConfig, keys: Mapping[str, str]
 ) -> dict[str, np.ndarray] | None:
-    """Each part's groups (N,) as text, from the column that `data.group` names, if it names any.
+    """Returns each part's groups (N,) as text, from the column of `data.group`, if that is set.
 
     Args:
         tables: part -> its rows.
-        config: the column's name.
-        keys: part -> the key of `data` that its file is named by.
+        config: the configuration with the column's name.
+        keys: part -> the key of `data` that names its file.
 
     Raises:
-        ConfigError: there is no such column, it is the class, or a row has no group.
+        ConfigError: the column is missing, is the class, or has a row without a group.
     """
     if config.group is None:
         return None
     if config.group == config.target:
-        reason = "is the class itself: name the column that says what belongs together"
+        reason = "is the class: name the column that groups the samples, such as patients"
         raise refusal(config, "group")(reason)
     return {part: _group_column(table, config, key=keys[part]) for part, table in tables.items()}
 
@@ -201,7 +202,7 @@ def _is_extension(field: pa.Field) -> bool:
 
 
 def _in_usual_types(table: pa.Table) -> pa.Table:
-    """The table without Arrow's views, which Polars writes, and without its large text."""
+    """Replaces Arrow's views, which Polars writes, and large text with the usual types."""
     columns = [
         column if column.type.equals(kind := _usual(column.type)) else column.cast(kind)
         for column in table.columns
@@ -252,7 +253,7 @@ def _unread(error: Exception) -> str:
 
 
 def _header(path: Path, refuse: Refuse) -> list[str]:
-    """The names of a CSV's columns."""
+    """The column names of a CSV."""
     try:
         with (
             gzip.open(path) if path.suffix.lower() == ".gz" else path.open("rb") as file,

@@ -1,12 +1,12 @@
-"""A folder of image files: classes are its folders, or stand in a table beside it.
+"""A folder of image files; the classes are its subfolders, or come from a table beside it.
 
     FOLDER/cat/a.jpg                     a folder for each class
-    FOLDER/train/cat/a.jpg, FOLDER/test/ and FOLDER/val/ likewise: with parts of its own
+    FOLDER/train/cat/a.jpg, FOLDER/test/ and FOLDER/val/ likewise: separate parts
     FOLDER/a.jpg and labels.csv          a column of names and a column of classes, or one-hot
 
-Files are sorted by class and name, or stand as the table has them. Hidden files and what systems
-leave behind (Thumbs.db, desktop.ini) do not count. No file outside of the folder is read, whatever
-a link or a table names.
+Files are sorted by class and name, or follow the order of the table. Hidden files and system files
+(Thumbs.db, desktop.ini) are ignored. No file outside of the folder is read, whatever a link or a
+table names.
 """
 
 from __future__ import annotations
@@ -41,13 +41,13 @@ PARTS = {
     "test": "test", "testing": "test",
 }  # fmt: skip
 JUNK = ("thumbs.db", "desktop.ini", "__macosx")
-MAX_BYTES = 1 << 28  # of one file
+MAX_BYTES = 1 << 28  # of a file
 LISTED = 3  # files that a message names
 
 
 @dataclass(frozen=True)
 class OnDisk:
-    """Image files in a folder, by their names from there, with `/` between folders."""
+    """Image files in a folder, by their names relative to it, with `/` between folders."""
 
     folder: Path
     names: Sequence[str]
@@ -77,14 +77,14 @@ class OnDisk:
 
 
 def _without_waiting(path: str, flags: int) -> int:
-    return os.open(path, flags | os.O_NONBLOCK)  # a pipe would wait for a writer
+    return os.open(path, flags | os.O_NONBLOCK)  # opening a pipe would wait for a writer
 
 
 def load(config: DataConfig) -> Dataset:
-    """Images of the folder `path`, by class folders or by the table `labels`.
+    """Loads the images of the folder `path`, with classes from subfolders or the table `labels`.
 
-    Parts of its own are read as they are: train, val and test within `path`, or the test split in
-    `test_path` (or by `test_labels`). What is not there is held out.
+    Separate parts are read as they are: train, val and test within `path`, or the test split in
+    `test_path` (or by `test_labels`). Missing parts are held out of the training part.
 
     Raises:
         ConfigError: no classes, no images, files that are missing, damaged or not images.
@@ -107,7 +107,7 @@ Labelled = tuple[OnDisk, np.ndarray]
 
 
 def _class_folders(config: DataConfig) -> dict[str, Labelled]:
-    """Each part's files and the names of their classes."""
+    """Each part's files and their class names."""
     root, refuse = existing_path(config, "path", folder=True), refusal(config, "path")
     found = {part: by_class(root, inner, refuse) for part, inner in parts_in(root, refuse).items()}
     if config.test_path is not None:
@@ -120,8 +120,10 @@ def _class_folders(config: DataConfig) -> dict[str, Labelled]:
 
 
 def parts_in(root: Path, refuse: Refuse) -> dict[str, str]:
-    """Each part and its folder in `root`, "" for itself: it has parts only where every folder is
-    called as a part, and one is train."""
+    """Returns each part's folder in `root`, or "" for `root` itself.
+
+    A folder has parts only if every subfolder is named after a part and train is among them.
+    """
     folders, _ = _visible(root, "", refuse)
     found: dict[str, str] = {}
     for name in folders:
@@ -135,7 +137,7 @@ def parts_in(root: Path, refuse: Refuse) -> dict[str, str]:
 
 
 def by_class(root: Path, inner: str, refuse: Refuse) -> Labelled:
-    """The images in the class folders of `root`/`inner`, and the names of their classes."""
+    """The images in the class folders of `root`/`inner`, and their class names."""
     folders, files = _visible(root, inner, refuse)
     stray = [name for name in files if _is_image(name)]
     where = f" in its folder {inner!r}" if inner else ""
@@ -151,7 +153,7 @@ def by_class(root: Path, inner: str, refuse: Refuse) -> Labelled:
 
 
 def images_in(root: Path, inner: str, refuse: Refuse) -> list[str]:
-    """The images in `root`/`inner`, sorted by name; there must be some, and nothing else."""
+    """The images in `root`/`inner`, sorted by name; at least one, and no other files."""
     folders, files = _visible(root, inner, refuse)
     if folders:
         reason = f"has a folder {_join(inner, folders[0])!r} within a class folder: classes lie "
@@ -168,10 +170,10 @@ def images_in(root: Path, inner: str, refuse: Refuse) -> list[str]:
 
 
 def unseen(root: Path, refuse: Refuse) -> tuple[OnDisk, np.ndarray | None]:
-    """Images to predict, and the names of their classes where they lie in folders of these.
+    """Returns images to predict, and their class names if they are in class folders.
 
-    Of a folder with parts, those of test, or else of train. Where there is no folder at all, the
-    images in `root` itself, without classes.
+    Of a folder with parts, the images are those of test, or else of train. A folder without
+    subfolders has images without classes.
     """
     parts = parts_in(root, refuse)
     inner = parts.get("test", parts["train"])
@@ -183,7 +185,7 @@ def unseen(root: Path, refuse: Refuse) -> tuple[OnDisk, np.ndarray | None]:
 
 
 def _visible(root: Path, inner: str, refuse: Refuse) -> tuple[list[str], list[str]]:
-    """The names of folders and of all else in `root`/`inner`, sorted, without what is hidden."""
+    """The names of folders and of other files in `root`/`inner`, sorted, without hidden ones."""
     folders, files = [], []
     try:
         with os.scandir(root / inner) as entries:
@@ -204,7 +206,7 @@ def _join(inner: str, name: str) -> str:
 
 
 def _labelled(config: DataConfig) -> tuple[dict[str, Labelled], dict[str, np.ndarray] | None]:
-    """Each part's files as its table of labels has them, their classes, and their groups."""
+    """Each part's files as its table of labels lists them, with their classes and groups."""
     keys, folders = {"train": "labels"}, {"train": "path"}
     if config.test_labels is not None:
         keys["test"] = "test_labels"
@@ -237,7 +239,7 @@ def _listed(table: pa.Table, config: DataConfig, *, folder: str, key: str) -> La
 
 
 def _names(values: pa.ChunkedArray, name: str, suffix: str, refuse: Refuse) -> list[str]:
-    """The files that a column names, none of them twice, all of them within the folder."""
+    """The files that a column names; each is named once and is within the folder."""
     try:
         texts = values.cast(pa.string()).to_pylist()
     except pa.ArrowException as error:
@@ -253,13 +255,13 @@ def _names(values: pa.ChunkedArray, name: str, suffix: str, refuse: Refuse) -> l
         if path.is_absolute() or ".." in path.parts or "\0" in file:
             raise refuse(f"names the image {file!r}, which does not lie within the folder")
         if file in seen:
-            raise refuse(f"names the image {file!r} in two rows: one row an image is needed")
+            raise refuse(f"names the image {file!r} in two rows: give one row for each image")
         seen.add(file)
     return names
 
 
 def _check_there(root: Path, names: Sequence[str], config: DataConfig, refuse: Refuse) -> None:
-    """Whether every file that the table names is there; the message guesses the suffix."""
+    """Checks that every file in the table exists; the message guesses the suffix."""
     missing = [name for name in names if not (root / name).exists()]
     if not missing:
         return
@@ -272,7 +274,7 @@ def _check_there(root: Path, names: Sequence[str], config: DataConfig, refuse: R
 
 
 def _classes(table: pa.Table, image: str, config: DataConfig, refuse: Refuse) -> np.ndarray:
-    """The classes of a table's rows: of the column `target`, or of one-hot columns."""
+    """The classes of a table's rows, from the column `target` or from one-hot columns."""
     if config.target is not None:
         values = column(table, config.target, config, key="target")
         return arrow_labels(values, config.target, refuse)
@@ -286,7 +288,7 @@ def _classes(table: pa.Table, image: str, config: DataConfig, refuse: Refuse) ->
 
 
 def _marks(values: pa.ChunkedArray) -> np.ndarray | None:
-    """A column of 0 and 1, (N,), or None where it is something else."""
+    """A column of 0 and 1, (N,), or None if it has other values."""
     try:
         numbers = values.cast(pa.float64()).to_numpy()
     except pa.ArrowException:

@@ -1,4 +1,4 @@
-"""Image files (JPEG, PNG, WebP, BMP) in a column of a Parquet file, also of Hugging Face's form."""
+"""Image files (JPEG, PNG, WebP, BMP) in a column of a Parquet file, also in Hugging Face's form."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ from trainers.data.files import (
 )
 from trainers.data.labels import arrow_labels, encode, names_in
 
-IMAGE, LABEL = "image", "label"  # the columns, where no key names others
+IMAGE, LABEL = "image", "label"  # the columns that are read if no key names others
 
 
 def load(config: DataConfig) -> Dataset:
-    """Images of `path` (and `test_path`), column `image`; classes in `target` or else `label`.
+    """Loads the images of `path` (and `test_path`), column `image`; classes in `target` or `label`.
 
-    Names of classes are taken from the file's metadata where it has some. Only the images that a
-    split keeps are decoded: `max_per_class` makes loading short too.
+    Class names come from the file's metadata if it has any. Only the images that a split keeps are
+    decoded, so `max_per_class` also makes loading faster.
 
     Raises:
         ConfigError: images that are truncated, too large, or of several sizes without `size`.
@@ -69,9 +69,9 @@ class Cells:
 
 
 def cells(images: pa.ChunkedArray, name: str, refuse: Refuse) -> Cells:
-    """The files in a column: bytes, or a struct of Hugging Face with a field `bytes`.
+    """The files in a column: bytes, or Hugging Face's struct with a field `bytes`.
 
-    The struct's `path` says where the file once was, and is never opened.
+    The struct's field `path` names the file's former place and is never opened.
 
     Raises:
         ConfigError: the column holds something else, or a row has no bytes.

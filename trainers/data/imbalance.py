@@ -1,4 +1,4 @@
-"""The imbalanced subset that a run trains on: how many of each class, and which."""
+"""Draws the imbalanced subset that a run trains on: how many samples of each class, and which."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from trainers.streams import generator
 def class_counts(pool: Sequence[int], imbalance: Imbalance) -> tuple[int, ...]:
     """Samples of each class in the training subset, in label order.
 
-    A class has none where the ratio is too small for n_max, and more than the pool has where n_max
-    is too large: `trainers.check` refuses both. `natural` takes the pool as it is.
+    A class gets 0 if the ratio is too small for n_max, and more than the pool has if n_max is too
+    large; `trainers.check` rejects both. `natural` takes the whole pool.
 
     Args:
         pool: samples of each class in the training pool, all at least 1.
-        imbalance: the profile, its ratio r, and n_max, else the smallest class of the pool: then
-            the profile alone makes the imbalance.
+        imbalance: the profile, its ratio r, and n_max. The default n_max is the size of the pool's
+            smallest class, so that only the profile makes the imbalance.
 
-    Source: LDAM-DRW's recipe, with which published long-tail results were made.
+    Source: the recipe of LDAM-DRW, used for the published long-tailed results.
     """
     if imbalance.profile == "natural":
         return tuple(pool)
@@ -30,20 +30,20 @@ def class_counts(pool: Sequence[int], imbalance: Imbalance) -> tuple[int, ...]:
 
 
 def shares(classes: int, imbalance: Imbalance) -> list[float]:
-    """What each class has, as a share of n_max, in label order: from 1 to the ratio."""
+    """Each class's share of n_max, in label order, from 1 down to the ratio."""
     ratio, half = imbalance.train_ratio, classes // 2
     if imbalance.profile == "step":
         return [1.0] * half + [ratio] * (classes - half)
-    # Not a running product: n_max * mu^c differs by a sample for some ratios.
+    # Not a running product: n_max * mu^c differs by one sample for some ratios.
     return [ratio ** (c / (classes - 1)) for c in range(classes)]
 
 
 def draw_subset(
     y_pool: np.ndarray, counts: Sequence[int], *, fingerprint: str, replicate: int
 ) -> np.ndarray:
-    """Which samples of the pool a replicate trains on: their indices, sorted.
+    """Draws a replicate's training subset: sorted indices of samples in the pool.
 
-    Each class has a stream of its own and gives the first n_c of its shuffled samples, without
+    Each class has its own random stream and gives the first n_c of its shuffled samples, without
     replacement. So the subsets of a replicate are nested across ratios.
     """
     chosen = []

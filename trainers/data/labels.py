@@ -1,8 +1,8 @@
-"""Classes: from the labels of a file to names and indices, or a plain refusal.
+"""Converts the labels of a file to class names and indices, or rejects them.
 
-The order of classes is that of the file's `classes` where it has them, else that of the sorted
-labels: whole numbers by size, names by their characters. It is the order of the long-tail profiles.
-Names stay as they are written: `01` and `001` are two classes, and `NA` is one.
+Classes have the order of the file's `classes` if it has them, or else of the sorted labels: whole
+numbers by size, names by their characters. The long-tail profiles use this order. Names stay as
+written: `01` and `001` are two classes, and `NA` is a class.
 """
 
 from __future__ import annotations
@@ -30,8 +30,8 @@ class Labels(NamedTuple):
 
     Attributes:
         y: part -> (N,) int64, indices into `classes`, -1 for samples of a class that is left out.
-        classes: their names.
-        left_out: the names of the classes that are left out, and their training samples.
+        classes: the class names.
+        left_out: class name -> training samples, for the classes that are left out.
     """
 
     y: dict[str, np.ndarray]
@@ -46,11 +46,11 @@ def encode(
     *,
     least: int | None,
 ) -> Labels:
-    """The classes, and each sample's class as an index.
+    """Returns the classes, and each sample's class as an index.
 
     Args:
-        labels: part -> (N,) integers, booleans or text; "train" always.
-        names: what the integers index, where the file says.
+        labels: part -> (N,) integers, booleans or text; "train" is required.
+        names: the names that integers index, if the file has them.
         refuse: makes the error.
         least: classes with fewer samples in the training part are left out (`min_per_class`).
 
@@ -70,7 +70,7 @@ def encode(
 
 
 def _common(found: Labels, least: int, refuse: Refuse) -> Labels:
-    """The labels without the classes of fewer than `least` samples in the training part."""
+    """The labels without classes of fewer than `least` samples in the training part."""
     y, classes, _ = found
     counts = np.bincount(y["train"], minlength=len(classes))
     kept = counts >= least
@@ -93,7 +93,7 @@ def _common(found: Labels, least: int, refuse: Refuse) -> Labels:
 def _sorted(
     labels: Mapping[str, np.ndarray], refuse: Refuse
 ) -> tuple[tuple[str, ...], dict[str, np.ndarray]]:
-    """The labels' names in order, and each part's labels as their places in it."""
+    """The sorted names of the labels, and each part's labels as indices into them."""
     if len({given.dtype.kind for given in labels.values()}) > 1:
         labels = {part: given.astype(np.str_) for part, given in labels.items()}
     found, places = np.unique(np.concatenate(list(labels.values())), return_inverse=True)
@@ -107,12 +107,12 @@ def _sorted(
 
 
 def are_whole(names: Sequence[str]) -> bool:
-    """Whether names are whole numbers as computers write them: `01`, `+1` and `1.0` are not."""
+    """Returns whether the names are whole numbers in standard form, unlike `01`, `+1` and `1.0`."""
     return all(map(_WHOLE.fullmatch, names))
 
 
 def _check_apart(names: Sequence[str], refuse: Refuse) -> None:
-    """Whether names differ by more than blanks and case."""
+    """Checks that names differ by more than blanks and case."""
     seen: dict[str, str] = {}
     for name in names:
         twin = seen.setdefault(" ".join(name.split()).casefold(), name)
@@ -122,10 +122,10 @@ def _check_apart(names: Sequence[str], refuse: Refuse) -> None:
 
 
 def arrow_labels(column: pa.ChunkedArray, name: str, refuse: Refuse) -> np.ndarray:
-    """The labels of a column as numpy integers or text, categories as their values.
+    """Returns a column's labels as numpy integers or text, categories as their values.
 
     Raises:
-        ConfigError: a row has none; they are decimal or of another type.
+        ConfigError: a row has no label, or labels are decimal or of another type.
     """
     labels = known_labels(column, name, refuse)
     gaps = column.null_count if labels.dtype.kind != "U" else int((labels == "").sum())
@@ -136,7 +136,7 @@ def arrow_labels(column: pa.ChunkedArray, name: str, refuse: Refuse) -> np.ndarr
 
 
 def known_labels(column: pa.ChunkedArray, name: str, refuse: Refuse) -> np.ndarray:
-    """As `arrow_labels`, with text "" where a row has none."""
+    """Returns the same as `arrow_labels`, with "" for a row without a label."""
     column = plain(column)
     kind = column.type
     if pa.types.is_floating(kind) or pa.types.is_decimal(kind):
@@ -155,10 +155,10 @@ def known_labels(column: pa.ChunkedArray, name: str, refuse: Refuse) -> np.ndarr
 
 
 def from_one_hot(marks: np.ndarray, refuse: Refuse, *, where: str = "") -> np.ndarray:
-    """Marks (N, C) of 0 and 1, with one 1 a row, as its places (N,).
+    """Converts one-hot rows (N, C) to class indices (N,).
 
     Raises:
-        ConfigError: a row has another number of classes, or other numbers.
+        ConfigError: a row does not have exactly one 1, or has other numbers.
     """
     if marks.dtype.kind not in "iubf" or not np.isin(marks, (0, 1)).all():
         reason = f"has {where}labels of shape {marks.shape}, which are not one-hot"
@@ -173,10 +173,10 @@ def from_one_hot(marks: np.ndarray, refuse: Refuse, *, where: str = "") -> np.nd
 
 
 def names_in(metadata: Mapping[bytes, bytes] | None, column: str | None) -> tuple[str, ...] | None:
-    """The names of classes that a Parquet file's metadata have for whole numbers in a column.
+    """The class names in a Parquet file's metadata for the whole numbers in a column.
 
-    Either Hugging Face's ClassLabel under `huggingface`, or a JSON list, or names joined by
-    commas, under `classes`.
+    The metadata hold Hugging Face's ClassLabel under `huggingface`, or, under `classes`, a JSON
+    list or names joined by commas.
     """
     found = {key: text.decode("utf-8", "replace").strip() for key, text in (metadata or {}).items()}
     ours = found.get(b"classes", "")
@@ -190,7 +190,7 @@ def names_in(metadata: Mapping[bytes, bytes] | None, column: str | None) -> tupl
 
 
 def _class_label(text: str, column: str | None) -> list[object] | None:
-    """The names in the features of Hugging Face's `datasets`, where the column is a ClassLabel."""
+    """The names in the features of Hugging Face's `datasets`, if the column is a ClassLabel."""
     tree = json.loads(text) if text else None
     for key in ("info", "features", column, "names"):
         tree = tree.get(key) if isinstance(tree, dict) else None
@@ -198,7 +198,7 @@ def _class_label(text: str, column: str | None) -> list[object] | None:
 
 
 def _checked(part: str, given: np.ndarray, refuse: Refuse) -> np.ndarray:
-    """The labels as int64 or text."""
+    """Returns the labels as int64 or text."""
     if given.ndim != 1:
         raise refuse(f"has {part} labels of shape {given.shape}: one label a sample is needed")
     if not len(given):

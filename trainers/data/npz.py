@@ -1,8 +1,8 @@
-"""Images from a NumPy archive: in parts, as MedMNIST has them too, or all in one array.
+"""Reads images from a NumPy archive, in parts (MedMNIST's format too) or in a single array.
 
-    x_train, y_train, x_test, y_test, and x_val, y_val where there is validation
-    train_images, train_labels, test_images ...     the same by MedMNIST's names
-    images, labels                                  with `split` (0, 1, 2), or all is split here
+    x_train, y_train, x_test, y_test, and x_val, y_val if it has validation
+    train_images, train_labels, test_images ...     MedMNIST's names of the same
+    images, labels                                  with `split` (0, 1, 2), or split by this module
 
 Labels are (N,) or (N, 1) whole numbers or text, or one-hot, (N, C) of 0 and 1.
 """
@@ -24,15 +24,15 @@ from trainers.data.splits import pick
 
 Parts = dict[str, np.ndarray]
 
-# The arrays of part {0}: images, labels, and groups of the name {1}.
+# The arrays of part {0}: images, labels, and groups named {1}.
 NAMINGS = (("x_{0}", "y_{0}", "{1}_{0}"), ("{0}_images", "{0}_labels", "{0}_{1}"))
 
 
 def load(config: DataConfig) -> Dataset:
-    """Images of `path`, grey (N, H, W) or (N, H, W, 1), or colour (N, H, W, 3).
+    """Loads the images of `path`, grey (N, H, W) or (N, H, W, 1), or colour (N, H, W, 3).
 
-    uint8, other whole numbers in 0..255, or decimal numbers in 0..1. Where there is no validation
-    part it is held out of the training pool; where there is no test part, that too.
+    Pixels are uint8, other whole numbers in 0..255, or decimal numbers in 0..1. A missing
+    validation or test part is held out of the training pool.
 
     Raises:
         ConfigError: pickled objects, missing arrays, wrong shapes, lengths, ranges or types.
@@ -61,7 +61,7 @@ def load(config: DataConfig) -> Dataset:
 
 
 def images(x: Mapping[str, np.ndarray], refuse: Refuse) -> Parts:
-    """The images of each part as uint8, or float32 in 0..1, all of one size and kind."""
+    """Returns the images of each part as uint8, or float32 in 0..1, all of one size and type."""
     checked = {part: _pixels(part, given, refuse) for part, given in x.items()}
     forms = {part: (given.dtype, given.shape[1:]) for part, given in checked.items()}
     first = next(iter(forms))
@@ -72,13 +72,13 @@ def images(x: Mapping[str, np.ndarray], refuse: Refuse) -> Parts:
 
 
 class Archive:
-    """A NumPy archive that never unpickles, as a context; numpy's errors become refusals."""
+    """A NumPy archive that never unpickles, as a context; numpy's errors become ConfigErrors."""
 
     def __init__(self, path: Path, refuse: Refuse) -> None:
         self._path, self._refuse = path, refuse
 
     def __enter__(self) -> Archive:
-        with ExitStack() as stack:  # numpy leaves the file open where it is no archive
+        with ExitStack() as stack:  # numpy leaves the file open if it is not an archive
             try:
                 stream = stack.enter_context(self._path.open("rb"))
                 self._file = np.load(stream, allow_pickle=False)
@@ -127,7 +127,7 @@ def _naming(archive: Archive) -> tuple[str, str, str] | None:
 
 
 def one_axis(labels: np.ndarray, refuse: Refuse, *, where: str = "") -> np.ndarray:
-    """Labels (N,), (N, 1) or one-hot (N, C) as (N,)."""
+    """Returns labels (N,), (N, 1) or one-hot (N, C) as (N,)."""
     if labels.ndim != 2:
         return labels
     return labels[:, 0] if labels.shape[1] == 1 else from_one_hot(labels, refuse, where=where)
@@ -140,7 +140,9 @@ def _by_split(archive: Archive, refuse: Refuse) -> tuple[Parts, Parts]:
     split = archive["split"]
     if split.shape != (len(x),) or y.shape[:1] != split.shape:
         shapes = f"{x.shape}, {y.shape}, {split.shape}"
-        raise refuse(f"has images, labels and split of shapes {shapes}: one entry an image")
+        raise refuse(
+            f"has images, labels and split of shapes {shapes}: give one entry for each image"
+        )
     if split.dtype.kind not in "iu" or not np.isin(split, (0, 1, 2)).all():
         raise refuse("has a `split` with other values than 0 (train), 1 (val) and 2 (test)")
     if not (split == 0).any():
@@ -153,8 +155,11 @@ def _by_split(archive: Archive, refuse: Refuse) -> tuple[Parts, Parts]:
 
 
 def _groups(archive: Archive, config: DataConfig, x: Parts) -> Parts:
-    """Each part's groups (N,): the array GROUP beside `images`, GROUP_train beside `x_train`, or
-    train_GROUP beside `train_images`."""
+    """Each part's groups (N,).
+
+    The array is called GROUP beside `images`, GROUP_train beside `x_train`, and train_GROUP beside
+    `train_images`.
+    """
     refuse, name, naming = refusal(config, "group"), str(config.group), _naming(archive)
     if "images" in archive.names:
         whole = archive[name]
@@ -170,12 +175,12 @@ def _groups(archive: Archive, config: DataConfig, x: Parts) -> Parts:
     for part, own in found.items():
         if own.dtype.kind not in "iuU" or own.shape != (len(x[part]),):
             reason = f"has {part} groups of type {own.dtype}, shape {own.shape}, for "
-            raise refuse(f"{reason}{len(x[part]):,} images: one whole number or text an image")
+            raise refuse(f"{reason}{len(x[part]):,} images: give one whole number or text for each")
     return found
 
 
 def class_names(archive: Archive, refuse: Refuse) -> tuple[str, ...] | None:
-    """The names that the labels index, where the archive has them."""
+    """The names that the labels index, if the archive has them."""
     if "classes" not in archive.names:
         return None
     names = archive["classes"]
@@ -197,7 +202,7 @@ def _pixels(part: str, x: np.ndarray, refuse: Refuse) -> np.ndarray:
         return x
     decimal = x.dtype.kind == "f"
     if decimal and not np.isfinite(x).all():
-        raise refuse(f"has {part} images with NaN or infinite pixels: mend or leave them out")
+        raise refuse(f"has {part} images with NaN or infinite pixels: correct or remove them")
     least, most, top = x.min(), x.max(), 1 if decimal else 255
     if least < 0 or most > top:
         reason = f"has {part} images from {least} to {most}: scale them to 0..{top}"

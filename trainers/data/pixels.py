@@ -1,13 +1,13 @@
-"""One image file as pixels: what is read, and the rule by which it is converted and resized.
+"""Decodes an image file to pixels, and defines how images are converted and resized.
 
-An image is turned as its EXIF orientation says (JPEG and WebP). Grey stays grey; palettes, CMYK and
-YCbCr become RGB; what is transparent lies on white; of an animation the first picture counts.
-More than 8 bits a channel are refused: how to bring them to 8 is a choice that is not ours.
+An image is rotated by its EXIF orientation (JPEG and WebP). Grey stays grey; palettes, CMYK and
+YCbCr become RGB. Transparent pixels get a white background. Of an animation the first image counts.
+More than 8 bits a channel are rejected, because the conversion to 8 bits is the user's choice.
 
-To a size S: the shorter side is brought to S pixels by a triangle filter with antialiasing
-(Pillow's BILINEAR), larger or smaller, and the square in the middle is kept. A JPEG of which the
-shorter side has 4 S pixels or more is decoded at a half, a quarter or an eighth, at which it still
-has 2 S or more. RULE is the version of all this.
+To a size S: a triangle filter with antialiasing (Pillow's BILINEAR) resizes the shorter side to S
+pixels, and the square in the middle is kept. A JPEG with a shorter side of 4 S pixels or more is
+decoded at a half, a quarter or an eighth, where it still has 2 S or more. RULE is the version of
+these rules.
 """
 
 from __future__ import annotations
@@ -27,15 +27,15 @@ FORMATS = ("JPEG", "PNG", "WEBP", "BMP")
 SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp")
 GREY = ("1", "L", "LA")
 COLOUR = ("RGB", "RGBA", "P", "PA", "CMYK", "YCbCr")
-TURNED = ("JPEG", "MPO", "WEBP")  # elsewhere Pillow decodes the whole image to find an orientation
+TURNED = ("JPEG", "MPO", "WEBP")  # elsewhere Pillow decodes the whole image to find it
 ORIENTATION = 0x0112
 MAX_SIDE = 1024  # without a size
-MAX_PIXELS = 100_000_000  # with one; a decoded image of three channels then has 300 MB
+MAX_PIXELS = 100_000_000  # with a size; a decoded image of three channels then has 300 MB
 
 
 @dataclass(frozen=True)
 class Form:
-    """What a file's first bytes say of its image, upright."""
+    """An image's properties from the file's first bytes, after rotation."""
 
     height: int
     width: int
@@ -46,10 +46,10 @@ class Form:
 
 
 def form(encoded: bytes, refuse: Refuse) -> Form:
-    """The form of an image file; nothing is decoded.
+    """Returns the form of an image file, without decoding it.
 
     Raises:
-        ConfigError: it is no image of a format and mode that is read.
+        ConfigError: the file is not an image of a supported format and mode.
     """
     try:
         with _opened(encoded) as image:
@@ -57,7 +57,7 @@ def form(encoded: bytes, refuse: Refuse) -> Form:
             if _turn(image) > 4:
                 width, height = height, width
             mode = image.mode
-    except Exception as error:  # Pillow's decoders raise what they like
+    except Exception as error:  # Pillow's decoders raise exceptions of any type
         raise _undecodable(error, refuse) from error
     if mode not in GREY + COLOUR:
         reason = f"has Pillow's mode {mode}, more than 8 bits a channel or an unusual colour space"
@@ -66,10 +66,10 @@ def form(encoded: bytes, refuse: Refuse) -> Form:
 
 
 def check_pixels(form: Form, size: int | None, refuse: Refuse) -> None:
-    """Whether an image is small enough to be decoded.
+    """Checks that an image is small enough to decode.
 
     Raises:
-        ConfigError: it is not.
+        ConfigError: it is too large.
     """
     shown = f"has {form.width} x {form.height} pixels"
     if size is None and max(form.height, form.width) > MAX_SIDE:
@@ -79,13 +79,13 @@ def check_pixels(form: Form, size: int | None, refuse: Refuse) -> None:
 
 
 def decode(encoded: bytes, size: int | None, refuse: Refuse, *, colour: bool) -> np.ndarray:
-    """The pixels of an image file: uint8, (H, W), or (H, W, 3) in colour.
+    """Decodes an image file: uint8, (H, W), or (H, W, 3) in colour.
 
     Args:
-        encoded: the file, of which `form` and `check_pixels` have been asked.
-        size: pixels a side, or None to leave its size.
+        encoded: the file's content; `form` and `check_pixels` have accepted it.
+        size: pixels a side, or None to keep its size.
         refuse: makes the error.
-        colour: whether to give three channels.
+        colour: whether to return three channels.
 
     Raises:
         ConfigError: it is truncated or damaged.
@@ -97,7 +97,7 @@ def decode(encoded: bytes, size: int | None, refuse: Refuse, *, colour: bool) ->
             upright = ImageOps.exif_transpose(image) if _turn(image) > 1 else image
             plain = _plain(upright, "RGB" if colour else "L")
             return np.array(plain if size is None else _square(plain, size))
-    except Exception as error:  # Pillow's decoders raise what they like
+    except Exception as error:  # Pillow's decoders raise exceptions of any type
         raise _undecodable(error, refuse) from error
 
 
@@ -119,7 +119,7 @@ def _plain(image: Image.Image, mode: str) -> Image.Image:
 
 
 def _square(image: Image.Image, size: int) -> Image.Image:
-    """The largest square in the middle, as size x size pixels; only these are computed."""
+    """Resizes the largest centred square to size x size pixels; computes no other pixels."""
     side = min(image.size)
     left, top = (image.width - side) // 2, (image.height - side) // 2
     middle = (left, top, left + side, top + side)

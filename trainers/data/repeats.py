@@ -1,4 +1,4 @@
-"""How many samples of a data set are equal to the bit, within a split and between splits."""
+"""Counts samples of a data set that are equal to the bit, within a split and between splits."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ MARK_BYTES = 8
 
 
 def repeats(x: Mapping[str, np.ndarray], codes: Mapping[str, np.ndarray] | None) -> dict[str, int]:
-    """Counts of equal samples, as a network sees them; classes are not compared.
+    """Counts equal samples, as a network receives them; classes are not compared.
 
     Args:
-        x: split -> (N, ...) pixels or numbers; "train" always, "val" and "test" where they are.
+        x: split -> (N, ...) pixels or numbers; "train", and "val" and "test" if they exist.
         codes: split -> (N, G) categories of a table, or None.
 
     Returns:
-        For each split how many samples repeat an earlier one of that split; "val_in_train" and
-        "test_in_others", how many of a split are equal to a sample of train, or of train or val.
+        For each split, the samples that repeat an earlier sample of that split. "val_in_train" and
+        "test_in_others": the samples of a split that equal a sample of train, or of train or val.
     """
     marks = {split: _marks(x[split], None if codes is None else codes[split]) for split in x}
     found = {split: len(own) - len(np.unique(own)) for split, own in marks.items()}
@@ -33,10 +33,10 @@ def repeats(x: Mapping[str, np.ndarray], codes: Mapping[str, np.ndarray] | None)
 
 
 def _marks(x: np.ndarray, codes: np.ndarray | None) -> np.ndarray:
-    """A hash of each sample, (N,) uint64: equal for equal samples, and else hardly ever."""
+    """A hash of each sample, (N,) uint64: equal samples have equal hashes, others almost never."""
     digests: list[bytes] = []
     for start in range(0, len(x), ROWS):
-        rows = _bytes(x[start : start + ROWS] + np.zeros((), dtype=x.dtype))  # no -0.0
+        rows = _bytes(x[start : start + ROWS] + np.zeros((), dtype=x.dtype))  # turns -0.0 into 0.0
         if codes is not None:
             rows = np.concatenate([rows, _bytes(codes[start : start + ROWS])], axis=1)
         digests += [blake2b(row, digest_size=MARK_BYTES).digest() for row in rows]
@@ -44,6 +44,6 @@ def _marks(x: np.ndarray, codes: np.ndarray | None) -> np.ndarray:
 
 
 def _bytes(array: np.ndarray) -> np.ndarray:
-    """(N, ...) as the bytes of each sample: (N, B) uint8."""
+    """Returns (N, ...) as the bytes of each sample: (N, B) uint8."""
     rows = np.ascontiguousarray(array).reshape(len(array), -1)
     return rows.view(np.uint8).reshape(len(array), -1)

@@ -1,17 +1,17 @@
-"""What the columns of a table are, numbers or categories, and reading them as that.
+"""Decides which columns of a table are numbers or categories, and reads them as such.
 
-The training file decides, once; every further file is read by that decision. Text (all of a CSV,
-and the text columns of a Parquet file) is judged by its values:
+The training file decides, once; every later file is read by that decision. Text (all of a CSV, and
+the text columns of a Parquet file) is judged by its values:
 
-- A number is written as in `12`, `-0.5`, `.5` or `1e-3`. `01` is none: zeros in front are those of
-  codes. Neither are `0x10`, `1_000`, `1,5`, `5%` and `$5`.
-- A column whose values are all numbers or missing is a number; in Parquet, text stays a category.
-- A column of which more than half of the values, but not all, are numbers is refused: an odd value
-  must not make categories of a measurement in silence. `1,5`, `5%` and `$5` count as numbers here.
+- A number is written as in `12`, `-0.5`, `.5` or `1e-3`. `01` is not a number, because codes have
+  leading zeros. Neither are `0x10`, `1_000`, `1,5`, `5%` and `$5`.
+- A column whose values are all numbers or missing is numeric; in Parquet, text is a category.
+- A column with more than half, but not all, of its values numbers is rejected: one odd value must
+  not silently turn a measurement into categories. Here `1,5`, `5%` and `$5` count as numbers.
 - Every other column is a category.
 
-Missing in a column of numbers: the usual tokens, whatever their case, and those of `data.missing`.
-Missing in a category: an empty value alone.
+Missing in a column of numbers: the usual marks in any case, and those of `data.missing`.
+Missing in a category: only an empty value.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ SIGNED = rf"[$€£]\s*{NUMBER}|{NUMBER}\s*[%$€£]"
 TIME = r"[0-9]{1,2}:[0-9]{2}(?::[0-9]{2}(?:\.[0-9]+)?)?"
 DATE = r"(?:[0-9]{4}[-/.][0-9]{1,2}[-/.][0-9]{1,2}|[0-9]{1,2}[-/.][0-9]{1,2}[-/.][0-9]{2,4})"
 MOMENT = rf"{DATE}(?:[T ].*)?|{TIME}"
-# From so many values on, nearly as many different ones are an identifier.
+# With this many values, nearly as many distinct values mean an identifier.
 FEW, NEARLY = 20, 0.9
 _WORD = re.compile(r"[A-Za-z_][\w.-]*")
 
@@ -49,8 +49,8 @@ class Rule:
 
     Attributes:
         refuse: makes the errors.
-        missing: what stands for a missing number, beside the usual tokens.
-        typed: the file says itself what is text.
+        missing: marks of a missing number, in addition to the usual ones.
+        typed: whether the file states its columns' types.
     """
 
     refuse: Refuse
@@ -67,17 +67,17 @@ class Columns:
 
     @property
     def kinds(self) -> Mapping[str, Kind]:
-        """What each column is, by name."""
+        """The kind of each column, by name."""
         return kinds_of(self.numbers, self.texts)
 
 
 def read(
     columns: Mapping[str, pa.ChunkedArray], kinds: Mapping[str, Kind | None], rule: Rule
 ) -> Columns:
-    """The columns that `kinds` names, each as what it says, or as what its values say where None.
+    """Reads the columns that `kinds` names, each as its kind, or by its values if the kind is None.
 
     Raises:
-        ConfigError: a column is missing or cannot be read so.
+        ConfigError: a column is missing or cannot be read as its kind.
     """
     _check_there(list(kinds), columns, rule.refuse)
     numbers, texts = {}, {}
@@ -120,7 +120,7 @@ def _read_one(
 
 
 def _judged(values: pa.ChunkedArray, name: str, rule: Rule) -> np.ndarray | Text:
-    """A column of text as what its values say."""
+    """Reads a column of text by its values."""
     parsed = _Parsed.of(values, rule.missing)
     present = int((~parsed.missing).sum())
     plain = int(parsed.plain.sum())
@@ -136,12 +136,12 @@ def _judged(values: pa.ChunkedArray, name: str, rule: Rule) -> np.ndarray | Text
 
 @dataclass(frozen=True, eq=False)
 class _Parsed:
-    """Text (N,) without the blanks around it, and what of it is a number or missing.
+    """Text (N,) without surrounding blanks, and which values are numbers or missing.
 
     Attributes:
-        numbers: (N,) float64, NaN where there is none.
-        plain: (N,) whether it is a number without zeros in front.
-        missing: (N,) whether it is a token for a missing number.
+        numbers: (N,) float64, NaN if not a number.
+        plain: (N,) whether it is a number without leading zeros.
+        missing: (N,) whether it is a mark of a missing number.
     """
 
     text: pa.Array
@@ -165,7 +165,7 @@ class _Parsed:
         return cls(text, np.where(missing, np.nan, numbers), is_plain & ~missing, missing)
 
     def count(self, form: str) -> int:
-        """How many of the values are of a form."""
+        """The number of values of a form."""
         return int((_matches(self.text, form) & ~self.missing).sum())
 
     def first(self, form: str) -> int:
@@ -187,13 +187,13 @@ def _matches(text: pa.Array, form: str) -> np.ndarray:
 
 
 def _stand_for_missing(numbers: np.ndarray, tokens: Sequence[Token]) -> np.ndarray:
-    """Where (N,) numbers are equal to a token that is a number."""
+    """Which of (N,) numbers equal a numeric mark of missing values."""
     found = [float(token) for token in tokens if re.fullmatch(NUMBER, str(token).strip())]
     return np.isin(numbers, found)
 
 
 def _odd(parsed: _Parsed, name: str, refuse: Refuse) -> Exception:
-    """The refusal of a column of which most are numbers, with the first value that is none."""
+    """The error of a column of mostly numbers, with the first value that is not a number."""
     row = int(np.argmax(~parsed.plain & ~parsed.missing))
     word, key = parsed.word(row), key_of(name)
     numbers, present = int(parsed.plain.sum()), int((~parsed.missing).sum())
@@ -214,7 +214,7 @@ def _odd(parsed: _Parsed, name: str, refuse: Refuse) -> Exception:
 
 
 def missing_key(word: str) -> str:
-    """What makes a word a missing value, as a spec has it."""
+    """The spec's line that declares a word a missing value."""
     return f"data.missing: [{json.dumps(word, ensure_ascii=False)}]"
 
 
@@ -225,13 +225,13 @@ def key_of(name: str) -> str:
 
 def _no_dates(name: str, what: str) -> str:
     return (
-        f"has {what} in column {name!r}, which no network takes: turn them into numbers, such as "
-        f"days since a date, or leave the column out: data.drop: [{key_of(name)}]"
+        f"has {what} in column {name!r}, which a network cannot read: turn them into numbers, such "
+        f"as days since a date, or leave the column out: data.drop: [{key_of(name)}]"
     )
 
 
 def _check_no_identifier(found: np.ndarray | Text, name: str, refuse: Refuse) -> None:
-    """Whether a column that nobody has named in `data.columns` tells the rows apart, no more."""
+    """Rejects a column that identifies rows and that `data.columns` does not name."""
     key = key_of(name)
     drop = f"leave it out with data.drop: [{key}], or keep it with data.columns"
     if isinstance(found, Text):
@@ -251,7 +251,7 @@ def _counts_rows(numbers: np.ndarray) -> bool:
 
 
 def _numbers(values: pa.ChunkedArray, name: str, rule: Rule) -> np.ndarray:
-    """A column as numbers, (N,) float64, NaN where missing."""
+    """Returns a column as numbers, (N,) float64, NaN where missing."""
     if _is_number(values.type) or pa.types.is_null(values.type):
         numbers = values.cast(pa.float64(), safe=False).to_numpy()
         gaps = _stand_for_missing(numbers, rule.missing)
@@ -264,7 +264,7 @@ def _numbers(values: pa.ChunkedArray, name: str, rule: Rule) -> np.ndarray:
     if wrong.any():
         row = int(np.argmax(wrong))
         where = f"has {parsed.word(row)!r} in row {row}, counted from 0, of column {name!r}"
-        reason = "which holds numbers: mend it, empty it if missing, or name it in data.missing"
+        reason = "which holds numbers: correct it, empty it if missing, or name it in data.missing"
         raise rule.refuse(f"{where}, {reason}")
     return _finite(parsed.numbers, name, rule.refuse)
 
@@ -273,18 +273,18 @@ def _finite(numbers: np.ndarray, name: str, refuse: Refuse) -> np.ndarray:
     if np.isinf(numbers).any():
         row = int(np.argmax(np.isinf(numbers)))
         where = f"in row {row}, counted from 0, of column {name!r}"
-        raise refuse(f"has an infinite number {where}: mend it, or empty it if missing")
+        raise refuse(f"has an infinite number {where}: correct it, or empty it if missing")
     return numbers
 
 
 def _text(values: pa.ChunkedArray, name: str, refuse: Refuse) -> Text:
-    """A column as categories; an empty text is a missing value."""
+    """Returns a column as categories; an empty text is a missing value."""
     values = plain(values)
     kind = values.type
     if pa.types.is_temporal(kind):
         raise refuse(_no_dates(name, f"values of type {kind}"))
     if not (is_text(kind) or pa.types.is_null(kind) or _is_number(kind)):
-        reason = f"has a column {name!r} of type {kind}, which no network takes: turn it into "
+        reason = f"has a column {name!r} of type {kind}, which a network cannot read: turn it into "
         raise refuse(f"{reason}numbers or text, or leave it out: data.drop: [{key_of(name)}]")
     encoded = values.cast(pa.string()).combine_chunks().dictionary_encode()
     levels = encoded.dictionary.to_pylist()
@@ -297,7 +297,7 @@ def _text(values: pa.ChunkedArray, name: str, refuse: Refuse) -> Text:
 
 
 def plain(values: pa.ChunkedArray) -> pa.ChunkedArray:
-    """Categories as their values, and booleans as Python and pandas write them to CSV."""
+    """Returns categories as their values, and booleans as Python and pandas write them to CSV."""
     if pa.types.is_dictionary(values.type):
         values = values.cast(values.type.value_type)
     if pa.types.is_boolean(values.type):
@@ -306,7 +306,7 @@ def plain(values: pa.ChunkedArray) -> pa.ChunkedArray:
 
 
 def is_text(kind: pa.DataType) -> bool:
-    """Whether a column's type is text."""
+    """Returns whether a column's type is text."""
     return pa.types.is_string(kind) or pa.types.is_large_string(kind)
 
 

@@ -1,13 +1,13 @@
-"""Which samples train, validate and test; fixed by the data's content, never by a replicate.
+"""Chooses the samples that train, validate and test, by the data's content only.
 
-Where a file brings a part of its own, that part is the split. Where it does not, a stratified
-share of each class is held out, at least one sample where the class can spare it: a class of one
-sample is in the training pool only, one of two in pool and test, one of three in all. Splits
-that lack a class report no recall for it. Validation that comes from the test split takes the
-same number of every class, and at most half of a class.
+A part that the file has becomes the split. For a missing part, a stratified share of each class is
+held out, at least one sample if the class has enough: a class of one sample is in the training pool
+only, a class of two in pool and test, a class of three in all splits. A split without a class
+reports no recall for it. Validation from the test split takes the same number of every class, and
+at most half of a class.
 
-With groups (patients, sites, users) whole groups are held out, so many that each class comes as
-close to its share as the groups allow. A class of one group is in the training pool only.
+With groups (patients, sites, users) whole groups are held out, such that each class comes as close
+to its share as the groups allow. A class of one group is in the training pool only.
 
 Letters: N samples, C classes.
 """
@@ -35,25 +35,42 @@ def pick(
     content: str,
     groups: Mapping[str, np.ndarray] | None = None,
 ) -> Picks:
-    """For each split, the part of the source it comes from and the sorted indices in that part.
+    """Chooses each split: the part of the source that it comes from, and sorted indices in it.
 
     Args:
-        labels: part -> (N,) class indices, -1 for samples that no split takes; "train" always,
-            "val" and "test" where the source has them.
+        labels: part -> (N,) class indices, -1 for samples in no split; "train" is required, "val"
+            and "test" if the source has them.
         config: what to hold out, and the cap on a class.
-        content: hash of the training part's content, which names the random streams; so another
-            test file leaves pool and validation as they were.
-        groups: part -> (N,) integers or text, of every part; None where samples are independent.
+        content: hash of the training part's content, which names the random streams, so that
+            another test file does not change pool and validation.
+        groups: part -> (N,) integers or text, of every part; None if samples are independent.
 
-    There is no "val" under `val: none`. The cap (`max_per_class`) holds in every split: a small
-    training set measured on a large test set spends its time on measuring. Per-class and balanced
-    metrics keep their meaning, while plain accuracy becomes that of the capped proportions.
+    Under `val: none` there is no "val". The cap (`max_per_class`) holds in every split, because
+    evaluating a small training set on a large test set would take most of the time. Per-class and
+    balanced metrics keep their meaning; plain accuracy becomes that of the capped proportions.
 
     Raises:
         ConfigError: nothing is left to validate or to test on; parts of the source share a group;
-            the source has a validation part, and another one is asked for.
+            the source has a validation part and the config asks for another.
     """
     _check_parts(labels, config, groups or {})
+    picks = _held_out(labels, config, content=content, groups=groups)
+    if config.max_per_class is not None:
+        for split, (part, indices) in picks.items():
+            kept = cap(labels[part][indices], config.max_per_class, content=content, split=split)
+            picks[split] = (part, indices[kept])
+    _check_sizes(picks, config)
+    return {split: picks[split] for split in SPLITS if split in picks}
+
+
+def _held_out(
+    labels: Mapping[str, np.ndarray],
+    config: DataConfig,
+    *,
+    content: str,
+    groups: Mapping[str, np.ndarray] | None,
+) -> Picks:
+    """The splits before the cap: the source's parts, and what is held out of them."""
     picks: Picks = {part: (part, np.flatnonzero(y >= 0)) for part, y in labels.items()}
 
     def hold(split: Split, out_of: Split, wanted: np.ndarray) -> None:
@@ -68,12 +85,7 @@ def pick(
         hold("val", "train", stratified(_counts(labels, picks["train"]), config.val.fraction))
     if config.val.source == "test":
         hold("val", "test", balanced(_counts(labels, picks["test"]), config.val.fraction))
-    if config.max_per_class is not None:
-        for split, (part, indices) in picks.items():
-            kept = cap(labels[part][indices], config.max_per_class, content=content, split=split)
-            picks[split] = (part, indices[kept])
-    _check_sizes(picks, config)
-    return {split: picks[split] for split in SPLITS if split in picks}
+    return picks
 
 
 def stratified(counts: np.ndarray, share: float) -> np.ndarray:
@@ -82,9 +94,9 @@ def stratified(counts: np.ndarray, share: float) -> np.ndarray:
 
 
 def balanced(counts: np.ndarray, share: float) -> np.ndarray:
-    """Samples to hold out of each class (C,): the same number, together a share of all.
+    """Samples to hold out of each class (C,): an equal number, in total a share of all.
 
-    A class gives at most half of what it has, so that enough of it is left to report on.
+    A class gives at most half of its samples, so that enough remain to report on.
     """
     classes = max(1, np.count_nonzero(counts))  # the test split may be empty
     each = max(1, round(share * counts.sum() / classes))
@@ -99,7 +111,7 @@ def hold_out(
     split: str,
     groups: np.ndarray | None = None,
 ) -> np.ndarray:
-    """Sorted indices of samples to hold out: `wanted` (C,) of each class, or whole groups."""
+    """Sorted indices of the samples to hold out: `wanted` (C,) of each class, or whole groups."""
     if groups is not None:
         return _hold_out_groups(y, wanted, groups, content=content, split=split)
     held = [np.empty(0, dtype=np.int64)]
@@ -113,10 +125,10 @@ def hold_out(
 def _hold_out_groups(
     y: np.ndarray, wanted: np.ndarray, groups: np.ndarray, *, content: str, split: str
 ) -> np.ndarray:
-    """Groups in a random order, each held out if that brings the classes nearer to `wanted`.
+    """Holds out groups in random order, each if that brings the classes nearer to `wanted`.
 
-    Afterwards a class of which nothing is held out gives its smallest group, if it has another
-    one. No class ever gives its last group.
+    Then a class without held-out samples gives its smallest group, if it has another group. No
+    class ever gives its last group.
     """
     names, of = np.unique(groups, return_inverse=True)
     ledger = _Ledger(y, of, wanted)
@@ -133,11 +145,11 @@ def _hold_out_groups(
 
 
 class _Ledger:
-    """How many samples of each class are held out so far, and what a group would add.
+    """Counts the samples of each class that are held out, and those that a group would add.
 
     Args:
         y: (N,) classes.
-        of: (N,) groups, from 0 on.
+        of: (N,) groups, numbered from 0.
         wanted: (C,) samples of each class to hold out.
     """
 
@@ -157,13 +169,13 @@ class _Ledger:
         return any(own == label for own, _ in self._content[group])
 
     def spares(self, group: int) -> bool:
-        """Whether every class keeps a sample if the group is held out."""
+        """Returns whether every class keeps a sample if the group is held out."""
         return group not in self.taken and all(
             self.held[label] + count < self._total[label] for label, count in self._content[group]
         )
 
     def gains(self, group: int) -> bool:
-        """Whether the classes' shares are nearer to what is wanted with the group held out."""
+        """Returns whether holding out the group brings the classes nearer to `wanted`."""
         change = 0.0
         for label, count in self._content[group]:
             off = self.held[label] - self._wanted[label]
@@ -187,7 +199,7 @@ def cap(y: np.ndarray, most: int, *, content: str, split: str) -> np.ndarray:
 
 
 def _counts(labels: Mapping[str, np.ndarray], picked: tuple[str, np.ndarray]) -> np.ndarray:
-    """Samples of each class (C,) among those picked."""
+    """Samples of each class (C,) among the picked ones."""
     part, rows = picked
     classes = 1 + max(int(y.max()) for y in labels.values())
     return np.bincount(labels[part][rows], minlength=classes)
@@ -196,9 +208,9 @@ def _counts(labels: Mapping[str, np.ndarray], picked: tuple[str, np.ndarray]) ->
 def _check_parts(
     labels: Mapping[str, np.ndarray], config: DataConfig, groups: Mapping[str, np.ndarray]
 ) -> None:
-    """The source's own parts are what the spec asks for, and share no group."""
+    """Checks that the source's parts match the spec and share no group."""
     if "val" in labels and config.val.source != "pool":
-        reason = "cannot be: the file has a validation part of its own, which pool uses; "
+        reason = "is not possible: the file has its own validation part, which pool uses; "
         raise ConfigError("data.val.from", config.val.source, reason + "write pool, or take it out")
     used = {part: np.unique(of[labels[part] >= 0]) for part, of in groups.items()}
     for one, other in combinations(used, 2):
@@ -207,9 +219,11 @@ def _check_parts(
             many = f"{len(shared):,} groups are" if len(shared) > 1 else "one group is"
             reason = f"{many} both in the file's {one} part and in its {other} part, such as "
             raise ConfigError(
-                "data.group", config.group, f"{reason}{str(shared[0])!r}: move each group whole "
+                "data.group",
+                config.group,
+                f"{reason}{str(shared[0])!r}: move each group whole "
                 "into one part, or give all samples in one part, and they are split here",
-            )  # fmt: skip
+            )
 
 
 def _check_sizes(picks: Picks, config: DataConfig) -> None:

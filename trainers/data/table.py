@@ -1,4 +1,4 @@
-"""Tables: Parquet or CSV with numeric and categorical columns, and a column that is the class."""
+"""Reads tables: Parquet or CSV with numeric and categorical columns, and a column of classes."""
 
 from __future__ import annotations
 
@@ -30,12 +30,13 @@ _ABOUT_COLUMNS = ("columns", "missing", "drop", "features")
 
 
 def load(config: DataConfig) -> Dataset:
-    """The table in `path` (and `test_path`), its class in `target`, scaled by the pool alone.
+    """Loads the table in `path` (and `test_path`), its class in `target`, scaled by the pool only.
 
-    What its columns are is said by `path` and `columns`; see `trainers.data.schema`.
+    The file `path` and the key `columns` decide the kinds of the columns; see
+    `trainers.data.schema`.
 
     Raises:
-        ConfigError: a column is missing or its type cannot be used, or the classes cannot.
+        ConfigError: a column is missing, or its type or the classes cannot be used.
     """
     refuse_unused(config, "path", "test_path", "target", "group", *_ABOUT_COLUMNS)
     keys = {"train": "path"} | ({"test": "test_path"} if config.test_path is not None else {})
@@ -101,7 +102,7 @@ def _encode(
 
 
 def _cut(columns: Columns, pool: np.ndarray) -> dict[str, int]:
-    """How many levels the pool shows of each category that has more than can have codes."""
+    """The number of the pool's levels, for each category with more levels than codes."""
     codes = {name: text.codes[pool] for name, text in columns.texts.items()}
     shown = {name: len(np.unique(own[own >= 0])) for name, own in codes.items()}
     return {name: count for name, count in shown.items() if count > MAX_LEVELS}
@@ -116,7 +117,7 @@ def _target(table: pa.Table, config: DataConfig) -> pa.ChunkedArray:
 
 
 def _kinds(names: list[str], config: DataConfig) -> Mapping[str, Kind | None]:
-    """The features in the file's order, and what `columns` says of each."""
+    """The features in the file's order, with the kinds that `columns` gives them."""
     said: dict[str, Kind | None] = {
         name: kind for name, kind in config.columns.items() if kind != "ignore"
     }
@@ -124,7 +125,7 @@ def _kinds(names: list[str], config: DataConfig) -> Mapping[str, Kind | None]:
     for key in ("columns", "drop", "features"):
         _check_columns(getattr(config, key), names, config, key=key)
     if config.drop and config.features:
-        raise refusal(config, "features")("stands beside data.drop: give one of the two")
+        raise refusal(config, "features")("cannot be combined with data.drop: use one of them")
     out = {config.target, config.group, *config.drop, *ignored}
     asked = set(config.features or names)
     found = [name for name in names if name in asked and name not in out]
@@ -134,24 +135,24 @@ def _kinds(names: list[str], config: DataConfig) -> Mapping[str, Kind | None]:
 
 
 def _check_columns(words: Iterable[str], names: list[str], config: DataConfig, *, key: str) -> None:
-    """Whether a key names features of the file."""
+    """Checks that a key names features of the file."""
     known = set(names)
     for word in words:
         refuse = partial(ConfigError, f"data.{key}", word)
         if word not in known:
             raise refuse(f"is no column of data.path{nearest(word, names)}")
         if word == config.target:
-            raise refuse("is data.target, the class, and no feature: leave it out here")
+            raise refuse("is data.target, the class, not a feature: leave it out here")
         if word == config.group:
-            raise refuse("is data.group, and no feature: leave it out here")
+            raise refuse("is data.group, not a feature: leave it out here")
 
 
 def _content(classes: tuple[str, ...], columns: Columns, y: np.ndarray) -> str:
-    """Hash of a part as it was read, before anything is scaled."""
+    """A hash of a part as it was read, before scaling."""
     names = [*classes, *columns.numbers, *columns.texts]
     arrays = [y, *columns.numbers.values()]
     for text in columns.texts.values():
-        # Sorted: the order in which levels are met belongs to the file's form, not its content.
+        # Sorted, because the order in which levels occur depends on the file format.
         sorted_levels = Levels(tuple(sorted(text.levels)))
         names += sorted_levels.levels
         arrays.append(sorted_levels.codes(text))

@@ -1,7 +1,7 @@
-"""CIFAR-10, CIFAR-100 and the MNIST family, from files as torchvision lays them out on disk.
+"""Reads CIFAR-10, CIFAR-100 and the MNIST family from files in torchvision's layout.
 
-Nothing is ever downloaded. CIFAR's files are pickles: torchvision opens them after it has found
-their MD5 to be the published one. MNIST's are plain numbers and are read here.
+Nothing is ever downloaded. CIFAR's files are pickles: torchvision opens them only if their MD5 is
+the published one. MNIST's files hold plain numbers and are read here.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ FASHION = (
 
 
 def load_cifar(config: DataConfig) -> Dataset:
-    """32x32 colour images, in the published training and test parts."""
+    """Loads 32x32 colour images, in the published training and test parts."""
     from torchvision import datasets
 
     refuse, folder = _source(config)
@@ -45,7 +45,7 @@ def load_cifar(config: DataConfig) -> Dataset:
 
 
 def load_mnist(config: DataConfig) -> Dataset:
-    """28x28 grey images, from FOLDER/MNIST/raw (FashionMNIST, KMNIST), packed by gzip or not."""
+    """Loads 28x28 grey images from FOLDER/MNIST/raw (FashionMNIST, KMNIST), gzip or not."""
     refuse, folder = _source(config)
     raw = folder / MNIST[config.dataset] / "raw"
     parts = {
@@ -65,7 +65,7 @@ def load_mnist(config: DataConfig) -> Dataset:
 
 
 def read_idx(path: Path, refuse: Refuse) -> np.ndarray:
-    """An array of bytes in the IDX format: two zeros, type 8, rank, big-endian sizes, data."""
+    """Reads bytes in the IDX format: two zeros, type 8, rank, big-endian sizes, data."""
     packed = path.with_name(path.name + ".gz")
     check_root(path if path.exists() else packed, refuse)
     try:

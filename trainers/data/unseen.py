@@ -1,4 +1,4 @@
-"""Data that a saved model has not seen: read as its training data were, with or without classes.
+"""Reads new data for a saved model, as its training data were read, with or without classes.
 
 Letters: N samples, C channels, H x W pixels, F numeric columns, G categorical columns.
 """
@@ -21,7 +21,7 @@ from trainers.data.dataset import Dataset
 from trainers.data.files import Refuse, by_name, read_table, readable
 from trainers.data.labels import are_whole, known_labels, names_in
 
-# An archive's arrays by what they are; of one that was trained on, the test part.
+# An archive's arrays of images and of labels; of an archive with parts, the test part.
 ARRAYS = {
     "images": "labels", "x": "y", "x_test": "y_test", "test_images": "test_labels",
 }  # fmt: skip
@@ -29,16 +29,16 @@ ARRAYS = {
 
 @dataclass(frozen=True, eq=False)
 class Inputs:
-    """What a model takes, and how it was scaled: all that new data must be read with.
+    """A model's inputs and their scaling: everything needed to read new data.
 
     Attributes:
         shape: (C, H, W) of images, () of tables.
         mean, std: of each channel, (C,) float32; empty for tables.
         encoder: of a table's columns; None for images.
-        target: the column that holds the class, where there is one.
+        target: the column that holds the class, if there is one.
         image: the column of image files.
-        size: pixels a side that image files are brought to, by the rule of `trainers.data.pixels`;
-            None where they must have the model's size.
+        size: pixels a side to which image files are resized, by the rule of `trainers.data.pixels`;
+            None if they must have the model's size.
     """
 
     kind: Literal["image", "table"]
@@ -59,22 +59,28 @@ class Inputs:
         image: str | None = None,
         size: int | None = None,
     ) -> Inputs:
-        """Those of a data set.
+        """Takes the inputs of a data set.
 
         Raises:
-            ValueError: a table that does not say how it was encoded.
+            ValueError: a table without its encoder.
         """
         if dataset.kind == "table" and dataset.encoder is None:
             raise ValueError("this table does not say how its columns were encoded")
         shape = dataset.x["train"].shape[1:] if dataset.kind == "image" else ()
         name = target or (images.LABEL if dataset.kind == "image" else None)
         return cls(
-            dataset.kind, shape, dataset.mean, dataset.std, dataset.encoder, name,
-            image or images.IMAGE, size,
-        )  # fmt: skip
+            dataset.kind,
+            shape,
+            dataset.mean,
+            dataset.std,
+            dataset.encoder,
+            name,
+            image or images.IMAGE,
+            size,
+        )
 
     def as_json(self) -> dict[str, Any]:
-        """All of it; float32 numbers survive as they are."""
+        """Everything as JSON; float32 numbers stay exact."""
         tree: dict[str, Any] = {"kind": self.kind, "target": self.target}
         if self.encoder is not None:
             return tree | {"columns": self.encoder.as_json()}
@@ -85,7 +91,7 @@ class Inputs:
 
     @classmethod
     def of_json(cls, tree: Mapping[str, Any]) -> Inputs:
-        """From `as_json`; a KeyError, TypeError or ValueError where it is not that."""
+        """Restores from `as_json`; a KeyError, TypeError or ValueError if the JSON is not valid."""
         columns = tree.get("columns")
         mean, std = (np.array(tree.get(key, ()), dtype=np.float32) for key in ("mean", "std"))
         if tree["kind"] not in ("image", "table") or (tree["kind"] == "table") == (columns is None):
@@ -96,9 +102,15 @@ class Inputs:
             reason = f"resizes images by rule {resizing['rule']}, and this version by rule "
             raise ConfigError("model", "model.json", f"{reason}{pixels.RULE}: train it again")
         return cls(
-            tree["kind"], tuple(tree.get("shape", ())), mean, std, encoder, tree["target"],
-            tree.get("image", images.IMAGE), None if resizing is None else resizing["size"],
-        )  # fmt: skip
+            tree["kind"],
+            tuple(tree.get("shape", ())),
+            mean,
+            std,
+            encoder,
+            tree["target"],
+            tree.get("image", images.IMAGE),
+            None if resizing is None else resizing["size"],
+        )
 
 
 @dataclass(frozen=True, eq=False)
@@ -106,13 +118,13 @@ class Samples:
     """Samples as a model takes them: `x` and `codes` as in `Dataset`, one part.
 
     Attributes:
-        y: (N,) int64, indices into the model's classes, -1 where the file names another class or
-            none; None where it names no class at all.
-        names: (N,) text, the classes as the file names them, "" where it names none; None as y.
-        rows: (N,), the samples' places in the file, counted from 0.
-        files: (N,) the files' names, where the samples are files of a folder.
-        strange: for each categorical column, how many values are levels that the model has no
-            code for; columns without are left out.
+        y: (N,) int64, indices into the model's classes, -1 if the file has another class or no
+            class for the sample; None if the file has no classes.
+        names: (N,) text, the class names in the file, "" if the sample has none; None as y.
+        rows: (N,), the samples' positions in the file, from 0.
+        files: (N,) the names of the files, if the samples are files of a folder.
+        strange: for each categorical column, the number of values without a code in the model;
+            columns without such values are left out.
     """
 
     x: np.ndarray
@@ -128,15 +140,14 @@ class Samples:
 
 
 def read(path: Path, inputs: Inputs, classes: Sequence[str]) -> Samples:
-    """The samples of a file, `.npz`, or `.parquet`, `.csv`, `.csv.gz`, or of a folder of images.
+    """Reads the samples of a file (`.npz`, `.parquet`, `.csv`, `.csv.gz`) or a folder of images.
 
-    An archive has `images` (and `labels`), `x` (and `y`), or else the test part by one of its
-    usual names; where a `split` marks a test part (2), that alone is read. A table has the model's
-    columns, or its column of image files. A folder has images, or folders of classes, or parts of
-    which test is read.
+    An archive has `images` (and `labels`), `x` (and `y`), or the test part under a usual name; if
+    `split` marks a test part (2), only that part is read. A table has the model's columns, or its
+    column of image files. A folder has images, or class folders, or parts, of which test is read.
 
     Raises:
-        ConfigError: of the key `data`: the file cannot be read, columns or pixels do not fit.
+        ConfigError: of the key `data`: the file cannot be read, or columns or pixels do not fit.
     """
     refuse = partial(ConfigError, "data", str(path))
     if path.is_dir() and inputs.kind == "image":
@@ -189,7 +200,7 @@ def _archive(path: Path, inputs: Inputs, classes: Sequence[str], refuse: Refuse)
         names = npz.class_names(archive, refuse)
     labels = None if labels is None else npz.one_axis(labels, refuse)
     if labels is not None and labels.shape != (len(x),):
-        raise refuse(f"has {len(x):,} images and labels of shape {labels.shape}: one an image")
+        raise refuse(f"has {len(x):,} images and labels of shape {labels.shape}: give one for each")
     x = _fitting(x[rows], inputs, refuse)
     if labels is None:
         return Samples(x, None, None, rows)
@@ -198,7 +209,7 @@ def _archive(path: Path, inputs: Inputs, classes: Sequence[str], refuse: Refuse)
 
 
 def _fitting(x: np.ndarray, inputs: Inputs, refuse: Refuse) -> np.ndarray:
-    """Images (N, H, W) or (N, H, W, C) with their channels first, if they are the model's size."""
+    """Returns images (N, H, W) or (N, H, W, C) channels first, if they have the model's size."""
     x = x[..., None] if x.ndim == 3 else x
     x = np.ascontiguousarray(x.transpose(0, 3, 1, 2))
     if x.shape[1:] != inputs.shape:
@@ -221,7 +232,7 @@ def _column(found: pa.Table, name: str, refuse: Refuse) -> pa.ChunkedArray:
 def _names(
     found: pa.Table, inputs: Inputs, classes: Sequence[str], refuse: Refuse
 ) -> np.ndarray | None:
-    """The names of the classes, where the file has any."""
+    """The class names, if the file has any."""
     if inputs.target is None or inputs.target not in found.column_names:
         return None
     labels = known_labels(found.column(inputs.target), inputs.target, refuse)
@@ -233,10 +244,10 @@ def _names(
 def named(
     labels: np.ndarray, classes: Sequence[str], refuse: Refuse, names: Sequence[str] | None
 ) -> np.ndarray:
-    """Labels (N,), as text or whole numbers, as names of classes; "" where there is none.
+    """Returns labels (N,), text or whole numbers, as class names; "" if there is none.
 
-    Whole numbers index `names` where the file has them. Else they are the classes' own names,
-    or, where no class is called so and all are their places, these.
+    Whole numbers index `names` if the file has them. Otherwise they are class names, or indices of
+    classes if no class has such a name and all are valid indices.
     """
     if labels.dtype.kind not in "iubU":
         raise refuse(f"has labels of type {labels.dtype}: use whole numbers or text")
@@ -258,7 +269,7 @@ def named(
 
 
 def indices(names: np.ndarray, classes: Sequence[str]) -> np.ndarray:
-    """Names of classes (N,) as indices (N,) int64 into the model's, -1 where it has none."""
+    """Converts class names (N,) to indices (N,) int64 of the model's classes, or -1."""
     own = {name: index for index, name in enumerate(classes)}
     levels, places = np.unique(names, return_inverse=True)
     return np.array([own.get(level, -1) for level in levels.tolist()], dtype=np.int64)[places]

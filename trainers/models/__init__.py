@@ -13,7 +13,7 @@ from trainers.models.resnet import ResNet
 
 
 class Network(Protocol):
-    """What a training step needs of a network; `width` is the size of its features."""
+    """The interface of a network; `width` is the number of its features."""
 
     kind: ClassVar[Literal["image", "table"]]
     width: int
@@ -23,7 +23,7 @@ class Network(Protocol):
     ) -> None: ...
 
     def features(self, run: Pass, x: Tensor) -> Tensor:
-        """Of a batch: (K, B, width)."""
+        """The features of a batch: (K, B, width)."""
         ...
 
     def logits(self, run: Pass, features: Tensor) -> Tensor:

@@ -1,6 +1,6 @@
-"""Layers of a pack: each declares its parameters once, and computes K members at a time.
+"""Layers of a pack: each declares its parameters once and computes K members at a time.
 
-Letters: K members, B samples, C channels, I inputs, O outputs. `x` flows in the form's own layout.
+Letters: K members, B samples, C channels, I inputs, O outputs. `x` is in the form's layout.
 """
 
 from __future__ import annotations
@@ -13,19 +13,27 @@ from torch import Tensor
 
 from trainers.fused import Blueprint, Moments, Pass
 
-# Most groups of a group norm, and fewest channels of one: two numbers less their mean, over their
-# deviation, are two signs, and say nothing else.
+# Most groups of a group norm, and fewest channels of a group: normalising two values leaves only
+# their signs.
 MOST_GROUPS = 8
 FEWEST_CHANNELS = 4
 
 
 class Convolution:
-    """A square convolution without bias, or with one where no norm follows."""
+    """A square convolution without bias, or with a bias if no norm follows."""
 
     def __init__(
-        self, blueprint: Blueprint, name: str, inputs: int, outputs: int, *,
-        kernel: int = 3, stride: int = 1, bias: bool = False, gain: float = 1.0,
-    ) -> None:  # fmt: skip
+        self,
+        blueprint: Blueprint,
+        name: str,
+        inputs: int,
+        outputs: int,
+        *,
+        kernel: int = 3,
+        stride: int = 1,
+        bias: bool = False,
+        gain: float = 1.0,
+    ) -> None:
         shape = (outputs, kernel, kernel, inputs)
         draw = he_normal(kernel * kernel * inputs, gain)
         self.weight = blueprint.add(f"{name}.weight", "convolution", shape, draw, decays=True)
@@ -56,7 +64,7 @@ class Linear:
 class Norm:
     """Batch norm, group norm, or none, over C channels.
 
-    A batch norm that is never `evaluated` has no statistics.
+    A batch norm that is not `evaluated` has no statistics.
     """
 
     def __init__(
@@ -88,7 +96,8 @@ class Norm:
     def _measured(
         self, run: Pass, moments: Moments, x: Tensor, weight: Tensor, bias: Tensor
     ) -> Tensor:
-        # With momentum 1 statistics become the batch's own; a pass over x costs twice as much.
+        # With momentum 1 the statistics become the batch's; another pass over x would double the
+        # cost.
         mean, var = torch.zeros_like(weight), torch.zeros_like(weight)
         out = run.form.batch_norm(
             x, weight, bias, training=True, statistics=(mean, var), momentum=1.0
@@ -99,7 +108,7 @@ class Norm:
 
 
 def groups_of(channels: int) -> int:
-    """The most groups of equal size that a group norm may have: 8 of 64 channels, 4 of 16."""
+    """The largest number of equal groups for a group norm: 8 of 64 channels, 4 of 16."""
     most = max(1, min(MOST_GROUPS, channels // FEWEST_CHANNELS))
     return max(groups for groups in range(1, most + 1) if channels % groups == 0)
 
@@ -117,10 +126,10 @@ def uniform(fan_in: int):
 
 
 def zeros(source: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
-    """Nothing is drawn."""
+    """Returns zeros; draws nothing."""
     return np.zeros(shape, dtype=np.float32)
 
 
 def ones(source: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
-    """Nothing is drawn."""
+    """Returns ones; draws nothing."""
     return np.ones(shape, dtype=np.float32)

@@ -1,4 +1,4 @@
-"""The head that self-supervised losses see: d -> 2d -> 128."""
+"""The head for self-supervised losses: d -> 2d -> 128."""
 
 from __future__ import annotations
 
