@@ -1,4 +1,4 @@
-"""One database: Sweeper's tables, and beside them Optuna's, which mirror them."""
+"""A database with Sweeper's tables, and Optuna's tables, which mirror them."""
 
 from sweeper.store.store import Store
 

@@ -1,8 +1,8 @@
 """Cuts the connection of a statement that the server does not answer.
 
-A network may carry nothing and break nothing, and a proxy may acknowledge what it never passes on:
-the system's own time limits notice neither, and the statement waits for ever. Cut, it ends as with
-any lost connection, and its transaction is tried again.
+A network can drop packets without breaking a connection, and a proxy can acknowledge what it never
+forwards. The system's own time limits notice neither, and the statement would wait for ever. After
+the cut the statement ends as with any lost connection, and its transaction is tried again.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ from sqlalchemy import Connection, Engine, event
 
 from sweeper.store import dialects
 
-LIMIT_SECONDS = 20.0  # half of the time after which a lease may be taken over
+LIMIT_SECONDS = 20.0  # half of the time after which another driver may take the lease
 HURRIED_SECONDS = 1.5  # once the driver was asked to stop at once
 LOOK_SECONDS = 0.2
 
 
 @dataclass
 class Waiting:
-    """A connection that a statement was sent on, and has to be answered on."""
+    """A connection with a statement that is not answered yet."""
 
     connection: Any
     since: float
@@ -32,7 +32,7 @@ class Waiting:
 
 
 class Answers:
-    """Looks, in a thread of its own, for statements that nobody answers.
+    """Watches, in its own thread, for statements that the server does not answer.
 
     Args:
         hurried: whether the driver was asked to stop at once.
@@ -50,13 +50,13 @@ class Answers:
         self._over.set()
 
     def watch(self, engine: Engine, *, limit: float = LIMIT_SECONDS) -> None:
-        """Gives each statement of a server's engine at most `limit` seconds to be answered."""
+        """Gives each statement of a server's engine at most `limit` seconds for its answer."""
 
         def connected(connection: Any, _: object) -> None:
             self._sent(connection, limit)
 
         def sent(connection: Connection, *_: object) -> None:
-            if not connection.invalidated:  # it was lost, and only closes
+            if not connection.invalidated:  # a lost connection only closes
                 self._sent(_raw(connection), limit)
 
         def answered(connection: Connection, *_: object) -> None:
@@ -65,7 +65,7 @@ class Answers:
         def returned(connection: Any, *_: object) -> None:
             self.answered(connection)
 
-        event.listen(engine, "connect", connected, insert=True)  # SQLAlchemy asks it things first
+        event.listen(engine, "connect", connected, insert=True)  # before SQLAlchemy's own
         event.listen(engine, "before_cursor_execute", sent)
         event.listen(engine, "after_cursor_execute", answered)
         event.listen(engine, "commit", sent)
@@ -77,7 +77,7 @@ class Answers:
             self._waiting[id(connection)] = Waiting(connection, time.monotonic(), limit)
 
     def answered(self, connection: Any) -> None:
-        """Nobody waits for this connection any more."""
+        """Ends the wait for this connection."""
         with self._lock:
             self._waiting.pop(id(connection), None)
 

@@ -1,4 +1,4 @@
-"""Cells, their runs, and what reports do to them; inside the caller's transaction."""
+"""Changes of cells, their runs and attempts; inside the caller's transaction."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from sweeper.store.tables import (
 )
 
 CellKey: TypeAlias = tuple[str, str]  # role and hash: a cell's identity in its sweep
-# Endings that are not held against a run, so that nobody has to count those before.
+# Ends that do not count towards a run's failure, so that earlier ones need not be counted.
 _HARMLESS = UNCOUNTED | {Ending.COMPLETE, Ending.PRUNED}
 
 
@@ -34,9 +34,12 @@ def add(connection: Connection, sweep_id: int, cells: Sequence[NewCell]) -> list
     there = _find(connection, sweep_id, wanted)
     made = _make(connection, sweep_id, [new for key, new in wanted.items() if key not in there])
     states = _states(connection, [cell.id for cell in there.values()])
-    _add_runs(connection, sweep_id, [(cell, set(states.get(cell.id, ())))
-                                     for cell in (*there.values(), *made.values())],
-              wanted)  # fmt: skip
+    _add_runs(
+        connection,
+        sweep_id,
+        [(cell, set(states.get(cell.id, ()))) for cell in (*there.values(), *made.values())],
+        wanted,
+    )
     renewed = {
         key: _renewed(connection, cell, wanted[key], states.get(cell.id, {}))
         for key, cell in there.items()
@@ -52,7 +55,7 @@ def hide(connection: Connection, sweep_id: int, kept: frozenset[CellKey]) -> Non
             CellTable.sweep_id == sweep_id, ~CellTable.hidden
         )
     ).all()
-    # Nothing of it is wanted any more. Optuna is told, if it has ever heard of the cell.
+    # No wanted run is left. Optuna needs an update only if it has a trial of the cell.
     known = CellTable.optuna_number.is_not(None)
     for some in chunks([row.id for row in rows if (row.role, row.hash) not in kept]):
         query = update(CellTable).where(CellTable.id.in_(some))
@@ -60,7 +63,7 @@ def hide(connection: Connection, sweep_id: int, kept: frozenset[CellKey]) -> Non
 
 
 def reopen(connection: Connection, cell_ids: Iterable[int]) -> None:
-    """One further open run for each mention of a cell, which is to be mirrored anew."""
+    """Adds an open run for each mention of a cell, and marks the cell for a new mirror."""
     rows = [{"key": cell_id, "more": count} for cell_id, count in Counter(cell_ids).items()]
     if rows:
         query = update(CellTable).where(CellTable.id == bindparam("key"))
@@ -88,7 +91,7 @@ def record(
 
 
 def _merged(cells: Sequence[NewCell]) -> dict[CellKey, NewCell]:
-    """Each cell once, with the replicates of every mention in their order: 0, 1 ... -1, -2 ..."""
+    """Each cell once, with the replicates of all mentions in order: 0, 1 ... -1, -2 ..."""
     found: dict[CellKey, NewCell] = {}
     for cell in cells:
         first = found.get((cell.role, cell.hash), cell)
@@ -115,10 +118,15 @@ def _make(connection: Connection, sweep_id: int, new: Sequence[NewCell]) -> dict
     if not new:
         return {}
     rows = [
-        {**vars(cell), "sweep_id": sweep_id, "mirrored": False, "hidden": False,
-         "open_runs": len(cell.replicates)}
+        {
+            **vars(cell),
+            "sweep_id": sweep_id,
+            "mirrored": False,
+            "hidden": False,
+            "open_runs": len(cell.replicates),
+        }
         for cell in new
-    ]  # fmt: skip
+    ]
     query = insert(CellTable).returning(CellTable.id, sort_by_parameter_order=True)
     ids = connection.execute(query, rows).scalars().all()
     return {
@@ -130,7 +138,7 @@ def _make(connection: Connection, sweep_id: int, new: Sequence[NewCell]) -> dict
 
 
 def _states(connection: Connection, cell_ids: Sequence[int]) -> dict[int, dict[int, RunState]]:
-    """The runs that cells have: cell -> replicate -> state."""
+    """The runs of cells: cell -> replicate -> state."""
     found: dict[int, dict[int, RunState]] = {}
     for some in chunks(cell_ids):
         query = select(RunTable.cell_id, RunTable.replicate, RunTable.state)
@@ -158,7 +166,7 @@ def _add_runs(
 def _renewed(
     connection: Connection, cell: Cell, new: NewCell, states: Mapping[int, RunState]
 ) -> Cell:
-    """The cell as it is asked for now; what Optuna shows of it is written anew if it differs."""
+    """The cell as requested now, marked for the mirror if Optuna shows something else."""
     shown = cell.factors == new.factors and cell.replicates == new.replicates and not cell.hidden
     if shown and cell.config == new.config:
         return cell
@@ -264,11 +272,11 @@ def _new(row: OpenRun | OpenAttempt, names: Sequence[str]) -> dict[str, Any]:
 
 
 def _bound(names: Sequence[str]) -> dict[str, Any]:
-    # An UPDATE's own parameters are named like its columns: these need names of their own.
+    # An UPDATE's own parameters are named after its columns, so these need other names.
     return {name: bindparam(f"new_{name}") for name in names}
 
 
-# Made once: building a statement costs as much as running it.
+# Built once: building a statement costs as much as running it.
 _CHANGE_ATTEMPT = (
     update(AttemptTable).where(AttemptTable.id == bindparam("key")).values(**_bound(ATTEMPT))
 )

@@ -1,7 +1,7 @@
 """One connection, one transaction at a time, retried until the database answers.
 
-A commit that errors is *unknown*: the transaction may have happened. Whoever calls `write` gives
-work that may be done twice: it looks up by key what is there before it adds to it.
+A commit that errors is *unknown*: the transaction may have happened. Callers of `write` therefore
+pass work that may run twice: it looks up by key what exists before it adds anything.
 """
 
 from __future__ import annotations
@@ -31,17 +31,17 @@ from sweeper.store.dialects import Address
 
 T = TypeVar("T")
 FIRST_WAIT, LONGEST_WAIT = 0.05, 5.0  # seconds
-POLL_SECONDS = 0.2  # how soon `give_up` is heard
+POLL_SECONDS = 0.2  # how often `give_up` is checked
 OURS = (
     DataError,
     IntegrityError,
     ProgrammingError,
-)  # our own mistakes: never retried, never hidden
+)  # our own mistakes are never retried and never hidden
 
 
 @dataclass(frozen=True, kw_only=True)
 class Waiting:
-    """What waits for a database, and by which clock; a simulation brings its own."""
+    """Waits for a database, by some clock; a simulation has its own."""
 
     monotonic: Callable[[], float] = time.monotonic
     sleep: Callable[[float], None] = time.sleep
@@ -50,7 +50,7 @@ class Waiting:
 
 
 class Outage:
-    """Since when a database fails, and with what; shared by all that ask it for the same."""
+    """Since when a database fails, and with which error; shared by similar requests."""
 
     def __init__(self) -> None:
         self.since: float | None = None
@@ -69,12 +69,12 @@ class Database:
     """A database that threads may share.
 
     Args:
-        patience: seconds that a lost or busy database is tried again for, counted since it last
-            did what it was asked for: whoever comes later in the same outage waits for the rest.
+        patience: seconds of retries when the database is lost or busy, counted since its last
+            success: later requests in the same outage wait for the rest only.
 
     Attributes:
-        give_up: asked while waiting for the database; true ends the patience.
-        in_use: a launch works with it, so that what goes wrong is no wrong input.
+        give_up: checked while waiting for the database; true ends the wait.
+        in_use: whether a launch works with it, so that errors are not the user's input.
     """
 
     def __init__(
@@ -90,22 +90,22 @@ class Database:
         self._connection: Connection | None = None
         self._file = dialects.identity(address)
         self._answers: Answers | None = None
-        # A full disk can be read: each kind has an outage of its own.
+        # A full disk can still be read, so reads and writes have separate outages.
         self._outages = {True: Outage(), False: Outage()}
 
     def __repr__(self) -> str:
         return f"Database({self.address.label})"
 
     def write(self, work: Callable[[Connection], T]) -> T:
-        """The result of `work`, committed. `work` may be run more than once."""
+        """Commits `work` and returns its result; may run it more than once."""
         return self._retried(work, reading=False)
 
     def read(self, work: Callable[[Connection], T]) -> T:
-        """The result of `work` on one consistent view of the database."""
+        """Returns the result of `work` on one consistent view of the database."""
         return self._retried(work, reading=True)
 
     def twin(self, *, patience: float) -> Database:
-        """The same database by a connection of its own."""
+        """The same database with a separate connection."""
         return Database(self.address, patience=patience, waiting=self._waiting)
 
     def watch(self, answers: Answers, *, limit: float) -> None:
@@ -119,7 +119,7 @@ class Database:
             self.engine.dispose()
 
     def save(self, path: Path) -> bool:
-        """Copies a SQLite database that is still open to a new file; whether one was open.
+        """Copies a SQLite database that is still open to a new file; returns whether one was open.
 
         Raises:
             OSError: the file cannot be made.
@@ -166,7 +166,7 @@ class Database:
                 self._answers.answered(raw(connection))
 
     def _check_file(self, *, reading: bool) -> None:
-        """Stops where the file is no longer there: SQLite itself would go on with what is open.
+        """Raises if the file was replaced, because SQLite would continue with the open one.
 
         Raises:
             DatabaseMoved: it was moved, deleted or replaced.
@@ -184,7 +184,7 @@ class Database:
     def _drop(self) -> None:
         connection, self._connection = self._connection, None
         if connection is not None:
-            with suppress(SQLAlchemyError):  # it may be broken already: that is why it goes
+            with suppress(SQLAlchemyError):  # closing may fail on a broken connection
                 connection.close()
 
 
@@ -201,15 +201,15 @@ def patiently(
     outage: Outage | None = None,
     waiting: Waiting | None = None,
 ) -> T:
-    """The result of `work`, tried again while the database is busy or gone.
+    """Returns the result of `work`, and retries it while the database is busy or unreachable.
 
     Args:
-        outage: what has failed before; `patience` counts from its beginning, and who is asked to
-            give up does not try again in it.
+        outage: earlier failures; `patience` counts from their start, and a request that is told
+            to give up makes no further try.
 
     Raises:
         DatabaseLost: it stayed so for `patience` seconds, or until `give_up`.
-        StoreError: it will not let us in, or is damaged.
+        StoreError: it refuses access, or is damaged.
     """
     outage, waiting, wait = outage or Outage(), waiting or Waiting(), FIRST_WAIT
     while True:
@@ -228,16 +228,16 @@ def patiently(
             late = outage.since is not None and now + wait > outage.since + patience
             if late or not transient or give_up():
                 raise explained from error
-        # The jitter keeps two drivers from meeting again and again.
+        # The jitter keeps two drivers from colliding again and again.
         _pause(wait * waiting.uniform(0.5, 1.0), give_up, waiting)
         wait = min(2 * wait, LONGEST_WAIT)
 
 
 def _transient(error: DBAPIError) -> bool:
-    """Whether to try again.
+    """Returns whether to try again.
 
     Raises:
-        DBAPIError: a mistake of our own, as it is.
+        DBAPIError: our own mistake, unchanged.
     """
     transient = dialects.transient(error)
     if isinstance(error, OURS) and not (transient or dialects.forbidden(error)):
@@ -246,7 +246,7 @@ def _transient(error: DBAPIError) -> bool:
 
 
 def raw(connection: Connection) -> Any:
-    """The driver's own connection."""
+    """The connection of the database's own driver."""
     return connection.connection.dbapi_connection
 
 

@@ -1,4 +1,4 @@
-"""What differs between SQLite and PostgreSQL: addresses, connections, errors worth a retry.
+"""The differences between SQLite and PostgreSQL: addresses, connections, errors worth a retry.
 
 A database's password never leaves this file: messages name an `Address` by its label.
 """
@@ -32,9 +32,9 @@ DRIVERS = {
     "postgresql": "postgresql+psycopg",
     "postgresql+psycopg": "postgresql+psycopg",
 }
-BUSY_SECONDS = 1.0  # in which SQLite hears no signal; `database.patiently` tries again
-SHOWN = 60  # characters of a name that no file can have
-LONGEST_NAME = 220  # bytes; a backup and a journal have longer names
+BUSY_SECONDS = 1.0  # in which SQLite ignores signals; `database.patiently` tries again
+SHOWN = 60  # characters shown of an impossible file name
+LONGEST_NAME = 220  # bytes; backups and journals have longer names
 # SQLite's locks and shared memory do not work across machines.
 REMOTE = frozenset(
     {"nfs", "nfs4", "cifs", "smb3", "smbfs", "fuse.sshfs", "afs", "ceph", "glusterfs", "lustre"}
@@ -47,9 +47,9 @@ TRANSIENT_SQLITE = (
     "SQLITE_PROTOCOL",
 )
 FORBIDDEN = "42501"  # PostgreSQL's insufficient_privilege
-READ_ONLY = "25006"  # a server that is about to become the standby, or is not yet the primary
-# Besides: lost connections, idle or long transactions that the server ended, serialisation
-# failures and deadlocks, no resources, locks, cancelled statements and restarts, the server's disk.
+READ_ONLY = "25006"  # a server that is about to become the standby, or not yet the primary
+# Also: lost connections, idle or long transactions that the server ended, serialisation failures,
+# deadlocks, missing resources, locks, cancelled statements, restarts, and the server's full disk.
 TRANSIENT_SQLSTATES = (
     READ_ONLY,
     "08",
@@ -64,8 +64,8 @@ TRANSIENT_SQLSTATES = (
     "58",
 )
 CONNECT_SECONDS = 4
-# A peer that is gone without a word is noticed: while idle after 10 + 3 x 5 seconds, and while
-# something is sent to it after 20. The names are those of libpq.
+# A peer that vanished is noticed after 10 + 3 x 5 seconds of idling, and after 20 seconds while
+# something is sent to it. The names are those of libpq.
 LIVELINESS = {
     "keepalives": 1,
     "keepalives_idle": 10,
@@ -73,8 +73,8 @@ LIVELINESS = {
     "keepalives_count": 3,
     "tcp_user_timeout": 20_000,  # milliseconds
 }
-# What the server does by itself about a client that is gone without a word: its open transaction
-# would keep the lock on the lease for hours.
+# What the server does about a client that vanished: otherwise its open transaction would keep the
+# lock on the lease for hours.
 IDLE_SECONDS = 15
 
 
@@ -83,7 +83,7 @@ class Address:
     """Where a database is.
 
     Attributes:
-        label: what messages call it; without user and password.
+        label: its name in messages, without user and password.
         path: the file, for SQLite.
     """
 
@@ -105,10 +105,10 @@ class Address:
 
 
 def parse(text: str) -> Address:
-    """The address that a database URL names.
+    """Parses a database URL.
 
     Raises:
-        StoreError: no URL, an unknown driver, or no file named.
+        StoreError: not a URL, an unknown driver, or no file named.
     """
     if not text.strip():
         raise StoreError("storage: empty; name a database, as in sqlite:///sweeper.db")
@@ -131,10 +131,10 @@ def parse(text: str) -> Address:
 
 
 def masked(text: str) -> str:
-    """A database URL as it may be printed: *** for every password in it.
+    """A database URL for printing: *** for every password in it.
 
     Raises:
-        StoreError: as `parse`.
+        StoreError: as in `parse`.
     """
     parse(text)
     url = make_url(text)
@@ -173,11 +173,11 @@ def _server_address(url: URL) -> Address:
 
 
 def check_file(address: Address, *, create: bool) -> None:
-    """Looks at a SQLite file before anything opens it; makes it, with mode 0600, if `create`.
+    """Checks a SQLite file before it is opened; makes it, with mode 0600, if `create`.
 
     Raises:
-        NothingStored: missing.
-        StoreError: a folder, no file, on a network's disk.
+        NothingStored: it does not exist.
+        StoreError: it is a folder, not a file, or on a network's disk.
     """
     path = address.path
     if path is None:
@@ -213,25 +213,25 @@ def _make_file(address: Address, path: Path) -> None:
 
 
 def mounts() -> str:
-    """The kernel's table of mounted file systems; empty where there is none."""
+    """The kernel's table of mounted file systems; empty if there is none."""
     table = Path("/proc/self/mounts")
     return table.read_text(errors="replace") if table.exists() else ""
 
 
 def mount_type(path: Path, table: str) -> str:
-    """The type of the file system that holds `path`; empty when unknown."""
+    """The type of the file system that holds `path`; empty if unknown."""
     found, kind = -1, ""
     for line in table.splitlines():
         _, point, name, *_ = line.split()
         point = point.replace("\\040", " ")
         inside = path == Path(point) or Path(point) in path.parents
-        if inside and len(point) >= found:  # the longest prefix holds it, the last mount covers
+        if inside and len(point) >= found:  # the last of the longest prefixes counts
             found, kind = len(point), name
     return kind
 
 
 def connect(address: Address) -> Engine:
-    """An engine whose transactions are what the store relies on."""
+    """Makes an engine whose transactions are as the store requires."""
     if address.dialect == "sqlite":
         arguments = {"check_same_thread": False, "timeout": BUSY_SECONDS}
         engine = create_engine(address.url, poolclass=NullPool, connect_args=arguments)
@@ -242,7 +242,7 @@ def connect(address: Address) -> Engine:
         address.url,
         poolclass=NullPool,
         connect_args=server_arguments(address),
-        use_native_hstore=False,  # nothing of ours is one, and to ask takes a statement
+        use_native_hstore=False,  # not used, and checking for it takes a statement
         hide_parameters=True,
     )
     event.listen(engine, "connect", prepare_server)
@@ -250,20 +250,20 @@ def connect(address: Address) -> Engine:
 
 
 def prepare_server(connection: Any, _: object) -> None:
-    """Has the server end a transaction that waits for its client, with its locks."""
+    """Makes the server end a transaction that waits for its client, and free its locks."""
     milliseconds = int(1000 * IDLE_SECONDS)
     connection.execute(f"SET idle_in_transaction_session_timeout = {milliseconds}")
     connection.commit()
 
 
 def server_arguments(address: Address) -> dict[str, Any]:
-    """How connections to a server are made; what the URL says itself stays."""
+    """The arguments of connections to a server; those in the URL have priority."""
     ours = {"connect_timeout": CONNECT_SECONDS, "application_name": "sweeper", **LIVELINESS}
     return {name: value for name, value in ours.items() if name not in address.url.query}
 
 
 def identity(address: Address) -> tuple[int, int] | None:
-    """Device and inode of a SQLite file; None where there is none."""
+    """Device and inode of a SQLite file; None if it does not exist."""
     if address.path is None:
         return None
     try:
@@ -274,7 +274,7 @@ def identity(address: Address) -> tuple[int, int] | None:
 
 
 def copy(connection: sqlite3.Connection, path: Path) -> None:
-    """Writes all that an open SQLite database holds to a new file; mode 0600.
+    """Copies the content of an open SQLite database to a new file; mode 0600.
 
     Raises:
         OSError: the file cannot be made.
@@ -288,9 +288,9 @@ def copy(connection: sqlite3.Connection, path: Path) -> None:
 def cut(connection: Any) -> None:
     """Ends a server's connection from another thread; whoever waits for its answer gets an error.
 
-    Nothing happens to a connection that is closed already.
+    Does nothing to a closed connection.
     """
-    from psycopg import Error as DatabaseError  # only where there is a server
+    from psycopg import Error as DatabaseError  # psycopg is only installed for servers
 
     try:
         number = os.dup(connection.pgconn.socket)
@@ -301,7 +301,7 @@ def cut(connection: Any) -> None:
 
 
 def _prepare_sqlite(connection: sqlite3.Connection, _: object) -> None:
-    connection.isolation_level = None  # no implicit BEGIN: `_begin_sqlite` says which
+    connection.isolation_level = None  # no implicit BEGIN: `_begin_sqlite` chooses its kind
     connection.execute("PRAGMA synchronous = FULL")
     connection.execute("PRAGMA foreign_keys = ON")
 
@@ -315,9 +315,9 @@ def _begin_sqlite(connection: Connection) -> None:
 def upsert(
     connection: Connection, table: type[Any], *, keys: Sequence[str], changes: Sequence[str]
 ) -> Any:
-    """An INSERT into `table` that updates `changes` of the row that has the same `keys`.
+    """An INSERT into `table` that updates `changes` of an existing row with the same `keys`.
 
-    Without `changes` such a row stays as it is.
+    Without `changes` an existing row stays as it is.
     """
     module = sqlite if connection.dialect.name == "sqlite" else postgresql
     statement = module.insert(table)
@@ -328,39 +328,39 @@ def upsert(
 
 
 def transient(error: DBAPIError) -> bool:
-    """Whether the same transaction may succeed in a moment; a lost commit counts among these."""
+    """Returns whether a retry of the transaction may succeed; true for a lost commit."""
     return error.connection_invalidated or transient_cause(error.orig)
 
 
 def transient_cause(cause: BaseException | None) -> bool:
-    """The same, of the driver's own exception."""
+    """The same for the driver's own exception."""
     if isinstance(cause, sqlite3.Error):
         name = getattr(cause, "sqlite_errorname", "") or ""
         return name.startswith(TRANSIENT_SQLITE)
     code = getattr(cause, "sqlstate", None)
     if _refused(str(cause)):
         return False
-    if code is None:  # psycopg gives none when the connection itself is gone
+    if code is None:  # psycopg has no code if the connection is lost
         names = {kind.__name__ for kind in type(cause).__mro__}
         return not names.isdisjoint({"OperationalError", "InterfaceError"})
     return code.startswith(TRANSIENT_SQLSTATES)
 
 
 def _refused(text: str) -> bool:
-    """Whether a server answered that it will never let this user or database in."""
+    """Returns whether a server will never let this user or this database in."""
     words = ("authentication failed", "does not exist", "pg_hba.conf", "not permitted to log in",
              "permission denied")  # fmt: skip
-    asked_in_vain = "no password supplied" in text  # the client's own words, not the server's
+    asked_in_vain = "no password supplied" in text  # psycopg's own words, not the server's
     return asked_in_vain or ("FATAL" in text and any(word in text for word in words))
 
 
 def forbidden(error: DBAPIError) -> bool:
-    """Whether the server let this user in and then denied it something."""
+    """Returns whether the server let this user in and then denied a statement."""
     return getattr(error.orig, "sqlstate", None) == FORBIDDEN
 
 
 def explain(address: Address, error: BaseException | None) -> SweeperError:
-    """What the user is told of a driver's error: the database's fault, or the address's."""
+    """The error for the user: the database's fault, or the address's."""
     text = address.scrub(str(error))
     name = getattr(error, "sqlite_errorname", "") or ""
     if name.startswith(("SQLITE_NOTADB", "SQLITE_CORRUPT")):
@@ -381,17 +381,17 @@ def explain(address: Address, error: BaseException | None) -> SweeperError:
 
 
 def _reason(text: str) -> str:
-    """The server's reason, or the client's, without where it was asked."""
+    """The server's reason, or the client's, without the address."""
     return (text.partition("FATAL:")[2] or text.rpartition(": ")[2]).strip()
 
 
 def use_wal(address: Address) -> None:
-    """Switches a SQLite file to write-ahead logging, which stays with the file.
+    """Switches a SQLite file to write-ahead logging, which is stored in the file.
 
-    Without it a reader, such as the dashboard, would make the writer fail.
+    Without it a reader, such as the dashboard, would make writes fail.
 
     Raises:
-        SweeperError: read-only, or in use by somebody who does not let go.
+        SweeperError: the file is read-only, or another process keeps it locked.
     """
     if address.path is None:
         return
@@ -403,11 +403,11 @@ def use_wal(address: Address) -> None:
         except sqlite3.Error as error:
             if last or not transient_cause(error):
                 raise explain(address, error) from error
-        time.sleep(0.1)  # the switch does not wait by itself while another driver switches
+        time.sleep(0.1)  # the switch itself does not wait for another driver's switch
 
 
 def damaged(address: Address, text: str) -> StoreError:
-    """The refusal of a file that is no database, or no longer one; names the newest backup."""
+    """The error of a file that is not a database, or damaged; names the newest backup."""
     path = address.path
     backups = sorted(path.parent.glob(f"{path.name}.backup-*")) if path else []
     hint = f"; there is a backup: {backups[-1].name}" if backups else ""

@@ -1,10 +1,10 @@
-"""What Optuna is told of a factor, so that its plots are useful.
+"""The distributions that Optuna gets for factors, chosen so that its plots are useful.
 
 A factor whose levels are all numbers becomes an Int- or FloatDistribution over its span, on a
-logarithmic scale when the span is wider than tenfold: slice, contour and parallel-coordinate
-plots then have a true axis. Any other becomes categorical, in the order of the spec. Optuna
-compares distributions for equality over a whole study, so one factor has one distribution for
-all cells, levels of an older spec included.
+logarithmic scale if the span is wider than tenfold, so that slice, contour and parallel-coordinate
+plots have a true axis. Any other factor becomes categorical, in the order of the spec. Optuna
+requires equal distributions over a whole study, so a factor has one distribution for all cells,
+including levels of older specs.
 """
 
 from __future__ import annotations
@@ -21,24 +21,26 @@ from optuna.distributions import (
     distribution_to_json,
 )
 
-WIDE = 10.0  # high / low from which a scale is logarithmic
+WIDE = 10.0  # from this high / low on, a scale is logarithmic
 
 
 def of_cells(
     spec: Mapping[str, Any], factors: Sequence[Mapping[str, Any]]
 ) -> dict[str, BaseDistribution]:
-    """One distribution a factor, from the spec's blocks and the levels that the cells have."""
+    """A distribution for each factor, from the spec's blocks and the levels of the cells."""
     stated = {**spec.get("scientific", {}), **spec.get("nuisance", {})}
     names = dict.fromkeys(name for cell in factors for name in cell)
     return {
-        name: of_levels([*_levels(stated.get(name)), *(c[name] for c in factors if name in c)],
-                        log=_log(stated.get(name)))
+        name: of_levels(
+            [*_levels(stated.get(name)), *(c[name] for c in factors if name in c)],
+            log=_log(stated.get(name)),
+        )
         for name in names
-    }  # fmt: skip
+    }
 
 
 def of_levels(levels: Iterable[Any], *, log: bool | None = None) -> BaseDistribution:
-    """The distribution over some levels; `log` None decides by the span."""
+    """The distribution over some levels; with `log` None the span decides."""
     choices = list({json.dumps(level, sort_keys=True): level for level in levels}.values())
     if not all(_is_number(level) for level in choices):
         return CategoricalDistribution([choice(level) for level in choices])
@@ -50,7 +52,7 @@ def of_levels(levels: Iterable[Any], *, log: bool | None = None) -> BaseDistribu
 
 
 def choice(level: Any) -> Any:
-    """`level` as a categorical choice can be: lists and blocks as their JSON."""
+    """Converts `level` to a categorical choice: lists and blocks become JSON."""
     return level if level is None or isinstance(level, bool | int | float | str) else _json(level)
 
 
@@ -61,17 +63,18 @@ def value_of(level: Any, distribution: BaseDistribution) -> float:
 
 
 def contains(distribution: BaseDistribution, level: Any) -> bool:
-    """Whether the level is one of the distribution's."""
+    """Returns whether the level belongs to the distribution."""
     if isinstance(distribution, CategoricalDistribution):
-        return any(choice(level) == c and type(choice(level)) is type(c)
-                   for c in distribution.choices)  # fmt: skip
+        return any(
+            choice(level) == c and type(choice(level)) is type(c) for c in distribution.choices
+        )
     if not isinstance(distribution, FloatDistribution | IntDistribution) or not _is_number(level):
         return False
     return distribution.low <= level <= distribution.high
 
 
 def to_json(distributions: Mapping[str, BaseDistribution]) -> dict[str, str]:
-    """Each distribution as Optuna writes it."""
+    """Each distribution in Optuna's JSON."""
     return {name: distribution_to_json(one) for name, one in distributions.items()}
 
 

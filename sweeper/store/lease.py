@@ -1,8 +1,8 @@
-"""Who may write to a sweep: a lease with a fencing epoch, by the database's own clock.
+"""The right to write to a sweep: a lease with a fencing epoch, by the database's own clock.
 
-A driver beats every `BEAT` seconds; after `EXPIRY` without a beat anybody may take the lease,
-which raises its epoch. Every write touches the lease row first with the epoch it knows, so a
-driver that was taken over stops at its next write. Each function works inside the caller's
+A driver renews the lease every `BEAT` seconds. After `EXPIRY` without renewal any driver may take
+it, which raises its epoch. Every write first touches the lease row with the epoch it knows, so a
+driver that lost the lease stops at its next write. Each function works inside the caller's
 transaction.
 """
 
@@ -23,7 +23,7 @@ BEAT, EXPIRY = 10.0, 40.0  # seconds
 GONE = "its driver stopped or died"  # why an attempt ended, and why its sweep is interrupted
 
 _age = clock() - LeaseTable.beat_at
-# A beat from the future means that the clock was set back: a living driver has beaten since.
+# A beat from the future means that the clock was set back: a living driver would have beaten since.
 _expired = func.abs(_age) > EXPIRY
 
 _TOUCH = (
@@ -35,7 +35,7 @@ _TOUCH = (
 
 
 def here() -> dict[str, Any]:
-    """This process, as a lease's holder: host, pid, and what tells it from a later one."""
+    """This process as the holder of a lease: host, pid, and marks that no later process has."""
     pid = os.getpid()
     return {
         "host": socket.gethostname(),
@@ -46,10 +46,10 @@ def here() -> dict[str, Any]:
 
 
 def touch(connection: Connection, lease: Lease) -> None:
-    """Beats, and locks the lease row until the transaction ends.
+    """Renews the lease and locks its row until the transaction ends.
 
     Raises:
-        LeaseLost: the epoch is no longer the sweep's, or the lease was released.
+        LeaseLost: another epoch has the sweep, or the lease was released.
     """
     mine = {"mine": lease.sweep_id, "known": lease.epoch}
     result = connection.execute(_TOUCH, mine)
@@ -60,12 +60,12 @@ def touch(connection: Connection, lease: Lease) -> None:
 
 
 def take(connection: Connection, sweep_id: int, *, holder: dict[str, Any], token: str) -> Lease:
-    """The lease, when it is free, expired, or held by a process of this machine that is gone.
+    """Takes the lease if it is free, expired, or held by a dead process of this machine.
 
-    `token` is new for each call: finding it means that this very call has succeeded before.
+    `token` is new for each call: finding it in the row means that this call succeeded before.
 
     Raises:
-        HeldError: somebody else holds it.
+        HeldError: another driver holds it.
     """
     row = _row(connection, sweep_id)
     if row is None:
@@ -91,7 +91,7 @@ def give_back(connection: Connection, lease: Lease) -> None:
     """Frees the lease at once.
 
     Raises:
-        LeaseLost: it was no longer this driver's.
+        LeaseLost: it no longer belongs to this driver.
     """
     touch(connection, lease)
     connection.execute(
@@ -100,7 +100,7 @@ def give_back(connection: Connection, lease: Lease) -> None:
 
 
 def holder_columns() -> tuple[Any, ...]:
-    """What `describe` needs, for a SELECT that joins the lease."""
+    """The columns for `describe`, in a SELECT that joins the lease."""
     return (
         LeaseTable.held,
         LeaseTable.holder,
@@ -110,7 +110,7 @@ def holder_columns() -> tuple[Any, ...]:
 
 
 def describe(row: Row) -> dict[str, Any] | None:
-    """The holder of a joined row: host, pid, beat age in seconds, expired; None when nobody."""
+    """The holder of a joined row (host, pid, beat age in seconds, expired), or None."""
     if not row.held:
         return None
     return {
@@ -122,16 +122,16 @@ def describe(row: Row) -> dict[str, Any] | None:
 
 
 def alive(row: Row) -> bool:
-    """Whether a driver holds the joined row, as far as the database and this machine know."""
+    """Returns whether a driver holds the joined row, as far as database and machine know."""
     holder = describe(row)
     return holder is not None and not holder["expired"]
 
 
 def gone(holder: dict[str, Any]) -> bool:
-    """Whether the holder is a process of this machine, and no such process runs any more.
+    """Returns whether the holder was a process of this machine that no longer runs.
 
-    Wrong only in favour of waiting: without `machine` (the boot and the process namespace) in
-    the holder nothing is known, and the lease has to expire.
+    It is wrong only on the side of waiting: without `machine` (the boot and the process namespace)
+    in the holder the answer is no, and the lease has to expire.
     """
     machine = _machine()
     if not machine or holder.get("machine") != machine:
@@ -149,7 +149,7 @@ def _row(connection: Connection, sweep_id: int) -> Row | None:
 
 
 def _make(connection: Connection, sweep_id: int, *, holder: dict[str, Any], token: str) -> Lease:
-    """A lease row for a sweep whose own was deleted by hand, above every epoch ever given."""
+    """Makes a lease row for a sweep whose row was deleted by hand, above every earlier epoch."""
     last = connection.execute(
         select(SweepTable.lease_epoch).where(SweepTable.id == sweep_id)
     ).scalar_one()
@@ -182,7 +182,7 @@ def _held_by(row: Row) -> str:
 
 
 def _started(pid: int) -> str:
-    """The start of a running process in clock ticks since boot; empty when there is none."""
+    """The start of a running process in clock ticks since boot; empty if it does not run."""
     try:
         fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     except OSError:
@@ -191,7 +191,7 @@ def _started(pid: int) -> str:
 
 
 def _machine() -> str:
-    """This boot and this process namespace; empty where /proc does not tell."""
+    """This boot and this process namespace; empty if /proc does not have them."""
     try:
         boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
         return f"{boot} {Path('/proc/self/ns/pid').readlink()}"

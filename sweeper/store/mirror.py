@@ -1,7 +1,7 @@
-"""The transactions of the Optuna mirror: our tables in, Optuna's rows out.
+"""The transactions of the Optuna mirror: reads our tables, writes Optuna's rows.
 
-A transaction may run more than once, so nothing here keeps state: what was learnt comes back as
-a `View`, for the caller to keep once it is committed.
+A transaction may run more than once, so this module keeps no state: its findings are returned as a
+`View`, for the caller to keep after the commit.
 """
 
 from __future__ import annotations
@@ -25,15 +25,15 @@ from sweeper.store.store import ENDINGS
 from sweeper.store.tables import AttemptTable, CellTable, RunTable
 
 CHUNK = 50  # cells a transaction
-OURS = "sweeper:sweep"  # study attribute: whose it is
+OURS = "sweeper:sweep"  # study attribute: the sweep that owns the study
 DISTRIBUTIONS = "sweeper:distributions"
-METRIC_NAMES = "study:metric_names"  # where `set_metric_names` puts them
+METRIC_NAMES = "study:metric_names"  # the attribute that `set_metric_names` writes
 NOTE_VERSION, NOTE, NOTE_LENGTH = "dashboard:note_ver", "dashboard:note_str:", 2045
 
 
 @dataclass(frozen=True, kw_only=True)
 class Target:
-    """The sweep to mirror, and how its study is to look."""
+    """The sweep to mirror, and the properties of its study."""
 
     sweep: Sweep
     objective: str
@@ -46,7 +46,7 @@ class Target:
 
     @property
     def title(self) -> str:
-        """What a value of the study is; a warning where it was read on the test split."""
+        """The name of the study's values; warns if they come from the test split."""
         on_test = self.sweep.objective_split == "test"
         return f"{self.objective} on the test split" if on_test else self.objective
 
@@ -56,20 +56,20 @@ class Target:
 
 @dataclass(frozen=True, kw_only=True)
 class View:
-    """One role's study as the database has it."""
+    """A role's study as the database has it."""
 
     study_id: int
     distributions: dict[str, BaseDistribution]
 
 
 Views = dict[str, View]  # by role
-Foreign = dict[str, list[int]]  # numbers of trials that are no cell's, by study
+Foreign = dict[str, list[int]]  # numbers of trials that belong to no cell, by study
 
 
 def catch_up(connection: Connection, target: Target) -> tuple[Views, Foreign]:
-    """Makes the studies; takes back the marks of cells that the studies lack or show wrongly.
+    """Makes the studies, and clears the marks of cells that the studies lack or show wrongly.
 
-    Trials that somebody else has added are marked failed.
+    Trials that others have added are marked failed.
     """
     cells = _cells(connection, CellTable.sweep_id == target.sweep.id)
     views: Views = {}
@@ -95,12 +95,12 @@ def catch_up(connection: Connection, target: Target) -> tuple[Views, Foreign]:
 
 
 def is_behind(connection: Connection, sweep_id: int) -> bool:
-    """Whether a finished cell is not mirrored."""
+    """Returns whether a finished cell is not mirrored."""
     return bool(_finished(connection, sweep_id, limit=1))
 
 
 def mirror(connection: Connection, target: Target, views: Views) -> tuple[int, Views]:
-    """Mirrors up to `CHUNK` finished cells: how many, and the studies as they are now."""
+    """Mirrors up to `CHUNK` finished cells; returns how many, and the studies as they are now."""
     cells = _finished(connection, target.sweep.id, limit=CHUNK)
     views = dict(views)
     for role in dict.fromkeys(cell.role for cell in cells):
@@ -113,7 +113,7 @@ def mirror(connection: Connection, target: Target, views: Views) -> tuple[int, V
 
 
 def set_note(connection: Connection, study_id: int, markdown: str) -> None:
-    """Writes a note as optuna-dashboard does, in pieces, with a version that rises."""
+    """Writes a note as optuna-dashboard does, in pieces, with a rising version."""
     table = models.StudySystemAttributeModel.__table__
     mine = table.c.study_id == study_id
     query = select(table.c.value_json).where(mine, table.c.key == NOTE_VERSION)
@@ -128,7 +128,7 @@ def set_note(connection: Connection, study_id: int, markdown: str) -> None:
 
 
 def _open(connection: Connection, target: Target, role: str) -> View:
-    """The role's study, made if need be, told of all levels that its cells have."""
+    """The role's study, made if needed, with distributions of all levels of its cells."""
     study_id = _ensure_study(connection, target, role)
     distributions = _distributions(connection, target.sweep, role)
     texts = levels.to_json(distributions)
@@ -178,7 +178,7 @@ def _distributions(connection: Connection, sweep: Sweep, role: str) -> dict[str,
 
 
 def _covers(distributions: Mapping[str, BaseDistribution], cell: Cell) -> bool:
-    """Whether the cell's levels lie within what the study was told."""
+    """Returns whether the study's distributions include the cell's levels."""
     return all(
         name in distributions and levels.contains(distributions[name], level)
         for name, level in cell.factors.items()
@@ -241,7 +241,7 @@ def _results(connection: Connection, cells: Sequence[Cell]) -> list[trials.CellR
 def _times(
     connection: Connection, cell_ids: Sequence[int]
 ) -> dict[int, tuple[float | None, float | None]]:
-    """When the first attempt of each cell began and the last one ended."""
+    """The start of each cell's first attempt and the end of its last."""
     first, last = func.min(AttemptTable.started_at), func.max(AttemptTable.ended_at)
     query = (
         select(RunTable.cell_id, first, last)
@@ -259,7 +259,7 @@ def _unmirror(connection: Connection, cell_ids: Sequence[int], **values: Any) ->
 
 
 def _hashes(connection: Connection, study_id: int) -> set[str]:
-    """The cells that the study has a trial of."""
+    """The hashes of the cells that have a trial in the study."""
     trial, attribute = models.TrialModel.__table__, models.TrialUserAttributeModel.__table__
     query = (
         select(attribute.c.value_json)
@@ -270,7 +270,7 @@ def _hashes(connection: Connection, study_id: int) -> set[str]:
 
 
 def _fail_orphans(connection: Connection, study_id: int, owned: Iterable[int | None]) -> None:
-    """Ends the RUNNING trials that no open cell owns: a driver died between asking and adding."""
+    """Ends RUNNING trials without an open cell: a driver died between asking and adding."""
     table, kept = models.TrialModel.__table__, set(owned)
     running = (table.c.study_id == study_id, table.c.state == OptunaState.RUNNING)
     rows = connection.execute(select(table.c.trial_id, table.c.number).where(*running)).all()
@@ -301,6 +301,6 @@ def _set_attributes(
 
 
 def _lock_study(connection: Connection, study_id: int) -> None:
-    # Optuna numbers a new trial under the same lock. SQLite's transaction locks all anyway.
+    # Optuna numbers a new trial under the same lock. SQLite's transaction locks everything anyway.
     table = models.StudyModel.__table__.c
     connection.execute(select(table.study_id).where(table.study_id == study_id).with_for_update())

@@ -1,7 +1,7 @@
-"""The questions that a store answers: rows become records, in a stable order.
+"""Reads from the store: rows become records, in a stable order.
 
-A driver that could not write any more has left runs RUNNING and attempts open. Nobody runs them, so
-every reader is told here what the next launch will write: the run waits, the attempt was cancelled.
+A driver that could not write any more leaves runs RUNNING and attempts open. No process runs them,
+so readers see what the next launch will write: the run is pending, the attempt was cancelled.
 """
 
 from __future__ import annotations
@@ -48,14 +48,14 @@ CHUNK = 500  # keys in one IN (...), far below both databases' limits
 
 
 class Drivers(NamedTuple):
-    """The sweeps that a living driver holds, and when the driver of each sweep last beat."""
+    """The sweeps with a living driver, and each sweep's last driver beat."""
 
     alive: frozenset[int]
     beats: dict[int, float]
 
 
 class Reader:
-    """The half of the store that only reads; needs no lease."""
+    """The part of the store that only reads; it needs no lease."""
 
     def __init__(self, database: Database) -> None:
         self.database = database
@@ -70,7 +70,7 @@ class Reader:
         return self.database.read(sweeps)
 
     def cells(self, sweep_id: int) -> list[Cell]:
-        """The cells in the order they were added, hidden ones included."""
+        """The cells in the order they were added, including hidden ones."""
         query = select(CellTable.__table__).where(CellTable.sweep_id == sweep_id)
         return self._all(query.order_by(CellTable.id), cell)
 
@@ -88,7 +88,7 @@ class Reader:
         return sorted(found, key=lambda one: one.id)
 
     def packs(self, sweep_id: int) -> list[Pack]:
-        """The packs in the plan's order, dissolved ones included."""
+        """The packs in the plan's order, including dissolved ones."""
         query = select(PackTable.__table__).where(PackTable.sweep_id == sweep_id)
         return self._all(query.order_by(PackTable.position), pack)
 
@@ -98,7 +98,7 @@ class Reader:
         return self._true(query.order_by(AttemptTable.id), _attempt_now)
 
     def counts(self, sweep_id: int) -> dict[RunState, int]:
-        """How many wanted runs of cells that are not hidden stand in each state."""
+        """The number of wanted runs of visible cells in each state."""
         wanted = cast(CellTable.replicates, Text)
         query = (
             select(RunTable.state, RunTable.replicate, wanted, func.count())
@@ -116,18 +116,18 @@ class Reader:
         return {state: found[state] for state in RunState}
 
     def failures(self, sweep_id: int) -> dict[int, int]:
-        """How many attempts count towards a run's failure; runs without any are left out."""
+        """Attempts that count towards a run's failure, by run; runs without any are left out."""
         return self.database.read(lambda c: failures(c, AttemptTable.sweep_id == sweep_id))
 
     def prices(self, sweep_id: int) -> dict[str, Any]:
-        """What `save_prices` kept; empty before."""
+        """The prices that `save_prices` stored; empty before."""
         query = select(SweepTable.prices).where(SweepTable.id == sweep_id)
         return self.database.read(lambda c: c.execute(query).scalar_one())
 
     def observations(self, sweep_id: int, *, last_only: bool) -> Iterator[Observations]:
         """Every run's numbers by run and epoch, or of its last epoch only.
 
-        Reads a chunk of runs at a time: memory does not grow with the sweep.
+        Reads a chunk of runs at a time, so memory does not grow with the sweep.
         """
         for some in self._run_ids(sweep_id):
             yield from self.database.read(
@@ -135,12 +135,11 @@ class Reader:
             )
 
     def curves(self, sweep_id: int, at: Sequence[int]) -> Iterator[Sequence[Sequence[Any]]]:
-        """Of every vector the numbers at these places of the layout, by run and epoch.
+        """The numbers at these places of the layout, in every vector, by run and epoch.
 
         Yields:
-            rows of a chunk of runs: (run id, epoch, step, one number, the next ...), a number as
-            the four bytes that it is in the vector. The database takes them out, so that the rest
-            need not travel.
+            rows of a chunk of runs: (run id, epoch, step, number, next number ...). A number is its
+            four bytes in the vector. The database extracts them, so the rest is not transferred.
         """
         table = ObservationTable
         numbers = [func.substr(table.numbers, 4 * place + 1, 4, type_=NullType()) for place in at]
@@ -154,12 +153,12 @@ class Reader:
         return chunks(self.database.read(lambda c: c.execute(query).scalars().all()))
 
     def predictions(self, sweep_id: int) -> list[Predictions]:
-        """What each complete run has right of the test split, by run; runs without are left out."""
+        """Each complete run's predictions on the test split; runs without any are left out."""
 
         def there(connection: Connection) -> bool:
             return inspect(connection).has_table(PredictionTable.__tablename__)
 
-        if not self.database.read(there):  # of an older Sweeper, and nobody has launched since
+        if not self.database.read(there):  # an older Sweeper made it, and no launch has updated it
             return []
         query = (
             select(PredictionTable.__table__)
@@ -170,7 +169,7 @@ class Reader:
         return self._all(query, lambda row: Predictions(run_id=row.run_id, bits=row.bits))
 
     def _true(self, query: Select[Any], record: Callable[[Row, Drivers], T]) -> list[T]:
-        """Rows as records that take into account which sweeps have no living driver."""
+        """Rows as records, corrected for sweeps without a living driver."""
 
         def read(connection: Connection) -> list[T]:
             rows = connection.execute(query).all()
@@ -185,13 +184,13 @@ class Reader:
 
 
 def chunks(items: Sequence[T], size: int = CHUNK) -> Iterator[Sequence[T]]:
-    """`items`, at most `size` at a time."""
+    """Yields `items` in pieces of at most `size`."""
     for start in range(0, len(items), size):
         yield items[start : start + size]
 
 
 def sweeps(connection: Connection, *conditions: Any) -> list[Sweep]:
-    """The sweeps that meet the conditions, with who holds them, oldest first."""
+    """The sweeps that meet the conditions, with their drivers, oldest first."""
     query = (
         select(SweepTable.__table__, *leases.holder_columns())
         .outerjoin(LeaseTable, LeaseTable.sweep_id == SweepTable.id)
@@ -214,7 +213,7 @@ def _drivers(connection: Connection, sweep_ids: Collection[int]) -> Drivers:
 
 def _stages(connection: Connection, sweep_ids: Sequence[int]) -> dict[int, list[dict[str, Any]]]:
     if not inspect(connection).has_table(StageTable.__tablename__):
-        return {}  # of an older Sweeper, and nobody has launched since
+        return {}  # an older Sweeper made it, and no launch has updated it
     found: dict[int, list[dict[str, Any]]] = {}
     for some in chunks(sweep_ids):
         query = select(StageTable.sweep_id, StageTable.body).where(StageTable.sweep_id.in_(some))
@@ -224,7 +223,7 @@ def _stages(connection: Connection, sweep_ids: Sequence[int]) -> dict[int, list[
 
 
 def failures(connection: Connection, *conditions: Any) -> dict[int, int]:
-    """How many attempts of each run count towards its failure, of the attempts that are meant."""
+    """The number of counted attempts of each run, among the attempts that `where` selects."""
     query = (
         select(AttemptTable.run_id, func.count())
         .join(RunTable, RunTable.id == AttemptTable.run_id)
@@ -252,8 +251,9 @@ def observations(
 def record(kind: type[T], row: Row, **changes: Any) -> T:
     """A row as a record: each field from the column of its name, or as given."""
     columns = row._mapping
-    return kind(**{name: _read(name, columns[name]) for name in _names(kind) - changes.keys()},
-                **changes)  # fmt: skip
+    return kind(
+        **{name: _read(name, columns[name]) for name in _names(kind) - changes.keys()}, **changes
+    )
 
 
 @cache
@@ -305,7 +305,7 @@ def _keys(layout: Sequence[Sequence[str]]) -> tuple[tuple[str, ...], ...]:
     return tuple(map(tuple, layout))
 
 
-# What the database holds in another form than the records do, by column.
+# Conversions of columns that the database stores in another form than the records.
 CONVERT: dict[str, Callable[[Any], Any]] = {
     "layout": _keys,
     "class_counts": tuple,

@@ -1,12 +1,12 @@
-"""What a report changes: decided here on plain values, written by the store in one transaction.
+"""Decides on plain values what a report changes; the store writes it in one transaction.
 
-Only an open attempt has a say. One that has ended already (its worker was given up, another
-attempt followed) is marked SUPERSEDED when it comes with a result after all, and its numbers are
-not taken, so that a curve never mixes two attempts. An epoch that a later attempt records again (a
-run that started again from a checkpoint) cuts off what lay behind it, for the same reason.
+Only an open attempt can change its run. A result of an attempt that has ended already (its worker
+was given up, another attempt followed) is marked SUPERSEDED and its numbers are ignored, so that a
+curve never mixes two attempts. For the same reason an epoch that a later attempt records again (a
+run that restarted from a checkpoint) removes all later epochs.
 
-An attempt itself never goes back. Its training time grows with each round, so a report with less of
-it than the attempt has reported before was delivered late, or a second time: it cuts nothing.
+An attempt itself never goes back. Its training time grows with each round, so a report with less
+training time than before was delayed or repeated, and removes nothing.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ LONGEST_TEXT = 20_000
 
 @dataclass(kw_only=True)
 class OpenRun:
-    """A run's row while reports are applied. `counted` are the attempts that failed before."""
+    """A run's row while reports are applied. `counted` is the number of earlier failed attempts."""
 
     id: int
     cell_id: int
@@ -53,7 +53,7 @@ class OpenAttempt:
 
 @dataclass(kw_only=True)
 class Changes:
-    """What is to be written; keys make writing it twice the same as writing it once."""
+    """The changes to write; keys make writing them twice the same as writing them once."""
 
     runs: dict[int, OpenRun] = field(default_factory=dict)
     attempts: dict[int, OpenAttempt] = field(default_factory=dict)
@@ -64,7 +64,7 @@ class Changes:
 
 
 class Ledger:
-    """Applies reports, in order, to the rows they speak of."""
+    """Applies reports, in order, to their rows."""
 
     def __init__(
         self, runs: dict[int, OpenRun], attempts: dict[int, OpenAttempt], *, max_attempts: int
@@ -73,10 +73,10 @@ class Ledger:
         self.changes = Changes()
 
     def apply(self, report: Report) -> None:
-        """Takes one report.
+        """Applies a report.
 
         Raises:
-            ValueError: no such run or attempt, or the attempt is another run's.
+            ValueError: the run or attempt does not exist, or the attempt is another run's.
         """
         run = self.runs.get(report.run_id)
         if run is None:
@@ -127,7 +127,7 @@ class Ledger:
         self._move(run, states.after(end.ending, run.counted, self.max_attempts), end)
 
     def _end_without_attempt(self, run: OpenRun, report: Report) -> None:
-        """A run that never began: its cell was pruned, or its configuration cannot be used."""
+        """Ends a run without attempts: its cell was pruned, or its configuration cannot be used."""
         if report.end is None or run.state in FINISHED:
             return
         self.changes.runs[run.id] = run
@@ -152,11 +152,11 @@ class Ledger:
 
 
 def clean(text: str) -> str:
-    """`text` as both databases can hold it: no NUL, no lone surrogate, not endless."""
+    """`text` in a form that both databases accept: no NUL, no lone surrogate, limited length."""
     whole = text.encode("utf-8", "replace").decode().replace("\0", "\N{REPLACEMENT CHARACTER}")
     return whole if len(whole) <= LONGEST_TEXT else whole[:LONGEST_TEXT] + " ..."
 
 
 def finite(value: float | None) -> float | None:
-    """`value` as a plain float; None when there is none or it is not finite."""
+    """`value` as a float; None if it is missing or not finite."""
     return float(value) if value is not None and math.isfinite(value) else None

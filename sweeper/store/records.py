@@ -1,7 +1,7 @@
-"""What goes into the store and what comes out: one frozen record per table.
+"""The inputs and outputs of the store: a frozen record for each table.
 
-Numbers of an observation travel packed: one float32 little-endian vector a run and epoch, in the
-order of the sweep's `layout`, a list of (split, metric, target). A target is "" (all classes),
+The numbers of an observation are packed: one float32 little-endian vector for a run and epoch, in
+the order of the sweep's `layout`, a list of (split, metric, target). A target is "" (all classes),
 "class:NAME" or "group:NAME".
 """
 
@@ -18,7 +18,7 @@ Key = tuple[str, str, str]
 
 @dataclass(frozen=True, kw_only=True)
 class NewSweep:
-    """One question, as stated and as resolved."""
+    """A question, as written and as resolved."""
 
     name: str
     question: str
@@ -37,18 +37,18 @@ class Sweep(NewSweep):
     state: str  # running, complete, interrupted, halted
     state_reason: str
     holder: dict[str, Any] | None  # host, pid, beat age in seconds, expired; None when nobody
-    # What was decided about its replicates, oldest first: the plan, the replicates there were, why
-    # it ended, the error spent, and what that rests on (`analysis.precision`, `engine.precision`).
+    # Decisions about its replicates, oldest first: the plan, the number of replicates, why it
+    # ended, the error spent, and the reasons (`analysis.precision`, `engine.precision`).
     stages: list[dict[str, Any]] = field(default_factory=list[dict[str, Any]])
 
     @property
     def objective_split(self) -> str:
-        """Where the objective is read: val, or test where the data have no validation split."""
+        """The split of the objective: val, or test if the data have no validation split."""
         return "val" if any(split == "val" for split, _, _ in self.layout) else "test"
 
     @property
     def alive(self) -> bool:
-        """Whether a driver holds it, as far as the database and this machine know."""
+        """Whether a driver holds it, as far as database and machine know."""
         return self.holder is not None and not self.holder.get("expired")
 
 
@@ -62,11 +62,11 @@ class Lease:
 
 @dataclass(frozen=True, kw_only=True)
 class NewCell:
-    """One configuration: a level of every factor. `hash` is its identity in the sweep."""
+    """A configuration: a level of every factor. `hash` is its identity in the sweep."""
 
     hash: str
-    # report; or, each in a study of its own: tuning (a nuisance candidate, NAME.tuning), screening
-    # (one of many cells, before the fresh replicates of those that are left, NAME.screening)
+    # report; or, in separate studies: tuning (a nuisance candidate, NAME.tuning), screening (one of
+    # many cells, before the fresh replicates of the remaining cells, NAME.screening)
     role: str
     factors: dict[str, Any]  # dotted path -> level, scientific and nuisance
     config: dict[str, Any]  # {"data": ..., "train": ...}, JSON of trainers.config.Config
@@ -83,7 +83,7 @@ class Cell(NewCell):
     hidden: bool  # no longer in the spec
 
     def wants(self, run: Run) -> bool:
-        """Whether the run counts: one that fewer replicates left over is kept, and not used."""
+        """Whether the run counts; runs of unwanted replicates are kept and not used."""
         return run.cell_id == self.id and run.replicate in self.replicates
 
 
@@ -102,12 +102,12 @@ class Run:
 
 @dataclass(frozen=True, kw_only=True)
 class NewPack:
-    """Runs that one worker trains as one fused model; the composition never changes."""
+    """Runs that a worker trains as one fused model; the composition never changes."""
 
     key: str
     run_ids: tuple[int, ...]
     form: str
-    seconds: float  # estimated; 0 when not priced
+    seconds: float  # estimated; 0 without a price
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -115,7 +115,7 @@ class Pack(NewPack):
     id: int
     sweep_id: int
     position: int  # the plan's order
-    dissolved: bool  # its open runs have been packed anew (out of memory)
+    dissolved: bool  # its open runs were packed again (out of memory)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -129,7 +129,7 @@ class Attempt:
     device: str
     started_at: datetime
     ended_at: datetime | None
-    from_epoch: int  # round of the checkpoint it went on from; 0 is a fresh start
+    from_epoch: int  # round of the checkpoint from which it continued; 0 is a fresh start
     seconds: float  # of training
     ending: Ending | None
     error: str
@@ -147,11 +147,11 @@ class End:
 
 @dataclass(frozen=True, kw_only=True)
 class Report:
-    """What one attempt has to say: an epoch's numbers, its end, or both."""
+    """A report of one attempt: an epoch's numbers, its end, or both."""
 
     run_id: int
-    attempt_id: int  # 0: the run ends (pruned, bad_config) before any attempt was made
-    epoch: int = 0  # 0: nothing was reached
+    attempt_id: int  # 0: the run ends (pruned, bad_config) before any attempt
+    epoch: int = 0  # 0: no epoch was reached
     step: int = 0
     numbers: bytes | None = None
     seconds: float = 0.0  # of training since the attempt began
@@ -162,13 +162,13 @@ class Report:
 
     @property
     def reaches(self) -> bool:
-        """Whether the run stands at `epoch` by it: numbers are of there, or it diverged there."""
+        """Whether it brings the run to `epoch`: it has numbers of that epoch, or diverged there."""
         diverged = self.end is not None and self.end.ending is Ending.DIVERGED
         return self.numbers is not None or (diverged and self.epoch > 0)
 
 
 class Observations(NamedTuple):
-    """One run's numbers at one epoch, still packed; a tuple, since a sweep has a million."""
+    """A run's numbers at one epoch, packed; a tuple, because a sweep has a million of them."""
 
     run_id: int
     epoch: int
@@ -178,10 +178,10 @@ class Observations(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True)
 class Predictions:
-    """Which test examples a complete run has right.
+    """Which test examples a complete run predicts correctly.
 
-    Bit e of `bits`, from the lowest of each byte, is 1 where example e of the test split, in the
-    data set's own order, is predicted right.
+    Bit e of `bits`, from the lowest of each byte, is 1 if example e of the test split, in the data
+    set's own order, is predicted correctly.
     """
 
     run_id: int

@@ -1,4 +1,4 @@
-"""Whose database this is, and in which schema: looked at before anything is written to it."""
+"""Checks the owner and the schema of a database before anything is written to it."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 VERSION_TABLE = "sweeper_alembic_version"
 SCRIPTS = Path(__file__).parent / "migrations"
 REVISIONS = ("0001", "0002", "0003")  # oldest first; a test compares them with the scripts
-# Old schemas that can be looked at as they are: what came later only adds tables, and a reader
-# finds nothing where a table is missing.
+# Old schemas that can be read as they are: later ones only add tables, and a reader finds nothing
+# in a missing table.
 READABLE = frozenset({"0001", "0002"})
 OPTUNA = frozenset(
     {
@@ -30,11 +30,11 @@ OPTUNA = frozenset(
         "alembic_version",
     }
 )  # fmt: skip
-LOCK = 0x53776565  # PostgreSQL's advisory lock for migrations: any number, always the same
+LOCK = 0x53776565  # PostgreSQL's advisory lock for migrations: any fixed number
 
 
 def prepare(database: Database, *, create: bool) -> None:
-    """Brings the schema up to date, or refuses; who only looks changes nothing if that will do.
+    """Updates the schema, or refuses; readers change nothing if the old schema is readable.
 
     Raises:
         NothingStored: empty, when not `create`.
@@ -60,7 +60,7 @@ def prepare(database: Database, *, create: bool) -> None:
 
 
 def back_up(database: Database, revision: str) -> None:
-    """Copies a SQLite file to one beside it, before its schema changes; mode 0600.
+    """Copies a SQLite file to a backup beside it, before its schema changes; mode 0600.
 
     Raises:
         StoreError: it cannot be written there.
@@ -81,7 +81,7 @@ def back_up(database: Database, revision: str) -> None:
 
 
 def _revision(connection: Connection, label: str) -> str | None:
-    """The schema's revision; None when there is nothing of ours yet and room for it."""
+    """The schema's revision; None if the database is empty."""
     tables = set(inspect(connection).get_table_names())
     if VERSION_TABLE not in tables:
         foreign = sorted(tables - OPTUNA)
@@ -101,7 +101,7 @@ def _revision(connection: Connection, label: str) -> str | None:
 
 
 def _rewrite_revision(connection: Connection) -> None:
-    """Writes what is there: a read-only database says so now, not after an hour's work."""
+    """Writes the stored value again, so that a read-only database fails now, not after an hour."""
     connection.execute(text(f"UPDATE {VERSION_TABLE} SET version_num = version_num"))  # noqa: S608
 
 

@@ -1,10 +1,10 @@
 """The store: every write of a sweep, one transaction a method, under the sweep's lease.
 
-Threads may share a store. A write touches the lease row first and raises `LeaseLost` when the
-sweep was taken over. A method may run its transaction more than once, when the database was
-busy or gone or when a commit's fate is unknown: each looks up by key what is there already, so
-that doing it twice is doing it once. `SweeperError` when the database stays away longer than
-`patience`.
+Threads may share a store. A write touches the lease row first and raises `LeaseLost` if another
+driver took the sweep. A method may run its transaction more than once, if the database was busy or
+unreachable or the result of a commit is unknown: each looks up by key what exists already, so that
+two runs have the effect of one. Methods raise `SweeperError` if the database stays unreachable for
+longer than `patience`.
 """
 
 from __future__ import annotations
@@ -48,8 +48,8 @@ from sweeper.store.tables import (
 )
 
 T = TypeVar("T")
-OPENING_PATIENCE = 3.0  # seconds: who opens a database wants to hear soon that it is not there
-# What a study's name ends in, by the role of its cells; reported ones are in the study NAME.
+OPENING_PATIENCE = 3.0  # seconds: opening should report an unreachable database soon
+# The ending of a study's name, by the role of its cells; the study of reported cells is NAME.
 ENDINGS = {"report": "", "tuning": ".tuning", "screening": ".screening"}
 
 
@@ -57,8 +57,8 @@ class Store(Reader):
     """Sweeper's tables in one database.
 
     Attributes:
-        pulse: a server's database by a connection of its own, for beats: no statement that hangs
-            on the other one holds them up.
+        pulse: a server's database with a separate connection, for lease beats: a statement that
+            hangs on the other connection does not delay them.
     """
 
     def __init__(self, database: Database) -> None:
@@ -69,16 +69,15 @@ class Store(Reader):
 
     @classmethod
     def open(cls, url: str, *, create: bool, patience: float = 60.0) -> Store:
-        """The store behind a database URL.
+        """Opens the store behind a database URL.
 
         Args:
-            create: make the file and the tables when there are none; else only look.
-            patience: seconds that a lost or busy database is tried again for.
+            create: whether to make a missing file and missing tables; otherwise only reads.
+            patience: seconds of retries when the database is lost or busy.
 
         Raises:
             NothingStored: missing or empty, when not `create`.
-            StoreError: unknown driver, not ours, damaged, newer, read-only, on a
-                network's disk.
+            StoreError: unknown driver, not ours, damaged, newer, read-only, on a network's disk.
             SweeperError: a server that does not answer.
         """
         address = dialects.parse(url)
@@ -108,7 +107,7 @@ class Store(Reader):
             self._answers.close()
 
     def attend(self, give_up: Callable[[], bool]) -> None:
-        """Prepares for a launch: what the database does must not keep it from ending.
+        """Prepares for a launch: no state of the database may keep the launch from ending.
 
         Args:
             give_up: whether the driver was asked to stop at once, which ends all waiting.
@@ -121,12 +120,12 @@ class Store(Reader):
                 database.watch(self._answers, limit=limit)
 
     def attend_to(self, engine: Engine) -> None:
-        """Does so for a server's engine that is not the store's own."""
+        """Does the same for a server's engine that is not the store's own."""
         if self._answers is not None:
             self._answers.watch(engine)
 
     def save(self) -> Path | None:
-        """Copies a SQLite database whose file is gone beside its old place; None if none is open.
+        """Copies an open SQLite database whose file was deleted to its folder; None if closed.
 
         Raises:
             OSError: the copy cannot be made.
@@ -142,7 +141,7 @@ class Store(Reader):
     # --- the sweep and its lease
 
     def create_sweep(self, new: NewSweep) -> Sweep:
-        """The sweep of that name: the one that exists, unchanged, or a new one.
+        """Returns the sweep of that name: an existing sweep unchanged, or else a new one.
 
         Raises:
             StoreError: Optuna has a study of that name that is not ours.
@@ -150,10 +149,10 @@ class Store(Reader):
         return self.database.write(lambda connection: _create_sweep(connection, new))
 
     def acquire(self, sweep_id: int, holder: dict[str, Any]) -> Lease:
-        """The right to write; `holder` is best `lease.here()`.
+        """Takes the right to write; `holder` is best `lease.here()`.
 
-        In the same transaction open attempts of earlier drivers end CANCELLED, and their runs go
-        PENDING: a driver that dies next has shown nothing as its own that nobody runs.
+        The same transaction ends open attempts of earlier drivers as CANCELLED and sets their runs
+        to PENDING, so a driver that dies next leaves no false RUNNING.
 
         Raises:
             HeldError: another driver holds it, and is not known to be dead.
@@ -168,14 +167,14 @@ class Store(Reader):
         return self.database.write(take)
 
     def beat(self, lease: Lease) -> None:
-        """Says that the driver lives; to be called every `lease.BEAT` seconds."""
+        """Renews the lease; to be called every `lease.BEAT` seconds."""
         self.pulse.write(lambda connection: leases.touch(connection, lease))
 
     def release(self, lease: Lease) -> None:
         """Gives the lease back, so that the next driver need not wait.
 
-        Attempts that are still open end CANCELLED in the same transaction: nothing stays RUNNING
-        that nobody runs.
+        The same transaction ends open attempts as CANCELLED: nothing stays RUNNING that no process
+        runs.
         """
         self.fenced(lease, lambda c: _give_back(c, lease))
 
@@ -191,7 +190,7 @@ class Store(Reader):
         state: str | None = None,
         state_reason: str | None = None,
     ) -> None:
-        """Changes what is given."""
+        """Changes the given fields."""
         given = {
             "question": question,
             "facts": facts,
@@ -204,11 +203,11 @@ class Store(Reader):
         self._update_sweep(lease, {key: value for key, value in given.items() if value is not None})
 
     def save_prices(self, lease: Lease, prices: dict[str, Any]) -> None:
-        """Keeps what the probe measured."""
+        """Stores the prices that the probe measured."""
         self._update_sweep(lease, {"prices": prices})
 
     def add_stage(self, lease: Lease, *, number: int, body: dict[str, Any]) -> None:
-        """Keeps decision `number` (0, 1 ...) about the replicates; one that is there stays."""
+        """Stores decision `number` (0, 1 ...) about the replicates; an existing one stays."""
         row = {"sweep_id": lease.sweep_id, "number": number, "body": body}
         keys = ("sweep_id", "number")
         self.fenced(
@@ -219,16 +218,16 @@ class Store(Reader):
     # --- cells and packs
 
     def add_cells(self, lease: Lease, cells: Sequence[NewCell]) -> list[Cell]:
-        """The cells, in the order given; those that exist (by role and hash) keep their runs.
+        """Adds cells, in the order given; existing cells (by role and hash) keep their runs.
 
-        `replicates` are the wanted ones. Missing runs are made; results of replicates that are
-        no longer wanted are kept and not used. Hidden cells are shown again. A cell whose factors
-        or replicates have changed is mirrored anew once its wanted runs have ended.
+        `replicates` are the wanted ones. Missing runs are made; results of replicates that are no
+        longer wanted are kept and not used. Hidden cells become visible. A cell whose factors or
+        replicates have changed is mirrored again once its wanted runs have ended.
         """
         return self.fenced(lease, lambda c: cell_rows.add(c, lease.sweep_id, cells))
 
     def hide_cells(self, lease: Lease, kept: Collection[tuple[str, str]]) -> None:
-        """Hides the cells that the spec no longer has, all but these (role, hash).
+        """Hides the cells that the spec no longer has: all except these (role, hash).
 
         Their results are kept; their trials no longer count.
         """
@@ -236,12 +235,12 @@ class Store(Reader):
         self.fenced(lease, lambda c: cell_rows.hide(c, lease.sweep_id, keys))
 
     def add_packs(self, lease: Lease, packs: Sequence[NewPack]) -> list[Pack]:
-        """The packs, behind those that are there, in the order given."""
+        """Adds packs after the existing ones, in the order given."""
         token = uuid4().hex
         return self.fenced(lease, lambda c: _add_packs(c, lease.sweep_id, packs, token))
 
     def dissolve(self, lease: Lease, pack_id: int) -> None:
-        """Marks a pack whose open runs are packed anew."""
+        """Marks a pack whose open runs are packed again."""
         query = update(PackTable).where(
             PackTable.id == pack_id, PackTable.sweep_id == lease.sweep_id
         )
@@ -250,7 +249,7 @@ class Store(Reader):
     # --- attempts and results
 
     def begin(self, lease: Lease, pack_id: int, run_ids: Sequence[int]) -> dict[int, int]:
-        """A new attempt for each run, made before dispatch: run -> attempt. Runs become RUNNING.
+        """Makes an attempt for each run, before dispatch: run -> attempt. Runs become RUNNING.
 
         Raises:
             ValueError: a run is finished, or running in another pack.
@@ -260,26 +259,26 @@ class Store(Reader):
     def record(
         self, lease: Lease, reports: Sequence[Report], *, max_attempts: int
     ) -> dict[int, RunState]:
-        """Takes in what attempts report, in order, as one transaction: run -> its state now.
+        """Records reports of attempts, in order, in one transaction: run -> its new state.
 
-        See `recording` for who has a say. `attempt_id` 0 ends a run that never began.
+        See `recording` for which reports count. `attempt_id` 0 ends a run without attempts.
         """
         return self.fenced(
             lease, lambda c: cell_rows.record(c, lease.sweep_id, reports, max_attempts)
         )
 
     def retry_failed(self, lease: Lease, endings: Collection[Ending] | None) -> int:
-        """Wanted failed runs, of these endings or of any, become PENDING; attempts count anew.
+        """Sets wanted failed runs, with these ends or any, to PENDING; attempts count from 0 again.
 
         Returns:
-            how many runs.
+            the number of runs.
         """
         return self.fenced(lease, lambda c: _retry_failed(c, lease.sweep_id, endings))
 
     # --- how a write is made
 
     def fenced(self, lease: Lease, work: Callable[[Connection], T]) -> T:
-        """The result of `work` in one transaction under the lease; may run it more than once."""
+        """Runs `work` in one transaction under the lease, perhaps more than once."""
 
         def touched(connection: Connection) -> T:
             leases.touch(connection, lease)
@@ -393,7 +392,7 @@ def _begin(
 def _begun(
     connection: Connection, lease: Lease, pack_id: int, run_ids: Sequence[int]
 ) -> dict[int, int]:
-    """What this very call has done before, if its commit's fate was unknown."""
+    """What an earlier try of this call did, if the result of its commit was unknown."""
     rows = connection.execute(
         select(AttemptTable.run_id, AttemptTable.id).where(
             AttemptTable.run_id.in_(run_ids),
@@ -443,7 +442,7 @@ def _give_back(connection: Connection, lease: Lease) -> None:
 
 
 def _reclaim(connection: Connection, lease: Lease, *, before: int) -> None:
-    """Ends the open attempts of drivers whose epoch is lower than `before`; their runs wait."""
+    """Ends open attempts of drivers with an epoch below `before`; their runs become PENDING."""
     connection.execute(
         update(AttemptTable)
         .where(

@@ -1,9 +1,9 @@
-"""The Optuna view of a sweep: one study, one trial a finished cell, derived from our tables.
+"""The Optuna view of a sweep: a study, with a trial for each finished cell, made from our tables.
 
 Trials and the cell's `mirrored` mark are written in one transaction, under the lease, after the
-results have been committed: so a killed driver leaves a trial either not there or whole, and the
-next one catches up. Tuning cells live in a study of their own, so that nobody compares values of
-different replicates.
+results have been committed. So a killed driver leaves a whole trial or none, and the next driver
+catches up. Tuning cells are in a separate study, so that values of different replicates are never
+compared.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from sweeper.store.records import Lease, Sweep
 from sweeper.store.store import Store
 
 T = TypeVar("T")
-SHOWN = 10  # numbers of trials in a line
+SHOWN = 10  # trial numbers in a line
 
 
 class Study:
@@ -37,14 +37,14 @@ class Study:
 
     Args:
         url: the store's database.
-        name: the sweep's.
+        name: the sweep's name.
         objective: the metric's name; its values become the intermediate values, on `val`, or on
-            `test` where the data have no validation split.
+            `test` if the data have no validation split.
         direction: maximize or minimize.
-        sampler: who answers `ask`.
-        patience: seconds that `ask` tries a lost or busy database again for.
-        say: told of trials that somebody else has added.
-        attend: is given the engine of Optuna's connections before they are used.
+        sampler: answers `ask`.
+        patience: seconds of retries of `ask` when the database is lost or busy.
+        say: receives a message about trials that others have added.
+        attend: receives the engine of Optuna's connections before they are used.
     """
 
     def __init__(
@@ -78,14 +78,14 @@ class Study:
         self._storage.engine.dispose()
 
     def sync(self, store: Store, lease: Lease, sweep: Sweep) -> int:
-        """Mirrors every finished cell that is not mirrored; how many.
+        """Mirrors every finished cell that is not mirrored yet; returns how many.
 
-        The first call also makes the studies, mirrors anew what is missing or has other levels
-        now, and fails the trials that no cell owns.
+        The first call also makes the studies, mirrors again what is missing or has other levels
+        now, and fails trials that belong to no cell.
 
         Raises:
             LeaseLost: another driver has the sweep.
-            StoreError: a study of that name is somebody else's.
+            StoreError: a study of that name belongs to others.
         """
         target = Target(sweep=sweep, objective=self.objective, direction=self._direction)
         if self._under != (store, lease):
@@ -102,7 +102,7 @@ class Study:
         return total
 
     def _name(self, study: str, numbers: Sequence[int]) -> None:
-        """Says which trials somebody else has added."""
+        """Reports the trials that others have added."""
         if numbers:
             shown = ", ".join(map(str, numbers[:SHOWN])) + (" ..." if numbers[SHOWN:] else "")
             self._say(
@@ -111,16 +111,16 @@ class Study:
             )
 
     def settle(self, store: Store, lease: Lease, sweep: Sweep) -> int:
-        """`sync` as if for the first time: at the end, nothing that nobody owns stays RUNNING."""
+        """Runs a first `sync` again: at the end, no trial without a cell stays RUNNING."""
         self._under = None
         return self.sync(store, lease, sweep)
 
     def ask(self, distributions: Mapping[str, BaseDistribution]) -> tuple[int, dict[str, Any]]:
-        """A new RUNNING trial's number and the parameters that the sampler chose.
+        """Returns a new RUNNING trial's number and the parameters that the sampler chose.
 
-        Optuna's own write cannot carry the lease's epoch, so the lease is looked at before and
-        after: who has lost it makes no cell of the trial, and the next `sync` or `settle` of the
-        driver that has it ends the trial.
+        Optuna's own write cannot carry the lease's epoch, so the lease is checked before and after.
+        A driver that has lost it makes no cell of the trial, and the next `sync` or `settle` of the
+        new driver ends the trial.
 
         Raises:
             LeaseLost: another driver has the sweep.
@@ -148,7 +148,7 @@ class Study:
         )
 
     def set_note(self, markdown: str) -> None:
-        """Shows a text on the study's page in the dashboard, in place of the one before.
+        """Shows a text on the study's page in the dashboard, in place of an earlier text.
 
         Raises:
             ValueError: `sync` was not called before.
@@ -161,7 +161,7 @@ class Study:
 
     @property
     def study(self) -> optuna.Study:
-        """Optuna's own object, to read from; of the report cells."""
+        """Optuna's study of the report cells, for reading."""
         if self._study is None:
             self._study = optuna.load_study(
                 study_name=self.name, storage=self._storage, sampler=self._sampler
@@ -170,9 +170,9 @@ class Study:
 
 
 def _storage(address: Address) -> RDBStorage:
-    """Optuna's storage on the same database, with Optuna's tables made if there are none.
+    """Optuna's storage on the same database; makes Optuna's tables if they are missing.
 
-    Connections of its own, opened for each use: none is stale after the server was restarted.
+    Its connections are opened for each use, so none is stale after a restart of the server.
     """
     url = address.url.render_as_string(hide_password=False)
     wait = {"timeout": 30} if address.dialect == "sqlite" else dialects.server_arguments(address)
@@ -195,7 +195,7 @@ def _storage(address: Address) -> RDBStorage:
 
 
 def _unwrapped(work: Callable[[], T]) -> T:
-    """The result of `work`, with the database's error in place of Optuna's around it."""
+    """Returns the result of `work`; replaces Optuna's error by the database's error inside it."""
     try:
         return work()
     except StorageInternalError as error:

@@ -1,7 +1,7 @@
-"""The `sweeper_*` tables, beside Optuna's in the same database.
+"""The `sweeper_*` tables, in the same database as Optuna's.
 
-Moments are seconds since 1970 by the database's own clock (`clock`), never the driver's. Every
-query on a hot path has its index here: a driver's cost must not grow with the number of runs.
+Times are seconds since 1970 by the database's own clock (`clock`), never the driver's. Every query
+on a hot path has its index here: a driver's cost must not grow with the number of runs.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ NAMING = {
 
 
 def _words(enum: type[RunState] | type[Ending]) -> EnumColumn:
-    """A text column that holds an enum's values, checked on the way in and out."""
+    """A text column with an enum's values, checked on writing and reading."""
     return EnumColumn(
         enum,
         native_enum=False,
@@ -45,7 +45,7 @@ def _words(enum: type[RunState] | type[Ending]) -> EnumColumn:
 
 
 class Table(DeclarativeBase):
-    """The base of all tables; its `metadata` is what the migrations must arrive at."""
+    """The base of all tables; the migrations must produce its `metadata`."""
 
     metadata = MetaData(naming_convention=NAMING)
     type_annotation_map = {  # noqa: RUF012
@@ -59,7 +59,7 @@ class Table(DeclarativeBase):
 
 
 class SweepTable(Table):
-    """One question; `lease_epoch` is the highest epoch ever given, should the lease row vanish."""
+    """A sweep; `lease_epoch` is the highest epoch ever given, in case the lease row is deleted."""
 
     __tablename__ = "sweeper_sweep"
     id: Mapped[int] = mapped_column(primary_key=True)
@@ -79,7 +79,7 @@ class SweepTable(Table):
 
 
 class LeaseTable(Table):
-    """Who may write to a sweep; `token` names the call that took it, for an unknown commit."""
+    """The right to write to a sweep; `token` names the call that took it, for an unknown commit."""
 
     __tablename__ = "sweeper_lease"
     sweep_id: Mapped[int] = mapped_column(
@@ -93,8 +93,8 @@ class LeaseTable(Table):
 
 
 class CellTable(Table):
-    """One configuration. `open_runs` counts its unfinished runs, so that the mirror finds the
-    finished cells without looking at the others.
+    """A configuration. `open_runs` counts its unfinished runs, so that the mirror finds finished
+    cells without reading the others.
     """
 
     __tablename__ = "sweeper_cell"
@@ -117,7 +117,7 @@ class CellTable(Table):
 
 
 class RunTable(Table):
-    """One training. Attempts up to number `forgiven` no longer count towards its failure."""
+    """A training run. Attempts up to number `forgiven` no longer count towards its failure."""
 
     __tablename__ = "sweeper_run"
     __table_args__ = (UniqueConstraint("cell_id", "replicate"), Index(None, "sweep_id", "state"))
@@ -135,7 +135,7 @@ class RunTable(Table):
 
 
 class PackTable(Table):
-    """Runs that train together; (`token`, `position`) names one call's pack."""
+    """Runs that train together; (`token`, `position`) identifies a pack of a call."""
 
     __tablename__ = "sweeper_pack"
     __table_args__ = (UniqueConstraint("sweep_id", "position"), Index(None, "token"))
@@ -151,7 +151,7 @@ class PackTable(Table):
 
 
 class AttemptTable(Table):
-    """One try at a run; made before it is dispatched."""
+    """An attempt at a run; made before it is dispatched."""
 
     __tablename__ = "sweeper_attempt"
     __table_args__ = (UniqueConstraint("run_id", "number"), Index(None, "sweep_id", "ended_at"))
@@ -172,7 +172,7 @@ class AttemptTable(Table):
 
 
 class ObservationTable(Table):
-    """All numbers of one run at one epoch: float32, little-endian, in the sweep's layout."""
+    """All numbers of a run at an epoch: float32, little-endian, in the sweep's layout."""
 
     __tablename__ = "sweeper_observation"
     run_id: Mapped[int] = mapped_column(
@@ -184,7 +184,7 @@ class ObservationTable(Table):
 
 
 class PredictionTable(Table):
-    """Which test examples a complete run has right, a bit each (`records.Predictions`)."""
+    """Which test examples a complete run predicts correctly, a bit each (`records.Predictions`)."""
 
     __tablename__ = "sweeper_prediction"
     run_id: Mapped[int] = mapped_column(
@@ -194,7 +194,7 @@ class PredictionTable(Table):
 
 
 class StageTable(Table):
-    """What was decided about a sweep's replicates, in order (`records.Sweep.stages`)."""
+    """Decisions about a sweep's replicates, in order (`records.Sweep.stages`)."""
 
     __tablename__ = "sweeper_stage"
     sweep_id: Mapped[int] = mapped_column(
@@ -213,7 +213,7 @@ class clock(FunctionElement[float]):
 
 @compiles(clock, "sqlite")
 def _sqlite_clock(*_: object, **__: object) -> str:
-    # unixepoch('subsec') needs SQLite 3.42; julianday is exact to a millisecond in all.
+    # unixepoch('subsec') needs SQLite 3.42; julianday is exact to a millisecond in all versions.
     return "((julianday('now') - 2440587.5) * 86400.0)"
 
 

@@ -1,8 +1,8 @@
-"""A finished cell as an Optuna trial: what the trial says, and its rows in Optuna's tables.
+"""A finished cell as an Optuna trial: the content of the trial, and its rows in Optuna's tables.
 
-The rows are written in bulk through Optuna's own table definitions: its `add_trial` asks the
-database twice for every intermediate value, and cannot renew a trial whose cell got further
-replicates. `tests/contract/test_mirror.py` reads every one of them back through Optuna.
+The rows are written in bulk through Optuna's own table definitions: its `add_trial` sends two
+queries for every intermediate value, and cannot replace a trial whose cell got further replicates.
+`tests/contract/test_mirror.py` reads every trial back through Optuna.
 """
 
 from __future__ import annotations
@@ -28,13 +28,13 @@ from sweeper.store.records import Cell, Key, Observations, Run
 
 HASH = "sweeper:cell"  # user attribute: the cell that a trial mirrors
 HIDDEN = "sweeper:hidden"  # user attribute: the spec no longer has the cell
-FOREIGN = "sweeper:foreign"  # user attribute: what a trial was that somebody else has added
+FOREIGN = "sweeper:foreign"  # user attribute: the former state of a trial that others have added
 ASKED = "sweeper:asked"  # system attribute: a sampler chose the parameters, so they stay
 
 
 @dataclass(frozen=True, kw_only=True)
 class Mirrored:
-    """What a trial says. `curve` is epoch -> mean of the objective over the replicates."""
+    """The content of a trial. `curve` is epoch -> mean of the objective over the replicates."""
 
     state: TrialState
     value: float | None
@@ -46,7 +46,7 @@ class Mirrored:
 
 @dataclass(frozen=True, kw_only=True)
 class CellResult:
-    """A cell with all that is known of its wanted runs; `observed` by run, in order of epochs."""
+    """A cell with the results of its wanted runs; `observed` by run, in order of epochs."""
 
     cell: Cell
     runs: Sequence[Run]
@@ -56,11 +56,11 @@ class CellResult:
 
 
 def describe(result: CellResult, *, layout: Sequence[Key], objective: Key) -> Mirrored:
-    """The trial of a finished cell.
+    """Makes the trial of a finished cell.
 
-    COMPLETE: the mean over the complete replicates of the objective. PRUNED: the last
-    mean of the replicates that were still compared. FAIL: endings and the first error's text.
-    A hidden cell is FAIL whatever it reached: nobody is to compare with it or to learn from it.
+    COMPLETE: the mean of the objective over the complete replicates. PRUNED: the last mean of the
+    replicates that were still compared. FAIL: exit reasons and the first error's text. A hidden
+    cell is FAIL whatever it reached, so that nothing compares with it or learns from it.
     """
     if result.cell.hidden:
         return _hidden(result)
@@ -75,7 +75,7 @@ def describe(result: CellResult, *, layout: Sequence[Key], objective: Key) -> Mi
     if state is TrialState.COMPLETE:
         value = fmean(run.value for run in complete if run.value is not None)
         attributes |= _spread(complete)
-        if result.cell.role == "report":  # what selects never shows the test split
+        if result.cell.role == "report":  # selection never shows the test split
             attributes |= _tested(result, complete, layout)
     elif state is TrialState.PRUNED and curve:
         value = curve[max(curve)]
@@ -108,7 +108,7 @@ def _compared(runs: Sequence[Run]) -> list[Run]:
 def _curve(
     result: CellResult, runs: Sequence[Run], *, layout: Sequence[Key], objective: Key
 ) -> dict[int, float]:
-    """Means at the epochs that all of `runs` have: at others they would be of other runs."""
+    """Means at the epochs that all `runs` have: at other epochs they would be of fewer runs."""
     if objective not in layout or not runs:
         return {}
     offset = 4 * layout.index(objective)
@@ -139,7 +139,7 @@ def _spread(complete: Sequence[Run]) -> dict[str, Any]:
 
 
 def _tested(result: CellResult, complete: Sequence[Run], layout: Sequence[Key]) -> dict[str, Any]:
-    """Means of the overall metrics on the test split at the last epoch, to look at only."""
+    """Means of the overall metrics on the test split at the last epoch, for display only."""
     last = [result.observed[run.id][-1].numbers for run in complete if result.observed.get(run.id)]
     means = {}
     for place, (split, metric, target) in enumerate(layout):
@@ -150,9 +150,9 @@ def _tested(result: CellResult, complete: Sequence[Run], layout: Sequence[Key]) 
 
 
 def disown(connection: Connection, study_id: int, *, owned: Collection[int]) -> list[int]:
-    """Ends as FAIL the finished trials that are no cell's: their numbers, in order.
+    """Ends finished trials that belong to no cell as FAIL; returns their numbers, in order.
 
-    Neither the best trial nor a sampler counts them then. What they were becomes an attribute.
+    Then neither the best trial nor a sampler counts them. Their former state becomes an attribute.
     """
     table = models.TrialModel.__table__
     counted = table.c.state.in_([OptunaState.COMPLETE, OptunaState.PRUNED])
@@ -161,27 +161,36 @@ def disown(connection: Connection, study_id: int, *, owned: Collection[int]) -> 
     foreign = {row.trial_id: row for row in rows if row.number not in owned}
     for ids in chunks(list(foreign)):
         values = _values(connection, ids)
-        _insert(connection, models.TrialUserAttributeModel, [
-            {"trial_id": one, "key": FOREIGN, "value_json": json.dumps(
-                {"state": foreign[one].state.name, "value": values.get(one)})}
-            for one in ids
-        ])  # fmt: skip
+        _insert(
+            connection,
+            models.TrialUserAttributeModel,
+            [
+                {
+                    "trial_id": one,
+                    "key": FOREIGN,
+                    "value_json": json.dumps(
+                        {"state": foreign[one].state.name, "value": values.get(one)}
+                    ),
+                }
+                for one in ids
+            ],
+        )
         of_them = models.TrialValueModel.__table__.c.trial_id.in_(ids)
-        connection.execute(delete(models.TrialValueModel).where(of_them))  # Optuna: none of a FAIL
+        connection.execute(delete(models.TrialValueModel).where(of_them))  # as Optuna does
         query = table.update().where(table.c.trial_id.in_(ids))
         connection.execute(query.values(state=OptunaState.FAIL))
     return sorted(row.number for row in foreign.values())
 
 
 def _values(connection: Connection, trial_ids: Sequence[int]) -> dict[int, float | None]:
-    """The objective of each trial, None where it is not finite."""
+    """The objective of each trial, None if it is not finite."""
     table = models.TrialValueModel.__table__.c
     query = select(table.trial_id, table.value).where(table.trial_id.in_(trial_ids))
     return {row.trial_id: row.value for row in connection.execute(query)}
 
 
 def number_next(connection: Connection, study_id: int) -> int:
-    """The number that the study's next trial gets; numbers rise with ids."""
+    """The number of the study's next trial; numbers rise with ids."""
     trials = models.TrialModel.__table__.c
     last = select(trials.number).where(trials.study_id == study_id)
     number = connection.execute(last.order_by(trials.trial_id.desc()).limit(1)).scalar()
@@ -194,7 +203,7 @@ def write(
     mirrored: Sequence[tuple[Cell, Mirrored]],
     distributions: Mapping[str, BaseDistribution],
 ) -> dict[int, int]:
-    """Writes trials, those that exist anew in place: cell -> trial number."""
+    """Writes trials and replaces existing ones: cell -> trial number."""
     there = _existing(connection, study_id, mirrored)
     asked = _asked(connection, list(there.values()))
     _clear(connection, list(there.values()), keep_params=asked)
@@ -206,8 +215,9 @@ def write(
         else:
             ids[cell.id], numbers[cell.id] = made.pop(0)
     _update(connection, [(ids[cell.id], trial) for cell, trial in mirrored if cell.id in there])
-    _fill(connection, [(ids[cell.id], cell, trial) for cell, trial in mirrored],
-          distributions, asked)  # fmt: skip
+    _fill(
+        connection, [(ids[cell.id], cell, trial) for cell, trial in mirrored], distributions, asked
+    )
     return numbers
 
 
@@ -227,7 +237,7 @@ def _existing(
 
 
 def _asked(connection: Connection, trial_ids: Sequence[int]) -> frozenset[int]:
-    """Trials whose parameters a sampler chose: marked, or not yet any cell's mirror."""
+    """Trials whose parameters a sampler chose: marked, or without a cell yet."""
     if not trial_ids:
         return frozenset()
     system = models.TrialSystemAttributeModel.__table__
@@ -304,10 +314,14 @@ def _fill(
         key = {"trial_id": trial_id}
         if trial_id not in asked:
             params += [
-                {**key, "param_name": name, "distribution_json": texts[name],
-                 "param_value": optuna_distributions.value_of(level, distributions[name])}
+                {
+                    **key,
+                    "param_name": name,
+                    "distribution_json": texts[name],
+                    "param_value": optuna_distributions.value_of(level, distributions[name]),
+                }
                 for name, level in cell.factors.items()
-            ]  # fmt: skip
+            ]
         if trial.value is not None:
             value, kind = models.TrialValueModel.value_to_stored_repr(trial.value)
             values.append({**key, "objective": 0, "value": value, "value_type": kind})

@@ -1,4 +1,4 @@
-"""Which test examples each run has right."""
+"""Which test examples each run predicts correctly."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What was decided about a sweep's replicates, and when."""
+"""Decisions about a sweep's replicates, and when they were made."""
 
 from __future__ import annotations
 
