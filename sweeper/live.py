@@ -70,13 +70,19 @@ class Display:
         name: the sweep's.
         console: on stderr.
         clock: seconds, monotonic.
+        lines: no live picture, even on a terminal.
     """
 
     def __init__(
-        self, name: str, *, console: Console, clock: Callable[[], float] = time.monotonic
+        self,
+        name: str,
+        *,
+        console: Console,
+        clock: Callable[[], float] = time.monotonic,
+        lines: bool = False,
     ) -> None:
         self._name, self._console, self._clock = name, console, clock
-        live = console.is_terminal and not console.is_dumb_terminal
+        live = console.is_terminal and not console.is_dumb_terminal and not lines
         self._live = Live(console=console, refresh_per_second=4) if live else None
         self._next_line = 0.0
         self._best = ""

@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from sweeper import __version__, lookup
-from sweeper.cli import inputs, machine, settings, take_home
+from sweeper.cli import inputs, logs, machine, settings, take_home
 from sweeper.cli.options import (
     AsJson,
     Force,
+    LogFile,
     OpenRay,
     Overrides,
     Plugins,
@@ -24,6 +25,8 @@ from sweeper.cli.options import (
     Storage,
     SweepArgument,
     SweepArguments,
+    Verbose,
+    general_first,
     opened,
 )
 from sweeper.errors import InputError, SweeperError
@@ -59,30 +62,47 @@ def main() -> None:
 def run(arguments: list[str]) -> int:
     """Run one command; the exit code. Every error is caught here, and only here."""
     asks = not {"-h", "--help", "--version"}.isdisjoint(arguments)
+    with logs.ending():
+        try:
+            with settings.in_force(broken=asks) as values:
+                code = _run(arguments, values)
+        except SweeperError as error:
+            code = _refused(error)
+        if code not in (0, INTERRUPTED) and (log := logs.file()):
+            logs.say(f"log:       {log}")
+        return code
+
+
+def _run(arguments: list[str], values: list[settings.Value]) -> int:
     try:
-        with settings.in_force(broken=asks) as values:
-            return app(args=arguments, prog_name="sweeper", standalone_mode=False, obj=values) or 0
+        words = general_first(arguments)
+        return app(args=words, prog_name="sweeper", standalone_mode=False, obj=values) or 0
     except SweeperError as error:
-        for line in error.lines:
-            _complain(line)
-        return error.exit_code
+        return _refused(error)
     except typer.TyperException as error:
         if message := error.format_message():
-            _complain(f"{message} (sweeper --help lists what there is)")
+            logs.complain(f"{message} (sweeper --help lists what there is)")
         return error.exit_code
     except (KeyboardInterrupt, typer.Abort):
-        _complain("interrupted")
+        logs.complain("interrupted")
         return INTERRUPTED
     except (BrokenPipeError, SystemExit):  # as print and as Rich say that nobody reads any more
         return 0
     except Exception as error:
         if isinstance(error, OSError) and (code := _unwritten()):
             return code
-        if os.environ.get("SWEEPER_DEBUG"):
+        logs.traceback()
+        if settings.switched_on("debug", values):
             raise
-        _complain(f"internal error: {type(error).__name__}: {error}")
-        _complain("this is Sweeper's own fault; SWEEPER_DEBUG=1 shows where")
+        logs.complain(f"internal error: {type(error).__name__}: {error}")
+        logs.complain("this is Sweeper's own fault; SWEEPER_DEBUG=1 shows where")
         return 1
+
+
+def _refused(error: SweeperError) -> int:
+    for line in error.lines:
+        logs.complain(line)
+    return error.exit_code
 
 
 def _unwritten() -> int:
@@ -90,17 +110,6 @@ def _unwritten() -> int:
     from sweeper.cli import streams
 
     return streams.finished(0)
-
-
-def _complain(text: str) -> None:
-    line = " ".join(text.split())
-    _say(f"sweeper: {line}")
-
-
-def _say(text: str) -> None:
-    from sweeper.cli import streams
-
-    streams.say(text)
 
 
 def _out() -> Console:
@@ -122,14 +131,20 @@ def _before(
         bool,
         typer.Option("--version", callback=_show_version, is_eager=True, help="Print the version."),
     ] = False,
+    verbose: Verbose = False,
+    log_file: LogFile = None,
 ) -> None:
+    logs.begin(verbose=verbose, file=log_file)
+    logs.opening(sys.argv[1:], settings.chosen(context.obj))
     for remark in inputs.unknown_variables(os.environ):
-        _complain(f"warning: {remark}")
+        logs.complain(f"warning: {remark}")
     for value in context.obj:
         if value.source == "project file" and inputs.password_in([value.text]):
-            _complain(f"warning: {value.place}: a password; a project's file is shared with others")
+            logs.complain(
+                f"warning: {value.place}: a password; a project's file is shared with others"
+            )
     if inputs.password_in(sys.argv[1:]):
-        _complain("warning: a password on the command line is seen by all; use SWEEPER_STORAGE")
+        logs.complain("warning: a password on the command line is seen by all; use SWEEPER_STORAGE")
 
 
 def _load(spec: str, overrides: list[str] | None) -> Spec:
@@ -153,7 +168,7 @@ def init(
     except OSError as error:
         raise InputError(f"{out}: cannot be written: {error.strerror}") from error
     print(out)
-    _say(f"next: sweeper plan {out}")
+    logs.say(f"next: sweeper plan {out}")
 
 
 @app.command(
@@ -179,20 +194,21 @@ def launch(
     from sweeper.engine.driver import launch as drive
     from sweeper.live import Display
 
-    with Display(loaded.name, console=Lasting()) as display:
+    lines = logs.shown()  # which a live picture would break
+    with Display(loaded.name, console=Lasting(), lines=lines) as display:
         outcome = drive(
             loaded,
             storage=storage,
             ray_address=ray_address,
             plugins=plugins or (),
-            on_event=display.show,
+            on_event=logs.Watched(display.show),
             yes=yes,
             new_data=new_data,
         )
-    _say(outcome.message)
+    logs.say(outcome.message)
     if outcome.exit_code != INTERRUPTED:
         for line in inputs.next_commands(outcome.sweep, storage):
-            _say(line)
+            logs.say(line)
     return outcome.exit_code
 
 
@@ -231,7 +247,7 @@ def plan(
             plugin_files=plugins or (),
             on_event=display.show,
         )
-    finds = detectable(loaded, pilots(loaded.name, storage, say=_say))
+    finds = detectable(loaded, pilots(loaded.name, storage, say=logs.say))
     if as_json:
         listed = {"detectable": [asdict(one) for one in finds]}
         print(show.as_json("plan", {"name": loaded.name, **asdict(found), **listed}))
@@ -256,7 +272,7 @@ def status(
     elif statuses:
         show.statuses(_out(), statuses)
     else:
-        _say(f"{lookup.EMPTY}; start one with: sweeper launch SPEC")
+        logs.say(f"{lookup.EMPTY}; start one with: sweeper launch SPEC")
 
 
 @app.command(epilog="Example: sweeper report batch-size-digits --out report.html")
@@ -319,11 +335,11 @@ def verify(
 
     found = compare(page)
     if found.remark:
-        _say(found.remark)
+        logs.say(found.remark)
     for one in found.differences[:MOST_TOLD]:
         print(one)
     if len(found.differences) > MOST_TOLD:
-        _say(f"and {len(found.differences) - MOST_TOLD} more")
+        logs.say(f"and {len(found.differences) - MOST_TOLD} more")
     if found.same:
         print(f"{page}: every number and word is what its data give")
     return int(not found.same)
@@ -377,11 +393,11 @@ def dashboard(
         pages = {name: partial(_page, store, name) for name in names}
         behind = gate.dashboard(storage, port=bound, pages=pages)
         print(f"http://{'[::1]' if host == '::1' else '127.0.0.1'}:{bound}", flush=True)
-        _say("reading only; Ctrl-C stops it")
+        logs.say("reading only; Ctrl-C stops it")
         try:
             gate.serve(behind, listener)
         except KeyboardInterrupt:
-            _say("stopped")
+            logs.say("stopped")
 
 
 @app.command(epilog="Example: sweeper retry batch-size-digits --reason out_of_memory")

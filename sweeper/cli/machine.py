@@ -9,6 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from sweeper import lookup
+from sweeper.cli.logs import complain, say
 from sweeper.cli.masking import masked
 from sweeper.cli.options import AsJson, OpenRay, OptionalSpec, RayAddress, Storage
 from sweeper.cli.settings import PROJECT_FILE, Value, user_file
@@ -52,12 +53,6 @@ def doctor(
     return int(any(finding.state == "wrong" for finding in found))
 
 
-def _warn(text: str) -> None:
-    from sweeper.cli.streams import say
-
-    say(f"sweeper: {' '.join(text.split())}")
-
-
 def _nodes(address: str, spec: str | None, *, storage: str, as_json: bool) -> int:
     from rich.console import Console
 
@@ -66,7 +61,7 @@ def _nodes(address: str, spec: str | None, *, storage: str, as_json: bool) -> in
     from sweeper.spec import load
 
     loaded = load(lookup.find_spec(spec)) if spec is not None else None
-    found = inspection.examine(address, spec=loaded, storage=storage, say=_warn)
+    found = inspection.examine(address, spec=loaded, storage=storage, say=complain)
     if as_json:
         print(show.as_json("nodes", {"nodes": [inspection.as_dict(node) for node in found]}))
     else:
@@ -83,7 +78,6 @@ def cache(
 
     import trainers.cache as kept
     from sweeper.cli import show
-    from sweeper.cli.streams import say
 
     found, left = kept.entries(), kept.remove() if remove else []
     if as_json:
@@ -113,7 +107,6 @@ def config(
     from rich.console import Console
 
     from sweeper.cli import show
-    from sweeper.cli.streams import say
 
     flags = {"storage": storage, "ray_address": ray_address or ""}
     values = list(_with_flags(context, context.obj, flags))

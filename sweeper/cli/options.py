@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -59,6 +59,36 @@ Plugins = Annotated[
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, of a versioned schema.")]
 Force = Annotated[bool, typer.Option("--force", help="Overwrite what is there.")]
+Verbose = Annotated[
+    bool,
+    typer.Option("--verbose", "-v", envvar="SWEEPER_VERBOSE", help="Show the log on stderr too."),
+]
+LogFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--log-file", envvar="SWEEPER_LOG_FILE", metavar="PATH", help="Add the log to this file."
+    ),
+]
+
+
+def general_first(words: Sequence[str]) -> list[str]:
+    """Returns the words with the general options, and their values, at the front.
+
+    So that `sweeper launch SPEC -v` is what `sweeper -v launch SPEC` is.
+    """
+    first: list[str] = []
+    rest: list[str] = []
+    left = list(words)
+    while left:
+        word = left.pop(0)
+        if word == "--":
+            rest += [word, *left]
+            break
+        general = word in ("-v", "--verbose", "--log-file") or word.startswith("--log-file=")
+        (first if general else rest).append(word)
+        if word == "--log-file" and left:
+            first.append(left.pop(0))
+    return first + rest
 
 
 @contextmanager

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import os
 import tomllib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,6 +25,7 @@ from sweeper.errors import InputError, nearest
 from sweeper.lookup import DEFAULT_STORAGE
 
 PROJECT_FILE = "sweeper.toml"
+OFF = ("0", "false", "no", "off")  # values of a variable that switch nothing on
 COLOURS = {"never": "NO_COLOR", "always": "FORCE_COLOR"}  # the variable that says so
 
 Kind = Literal["text", "folder", "file", "number", "switch", "colour"]
@@ -125,6 +126,21 @@ SETTINGS = (
         meaning="Colours in the output: auto, always or never.",
     ),
     Setting(
+        name="log_file",
+        kind="file",
+        variable="SWEEPER_LOG_FILE",
+        flag="--log-file",
+        meaning="A file that every command adds its log to.",
+    ),
+    Setting(
+        name="verbose",
+        kind="switch",
+        variable="SWEEPER_VERBOSE",
+        flag="--verbose",
+        default="false",
+        meaning="Show the log on stderr too.",
+    ),
+    Setting(
         name="debug",
         kind="switch",
         variable="SWEEPER_DEBUG",
@@ -138,6 +154,18 @@ NAMES = {setting.name: setting for setting in SETTINGS}
 def user_file() -> Path:
     """Returns the user's own file, which need not exist."""
     return Path(typer.get_app_dir("sweeper")) / "config.toml"
+
+
+def switched_on(name: str, values: Iterable[Value]) -> bool:
+    """Returns whether a switch is on."""
+    return any(value.setting.name == name and value.text == "true" for value in values)
+
+
+def chosen(values: Iterable[Value]) -> Iterator[str]:
+    """Yields a line for each setting that has another source than the default."""
+    for value in values:
+        if value.source != "default":
+            yield f"{value.setting.name} = {value.text} ({value.source} {value.place})"
 
 
 def resolve(environment: Mapping[str, str], folder: Path, user: Path) -> list[Value]:
@@ -181,7 +209,11 @@ def _in_environment(setting: Setting, environment: Mapping[str, str]) -> Iterato
         said = ((variable, word) for word, variable in COLOURS.items())
         yield from ((name, word) for name, word in said if environment.get(name))
     elif text := environment.get(setting.variable):
-        yield setting.variable, "true" if setting.kind == "switch" else text
+        yield setting.variable, _switched(text) if setting.kind == "switch" else text
+
+
+def _switched(text: str) -> str:
+    return "false" if text.lower() in OFF else "true"
 
 
 @contextmanager

@@ -6,6 +6,7 @@ database; the board and the queue are rebuilt from it by every launch.
 
 from __future__ import annotations
 
+import logging
 from collections import Counter, deque
 from collections.abc import Callable, Collection, Sequence
 from typing import Protocol
@@ -27,6 +28,7 @@ from sweeper.errors import EngineError
 from sweeper.states import Ending, RunState
 from sweeper.store.records import Cell, End, NewCell, Pack, Report
 
+LOG = logging.getLogger(__name__)
 SAVE_SECONDS = 20.0  # for a checkpoint, when the driver stops
 MIRROR_SECONDS = 2.0
 
@@ -152,6 +154,7 @@ class Conductor:
             began=now,
             heard=now,
         )
+        LOG.debug("pack %d, runs %s: to %s on %s", pack.id, ids, worker.id, worker.node)
         return job
 
     def _job(self, pack: Pack, attempts: dict[int, int]) -> Job:
@@ -365,6 +368,7 @@ class Conductor:
         ended = [member for member in members if member.end is not None]
         for member in ended:
             flight.attempts.pop(member.run, None)
+            LOG.debug("run %d ended: %s %s", member.run, member.end, member.error)
         failed = [m for m in ended if m.end not in (Ending.COMPLETE, Ending.PRUNED)]
         if len(failed) == len(members):
             for member in failed:
@@ -389,6 +393,7 @@ class Conductor:
 
     def _failed(self, worker: Worker, ending: Ending, error: str) -> None:
         flight = self.flights.pop(worker.id)
+        LOG.warning("pack %d on %s ended: %s: %s", flight.pack.id, worker.id, ending, error)
         self.eta.over(worker.id, whole=False)
         self._recorder.add(flight.ends(ending, error))
         self._end_waiting(flight.leaving)

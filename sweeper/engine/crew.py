@@ -7,6 +7,7 @@ the node: Ray may raise an error for a call that has run, and for a node that is
 
 from __future__ import annotations
 
+import logging
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -27,6 +28,7 @@ from sweeper.errors import EngineError
 from sweeper.spec import Spec
 from sweeper.states import Ending
 
+LOG = logging.getLogger(__name__)
 LISTEN_SECONDS = 0.1  # between two ticks, when nobody says anything
 LOOK_SECONDS = 2.0  # between two looks at the nodes of a joined cluster
 BEATS_IN_SILENCE = 6  # signs of life that a worker is asked for before it counts as silent
@@ -256,7 +258,9 @@ class Crew:
         actor = self._actor.options(
             num_cpus=shape.cpus, num_gpus=shape.gpus, scheduling_strategy=affinity
         )
-        return Hired(next(self._numbers), actor.remote(), node, now=time.monotonic())
+        hired = Hired(next(self._numbers), actor.remote(), node, now=time.monotonic())
+        LOG.debug("%s starts on %s", hired.id, node.name)
+        return hired
 
     def _request(self, wanted: int) -> None:
         """Tells an autoscaler how many workers are of use, where the spec limits their number."""
@@ -291,6 +295,7 @@ class Crew:
 
     def _let_go(self, worker: Hired) -> None:
         self._hired.pop(worker.id, None)
+        LOG.debug("%s ends", worker.id)
         if not worker.killed:
             worker.kill()
 

@@ -6,6 +6,7 @@ pass work that may run twice: it looks up by key what exists before it adds anyt
 
 from __future__ import annotations
 
+import logging
 import random
 import threading
 import time
@@ -30,6 +31,7 @@ from sweeper.store.answers import Answers
 from sweeper.store.dialects import Address
 
 T = TypeVar("T")
+LOG = logging.getLogger(__name__)
 FIRST_WAIT, LONGEST_WAIT = 0.05, 5.0  # seconds
 POLL_SECONDS = 0.2  # how often `give_up` is checked
 OURS = (
