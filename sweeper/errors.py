@@ -9,7 +9,8 @@
     ├── LeaseLost           exit 5    another driver has taken the sweep over
     ├── DatabaseLost        exit 1    the database stays away, is full, or can be used no more
     │   └── DatabaseMoved             its file is no longer where it was
-    └── EngineError         exit 1    Ray or a worker failed in a way that no retry mends
+    ├── EngineError         exit 1    Ray or a worker failed in a way that no retry mends
+    └── SweepHalted         exit 4    the sweep has stopped itself
 
 The message is written for the user: what, where (file:line), which value, and the nearest valid
 one or the next command.
@@ -88,6 +89,12 @@ class DatabaseMoved(DatabaseLost):
 
 class EngineError(SweeperError):
     """The cluster or a worker failed in a way that no retry mends."""
+
+
+class SweepHalted(SweeperError):
+    """The sweep has stopped itself: its runs fail one after the other, or a limit is reached."""
+
+    exit_code = 4
 
 
 def nearest(word: str, valid: Iterable[str]) -> str:

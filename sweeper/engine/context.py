@@ -25,6 +25,7 @@ class Request:
         ray_address: of a cluster to join; None: a Ray of our own.
         plugins: absolute paths.
         yes: do not ask before a long sweep.
+        command: what goes on with the sweep after an interruption.
         hire: makes the crew.
     """
 
@@ -35,6 +36,7 @@ class Request:
     ray_address: str | None = None
     plugins: tuple[str, ...] = ()
     yes: bool = True
+    command: str = "sweeper launch"
     hire: Callable[..., Crew] = Crew
     clock: Callable[[], float] = time.monotonic
 

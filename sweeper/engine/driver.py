@@ -59,23 +59,26 @@ def launch(
     on_event: Callable[[Event], None] = lambda event: None,
     yes: bool = True,
     new_data: bool = False,
+    command: str = "",
 ) -> Outcome:
     """Runs what is missing of a sweep, and says how that ended.
 
     Args:
         yes: asks nothing.
         new_data: agrees that the data are not what the last launch read.
+        command: what goes on with the sweep, for messages [the command line].
 
     Raises:
         InputError: the data, the database or the cluster cannot be used.
         HeldError: another driver has the sweep.
         LeaseLost: another driver has taken it over.
     """
+    command = command or _command(sys.argv)
     cluster.prepare()
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     with (
         Interrupts() as interrupts,
-        LastResort(interrupts, say=on_event, command=_command(sys.argv)) as last,
+        LastResort(interrupts, say=on_event, command=command) as last,
     ):
         try:
             with interrupts.breaking():  # data may take long to load, and nothing is begun
@@ -94,7 +97,7 @@ def launch(
                 for note in worker.notes(maker.facts):
                     on_event(note)
         except StopNow:
-            message = f"interrupted before anything was begun. Go on with: {_command(sys.argv)}"
+            message = f"interrupted before anything was begun. Go on with: {command}"
             return Outcome(exit_code=INTERRUPTED, sweep=spec.name, message=message)
         with Store.open(storage, create=True) as store:
             store.attend(lambda: interrupts.count >= 2)
@@ -111,6 +114,7 @@ def launch(
                 say=on_event,
                 interrupts=interrupts,
                 yes=yes,
+                command=command,
             )
             plan = {"maker": maker, "cells": cells, "first": first, "changed": changed.text}
             return _ended(request, store, lease, plan)
@@ -214,7 +218,7 @@ def _held(request: Request, store: Store, lease: Lease, plan: dict[str, Any]) ->
             )
             return _run(session)
     except DatabaseLost as error:  # the next launch ends what could not be ended
-        message = without_database(error, store, lease, command=_command(sys.argv))
+        message = without_database(error, store, lease, command=request.command)
         asked = request.interrupts.count >= 2 and not request.interrupts.fault
         code = INTERRUPTED if asked else error.exit_code
         return Outcome(exit_code=code, sweep=request.spec.name, message=message)
@@ -355,7 +359,7 @@ def _outcome(session: Session, launch: Launch) -> Outcome:
     if launch.stopped or launch.left():
         why = _why(session, launch)
         _set_state(session, "interrupted", why)
-        message = f"interrupted: {why}; {done}. Go on with: {_command(sys.argv)}"
+        message = f"interrupted: {why}; {done}. Go on with: {session.request.command}"
         code = SweeperError.exit_code if session.request.interrupts.fault else INTERRUPTED
         return Outcome(exit_code=code, sweep=name, message=message)
     failed = counts[RunState.FAILED]

@@ -46,6 +46,15 @@ class Spec(SpecFile):
         train = self.train.model_copy(update={"evaluations": number})
         return self.model_copy(update={"train": train})
 
+    def overridden(self, overrides: Sequence[str]) -> Spec:
+        """Applies every `KEY=VALUE` and checks the spec again.
+
+        Raises:
+            SpecError: as in `load`.
+        """
+        root, rejected = override(self._root, overrides)
+        return _spec(_anchored(root, ""), rejected, text=self.text, source=self.source)
+
     @classmethod
     def of(
         cls, file: SpecFile, *, text: str, source: str, warnings: tuple[str, ...], root: Node
@@ -81,13 +90,22 @@ def parse(
     root = root if folder is None else _anchored(root, folder)
     root, rejected = override(root, overrides)
     root = root if folder is None else _anchored(root, "")
+    return _spec(root, rejected, text=text, source=name)
+
+
+def _spec(root: Node, rejected: Sequence[SpecError], *, text: str, source: str) -> Spec:
+    """The spec in a document; `rejected` are the errors of its overrides.
+
+    Raises:
+        SpecError: as in `load`.
+    """
     file, problems = _checked(root)
     _raise_all([*rejected, *(_error(problem, root) for problem in problems)])
     notes = (
         str(_error(Problem((key,), note, root.entries[key].value), root))
         for key, note in rules.warnings(file).items()
     )
-    return Spec.of(file, text=text, source=name, warnings=tuple(notes), root=root)
+    return Spec.of(file, text=text, source=source, warnings=tuple(notes), root=root)
 
 
 def _checked(root: Node) -> tuple[SpecFile, list[Problem]]:
