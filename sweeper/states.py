@@ -76,6 +76,8 @@ UNCOUNTED = frozenset(
         Ending.SUPERSEDED,
     }
 )
+# What a run can fail for.
+FAILURES = frozenset(Ending) - UNCOUNTED - {Ending.COMPLETE, Ending.PRUNED}
 
 
 def move(old: RunState, new: RunState) -> RunState:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from sweeper import __version__, lookup
-from sweeper.cli import inputs, logs, machine, settings, take_home
+from sweeper.cli import completion, inputs, logs, machine, settings, take_home
 from sweeper.cli.options import (
     AsJson,
     Force,
@@ -39,13 +39,13 @@ if TYPE_CHECKING:
     from sweeper.store.store import Store
 
 INTERRUPTED = 130
+HELP = frozenset({"-h", "--help", "--version"})
 
 app = typer.Typer(
     name="sweeper",
     help="Hyperparameter sensitivity under class imbalance: one spec file in, a report out.",
     epilog="Start with: sweeper spaces, then sweeper launch batch_size",
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
@@ -61,7 +61,7 @@ def main() -> None:
 
 def run(arguments: list[str]) -> int:
     """Run one command; the exit code. Every error is caught here, and only here."""
-    asks = not {"-h", "--help", "--version"}.isdisjoint(arguments)
+    asks = completion.VARIABLE in os.environ or not HELP.isdisjoint(arguments)
     with logs.ending():
         try:
             with settings.in_force(broken=asks) as values:
@@ -156,17 +156,17 @@ def _load(spec: str, overrides: list[str] | None) -> Spec:
 @app.command(epilog="Example: sweeper init mine.yaml --space batch_size")
 def init(
     out: Annotated[Path, typer.Argument(help="The spec file to write.")] = Path("sweep.yaml"),
-    space: Annotated[str, typer.Option(help="The shipped space to start from.")] = "batch_size",
+    space: Annotated[
+        str,
+        typer.Option(help="The shipped space to start from.", autocompletion=completion.spaces),
+    ] = "batch_size",
     force: Force = False,
 ) -> None:
-    """Write a commented spec file to start from."""
+    """Write a commented spec file to start from, and beside it the schema for editors."""
     source = lookup.shipped()[inputs.one_of("--space", space, lookup.shipped())]
-    if out.exists() and not force:
-        raise InputError(f"{out} exists; --force overwrites it")
-    try:
-        out.write_text(inputs.renamed(source.read_text("utf-8"), out.stem), "utf-8")
-    except OSError as error:
-        raise InputError(f"{out}: cannot be written: {error.strerror}") from error
+    from sweeper.cli import starting
+
+    starting.write(out, source.read_text("utf-8"), force=force)
     print(out)
     logs.say(f"next: sweeper plan {out}")
 
@@ -406,14 +406,18 @@ def retry(
     storage: Storage = DEFAULT_STORAGE,
     reasons: Annotated[
         list[str] | None,
-        typer.Option("--reason", metavar="REASON", help="Only runs that ended so; repeatable."),
+        typer.Option(
+            "--reason",
+            metavar="REASON",
+            help="Only runs that ended so; repeatable.",
+            autocompletion=completion.reasons,
+        ),
     ] = None,
 ) -> None:
     """Let failed runs be tried again by the next launch."""
-    from sweeper.states import UNCOUNTED, Ending
+    from sweeper.states import FAILURES, Ending
 
-    known = set(Ending) - UNCOUNTED - {Ending.COMPLETE, Ending.PRUNED}  # what a run can fail for
-    endings = [inputs.one_of("--reason", reason, known) for reason in reasons or ()]
+    endings = [inputs.one_of("--reason", reason, FAILURES) for reason in reasons or ()]
     with opened(storage) as store:
         found = lookup.find_sweep(store, sweep)
         from sweeper.store.lease import here

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import shlex
@@ -73,8 +72,3 @@ def next_commands(sweep: str, storage: str) -> list[str]:
         f"report:    sweeper report {name}{where}",
         f"dashboard: sweeper dashboard{where}",
     ]
-
-
-def renamed(text: str, name: str) -> str:
-    """A spec's text with another `name:`, its comments untouched."""
-    return re.sub(r"(?m)^name:.*$", lambda _: f"name: {json.dumps(name)}", text, count=1)

@@ -10,24 +10,42 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from sweeper import lookup
+from sweeper.cli import completion
 
 if TYPE_CHECKING:
     from sweeper.store.store import Store
 
 SpecArgument = Annotated[
-    str, typer.Argument(metavar="SPEC", help="A spec file, or the name of a shipped space.")
+    str,
+    typer.Argument(
+        metavar="SPEC",
+        help="A spec file, or the name of a shipped space.",
+        autocompletion=completion.specs,
+    ),
 ]
 OptionalSpec = Annotated[
     str | None,
-    typer.Argument(metavar="SPEC", help="A spec file, whose data each node of a cluster reads."),
+    typer.Argument(
+        metavar="SPEC",
+        help="A spec file, whose data each node of a cluster reads.",
+        autocompletion=completion.specs,
+    ),
 ]
 SweepArgument = Annotated[
     str | None,
-    typer.Argument(metavar="SWEEP", help="Its name; needless when it is the only one."),
+    typer.Argument(
+        metavar="SWEEP",
+        help="Its name; needless when it is the only one.",
+        autocompletion=completion.sweeps,
+    ),
 ]
 SweepArguments = Annotated[
     list[str] | None,
-    typer.Argument(metavar="SWEEP", help="Its name, or several: one page that compares them."),
+    typer.Argument(
+        metavar="SWEEP",
+        help="Its name, or several: one page that compares them.",
+        autocompletion=completion.sweeps,
+    ),
 ]
 Storage = Annotated[
     str,
@@ -37,7 +55,12 @@ Storage = Annotated[
 ]
 Overrides = Annotated[
     list[str] | None,
-    typer.Option("--set", metavar="KEY=VALUE", help="Override a key of the spec; repeatable."),
+    typer.Option(
+        "--set",
+        metavar="KEY=VALUE",
+        help="Override a key of the spec; repeatable.",
+        autocompletion=completion.overrides,
+    ),
 ]
 RayAddress = Annotated[
     str | None,

@@ -230,6 +230,7 @@ def patiently(
             late = outage.since is not None and now + wait > outage.since + patience
             if late or not transient or give_up():
                 raise explained from error
+            LOG.warning("%s; trying again", explained)
         # The jitter keeps two drivers from colliding again and again.
         _pause(wait * waiting.uniform(0.5, 1.0), give_up, waiting)
         wait = min(2 * wait, LONGEST_WAIT)
