@@ -1,4 +1,4 @@
-"""Cells asked one by one from a sampler, as many in flight as there are workers."""
+"""Asks a sampler for cells one by one, with as many in work as there are workers."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from sweeper.spec import Spec
 from sweeper.store.records import Cell, NewCell
 from sweeper.store.study import Study
 
-REPEATS_AT_MOST = 50  # in a row: then the space is taken for exhausted
+REPEATS_AT_MOST = 50  # in a row; then the search space counts as exhausted
 
 
 class Adaptive:
@@ -21,7 +21,7 @@ class Adaptive:
 
     Args:
         tell: brings the study up to date; called before each round of questions.
-        unusable: told of a cell whose configuration cannot run, and why.
+        unusable: receives a cell whose configuration cannot run, and the reason.
     """
 
     def __init__(
@@ -46,7 +46,7 @@ class Adaptive:
         return []
 
     def knows(self, hashes: Iterable[str]) -> None:
-        """These cells were asked for by earlier launches."""
+        """Registers cells that earlier launches asked for."""
         self._known.update(hashes)
 
     def unasked(self) -> bool:
@@ -73,7 +73,7 @@ class Adaptive:
         return found
 
     def _ask(self) -> NewCell | None:
-        """A new cell; None when the sampler has no more, or only repeats itself."""
+        """A new cell; None if the sampler has no more, or only repeats itself."""
         for _ in range(REPEATS_AT_MOST):
             try:
                 number, levels = self._study.ask(self._distributions)
@@ -81,7 +81,7 @@ class Adaptive:
                 return None
             cell, reason = self._maker.make_anyway(design(self._spec, levels), number=number)
             if cell.hash in self._known:
-                # The cell's own trial has the value; a second one would count it twice.
+                # The cell's own trial has the value; a second trial would count it twice.
                 self._study.study.tell(number, state=TrialState.FAIL)
                 continue
             self._known.add(cell.hash)

@@ -1,4 +1,4 @@
-"""What the driver knows of cells, runs and packs, in memory; written to by the recorder alone."""
+"""Tracks the sweep's cells, runs and packs in memory; only the recorder changes runs."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from sweeper.store.records import Cell, Pack, Run
 
 @dataclass(kw_only=True)
 class RunNow:
-    """A run as it stands."""
+    """A run and its current state."""
 
     id: int
     cell_id: int
@@ -22,7 +22,7 @@ class RunNow:
     epoch: int
     value: float | None
     ending: Ending | None
-    failures: int = 0  # attempts that counted
+    failures: int = 0  # attempts that count towards its failure
 
     @property
     def finished(self) -> bool:
@@ -32,19 +32,19 @@ class RunNow:
     def left_by(self) -> int:
         """The epoch by which a finished run has left its pack.
 
-        One that diverged between two evaluations left before the next, in a round that a step
-        budget does not record: trained again, it diverges there again.
+        A run that diverged between two evaluations left before the next evaluation, in a round that
+        a step budget does not record; if it is trained again, it diverges there again.
         """
         return self.epoch + 1 if self.state is RunState.FAILED else self.epoch
 
     def valued_at(self, epoch: int) -> bool:
-        """Whether the run has a value at an evaluated epoch, or may still get one."""
+        """Returns whether the run has a value at an evaluated epoch, or may still get one."""
         if self.state is RunState.FAILED:
-            return self.epoch > epoch  # at the epoch where it diverged it has none
+            return self.epoch > epoch  # a diverged run has no value at its last epoch
         return not self.finished or self.epoch >= epoch
 
     def record(self) -> Run:
-        """As the plan takes it."""
+        """The run as a record for the plan."""
         return Run(
             id=self.id,
             cell_id=self.cell_id,
@@ -60,7 +60,7 @@ class RunNow:
 
 @dataclass
 class Board:
-    """Everything by id. A run takes part when its cell is asked for and its replicate too."""
+    """Everything by id. A run takes part if its cell and its replicate are wanted."""
 
     cells: dict[int, Cell] = field(default_factory=dict)
     runs: dict[int, RunNow] = field(default_factory=dict)
@@ -77,7 +77,7 @@ class Board:
         *,
         failures: dict[int, int] | None = None,
     ) -> None:
-        """Takes in cells, each with the replicates that the spec asks for, and their runs."""
+        """Adds cells, each with the replicates that the spec wants, and their runs."""
         replicates: dict[int, Collection[int]] = {}
         for cell, of_cell in wanted:
             self.cells[cell.id] = cell
@@ -103,7 +103,7 @@ class Board:
             self._left[run.cell_id] += not now.finished
 
     def add_packs(self, packs: Iterable[Pack]) -> None:
-        """Takes in packs that still hold a run of ours."""
+        """Adds packs that still hold a wanted run."""
         for pack in packs:
             if pack.dissolved:
                 continue
@@ -112,17 +112,17 @@ class Board:
                 self.pack_of[run] = pack.id
 
     def dissolve(self, pack_id: int) -> None:
-        """Forgets a pack; its unfinished runs need another."""
+        """Removes a pack; its unfinished runs need another."""
         for run in self.packs.pop(pack_id).run_ids:
             self.pack_of.pop(run, None)
 
     def open_runs(self, pack: Pack) -> list[RunNow]:
-        """The pack's unfinished runs that the spec asks for."""
+        """The pack's unfinished runs that the spec wants."""
         known = (self.runs.get(run) for run in pack.run_ids)
         return [run for run in known if run is not None and not run.finished]
 
     def move(self, run_id: int, state: RunState) -> bool:
-        """Notes a run's state; whether its cell has just finished with it."""
+        """Sets a run's state; returns whether its cell has just finished."""
         run = self.runs[run_id]
         if state is run.state:
             return False
@@ -135,19 +135,19 @@ class Board:
         return self._left[run.cell_id] == 0
 
     def counts(self) -> dict[RunState, int]:
-        """Runs by state."""
+        """The number of runs in each state."""
         return {state: self._counts[state] for state in RunState}
 
     def finished(self, cell_id: int) -> bool:
-        """Whether every run of the cell has ended."""
+        """Returns whether every run of the cell has ended."""
         return self._left[cell_id] == 0
 
     def cells_done(self) -> int:
-        """Cells of which every run has ended."""
+        """The number of cells whose runs have all ended."""
         return sum(left == 0 for left in self._left.values())
 
     def unpacked(self) -> list[RunNow]:
-        """Pending runs that no open pack holds, in the order of their cells."""
+        """Pending runs that are in no open pack, in the order of their cells."""
         return [
             run for run in self.runs.values() if not run.finished and run.id not in self.pack_of
         ]
@@ -158,10 +158,10 @@ class Board:
         return [r.value for r in runs if r.state is RunState.COMPLETE and r.value is not None]
 
     def mean(self, cell_id: int) -> float | None:
-        """The cell's objective so far; None before any replicate is complete."""
+        """The cell's mean objective so far; None before any replicate is complete."""
         values = self.values(cell_id)
         return fmean(values) if values else None
 
     def cells_of(self, runs: Collection[int]) -> set[int]:
-        """The cells that these runs belong to."""
+        """The cells of these runs."""
         return {self.runs[run].cell_id for run in runs if run in self.runs}

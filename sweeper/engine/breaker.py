@@ -1,4 +1,4 @@
-"""Halts a sweep whose runs all fail for one reason, before it has tried ten thousand of them."""
+"""Halts a sweep whose runs all fail for the same reason, instead of trying all of them."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from sweeper.states import UNCOUNTED, Ending
 
 
 class Breaker:
-    """Looks at endings in order; `tripped` says why to halt, or nothing.
+    """Watches attempts' ends in order; `tripped` is the reason to halt, or empty.
 
-    Cells are counted, not attempts: one poisoned cell that is tried again and again is given up
-    by its own limit. Endings that are nobody's fault count only when they never stop.
+    It counts cells, not attempts: a single bad cell is stopped by its own limit of attempts. Ends
+    that no run is responsible for count only if they never stop.
     """
 
     def __init__(self, *, failures: int, attempts: int) -> None:
@@ -24,12 +24,12 @@ class Breaker:
         self._error = ""
 
     def success(self) -> None:
-        """A run has finished as it should."""
+        """Notes that a run has finished."""
         self._reason, self._endings = None, 0
         self._cells.clear()
 
     def failure(self, ending: Ending, cells: Iterable[int], error: str = "") -> None:
-        """A pack, or members of it, ended for this reason."""
+        """Notes that a pack, or members of it, ended for this reason."""
         if ending is not self._reason:
             self.success()
         self._reason = ending

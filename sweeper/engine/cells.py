@@ -1,4 +1,4 @@
-"""Where cells come from: all at once, after tuning, or asked one by one from a sampler."""
+"""The sources of cells: all at once, after tuning, or one by one from a sampler."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ REPORT, TUNING, SCREENING = "report", "tuning", "screening"
 
 
 class Maker:
-    """Turns designs into cells: reads the data once for each data block, checks that they fit."""
+    """Turns designs into cells: reads each data block once, and checks that they fit together."""
 
     def __init__(self, spec: Spec) -> None:
         self._spec, self._version = spec, worker.version()
@@ -27,19 +27,19 @@ class Maker:
 
     @property
     def facts(self) -> dict[str, Any]:
-        """Of the first data block that was read."""
+        """The facts of the first data block that was read."""
         return next(iter(self._facts.values()))
 
     @property
     def fingerprints(self) -> dict[str, str]:
-        """Load key -> fingerprint, of every data block read so far."""
+        """Load key -> fingerprint, for every data block read so far."""
         return {key: facts["fingerprint"] for key, facts in self._facts.items()}
 
     def facts_of(self, config: Config) -> dict[str, Any]:
-        """Facts of the data of one configuration.
+        """Returns the facts of a configuration's data.
 
         Raises:
-            SpecError: they cannot be read, or their classes are not those of the other cells.
+            SpecError: the data cannot be read, or have other classes than the data of other cells.
         """
         key = worker.load_key(config.data)
         if key not in self._facts:
@@ -55,7 +55,7 @@ class Maker:
         return self._facts[key]
 
     def make(self, design: Design, *, role: str, number: int | None = None) -> NewCell:
-        """The cell of a design.
+        """Makes the cell of a design.
 
         Raises:
             SpecError: its configuration does not fit the data.
@@ -67,7 +67,7 @@ class Maker:
         return self._cell(design, role=role, number=number, counts=counts)
 
     def make_anyway(self, design: Design, *, number: int | None) -> tuple[NewCell, str]:
-        """As `make`, for a design that nobody could foresee; and why it cannot run, or nothing."""
+        """Makes the cell of an unforeseen design; also returns why it cannot run, or ""."""
         try:
             counts = self._counts(design.config)
         except ConfigError as error:
@@ -94,18 +94,18 @@ class Maker:
 
 
 class Cells(Protocol):
-    """Where a sweep's cells come from."""
+    """A source of a sweep's cells."""
 
     def first(self) -> list[NewCell]:
         """Every cell that is known before anything has run."""
         ...
 
     def after(self, cell: Cell, values: Mapping[str, list[float]]) -> list[NewCell]:
-        """The cells that follow from the end of one. `values` has those of finished cells."""
+        """The cells that follow when a cell ends. `values` has the values of finished cells."""
         ...
 
     def more(self, wanted: int) -> list[NewCell]:
-        """Up to so many further cells, for workers that would stand idle."""
+        """Up to `wanted` further cells, for workers that would otherwise idle."""
         ...
 
     def unasked(self) -> bool:
@@ -113,12 +113,12 @@ class Cells(Protocol):
         ...
 
     def awaited(self) -> Mapping[str, int]:
-        """How many cells will follow, by their pack key; "" where nobody knows it yet."""
+        """The number of cells that will follow, by pack key; "" if the key is not known yet."""
         ...
 
 
 class Planned:
-    """All cells are known at once: factorial, random and Sobol designs without nuisances."""
+    """All cells are known at once: factorial, random and Sobol designs without nuisance factors."""
 
     def __init__(self, spec: Spec, maker: Maker) -> None:
         self._spec, self._maker = spec, maker

@@ -1,4 +1,4 @@
-"""What a later launch of a sweep may not change: its numbers would no longer be comparable."""
+"""Checks what a later launch of a sweep must not change, to keep its numbers comparable."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ NEW_NAME = "give this spec another name"
 
 
 def check(spec: Spec, sweep: Sweep, *, has_cells: bool) -> None:
-    """Returns when the sweep in the database can go on under this spec.
+    """Returns if the sweep in the database can continue under this spec.
 
-    The objective is what recorded values are of. Under an adaptive search Optuna holds every
-    parameter's range with every trial, and refuses trials of another one.
+    The recorded values are values of the objective, so it must stay. Under an adaptive search
+    Optuna stores every parameter's range with every trial, and rejects trials of another range.
 
     Raises:
         SpecError: it cannot.
@@ -41,7 +41,7 @@ def _check_objective(spec: Spec, before: dict[str, Any], now: dict[str, Any]) ->
 
 
 def _check_plan(spec: Spec, sweep: Sweep, plan: Any) -> None:
-    """Looks that were taken have spent their share of the error; a first stage is the first."""
+    """Past interim analyses have spent their share of the error; a first stage happens once."""
     for key in ("looks", "start"):
         for stage in sweep.stages:
             old = stage["plan"].get(key) if isinstance(stage["plan"], Mapping) else None
@@ -55,9 +55,9 @@ def _check_plan(spec: Spec, sweep: Sweep, plan: Any) -> None:
 
 
 def _check_screening(spec: Spec, sweep: Sweep, now: Mapping[str, Any]) -> None:
-    """What was reported cannot be screened afterwards, nor cells be screened twice.
+    """Reported cells cannot be screened later, and cells cannot be screened twice.
 
-    More fresh replicates of the cells that are left may be asked for.
+    A later launch may ask for more fresh replicates of the remaining cells.
     """
     before, old = sweep.spec, sweep.spec.get("replicates")
     plans = _screening(old), _screening(now["replicates"])
@@ -74,7 +74,7 @@ def _check_screening(spec: Spec, sweep: Sweep, now: Mapping[str, Any]) -> None:
 
 
 def _screening(plan: Any) -> dict[str, Any] | None:
-    """What decides which cells are left; None of a plan without screening."""
+    """The settings that decide which cells remain; None for a plan without screening."""
     if not (isinstance(plan, Mapping) and "screen" in plan):
         return None
     return {key: plan[key] for key in ("screen", "keep")}

@@ -1,4 +1,4 @@
-"""Ray, as Sweeper starts or joins it: quiet, authenticated, and told nothing of the database."""
+"""Starts or joins Ray: quietly, with authentication, and without the database's address."""
 
 from __future__ import annotations
 
@@ -28,17 +28,17 @@ from trainers.config import DATA_ROOTS
 if TYPE_CHECKING:
     from ray.job_config import JobConfig
 
-ENTRYPOINT = "sweeper"  # what Ray is told that this job is
+ENTRYPOINT = "sweeper"  # the name of this job in Ray
 OBJECT_STORE_BYTES = 100_000_000  # packs and messages are small
-_stopping = threading.Event()  # its processes end because we end them
-_broken = threading.Event()  # one has ended before
-_folders: list[Path] = []  # of its files, which go when it does
-_heads: list[Head] = []  # of the cluster that was joined
-# Read by Ray at import or at start; each set only where the user has not.
+_stopping = threading.Event()  # set while we end Ray's processes ourselves
+_broken = threading.Event()  # set once a Ray process has ended by itself
+_folders: list[Path] = []  # folders of Ray's files, removed when Ray has ended
+_heads: list[Head] = []  # heads of joined clusters
+# Ray reads these at import or at start; each is set only if the user has not set it.
 _SETTINGS = {
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
-    # By glibc, in workers: tensors of one step reuse the pages of the last one's, bytes.
+    # For glibc in workers, in bytes: the tensors of a step reuse the pages of the last step.
     "MALLOC_MMAP_THRESHOLD_": str(32 << 20),
     "MALLOC_TRIM_THRESHOLD_": str(256 << 20),
 }
@@ -46,14 +46,14 @@ _SETTINGS = {
 
 @dataclass(frozen=True, kw_only=True)
 class Capacity:
-    """What the cluster holds."""
+    """The resources of the cluster."""
 
     cpus: float
     gpus: float
 
 
 def cores() -> int:
-    """Processors that this process may use: neither container nor affinity keeps them from it."""
+    """The processors that this process may use, within limits of container and affinity."""
     from ray._private import utils
 
     there = int(utils.get_num_cpus(override_docker_cpu_warning=True))
@@ -62,7 +62,7 @@ def cores() -> int:
 
 
 def prepare() -> None:
-    """Sets what Ray reads from the environment, where the user has not."""
+    """Sets the environment variables that Ray reads, unless the user has set them."""
     from ray._raylet import Config  # pyright: ignore[reportAttributeAccessIssue]
 
     for name, value in _SETTINGS.items():
@@ -77,13 +77,13 @@ def prepare() -> None:
 def started(
     *, address: str | None, cpus: float, gpus: float, listen: Callable[[], None] = lambda: None
 ) -> Iterator[Capacity]:
-    """A running Ray: an own local one that dies with this process, or the cluster at `address`.
+    """Runs Ray: a local Ray that ends with this process, or the cluster at `address`.
 
-    `cpus` and `gpus` are what the workers ask for together; a local Ray offers at least that many
-    processors, because runs may share a core, and exactly the GPUs there are.
+    `cpus` and `gpus` are the total that the workers ask for. A local Ray offers at least that many
+    processors, because runs may share a core, and exactly the GPUs that exist.
 
-    Ray takes SIGTERM for itself when it starts, and gives it to the system when it ends: each time
-    `listen` is called, to take it back.
+    Ray takes over SIGTERM when it starts, and returns it to the system when it ends; `listen` is
+    called each time, to take it back.
 
     Raises:
         InputError: the cluster cannot be reached, or has not enough GPUs.
@@ -107,7 +107,7 @@ def started(
 
 
 def ended() -> str:
-    """What has ended of the Ray that this process uses; empty while all of it lives."""
+    """The parts of this process's Ray that have ended; empty while all of it lives."""
     from ray._private import worker
 
     for head in _heads:
@@ -122,16 +122,16 @@ def ended() -> str:
 
 
 def leave(code: int) -> None:
-    """Has this process end with `code` at its end, where Ray has ended before it.
+    """Makes this process exit with `code`, if Ray has ended before it.
 
-    Ray's client would first wait a minute for an answer, and then end the process its own way.
+    Without this, Ray's client waits a minute for an answer, and then ends the process its own way.
     """
     if _broken.is_set():
         atexit.register(end, code)
 
 
 def end(code: int) -> None:
-    """Ends this process here and now, whatever its other threads wait for."""
+    """Ends this process at once, whatever its other threads wait for."""
     for stream in (sys.stdout, sys.stderr):
         stream.flush()
     _tidy()
@@ -150,7 +150,7 @@ def _stop(listen: Callable[[], None]) -> None:
 
     node = worker._global_node
     if node is not None and ended():
-        _broken.set()  # a shutdown would ask what has ended
+        _broken.set()  # a shutdown would ask the process that has ended
         node.kill_all_processes(check_alive=False, allow_graceful=False)
         return
     _stopping.set()
@@ -163,9 +163,9 @@ def _stop(listen: Callable[[], None]) -> None:
 
 @contextmanager
 def _listening(node: Any, listen: Callable[[], None]) -> Iterator[None]:
-    """Calls `listen` once Ray's client has ended, before its processes are ended, and after that.
+    """Calls `listen` when Ray's client has ended, before its processes are ended, and afterwards.
 
-    To end the processes takes a second or more, in which a SIGTERM would end this one as well.
+    Ending the processes takes a second or more, in which a SIGTERM would end this process too.
     """
     if node is not None:
         end_all = node.kill_all_processes
@@ -182,10 +182,10 @@ def _listening(node: Any, listen: Callable[[], None]) -> Iterator[None]:
 
 
 def check(address: str | None, *, say: Callable[[str], None] = lambda text: None) -> None:
-    """Whether a Ray can be started here, or the cluster at `address` can be joined.
+    """Checks that Ray can be started here, or that the cluster at `address` can be joined.
 
     Raises:
-        InputError: there is no folder for its sockets, or the cluster does not let us in.
+        InputError: there is no folder for its sockets, or the cluster refuses access.
     """
     asks = os.environ.get("RAY_AUTH_MODE", "token") == "token"
     if asks and (warning := joining.exposed(os.environ)):
@@ -218,7 +218,7 @@ def _init(*, address: str | None, cpus: float) -> None:
             ray.init(
                 address="local",
                 _temp_dir=str(_folders[-1]),
-                # Ray looks at the size of the shared memory, not at whether it can be written.
+                # Ray checks the size of the shared memory, but not whether it is writable.
                 _plasma_directory=None if sockets.writable(sockets.SHARED) else str(_folders[-1]),
                 include_dashboard=False,
                 num_cpus=max(math.ceil(cpus), cores()),
@@ -232,31 +232,31 @@ def _init(*, address: str | None, cpus: float) -> None:
 
 
 def _rules() -> dict[str, Any] | None:
-    """What a cluster's workers are told: where this job's data must lie, beside their own rule."""
+    """The rules for a cluster's workers: where this job's data must be, besides their own rule."""
     own, job = DATA_ROOTS
     root = os.environ.get(own)
     return {"env_vars": {job: root}} if root else None
 
 
 def _job(*, joined: bool) -> JobConfig:
-    """Has workers import what this process imports.
+    """Makes workers import what this process imports.
 
-    By itself Ray puts the working directory first on their path, so that a user's own folder
-    `trainers` would be taken for ours. It has no setting against it.
+    Ray itself puts the working directory first on their path, so a user's folder `trainers` would
+    hide this project's. Ray has no setting for it.
     """
     from ray.job_config import JobConfig
 
     class Job(JobConfig):
         def _runtime_env_has_working_dir(self) -> bool:
-            return True  # what keeps Ray from adding the working directory
+            return True  # keeps Ray from adding the working directory
 
     job = Job(runtime_env=_rules() if joined else None)
-    job._py_driver_sys_path = own_path()[::-1]  # Ray puts each before the last one
+    job._py_driver_sys_path = own_path()[::-1]  # Ray puts each path before the last one
     return job
 
 
 def own_path() -> list[str]:
-    """Where this process looks for modules before it looks among Python's own."""
+    """The paths where this process looks for modules before Python's own paths."""
     standard = sysconfig.get_path("stdlib")
     before = takewhile(lambda entry: entry != standard and not entry.endswith(".zip"), sys.path)
     return [os.path.abspath(entry) for entry in before]
@@ -266,8 +266,8 @@ def own_path() -> list[str]:
 def _unnamed() -> Iterator[None]:
     """Keeps this process's command line, which may hold a password, out of Ray's table of jobs.
 
-    Ray writes it there as the job's entrypoint, for every worker to read, and has no setting
-    against it.
+    Ray stores it there as the job's entrypoint, where every worker can read it, and has no setting
+    for it.
     """
     from ray._private import utils
 
@@ -281,11 +281,11 @@ def _unnamed() -> Iterator[None]:
 
 @contextmanager
 def _apart() -> Iterator[None]:
-    """Starts Ray's processes in sessions of their own.
+    """Starts Ray's processes in their own sessions.
 
-    `timeout`, a service manager or a terminal signal the whole process group: Ray would be gone
+    `timeout`, a service manager or a terminal signals the whole process group, and Ray would end
     before the driver has finished its round. Ray has no setting for it. Where the kernel does not
-    end them with this process, they must stay in its group, by which Ray ends them then.
+    end the processes with this one, they must stay in its group, by which Ray ends them.
     """
     from ray._private import services, utils
 
@@ -302,12 +302,12 @@ def _apart() -> Iterator[None]:
 def _serverless() -> Iterator[None]:
     """Starts Ray without the server of a dashboard that is switched off.
 
-    Ray waits a second for it, nothing asks it anything, and there is no setting against it.
+    Ray waits a second for that server although nothing uses it, and has no setting for it.
     """
     from ray._private import services
 
     started = services.start_api_server
-    services.start_api_server = lambda *args, **kwargs: (None, None)  # as where it cannot start
+    services.start_api_server = lambda *args, **kwargs: (None, None)  # as if it could not start
     try:
         yield
     finally:
@@ -316,10 +316,10 @@ def _serverless() -> Iterator[None]:
 
 @contextmanager
 def _on_loopback() -> Iterator[None]:
-    """Starts a Ray of one machine on 127.0.0.1 alone.
+    """Starts a Ray of one machine on 127.0.0.1 only.
 
-    By itself Ray listens on every address, and replaces the loopback address where it is asked for
-    that one. On macOS and Windows it does what is wanted here; elsewhere it has no setting for it.
+    By default Ray listens on every address, and replaces the loopback address if it is given. On
+    macOS and Windows it already behaves as wanted; elsewhere it has no setting for it.
     """
     from ray._private import ray_constants
 
@@ -337,13 +337,13 @@ def _token_configured() -> bool:
 
 
 def is_secret(name: str) -> bool:
-    """Whether a variable may say where the database is, or how to get in."""
+    """Returns whether a variable may hold the database's address or a password."""
     return name in {"SWEEPER_STORAGE", "DATABASE_URL"} or name.startswith("PG")
 
 
 @contextmanager
 def without_secrets() -> Iterator[None]:
-    """The environment that workers inherit: without the database's address."""
+    """The environment for workers: without the database's address."""
     hidden = {name: value for name, value in os.environ.items() if is_secret(name)}
     for name in hidden:
         del os.environ[name]

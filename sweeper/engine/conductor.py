@@ -1,7 +1,7 @@
-"""The driver's loop, seen from inside: hands out packs, takes in messages, decides what follows.
+"""The driver's loop from inside: hands out packs, handles messages, decides what follows.
 
-Everything here runs in one thread, between two answers of workers. What is true is in the
-database; the board and the queue are rebuilt from it by every launch.
+Everything here runs in one thread, between two answers of workers. The database holds the truth;
+every launch rebuilds the run tables in memory and the queue from it.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ MIRROR_SECONDS = 2.0
 
 
 class Host(Protocol):
-    """The launch whose packs these are."""
+    """The launch that the loop serves."""
 
     board: Board
     cells: Cells
@@ -47,7 +47,7 @@ class Host(Protocol):
     def add_cells(self, new: Sequence[NewCell]) -> list[Cell]: ...
 
     def mirror(self) -> None:
-        """Lets the Optuna view catch up."""
+        """Brings the Optuna view up to date."""
         ...
 
     def watch(self) -> None:
@@ -58,11 +58,11 @@ class Host(Protocol):
 
 
 class Conductor:
-    """Implements `crew.Events` for one launch.
+    """Serves jobs (`crew.Events`) for one launch.
 
     Args:
-        workers: how many there may be just now.
-        hours_left: of the sweep's limit; None without one.
+        workers: the number of workers that there may be now.
+        hours_left: of the sweep's limit; None without a limit.
     """
 
     def __init__(
@@ -95,18 +95,18 @@ class Conductor:
         self._mirror_due = False
         self._mirrored_at = self._ticked_at = self._clock()
         self._said: set[str] = set()
-        self._silences = Counter[int]()  # of each run
+        self._silences = Counter[int]()  # by run
 
     # --- the source of packs
 
     def enqueue(self, packs: Sequence[Pack]) -> None:
-        """Puts packs behind the others."""
+        """Puts packs at the end of the queue."""
         for pack in packs:
             self.eta.queued(pack.seconds)
             self._queue.append(pack.id)
 
     def wanted(self) -> int:
-        """Workers that are of use; all there can be, while a sampler has further cells."""
+        """The number of useful workers; all possible ones while a sampler has further cells."""
         jobs = len(self._queue) + len(self.flights)
         return max(jobs, self._workers()) if self._host.cells.unasked() else jobs
 
@@ -136,7 +136,8 @@ class Conductor:
 
     def _take_in(self, new: Sequence[NewCell], *, idle: int = 1) -> None:
         self._host.add_cells(new)
-        # Workers that have packs of their own need none of these: no reason to spread them thin.
+        # Workers that have packs of their own need none of these, so there is no reason to split
+        # them.
         self.enqueue(self._host.packer.pack(self._board.unpacked(), workers=max(idle, 1)))
 
     def _begin(self, worker: Worker, pack: Pack, open_runs: Sequence[RunNow]) -> Job:
@@ -184,7 +185,7 @@ class Conductor:
         )
 
     def _forget(self, pack: Pack) -> None:
-        """Removes the checkpoints of a pack that nobody goes on with."""
+        """Removes the checkpoints of a pack that will not continue."""
         self._host.checkpoints.remove(self._session.lease.sweep_id, pack=pack.id)
 
     # --- what workers say
@@ -201,28 +202,28 @@ class Conductor:
         self._end_overdue(now)
 
     def _forgive(self, now: float) -> None:
-        """A driver that was stopped itself has not heard what workers said meanwhile."""
+        """Ignores silence while the driver was stopped, because it did not read messages then."""
         gap, self._ticked_at = now - self._ticked_at, now
         if gap > STALL_SECONDS:
             for flight in self.flights.values():
                 flight.heard += gap
 
     def mirror(self) -> None:
-        """Lets the Optuna view catch up."""
+        """Brings the Optuna view up to date."""
         self._host.mirror()
         self._mirror_due, self._mirrored_at = False, self._clock()
 
     def drain(self) -> None:
-        """No further pack; those in flight end after their round."""
+        """Hands out no further pack; running packs end after their round."""
         self.draining = True
 
     def halt(self, reason: str) -> None:
-        """Drains, because going on is of no use."""
+        """Drains, because the sweep cannot go on."""
         self.halted = self.halted or reason
         self.drain()
 
     def message(self, worker: Worker, message: Message) -> None:
-        """Takes in a round; does nothing where the job is not this worker's any more."""
+        """Handles a round; ignores a message about a job that the worker no longer has."""
         flight = self.flights.get(worker.id)
         if flight is None or message.job != flight.job:
             return
@@ -238,7 +239,7 @@ class Conductor:
     def _round(self, flight: Flight, message: Message) -> None:
         worker, reached = flight.worker, message.reached
         if reached.round <= flight.reached.round and not message.done:
-            return  # delivered again: a flight never goes back
+            return  # a repeated delivery: a pack never goes back
         flight.reached, flight.heard = reached, self._clock()
         share = (reached.round - message.from_epoch) / reached.rounds
         self.eta.round(worker.id, Seen(flight.pack.seconds, share, message.seconds))
@@ -254,7 +255,7 @@ class Conductor:
             self._stop(flight)
 
     def _stop(self, flight: Flight) -> None:
-        """Ends a pack between two rounds: the driver drains."""
+        """Ends a pack between two rounds, because the driver drains."""
         interrupts = self._session.request.interrupts
         self._recorder.flush()
         flight.worker.save_now(timeout=SAVE_SECONDS, give_up=lambda: interrupts.count >= 2)
@@ -263,7 +264,7 @@ class Conductor:
         self._cancel(flight, "the driver was asked to stop")
 
     def lost(self, worker: Worker, ending: Ending, error: str) -> None:
-        """Ends the attempts of a worker that is gone; its pack goes back to the queue."""
+        """Ends the attempts of a lost worker; its pack goes back to the queue."""
         flight = self.flights.get(worker.id)
         if flight is None:
             return
@@ -272,11 +273,11 @@ class Conductor:
         if ending is Ending.SILENT:
             self._silences.update(list(flight.attempts))
             if any(self._silences[run] > 1 for run in flight.attempts):
-                ending = Ending.TIMEOUT  # a second time: it may be the run's own doing
+                ending = Ending.TIMEOUT  # a second time in a row: the run itself may be the cause
         self._failed(worker, ending, error)
 
     def cancel_all(self, why: str) -> None:
-        """Ends every open attempt; its run may be tried again at no cost."""
+        """Ends every open attempt; its runs may be tried again without a count."""
         for flight in list(self.flights.values()):
             self._cancel(flight, why)
         self.flights.clear()
@@ -288,7 +289,7 @@ class Conductor:
     def _pruned(
         self, flight: Flight, members: tuple[MemberResult, ...]
     ) -> tuple[MemberResult, ...]:
-        """The members, those of cells that the pruner stops marked as ended."""
+        """The members, with those of stopped cells marked as ended."""
         pruning, reached = self._host.pruning, flight.reached
         if pruning is None:
             return members
@@ -319,7 +320,7 @@ class Conductor:
         cell = self._board.cells[self._board.runs[member.run].cell_id]
         runs = self._board.of_cell[cell.id]
         if any(run.state is RunState.COMPLETE for run in runs):
-            return False  # it has a value, which further replicates make more exact
+            return False  # it has a value, and further replicates only make it more exact
         return pruning.see(
             cell.id,
             group=group_of(cell, self._spec.scientific),
@@ -332,9 +333,8 @@ class Conductor:
     def _prune_elsewhere(self, cells: Collection[int], *, but: Collection[int]) -> None:
         """Ends the other open runs of stopped cells.
 
-        Those that wait end at once. Those in work end with their pack's next evaluation: a step's
-        arithmetic depends on who takes part, so the epoch that is recorded must be the one in which
-        they leave.
+        Waiting runs end at once. Running ones end with their pack's next evaluation: a step's
+        arithmetic depends on the members that take part, so they must leave at the recorded epoch.
         """
         runs = {r.id for cell in cells for r in self._board.of_cell[cell] if r.id not in but}
         self._end_waiting(runs)
@@ -342,7 +342,7 @@ class Conductor:
             flight.leaving |= runs & flight.attempts.keys()
 
     def _end_waiting(self, runs: Collection[int]) -> None:
-        """Ends runs of stopped cells that nobody has."""
+        """Ends runs of stopped cells that no worker has."""
         end = End(ending=Ending.PRUNED)
         self._recorder.add(
             [
@@ -353,7 +353,7 @@ class Conductor:
         )
 
     def end_stopped(self) -> None:
-        """Ends what an earlier launch has left of cells that it had stopped."""
+        """Ends the remaining runs of cells that an earlier launch had stopped."""
         runs = self._board.runs.values()
         pruned = {run.cell_id for run in runs if run.state is RunState.PRUNED}
         self._end_waiting({run.id for run in runs if run.cell_id in pruned})
@@ -364,7 +364,7 @@ class Conductor:
             self._session.request.say(note)
 
     def _judge(self, flight: Flight, members: Sequence[MemberResult]) -> None:
-        """Lets go of members that have ended; a round that fails for some only is a success."""
+        """Removes members that have ended; a round in which only some members fail is a success."""
         ended = [member for member in members if member.end is not None]
         for member in ended:
             flight.attempts.pop(member.run, None)
@@ -385,7 +385,7 @@ class Conductor:
     def _done(self, flight: Flight) -> None:
         del self.flights[flight.worker.id]
         self.eta.over(flight.worker.id, whole=True)
-        if flight.attempts:  # said done, and yet some have no end: never silently
+        if flight.attempts:  # the worker reported the pack as done without an end for these runs
             self._recorder.add(flight.ends(Ending.ERROR, "the worker left this run out"))
             self._again(flight, Ending.ERROR)
         else:
@@ -401,7 +401,7 @@ class Conductor:
         self._again(flight, ending)
 
     def _again(self, flight: Flight, ending: Ending) -> None:
-        """The pack's open runs: as the same pack, or in smaller ones when that may help."""
+        """Queues the open runs again: as the same pack or, if that may help, as smaller packs."""
         pack = flight.pack
         open_runs = self._board.open_runs(pack)
         if not open_runs:
@@ -422,10 +422,10 @@ class Conductor:
         self.enqueue(self._host.packer.split(pack, open_runs, k=k, form=form))
 
     def _refused(self, worker: Worker, refusal: Refusal) -> None:
-        """A node computes the pack's form wrongly: its open runs go on in the next form.
+        """Handles a node that computes the pack's form wrongly: its runs continue in the next form.
 
         Raises:
-            EngineError: no form is right there.
+            EngineError: no form is correct there.
         """
         if not refusal.form:
             raise EngineError(refusal.text)
@@ -439,7 +439,7 @@ class Conductor:
         self._split(pack, self._board.open_runs(pack), k=len(pack.run_ids), form=refusal.form)
 
     def _smaller(self, k: int, open_runs: Sequence[RunNow], ending: Ending) -> int | None:
-        """Before the last attempt: alone, lest one takes the rest. Out of memory: half as many."""
+        """The pack size of the next try: 1 before the last attempt, half after out of memory."""
         if k == 1:
             return None
         last = self._spec.limits.attempts - 1
@@ -448,7 +448,7 @@ class Conductor:
         return k // 2 if ending in (Ending.OUT_OF_MEMORY, Ending.HOST_OUT_OF_MEMORY) else None
 
     def _end_overdue(self, now: float) -> None:
-        """Ends workers whose pack takes longer than the spec allows, or does not get on."""
+        """Ends workers whose pack exceeds the spec's time limits, or makes no progress."""
         for flight in self.flights.values():
             price = self.eta.price(flight.pack.seconds) or 0.0
             text = flight.overdue(self._spec.limits, now, price=price)
@@ -472,7 +472,7 @@ class Conductor:
             self._take_in(new)
 
     def running_seconds(self) -> float | None:
-        """What the packs in flight still need; None while nobody knows."""
+        """The seconds that running packs still need; None while unknown."""
         left = 0.0
         for flight in self.flights.values():
             price = self.eta.price(flight.pack.seconds)

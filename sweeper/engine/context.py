@@ -1,4 +1,4 @@
-"""What a launch is about: what was asked for, and what it holds while it has the lease."""
+"""What a launch works with: the user's request, and the session while it has the lease."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ from sweeper.store.study import Study
 
 @dataclass(frozen=True, kw_only=True)
 class Request:
-    """What the user asked for, and how the user is told.
+    """The user's request, and how messages reach the user.
 
     Attributes:
-        ray_address: of a cluster to join; None: a Ray of our own.
+        ray_address: of a cluster to join; None: a local Ray.
         plugins: absolute paths.
         yes: do not ask before a long sweep.
-        command: what goes on with the sweep after an interruption.
-        hire: makes the crew.
+        command: the command that continues the sweep after an interruption.
+        hire: makes the pool of workers.
     """
 
     spec: Spec
@@ -43,12 +43,12 @@ class Request:
 
 @dataclass(frozen=True, kw_only=True)
 class Session:
-    """A request whose sweep is ours to write: what its launch works with.
+    """A request that holds the sweep's lease, with everything that its launch uses.
 
     Attributes:
-        cells: where cells come from; None: adaptive, made once the study is open.
+        cells: the source of cells; None: adaptive, made once the study is open.
         first: the first cells, checked before anything was made.
-        changed: what is different since the last launch, if cells come and go.
+        changed: the changes since the last launch, if cells come and go.
     """
 
     request: Request

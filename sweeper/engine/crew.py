@@ -1,8 +1,8 @@
-"""The workers of a sweep: plain Ray actors, as many as the cluster has room for just now.
+"""The workers of a sweep: plain Ray actors, as many as the cluster has room for at the time.
 
-Our own loop asks each worker for one round after another. It hires on nodes that join, and replaces
-workers that are lost or silent. What a loss is charged to is decided by what the cluster says of
-the node: Ray may raise an error for a call that has run, and for a node that is only slow.
+Our own loop asks each worker for one round after another. It starts workers on nodes that join, and
+replaces workers that are lost or silent. Who is charged for a loss depends on what the cluster says
+of the node: Ray may raise an error for a call that has run, and for a node that is only slow.
 """
 
 from __future__ import annotations
@@ -29,24 +29,24 @@ from sweeper.spec import Spec
 from sweeper.states import Ending
 
 LOG = logging.getLogger(__name__)
-LISTEN_SECONDS = 0.1  # between two ticks, when nobody says anything
-LOOK_SECONDS = 2.0  # between two looks at the nodes of a joined cluster
-BEATS_IN_SILENCE = 6  # signs of life that a worker is asked for before it counts as silent
-STALL_SECONDS = 5.0  # a loop that took longer says nothing about the workers' silence
+LISTEN_SECONDS = 0.1  # between two ticks, if no message comes
+LOOK_SECONDS = 2.0  # between two checks of a joined cluster's nodes
+BEATS_IN_SILENCE = 6  # beats that a worker may miss before it counts as silent
+STALL_SECONDS = 5.0  # after a slower loop, silence of the workers proves nothing
 ASK_SECONDS = 30.0  # for a node's answer to whether it lives
-IDLE_SECONDS = 60.0  # before a worker without a job is given back to a cluster that others share
-SAY_SECONDS = 30.0  # between two lines on what is awaited
+IDLE_SECONDS = 60.0  # before an idle worker is given back to a shared cluster
+SAY_SECONDS = 30.0  # between two lines about a wait
 
 
 class Worker(Protocol):
-    """A worker process, as whoever has jobs sees it; a message to it waits for the round's end."""
+    """A worker process, as seen by the source of jobs; it reads messages when its round ends."""
 
     @property
     def id(self) -> str: ...
 
     @property
     def node(self) -> str:
-        """The node's name, to show."""
+        """The node's name, for display."""
         ...
 
     def drop(self, runs: Sequence[int]) -> None:
@@ -54,7 +54,7 @@ class Worker(Protocol):
         ...
 
     def save_now(self, *, timeout: float, give_up: Callable[[], bool]) -> bool:
-        """Writes a checkpoint; whether it was written in time."""
+        """Writes a checkpoint; returns whether it was written in time."""
         ...
 
     def kill(self) -> None:
@@ -63,44 +63,44 @@ class Worker(Protocol):
 
 
 class Events(Protocol):
-    """Who has jobs: asked and told in one thread."""
+    """A source of jobs; all its methods are called in one thread."""
 
-    draining: bool  # no further job, and none goes on after its current round
+    draining: bool  # no further job, and no job continues after its current round
 
     def tick(self) -> None:
         """Called several times a second; may raise to leave the loop."""
         ...
 
     def wanted(self) -> int:
-        """How many workers are of use: jobs that wait, and those in work."""
+        """The number of useful workers: for waiting jobs and for those in work."""
         ...
 
     def next_job(self, worker: Worker) -> Job | ProbeJob | None:
-        """The next job for this worker; None while there is none, but may be later."""
+        """The next job for this worker; None if there is none yet."""
         ...
 
     def exhausted(self) -> bool:
-        """Whether there will never be another job."""
+        """Returns whether there will never be another job."""
         ...
 
     def message(self, worker: Worker, message: Any) -> None:
-        """What a worker says of its job, after each round."""
+        """Receives a worker's message about its job, after each round."""
         ...
 
     def lost(self, worker: Worker, ending: Ending, error: str) -> None:
-        """A worker has ended before its job was done."""
+        """Receives the loss of a worker that ended before its job was done."""
         ...
 
 
 @dataclass(frozen=True, kw_only=True)
 class Terms:
-    """What workers are hired for, and how long they may say nothing.
+    """The resources of workers, and how long they may be silent.
 
     Attributes:
-        most: how many there are at most; None: as many as there is room for.
-        silent_seconds: without a sign of life, before a worker is replaced.
-        wait_seconds: how long to wait while no node has room for any.
-        joined: whether others may share the cluster, and nodes come and go.
+        most: the most workers; None: as many as there is room for.
+        silent_seconds: time without a sign of life before a worker is replaced.
+        wait_seconds: how long to wait while no node has room for a worker.
+        joined: whether the cluster may be shared, and nodes come and go.
     """
 
     shape: Shape
@@ -111,7 +111,7 @@ class Terms:
 
 
 def terms(spec: Spec, *, joined: bool) -> Terms:
-    """What the workers of a sweep are hired for."""
+    """The terms of a sweep's workers."""
     limits, resources = spec.limits, spec.resources
     return Terms(
         shape=Shape(cpus=resources.cpus, gpus=resources.gpus),
@@ -123,15 +123,15 @@ def terms(spec: Spec, *, joined: bool) -> Terms:
 
 
 class Hired:
-    """A worker that was hired, from its first call to its end."""
+    """A worker of the pool, from its first call to its end."""
 
     def __init__(self, number: int, actor: Any, home: Node, *, now: float) -> None:
         self.id, self.home, self._actor = f"worker {number}", home, actor
-        self.call: Any = actor.hello.remote()  # what it was asked last; None while it is idle
-        self.beat: Any = None  # a sign of life that it was asked for
+        self.call: Any = actor.hello.remote()  # its last request; None while it is idle
+        self.beat: Any = None  # a requested sign of life
         self.ready = self.busy = self.killed = False
         self.changed_at = self.heard_at = now
-        self.trouble = ""  # why it is lost, while its node is asked whether it lives
+        self.trouble = ""  # why it is lost, until its node has answered
         self.question: Any = None
 
     @property
@@ -140,11 +140,11 @@ class Hired:
 
     @property
     def awaited(self) -> list[Any]:
-        """What Ray will have an answer to."""
+        """The pending answers of Ray."""
         return [one for one in (self.call, self.beat, self.question) if one is not None]
 
     def take(self, job: Job | ProbeJob) -> None:
-        """Begins a job; its answer is the first round's."""
+        """Begins a job; the answer is the message of its first round."""
         self.busy, self.call = True, self._actor.take.remote(job)
 
     def go_on(self) -> None:
@@ -171,10 +171,10 @@ class Hired:
 
 
 class Crew:
-    """Workers that live until Ray is shut down, and run what one source of jobs after another has.
+    """Workers that live until Ray is shut down, and serve one source of jobs after another.
 
     Args:
-        say: tells the user a sentence.
+        say: shows the user a sentence.
     """
 
     def __init__(self, terms: Terms, *, say: Callable[[str], None]) -> None:
@@ -182,7 +182,7 @@ class Crew:
         self._room = Room(terms.shape, most=terms.most)
         self._hired: dict[str, Hired] = {}
         self._numbers, self._here = count(1), nodes.facts()
-        remote: Any = ray.remote  # its types know no keywords
+        remote: Any = ray.remote  # Ray's types lack the keywords
         self._actor = remote(concurrency_groups={BEATS: 1})(PackWorker)
         self._looked_at = self._said_at = float("-inf")
         self._turned_at = self._ready_at = time.monotonic()
@@ -197,11 +197,11 @@ class Crew:
 
     @property
     def room(self) -> int:
-        """How many workers there may be now, at least one."""
+        """The number of workers that are possible now, at least one."""
         return max(1, self._room.total)
 
     def wait(self, tick: Callable[[], None]) -> None:
-        """Returns once a worker is there; `tick` is called all the while, and may raise.
+        """Returns once a worker exists; calls `tick` meanwhile, which may raise.
 
         Raises:
             EngineError: none came in time, or no node can do the work.
@@ -210,16 +210,16 @@ class Crew:
 
     @property
     def anybody(self) -> bool:
-        """Whether a worker is there."""
+        """Returns whether a worker exists."""
         return any(worker.ready for worker in self._hired.values())
 
     def run(self, events: Events) -> None:
         """Runs jobs until the source is exhausted.
 
-        Whatever `events` raise leaves the loop at once, and the crew is of no more use.
+        An exception from `events` leaves the loop at once, and the pool is no longer usable.
 
         Raises:
-            EngineError: no node has had room for a worker in time, or none can do the work.
+            EngineError: no node had room for a worker in time, or none can do the work.
         """
         while True:
             events.tick()
@@ -234,7 +234,7 @@ class Crew:
     # --- nodes and workers
 
     def _look(self) -> None:
-        """At the nodes: those of a Ray of our own never change."""
+        """Checks the nodes; those of a local Ray never change."""
         now = time.monotonic()
         if now - self._looked_at < (LOOK_SECONDS if self._terms.joined else float("inf")):
             return
@@ -263,7 +263,7 @@ class Crew:
         return hired
 
     def _request(self, wanted: int) -> None:
-        """Tells an autoscaler how many workers are of use, where the spec limits their number."""
+        """Asks an autoscaler for the useful number of workers, if the spec limits their number."""
         most = self._terms.most
         asked = min(wanted, most) if self._terms.joined and most is not None else 0
         if asked != self._requested:
@@ -271,7 +271,7 @@ class Crew:
             request_resources(bundles=[self._terms.shape.bundle] * asked)
 
     def _wait(self) -> None:
-        """While no worker is there: says what is awaited, and gives up in the end.
+        """While there is no worker: reports the wait, and gives up at the limit.
 
         Raises:
             EngineError: no node had room for one in time, or none can do the work.
@@ -313,7 +313,7 @@ class Crew:
                 worker.take(job)
 
     def _listen(self, events: Events) -> None:
-        """Takes in every answer that is there, or waits a moment for one."""
+        """Handles every answer that has come, or waits a moment for one."""
         whose = {one: worker for worker in self._hired.values() for one in worker.awaited}
         if not whose:
             time.sleep(LISTEN_SECONDS)
@@ -367,7 +367,7 @@ class Crew:
     # --- losses
 
     def _hear_error(self, worker: Hired, reference: Any, error: RayError, events: Events) -> None:
-        """Any of a worker's calls ends in the error that says why the worker is gone."""
+        """Handles the error with which a lost worker's calls end."""
         text = str(error)
         if reference is worker.question:
             self._lose(worker, Ending.NODE_LOST, worker.trouble, events=events)
@@ -387,7 +387,7 @@ class Crew:
         self._let_go(worker)
 
     def _ask_node(self, worker: Hired, text: str, events: Events) -> None:
-        """Charges a loss at once where it is known whose it is; else asks the node."""
+        """Charges a loss at once if its cause is known; otherwise asks the node."""
         ending, error = endings.of_ray(text)
         self._room.look()
         if not self._room.lives(worker.home):
@@ -410,7 +410,7 @@ class Crew:
             events.lost(worker, ending, error)
 
     def _watch_over(self, events: Events) -> None:
-        """Ends workers that give no sign of life, and those of nodes that are gone or need none."""
+        """Ends silent workers, and workers whose nodes are lost or do not need them."""
         now = time.monotonic()
         stalled, self._turned_at = now - self._turned_at > STALL_SECONDS, now
         spare = len(self._hired) - events.wanted()
@@ -437,7 +437,7 @@ class Crew:
             worker.ask_for_a_beat()
 
     def _give_back(self, worker: Hired, now: float, spare: int) -> bool:
-        """Whether a worker was let go: its node is unfit, or shared and the worker not needed."""
+        """Ends an idle worker whose node is unfit, or shared and not needed; returns if it did."""
         idle = self._terms.joined and now - worker.changed_at > IDLE_SECONDS and spare > 0
         if worker.busy or (self._room.usable(worker.home) and not idle):
             return False
@@ -446,7 +446,7 @@ class Crew:
 
 
 class _Waiting:
-    """A source without jobs that wants one worker, until one is there."""
+    """A source without jobs that wants a worker, until there is one."""
 
     draining = False
 
@@ -463,10 +463,10 @@ class _Waiting:
         return self._crew.anybody
 
     def message(self, worker: Worker, message: Any) -> None:
-        """Never comes: there are no jobs."""
+        """Never called: there are no jobs."""
 
     def lost(self, worker: Worker, ending: Ending, error: str) -> None:
-        """Never comes, for the same reason."""
+        """Never called, for the same reason."""
 
 
 @ray.remote(num_cpus=0, max_retries=0)

@@ -1,4 +1,4 @@
-"""What the planned replicates can find: the smallest effect, factor by factor."""
+"""The smallest effect of each factor that the planned replicates can find."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class Detectable:
-    """The smallest change of one factor's levels that is found 4 times in 5.
+    """The smallest difference between a factor's levels that is found 4 times in 5.
 
     Attributes:
-        replicates: that there will be; `at_most` under a plan.
-        family: how many differences are judged at once.
-        d: in sd of the paired differences; None where a target fixes the effect itself.
+        replicates: the planned number; `at_most` under a plan.
+        family: the number of differences that are judged together.
+        d: in sd of the paired differences; None if a target fixes the effect itself.
         effect: in `unit`; None without a pilot.
-        sd: of the pilot's differences, and its replicates; None without one.
+        sd: of the pilot's differences, with its replicates; None without a pilot.
     """
 
     factor: str
@@ -39,8 +39,8 @@ class Detectable:
 
 
 def detectable(spec: Spec, pilots: Mapping[str, Pilot] | None = None) -> tuple[Detectable, ...]:
-    """One a factor with two levels or more; nothing where cells are not compared in pairs."""
-    screened = isinstance(spec.precision, Screen)  # nobody knows which levels are left
+    """One for each factor with two levels or more; none if cells are not compared in pairs."""
+    screened = isinstance(spec.precision, Screen)  # the remaining levels are not known yet
     conditional = any(map(condition, spec.scientific.values()))
     if spec.search.method != "factorial" or conditional or screened:
         return ()
@@ -54,7 +54,7 @@ def detectable(spec: Spec, pilots: Mapping[str, Pilot] | None = None) -> tuple[D
 
 
 def _one(spec: Spec, name: str, *, family: int, pilot: Pilot | None) -> Detectable | None:
-    # Statistics take seconds to import, and only here are they needed.
+    # Statistics take seconds to import and are needed only here.
     from sweeper.analysis import power
     from sweeper.analysis.measures import POINTS, objective
 
@@ -68,7 +68,7 @@ def _one(spec: Spec, name: str, *, family: int, pilot: Pilot | None) -> Detectab
     if isinstance(plan, Target):
         half = plan.target * (POINTS if measure.unit == "points" else 1.0)
         aimed = power.smallest_of_target(half, start=plan.start, family=family)
-        # A pilot may tell that the cap leaves more than the target.
+        # A pilot may show that the cap misses the target.
         d, effect = None, aimed if effect is None else max(aimed, effect)
     return Detectable(
         factor=name,
@@ -84,9 +84,9 @@ def _one(spec: Spec, name: str, *, family: int, pilot: Pilot | None) -> Detectab
 
 
 def pilots(name: str, storage: str, *, say: Callable[[str], None]) -> Mapping[str, Pilot]:
-    """The spread that the sweep of this name has shown so far; nothing where there is none.
+    """The spread in the sweep of this name so far; empty if there is none.
 
-    A plan is made before anything is there: a missing database is no error, another fault is told.
+    A plan is made before anything exists: a missing database is no error, other faults are.
     """
     from sweeper.analysis import power
     from sweeper.analysis.frames import load

@@ -1,4 +1,4 @@
-"""Runs a sweep: reads the data, opens the database, takes the lease, and drives Ray until done."""
+"""Runs a sweep: reads the data, opens the database, takes the lease, and drives Ray to the end."""
 
 from __future__ import annotations
 
@@ -61,12 +61,12 @@ def launch(
     new_data: bool = False,
     command: str = "",
 ) -> Outcome:
-    """Runs what is missing of a sweep, and says how that ended.
+    """Runs what is missing of a sweep, and returns how that ended.
 
     Args:
-        yes: asks nothing.
-        new_data: agrees that the data are not what the last launch read.
-        command: what goes on with the sweep, for messages [the command line].
+        yes: asks no questions.
+        new_data: agrees to data that differ from those of the last launch.
+        command: the command that continues the sweep, for messages; default the command line.
 
     Raises:
         InputError: the data, the database or the cluster cannot be used.
@@ -81,7 +81,7 @@ def launch(
         LastResort(interrupts, say=on_event, command=command) as last,
     ):
         try:
-            with interrupts.breaking():  # data may take long to load, and nothing is begun
+            with interrupts.breaking():  # loading may take long, and nothing has begun
                 loaded = load_plugins(plugins)
                 search.check(spec)
                 cluster.check(ray_address, say=on_event)
@@ -123,7 +123,7 @@ def launch(
 def _cells(
     spec: Spec, maker: Maker, *, say: Callable[[str], None]
 ) -> tuple[Cells | None, list[NewCell]]:
-    """Where cells come from, and the first of them: every check before anything is made."""
+    """The source of cells, and its first cells: every check before anything is made."""
     if spec.search.method in ADAPTIVE:
         maker.facts_of(spec.config_for({}))
         return None, []
@@ -132,7 +132,7 @@ def _cells(
 
 
 def _sweep(store: Store, spec: Spec, maker: Maker, first: Sequence[NewCell]) -> tuple[Sweep, Since]:
-    """The sweep's row, made if need be, and what has changed since it was last launched."""
+    """The sweep's row, made if needed, and what has changed since its last launch."""
     layout = tuple(worker.layout(maker.facts))
     sweep = store.create_sweep(
         NewSweep(
@@ -167,10 +167,10 @@ def _disagreed(
     yes: bool,
     agreed: bool,
 ) -> str:
-    """Why a launch on other data does not begin; empty where nothing speaks against it.
+    """Why a launch on other data does not begin; empty if it may.
 
     Raises:
-        InputError: nobody has agreed, and nobody can be asked.
+        InputError: the user has not agreed, and cannot be asked.
     """
     ask = not yes and not agreed and sys.stdin.isatty()
     changed.check_data(agreed=agreed or ask)
@@ -187,7 +187,7 @@ def _disagreed(
 
 
 def _ended(request: Request, store: Store, lease: Lease, plan: dict[str, Any]) -> Outcome:
-    """The launch under its lease, and the end of this process where Ray is in its way."""
+    """Runs the launch under its lease, and ends this process if Ray has ended."""
     code = 1
     try:
         outcome = _held(request, store, lease, plan)
@@ -201,7 +201,7 @@ def _ended(request: Request, store: Store, lease: Lease, plan: dict[str, Any]) -
 
 
 def _held(request: Request, store: Store, lease: Lease, plan: dict[str, Any]) -> Outcome:
-    """The launch under its lease, which is given back whatever happens."""
+    """Runs the launch under its lease, which is always given back."""
     try:
         with (
             Heartbeat(partial(store.beat, lease), say=request.say) as heartbeat,
@@ -230,13 +230,13 @@ def _release(store: Store, lease: Lease) -> None:
     try:
         store.release(lease)
     except SweeperError:
-        # Another driver's by now, or it expires: the error that says why is on its way.
+        # Another driver has it, or it expires: the error with the reason is already raised.
         return
 
 
 def _study(request: Request, store: Store, lease: Lease) -> Study:
     spec, asked = request.spec, len(store.cells(lease.sweep_id))
-    # Seeded as before, the sampler of a second launch would say again what the first one's said.
+    # With the same seed, a relaunched sampler repeats its suggestions.
     seed = (spec.search.seed + asked) % 2**32
     seeded = spec.model_copy(update={"search": spec.search.model_copy(update={"seed": seed})})
     return Study(
@@ -273,7 +273,7 @@ def _run(session: Session) -> Outcome:
 
 
 def _watched(session: Session, launch: Launch) -> Watch:
-    """Sees to it that the driver does not wait for a Ray that is gone."""
+    """Keeps the driver from waiting for a Ray that has ended."""
 
     def tell(process: str) -> None:
         session.request.interrupts.insist(f"Ray has ended by itself ({process})")
@@ -282,7 +282,7 @@ def _watched(session: Session, launch: Launch) -> Watch:
 
 
 def _end_here(session: Session, launch: Launch) -> None:
-    """Records what there is and ends the process, whose main thread is caught in Ray's client."""
+    """Records the results and ends the process, whose main thread waits in Ray's client."""
     code = SweeperError.exit_code
     try:
         launch.abandon("Ray has ended")
@@ -301,18 +301,18 @@ def _abandon(session: Session, launch: Launch, error: BaseException) -> None:
         launch.abandon(f"the driver failed: {type(error).__name__}")
         _set_state(session, "interrupted", brief(error))
     except SweeperError:
-        return  # the database is away; the next launch ends what is open
+        return  # the database is unreachable; the next launch ends what is open
 
 
 def brief(error: BaseException) -> str:
-    """An error in a line: its class, and how its text begins."""
+    """An error in a line: its class, and the beginning of its text."""
     first = str(error).strip().partition("\n")[0]
     return f"{type(error).__name__}: {first}"[:BRIEF]
 
 
 def _write_note(session: Session) -> None:
-    """Puts the sweep's summary on its study; a sweep never fails for it."""
-    # Statistics take seconds to import, and only here does the driver need them.
+    """Writes the sweep's summary to its study; a failure does not end the sweep."""
+    # Statistics take seconds to import, and the driver needs them only here.
     from sweeper.analysis.frames import load
     from sweeper.analysis.note import note
 
@@ -325,7 +325,7 @@ def _write_note(session: Session) -> None:
 
 
 def _renewed(spec: Spec, store: Store, lease: Lease, maker: Maker) -> Sweep:
-    """The sweep's row, as this launch states it."""
+    """The sweep's row, updated to this launch."""
     store.update_sweep(
         lease,
         question=spec.question,
@@ -379,11 +379,11 @@ def _why(session: Session, launch: Launch) -> str:
         return "the answer was not to start"
     if session.request.interrupts.count:
         return session.request.interrupts.fault or "stopped by a signal"
-    return "the launch ended with runs left"  # and no reason: told as it is
+    return "the launch ended with runs left"  # without a known reason
 
 
 def _command(arguments: Sequence[str]) -> str:
-    """The command line that started this, without a password, and agreeing to nothing further."""
+    """The command line of this process, without passwords and without agreements."""
     words = ["sweeper", *(word for word in arguments[1:] if word != "--new-data")]
     return shlex.join(_without_password(word) for word in words)
 
@@ -392,5 +392,5 @@ def _without_password(word: str) -> str:
     option, equals, url = word.partition("=") if word.startswith("-") else ("", "", word)
     try:
         return option + equals + dialects.masked(url)
-    except StoreError:  # no address of a database
+    except StoreError:  # not a database's address
         return word

@@ -1,4 +1,4 @@
-"""From an exception to the reason why an attempt ended."""
+"""Finds the reason why an attempt ended, from an exception."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ LAST_CHARACTERS = 2000
 
 
 def of_exception(error: BaseException) -> tuple[Ending, str]:
-    """The reason and the text of an exception that the trainer raised, inside the worker."""
+    """The reason and the text of an exception that the trainer raised in the worker."""
     text = "".join(traceback.format_exception(error))[-LAST_CHARACTERS:]
     name = type(error).__name__
     if name == "ConfigError":
@@ -23,14 +23,14 @@ def of_exception(error: BaseException) -> tuple[Ending, str]:
 
 
 def gist(text: str) -> str:
-    """The line of an error that says most: the first, or what a traceback ends with."""
+    """The most useful line of an error: the first, or the last of a traceback."""
     lines = [line.strip() for line in text.strip().splitlines() if line.strip()]
     if not lines:
         return ""
     return lines[-1] if lines[0].startswith("Traceback") else lines[0]
 
 
-# What Ray says when it has lost an actor, most telling first.
+# Parts of Ray's messages about a lost actor, most specific first.
 _PHRASES = (
     ("due to the node running low on memory", Ending.HOST_OUT_OF_MEMORY),
     ("memory pressure", Ending.HOST_OUT_OF_MEMORY),
@@ -49,7 +49,7 @@ _PHRASES = (
 
 
 def of_ray(text: str) -> tuple[Ending, str]:
-    """The reason and the text of an error by which Ray lost the worker."""
+    """The reason and the text of the error with which Ray lost the worker."""
     tail = text[-LAST_CHARACTERS:]
     low = text.lower()
     for phrase, ending in _PHRASES:

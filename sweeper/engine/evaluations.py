@@ -1,7 +1,7 @@
-"""How often a sweep's runs are evaluated: decided once, the same for all of its cells.
+"""Decides how often a sweep's runs are evaluated: once, and equally for all of its cells.
 
-So curves, pruners and intermediate values of different cells meet at the same shares of the budget.
-The number is in every cell's configuration and in the sweep's row.
+So curves, pruners and intermediate values of different cells meet at equal shares of the budget.
+The number is stored in every cell's configuration and in the sweep's row.
 """
 
 from __future__ import annotations
@@ -18,15 +18,15 @@ from sweeper.spec import ADAPTIVE, Spec
 from sweeper.store.store import Store
 from trainers.config import PLACES, Config
 
-CELLS = 200  # that the work is judged by
+CELLS = 200  # for the estimate of the work
 NEUTRAL = PLACES | {"evaluations"}
 
 
 def decided(spec: Spec, maker: Maker, *, before: Mapping[str, Any] | None) -> Spec:
-    """The spec with its number of evaluations: as it says, as the sweep has it, or chosen.
+    """The spec with its number of evaluations: as stated, as stored with the sweep, or chosen.
 
     Args:
-        before: the spec that the database has under this name, as JSON; None where there is none.
+        before: the spec of this name in the database, as JSON; None if there is none.
 
     Raises:
         SpecError: the data cannot be read, or the number is too small for the pruner.
@@ -41,7 +41,7 @@ def decided(spec: Spec, maker: Maker, *, before: Mapping[str, Any] | None) -> Sp
 
 
 def stored(storage: str, name: str) -> Mapping[str, Any] | None:
-    """The spec of the sweep of that name; None where there is no such database or sweep.
+    """The spec of the sweep of that name; None if there is no such database or sweep.
 
     Raises:
         StoreError: the database cannot be used.
@@ -55,7 +55,7 @@ def stored(storage: str, name: str) -> Mapping[str, Any] | None:
 
 
 def _kept(spec: Spec, before: Mapping[str, Any]) -> int | None:
-    """The number of an earlier launch, if data, training and budget are what they were."""
+    """The number of an earlier launch, if data, training and budget are unchanged."""
     now = spec.model_dump(mode="json")
     same = all(_plain(before.get(key)) == _plain(now[key]) for key in ("data", "train", "budget"))
     return before["train"]["evaluations"] if same else None
@@ -66,7 +66,7 @@ def _plain(block: Any) -> dict[str, Any]:
 
 
 def _chosen(spec: Spec, maker: Maker) -> int:
-    """By the work of the first cells; of an adaptive search, of what its cells have in common."""
+    """Chosen by the work of the first cells; for an adaptive search, by what its cells share."""
     base = spec.config_for({})
     configs: list[Config] = [base]
     if spec.search.method not in ADAPTIVE:

@@ -1,4 +1,4 @@
-"""How a launch ends when the database, or whatever the driver waits for, does not let it."""
+"""Ends a launch when the database, or something else that the driver waits for, blocks it."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from sweeper.store.records import Lease
 from sweeper.store.store import Store
 
 INTERRUPTED = 130
-PATIENT_SECONDS = 3.0  # in which a driver that was asked twice may end by itself
+PATIENT_SECONDS = 3.0  # for a driver that was asked twice to end by itself
 RECORD_SECONDS = 1.5
 LOOK_SECONDS = 0.2
 
 
 def without_database(error: DatabaseLost, store: Store, lease: Lease, *, command: str) -> str:
-    """The last message of a launch that its database has failed; saves what was recorded.
+    """The last message of a launch whose database failed; saves what was recorded.
 
     Args:
-        command: what goes on with the sweep.
+        command: the command that continues the sweep.
     """
     if not isinstance(error, DatabaseMoved):
         return f"interrupted: {error}. Go on with: {command}"
@@ -51,11 +51,11 @@ def set_down(store: Store, lease: Lease, why: str) -> None:
 class LastResort:
     """While entered: a driver that was asked twice to stop ends within five seconds.
 
-    The main thread may wait for something that hears no signal. Then this thread records what can
-    be recorded and ends the process.
+    The main thread may wait for something that ignores signals. Then this thread records what it
+    can and ends the process.
 
     Attributes:
-        record: records it; set once there is a lease.
+        record: records the interruption; set once there is a lease.
     """
 
     def __init__(self, interrupts: Interrupts, *, say: Callable[[str], None], command: str) -> None:
@@ -73,7 +73,7 @@ class LastResort:
 
     def _run(self) -> None:
         while not self._over.wait(LOOK_SECONDS):
-            # A fault of Ray's is the watch's, which knows more of it.
+            # The watch handles a fault of Ray, because it knows more about it.
             if self._interrupts.count >= 2 and not self._interrupts.fault:
                 if not self._over.wait(PATIENT_SECONDS):
                     self._end()
@@ -90,4 +90,4 @@ class LastResort:
         try:
             self.record()
         except SweeperError:
-            return  # the database is away as well: the next launch ends what is open
+            return  # the database is unreachable too: the next launch ends what is open

@@ -1,4 +1,4 @@
-"""A pack that a worker has, and when it is given up."""
+"""A pack on a worker, and when the worker is given up."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from sweeper.spec.models import Limits
 from sweeper.states import Ending
 from sweeper.store.records import End, Pack, Report
 
-ROUNDS_IN_A_HANG = 10  # a worker that takes as long as so many rounds for one does not progress
+ROUNDS_IN_A_HANG = 10  # a worker that takes as long as this many rounds for one does not progress
 
 
 @dataclass(kw_only=True)
 class Flight:
-    """A pack that a worker has; times are the conductor's.
+    """A pack on a worker; times come from the conductor.
 
     Attributes:
-        job: its number: what a worker says of another is not about this one.
+        job: its number; a message with another number is about another job.
         attempts: open run -> attempt.
         heard: when its last round ended, or when it began.
         killed_for: why the worker was ended, if it was.
@@ -45,10 +45,10 @@ class Flight:
         ]
 
     def overdue(self, limits: Limits, now: float, *, price: float) -> str:
-        """Why the pack is given up; empty while it is not.
+        """Why the pack is given up; empty if it is not.
 
         Args:
-            price: seconds that the whole pack is expected to take; 0 where nobody knows.
+            price: the expected seconds of the whole pack; 0 if unknown.
         """
         if limits.run_seconds is not None and now - self.began > limits.run_seconds:
             return f"longer than limits.run_seconds ({limits.run_seconds:g} s)"

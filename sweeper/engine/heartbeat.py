@@ -1,4 +1,4 @@
-"""A thread that keeps the lease, whatever the driver's loop is doing."""
+"""Renews the lease in a thread, whatever the driver's loop does."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ from collections.abc import Callable
 from sweeper.errors import DatabaseMoved, LeaseLost
 from sweeper.store.lease import BEAT
 
-LAST_SECONDS = 1.0  # for a beat that is under way when the launch ends
+LAST_SECONDS = 1.0  # for a beat in progress when the launch ends
 
 
 class Heartbeat:
-    """Beats while entered. `check` raises once another driver has taken over, or the file is gone.
+    """Renews while entered. `check` raises once another driver has the lease or the file is gone.
 
-    Any other error of a beat is only said, from the thread that beats, since the driver's loop may
-    wait for the same database: it may be back for the next beat, and whether the lease has held is
-    decided by the next write, in the database.
+    Other errors are only reported, from the thread, because the driver's loop may wait for the same
+    database. The database may be back for the next beat, and the next write decides whether the
+    lease still holds.
     """
 
     def __init__(
@@ -29,7 +29,7 @@ class Heartbeat:
         self._beat, self._say, self._seconds = beat, say, seconds
         self._stop = threading.Event()
         self._lost: LeaseLost | DatabaseMoved | None = None
-        self._said = ""  # why beats fail, as last said
+        self._said = ""  # the last reported reason why beats fail
         self._thread = threading.Thread(target=self._run, name="sweeper-heartbeat", daemon=True)
 
     def __enter__(self) -> Heartbeat:
@@ -41,7 +41,7 @@ class Heartbeat:
         self._thread.join(timeout=LAST_SECONDS)
 
     def check(self) -> None:
-        """Returns while the lease is ours as far as is known.
+        """Returns if the lease is ours, as far as known.
 
         Raises:
             LeaseLost: another driver has it.
@@ -55,7 +55,7 @@ class Heartbeat:
             pass
 
     def step(self) -> bool:
-        """Beats once; whether to go on."""
+        """Renews once; returns whether to continue."""
         try:
             self._beat()
         except (LeaseLost, DatabaseMoved) as error:
@@ -68,7 +68,7 @@ class Heartbeat:
         return True
 
     def _tell(self, trouble: str) -> None:
-        """Says that beats fail, and why, and that they no longer do; each once."""
+        """Reports once that beats fail, with the reason, and once that they work again."""
         if trouble == self._said or self._stop.is_set():
             return
         if trouble:

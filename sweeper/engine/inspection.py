@@ -1,4 +1,4 @@
-"""What the nodes of a joined cluster are good for: one actor without processors asks each."""
+"""Checks what the nodes of a joined cluster can do: an actor without processors asks each."""
 
 from __future__ import annotations
 
@@ -19,19 +19,19 @@ from trainers.folders import opened
 ANSWER_SECONDS = 120.0  # a node may have to import torch and to read large data
 CLOCK_SECONDS = 5.0
 TOOL_SECONDS = 30.0
-ASKED = 3  # how often a clock is asked; the shortest way counts
+ASKED = 3  # questions to a clock; the fastest answer counts
 CONTENT = b"written by sweeper doctor"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Node:
-    """What was found about one node.
+    """The findings about a node.
 
     Attributes:
-        wrong: a sentence for each thing that keeps it from working.
-        notes: a sentence for each thing that is worth knowing.
-        clock: seconds by which its clock is ahead of this machine's; None where it did not answer.
-        reach: seconds of a question to it and back.
+        wrong: a sentence for each problem that keeps it from working.
+        notes: a sentence for each other finding.
+        clock: seconds by which its clock is ahead of this machine's; None without an answer.
+        reach: seconds of a question and its answer.
     """
 
     name: str
@@ -51,12 +51,12 @@ class Node:
 
     @property
     def works(self) -> bool:
-        """Whether packs are trained there."""
+        """Whether packs can train there."""
         return self.cpus > 0
 
 
 class Witness:
-    """Runs on a node, and says what is there."""
+    """Runs on a node, and reports about it."""
 
     def facts(self) -> dict[str, str]:
         return nodes.facts()
@@ -68,14 +68,14 @@ class Witness:
         return time.time()
 
     def fingerprint(self, config: str) -> str:
-        """The fingerprint of the data, or why they cannot be read, after a blank."""
+        """The fingerprint of the data, or, after a blank, why they cannot be read."""
         try:
             return worker.inspect(DataConfig.model_validate_json(config))["fingerprint"]
         except ConfigError as error:
             return f" {error}"
 
     def write(self, place: str, name: str) -> str:
-        """Why a file cannot be written; empty where it was."""
+        """Writes a file; returns why it cannot, or an empty text."""
         try:
             opened(place).write(name, CONTENT)
         except OSError as error:
@@ -83,14 +83,14 @@ class Witness:
         return ""
 
     def read(self, place: str, name: str) -> str:
-        """Why a file of another node is not there; empty where it is."""
+        """Why another node's file cannot be read; empty if it can."""
         try:
             return "" if opened(place).read(name) == CONTENT else "has another content"
         except OSError as error:
             return str(error)
 
     def remove(self, place: str, name: str) -> str:
-        """Why a file cannot be removed; empty where it was."""
+        """Removes a file; returns why it cannot, or an empty text."""
         try:
             opened(place).remove(name)
         except OSError as error:
@@ -108,7 +108,7 @@ class _Asked:
 
 
 def fingerprints(spec: Spec) -> dict[str, str]:
-    """The data of a spec as this machine reads them: a block of the spec, as JSON -> fingerprint.
+    """A spec's data on this machine: data block as JSON -> fingerprint.
 
     Raises:
         SpecError: they cannot be read.
@@ -129,10 +129,10 @@ def fingerprints(spec: Spec) -> dict[str, str]:
 def examine(
     address: str, *, spec: Spec | None, storage: str, say: Callable[[str], None]
 ) -> list[Node]:
-    """Every living node of the cluster at `address`.
+    """Examines every living node of the cluster at `address`.
 
     Raises:
-        InputError: the cluster cannot be joined, or the data or the place of checkpoints be used.
+        InputError: the cluster, the data or the folder of checkpoints cannot be used.
     """
     cluster.check(address, say=say)
     places.check()
@@ -151,7 +151,7 @@ def examine(
 
 
 def cards() -> list[str]:
-    """Each GPU with its memory, as NVIDIA's tool lists them; none where there is no such tool."""
+    """Each GPU with its memory, from NVIDIA's tool; empty without that tool."""
     query = ["nvidia-smi", "--query-gpu=name,memory.total,memory.used", "--format=csv,noheader"]
     try:
         told = subprocess.run(  # noqa: S603  fixed words
@@ -164,12 +164,12 @@ def cards() -> list[str]:
 
 
 def as_dict(node: Node) -> dict[str, Any]:
-    """A node for a JSON document."""
+    """A node as a JSON value."""
     return {"state": node.state, **asdict(node)}
 
 
 def drift(sent: float, theirs: float, received: float) -> tuple[float, float]:
-    """By how much a clock is ahead, and the seconds that the question took."""
+    """How much a clock is ahead, and the seconds that the question took."""
     return theirs - (sent + received) / 2, received - sent
 
 
@@ -195,7 +195,7 @@ def _ask(node: Node, number: str) -> _Asked:
 
 
 def _look(one: _Asked, data: Mapping[str, str]) -> None:
-    """Versions, GPUs, clock and data of a node; a node that fails says so itself."""
+    """Checks versions, GPUs, clock and data of a node; a failing node reports its failure."""
     from ray.exceptions import RayError
 
     node, actor = one.node, one.actor
@@ -228,7 +228,7 @@ def _answers(references: list[Any]) -> list[Any]:
 
 
 def _clock(actor: Any) -> tuple[float, float]:
-    """The clock's difference and the seconds there and back, by the fastest of some questions."""
+    """The clock's difference and the question's seconds, from the fastest of some questions."""
     found = []
     for _ in range(ASKED):
         sent = time.time()
@@ -250,7 +250,7 @@ def _wrong_data(there: str, here: str) -> str:
 
 
 def _exchange(working: Sequence[_Asked], *, base: str) -> None:
-    """Each node writes a file where checkpoints will lie, and the next one reads it."""
+    """Each node writes a file to the folder of checkpoints, and the next node reads it."""
     faults = {one.file: _told(one.actor.write.remote(base, one.file)) for one in working}
     for one, other in zip(working, [*working[1:], *working[:1]], strict=True):
         if faults[one.file]:
@@ -264,7 +264,7 @@ def _exchange(working: Sequence[_Asked], *, base: str) -> None:
 
 
 def _told(reference: Any) -> str:
-    """What a witness says, or why it does not."""
+    """A witness's answer, or why there is none."""
     import ray
     from ray.exceptions import RayError
 
@@ -275,7 +275,7 @@ def _told(reference: Any) -> str:
 
 
 def _brief(error: Exception) -> str:
-    """The last line of an error from a node: what was raised there."""
+    """The last line of an error from a node: the exception that was raised there."""
     lines = str(error).strip().splitlines() or [type(error).__name__]
     return f"does not answer: {lines[-1].strip()}"
 

@@ -1,4 +1,4 @@
-"""Signals: once means finish the round and go, twice means go, thrice is not for us to handle."""
+"""Signals: the first stops after the round, the second at once, the third as the system does."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ POLL_SECONDS = 0.2
 
 
 class StopNow(BaseException):
-    """Asked to stop at once. Not an Exception: nothing on the way should handle it."""
+    """A request to stop at once. Not an Exception, so that no handler on the way catches it."""
 
 
 class Interrupts:
     """Counts SIGINT and SIGTERM while entered.
 
-    It raises only inside `breaking`, so no transaction is ever cut in two. A third signal takes
-    the system's own way: whatever we were doing has not ended in time.
+    It raises only inside `breaking`, so no transaction is ever interrupted. A third signal has the
+    system's own effect, because what should have ended did not end in time.
     """
 
     def __init__(self) -> None:
         self.count = 0
-        self.fault = ""  # why the driver stops, where nobody has asked it to
+        self.fault = ""  # why the driver stops without a request
         self._breaking = False
         self._before: dict[int, Any] = {}
 
@@ -37,7 +37,7 @@ class Interrupts:
         return self
 
     def listen(self) -> None:
-        """Takes the signals, again if need be: Ray changes who has them."""
+        """Takes over the signals, again if needed: Ray takes them too."""
         for number in SIGNALS:
             try:
                 before = signal.signal(number, self._take)
@@ -70,19 +70,19 @@ class Interrupts:
             raise StopNow
 
     def insist(self, fault: str) -> None:
-        """Stops the driver as a second signal does: there is nothing left to wait for.
+        """Stops the driver like a second signal does, because there is nothing left to wait for.
 
         Args:
-            fault: why; forgotten where somebody has asked it to stop before.
+            fault: the reason; ignored if the user has asked to stop before.
         """
         self.fault = "" if self.count else fault
         self.count = max(self.count, 2)
 
     def ask(self, question: str) -> str:
-        """What is answered on standard input.
+        """Asks a question on standard input and returns the answer.
 
         Raises:
-            StopNow: a signal instead.
+            StopNow: a signal came instead.
         """
         print(question, end="", flush=True)
         while not self.count:

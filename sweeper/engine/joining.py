@@ -1,7 +1,7 @@
-"""Whether a cluster can be joined, asked before anything is created.
+"""Checks whether a cluster can be joined, before anything is created.
 
-Ray's own client repeats a refused call for minutes, prints raw lines meanwhile, and ends the whole
-process where it has no token. So a process of its own tries first, within a time limit.
+Ray's own client retries a refused call for minutes, prints raw lines meanwhile, and ends the whole
+process if it has no token. So another process tries first, within a time limit.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ JOIN_SECONDS = 30.0
 LOCAL = "leave --ray-address out, and a Ray of this launch's own is started"
 WANTED = f"name a cluster as HOST:PORT (the port of `ray start --head`) or auto, or {LOCAL}"
 ANSWER = "sweeper joined: "
-# What Ray's client meets, as the last line; no clean-up that could wait for a server.
+# Prints what Ray's client meets as the last line; no clean-up that could wait for a server.
 TRIAL = f"""
 import json, logging, os, sys, warnings
 warnings.simplefilter("ignore")
@@ -40,13 +40,13 @@ NO_TOKEN = ("InvalidAuthToken", "Unauthenticated")  # in the line that Ray's cli
 
 
 def check_mode(environment: Mapping[str, str], *, allowed: bool) -> None:
-    """Whether Ray asks for a token, as it does unless the environment says otherwise.
+    """Checks that Ray requires a token, as it does unless the environment disables it.
 
     Args:
-        allowed: the user has agreed to a Ray that asks for none.
+        allowed: whether the user has agreed to a Ray without a token.
 
     Raises:
-        InputError: it does not, and nobody agreed; or the variable has another word.
+        InputError: it requires none and the user has not agreed, or the variable is invalid.
     """
     mode = environment.get("RAY_AUTH_MODE", "token")
     if mode == "token" or (mode == "disabled" and allowed):
@@ -60,11 +60,11 @@ def check_mode(environment: Mapping[str, str], *, allowed: bool) -> None:
 
 
 def check(address: str, environment: Mapping[str, str]) -> None:
-    """Whether the cluster at `address` lets this process in.
+    """Checks that the cluster at `address` accepts this process.
 
     Raises:
-        InputError: the address has another form, nobody answers there, or the token is missing,
-            cannot be read or is not the cluster's.
+        InputError: the address is invalid, no server answers, or the token is missing, unreadable
+            or not the cluster's.
     """
     check_form(address)
     if address != "auto":
@@ -75,10 +75,10 @@ def check(address: str, environment: Mapping[str, str]) -> None:
 
 
 def check_form(address: str) -> None:
-    """Whether an address is of a form that a driver can join.
+    """Checks that a driver can join an address of this form.
 
     Raises:
-        InputError: it is not; the message has the way that works.
+        InputError: it cannot; the message names a form that works.
     """
     if not address.strip():
         raise InputError(f"--ray-address: empty; {WANTED}")
@@ -100,7 +100,7 @@ def check_form(address: str) -> None:
 
 
 def token_file(environment: Mapping[str, str]) -> Path | None:
-    """The file that Ray takes its token from; None where a variable holds the token itself.
+    """The file from which Ray takes its token; None if a variable holds the token itself.
 
     Raises:
         InputError: there is no token, or its file cannot be read or is empty.
@@ -125,7 +125,7 @@ def token_file(environment: Mapping[str, str]) -> Path | None:
 
 
 def exposed(environment: Mapping[str, str]) -> str:
-    """A warning of a token file that others on this machine can read; empty where there is none."""
+    """A warning about a token file that others on this machine can read; empty if they cannot."""
     named = environment.get("RAY_AUTH_TOKEN_PATH")
     path = Path(named or "~/.ray/auth_token").expanduser()
     if environment.get("RAY_AUTH_TOKEN") or not path.is_file() or not path.stat().st_mode & 0o077:
@@ -142,7 +142,7 @@ def _check_answers(address: str) -> None:
 
 
 def _try(address: str, environment: Mapping[str, str]) -> None:
-    """Joins the cluster in another process, which tells whether that succeeded."""
+    """Tries to join the cluster in another process, and returns the result."""
     process = subprocess.Popen(  # noqa: S603  an address is an argument, not a command
         [sys.executable, "-P", "-c", TRIAL, address],
         env={"RAY_AUTH_MODE": "token", **environment, "RAY_BACKEND_LOG_LEVEL": "warning"},
@@ -165,10 +165,10 @@ def _try(address: str, environment: Mapping[str, str]) -> None:
 
 
 def judge(address: str, found: Mapping[str, str] | None) -> None:
-    """What follows from the attempt: the kind and text of an error, both empty where it succeeded.
+    """Judges the attempt by the kind and text of its error, both empty after a success.
 
     Raises:
-        InputError: it did not succeed; or `found` is None, since it did not end in time.
+        InputError: it failed, or `found` is None because it did not end in time.
     """
     if found is None:
         raise InputError(
@@ -180,7 +180,7 @@ def judge(address: str, found: Mapping[str, str] | None) -> None:
 
 
 def _told(line: str) -> dict[str, str] | None:
-    """What a line of the other process says of the attempt to join, if anything."""
+    """The result of the attempt to join in a line of the other process, if the line has one."""
     if any(word in line for word in NO_TOKEN):
         return {"kind": "AuthenticationError", "text": ""}
     before, answer, rest = line.partition(ANSWER)

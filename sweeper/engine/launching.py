@@ -1,4 +1,4 @@
-"""One launch under the lease: what is there, what is missing, and Ray for the rest of it."""
+"""A launch under its lease: finds what exists and what is missing, and runs the rest with Ray."""
 
 from __future__ import annotations
 
@@ -36,12 +36,12 @@ HOURS_SECONDS = 60.0
 
 
 def agrees(answer: str) -> bool:
-    """Whether an answer to a question of yes and no is yes."""
+    """Returns whether an answer to a yes-or-no question is yes."""
     return answer.strip().lower() in {"y", "yes"}
 
 
 class Launch:
-    """Reads the board from the database, plans what is missing, and runs it."""
+    """Loads the sweep from the database, plans what is missing, and runs it."""
 
     def __init__(self, session: Session) -> None:
         self.session, self.request, self.spec = session, session.request, session.spec
@@ -67,7 +67,7 @@ class Launch:
     # --- what is there
 
     def prepare(self) -> None:
-        """Takes over, adds what the spec has and the database has not, hides the rest."""
+        """Adds the spec's cells that the database lacks, hides the others, loads runs and packs."""
         session = self.session
         before = session.store.cells(session.sweep.id)
         kept = self._known() if session.cells is None else []
@@ -77,14 +77,14 @@ class Launch:
         self._follow_up()
         mine = {(cell.role, cell.hash) for cell in self.board.cells.values()}
         session.store.hide_cells(session.lease, mine)
-        # Only now: a hidden cell's trial is to end before a sampler looks at the study.
+        # Only now, so that a hidden cell's trial has ended before a sampler reads the study.
         self.mirror()
         self._say_changes(before)
         self._load_packs()
         self._replay()
 
     def missing(self) -> bool:
-        """Whether anything is left to run, as far as is known now."""
+        """Returns whether anything is left to run, as far as known."""
         if any(not run.finished for run in self.board.runs.values()):
             return True
         new = self.cells.more(1)
@@ -97,7 +97,7 @@ class Launch:
         return any(not run.finished for run in self.board.runs.values()) or self.cells.unasked()
 
     def add_cells(self, new: Sequence[NewCell]) -> list[Cell]:
-        """Cells that the database gets now, if it has not got them."""
+        """Adds cells to the database and to memory, if they are new."""
         cells = self.session.store.add_cells(self.session.lease, new)
         self._take(new, cells)
         return cells
@@ -108,7 +108,7 @@ class Launch:
         self.board.add(wanted, runs, failures=self._failures)
 
     def _follow_up(self) -> None:
-        """Cells that follow from the ones that have finished before."""
+        """Adds the cells that follow from cells of earlier launches that have finished."""
         done = [cell for cell in self.board.cells.values() if self.board.finished(cell.id)]
         for cell in done:
             self.best.see(cell.id)
@@ -130,7 +130,7 @@ class Launch:
                 self.request.say(f"  new: {levels}")
 
     def _load_packs(self) -> None:
-        """Open packs go on as they are; one that holds a run no longer asked for is packed anew."""
+        """Open packs continue unchanged; a pack with a run that is not wanted is packed again."""
         self._open: list[Pack] = []
         for pack in self.session.store.packs(self.session.sweep.id):
             if pack.dissolved or not self.board.open_runs(pack):
@@ -149,15 +149,15 @@ class Launch:
         return Pruning(search.pruner(spec), direction=spec.objective.direction)
 
     def _replay(self) -> None:
-        """Shows the pruner what earlier launches have seen."""
+        """Shows the pruner the evaluations of earlier launches."""
         pruning, board = self.pruning, self.board
         if pruning is None:
             return
-        evaluations = Counter[int]()  # of each run, none of which is left out
+        evaluations = Counter[int]()  # by run
         for epoch, run_id, value in sorted(self._seen(), key=lambda one: one[:2]):
             run = board.runs[run_id]
             if value is None and run.state is RunState.FAILED:
-                continue  # it diverged here, and nobody was asked
+                continue  # the run diverged here, and the pruner was not asked
             evaluations[run_id] += 1
             pruning.see(
                 run.cell_id,
@@ -174,7 +174,7 @@ class Launch:
                 pruning.end(cell.id, value=board.mean(cell.id), pruned=pruned)
 
     def _seen(self) -> Iterator[tuple[int, int, float | None]]:
-        """(epoch, run, objective) of every evaluation recorded."""
+        """(epoch, run, objective) of every recorded evaluation."""
         curves = self.session.store.curves(self.session.sweep.id, [self.objective])
         for run_id, epoch, _step, value in chain.from_iterable(curves):
             if run_id in self.board.runs:
@@ -209,7 +209,7 @@ class Launch:
         return kind(asking, self.cells)
 
     def _known(self) -> list[NewCell]:
-        """The cells that earlier launches asked for and that are still of this spec."""
+        """The cells that earlier launches asked for and that still fit this spec."""
         spec, found = self.spec, []
         for cell in self.session.store.cells(self.session.sweep.id):
             if cell.role != REPORT or not set(cell.factors) <= set(spec.scientific):
@@ -224,7 +224,7 @@ class Launch:
         return found
 
     def _unusable(self, cell: NewCell, reason: str) -> None:
-        """A cell that cannot run ends at once; the sampler is told so."""
+        """Ends a cell that cannot run at once, and reports that to the sampler."""
         [made] = self.add_cells([cell])
         end = End(ending=Ending.BAD_CONFIG, error=reason)
         reports = [Report(run_id=r.id, attempt_id=0, end=end) for r in self.board.of_cell[made.id]]
@@ -240,7 +240,7 @@ class Launch:
 
         Raises:
             SpecError: the cluster has no GPU, and the spec asks for one.
-            StopNow: asked twice to stop.
+            StopNow: a second request to stop.
             LeaseLost: another driver has taken the sweep over.
         """
         spec = self.spec
@@ -278,15 +278,15 @@ class Launch:
         self.halted = self.conductor.halted
 
     def mirror(self) -> None:
-        """Lets the Optuna view catch up with every finished cell."""
+        """Adds every finished cell to the Optuna view."""
         self.session.study.sync(self.session.store, self.session.lease, self.session.sweep)
 
     def cell_finished(self, cell_id: int) -> None:
-        """Every run of the cell has ended."""
+        """Handles a cell whose runs have all ended."""
         self.best.see(cell_id)
 
     def settle(self) -> None:
-        """The Optuna view as it stays once this driver is gone."""
+        """Brings the Optuna view to its final state for this driver."""
         session = self.session
         session.study.settle(session.store, session.lease, session.sweep)
         if self.spec.precision is None and not self.left():
@@ -308,7 +308,7 @@ class Launch:
         return probe.measure_there(questions, self.place, crew, tell=tell, check=check)
 
     def make_conductor(self, packer: Packer, workers: Callable[[], int]) -> Conductor:
-        """The loop's inside, for this launch."""
+        """Makes the inside of the loop for this launch."""
         self.packer, hours = packer, self.spec.limits.hours
         left = None if hours is None else hours - self._hours_before
         return Conductor(self.session, self, workers=workers, hours_left=left)
@@ -327,14 +327,14 @@ class Launch:
         return self._agreed(left[0] if left else 0.0)
 
     def _agreed(self, seconds: float) -> bool:
-        """Asks before a long sweep, when there is somebody to ask."""
+        """Asks before a long sweep, if a user can answer."""
         if self.request.yes or seconds < ASK_ABOVE_SECONDS or not sys.stdin.isatty():
             return True
         answer = self.request.interrupts.ask(f"about {seconds / 3600:.1f} h. Start? [y/N] ")
         return agrees(answer)
 
     def _check(self) -> None:
-        """While the probe runs, or a worker is awaited."""
+        """Called while the probe runs or a worker is awaited."""
         self._check_interrupted()
         self.session.heartbeat.check()
 
@@ -343,7 +343,7 @@ class Launch:
             raise StopNow
 
     def watch(self) -> None:
-        """Looks at the lease and at signals, and shows progress now and then."""
+        """Checks the lease and signals, and shows progress from time to time."""
         conductor = self.conductor
         assert conductor is not None  # noqa: S101
         self.session.heartbeat.check()
@@ -361,7 +361,7 @@ class Launch:
             self.save_hours()
 
     def show(self) -> None:
-        """Tells whoever watches where things stand."""
+        """Shows the current progress."""
         if self.conductor is not None:
             awaited = self.awaited()
             running = self.conductor.running_seconds()
@@ -372,7 +372,7 @@ class Launch:
             )
 
     def awaited(self) -> Awaited:
-        """The runs that are sure to follow, such as those of what tuning picks."""
+        """The runs that will certainly follow, such as those after tuning."""
         cells, replicates = self.cells.awaited(), len(self.session.maker.replicates[REPORT])
         price = (0.0, 0)
         if self.conductor is not None:
@@ -381,13 +381,13 @@ class Launch:
         return Awaited(cells=count, runs=count * replicates, price=price)
 
     def save_hours(self) -> None:
-        """Keeps how long the sweep has run, all launches together, for `limits.hours`."""
+        """Stores the running time over all launches, for `limits.hours`."""
         hours = self._hours_before + (self.request.clock() - self._began) / 3600
         with_hours = {**self._provenance, "hours": round(hours, 4)}
         self.session.store.update_sweep(self.session.lease, provenance=with_hours)
 
     def abandon(self, why: str) -> None:
-        """Ends what is open, after anything went wrong: nothing stays RUNNING."""
+        """Ends what is open after a failure: nothing stays RUNNING."""
         self.stopped = True
         if self.conductor is not None:
             self.conductor.cancel_all(why)

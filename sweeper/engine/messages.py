@@ -1,7 +1,7 @@
-"""What passes between driver and worker: a job one way, a message after each round the other.
+"""The messages between driver and worker: a job to the worker, a message after each round back.
 
-A worker that is asked to time packs answers once: with a `Timing`, with a `Refusal` where no form
-computes them right, or with None.
+A worker that times packs answers once: with a `Timing`, with a `Refusal` if no form computes them
+correctly, or with None.
 """
 
 from __future__ import annotations
@@ -18,17 +18,17 @@ from trainers.config import PLACES
 
 @dataclass(frozen=True, kw_only=True)
 class JobMember:
-    """One run of the pack, open or already finished."""
+    """A run of the pack, open or already finished."""
 
     run: int
-    attempt: int  # 0: finished before, and only replayed
+    attempt: int  # 0: finished before, and only repeated
     replicate: int
     config: dict[str, Any]  # JSON of trainers.config.Config
 
 
 @dataclass(frozen=True, kw_only=True)
 class ProbeJob:
-    """Time packs of one pack key, of each of so many members, as they would be trained here.
+    """Asks for the time of packs of a pack key, for each number of members.
 
     Their arithmetic is checked first.
     """
@@ -36,7 +36,7 @@ class ProbeJob:
     key: str
     config: dict[str, Any]  # of one of its cells
     ks: tuple[int, ...]
-    threads: int  # at most, where `auto_threads` lets the size of a step decide
+    threads: int  # the most, if `auto_threads` lets the size of a step decide
     auto_threads: bool = True
     device: str
     plugins: tuple[str, ...] = ()
@@ -44,7 +44,7 @@ class ProbeJob:
 
 @dataclass(frozen=True, kw_only=True)
 class Timing:
-    """What a worker has timed; the fields of `plan.Price`, which it must not import."""
+    """A worker's timing; the fields of `plan.Price`, which the worker must not import."""
 
     key: str
     seconds_per_step: dict[int, float]
@@ -52,16 +52,16 @@ class Timing:
     steps_per_run: int
     evaluation: float  # share of the seconds that evaluations take
     threads: int = 1
-    findings: tuple[str, ...] = ()  # what is wrong with the forms that are not used
+    findings: tuple[str, ...] = ()  # errors of the forms that are not used
 
 
 @dataclass(frozen=True, kw_only=True)
 class Refusal:
-    """A worker's word that it would compute wrongly.
+    """A worker's answer that it would compute wrongly.
 
     Attributes:
-        text: which layer is wrong, and how far off.
-        form: the next form that is right there; nothing where none is.
+        text: the wrong layer and its error.
+        form: the next form that is correct there; empty if none is.
     """
 
     text: str
@@ -70,13 +70,12 @@ class Refusal:
 
 @dataclass(frozen=True, kw_only=True)
 class Job:
-    """One pack for one worker: the whole composition, so that the same pack gives the same numbers.
+    """A pack for a worker: the whole composition, so that the same pack gives the same numbers.
 
-    `drops` holds the members that have finished before, with the epoch by which they had left:
-    they are trained again up to it and dropped after it, unless they diverge before, because the
-    arithmetic of a step depends on how many members take part. `recorded` is the last epoch that
-    the database holds of every open member: a checkpoint beyond the next evaluation would skip
-    numbers that nobody recorded.
+    `drops` holds the members that have finished before, with the epoch by which they had left: they
+    are trained again up to it and then dropped, unless they diverge before, because the arithmetic
+    of a step depends on the number of members. `recorded` is the last epoch that the database holds
+    for every open member: a checkpoint beyond the next evaluation would skip unrecorded numbers.
     """
 
     pack: int
@@ -93,12 +92,12 @@ class Job:
 
     @property
     def number(self) -> int:
-        """Tells this handing out of the pack from every other: the newest of its attempts."""
+        """The newest of its attempts, which identifies this dispatch of the pack."""
         return max(member.attempt for member in self.members)
 
     @cached_property
     def identity(self) -> str:
-        """Equal for jobs whose checkpoints are interchangeable, wherever the data lie."""
+        """Equal for jobs whose checkpoints are interchangeable, wherever the data are."""
         what = [
             [[m.run, m.replicate, _placeless(m.config)] for m in self.members],
             self.form,
@@ -114,10 +113,10 @@ def _placeless(config: dict[str, Any]) -> dict[str, Any]:
 
 @dataclass(frozen=True, kw_only=True)
 class MemberResult:
-    """One member's round; `numbers` in the sweep's layout, float32 little-endian.
+    """A member's round; `numbers` in the sweep's layout, float32 little-endian.
 
-    None where the round ended without an evaluation. `correct` has a bit a test example in the last
-    round of a run; see trainers.loop.RoundResult.
+    `numbers` is None if the round ended without an evaluation. `correct` has a bit for each test
+    example in the last round of a run; see trainers.loop.RoundResult.
     """
 
     run: int
@@ -128,19 +127,19 @@ class MemberResult:
     correct: bytes | None = None
 
     def ended(self, end: Ending) -> MemberResult:
-        """The same, ended by the driver."""
+        """The same result, ended by the driver."""
         return replace(self, end=end)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Reached:
-    """How far a pack has come.
+    """The progress of a pack.
 
     Attributes:
         round: rounds finished, of `rounds`.
         step: updates made.
-        epoch: the same as it is recorded: epochs, or evaluations under a step budget.
-        evaluation: the number of the evaluation that the round ended with; 0 without one.
+        epoch: the recorded progress: epochs, or evaluations under a step budget.
+        evaluation: the number of the evaluation that ended the round; 0 without one.
     """
 
     round: int = 0
@@ -152,12 +151,12 @@ class Reached:
 
 @dataclass(frozen=True, kw_only=True)
 class Message:
-    """What a worker says after each round. `failure` ends the whole pack, without numbers.
+    """A worker's message after each round. `failure` ends the whole pack, without numbers.
 
     Attributes:
-        job: the number of the job that it is about: one that comes late is not taken for the next.
-        unfit: why its node cannot do the work; ends the pack, and says nothing of its runs.
-        note: for the user: something that goes wrong and does not end the pack.
+        job: the number of its job, so that a late message is not taken for the next job's.
+        unfit: why its node cannot do the work; ends the pack, and does not count against its runs.
+        note: a problem for the user that does not end the pack.
     """
 
     pack: int

@@ -1,4 +1,4 @@
-"""What must be equal on every node that takes part in a sweep. Imports neither Ray nor torch."""
+"""What must be equal on every node of a sweep. Imports neither Ray nor torch."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from importlib import metadata
 from trainers.identity import source, version
 
 MISSING = "nothing"
-# Each fact with the words that a message uses for it.
+# Each fact with its name in messages.
 WORDS = {
     "python": "Python",
     "torch": "torch",
@@ -31,9 +31,9 @@ def facts() -> dict[str, str]:
 
 
 def differences(here: Mapping[str, str], there: Mapping[str, str]) -> list[str]:
-    """One sentence for each fact that is not equal, such as "trainer 2 instead of 3".
+    """A sentence for each fact that differs, such as "trainer 2 instead of 3".
 
-    `here` is what is right, `there` the node that is compared.
+    `here` is correct, `there` is the node that is compared.
     """
     return [
         f"{words} {there.get(fact, MISSING)} instead of {here.get(fact, MISSING)}"
@@ -43,7 +43,7 @@ def differences(here: Mapping[str, str], there: Mapping[str, str]) -> list[str]:
 
 
 def _version(package: str) -> str:
-    """The version without the name of the build: the driver may have torch for processors."""
+    """The version without the build's name: the driver may have torch for CPUs."""
     try:
         return metadata.version(package).split("+")[0]
     except metadata.PackageNotFoundError:

@@ -1,4 +1,4 @@
-"""Groups pending runs into packs and keeps what the probe measured, in the database."""
+"""Groups pending runs into packs, and stores the probe's prices in the database."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ Probe = Callable[[Sequence[Question]], Iterable[Price]]
 
 
 class Packer:
-    """Packs runs of the board, once their keys have prices."""
+    """Packs pending runs once their keys have prices."""
 
     def __init__(
         self, spec: Spec, store: Store, lease: Lease, board: Board, *, workers: Callable[[], int]
@@ -36,12 +36,12 @@ class Packer:
         self.prices = {
             key: Price.read(one)
             for key, one in saved.get("prices", {}).items()
-            if "threads" in one  # else of an earlier Sweeper, which checked no arithmetic
+            if "threads" in one  # an earlier Sweeper without checks of arithmetic stored no threads
         }
         self._configs: dict[str, Config] = {}
 
     def price(self, cells: Collection[Cell], runs: Iterable[RunNow], *, probe_keys: Probe) -> None:
-        """Probes the keys of these runs that have no price yet, and keeps what was measured."""
+        """Probes the keys of these runs that have no price yet, and stores the prices."""
         wanted = questions(
             cells,
             Counter(run.cell_id for run in runs),
@@ -57,7 +57,7 @@ class Packer:
                 self._configs[one.key] = Config.model_validate(one.config)
 
     def pack(self, runs: Sequence[RunNow], *, workers: int | None = None) -> list[Pack]:
-        """New packs for these runs, as the plan says, so that no one of `workers` is idle."""
+        """Makes packs for these runs by the plan, such that none of `workers` is idle."""
         cells = self._cells(runs)
         self._borrow(cells)
         ordered = plan.order_runs(cells, [run.record() for run in runs])
@@ -72,10 +72,10 @@ class Packer:
         return self._add(made)
 
     def foresee(self, awaited: Mapping[str, int], *, replicates: int) -> tuple[float, int]:
-        """Seconds of the packs of cells that will follow, and how many packs have no price.
+        """The seconds of the packs that will follow, and the number of packs without a price.
 
         Args:
-            awaited: cells by pack key, as `Cells.awaited` gives them.
+            awaited: cells by pack key, from `Cells.awaited`.
         """
         pack, seconds, unpriced = self._spec.resources.pack, 0.0, 0
         for key, cells in awaited.items():
@@ -88,7 +88,7 @@ class Packer:
         return seconds, unpriced
 
     def threads(self, pack: Pack) -> int | None:
-        """The threads that its key was timed with; None where it was not."""
+        """The threads with which its key was timed; None if it was not."""
         price = self.prices.get(pack.key)
         return price.threads if price else None
 
@@ -106,7 +106,7 @@ class Packer:
     def split(
         self, pack: Pack, runs: Sequence[RunNow], *, k: int, form: str | None = None
     ) -> list[Pack]:
-        """The open runs of a dissolved pack in packs of at most K, in its form or another one."""
+        """Packs the open runs of a dissolved pack, at most K in each, in its form or another."""
         parts = [runs[start : start + k] for start in range(0, len(runs), k)]
         price = self.prices.get(pack.key)
         return self._add(
@@ -140,7 +140,7 @@ class Packer:
                 if price is not None:
                     self.prices[key] = price
         if set(self.prices) != known:
-            self._save()  # another launch borrows no other threads
+            self._save()  # so that later launches use the same threads
 
     def _add(self, made: Sequence[NewPack]) -> list[Pack]:
         packs = self._store.add_packs(self._lease, made) if made else []
@@ -149,7 +149,7 @@ class Packer:
 
 
 def _seconds_of_a_run(price: Price, pack: int | Literal["auto"], replicates: int) -> float:
-    """In packs of a cell's replicates, or of so many runs as the spec says."""
+    """For packs of a cell's replicates, or of the spec's number of runs."""
     k = plan.best_k(price, replicates, replicates) if pack == "auto" else pack
     return price.seconds(k) / k
 
@@ -161,7 +161,7 @@ def questions(
     replicates: int,
     pack: int | Literal["auto"] = "auto",
 ) -> list[Question]:
-    """One question a pack key, those with the most runs first."""
+    """One question for each pack key, those with the most runs first."""
     available: Counter[str] = Counter()
     of_key: dict[str, list[Cell]] = {}
     for cell in cells:
@@ -183,7 +183,7 @@ def questions(
 
 
 def shared(cells: Sequence[Cell]) -> dict[str, object]:
-    """The levels that all of these cells have."""
+    """The levels that all of these cells share."""
     first = cells[0].factors
     return {
         name: level

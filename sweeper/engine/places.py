@@ -1,4 +1,4 @@
-"""Where checkpoints lie: beside the SQLite file, or where SWEEPER_CHECKPOINTS says."""
+"""The paths of checkpoints: beside the SQLite file, or where SWEEPER_CHECKPOINTS says."""
 
 from __future__ import annotations
 
@@ -24,24 +24,24 @@ EACH_NODE_ITS_OWN = (
 
 @dataclass(frozen=True, kw_only=True)
 class Checkpoints:
-    """The folders of one database's checkpoints, each a path or a URL.
+    """The folders of a database's checkpoints, each a path or a URL.
 
     Attributes:
-        base: a folder of the user's, which is never removed.
-        root: the folder for all of this database's checkpoints, below it.
+        base: the user's folder, which is never removed.
+        root: the folder in it for all of this database's checkpoints.
     """
 
     base: str
     root: str
 
     def of_pack(self, sweep: int, *, pack: int) -> str:
-        """The folder of one pack's checkpoints."""
+        """The folder of a pack's checkpoints."""
         return f"{self.root}/sweep-{sweep}/pack-{pack}"
 
     def remove(self, sweep: int, *, pack: int) -> None:
-        """Removes a pack's checkpoints, and the folders below the base that are left empty.
+        """Removes a pack's checkpoints, and empty folders below the base.
 
-        What shared storage does not remove is left there.
+        Files that shared storage does not remove are left there.
         """
         place = self.of_pack(sweep, pack=pack)
         try:
@@ -62,7 +62,7 @@ class Checkpoints:
 
 
 def of(storage: str, *, environment: Mapping[str, str] = os.environ) -> Checkpoints:
-    """Where the checkpoints of a database lie; on a cluster it must be shared storage.
+    """The paths of a database's checkpoints; on a cluster they must be on shared storage.
 
     Raises:
         StoreError: the database's URL cannot be read.
@@ -81,10 +81,10 @@ def of(storage: str, *, environment: Mapping[str, str] = os.environ) -> Checkpoi
 
 
 def check(environment: Mapping[str, str] = os.environ, *, limit: float = ANSWER_SECONDS) -> None:
-    """Whether the URL that was named can be used from here: a file is written and read.
+    """Checks that the named URL works here, by writing and reading a file.
 
     Raises:
-        InputError: it cannot; nothing has been started.
+        InputError: it does not; nothing has been started.
     """
     named = environment.get(VARIABLE, "")
     if folders.MARK not in named:
@@ -97,14 +97,14 @@ def check(environment: Mapping[str, str] = os.environ, *, limit: float = ANSWER_
 
 
 def remark(ray_address: str | None, environment: Mapping[str, str] = os.environ) -> str:
-    """What a launch on a joined cluster must say of its checkpoints; empty where nothing."""
+    """A note on the checkpoints of a launch on a joined cluster; empty if none is needed."""
     return EACH_NODE_ITS_OWN if ray_address is not None and not environment.get(VARIABLE) else ""
 
 
 def _tried(place: str, *, limit: float) -> str:
-    """Why nothing can be written there; empty where it can.
+    """Why writing there fails; empty if it works.
 
-    The limit is ours: the clients of some storages try again for minutes.
+    The time limit is this function's, because some storages' clients retry for minutes.
     """
     found = [f"no answer within {limit:g} s; look at the address and the network"]
 
@@ -127,6 +127,6 @@ def _path(named: str) -> Path:
 
 
 def _mark(address: Address) -> str:
-    """Tells databases apart that share a folder, and says nothing of how to get in."""
+    """A mark that differs between databases in a shared folder, and reveals no password."""
     where = address.label if address.path is None else str(address.path.resolve())
     return hashlib.sha256(where.encode()).hexdigest()[:12]

@@ -1,6 +1,6 @@
-"""The user's own Python: files named on the command line, run in driver and workers first.
+"""Runs the user's Python files, named on the command line, first in driver and workers.
 
-This is the only way in which anything outside the installed packages is imported.
+This is the only way in which code outside the installed packages is imported.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from sweeper.errors import InputError
 
 
 def load(paths: Iterable[str | Path]) -> tuple[str, ...]:
-    """Runs each file once in this process; their absolute paths, for the workers.
+    """Runs each file once in this process; returns their absolute paths, for the workers.
 
     Raises:
         InputError: a file is missing, or raises or exits while it runs.
@@ -35,7 +35,7 @@ def _load(path: Path) -> str:
     sys.modules[name] = module
     try:
         spec.loader.exec_module(module)
-    except (Exception, SystemExit) as error:  # one that exits would end the launch as a success
+    except (Exception, SystemExit) as error:  # an exit would end the launch as a success
         del sys.modules[name]
         raise InputError(f"--plugin {path}: {type(error).__name__}: {error}") from error
     return where

@@ -1,8 +1,8 @@
-"""Further replicates by a plan: once every run of a stage has ended, the rule says how many more.
+"""Adds replicates by a plan: once every run of a stage has ended, the rule decides how many.
 
-What the rule said is kept with the sweep before anything follows from it, so that a driver which
-dies in between finds it there, and one that died before asks again about the same numbers. All
-cells that are compared get the same replicates, never some of them.
+The rule's decision is stored with the sweep before anything follows from it. So a driver that dies
+in between finds it, and a driver that died before decides again from the same numbers. All compared
+cells get the same replicates.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ Stage = dict[str, Any]  # `Sweep.stages`
 
 @dataclass(frozen=True, kw_only=True)
 class Asking:
-    """What a plan is asked about, and where its answers are kept."""
+    """What a plan decides from, and where its decisions are stored."""
 
     spec: Spec
     maker: Maker
@@ -55,7 +55,7 @@ class Staged:
         return self._inner.after(cell, values)
 
     def more(self, wanted: int) -> list[NewCell]:
-        """Nothing while a run is open; then what the rule asks for, of every reported cell."""
+        """Nothing while a run is open; then the rule's replicates, of every reported cell."""
         found = self._inner.more(wanted)
         if found or self.ended or self._open():
             return found
@@ -69,7 +69,7 @@ class Staged:
         return self._inner.awaited()
 
     def extended(self, cells: Sequence[NewCell]) -> list[NewCell]:
-        """Cells as they were first planned, with the replicates that have been added since."""
+        """Cells as first planned, with the replicates that were added since."""
         wanted = self._asking.maker.replicates[REPORT]
         return [replace(one, replicates=wanted) if one.role == REPORT else one for one in cells]
 
@@ -81,17 +81,17 @@ class Staged:
 
     @property
     def text(self) -> str:
-        """The rule that stopped the sweep, in a sentence; empty while it goes on."""
+        """The rule that stopped the sweep, in a sentence; empty while it continues."""
         return str(self._mine()[-1]["text"]) if self.ended else ""
 
     @property
     def replicates(self) -> int:
-        """That every reported cell is to have by now."""
+        """The number of replicates that every reported cell should have by now."""
         mine = self._mine()
         return int(mine[-1]["wanted"]) if mine else self._asking.spec.replicates
 
     def may_follow(self) -> int:
-        """At most so many further runs."""
+        """The most further runs that may follow."""
         spec = self._asking.spec
         return 0 if self.ended else (spec.most_replicates - self.replicates) * count(spec)
 
@@ -110,14 +110,14 @@ class Staged:
         return rule.decide(precision.contrasts(frames), replicates=self.replicates)
 
     def _decide(self) -> None:
-        # Statistics take seconds to import, and only here are they needed.
+        # Statistics take seconds to import and are needed only here.
         from sweeper.analysis.frames import load
 
         asking = self._asking
         self._keep(self._judged(load(asking.store, asking.spec.name, last_only=True)))
 
     def _keep(self, said: Decision) -> None:
-        """Keeps what was said before anything follows from it."""
+        """Stores the decision before anything follows from it."""
         asking = self._asking
         stage = {
             "plan": self._plan,
@@ -134,7 +134,7 @@ class Staged:
         asking.say(said.text)
 
     def _extend(self) -> None:
-        # A pick that is made from now on has them as well.
+        # Later picks get the replicates too.
         self._asking.maker.replicates[REPORT] = tuple(range(self.replicates))
 
     def _further(self) -> list[NewCell]:
@@ -144,7 +144,7 @@ class Staged:
         return [replace(one, replicates=wanted) for one in self._there(REPORT)]
 
     def _there(self, role: str) -> list[NewCell]:
-        """The cells of a role, as they were asked for."""
+        """The cells of a role, as first requested."""
         names = NewCell.__dataclass_fields__
         return [
             NewCell(**{name: getattr(one, name) for name in names})
@@ -154,16 +154,16 @@ class Staged:
 
 
 def plan_of(spec: Spec) -> Any:
-    """The plan as the database keeps it: a number, or a block."""
+    """The plan as stored in the database: a number, or a block."""
     return spec.model_dump(mode="json", include={"planned"})["replicates"]
 
 
 def keep_fixed(
     spec: Spec, store: Store, lease: Lease, *, stages: Collection[Mapping[str, Any]]
 ) -> None:
-    """Keeps that a sweep was complete with a fixed number of replicates, and so could be looked at.
+    """Stores that a sweep was complete with a fixed number of replicates, and so could be analysed.
 
-    Replicates that are added afterwards make a second look, which the report says.
+    Replicates added later make a second analysis, which the report states.
     """
     count = spec.replicates
     if any(one["plan"] == count for one in stages):

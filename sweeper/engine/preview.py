@@ -1,4 +1,4 @@
-"""What a sweep will be and cost; nothing is stored, and no more started than a probe."""
+"""Plans a sweep and its cost; stores nothing, and starts nothing except a probe."""
 
 from __future__ import annotations
 
@@ -26,20 +26,20 @@ from trainers.config import Config
 
 @dataclass(frozen=True, kw_only=True)
 class Kind:
-    """Runs of one pack key: how they are trained together, and what that gains."""
+    """Runs of a pack key: how they are packed, and the gain."""
 
-    levels: Mapping[str, object]  # that all of its cells share
+    levels: Mapping[str, object]  # shared by all of its cells
     cells: int
     runs: int
     packs: int
     largest: int  # runs in the largest pack
-    gain: float | None  # seconds of a run alone over seconds of a run in such a pack
+    gain: float | None  # seconds of a run alone over seconds of a run in that pack
     seconds: float  # of one worker, for all of it
 
 
 @dataclass(frozen=True, kw_only=True)
 class Preview:
-    """The plan of a whole sweep; seconds are 0 where nothing was probed."""
+    """The plan of a whole sweep; seconds are 0 if nothing was probed."""
 
     cells: int  # that are reported
     tuning_cells: int
@@ -50,12 +50,12 @@ class Preview:
     seconds: float
     low: float
     high: float
-    more_runs: int = 0  # at most, that a plan for replicates may ask for
+    more_runs: int = 0  # the most that a plan for replicates may add
     more_seconds: float = 0.0
-    least_more: int = 0  # runs that it will ask for in any case
+    least_more: int = 0  # runs that it adds in any case
     evaluations: int  # of each run
-    evaluating: float | None  # share of the time that they take; None where nothing was probed
-    screened_at: float | None = None  # sds of the difference by which a cell beats in screening
+    evaluating: float | None  # their share of the time; None without a probe
+    screened_at: float | None = None  # sds of the difference that decide a comparison in screening
 
 
 def preview(
@@ -69,7 +69,7 @@ def preview(
     """Plans every run of the spec; starts Ray for the probe.
 
     Args:
-        before: the spec that the database has under this name, as JSON.
+        before: the spec of this name in the database, as JSON.
 
     Raises:
         InputError: the data or the cluster cannot be used.
@@ -101,7 +101,7 @@ def preview(
 
 
 def _grown(spec: Spec, cells: Sequence[Cell]) -> list[Cell]:
-    """With all replicates that a plan may ask for; of as many cells as screening may leave."""
+    """The cells with all replicates of a plan; as many cells as screening may leave."""
     whole, left = tuple(range(spec.most_replicates)), len(cells)
     if isinstance(spec.precision, Screen):
         left = screening.most_left(spec, references=_references(spec, cells))
@@ -110,7 +110,7 @@ def _grown(spec: Spec, cells: Sequence[Cell]) -> list[Cell]:
 
 
 def _screened(spec: Spec, found: Preview, cells: Sequence[Cell]) -> Preview:
-    # Statistics take seconds to import, and only here are they needed.
+    # Statistics take seconds to import and are needed only here.
     from sweeper.analysis.screening import lead_needed
 
     least = max(_references(spec, cells), 1) * screening.confirm(spec)
@@ -123,7 +123,7 @@ def _references(spec: Spec, cells: Sequence[Cell]) -> int:
 
 
 def _cells(spec: Spec, maker: Maker) -> list[NewCell]:
-    """Every cell, without repeats; picks that only tuning can tell stand at their first candidate.
+    """Every cell once; a pick that depends on tuning is planned as its first candidate.
 
     An adaptive search is planned as if it drew at random.
     """
@@ -176,7 +176,7 @@ def _probed(
     plugin_files: tuple[str, ...],
     on_event: Callable[[Event], None],
 ) -> tuple[dict[str, Price], int]:
-    """Prices by pack key, and how many workers the cluster has room for."""
+    """Prices by pack key, and the number of workers that the cluster has room for."""
     cpus, gpus = spec.resources.cpus, spec.resources.gpus
     asked = spec.resources.workers or 1
     wanted = questions(
@@ -233,7 +233,7 @@ def _sum(
 
 
 def _evaluating(made: Sequence[NewPack], prices: Mapping[str, Price]) -> float | None:
-    """The share of the workers' time that evaluations take."""
+    """The share of the workers' time for evaluations."""
     seconds = sum(pack.seconds for pack in made)
     if not seconds:
         return None
@@ -245,7 +245,7 @@ def _evaluating(made: Sequence[NewPack], prices: Mapping[str, Price]) -> float |
 def _kinds(
     cells: Sequence[Cell], made: Sequence[NewPack], prices: Mapping[str, Price]
 ) -> tuple[Kind, ...]:
-    """One a pack key, the dearest first."""
+    """One for each pack key, the most expensive first."""
     by_key: dict[str, list[Cell]] = {}
     for cell in cells:
         by_key.setdefault(pack_key(cell.config), []).append(cell)

@@ -1,4 +1,4 @@
-"""Has the workers time packs of K members, for each pack key: what `plan` chooses K by."""
+"""Lets the workers time packs of K members for each pack key; `plan` chooses K by these times."""
 
 from __future__ import annotations
 
@@ -18,32 +18,32 @@ from sweeper.spec.models import Resources
 from sweeper.states import Ending
 from trainers.config import Config
 
-LIMIT_SECONDS = 60.0  # for all keys; the rest take the price of the nearest key
-PATIENCE_SECONDS = 300.0  # for the first key: data may have to be fetched, or a worker may hang
+LIMIT_SECONDS = 60.0  # for all keys; the rest use the price of the nearest key
+PATIENCE_SECONDS = 300.0  # for the first key: data may have to be downloaded, or a worker may hang
 
 
 @dataclass(frozen=True, kw_only=True)
 class Question:
-    """What to measure for one pack key."""
+    """What to measure for a pack key."""
 
     key: str
     config: dict[str, Any]  # of one of its cells
     ks: tuple[int, ...]
-    what: str = ""  # the levels that its cells share, to show
+    what: str = ""  # the levels that its cells share, for display
 
 
 @dataclass(frozen=True, kw_only=True)
 class Place:
-    """Where it is measured: as the workers will train."""
+    """The conditions of the measurement: as the workers will train."""
 
-    threads: int  # at most, unless the spec says how many
+    threads: int  # the most, unless the spec sets the number
     device: str
     auto_threads: bool = True
     plugins: tuple[str, ...] = ()
 
     @classmethod
     def of(cls, resources: Resources, plugins: tuple[str, ...]) -> Place:
-        """A worker with these resources: a thread for each of its cores, at most."""
+        """A worker with these resources, with at most one thread for each of its cores."""
         asked = resources.threads
         return cls(
             threads=max(1, int(resources.cpus)) if asked == "auto" else asked,
@@ -62,10 +62,10 @@ def question(
     what: str = "",
     pack: int | Literal["auto"] = "auto",
 ) -> Question:
-    """K in 1, the replicates (or 5), 10 and 20, as far as there are runs to fill them.
+    """K = 1, the replicates (or 5), 10 and 20, as far as there are enough runs.
 
-    The replicates are measured even when there are fewer: what lies between is read off. Where
-    the spec says how many runs a pack has, so many alone.
+    The replicates are measured even if there are fewer runs, for interpolation. If the spec sets
+    the number of runs in a pack, only that number is measured.
     """
     if pack != "auto":
         return Question(key=key, config=config, ks=(min(pack, max(available, 1)),), what=what)
@@ -85,11 +85,11 @@ def measure_there(
 ) -> list[Price]:
     """Prices, measured by the workers that will train.
 
-    A key whose probe fails gets no price here: its runs will say what is wrong with it. None has
-    one when nobody answers. `check` is called all the while, and may raise to leave at once.
+    A key whose probe fails gets no price: its runs will report the error. There is no price if no
+    worker answers. `check` is called meanwhile, and may raise to leave at once.
 
     Raises:
-        EngineError: no form computes a key's layers right.
+        EngineError: no form computes a key's layers correctly.
     """
     tell(f"checking and timing packs for {len(questions)} kinds of runs")
     asking = Asking(questions, place, tell=tell, check=check)
@@ -101,14 +101,14 @@ def measure_there(
 
 
 def findings(prices: Iterable[Price]) -> str:
-    """One line on the forms that are wrong somewhere; nothing where none is."""
+    """A line about the forms that are wrong somewhere; empty if all are correct."""
     lines = [price.findings[0] for price in prices if price.findings]
     more = f" (and for {len(lines) - 1} other kinds of runs)" if lines[1:] else ""
     return lines[0] + more if lines else ""
 
 
 class Asking:
-    """Implements `crew.Events`: a question a job. Kills who has not answered in time."""
+    """A source of jobs (`crew.Events`), a question each. Ends workers that answer too late."""
 
     def __init__(
         self,
@@ -122,7 +122,7 @@ class Asking:
         self.prices: list[Price] = []
         self._waiting, self._total = deque(questions), len(questions)
         self._place, self._tell, self._check = place, tell, check
-        self._asked: dict[str, tuple[Worker, str]] = {}  # by worker, with what it is asked about
+        self._asked: dict[str, tuple[Worker, str]] = {}  # by worker, with the question
         self._began = time.monotonic()
 
     def wanted(self) -> int:
@@ -175,7 +175,7 @@ def borrow(
     priced: Mapping[str, Config],
     prices: Mapping[str, Price],
 ) -> Price | None:
-    """For a key that was not probed, the price of the one that is most like it."""
+    """The price of the most similar key, for a key that was not probed."""
     if not priced:
         return None
     nearest = min(priced, key=lambda one: _distance(config, priced[one]))
@@ -183,7 +183,7 @@ def borrow(
 
 
 def steps(config: Config, *, samples: int) -> int:
-    """Updates of one run on so many training samples."""
+    """The updates of a run on this number of training samples."""
     train = config.train
     if train.steps is not None:
         return train.steps

@@ -1,4 +1,4 @@
-"""What a launch tells whoever watches it."""
+"""The events of a launch for its watchers."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from sweeper.states import RunState
 
 @dataclass(frozen=True, kw_only=True)
 class Progress:
-    """Where a sweep stands; seconds are None while nothing is known."""
+    """The progress of a sweep; seconds are None while unknown."""
 
-    cells: int  # those that will follow included
+    cells: int  # including those that will follow
     cells_done: int
     runs: Mapping[RunState, int]
     packs: int
@@ -25,8 +25,8 @@ class Progress:
     eta_seconds: float | None
     eta_low: float | None
     eta_high: float | None
-    awaited: int = 0  # runs that will follow, once it is known which
-    may_follow: int = 0  # further runs at most, that a plan for replicates may ask for
+    awaited: int = 0  # runs that will follow once they are known
+    may_follow: int = 0  # the most further runs that a plan for replicates may add
 
     @property
     def total(self) -> int:
@@ -41,7 +41,7 @@ class Progress:
 
 @dataclass(frozen=True, kw_only=True)
 class Probing:
-    """Where the probe stands: kinds of runs that have been timed, and those that are, by levels."""
+    """The progress of the probe: kinds of runs that are timed, and those in work, by levels."""
 
     done: int
     total: int
@@ -53,7 +53,7 @@ Event: TypeAlias = str | Progress | Probing
 
 @dataclass(frozen=True, kw_only=True)
 class Awaited:
-    """What will follow of a sweep: cells, their runs, and the price of these for `Eta.left`."""
+    """What will follow in a sweep: cells, their runs, and their price for `Eta.left`."""
 
     cells: int
     runs: int
@@ -61,7 +61,7 @@ class Awaited:
 
 
 class Best:
-    """The best cell so far, by the mean over its replicates; kept as cells finish."""
+    """The best cell so far, by the mean over its replicates; updated as cells finish."""
 
     def __init__(self, spec: Spec, board: Board) -> None:
         where = " on test" if spec.objective.split == "test" else ""
@@ -72,11 +72,11 @@ class Best:
         self._means: dict[int, float] = {}
 
     def see(self, cell_id: int) -> None:
-        """A cell has finished."""
+        """Compares a cell that has finished."""
         mean = self._board.mean(cell_id)
         if mean is None or self._board.cells[cell_id].role != REPORT:
             return
-        again = cell_id == self._cell  # with further replicates, and maybe no longer the best
+        again = cell_id == self._cell  # with further replicates it may no longer be the best
         self._means[cell_id] = mean
         if self._cell is None or self._sign * mean > self._sign * self._means[self._cell]:
             self._cell = cell_id
@@ -100,7 +100,7 @@ def snapshot(
     awaited: Awaited,
     may_follow: int = 0,
 ) -> Progress:
-    """Everything at this moment; `left` as `Eta.left` gives it."""
+    """The progress at this moment; `left` comes from `Eta.left`."""
     seconds, low, high = left if left is not None else (None, None, None)
     return Progress(
         cells=len(board.cells) + awaited.cells,

@@ -1,4 +1,4 @@
-"""Where and with what a sweep ran; no user name, path or environment."""
+"""Where and with which software a sweep ran; no user name, path or environment."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from typing import Any
 import sweeper
 from sweeper.engine import worker
 
-# What makes two runs of a configuration alike, and what does not.
+# What makes two runs of a configuration equal, and what does not.
 DETERMINISM = {
     "random_numbers": "Philox by data fingerprint, replicate, stream and epoch",
     "deterministic_algorithms": False,  # torch.use_deterministic_algorithms is never called
-    "cudnn_benchmark": False,  # torch's default, left alone
+    "cudnn_benchmark": False,  # torch's default, unchanged
 }
 PACKAGES = ("numpy", "optuna", "ray", "scikit-learn", "sqlalchemy", "torch", "torchvision")
 
 
 def collect() -> dict[str, Any]:
-    """Versions, git commit and hardware of the driver's machine, and when."""
+    """Versions, git commit and hardware of the driver's machine, and the time."""
     return {
         "sweeper": sweeper.__version__,
         "trainer": worker.version(),
@@ -39,7 +39,7 @@ def collect() -> dict[str, Any]:
 
 
 def spec_file(source: str) -> str:
-    """What `sweeper launch` was given, without its folder: a file, or a shipped space's name."""
+    """The argument of `sweeper launch`, without its folder: a file, or a shipped space's name."""
     path = Path(source)
     shipped = path.parent.name == "search_spaces"
     return path.stem if shipped else path.name
@@ -53,7 +53,7 @@ def _version(name: str) -> str:
 
 
 def _commit() -> str:
-    """Of the sources that run, with a + when they were changed; empty outside a repository."""
+    """The commit of the running sources, with a + if changed; empty outside a repository."""
     folder = Path(sweeper.__file__).parent
     try:
         head = _git(folder, "rev-parse", "--short=12", "HEAD")

@@ -1,6 +1,6 @@
-"""Asks an Optuna pruner about running cells: the mean over replicates, at the same evaluation.
+"""Asks an Optuna pruner about running cells: the mean over replicates, at equal evaluations.
 
-Pruners count evaluations, from 1: their rungs are evaluated, whatever lies between two of them.
+Pruners count evaluations, from 1, whatever rounds are between them.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ from sweeper.store.records import Cell
 
 
 class Pruning:
-    """One in-memory study a group, because pruners compare the trials of one study.
+    """An in-memory study for each group, because pruners compare the trials of one study.
 
-    A cell is judged at an evaluation once every one of its replicates has reached it, so a
-    replicate that is ahead never stands for the cell.
+    A cell is judged at an evaluation once all of its replicates have reached it, so a replicate
+    that is ahead never represents the cell.
     """
 
     def __init__(self, pruner: optuna.pruners.BasePruner, *, direction: str) -> None:
@@ -29,7 +29,7 @@ class Pruning:
         self._studies: dict[str, optuna.Study] = {}
         self._trials: dict[int, optuna.Trial] = {}
         self._seen: dict[int, dict[int, dict[int, float]]] = {}  # cell -> evaluation -> ...
-        self._judged: dict[int, int] = {}  # cell -> last evaluation that it was judged at
+        self._judged: dict[int, int] = {}  # cell -> last evaluation at which it was judged
 
     def see(
         self,
@@ -41,9 +41,9 @@ class Pruning:
         value: float | None,
         of: Sequence[int],
     ) -> bool:
-        """Takes one replicate's value; whether the cell should stop now. `of` are its runs."""
+        """Takes a replicate's value; returns whether the cell should stop. `of` are its runs."""
         if evaluation <= self._judged.get(cell, 0):
-            return False  # trained again after an interruption
+            return False  # repeated after an interruption
         seen = self._seen.setdefault(cell, {})
         values = seen.setdefault(evaluation, {})
         values[run] = math.nan if value is None else value
@@ -58,7 +58,7 @@ class Pruning:
         return trial.should_prune()
 
     def end(self, cell: int, *, value: float | None, pruned: bool) -> None:
-        """The cell has ended; pruners learn from finished cells."""
+        """Notes a cell's end; pruners learn from finished cells."""
         trial = self._trials.pop(cell, None)
         self._seen.pop(cell, None)
         if trial is None:
@@ -74,7 +74,7 @@ class Pruning:
     def _study(self, group: str) -> optuna.Study:
         if group not in self._studies:
             self._studies[group] = optuna.create_study(
-                study_name=f"sweeper-{group}",  # Hyperband's brackets hash it
+                study_name=f"sweeper-{group}",  # Hyperband's brackets are hashes of it
                 direction=self._direction,
                 pruner=self._pruner,
                 sampler=optuna.samplers.RandomSampler(seed=0),
@@ -83,10 +83,10 @@ class Pruning:
 
 
 def group_of(cell: Cell, scientific: Collection[str]) -> str:
-    """What a cell is compared with: reported cells with each other, candidates with their rivals.
+    """The group of a cell: reported cells together, candidates of a scientific cell together.
 
-    A candidate of one scientific cell that is judged by those of another would fall for what the
-    sweep is to find out.
+    If candidates of other scientific cells judged a candidate, pruning would decide the sweep's
+    question.
     """
     if cell.role != TUNING:
         return cell.role

@@ -1,7 +1,7 @@
-"""A Ray that ends before its driver: a local one, or the head of the cluster that was joined.
+"""Watches for a Ray that ends before its driver: a local one, or a joined cluster's head.
 
-Ray's client holds whoever asks it something for a minute, deaf to signals, and then ends the
-process without a word: attempts would stay open and the lease held.
+Ray's client blocks each caller for a minute, ignores signals, and then ends the process without a
+message: attempts would stay open and the lease held.
 """
 
 from __future__ import annotations
@@ -12,13 +12,13 @@ import time
 from collections.abc import Callable
 
 LOOK_SECONDS = 1.0
-GRACE_SECONDS = 3.0  # in which the main thread may come round by itself
-HEAD_SECONDS = 15.0  # in which a head may be started again; Ray's client ends us after a minute
+GRACE_SECONDS = 3.0  # for the main thread to return by itself
+HEAD_SECONDS = 15.0  # in which a head may restart; Ray's client ends this process after a minute
 ANSWER_SECONDS = 2.0
 
 
 class Head:
-    """Whether the head of a joined cluster still takes connections.
+    """Checks whether the head of a joined cluster still accepts connections.
 
     Args:
         address: of its control service, host:port.
@@ -42,13 +42,13 @@ class Head:
 
 
 class Watch:
-    """While entered, looks whether Ray still lives.
+    """While entered, checks whether Ray still lives.
 
     Args:
-        ended: which process of Ray has ended; empty while all live.
+        ended: returns the Ray process that has ended; empty while all live.
         tell: asks the main thread to stop, with the process that has ended.
-        take_over: called in the watch's thread when the main one has not stopped in time. It
-            records what there is and ends the process.
+        take_over: called in the watch's thread if the main thread has not stopped in time. It
+            records the results and ends the process.
     """
 
     def __init__(
@@ -71,7 +71,7 @@ class Watch:
 
     def __exit__(self, *_: object) -> None:
         self._over.set()
-        self._thread.join()  # once it has taken over, the process ends there
+        self._thread.join()  # after a take-over, the process ends there
 
     def _run(self) -> None:
         while not self._over.wait(self._look):

@@ -1,4 +1,4 @@
-"""Writes what workers say: ends at once, the rounds between at most once a second."""
+"""Writes workers' results: ends at once, the rounds between at most once a second."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ BATCH_SECONDS = 1.0
 
 
 class Recorder:
-    """Holds reports back and hands them to the store; tells the board what became of the runs."""
+    """Holds reports back, passes them to the store, and updates the runs in memory."""
 
     def __init__(
         self,
@@ -36,7 +36,7 @@ class Recorder:
         self._held_since = 0.0
 
     def add(self, reports: Sequence[Report]) -> None:
-        """Takes reports; writes everything held as soon as one of them is an end."""
+        """Adds reports; writes everything held if one of them is an end."""
         if not reports:
             return
         if not self._held:
@@ -46,7 +46,7 @@ class Recorder:
             self.flush()
 
     def tick(self) -> None:
-        """Writes what has been held for long enough."""
+        """Writes reports that were held for long enough."""
         if self._held and self._clock() - self._held_since >= BATCH_SECONDS:
             self.flush()
 
@@ -104,7 +104,7 @@ def reports_of(
 
 
 def value_at(numbers: bytes | None, index: int) -> float | None:
-    """One number of a round; None where there is none or it is not finite."""
+    """A number of a round; None if it is missing or not finite."""
     if numbers is None:
         return None
     value = float(np.frombuffer(numbers, dtype="<f4")[index])
@@ -112,5 +112,5 @@ def value_at(numbers: bytes | None, index: int) -> float | None:
 
 
 def index_of(layout: Sequence[Key], key: Key) -> int:
-    """Where a number stands in a round's numbers."""
+    """The index of a number in a round's numbers."""
     return [tuple(one) for one in layout].index(key)

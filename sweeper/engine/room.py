@@ -8,12 +8,12 @@ from dataclasses import dataclass
 
 import ray
 
-STRIKES = 2  # failures of a node before it is used no more
+STRIKES = 2  # failures of a node before it is no longer used
 
 
 @dataclass(frozen=True, kw_only=True)
 class Shape:
-    """The resources that one worker needs."""
+    """The resources of a worker."""
 
     cpus: float
     gpus: float = 0.0
@@ -30,24 +30,24 @@ class Shape:
 
 @dataclass(frozen=True, kw_only=True)
 class Node:
-    """A node that lives; `name` is its host, told apart where two have the same."""
+    """A living node; `name` is its host, made unique if two have the same."""
 
     id: str
     name: str
-    slots: int  # workers that it has room for, were nothing else on it
+    slots: int  # workers that fit on it if it is empty
 
 
 class Room:
-    """The nodes as last looked at, and what is known against them."""
+    """The nodes at the last check, and their failures."""
 
     def __init__(self, shape: Shape, *, most: int | None) -> None:
         self.shape, self._most = shape, most
         self._nodes: dict[str, Node] = {}
         self._strikes = Counter[str]()
-        self._unfit: dict[str, str] = {}  # node -> its name and why
+        self._unfit: dict[str, str] = {}  # node -> its name and the reason
 
     def look(self) -> None:
-        """Asks Ray which nodes live, and what each of them has."""
+        """Asks Ray for the living nodes and their resources."""
         living = [one for one in ray.nodes() if one["Alive"]]
         names = Counter(one["NodeManagerHostname"] for one in living)
         self._nodes = {}
@@ -61,21 +61,21 @@ class Room:
         return min(int(resources.get(name, 0.0) / amount + 1e-9) for name, amount in wanted)
 
     def lives(self, node: Node) -> bool:
-        """Whether the node was there when last looked."""
+        """Returns whether the node was alive at the last check."""
         return node.id in self._nodes
 
     def usable(self, node: Node) -> bool:
-        """Whether nothing is known against the node."""
+        """Returns whether the node has no known fault."""
         return node.id not in self._unfit
 
     @property
     def total(self) -> int:
-        """How many workers there is room for, at most as many as asked for."""
+        """The number of workers that there is room for, at most the requested number."""
         room = sum(node.slots for node in self._usable())
         return room if self._most is None else min(room, self._most)
 
     def free(self, taken: Mapping[str, int]) -> Iterator[Node]:
-        """Nodes for further workers, the emptiest first; `taken` counts those that each has."""
+        """Nodes for further workers, the emptiest first; `taken` counts the workers on each."""
         places = [
             (number, node)
             for node in self._usable()
@@ -87,7 +87,7 @@ class Room:
         return (node for node in self._nodes.values() if self.usable(node))
 
     def strike(self, node: Node, why: str, *, final: bool = False) -> str:
-        """Notes that a node could not do the work; a sentence once it is used no more."""
+        """Notes a node's failure; returns a sentence once the node is no longer used."""
         self._strikes[node.id] += 1
         if node.id in self._unfit or not (final or self._strikes[node.id] >= STRIKES):
             return ""
@@ -96,7 +96,7 @@ class Room:
 
     @property
     def hopeless(self) -> str:
-        """Why no node that lives can do the work; empty while one may, or none lives."""
+        """Why no living node can do the work; empty while one may, or none lives."""
         if not any(node.slots for node in self._nodes.values()) or any(
             node.slots for node in self._usable()
         ):

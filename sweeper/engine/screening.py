@@ -1,8 +1,7 @@
-"""Screening: few replicates of every cell, then fresh ones of those that may be the best.
+"""Screening: a few replicates of every cell, then fresh ones of those that may be the best.
 
-What is screened and what is reported are cells of different roles, so that no number of the one
-can get among those of the other. Which cells are left is kept with the sweep before any of their
-fresh runs is made.
+Screened and reported cells have different roles, so that their numbers never mix. The choice of
+the remaining cells is stored with the sweep before any of their fresh runs is made.
 """
 
 from __future__ import annotations
@@ -23,7 +22,7 @@ if TYPE_CHECKING:
 
 
 class Screened(Staged):
-    """Cells of another source, each of them screened, those that are left reported."""
+    """Cells of another source, all of them screened, the remaining ones reported."""
 
     def __init__(self, asking: Asking, inner: Cells) -> None:
         super().__init__(asking, inner)
@@ -31,7 +30,7 @@ class Screened(Staged):
             self._go_on()
 
     def _go_on(self) -> None:
-        """More fresh replicates of the same cells: who is left was decided, and stays so."""
+        """Adds fresh replicates of the same cells: the choice was made and stays."""
         from sweeper.analysis import screening
 
         plan, confirm = self._plan, {"confirm": self._plan["confirm"]}
@@ -43,7 +42,7 @@ class Screened(Staged):
         return self.extended(self._inner.after(cell, values))
 
     def extended(self, cells: Sequence[NewCell]) -> list[NewCell]:
-        """Every cell as one to screen, and once that is decided also those that are left."""
+        """Every cell for screening and, once decided, the remaining cells too."""
         screened = [replace(one, role=SCREENING) if one.role == REPORT else one for one in cells]
         return screened + self._left([one for one in cells if one.role == REPORT])
 
@@ -56,7 +55,7 @@ class Screened(Staged):
         return most_left(spec, references=references) * confirm(spec)
 
     def _extend(self) -> None:
-        """Nothing grows: a cell's replicates are its role's."""
+        """Does nothing: the role decides a cell's replicates."""
 
     def _judged(self, frames: Frames) -> Decision:
         from sweeper.analysis import screening
@@ -67,9 +66,9 @@ class Screened(Staged):
         return self._left(self._there(SCREENING))
 
     def _left(self, cells: Sequence[NewCell]) -> list[NewCell]:
-        """Those that screening has left, on replicates that it has not seen.
+        """The cells that remain after screening, on replicates that screening has not used.
 
-        A cell is known by its levels, which a later launch has as well.
+        Levels identify a cell, because a later launch has the same levels.
         """
         spec = self._asking.spec
         facts = [one for stage in self._mine() for one in stage["facts"]]
@@ -87,17 +86,17 @@ def _key(spec: Spec, levels: Mapping[str, Any]) -> tuple[Any, ...]:
 
 
 def confirm(spec: Spec) -> int:
-    """Fresh replicates of each cell that is left."""
+    """The number of fresh replicates of each remaining cell."""
     return spec.most_replicates - spec.replicates
 
 
 def refers(spec: Spec, cell: NewCell) -> bool:
-    """Whether the cell is at all reference levels that the spec names."""
+    """Returns whether the cell is at all reference levels that the spec names."""
     return bool(spec.reference) and spec.reference.items() <= cell.factors.items()
 
 
 def most_left(spec: Spec, *, references: int) -> int:
-    """At most so many cells are left by screening."""
+    """The most cells that can remain after screening."""
     assert isinstance(spec.precision, Screen)  # noqa: S101  the caller looked
     cells, keep = count(spec), spec.precision.keep
     return cells if keep is None else min(cells, keep + references)

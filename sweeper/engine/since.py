@@ -19,13 +19,13 @@ SPLITS = ("train", "val", "test")
 
 @dataclass(frozen=True, kw_only=True)
 class Since:
-    """What is not as the last launch had it."""
+    """The differences from the last launch."""
 
     name: str  # of the sweep
     spec: bool
-    data: str  # the samples then and now; empty where the data are what they were
-    trainer: str  # the two versions; empty where they are one
-    decided: bool  # a plan for replicates has looked at numbers of then
+    data: str  # the samples before and now; empty if the data are unchanged
+    trainer: str  # the two versions; empty if they are equal
+    decided: bool  # a plan for replicates has used the earlier numbers
 
     @property
     def text(self) -> str:
@@ -42,10 +42,10 @@ class Since:
             yield f"the trainer has changed ({self.trainer})"
 
     def check_decisions(self) -> None:
-        """Returns when what was decided about the replicates still holds.
+        """Returns if decisions about the replicates are still valid.
 
         Raises:
-            InputError: it was decided by numbers of other data, or of another trainer.
+            InputError: they come from numbers of other data, or of another trainer.
         """
         others = " and ".join(self._others())
         if self.decided and others:
@@ -55,10 +55,10 @@ class Since:
             )
 
     def check_data(self, *, agreed: bool) -> None:
-        """Returns when the sweep may go on with these data.
+        """Returns if the sweep may continue with these data.
 
         Raises:
-            InputError: they are other data, and nobody has agreed.
+            InputError: they are other data, and the user has not agreed.
         """
         if self.data and not agreed:
             raise InputError(
@@ -73,10 +73,10 @@ def look(
     """Compares the sweep in the database with what is to be launched.
 
     Args:
-        facts: of the data as they are now.
+        facts: of the data now.
         trainer: its version.
-        same_cells: whether a cell of now is among those of then, which tells that neither data nor
-            trainer has changed.
+        same_cells: whether a new cell equals an old one, which shows that neither data nor trainer
+            has changed.
     """
     before, now = sweep.spec, spec.model_dump(mode="json")
     versions = "" if same_cells else _versions(sweep.provenance.get("trainer"), trainer)
@@ -99,10 +99,10 @@ def _versions(before: str | None, now: str) -> str:
 
 
 def _same(before: Any, now: Mapping[str, Any], *, fully: bool) -> bool:
-    """Whether two blocks state the same; not `fully`: in the keys that both versions have.
+    """Whether two blocks are equal; not `fully`: in the keys that both versions have.
 
-    Where a file lies is not compared, only whether one is named. Nor is the number of evaluations
-    then, which an earlier version did not choose.
+    A file's path is ignored, except whether there is one. Then the number of evaluations is ignored
+    too, because an earlier version did not choose it.
     """
     one, two = (
         {key: value is not None if key in PLACES else value for key, value in leaves(block)}
@@ -113,7 +113,7 @@ def _same(before: Any, now: Mapping[str, Any], *, fully: bool) -> bool:
 
 
 def counted(before: Mapping[str, Any], now: Mapping[str, Any]) -> str:
-    """The samples of each split then and now, with the classes that have more or fewer."""
+    """The samples of each split before and now, with the classes that have more or fewer."""
     parts = []
     for split in SPLITS:
         old, new = (_of_classes(facts, split) for facts in (before, now))

@@ -1,7 +1,7 @@
-"""A short folder for Ray's files, of this user alone.
+"""A short folder for Ray's files, readable by this user only.
 
-Ray's sockets lie in a session's folder below it, and a socket's path has at most 107 bytes: the
-TMPDIR of a cluster's job may be longer than what is left of them.
+Ray's sockets are in a session's folder below it, and a socket's path has at most 107 bytes. The
+TMPDIR of a cluster's job may be too long for that.
 """
 
 from __future__ import annotations
@@ -16,17 +16,17 @@ from pathlib import Path
 
 from sweeper.errors import InputError
 
-LONGEST = 107  # bytes of a socket's path on Linux, without the zero at its end
+LONGEST = 107  # bytes of a socket's path on Linux, without the final zero
 NAMED = ("RAY_TMPDIR", "TMPDIR")  # the user's choice, in the order in which Ray looks
 OTHERS = ("/tmp", "/var/tmp")  # noqa: S108  a folder is made there with a name that is new
 SHARED = "/dev/shm"  # noqa: S108  where Ray puts its store of objects
 PREFIX = "ray-"
-ROOM = len(PREFIX) + 9  # with the slash before and what `mkdtemp` adds
+ROOM = len(PREFIX) + 9  # with the slash before and the suffix of `mkdtemp`
 
 
 @dataclass(frozen=True)
 class Place:
-    """A folder below which Ray's own may be made; why it may not, or nothing."""
+    """A folder for Ray's folder, and why it cannot be used; empty if it can."""
 
     folder: str
     name: str  # the variable that names it, or the folder itself
@@ -34,12 +34,12 @@ class Place:
 
 
 def below() -> int:
-    """Bytes that Ray adds to its folder: a session, named by time and process, and a socket."""
+    """The bytes that Ray adds to its folder: a session, named by time and process, and a socket."""
     return len(f"/session_2026-01-01_00-00-00_000000_{os.getpid()}/sockets/plasma_store")
 
 
 def places(environment: Mapping[str, str] = os.environ) -> Iterator[Place]:
-    """Every folder that comes into question, the user's choice first."""
+    """All possible folders, the user's choice first."""
     named = [(name, environment.get(name, "")) for name in NAMED]
     own = environment.get("XDG_RUNTIME_DIR", "")
     for name, folder in (*named, *zip(OTHERS, OTHERS, strict=True), ("XDG_RUNTIME_DIR", own)):
@@ -49,7 +49,7 @@ def places(environment: Mapping[str, str] = os.environ) -> Iterator[Place]:
 
 
 def _fault(folder: str) -> str:
-    """Why no socket can be made below a folder, found out by making one."""
+    """Why no socket can be made below a folder, found by making one."""
     length, most = len(os.fsencode(folder)), LONGEST - below() - ROOM
     if length > most:
         return f"its path has {length} bytes, Ray's sockets leave room for {most}"
@@ -68,7 +68,7 @@ def _fault(folder: str) -> str:
 
 
 def check(environment: Mapping[str, str] = os.environ) -> str:
-    """The first folder below which Ray's can be made.
+    """The first folder that Ray can use.
 
     Raises:
         InputError: there is none.
@@ -86,16 +86,16 @@ def check(environment: Mapping[str, str] = os.environ) -> str:
 
 
 def make() -> Path:
-    """A new folder for Ray's files, which nobody else can read.
+    """Makes a new folder for Ray's files, which no other user can read.
 
     Raises:
-        InputError: there is no room for it.
+        InputError: no folder can be used.
     """
     return Path(tempfile.mkdtemp(prefix=PREFIX, dir=check()))
 
 
 def writable(folder: str | Path) -> bool:
-    """Whether a file can be made in a folder, found out by making one without a name."""
+    """Returns whether a file can be made in a folder, by making one without a name."""
     try:
         tempfile.TemporaryFile(dir=folder).close()
     except OSError:

@@ -26,9 +26,9 @@ class Suited:
 
 
 def measure(job: ProbeJob, build: Callable[[int], Any], *, suited: Suited) -> Timing:
-    """Seconds of a step for each K, on the data that runs would see; `build` makes a trainer of K.
+    """Seconds of a step for each K, on the data of the runs; `build` makes a trainer of K.
 
-    Without the largest K where they do not all find room.
+    The largest K are left out if there is not enough memory.
     """
     ks = job.ks
     while True:
@@ -56,9 +56,9 @@ def _timing(key: str, ks: Sequence[int], build: Callable[[int], Any], suited: Su
 
 
 def seconds_per_step(trainers: Mapping[int, Any]) -> dict[int, tuple[float, float]]:
-    """The least of several short timings of each K, taken in turn: update, and evaluations.
+    """The least of several short timings of each K, in turn: update, and evaluations.
 
-    So a neighbour that is busy for a moment hits every K, and for none of them all its timings.
+    A busy neighbour then slows every K a little, instead of all timings of one.
     """
     counts = {k: _steps_in(KEY_SECONDS / SWEEPS, trainer) for k, trainer in trainers.items()}
     timings = [

@@ -1,4 +1,4 @@
-"""Nuisance tuning: for each scientific cell its candidates, on replicates that are not reported.
+"""Nuisance tuning: candidates of each scientific cell, on replicates that are not reported.
 
 A cell's pick runs as soon as its own candidates have ended; cells do not wait for each other.
 """
@@ -20,7 +20,7 @@ from sweeper.store.records import Cell, NewCell
 
 @dataclass
 class _Group:
-    """One scientific cell with its candidates, by hash, in their order, and their pack key."""
+    """A scientific cell with its candidates, by hash and in order, and their pack key."""
 
     key: str
     designs: dict[str, Design] = field(default_factory=dict)
@@ -36,7 +36,7 @@ class Tuned:
     """Candidates first, then the pick of each scientific cell on the reported replicates.
 
     Attributes:
-        unpicked: scientific cells without a pick, because no candidate of theirs has a value.
+        unpicked: scientific cells without a pick, because no candidate has a value.
     """
 
     def __init__(
@@ -124,7 +124,7 @@ def pick(
 
 
 def places(factors: Sequence[Mapping[str, Any]], names: Mapping[str, Any]) -> list[float]:
-    """How far each candidate lies from the middle, by the rank of its levels; 0 is the middle."""
+    """Each candidate's distance from the middle, by the rank of its levels; 0 is the middle."""
     total = [0.0] * len(factors)
     for name in names:
         levels = [one.get(name) for one in factors]

@@ -1,7 +1,7 @@
-"""What runs beside the data: a Ray actor that trains packs; the only door to `trainers`.
+"""A Ray actor that trains packs beside the data, with the trainer.
 
-Imports neither torch nor the trainer at its top: threads are pinned in the environment first,
-and the driver asks for facts and checks without them.
+Imports neither torch nor the trainer at its top, because threads must be set in the environment
+first.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ from sweeper.errors import EngineError, InputError
 from sweeper.states import Ending
 from trainers.config import Config, ConfigError, DataConfig
 
-# A plug-in file may put another trainer here (same methods as trainers.loop.PackTrainer).
+# A plug-in file may set another trainer here (same methods as trainers.loop.PackTrainer).
 TRAINER: Callable[..., Any] | None = None
 
-BEATS = "beats"  # the thread that gives signs of life while another trains
+BEATS = "beats"  # the thread that answers beats while another trains
 DATASETS_KEPT = 4
 _THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 _datasets: OrderedDict[str, Any] = OrderedDict()
-_guards: dict[int, Any] = {}  # by threads: their processes serve one pack key after another
+_guards: dict[int, Any] = {}  # by threads; their processes serve one pack key after another
 
 
 def inspect(config: DataConfig) -> dict[str, Any]:
@@ -111,7 +111,7 @@ def dataset(config: DataConfig) -> Any:
 
 
 def trainer_class() -> Callable[..., Any]:
-    """The trainer of packs: a plug-in's, or ours."""
+    """The trainer of packs: a plug-in's, or the default."""
     if TRAINER is not None:
         return TRAINER
     from trainers.loop import PackTrainer
@@ -120,26 +120,26 @@ def trainer_class() -> Callable[..., Any]:
 
 
 def pin_threads(count: int) -> None:
-    """Makes numeric libraries use `count` threads; for all of them only before their import."""
+    """Makes numeric libraries use `count` threads; complete only before their import."""
     for name in _THREAD_VARIABLES:
         os.environ[name] = str(count)
-    # Threads that wait in a loop take a busy machine's time from those that they wait for.
+    # Busy-waiting threads take processor time from the threads that they wait for.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     if "torch" in sys.modules:
         sys.modules["torch"].set_num_threads(count)
 
 
 class PackMember(NamedTuple):
-    """A run as the trainer sees it; the fields of trainers.loop.Member, without importing torch."""
+    """A run for the trainer; the fields of trainers.loop.Member, without importing torch."""
 
     config: Config
     replicate: int
 
 
 def time_packs(job: ProbeJob) -> Timing | Refusal | None:
-    """What packs of its key cost here, in the first form that is right here.
+    """The cost of packs of its key here, in the first form that is correct here.
 
-    None where that cannot be told: its runs will say why.
+    None if it cannot be measured: the runs will report the error.
     """
     config = Config.model_validate(job.config)
     try:
@@ -161,9 +161,9 @@ def time_packs(job: ProbeJob) -> Timing | Refusal | None:
 
 
 def suit(config: Config, job: ProbeJob) -> Suited | Refusal:
-    """Form and threads for packs of this configuration; a refusal where no form is right.
+    """Form and threads for packs of this configuration; a refusal if no form is correct.
 
-    GPUs are not checked, nor a plug-in's own trainer.
+    GPUs and a plug-in's trainer are not checked.
     """
     from trainers.arithmetic import WrongArithmetic
     from trainers.fused import FORMS
@@ -183,7 +183,7 @@ def suit(config: Config, job: ProbeJob) -> Suited | Refusal:
 
 
 def refusal(config: Config, job: Job) -> Refusal | None:
-    """Why this node would compute the pack wrongly in its form; None where it would not."""
+    """Why this node would compute the pack wrongly in its form; None if it would not."""
     from trainers.arithmetic import WrongArithmetic
 
     if TRAINER is not None or job.device != "cpu":
@@ -199,7 +199,7 @@ def refusal(config: Config, job: Job) -> Refusal | None:
 
 
 def layers_of(config: Config, members: int) -> list[Any]:
-    """The layer calls of a training step of so many members."""
+    """The layer calls of a training step of this number of members."""
     from trainers.shapes import calls
 
     data = dataset(config.data)
@@ -213,7 +213,7 @@ def layers_of(config: Config, members: int) -> list[Any]:
 
 
 def guard(threads: int, plugin_files: Sequence[str]) -> Any:
-    """The guard of this process for so many threads, kept with what it knows."""
+    """This process's guard for a number of threads, kept with its results."""
     from trainers.arithmetic import Guard
 
     if threads not in _guards:
@@ -222,25 +222,25 @@ def guard(threads: int, plugin_files: Sequence[str]) -> Any:
 
 
 class Unfit(EngineError):
-    """This node cannot do the work, which says nothing of the runs."""
+    """This node cannot do the work; that does not count against the runs."""
 
 
 class PackWorker:
-    """Times packs, or trains one, a round a call; it lives on for the next job."""
+    """Times packs, or trains one, a round a call; it stays for the next job."""
 
     def __init__(self) -> None:
         self._trainer: Any = None
         self._probe: ProbeJob | None = None
 
     def hello(self) -> dict[str, str]:
-        """What must be equal on every node, as it is here."""
+        """The facts of this node that must be equal on every node."""
         return nodes.facts()
 
     def beat(self) -> None:
-        """A sign of life, which Ray asks for in a thread of its own."""
+        """Answers a sign of life, in a separate thread of Ray."""
 
     def take(self, job: Job | ProbeJob) -> tuple[Message | Timing | Refusal | None, bool]:
-        """Begins a job; what there is to say after its first round, and whether it is done."""
+        """Begins a job; returns the message of its first round, and whether the job is done."""
         self._trainer = None
         self._probe = job if isinstance(job, ProbeJob) else None
         pin_threads(job.threads)
@@ -261,7 +261,7 @@ class PackWorker:
         self._from_epoch, self._seconds, self._saved_at = 0, 0.0, time.monotonic()
 
     def step(self) -> tuple[Message | Timing | Refusal | None, bool]:
-        """The next round, as `take` answers."""
+        """Runs the next round; returns the same as `take`."""
         if self._probe is not None:
             return time_packs(self._probe), True
         try:
@@ -273,7 +273,7 @@ class PackWorker:
         if message.done:
             self._trainer = None
         if message.failure is not None:
-            gc.collect()  # what found no room is to leave room for the next
+            gc.collect()  # free the memory for the next job
         return message, message.done
 
     def drop(self, runs: Sequence[int]) -> None:
@@ -282,7 +282,7 @@ class PackWorker:
             self._drop({self._index[run] for run in runs})
 
     def save_now(self) -> int:
-        """Writes a checkpoint before the driver stops; the round it is of, 0 without one."""
+        """Writes a checkpoint before the driver stops; returns its round, or 0."""
         if self._trainer is None or self._emptied:
             return 0
         return int(self._trainer.round) if self._save() else 0
@@ -316,7 +316,7 @@ class PackWorker:
         return {index for run, index in self._index.items() if run not in self._job.drops}
 
     def _drop(self, members: set[int]) -> None:
-        """Leaves members out; the trainer itself never lives without any."""
+        """Drops members; the trainer itself always keeps one."""
         alive = set(self._trainer.alive)
         self._emptied = self._emptied or alive <= members
         if not self._emptied:
@@ -339,7 +339,7 @@ class PackWorker:
                     else result.numbers.astype("<f4").tobytes(),
                     end=end,
                     error="a loss or an output is not finite" if not result.finite else "",
-                    correct=getattr(result, "correct", None),  # a plug-in's trainer may not say
+                    correct=getattr(result, "correct", None),  # a plug-in's trainer may lack it
                 )
             )
         return tuple(found)
@@ -382,7 +382,7 @@ class PackWorker:
         )
 
     def _build(self) -> Any:
-        """The trainer, from a checkpoint where one can be used; None where it would be wrong.
+        """The trainer, from a checkpoint if one fits; None if it would compute wrongly.
 
         Raises:
             ConfigError: the configuration does not fit the data.
@@ -392,7 +392,7 @@ class PackWorker:
         configs = [Config.model_validate(member.config) for member in job.members]
         try:
             data = dataset(configs[0].data)
-        except ConfigError as error:  # the driver has read them: this is about the node
+        except ConfigError as error:  # the driver has read them, so this node is at fault
             raise Unfit(f"the data cannot be read: {error}") from error
         expected = job.fingerprints[load_key(configs[0].data)]
         if data.fingerprint != expected:
@@ -426,12 +426,12 @@ class PackWorker:
         alive, epoch = set(meta["trainer"]["alive"]), trainer.timetable.epoch(int(round_reached))
         gone = {self._index[run] for run, left in job.drops.items() if left < epoch}
         if not self._open() <= alive or alive & gone:
-            return  # a run that is tried again had left before it, or one took part too long
+            return  # a run that is tried again had left before it, or a member took part too long
         trainer.load_state(tensors, meta["trainer"])
         self._from_epoch = int(round_reached)
 
     def _save(self) -> bool:
-        """Whether a checkpoint was written; training goes on without one."""
+        """Writes a checkpoint; returns whether it was written, and training continues anyway."""
         from trainers import checkpoint
 
         tensors, meta = self._trainer.state()
