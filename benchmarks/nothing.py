@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from sweeper.engine import worker
+from sweeper.engine import data_facts, worker
 from trainers.rounds import Timetable
 
 
@@ -34,7 +34,7 @@ class Nothing:
         self.round = self.step = 0
         self.steps = self.timetable.rounds
         self.alive = list(range(len(members)))
-        self._numbers = np.full(len(worker.layout(dataset.facts)), 0.5, dtype=np.float32)
+        self._numbers = np.full(len(data_facts.layout(dataset.facts)), 0.5, dtype=np.float32)
 
     def train_round(self) -> list[Result]:
         self.round += 1

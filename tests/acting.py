@@ -20,7 +20,7 @@ SOURCE = '''
 import faulthandler, math, os, sys, time
 from pathlib import Path
 import numpy as np
-from sweeper.engine import worker
+from sweeper.engine import data_facts, worker
 from trainers.rounds import Timetable
 
 FAULTS, BEST, SECONDS, FOLDER = {faults!r}, {best!r}, {seconds!r}, Path({folder!r})
@@ -40,7 +40,7 @@ class Acting:
         self.round = self.step = 0
         self.steps = self.timetable.rounds
         self.alive = list(range(len(members)))
-        self.length = len(worker.layout(dataset.facts))
+        self.length = len(data_facts.layout(dataset.facts))
 
     def train_round(self):
         self.round += 1

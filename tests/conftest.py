@@ -11,7 +11,7 @@ from itertools import groupby
 import pytest
 from hypothesis import HealthCheck, settings
 
-from trainers.threads import cores
+from trainers.cores import cores
 
 settings.register_profile(
     "same", deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow]

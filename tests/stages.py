@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from sweeper.engine import worker as door
+from sweeper.engine import data_facts
 from sweeper.engine.cells import Maker, Planned
 from sweeper.engine.conductor import Conductor
 from sweeper.engine.context import Request, Session
@@ -148,7 +148,7 @@ def staged(folder: Path, spec_text: str = SPEC) -> Iterator[Stage]:
     maker = Maker(spec)
     cells = Planned(spec, maker)
     first = cells.first()
-    layout = tuple(door.layout(maker.facts))
+    layout = tuple(data_facts.layout(maker.facts))
     url = f"sqlite:///{folder}/staged.db"
     with Store.open(url, create=True) as store:
         sweep = store.create_sweep(

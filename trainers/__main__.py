@@ -239,9 +239,10 @@ def choose_form(
 
     from trainers.arithmetic import Guard
     from trainers.check import check
+    from trainers.cores import cores
     from trainers.fused import FORMS
     from trainers.shapes import calls
-    from trainers.threads import asked, cores, threads_for
+    from trainers.threads import asked, threads_for
 
     samples, classes = sum(check(config, dataset.facts)), len(dataset.classes)
     layers = calls(config.train, inputs=dataset.inputs, classes=classes, samples=samples, members=1)

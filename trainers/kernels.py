@@ -12,12 +12,12 @@ from __future__ import annotations
 import json
 import math
 import os
-import runpy
 import select
 import sys
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from functools import lru_cache
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -25,6 +25,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from trainers.fused import EPSILON, FORMS, Form, Kind, Parameter, without_onednn
+from trainers.plugins import run
 from trainers.shapes import Layer
 
 IDLE_SECONDS = 60.0
@@ -250,7 +251,7 @@ def main() -> None:
     os.dup2(2, 1)
     torch.set_num_threads(int(threads))
     for path in plugins:
-        runpy.run_path(path)
+        run(Path(path))
     print("ready", file=out, flush=True)
     serve(lambda line: print(line, file=out, flush=True))
 

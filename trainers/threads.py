@@ -26,13 +26,6 @@ def threads_for(layers: Iterable[Layer], *, most: int) -> int:
     return max(1, min(most, work // WORTH_A_THREAD))
 
 
-def cores() -> int:
-    """The cores that this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
-
-
 def asked() -> int | None:
     """The number that the user set for all programs, `OMP_NUM_THREADS`."""
     value = os.environ.get("OMP_NUM_THREADS", "").partition(",")[0]

@@ -6,10 +6,11 @@ from collections.abc import Iterable, Mapping
 from typing import Any, Protocol
 
 from sweeper.design import Design, cell_hash, designs
-from sweeper.engine import worker
+from sweeper.engine import data_facts
 from sweeper.spec import Spec
 from sweeper.store.records import Cell, NewCell
 from trainers.config import Config, ConfigError
+from trainers.identity import version as trainer_version
 
 REPORT, TUNING, SCREENING = "report", "tuning", "screening"
 
@@ -18,7 +19,7 @@ class Maker:
     """Turns designs into cells: reads each data block once, and checks that they fit together."""
 
     def __init__(self, spec: Spec) -> None:
-        self._spec, self._version = spec, worker.version()
+        self._spec, self._version = spec, trainer_version()
         self._facts: dict[str, dict[str, Any]] = {}
         self.replicates = {
             REPORT: tuple(range(spec.replicates)),
@@ -41,10 +42,10 @@ class Maker:
         Raises:
             SpecError: the data cannot be read, or have other classes than the data of other cells.
         """
-        key = worker.load_key(config.data)
+        key = data_facts.load_key(config.data)
         if key not in self._facts:
             try:
-                facts = worker.inspect(config.data)
+                facts = data_facts.inspect(config.data)
             except ConfigError as error:
                 raise self._spec.problem(error.key, error.value, error.reason) from error
             if self._facts and facts["classes"] != self.facts["classes"]:
@@ -76,7 +77,7 @@ class Maker:
 
     def _counts(self, config: Config) -> tuple[int, ...]:
         metric = self._spec.objective.metric
-        return worker.check(config, self.facts_of(config), objective=metric)
+        return data_facts.class_counts(config, self.facts_of(config), objective=metric)
 
     def _cell(
         self, design: Design, *, role: str, number: int | None, counts: tuple[int, ...]

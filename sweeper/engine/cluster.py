@@ -24,6 +24,7 @@ from sweeper.engine import joining, sockets
 from sweeper.engine.raywatch import Head
 from sweeper.errors import EngineError, InputError
 from trainers.config import DATA_ROOTS
+from trainers.cores import cores as process_cores
 
 if TYPE_CHECKING:
     from ray.job_config import JobConfig
@@ -57,8 +58,7 @@ def cores() -> int:
     from ray._private import utils
 
     there = int(utils.get_num_cpus(override_docker_cpu_warning=True))
-    mine = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else there
-    return max(1, min(there, mine))
+    return max(1, min(there, process_cores()))
 
 
 def prepare() -> None:

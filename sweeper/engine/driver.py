@@ -14,7 +14,7 @@ from typing import Any
 import optuna
 
 from sweeper import search
-from sweeper.engine import changes, cluster, evaluations, places, provenance, since, worker
+from sweeper.engine import changes, cluster, data_facts, evaluations, places, provenance, since
 from sweeper.engine.cells import Cells, Maker, Planned
 from sweeper.engine.context import Request, Session
 from sweeper.engine.exits import LastResort, set_down, without_database
@@ -34,6 +34,8 @@ from sweeper.store import lease as leases
 from sweeper.store.records import Lease, NewCell, NewSweep, Sweep
 from sweeper.store.store import Store
 from sweeper.store.study import Study
+from trainers.identity import version as trainer_version
+from trainers.notes import notes
 
 __all__ = ["Event", "Outcome", "Progress", "launch"]
 
@@ -94,7 +96,7 @@ def launch(
                 before = evaluations.stored(storage, spec.name)
                 spec = evaluations.decided(spec, maker, before=before)
                 cells, first = _cells(spec, maker, say=on_event)
-                for note in worker.notes(maker.facts):
+                for note in notes(maker.facts):
                     on_event(note)
         except StopNow:
             message = f"interrupted before anything was begun. Go on with: {command}"
@@ -133,7 +135,7 @@ def _cells(
 
 def _sweep(store: Store, spec: Spec, maker: Maker, first: Sequence[NewCell]) -> tuple[Sweep, Since]:
     """The sweep's row, made if needed, and what has changed since its last launch."""
-    layout = tuple(worker.layout(maker.facts))
+    layout = tuple(data_facts.layout(maker.facts))
     sweep = store.create_sweep(
         NewSweep(
             name=spec.name,
@@ -148,7 +150,7 @@ def _sweep(store: Store, spec: Spec, maker: Maker, first: Sequence[NewCell]) -> 
     cells = store.cells(sweep.id)
     shown = {cell.hash for cell in cells if not cell.hidden}
     same = not shown or any(one.hash in shown for one in first)
-    changed = since.look(spec, sweep, maker.facts, trainer=worker.version(), same_cells=same)
+    changed = since.look(spec, sweep, maker.facts, trainer=trainer_version(), same_cells=same)
     changed.check_decisions()
     changes.check(spec, sweep, has_cells=bool(cells))
     if sweep.layout != layout:

@@ -11,7 +11,7 @@ from itertools import islice
 from typing import Any
 
 from sweeper.design import designs
-from sweeper.engine import worker
+from sweeper.engine import data_facts
 from sweeper.engine.cells import Maker
 from sweeper.errors import NothingStored
 from sweeper.spec import ADAPTIVE, Spec
@@ -73,4 +73,4 @@ def _chosen(spec: Spec, maker: Maker) -> int:
         configs = [one.config for one in islice(designs(spec), CELLS)]
     pruned = spec.pruner.method != "none"
     least = spec.pruner.min_evaluations + 1 if pruned else 1
-    return worker.evaluations(configs, maker.facts_of(configs[0]), least=least)
+    return data_facts.evaluations(configs, maker.facts_of(configs[0]), least=least)

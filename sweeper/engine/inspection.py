@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
-from sweeper.engine import cluster, nodes, places, worker
+from sweeper.engine import cluster, data_facts, nodes, places
 from sweeper.engine.cells import Maker
 from sweeper.spec import ADAPTIVE, Spec
 from trainers.config import ConfigError, DataConfig
@@ -70,7 +70,7 @@ class Witness:
     def fingerprint(self, config: str) -> str:
         """The fingerprint of the data, or, after a blank, why they cannot be read."""
         try:
-            return worker.inspect(DataConfig.model_validate_json(config))["fingerprint"]
+            return data_facts.inspect(DataConfig.model_validate_json(config))["fingerprint"]
         except ConfigError as error:
             return f" {error}"
 

@@ -5,13 +5,11 @@ This is the only way in which code outside the installed packages is imported.
 
 from __future__ import annotations
 
-import hashlib
-import importlib.util
-import sys
 from collections.abc import Iterable
 from pathlib import Path
 
 from sweeper.errors import InputError
+from trainers.plugins import run
 
 
 def load(paths: Iterable[str | Path]) -> tuple[str, ...]:
@@ -24,18 +22,10 @@ def load(paths: Iterable[str | Path]) -> tuple[str, ...]:
 
 
 def _load(path: Path) -> str:
-    where = str(path.resolve())
-    name = f"sweeper_plugin_{hashlib.sha256(where.encode()).hexdigest()[:16]}"
-    if name in sys.modules:
-        return where
-    spec = importlib.util.spec_from_file_location(name, where)
-    if not path.is_file() or spec is None or spec.loader is None:
+    if not path.is_file() or path.suffix != ".py":
         raise InputError(f"--plugin {path}: no such Python file")
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module
     try:
-        spec.loader.exec_module(module)
+        run(path)
     except (Exception, SystemExit) as error:  # an exit would end the launch as a success
-        del sys.modules[name]
         raise InputError(f"--plugin {path}: {type(error).__name__}: {error}") from error
-    return where
+    return str(path.resolve())

@@ -10,7 +10,7 @@ from typing import Any
 
 from sweeper import plan, search
 from sweeper.design import candidates, designs, pack_key
-from sweeper.engine import cluster, evaluations, plugins, probe, screening, worker
+from sweeper.engine import cluster, evaluations, plugins, probe, screening
 from sweeper.engine.cells import REPORT, TUNING, Maker
 from sweeper.engine.crew import Crew, terms
 from sweeper.engine.eta import UNKNOWN_FACTOR
@@ -22,6 +22,7 @@ from sweeper.spec import ADAPTIVE, Screen, Search, Spec
 from sweeper.states import RunState
 from sweeper.store.records import Cell, NewCell, NewPack, Run
 from trainers.config import Config
+from trainers.notes import notes
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,7 +84,7 @@ def preview(
     maker = Maker(spec)
     spec = evaluations.decided(spec, maker, before=before)
     cells = _numbered(_cells(spec, maker))
-    for note in worker.notes(maker.facts):
+    for note in notes(maker.facts):
         on_event(note)
     runs = _pending(cells)
     prices, workers = _probed(

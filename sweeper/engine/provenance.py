@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import sweeper
-from sweeper.engine import worker
+from trainers.identity import version as trainer_version
 
 # What makes two runs of a configuration equal, and what does not.
 DETERMINISM = {
@@ -26,7 +26,7 @@ def collect() -> dict[str, Any]:
     """Versions, git commit and hardware of the driver's machine, and the time."""
     return {
         "sweeper": sweeper.__version__,
-        "trainer": worker.version(),
+        "trainer": trainer_version(),
         "python": platform.python_version(),
         "packages": {name: _version(name) for name in PACKAGES},
         "git": _commit(),

@@ -12,10 +12,10 @@ import platform
 import sys
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
-from sweeper.engine import endings, nodes, plugins, timing
+from sweeper.engine import data_facts, endings, nodes, plugins, timing
 from sweeper.engine.messages import Job, MemberResult, Message, ProbeJob, Reached, Refusal, Timing
 from sweeper.engine.timing import Suited
 from sweeper.errors import EngineError, InputError
@@ -32,67 +32,6 @@ _datasets: OrderedDict[str, Any] = OrderedDict()
 _guards: dict[int, Any] = {}  # by threads; their processes serve one pack key after another
 
 
-def inspect(config: DataConfig) -> dict[str, Any]:
-    """Facts of a data set, as `Dataset.facts`; the arrays are not kept: the driver trains nothing.
-
-    Raises:
-        ConfigError: it cannot be read or used.
-    """
-    from trainers.data import load
-
-    return load(config).facts
-
-
-def check(config: Config, facts: dict[str, Any], *, objective: str = "") -> tuple[int, ...]:
-    """Training samples a class, if this configuration can run on this data.
-
-    Raises:
-        ConfigError: it cannot, or the objective would have no value.
-    """
-    from trainers.check import check as check_config
-    from trainers.check import check_objective
-
-    counts = tuple(check_config(config, facts))
-    check_objective(objective, counts, facts)
-    return counts
-
-
-def notes(facts: Mapping[str, Any]) -> list[str]:
-    """What whoever reads results must know of the data, in sentences."""
-    from trainers.notes import notes as sentences
-
-    return sentences(facts)
-
-
-def layout(facts: Mapping[str, Any]) -> list[tuple[str, str, str]]:
-    """The order of a round's numbers, (split, metric, target), from `Dataset.facts`."""
-    from trainers.metrics import layout as numbers
-
-    return numbers(facts["classes"], facts["counts"])
-
-
-def evaluations(configs: Sequence[Config], facts: dict[str, Any], *, least: int) -> int:
-    """How often runs of these configurations are evaluated where the spec does not say.
-
-    At least `least` times, however dear that is.
-    """
-    from trainers.rounds import FEWEST, chosen
-
-    return chosen(configs, facts, least=max(FEWEST, least))
-
-
-def version() -> str:
-    """Of the trainer's numerics: another version makes new cells."""
-    import trainers
-
-    return trainers.VERSION
-
-
-def load_key(config: DataConfig) -> str:
-    """Equal for data blocks that load the same data set: the subset is drawn later."""
-    return config.model_dump_json(exclude={"imbalance"})
-
-
 def dataset(config: DataConfig) -> Any:
     """The data set, kept in this process for the next packs.
 
@@ -101,7 +40,7 @@ def dataset(config: DataConfig) -> Any:
     """
     from trainers.data import load
 
-    key = load_key(config)
+    key = data_facts.load_key(config)
     if key not in _datasets:
         while len(_datasets) >= DATASETS_KEPT:
             _datasets.popitem(last=False)
@@ -207,7 +146,7 @@ def layers_of(config: Config, members: int) -> list[Any]:
         config.train,
         inputs=data.inputs,
         classes=len(data.classes),
-        samples=sum(check(config, data.facts)),
+        samples=sum(data_facts.class_counts(config, data.facts)),
         members=members,
     )
 
@@ -394,7 +333,7 @@ class PackWorker:
             data = dataset(configs[0].data)
         except ConfigError as error:  # the driver has read them, so this node is at fault
             raise Unfit(f"the data cannot be read: {error}") from error
-        expected = job.fingerprints[load_key(configs[0].data)]
+        expected = job.fingerprints[data_facts.load_key(configs[0].data)]
         if data.fingerprint != expected:
             raise Unfit(f"its data ({data.fingerprint}) are not what the driver read ({expected})")
         self._refusal = refusal(configs[0], job)

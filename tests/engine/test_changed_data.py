@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from sweeper.cli.app import run
-from sweeper.engine import driver, since, worker
+from sweeper.engine import data_facts, driver, since, worker
 from sweeper.engine.cells import Maker, Planned
 from sweeper.engine.context import Request
 from sweeper.engine.interrupts import Interrupts, StopNow
@@ -19,6 +19,7 @@ from sweeper.errors import InputError
 from sweeper.spec import load
 from sweeper.store import Store
 from sweeper.store.records import Lease, NewSweep
+from trainers import identity
 
 SPEC = """
 name: changing
@@ -58,8 +59,8 @@ def leave(folder: Path, *, trainer: str | None = None, plan: Any = None) -> None
         sweep = store.create_sweep(
             NewSweep(
                 name=spec.name, question="", spec_text=spec.text, spec=spec.model_dump(mode="json"),
-                layout=tuple(worker.layout(maker.facts)), facts=maker.facts,
-                provenance={"trainer": trainer or worker.version()},
+                layout=tuple(data_facts.layout(maker.facts)), facts=maker.facts,
+                provenance={"trainer": trainer or identity.version()},
             )
         )  # fmt: skip
         lease = store.acquire(sweep.id, {"host": "elsewhere", "pid": 1})
@@ -186,9 +187,9 @@ def test_another_trainer_is_said_to_be_one(
     folder: Path, begun: list[str], monkeypatch: pytest.MonkeyPatch, trainer: str, versions: str
 ) -> None:
     """New cells of the same spec and data: the numbers are made in another way."""
-    now = worker.version()
+    now = identity.version()
     with monkeypatch.context() as patch:
-        patch.setattr("trainers.VERSION", trainer)
+        patch.setattr("trainers.identity.VERSION", trainer)
         leave(folder, trainer=trainer)
     if not trainer:  # as before the version was kept
         with Store.open("sqlite:///sweeper.db", create=False) as store:
@@ -216,7 +217,7 @@ def test_what_was_decided_by_the_old_data_does_not_hold_for_new_ones(
     assert run(["launch", "spec.yaml", "--new-data"]) == 2
     assert "its replicates were decided by earlier numbers; give" in capsys.readouterr().err
     with monkeypatch.context() as patch:
-        patch.setattr("trainers.VERSION", "2")
+        patch.setattr("trainers.identity.VERSION", "2")
         leave(folder, trainer="2", plan={"looks": [5, 9]})
     assert run(["launch", "spec.yaml", "--yes"]) == 2
     assert "the trainer has changed (version 2 to " in capsys.readouterr().err

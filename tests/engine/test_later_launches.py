@@ -12,7 +12,7 @@ import pytest
 from stages import SPEC, staged
 
 from sweeper.design import design, pack_key
-from sweeper.engine import changes, driver, worker
+from sweeper.engine import changes, data_facts, driver, worker
 from sweeper.engine.adaptive import Adaptive
 from sweeper.engine.cells import Maker, Planned
 from sweeper.engine.launching import Launch
@@ -122,7 +122,7 @@ def _with_a_cell(folder: Path, text: str) -> None:
     maker = Maker(spec)
     cell, _ = maker.make_anyway(_some_design(spec), number=None)
     with Store.open(url(folder), create=True) as store:
-        layout = tuple(worker.layout(maker.facts))
+        layout = tuple(data_facts.layout(maker.facts))
         sweep = store.create_sweep(
             NewSweep(
                 name=spec.name, question="", spec_text=text, spec=spec.model_dump(mode="json"),

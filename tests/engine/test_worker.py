@@ -15,7 +15,7 @@ import pytest
 import torch
 from fsspec.implementations.memory import MemoryFileSystem
 
-from sweeper.engine import worker
+from sweeper.engine import data_facts, worker
 from sweeper.engine.messages import Job, JobMember, Message
 from sweeper.engine.worker import PackWorker
 from sweeper.states import Ending
@@ -65,7 +65,7 @@ def job(folder: Path | str, **changes: Any) -> Job:
     members = tuple(
         JobMember(run=run, attempt=run, replicate=run, config=config) for run in (11, 12)
     )
-    facts = worker.inspect(CONFIG.data)
+    facts = data_facts.inspect(CONFIG.data)
     given: dict[str, Any] = {
         "pack": 1,
         "members": members,
@@ -74,7 +74,7 @@ def job(folder: Path | str, **changes: Any) -> Job:
         "device": "cpu",
         "checkpoint_dir": str(folder),
         "checkpoint_seconds": 0.0,
-        "fingerprints": {worker.load_key(CONFIG.data): facts["fingerprint"]},
+        "fingerprints": {data_facts.load_key(CONFIG.data): facts["fingerprint"]},
     }
     return Job(**(given | changes))
 
@@ -260,5 +260,5 @@ def test_a_configuration_that_cannot_run_is_given_up_at_once(tmp_path, monkeypat
 def test_a_driver_keeps_no_data(monkeypatch) -> None:
     """It needs their facts alone, for hours, beside workers that have the arrays."""
     monkeypatch.setattr(worker, "_datasets", OrderedDict())
-    assert worker.inspect(CONFIG.data)["kind"] == "image"
+    assert data_facts.inspect(CONFIG.data)["kind"] == "image"
     assert not worker._datasets

@@ -126,7 +126,7 @@ def interrupt_twice(process: subprocess.Popen[str]) -> None:
     ("where", "hangs"),
     [
         ("the probe", "Acting.time_steps = hang"),
-        ("reading the data", "worker.inspect = hang"),
+        ("reading the data", "data_facts.inspect = hang"),
     ],
 )
 def test_9_two_signals_stop_whatever_hangs(place, where, hangs) -> None:

@@ -15,7 +15,7 @@ from unittest import mock
 import optuna
 
 from sweeper.design import pack_key
-from sweeper.engine import worker as door
+from sweeper.engine import data_facts
 from sweeper.engine.cells import Maker, Planned
 from sweeper.plan import Price
 from sweeper.spec import Spec, parse
@@ -104,7 +104,7 @@ class Stage:
 
     def _setting(self, template: Path, spec: Spec) -> Setting:
         maker = Maker(spec)
-        with mock.patch.object(door, "inspect", return_value=FACTS):
+        with mock.patch.object(data_facts, "inspect", return_value=FACTS):
             length = _make(template, spec, maker)
         return Setting(
             spec=spec,
@@ -176,7 +176,7 @@ def _make(path: Path, spec: Spec, maker: Maker) -> int:
         how many numbers a round has.
     """
     cells = Planned(spec, maker).first()
-    layout = tuple(door.layout(maker.facts))
+    layout = tuple(data_facts.layout(maker.facts))
     url = f"sqlite:///{path}"
     with Store.open(url, create=True) as store:
         sweep = store.create_sweep(

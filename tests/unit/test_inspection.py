@@ -9,12 +9,12 @@ from typing import Any
 
 import pytest
 
-from sweeper.engine import inspection, nodes, worker
+from sweeper.engine import data_facts, inspection, nodes
 from sweeper.engine.inspection import Node, Witness
 from trainers.config import DataConfig
 
 DIGITS = DataConfig(dataset="digits", max_per_class=20)
-KEY = worker.load_key(DIGITS)
+KEY = data_facts.load_key(DIGITS)
 
 
 @pytest.fixture(autouse=True)
@@ -48,7 +48,7 @@ def looked(one: Any, data: dict[str, str]) -> Node:
 
 @pytest.fixture(scope="module")
 def here() -> dict[str, str]:
-    return {KEY: worker.inspect(DIGITS)["fingerprint"]}
+    return {KEY: data_facts.inspect(DIGITS)["fingerprint"]}
 
 
 def test_a_node_like_this_machine_is_right(here: dict[str, str]) -> None:

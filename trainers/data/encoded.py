@@ -13,7 +13,6 @@ from __future__ import annotations
 import hashlib
 import io
 import json
-import os
 import warnings
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -29,6 +28,7 @@ import numpy as np
 
 from trainers import cache
 from trainers.config import ConfigError, DataConfig
+from trainers.cores import cores
 from trainers.data import pixels
 from trainers.data.dataset import Dataset, fingerprint, image_dataset
 from trainers.data.labels import Labels
@@ -207,7 +207,7 @@ def _keep(path: Path, made: np.ndarray) -> None:
 
 def _threads(work: Callable[[int], T], rows: Iterable[int]) -> Iterator[T]:
     """Yields results in order; at most MOST_THREADS rows are in work, and a few results wait."""
-    number = min(MOST_THREADS, len(os.sched_getaffinity(0)))
+    number = min(MOST_THREADS, cores())
     rows = iter(rows)
     with ThreadPoolExecutor(number) as pool:
         waiting = deque(pool.submit(work, row) for row in islice(rows, 4 * number))
