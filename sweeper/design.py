@@ -1,7 +1,7 @@
-"""From factors to cells: which configurations are run, in a fixed order, and their identity.
+"""Turns factors into cells: which configurations run, in a fixed order, and their identity.
 
 Pure: the same spec gives the same cells on any machine, and a spec with more trials or more levels
-keeps the cells it had.
+keeps its cells.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from trainers.config import Config
 
 @dataclass(frozen=True)
 class Design:
-    """One cell: the level of every factor that counts in it, and the whole configuration."""
+    """A cell: the level of every factor that applies to it, and the whole configuration."""
 
     factors: dict[str, Any]
     config: Config
@@ -39,13 +39,13 @@ def designs(spec: Spec) -> Iterator[Design]:
 
 
 def design(spec: Spec, values: Mapping[str, Level]) -> Design:
-    """The cell at these levels; factors whose condition does not hold are left out."""
+    """The cell at these levels; factors whose condition is false are left out."""
     levels = f.active(spec.scientific, values)
     return Design(levels, spec.config_for(levels))
 
 
 def candidates(spec: Spec, cell: Design) -> list[Design]:
-    """The nuisance candidates of a cell, the same ones for every cell; itself when there are none.
+    """The nuisance candidates of a cell, equal for every cell; the cell itself if there are none.
 
     One nuisance factor: its levels, evenly over its range. Several: Sobol points, as many as the
     largest number of trials.
@@ -59,7 +59,7 @@ def candidates(spec: Spec, cell: Design) -> list[Design]:
 
 
 def count(spec: Spec) -> int:
-    """How many scientific cells there are; a factorial is not built for it."""
+    """The number of scientific cells; does not build a factorial."""
     match spec.search.method:
         case "factorial":
             return f.count(spec.scientific)
@@ -70,9 +70,9 @@ def count(spec: Spec) -> int:
 
 
 def cell_hash(config: Config, budget: str, fingerprint: str, trainer_version: str) -> str:
-    """A cell's identity: sha256 of the resolved configuration, budget unit, data and trainer.
+    """A cell's identity: the SHA-256 of the resolved configuration, budget unit, data and trainer.
 
-    The data are told by their fingerprint, not by the path they were read from.
+    The data's fingerprint identifies them, not their path.
     """
     tree = config.model_dump(mode="json", exclude={"data": {*trainers.config.PLACES}})
     parts = [tree, budget, fingerprint, trainer_version]
@@ -97,7 +97,7 @@ def _points(spec: Spec) -> Iterator[dict[str, Level]]:
 
 
 def _sampled(spec: Spec) -> Iterator[dict[str, Level]]:
-    """Distinct points in the order they are drawn; fewer than asked where there are no more."""
+    """Distinct points in the order they are drawn; fewer than requested if there are no more."""
     seen: set[tuple[tuple[str, Level], ...]] = set()
     for row in _uniforms(spec):
         values = {name: f.pick(spec.scientific[name], u) for name, u in row.items()}
@@ -109,7 +109,7 @@ def _sampled(spec: Spec) -> Iterator[dict[str, Level]]:
 
 
 def _uniforms(spec: Spec) -> Iterator[dict[str, float]]:
-    """Up to 64 rows of numbers in [0, 1) a trial: the rest make up for repeats."""
+    """Up to 64 rows of numbers in [0, 1) for each trial; the extra rows replace repeats."""
     names, seed = list(spec.scientific), spec.search.seed
     rows = 64 * (spec.search.trials or 0)
     draw = _sobol if spec.search.method == "qmc" else _random
@@ -124,14 +124,14 @@ def _random(dimensions: int, rows: int, seed: int) -> Iterator[list[float]]:
 
 
 def _sobol(dimensions: int, rows: int, seed: int) -> Iterator[list[float]]:
-    """Scrambled Sobol points: the first n are the same whatever `rows` is."""
-    # Imported here since it takes a second and only Sobol needs it.
+    """Scrambled Sobol points: the first n are the same for any `rows`."""
+    # Imported here because it takes a second and only Sobol needs it.
     from scipy.stats import qmc  # pyright: ignore[reportMissingTypeStubs]
 
     sampler: Any = qmc.Sobol(dimensions, scramble=True, rng=seed)
     drawn, block = 0, 6
     while drawn < rows:
-        # Blocks of 64, 64, 128, 256 ...: the total stays a power of two, as Sobol asks.
+        # Blocks of 64, 64, 128, 256 ...: the total stays a power of two, as Sobol points need.
         points: list[list[float]] = sampler.random_base2(block).tolist()
         yield from points
         block = block if drawn == 0 else block + 1

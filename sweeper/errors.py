@@ -7,10 +7,10 @@
     │       └── NothingStored         no such database, or no sweep in it
     ├── HeldError           exit 5    another driver holds the sweep
     ├── LeaseLost           exit 5    another driver has taken the sweep over
-    ├── DatabaseLost        exit 1    the database stays away, is full, or can be used no more
+    ├── DatabaseLost        exit 1    the database does not answer, is full or unusable
     │   └── DatabaseMoved             its file is no longer where it was
-    ├── EngineError         exit 1    Ray or a worker failed in a way that no retry mends
-    └── SweepHalted         exit 4    the sweep has stopped itself
+    ├── EngineError         exit 1    Ray or a worker failed in a way that no retry repairs
+    └── SweepHalted         exit 4    too many failures, or a limit is reached
 
 The message is written for the user: what, where (file:line), which value, and the nearest valid
 one or the next command.
@@ -26,13 +26,13 @@ if TYPE_CHECKING:
 
 
 class SweeperError(Exception):
-    """Something went wrong that Sweeper itself noticed."""
+    """A problem that Sweeper itself detected."""
 
     exit_code = 1
 
     @property
     def lines(self) -> tuple[str, ...]:
-        """What the user reads."""
+        """The lines for the user."""
         return (str(self),)
 
 
@@ -64,7 +64,7 @@ class StoreError(InputError):
 
 
 class NothingStored(StoreError):
-    """There is no such database, or no sweep in it."""
+    """The database does not exist, or has no sweep."""
 
 
 class HeldError(SweeperError):
@@ -80,7 +80,7 @@ class LeaseLost(SweeperError):
 
 
 class DatabaseLost(SweeperError):
-    """The database does not answer, or cannot be used any more; the same command goes on later."""
+    """The database does not answer, or can no longer be used; the same command continues later."""
 
 
 class DatabaseMoved(DatabaseLost):
@@ -88,17 +88,17 @@ class DatabaseMoved(DatabaseLost):
 
 
 class EngineError(SweeperError):
-    """The cluster or a worker failed in a way that no retry mends."""
+    """The cluster or a worker failed in a way that no retry repairs."""
 
 
 class SweepHalted(SweeperError):
-    """The sweep has stopped itself: its runs fail one after the other, or a limit is reached."""
+    """The sweep stopped itself, because runs kept failing or a limit was reached."""
 
     exit_code = 4
 
 
 def nearest(word: str, valid: Iterable[str]) -> str:
-    """A tail for an error message: `; did you mean 'x'?`, or the list of what is valid."""
+    """The end of an error message: `; did you mean 'x'?`, or the list of valid words."""
     choices = sorted(valid)
     close = get_close_matches(word, choices, n=1, cutoff=0.6)
     if close:

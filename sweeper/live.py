@@ -1,4 +1,4 @@
-"""Progress of a sweep on stderr: a live picture on a terminal, else a line once in a while."""
+"""Shows a sweep's progress on stderr: a live display on a terminal, or else some lines."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ BAR = 40  # columns
 
 
 def duration(seconds: float) -> str:
-    """A duration as one reads it: `45 s`, `12 min`, `3.5 h`."""
+    """A duration for readers: `45 s`, `12 min`, `3.5 h`."""
     if seconds < 90:
         return f"{max(seconds, 0):.0f} s"
     if seconds < 5400:
@@ -33,7 +33,7 @@ def duration(seconds: float) -> str:
 
 
 def time_left(progress: Progress) -> str:
-    """The time left, with its uncertainty."""
+    """The remaining time, with its uncertainty."""
     stage = " for this stage" if progress.may_follow else ""
     if not progress.left + progress.runs.get(RunState.RUNNING, 0):
         return f"none{stage}"
@@ -46,7 +46,7 @@ def time_left(progress: Progress) -> str:
 
 
 def counts(progress: Progress) -> str:
-    """Runs by what became of them."""
+    """The number of runs in each state."""
     runs = progress.runs
     parts = [
         f"{runs.get(RunState.COMPLETE, 0)} of {progress.total} runs done",
@@ -67,10 +67,10 @@ class Display:
     """Shows the driver's events; enter it around the sweep.
 
     Args:
-        name: the sweep's.
+        name: the sweep's name.
         console: on stderr.
         clock: seconds, monotonic.
-        lines: no live picture, even on a terminal.
+        lines: no live display, even on a terminal.
     """
 
     def __init__(
@@ -95,7 +95,7 @@ class Display:
             self._live.stop()
 
     def show(self, event: Event) -> None:
-        """Show one event: a notice at once, progress as often as the output can bear."""
+        """Shows an event: a notice at once, progress as often as the output allows."""
         if isinstance(event, str):
             self._console.print(event, markup=False, highlight=False)
         elif self._live is not None:
@@ -107,8 +107,8 @@ class Display:
         from sweeper.engine.progress import Probing
 
         probing = isinstance(event, Probing)
-        # Not before there is something to show, and not beyond the probe: the driver may ask
-        # whether to start.
+        # Not before there is something to show, and only until the probe ends, because then the
+        # driver may ask whether to start.
         live.transient = probing
         live.start()
         live.update(_probing(self._name, event) if probing else _picture(self._name, event))
@@ -130,7 +130,7 @@ class Display:
             self._say(f"best so far: {event.best}")
 
     def _say(self, text: str) -> None:
-        """A line with the time of day, continued below itself where the terminal is narrow."""
+        """A line with the time of day; on a narrow terminal it is indented below itself."""
         stamp = time.strftime("%H:%M:%S ")
         lines = textwrap.wrap(
             stamp + text, width=self._console.width, subsequent_indent=" " * len(stamp)
@@ -171,7 +171,7 @@ def _picture(name: str, progress: Progress) -> Group:
 
 
 def _under_a_bar(name: str, share: tuple[int, int], rows: list[tuple[str, str]]) -> Group:
-    """The name, a bar, and rows of a word and a text; what is too wide is cut, never wrapped."""
+    """The name, a bar, and rows of a word and a text; wide rows are cut, never wrapped."""
     done, total = share
     head = Table.grid(padding=(0, 2))
     head.add_column(no_wrap=True, overflow="ellipsis")

@@ -1,6 +1,6 @@
-"""What a word of the user's stands for: a spec file, a database, a sweep, a cluster.
+"""Finds what a user's word names: a spec file, a database, a sweep, a cluster.
 
-Every refusal names what can be used instead.
+Every error names what can be used instead.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ def shipped() -> dict[str, Path]:
 
 
 def find_spec(argument: str) -> Path:
-    """The spec file that a path, or the name of a shipped space, stands for.
+    """Returns the spec file of a path, or of the name of a shipped space.
 
     Raises:
         InputError: it is neither.
@@ -48,23 +48,23 @@ def find_spec(argument: str) -> Path:
 
 
 def specs_in(folder: Path) -> list[str]:
-    """The files in a folder that may be specs, as one types them."""
+    """The possible specs in a folder, as a user types them."""
     found = [*folder.glob("*.yaml"), *folder.glob("*.yml")]
     return sorted(str(path) for path in found if path.is_file())
 
 
 def _meant(path: Path, spaces: Iterable[str]) -> str:
-    """A tail for a message: the file or shipped space with the nearest name, endings apart."""
+    """The end of a message: the file or shipped space with the nearest name, without endings."""
     files = {Path(file).stem: file for file in specs_in(path.parent)}
     close = get_close_matches(path.stem, [*files, *spaces], n=1)
     return f"; did you mean {files.get(close[0], close[0])!r}?" if close else nearest("", spaces)
 
 
 def check_storage(url: str) -> str:
-    """`url`, if it has the form of a database URL.
+    """Returns `url`, if it has the form of a database URL.
 
     Raises:
-        InputError: it is a bare path, or nothing, or no URL that Sweeper can read.
+        InputError: it is a bare path, empty, or not a URL that Sweeper can read.
     """
     if "://" in url:
         from sweeper.store import dialects
@@ -77,10 +77,10 @@ def check_storage(url: str) -> str:
 
 
 def check_ray(address: str | None, *, allow_open: bool) -> None:
-    """Whether Ray asks for a token, and whether an address, where there is one, has a form for it.
+    """Checks that Ray requires a token, and that an address, if given, has a valid form.
 
     Raises:
-        InputError: one of the two does not hold.
+        InputError: it does not.
     """
     from sweeper.engine import joining
 
@@ -90,10 +90,10 @@ def check_ray(address: str | None, *, allow_open: bool) -> None:
 
 
 def check_not_empty(store: Store) -> list[str]:
-    """The names of the sweeps in the database.
+    """Returns the names of the sweeps in the database.
 
     Raises:
-        InputError: there is none.
+        InputError: there are none.
     """
     names = [sweep.name for sweep in store.sweeps()]
     if not names:
@@ -102,7 +102,7 @@ def check_not_empty(store: Store) -> list[str]:
 
 
 def find_sweep(store: Store, name: str | None) -> Sweep:
-    """The sweep of that name; without a name, the only one in the database.
+    """Returns the sweep of that name; without a name, the only sweep in the database.
 
     Raises:
         InputError: there is none, or several and no name.

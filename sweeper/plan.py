@@ -1,8 +1,8 @@
-"""Which runs go together, and in what order: a pure function of cells, runs and prices.
+"""Plans which runs are packed together, and in what order: pure in cells, runs and prices.
 
-Two aims. At whatever moment a sweep is stopped, what has been run is balanced: every replicate of
-all cells before the next one, and within a replicate the levels of every factor in turn. And runs
-that share a pack key are trained together, as many as a probe found cheapest.
+It has two aims. Whenever a sweep is stopped, what has run is balanced: every replicate of all cells
+before the next replicate, and within a replicate the levels of every factor in turn. And runs that
+share a pack key train together, in packs of the size that a probe found cheapest.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from sweeper.design import pack_key
 from sweeper.store.records import Cell, NewPack, Run
 
 WORTH_SPLITTING = 0.03  # of the time until the last pack ends; prices are no more exact
-WINDOW = 2048  # cells looked at for the next place; more would cost and gain nothing
+WINDOW = 2048  # cells considered for the next place; more would cost time and gain nothing
 
 Key = TypeVar("Key")
 Item = TypeVar("Item")
@@ -31,11 +31,11 @@ Codes: TypeAlias = NDArray[np.intp]
 
 @dataclass(frozen=True)
 class Price:
-    """What a probe measured for one pack key: seconds of one step of a pack of K, by K.
+    """A probe's measurement for a pack key: the seconds of a step of a pack of K, by K.
 
     Attributes:
-        threads: that its packs are computed with, for good: another number rounds otherwise.
-        findings: what is wrong with the forms that are not used, a sentence each.
+        threads: with which its packs always compute, because another number rounds differently.
+        findings: the errors of the forms that are not used, a sentence each.
     """
 
     key: str
@@ -47,29 +47,29 @@ class Price:
     findings: tuple[str, ...] = ()
 
     def seconds(self, k: int) -> float:
-        """Of a whole pack of K, read between the nearest K measured and held beyond the ends."""
+        """The seconds of a step of a pack of K: interpolated, and constant beyond the ends."""
         known = sorted(self.seconds_per_step)
         steps = np.interp(k, known, [self.seconds_per_step[i] for i in known])
         return float(steps) * self.steps_per_run
 
     def dump(self) -> dict[str, Any]:
-        """As JSON holds it."""
+        """Returns the price as JSON."""
         return asdict(self) | {
             "seconds_per_step": {str(k): s for k, s in self.seconds_per_step.items()}
         }
 
     @classmethod
     def read(cls, saved: Mapping[str, Any]) -> Price:
-        """From what `dump` gave."""
+        """Restores a price from `dump`."""
         seconds = {int(k): float(s) for k, s in saved["seconds_per_step"].items()}
         findings = tuple(saved["findings"])
         return replace(cls(**saved), seconds_per_step=seconds, findings=findings)
 
 
 def best_k(price: Price, available: int, cap: int) -> int:
-    """The cheapest K a run, of those measured and the largest that can be filled.
+    """The cheapest K for each run, among the measured ones and the largest possible one.
 
-    Of equals the smaller. A K between two that were measured is priced between them.
+    Among equal K the smallest. A K between two measured ones gets an interpolated price.
     """
     limit = max(1, min(available, cap))
     known = price.seconds_per_step
@@ -80,10 +80,10 @@ def best_k(price: Price, available: int, cap: int) -> int:
 
 
 def order_runs(cells: Sequence[Cell], runs: Iterable[Run]) -> list[Run]:
-    """The runs so that every prefix is balanced.
+    """Orders the runs so that every prefix is balanced.
 
-    Replicate by replicate; within one, the next cell is the one whose levels are furthest behind,
-    counted in shares of all runs at that level. Of equals the first in the order of `cells`.
+    Replicate by replicate; within a replicate, the next cell is the one whose levels are furthest
+    behind, in shares of all runs at that level. Ties follow the order of `cells`.
     """
     by_replicate: dict[int, dict[int, Run]] = {}
     for run in runs:
@@ -99,7 +99,7 @@ def order_runs(cells: Sequence[Cell], runs: Iterable[Run]) -> list[Run]:
 
 @dataclass(frozen=True)
 class _Balance:
-    """How far each level of each factor has come: `placed` of `total` runs.
+    """Counts how far each level of each factor has come: `placed` of `total` runs.
 
     F factors, C cells: `codes` is (C, F), an index into `placed` and `total` for each level.
     """
@@ -123,7 +123,7 @@ class _Balance:
         return cls(codes, np.zeros(len(index)), np.maximum(total, 1.0))
 
     def take(self, rows: Sequence[int]) -> Iterator[int]:
-        """All of `rows`, each time the one that is furthest behind."""
+        """Takes all of `rows`, each time the row that is furthest behind."""
         waiting = list(rows)
         while waiting:
             codes = self.codes[waiting[:WINDOW]]
@@ -142,12 +142,12 @@ def packs(
     whole_cells: bool = False,
     workers: int = 1,
 ) -> list[NewPack]:
-    """Packs of these runs, which come in the order of `order_runs`, in the order to start them.
+    """Packs these runs, which are in the order of `order_runs`; returns packs in starting order.
 
     Args:
-        prices: by pack key; a key without a price gets packs of one under `auto`.
-        pack: runs a pack, or `auto` for the cheapest K that leaves no worker without a pack, and
-            less where workers would else end far apart.
+        prices: by pack key; a key without a price gets packs of one run under `auto`.
+        pack: runs in a pack, or `auto` for the cheapest K that leaves no worker without a pack, or
+            fewer if workers would otherwise end at very different times.
         whole_cells: all replicates of a cell in one pack, so that a pruner sees them together.
     """
     keys = {cell.id: pack_key(cell.config) for cell in cells}
@@ -175,7 +175,7 @@ def _k(pack: int | Literal["auto"], price: Price | None, available: int, cap: in
 def _evened(
     ks: Mapping[str, int], make: Callable[[Mapping[str, int]], list[NewPack]], *, workers: int
 ) -> list[NewPack]:
-    """Packs, those of the kind that ends last made smaller for as long as all ends sooner."""
+    """Makes packs of the kind that ends last smaller, as long as everything then ends sooner."""
     made = make(ks)
     while True:
         seconds, last = _end(made, workers=workers)
@@ -192,12 +192,12 @@ def _evened(
 
 
 def estimate(packs: Sequence[NewPack], *, workers: int) -> float:
-    """Seconds until the last of the packs ends, each started on the first worker that is free."""
+    """Seconds until the last pack ends, if each starts on the first free worker."""
     return _end(packs, workers=workers)[0]
 
 
 def _end(packs: Sequence[NewPack], *, workers: int) -> tuple[float, int]:
-    """When the last of the packs ends, and which one it is."""
+    """When the last pack ends, and which pack it is."""
     free = [0.0] * max(workers, 1)
     latest = (0.0, 0)
     for place, pack in enumerate(packs):
@@ -215,7 +215,7 @@ def _grouped(runs: Iterable[Run], key: Callable[[Run], Key]) -> dict[Key, list[R
 
 
 def _parts(runs: Sequence[Run], k: int, whole_cells: bool) -> Iterator[Sequence[Run]]:
-    """As few parts as hold at most K runs each, of as equal a size as can be."""
+    """As few parts as possible with at most K runs each, of sizes as equal as possible."""
     if not whole_cells:
         yield from _even(runs, math.ceil(len(runs) / k))
         return
@@ -240,9 +240,9 @@ def _new_pack(key: str, runs: Sequence[Run], price: Price | None) -> NewPack:
 
 
 def _longest_first(made: list[NewPack], runs: Sequence[Run], *, block: int) -> list[NewPack]:
-    """The order of their first runs, and within each block of that order the longest first.
+    """In the order of their first runs, and within each block of that order the longest first.
 
-    So the blocks stay balanced, and no long pack is left over when the other workers are done.
+    So the blocks stay balanced, and no long pack is left when the other workers have finished.
     """
     place = {run.id: i for i, run in enumerate(runs)}
     made = sorted(made, key=lambda pack: min(place[run] for run in pack.run_ids))

@@ -1,7 +1,6 @@
-"""A saved model applied to a file: classes and probabilities as a table.
+"""Applies a saved model to a file: writes classes and probabilities as a table.
 
-Beside the engine's worker, the one place that loads the trainer: it needs neither Ray nor a
-database.
+It uses the trainer, but neither Ray nor a database.
 """
 
 from __future__ import annotations
@@ -25,7 +24,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Recall:
-    """How many samples of one class were given their class; None where there is no sample."""
+    """The recall of a class; None if it has no samples."""
 
     name: str
     samples: int
@@ -34,13 +33,13 @@ class Recall:
 
 @dataclass(frozen=True)
 class Predicted:
-    """What was written, and how right it was.
+    """The result: the file that was written, and how accurate it is.
 
     Attributes:
-        given: samples that were given each class.
-        recalls: of each class; None where the file does not say the classes.
-        unknown: samples of each class that the model does not know; they are in no recall.
-        unnamed: samples that have no class where others have one.
+        given: samples that were assigned to each class.
+        recalls: of each class; None if the file has no classes.
+        unknown: samples of each class that the model does not know; no recall counts them.
+        unnamed: samples without a class in a file that has classes.
         strange: for each categorical column, values that the training data did not have.
     """
 
@@ -59,7 +58,7 @@ class Predicted:
         return sum(seen) / len(seen) if seen else None
 
     def as_json(self) -> dict[str, Any]:
-        """For scripts."""
+        """The result as JSON, for scripts."""
         rows = None
         if self.recalls is not None:
             rows = {

@@ -1,6 +1,6 @@
-"""Optuna's samplers and pruners by explicit name, every argument that matters spelled out.
+"""Optuna's samplers and pruners, by name and with every important argument stated.
 
-Optuna's defaults have changed between versions; a sweep that is launched again must not.
+Optuna's defaults have changed between versions; a sweep that is launched again must not change.
 Documentation: optuna.readthedocs.io, reference/samplers and reference/pruners, version 5.
 """
 
@@ -31,10 +31,10 @@ TUNE = "tune"  # a searcher or a scheduler of Ray Tune, which a plug-in file set
 
 
 def distributions(spec: Spec) -> dict[str, BaseDistribution]:
-    """What an adaptive sampler is asked over: one distribution a scientific factor.
+    """The search space of an adaptive sampler: a distribution for each scientific factor.
 
-    Levels are categories; a range stays a range. A conditional factor is asked for always, and
-    `design.design` leaves it out where its condition does not hold.
+    Levels are categories; a range stays a range. A conditional factor is always suggested, and
+    `design.design` leaves it out if its condition is false.
     """
     return {name: _distribution(factor) for name, factor in spec.scientific.items()}
 
@@ -49,7 +49,7 @@ def _distribution(factor: tuple[Level, ...] | Levels | Range) -> BaseDistributio
 
 
 def _last(factor: Range) -> int | float:
-    # Optuna warns when a range does not end on a step.
+    # Optuna warns if a range does not end on a step.
     if factor.step is None:
         return factor.high
     steps = int((factor.high - factor.low) / factor.step + 1e-9)
@@ -58,7 +58,7 @@ def _last(factor: Range) -> int | float:
 
 
 def sampler(spec: Spec, *, say: Callable[[str], None] = lambda text: None) -> BaseSampler:
-    """The sampler of `search.method`; `say` is told what its user should know.
+    """The sampler of `search.method`; `say` receives notes for the user.
 
     Raises:
         InputError: it is `tune`, and no plug-in file has set a searcher that can be used.
@@ -79,7 +79,7 @@ def pruner(spec: Spec) -> BasePruner:
 
 
 def check(spec: Spec) -> None:
-    """Sees to it that a plug-in file has set what `tune` asks, before anything is created.
+    """Checks that a plug-in file has set what `tune` needs, before anything is created.
 
     Raises:
         InputError: it has not, or what it sets cannot be used.
@@ -96,13 +96,13 @@ def _startup(spec: Spec) -> int:
 
 
 def _tpe(spec: Spec) -> BaseSampler:
-    # `group` is experimental and not needed: every trial is asked for every factor.
+    # `group` is experimental and not needed: every trial gets every factor.
     return TPESampler(
         n_startup_trials=_startup(spec),
         n_ei_candidates=24,
         multivariate=True,
         group=False,
-        constant_liar=True,  # several cells are always in flight
+        constant_liar=True,  # several cells always run at the same time
         seed=spec.search.seed,
     )
 
@@ -137,7 +137,7 @@ def _scheduler(spec: Spec) -> BasePruner:
 
 
 def _planned(spec: Spec) -> BaseSampler:
-    """For a study whose cells come from `design`: it is never asked."""
+    """The sampler of a study whose cells come from `design`; it is never asked."""
     return RandomSampler(seed=spec.search.seed)
 
 

@@ -1,8 +1,8 @@
 """The states of runs and attempts, and the only moves between them.
 
 A run is PENDING until an attempt holds it, RUNNING while one does, and ends COMPLETE, PRUNED or
-FAILED. An attempt that ends without finishing its run gives a reason; the reason decides whether
-the run is tried again. A cell's Optuna trial follows from its runs.
+FAILED. An attempt that ends without finishing its run has a reason, which decides whether the run
+is tried again. A cell's Optuna trial follows from its runs.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 class RunState(StrEnum):
-    """Where one training of one cell in one replicate stands."""
+    """The state of a run."""
 
     PENDING = "pending"
     RUNNING = "running"
@@ -38,14 +38,14 @@ class Ending(StrEnum):
     SILENT = "silent"  # the worker process gave no sign of life
     PREEMPTED = "preempted"
     TIMEOUT = "timeout"
-    CANCELLED = "cancelled"  # the driver stopped or died; says nothing about the run
+    CANCELLED = "cancelled"  # the driver stopped or died; proves nothing about the run
     BAD_CONFIG = "bad_config"
     ERROR = "error"  # an exception in the trainer
     SUPERSEDED = "superseded"  # another attempt's result was recorded first
 
 
 class TrialState(StrEnum):
-    """What Optuna is told of a cell; the names are Optuna's."""
+    """The state of a cell's trial in Optuna, by Optuna's names."""
 
     RUNNING = "RUNNING"
     COMPLETE = "COMPLETE"
@@ -63,9 +63,9 @@ MOVES: dict[RunState, frozenset[RunState]] = {
     RunState.FAILED: frozenset({RunState.PENDING}),  # only when the user asks for a retry
 }
 
-# Trying these again would give the same end.
+# Another try would end the same way.
 FINAL = frozenset({Ending.DIVERGED, Ending.BAD_CONFIG})
-# These say nothing about the run, so they are tried again without being counted.
+# These prove nothing about the run, so it is tried again and they are not counted.
 UNCOUNTED = frozenset(
     {
         Ending.CANCELLED,
@@ -81,7 +81,7 @@ FAILURES = frozenset(Ending) - UNCOUNTED - {Ending.COMPLETE, Ending.PRUNED}
 
 
 def move(old: RunState, new: RunState) -> RunState:
-    """`new`, if a run may go there from `old`.
+    """Returns `new`, if a run may go there from `old`.
 
     Raises:
         ValueError: the move is not in `MOVES`; a finished run never changes.
@@ -92,7 +92,7 @@ def move(old: RunState, new: RunState) -> RunState:
 
 
 def after(ending: Ending, counted_attempts: int, max_attempts: int) -> RunState:
-    """Where a run goes when an attempt ends.
+    """The state of a run after an attempt ends.
 
     `counted_attempts` counts the attempts that ended for a reason outside `UNCOUNTED`, this one
     included.
@@ -111,8 +111,8 @@ def after(ending: Ending, counted_attempts: int, max_attempts: int) -> RunState:
 def trial_state(runs: Iterable[RunState]) -> TrialState:
     """A cell's trial state from the states of its runs.
 
-    COMPLETE when every run ended and at least one is complete and none was pruned; a cell is
-    pruned as a whole, so one pruned run makes it PRUNED; FAIL when all failed.
+    COMPLETE if every run ended, at least one is complete and none was pruned. A cell is pruned as a
+    whole, so one pruned run makes it PRUNED. FAIL if all failed.
     """
     states = set(runs)
     if not states or states - FINISHED:

@@ -1,4 +1,4 @@
-"""Where a sweep stands: its state, its runs, and what is still to come."""
+"""The status of a sweep: its state, its runs, and what will follow."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def sweep_status(store: Store, sweep: Sweep) -> dict[str, Any]:
-    """A sweep's status: what `status --json` prints of it."""
+    """A sweep's status, as in `status --json`."""
     cells = [cell for cell in store.cells(sweep.id) if not cell.hidden]
     shown = {cell.id: cell for cell in cells}
     runs = [
@@ -42,7 +42,7 @@ def sweep_status(store: Store, sweep: Sweep) -> dict[str, Any]:
 
 
 def _awaited(sweep: Sweep, cells: Sequence[Cell]) -> int:
-    """Runs that will follow: of what tuning picks for a scientific cell, or a sampler asks for."""
+    """The runs that will follow: of tuning's picks, or of a sampler's cells."""
     if sweep.state == "complete":
         return 0
     names, first = sorted(sweep.spec.get("scientific", {})), sweep.spec.get("replicates", 0)

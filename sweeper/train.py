@@ -1,4 +1,4 @@
-"""One configuration trained and kept: what `python -m trainers` does, as a command of Sweeper.
+"""Trains a configuration and saves it: `python -m trainers` as a command of Sweeper.
 
 A user's own folder `trainers` in the working directory hides that module from `python -m`, but not
 from an installed command.
@@ -22,7 +22,7 @@ def train(
     force: bool,
     plugins: Sequence[str] = (),
 ) -> int:
-    """Trains what the file `path` says, and saves the network in `out`; as `trainers` does.
+    """Trains the configuration in the file `path`, and saves the network in `out`.
 
     Raises:
         InputError: the file, the device or `out` cannot be used.

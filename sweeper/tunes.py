@@ -1,7 +1,7 @@
-"""Searchers and schedulers of Ray Tune, asked in the way of an Optuna sampler and pruner.
+"""Searchers and schedulers of Ray Tune, used like an Optuna sampler and pruner.
 
-Only their methods are used, in this process, never Tune's loop. Ray is imported where one of
-them is made: whatever else imports this file needs no Ray.
+Only their methods are called, in this process, never Tune's loop. Ray is imported where one of them
+is made, so other importers of this file need no Ray.
 """
 
 from __future__ import annotations
@@ -23,13 +23,14 @@ from optuna.trial import FrozenTrial, TrialState
 
 from sweeper.errors import EngineError, InputError
 
-# A plug-in file puts a maker here. The searcher: of the space, the metric, "max" or "min", and a
-# seed that differs from launch to launch. The scheduler: of the metric, and "max" or "min".
+# A plug-in file sets these to makers. A searcher's maker takes the space, the metric, "max" or
+# "min", and a seed that differs between launches. A scheduler's maker takes the metric, and "max"
+# or "min".
 SEARCHER: Callable[[dict[str, Any], str, str, int], Any] | None = None
 SCHEDULER: Callable[[str, str], Any] | None = None
 
-ROUND = "training_iteration"  # Tune's name for how far a trial is
-ASKS = 50  # times in a row that a searcher may have no answer: then it has no more cells
+ROUND = "training_iteration"  # Tune's name for a trial's progress
+ASKS = 50  # tries in a row without an answer, after which a searcher has no more cells
 ENDED = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL)
 
 
@@ -45,15 +46,14 @@ def mode(direction: str) -> str:
 class TuneSampler(optuna.samplers.BaseSampler):
     """Asks a searcher of Tune for each trial's parameters.
 
-    The searcher is told how trials ended before it is asked again, read from the study: trials
-    that this sampler asked for by `on_trial_complete`, those of earlier launches by
-    `add_evaluated_point`.
+    Before each question the searcher receives the results of ended trials from the study: of this
+    sampler's trials by `on_trial_complete`, of earlier launches' trials by `add_evaluated_point`.
 
     Args:
-        distributions: what every trial is asked over.
+        distributions: the search space of every trial.
 
     Attributes:
-        say: told once where the searcher takes no trials of earlier launches.
+        say: receives a note once if the searcher accepts no trials of earlier launches.
 
     Raises:
         InputError: no searcher is made, or one that cannot be used here.
@@ -129,7 +129,7 @@ class TuneSampler(optuna.samplers.BaseSampler):
         raise EngineError(f"{searcher} gave {given}; the spec has {self._distributions[name]}")
 
     def _hear(self, study: optuna.Study) -> None:
-        """Tells the searcher how trials have ended, each once."""
+        """Gives the searcher the results of ended trials, each once."""
         before = []
         for trial in study.get_trials(deepcopy=False, states=ENDED):
             if trial.number in self._heard:
@@ -172,9 +172,9 @@ class TuneSampler(optuna.samplers.BaseSampler):
 
 
 class TunePruner(optuna.pruners.BasePruner):
-    """Asks a scheduler of Tune whether a trial stops; a scheduler of its own for each study.
+    """Asks a scheduler of Tune whether a trial stops; each study has its own scheduler.
 
-    Trials that have ended are told to the scheduler before it is asked again.
+    The scheduler first receives the trials that have ended.
 
     Raises:
         InputError: no scheduler is made, or one that cannot be used here.
@@ -215,7 +215,7 @@ class TunePruner(optuna.pruners.BasePruner):
 
 @dataclass(eq=False, kw_only=True)
 class _Trial:
-    """What schedulers read of a trial."""
+    """A trial as schedulers read it."""
 
     trial_id: str
     config: dict[str, Any] = field(default_factory=dict[str, Any])
@@ -224,14 +224,14 @@ class _Trial:
 
 
 class _Controller:
-    """What schedulers read of Tune's controller: no trial waits for another's place."""
+    """Tune's controller as schedulers read it: no trial waits for another's place."""
 
     def get_live_trials(self) -> list[_Trial]:
         return []
 
 
 class _Group:
-    """Trials that one scheduler compares."""
+    """Trials that a scheduler compares."""
 
     def __init__(self, scheduler: Any, metric: str) -> None:
         self._scheduler, self._metric, self._controller = scheduler, metric, _Controller()
@@ -269,7 +269,7 @@ class _Group:
 
 
 def _made(where: str, maker: Callable[..., Any] | None, kind: type, *arguments: Any) -> Any:
-    """What the plug-in's maker makes."""
+    """The result of the plug-in's maker."""
     if maker is None:
         raise InputError(f"no --plugin file sets sweeper.tunes.{where}")
     try:
@@ -291,7 +291,7 @@ def _check_metric(where: str, made: Any, metric: str) -> None:
 
 
 class _Read(dict[str, Any]):
-    """A result that notes which keys it was asked for and lacks."""
+    """A result that notes which missing keys were read."""
 
     def __init__(self, values: Mapping[str, Any]) -> None:
         super().__init__(values)
@@ -305,7 +305,7 @@ class _Read(dict[str, Any]):
 
 
 def _check_keys(scheduler: Any, metric: str) -> None:
-    """A scheduler that counts in seconds would skip every decision without a word."""
+    """Rejects a scheduler that counts in seconds, because it would silently skip every decision."""
     trial, result = _Trial(trial_id="0"), _Read({ROUND: 1, metric: 0.0})
     scheduler.on_trial_add(_Controller(), trial)
     scheduler.on_trial_result(_Controller(), trial, result)
@@ -319,7 +319,7 @@ def _name(number: int) -> str:
 
 
 def _domain(distribution: BaseDistribution) -> Any:
-    """The same set of values for Tune, whose integer ranges leave out their end.
+    """The same set of values for Tune, whose integer ranges exclude their end.
 
     A step is applied afterwards: Tune counts steps from zero, not from the lowest value.
     """

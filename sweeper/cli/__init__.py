@@ -1,4 +1,4 @@
-"""The command line: parse, call, print. Results go to stdout, everything else to stderr."""
+"""The command line: parses, calls, prints. Results go to stdout, everything else to stderr."""
 
 from sweeper.cli.app import main
 

@@ -1,4 +1,4 @@
-"""The commands of `sweeper`; what is heavy is imported inside them: --help loads no torch."""
+"""The commands of `sweeper`. Heavy modules are imported inside them, so --help stays fast."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from sweeper import __version__, lookup
-from sweeper.cli import completion, inputs, logs, machine, settings, take_home
+from sweeper.cli import completion, inputs, logs, machine, models, settings
 from sweeper.cli.options import (
     AsJson,
     Force,
@@ -52,7 +52,7 @@ app = typer.Typer(
 
 
 def main() -> None:
-    """Run the command line and leave with its exit code."""
+    """Runs the command line and exits with its exit code."""
     code = run(sys.argv[1:])
     from sweeper.cli import streams
 
@@ -60,7 +60,7 @@ def main() -> None:
 
 
 def run(arguments: list[str]) -> int:
-    """Run one command; the exit code. Every error is caught here, and only here."""
+    """Runs one command and returns its exit code. Every error is caught here, and only here."""
     asks = completion.VARIABLE in os.environ or not HELP.isdisjoint(arguments)
     with logs.ending():
         try:
@@ -86,7 +86,7 @@ def _run(arguments: list[str], values: list[settings.Value]) -> int:
     except (KeyboardInterrupt, typer.Abort):
         logs.complain("interrupted")
         return INTERRUPTED
-    except (BrokenPipeError, SystemExit):  # as print and as Rich say that nobody reads any more
+    except (BrokenPipeError, SystemExit):  # the reader of the output is gone
         return 0
     except Exception as error:
         if isinstance(error, OSError) and (code := _unwritten()):
@@ -106,7 +106,7 @@ def _refused(error: SweeperError) -> int:
 
 
 def _unwritten() -> int:
-    """The exit code of a command whose output cannot be written, which is said; else 0."""
+    """Returns the exit code if output cannot be written, and reports it; otherwise 0."""
     from sweeper.cli import streams
 
     return streams.finished(0)
@@ -194,7 +194,7 @@ def launch(
     from sweeper.engine.driver import launch as drive
     from sweeper.live import Display
 
-    lines = logs.shown()  # which a live picture would break
+    lines = logs.shown()  # log lines would break a live display
     with Display(loaded.name, console=Lasting(), lines=lines) as display:
         outcome = drive(
             loaded,
@@ -222,7 +222,7 @@ def plan(
     storage: Storage = DEFAULT_STORAGE,
     as_json: AsJson = False,
 ) -> None:
-    """Show a sweep's cells, runs, packs, price and what it can find; only a short probe is run."""
+    """Show a sweep's cells, runs, packs, cost and smallest detectable effect."""
     lookup.check_storage(storage)
     lookup.check_ray(ray_address, allow_open=open_ray)
     loaded = _load(spec, overrides)
@@ -237,7 +237,7 @@ def plan(
     from sweeper.live import Display
 
     before = None
-    with suppress(SweeperError):  # `pilots` says it
+    with suppress(SweeperError):  # `pilots` reports the error
         before = stored(storage, loaded.name)
     with Display(loaded.name, console=Console(stderr=True)) as display:
         found = preview(
@@ -260,7 +260,7 @@ def plan(
 def status(
     sweep: SweepArgument = None, storage: Storage = DEFAULT_STORAGE, as_json: AsJson = False
 ) -> None:
-    """Show where each sweep of the database stands."""
+    """Show the state of each sweep in the database."""
     from sweeper.cli import show
     from sweeper.status import sweep_status
 
@@ -288,7 +288,7 @@ def report(
 ) -> None:
     """Write a sweep's report, one self-contained page, and print its path.
 
-    Of several sweeps, one page that compares them.
+    Several sweeps give one page that compares them.
     """
     if sweeps is not None and len(sweeps) > 1:
         _report_all(sweeps, storage, out=out, figures=figures, force=force)
@@ -329,7 +329,7 @@ def _report_all(
 def verify(
     page: Annotated[Path, typer.Argument(metavar="REPORT", help="A page of sweeper report.")],
 ) -> int:
-    """Make a report again from the data inside it, and list what differs."""
+    """Make a report again from the data inside it, and list the differences."""
     from sweeper.report.verify import MOST_TOLD
     from sweeper.report.verify import verify as compare
 
@@ -381,21 +381,21 @@ def dashboard(
         ),
     ] = 8080,
 ) -> None:
-    """Serve Optuna's dashboard on this machine, for reading only.
+    """Serve Optuna's dashboard on this machine, read-only.
 
-    Each sweep's report hangs on its study as an artifact, made anew when it is opened.
+    Each sweep's report is an artifact of its study, made when it is opened.
     """
-    from sweeper import gate
+    from sweeper.dashboard import application, listen, serve
 
-    with gate.listen(host, port) as listener, opened(storage) as store:
+    with listen(host, port) as listener, opened(storage) as store:
         names = lookup.check_not_empty(store)
         bound = listener.getsockname()[1]
         pages = {name: partial(_page, store, name) for name in names}
-        behind = gate.dashboard(storage, port=bound, pages=pages)
+        served = application(storage, port=bound, pages=pages)
         print(f"http://{'[::1]' if host == '::1' else '127.0.0.1'}:{bound}", flush=True)
         logs.say("reading only; Ctrl-C stops it")
         try:
-            gate.serve(behind, listener)
+            serve(served, listener)
         except KeyboardInterrupt:
             logs.say("stopped")
 
@@ -414,7 +414,7 @@ def retry(
         ),
     ] = None,
 ) -> None:
-    """Let failed runs be tried again by the next launch."""
+    """Let the next launch try failed runs again."""
     from sweeper.states import FAILURES, Ending
 
     endings = [inputs.one_of("--reason", reason, FAILURES) for reason in reasons or ()]
@@ -432,7 +432,7 @@ def retry(
 
 @app.command(epilog="Example: sweeper spaces --json")
 def spaces(as_json: AsJson = False) -> None:
-    """List the questions that come with Sweeper, and what each costs."""
+    """List the questions that come with Sweeper, and their costs."""
     from sweeper.cli import show
 
     found = [show.space(name, path) for name, path in lookup.shipped().items()]
@@ -444,7 +444,7 @@ def spaces(as_json: AsJson = False) -> None:
 
 @app.command(epilog="Example: sweeper schema > sweeper.schema.json")
 def schema() -> None:
-    """Print the JSON Schema of spec files, which editors complete and check with."""
+    """Print the JSON Schema of spec files, for completion and checks in editors."""
     import json
 
     from sweeper.spec import json_schema
@@ -455,7 +455,7 @@ def schema() -> None:
 app.command(epilog=machine.DOCTOR)(machine.doctor)
 app.command(epilog=machine.CACHE)(machine.cache)
 app.command(epilog=machine.CONFIG)(machine.config)
-app.command(epilog=take_home.BEST)(take_home.best)
-app.command(epilog=take_home.DIFF)(take_home.diff)
-app.command(epilog=take_home.TRAIN)(take_home.train)
-app.command(epilog=take_home.PREDICT)(take_home.predict)
+app.command(epilog=models.BEST)(models.best)
+app.command(epilog=models.DIFF)(models.diff)
+app.command(epilog=models.TRAIN)(models.train)
+app.command(epilog=models.PREDICT)(models.predict)

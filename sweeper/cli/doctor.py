@@ -1,4 +1,4 @@
-"""What this machine and this database are good for, one finding a line."""
+"""Checks this machine and this database, one finding a line."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from typing import Literal
 
 from sweeper.errors import InputError, SweeperError
 
-# Below these versions there are known holes (CVE-2026-27482 in Ray, CVE-2026-24747 in torch,
-# CVE-2025-27516 in Jinja2), or something that Sweeper relies on is missing.
+# Older versions have known vulnerabilities (CVE-2026-27482 in Ray, CVE-2026-24747 in torch,
+# CVE-2025-27516 in Jinja2), or lack something that Sweeper needs.
 FLOORS = {"ray": (2, 54), "torch": (2, 10), "optuna": (5, 0), "jinja2": (3, 1, 6)}
 DISK_LOW_GIB = 2.0
 ELSEWHERE = "name other places: --storage, SWEEPER_CHECKPOINTS, TMPDIR, SWEEPER_CACHE"
@@ -25,7 +25,7 @@ ELSEWHERE = "name other places: --storage, SWEEPER_CHECKPOINTS, TMPDIR, SWEEPER_
 
 @dataclass(frozen=True, kw_only=True)
 class Finding:
-    """One thing that was looked at."""
+    """The result of a check."""
 
     what: str
     state: Literal["ok", "note", "wrong"]
@@ -33,7 +33,7 @@ class Finding:
 
 
 def examine(storage: str) -> Iterator[Finding]:
-    """Every finding, cheap ones first; `storage` is a database URL that need not exist yet."""
+    """Returns every finding, cheap ones first; the database `storage` need not exist yet."""
     from trainers.cache import root
 
     yield _python()
@@ -51,7 +51,7 @@ def examine(storage: str) -> Iterator[Finding]:
 
 
 def version(package: str, floor: tuple[int, ...]) -> Finding:
-    """Whether a package is installed, and not older than `floor`."""
+    """Checks that a package is installed and not older than `floor`."""
     needed = ".".join(map(str, floor))
     try:
         found = metadata.version(package)
@@ -64,7 +64,7 @@ def version(package: str, floor: tuple[int, ...]) -> Finding:
 
 
 def database(storage: str) -> Finding:
-    """Whether the database can be opened, and how far it can be trusted."""
+    """Checks that the database can be opened, and its settings."""
     from sweeper.store import dialects
     from sweeper.store.store import Store
 
@@ -101,7 +101,7 @@ def _gpu() -> Finding:
 
 
 def ray_auth(environment: Mapping[str, str]) -> Finding:
-    """Whether Ray asks for a token, and whether others on this machine can read it."""
+    """Checks that Ray requires a token, and that others on this machine cannot read it."""
     from sweeper.engine import joining
 
     where = "a local Ray listens on 127.0.0.1 alone"
@@ -115,7 +115,7 @@ def ray_auth(environment: Mapping[str, str]) -> Finding:
 
 
 def ray_folder(environment: Mapping[str, str]) -> Finding:
-    """Whether there is a folder for Ray's sockets, and whether it is the one that was named."""
+    """Checks that there is a folder for Ray's sockets, and that it is the named one."""
     from sweeper.engine import sockets
 
     try:
@@ -131,7 +131,7 @@ def ray_folder(environment: Mapping[str, str]) -> Finding:
 
 
 def shared_memory(folder: str = "") -> Finding:
-    """Whether Ray's store of objects fits where it belongs."""
+    """Checks that Ray's object store fits into shared memory."""
     from sweeper.engine import cluster, sockets
 
     folder = folder or sockets.SHARED
@@ -150,7 +150,7 @@ def shared_memory(folder: str = "") -> Finding:
 
 
 def home(folder: Path, *, cache: Path) -> Finding:
-    """Whether what a launch keeps for the next one has its place, mostly in the home directory."""
+    """Checks that files for later launches can be written, mostly in the home directory."""
     from sweeper.engine import sockets
 
     if not sockets.writable(_there(cache)):
@@ -166,12 +166,12 @@ def home(folder: Path, *, cache: Path) -> Finding:
 
 
 def _there(folder: Path) -> Path:
-    """The folder, or the nearest above it that exists."""
+    """The folder, or its nearest parent that exists."""
     return next(one for one in (folder, *folder.parents) if one.exists())
 
 
 def _filled(storage: str) -> dict[str, Path]:
-    """The folders that a sweep fills, by what it puts there."""
+    """The folders that a sweep fills, by their content."""
     import trainers.folders as folders
     from sweeper.engine import places, sockets
     from sweeper.store import dialects
@@ -190,7 +190,7 @@ def _filled(storage: str) -> dict[str, Path]:
 
 
 def disk(folders: Mapping[str, Path]) -> Finding:
-    """How much is free where each of these lies; the folders need not exist yet."""
+    """Returns the free space of each of these folders, which need not exist yet."""
     free = {
         what: shutil.disk_usage(_there(folder)).free / 2**30 for what, folder in folders.items()
     }

@@ -1,4 +1,4 @@
-"""What the user typed, turned into what the parts take; every refusal names the way out."""
+"""Converts the user's input to the types that the parts take; every error names the fix."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ _PASSWORD = re.compile(r"[^/]+://([^/@]*:[^/@]+@|.*[?&]\w*password=)", re.IGNORE
 
 
 def password_in(arguments: list[str]) -> bool:
-    """Whether a database password stands on the command line, where `ps` shows it to everyone."""
+    """Returns whether the command line holds a database password, which `ps` shows to everyone."""
     return any(_PASSWORD.match(word.removeprefix("--storage=")) for word in arguments)
 
 
 def unknown_variables(environment: Mapping[str, str]) -> list[str]:
-    """One remark for each SWEEPER_* variable that Sweeper does not read: likely a misspelling."""
+    """A note for each SWEEPER_* variable that Sweeper does not read: probably a misspelling."""
     return [
         f"{name} is set, but Sweeper does not read it{nearest(name, ENVIRONMENT)}"
         for name in sorted(environment)
@@ -34,10 +34,10 @@ def unknown_variables(environment: Mapping[str, str]) -> list[str]:
 
 
 def one_of(option: str, word: str, valid: Iterable[str]) -> str:
-    """`word`, if it is valid.
+    """Returns `word`, if it is valid.
 
     Raises:
-        InputError: it is not; the nearest valid one is named.
+        InputError: it is not; names the nearest valid word.
     """
     choices = [str(choice) for choice in valid]
     if word not in choices:
@@ -46,10 +46,10 @@ def one_of(option: str, word: str, valid: Iterable[str]) -> str:
 
 
 def pairs(option: str, words: Iterable[str]) -> dict[str, str]:
-    """`KEY=VALUE` words as a dictionary.
+    """Returns `KEY=VALUE` words as a dictionary.
 
     Raises:
-        InputError: one has another form, or a key comes twice.
+        InputError: a word has another form, or a key occurs twice.
     """
     found: dict[str, str] = {}
     for word in words:
@@ -63,7 +63,7 @@ def pairs(option: str, words: Iterable[str]) -> dict[str, str]:
 
 
 def next_commands(sweep: str, storage: str) -> list[str]:
-    """What one does with a sweep that has ended; the database is named where it must be."""
+    """The commands for a sweep that has ended; they name the database if they must."""
     where = ""
     if storage != os.environ.get("SWEEPER_STORAGE", DEFAULT_STORAGE):
         where = f" --storage {shlex.quote(storage)}" if not password_in([storage]) else ""

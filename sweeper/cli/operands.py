@@ -1,4 +1,4 @@
-"""What `sweeper diff` compares: a word stands for a file, a sweep, a cell or a shipped space."""
+"""Finds what `sweeper diff` compares: a file, a sweep, a cell or a shipped space."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ Opens = Callable[[], AbstractContextManager["Store"]]
 
 
 def side(word: str, opens: Opens) -> Side:
-    """The side that a word names; the database is opened only if it must be.
+    """Returns the item that a word names; opens the database only if needed.
 
     Raises:
-        InputError: it is none of them, or begins several cells' hashes.
+        InputError: there is no such item, or several cells' hashes begin with it.
     """
     if Path(word).exists():
         return _file(Path(word), word)
@@ -54,7 +54,7 @@ def side(word: str, opens: Opens) -> Side:
 
 
 def _file(path: Path, label: str) -> Side:
-    """A spec file; or the configuration of one run, such as `sweeper best` writes."""
+    """A spec file, or the configuration of a run, which `sweeper best` writes."""
     from pydantic import ValidationError
 
     from sweeper.spec import load
@@ -74,7 +74,7 @@ def _file(path: Path, label: str) -> Side:
 
 
 def _content(path: Path) -> dict[str, Any] | None:
-    """The file's keys, where it has some; whoever reads it next tells what is wrong with it."""
+    """The file's keys, if it has any; its reader reports other problems."""
     from ruamel.yaml import YAML, YAMLError
 
     try:

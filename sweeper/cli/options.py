@@ -35,7 +35,7 @@ SweepArgument = Annotated[
     str | None,
     typer.Argument(
         metavar="SWEEP",
-        help="Its name; needless when it is the only one.",
+        help="Its name; optional if it is the only sweep.",
         autocompletion=completion.sweeps,
     ),
 ]
@@ -95,9 +95,9 @@ LogFile = Annotated[
 
 
 def general_first(words: Sequence[str]) -> list[str]:
-    """Returns the words with the general options, and their values, at the front.
+    """Returns the words with the general options, and their values, moved to the front.
 
-    So that `sweeper launch SPEC -v` is what `sweeper -v launch SPEC` is.
+    So `sweeper launch SPEC -v` is equal to `sweeper -v launch SPEC`.
     """
     first: list[str] = []
     rest: list[str] = []
@@ -116,7 +116,7 @@ def general_first(words: Sequence[str]) -> list[str]:
 
 @contextmanager
 def opened(storage: str) -> Iterator[Store]:
-    """The database, which must be there already."""
+    """Opens a database that must exist."""
     lookup.check_storage(storage)
     from sweeper.store.store import Store
 

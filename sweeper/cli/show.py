@@ -1,4 +1,4 @@
-"""Tables for people and JSON for scripts, of the same records."""
+"""Prints records as tables for people and as JSON for scripts."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ if TYPE_CHECKING:
     from sweeper.report.difference import Change
     from trainers.cache import Entry
 
-# Of every --json output; it grows when a key changes its meaning or goes.
+# of every --json output; rises when a key changes its meaning or is removed
 SCHEMA_VERSION = 1
 KINDS_SHOWN = 12
 MARKS = {"ok": "green", "note": "yellow", "wrong": "red"}
 
 
 def as_json(kind: str, body: Mapping[str, Any]) -> str:
-    """One JSON document: its schema's version, what it is of, and the body."""
+    """Returns a JSON document: its schema's version, its kind, and the body."""
     document = {"version": SCHEMA_VERSION, "kind": kind, **body}
     return json.dumps(document, indent=2, ensure_ascii=False, default=_plain)
 
@@ -46,7 +46,7 @@ def _plain(value: object) -> object:
 
 
 def grid(console: Console, header: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
-    """Print a plain table; text is shown as it is, whatever it contains."""
+    """Prints a plain table; text is shown as it is, without markup."""
     table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
     for name in header:
         table.add_column(name, overflow="fold")
@@ -56,7 +56,7 @@ def grid(console: Console, header: Sequence[str], rows: Iterable[Sequence[str]])
 
 
 def status_row(status: Mapping[str, Any]) -> list[str]:
-    """A sweep's status as one line of a table."""
+    """A sweep's status as a row of a table."""
     runs, awaited = status["runs"], status["awaited"]
     return [
         status["name"],
@@ -71,7 +71,7 @@ def status_row(status: Mapping[str, Any]) -> list[str]:
 
 
 def status_remarks(status: Mapping[str, Any]) -> Iterator[str]:
-    """What a table has no room for: why, who, and what was decided."""
+    """Lines below the table: the reason, the driver, and decisions."""
     holder = status["holder"]
     if status["reason"]:
         yield status["reason"]
@@ -84,7 +84,7 @@ def status_remarks(status: Mapping[str, Any]) -> Iterator[str]:
 
 
 def recalls(console: Console, found: Predicted) -> None:
-    """Print the recall of each class, and their mean; classes that the model does not know last."""
+    """Prints the recall of each class, and their mean; classes unknown to the model last."""
     rows = [
         [one.name, str(one.samples), "n/a" if one.recall is None else f"{one.recall:.4f}"]
         for one in found.recalls or ()
@@ -102,7 +102,7 @@ def recalls(console: Console, found: Predicted) -> None:
 
 
 def strange(console: Console, found: Predicted) -> None:
-    """Print the columns that hold values which are no levels of the model's, the worst first."""
+    """Prints the columns with values that the model has no levels for, the worst first."""
     worst = sorted(found.strange.items(), key=lambda one: -one[1])
     some = [f"{name!r} ({count:,} of {found.samples:,} rows)" for name, count in worst[:5]]
     more = f" and {len(worst) - 5} more columns" if len(worst) > 5 else ""
@@ -113,7 +113,7 @@ def strange(console: Console, found: Predicted) -> None:
 
 
 def changes(console: Console, left: str, right: str, found: Sequence[Change]) -> None:
-    """Print what differs as diff does, a key at a time."""
+    """Prints differences as diff does, a key at a time."""
     from sweeper.report.difference import shown
 
     lines = [f"--- {left}", f"+++ {right}"]
@@ -126,7 +126,7 @@ STATUS_HEADER = ["sweep", "state", "cells", "done", "running", "pruned", "failed
 
 
 def statuses(console: Console, found: Sequence[Mapping[str, Any]]) -> None:
-    """Print where sweeps stand, a line each, and below what else there is to say."""
+    """Prints a line for each sweep's state, and remarks below."""
     grid(console, STATUS_HEADER, map(status_row, found))
     for one in found:
         for remark in status_remarks(one):
@@ -134,7 +134,7 @@ def statuses(console: Console, found: Sequence[Mapping[str, Any]]) -> None:
 
 
 def findings(console: Console, found: Sequence[Finding]) -> None:
-    """Print what `doctor` found."""
+    """Prints the findings of `doctor`."""
     table = Table(box=None, show_header=False, pad_edge=False)
     for finding in found:
         mark = Text(finding.state, style=MARKS[finding.state])
@@ -143,7 +143,7 @@ def findings(console: Console, found: Sequence[Finding]) -> None:
 
 
 def nodes(console: Console, found: Sequence[Node]) -> None:
-    """Print a row for each node of a cluster, then a line for each thing that is wrong with one."""
+    """Prints a row for each node of a cluster, then a line for each problem of a node."""
     table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
     for name in ("", "node", "cpus", "gpus", "data", "checkpoints", "clock", "reach"):
         table.add_column(name, overflow="fold")
@@ -175,7 +175,7 @@ def cache(root: Path, found: Sequence[Entry], *, removed: bool) -> dict[str, Any
 
 
 def cached(console: Console, root: Path, found: Sequence[Entry]) -> None:
-    """Print what `cache` found."""
+    """Prints the result of `cache`."""
     rows = [
         [one["kind"], f"{one['files']:,}", f"{one['bytes'] / 2**20:,.1f} MiB"]
         for one in cache(root, found, removed=False)["held"]
@@ -207,7 +207,7 @@ def space(name: str, path: Path) -> dict[str, Any]:
 
 
 def spaces(console: Console, found: Sequence[Mapping[str, Any]]) -> None:
-    """Print the shipped spaces, a paragraph each."""
+    """Prints the shipped spaces, a paragraph each."""
     for one in found:
         tuned = f"; {', '.join(one['tuned'])} tuned" if one["tuned"] else ""
         cost = f"{one['cells']} cells, {one['runs']} runs"
@@ -218,7 +218,7 @@ def spaces(console: Console, found: Sequence[Mapping[str, Any]]) -> None:
 
 
 def plan(console: Console, name: str, found: Preview) -> None:
-    """Print what a sweep will be, and its price."""
+    """Prints the plan of a sweep, and its cost."""
     tuning = f" and {found.tuning_cells} that tune" if found.tuning_cells else ""
     console.print(
         f"{name}: {found.cells} cells{tuning}, {found.runs} runs in {found.packs} packs",
@@ -259,7 +259,7 @@ def plan(console: Console, name: str, found: Preview) -> None:
 
 
 def detectable(console: Console, found: Sequence[Detectable]) -> None:
-    """Print the smallest effect that the planned replicates find, factor by factor."""
+    """Prints the smallest effect of each factor that the planned replicates find."""
     for one in found:
         for line in _detectable(one):
             console.print(line, markup=False, highlight=False)

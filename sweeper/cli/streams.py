@@ -1,4 +1,4 @@
-"""Writing to a reader who may have gone (`sweeper spaces | head -1`), or to a disk that is full."""
+"""Writes to a reader who may be gone (`sweeper spaces | head -1`), or to a disk that is full."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from rich.console import Console
 
 
 def silence(stream: TextIO) -> None:
-    """Sends what is left for a stream nowhere, which Python would complain of at its end."""
+    """Discards the rest of a stream, about which Python would complain at exit."""
     nowhere = os.open(os.devnull, os.O_WRONLY)
     os.dup2(nowhere, stream.fileno())
     os.close(nowhere)
 
 
 def say(text: str) -> None:
-    """Prints a line to stderr; where it cannot be written, what is under way goes on."""
+    """Prints a line to stderr; an error in writing it does not stop the command."""
     try:
         print(text, file=sys.stderr, flush=True)
     except OSError:
@@ -26,7 +26,7 @@ def say(text: str) -> None:
 
 
 class _Error(io.TextIOBase):
-    """Standard error, until it cannot be written any more."""
+    """Standard error, until it can no longer be written."""
 
     def write(self, text: str, /) -> int:
         try:
@@ -53,16 +53,16 @@ class _Error(io.TextIOBase):
 
 
 class Lasting(Console):
-    """A console on stderr that outlives its reader: a sweep goes on when its `tee` is stopped."""
+    """A console on stderr that outlives its reader: a sweep continues if its `tee` is stopped."""
 
     def __init__(self) -> None:
         super().__init__(file=cast("TextIO", _Error()))
 
 
 def finished(code: int) -> int:
-    """The exit code of a command that ended with `code`, once all of its output is written."""
+    """Returns the exit code of a command that ended with `code`, after writing all its output."""
     try:
-        print(end="", flush=True)  # no error where standard output is closed
+        print(end="", flush=True)  # raises no error if standard output is closed
     except BrokenPipeError:
         silence(sys.stdout)
     except OSError as error:

@@ -343,7 +343,7 @@ def test_main_is_the_console_script() -> None:
 
 def test_loopback_is_what_the_socket_says() -> None:
     """A listening socket of the dashboard cannot be reached from elsewhere."""
-    from sweeper.gate import listen
+    from sweeper.dashboard import listen
 
     with listen("localhost", 0) as listener:
         assert listener.family == socket.AF_INET

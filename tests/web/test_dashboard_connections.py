@@ -16,16 +16,16 @@ from patience import HANG, MOMENT
 # A page behind the real server; argv: what to set in the gate.
 SERVER = """
 import json, sys
-from sweeper import gate
+from sweeper import dashboard
 async def page(scope, receive, send):
     await send({"type": "http.response.start", "status": 200, "headers": []})
     await send({"type": "http.response.body", "body": b"the page"})
 for name, value in json.loads(sys.argv[1]).items():
-    setattr(gate, name, value)
-with gate.listen("127.0.0.1", 0) as listener:
+    setattr(dashboard, name, value)
+with dashboard.listen("127.0.0.1", 0) as listener:
     port = listener.getsockname()[1]
     print(port, flush=True)
-    gate.serve(gate.Gate(page, port=port), listener)
+    dashboard.serve(dashboard.ReadOnlyApp(page, port=port), listener)
 """
 HALF = "GET / HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nX-Slow: "
 

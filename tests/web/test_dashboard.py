@@ -16,7 +16,7 @@ from optuna.artifacts.exceptions import ArtifactNotFound
 from optuna.storages import RDBStorage
 from optuna.study import StudyDirection
 
-from sweeper import gate
+from sweeper import dashboard
 from sweeper.errors import InputError
 
 PAGE = "<!doctype html><title>\N{SNOWMAN} report</title>"
@@ -37,12 +37,12 @@ def url(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 
 @pytest.fixture(scope="module")
-def app(url: str) -> gate.Application:
+def app(url: str) -> dashboard.Application:
     """The dashboard behind the gate, as `serve` would serve it."""
-    return gate.dashboard(url, port=PORT)
+    return dashboard.application(url, port=PORT)
 
 
-async def _call(app: gate.Application, scope: dict, body: bytes) -> list[dict]:
+async def _call(app: dashboard.Application, scope: dict, body: bytes) -> list[dict]:
     sent: list[dict] = []
     waiting = [{"type": "http.request", "body": body, "more_body": False}]
 
@@ -57,7 +57,7 @@ async def _call(app: gate.Application, scope: dict, body: bytes) -> list[dict]:
 
 
 def ask(
-    app: gate.Application,
+    app: dashboard.Application,
     path: str,
     *,
     method: str = "GET",
@@ -87,7 +87,7 @@ def ask(
     return start["status"], found, text
 
 
-def test_the_page_and_the_numbers_pass(app: gate.Application) -> None:
+def test_the_page_and_the_numbers_pass(app: dashboard.Application) -> None:
     """Reading works: the page, the studies and one study's trials."""
     assert ask(app, "/dashboard")[0] == 200
     status, _, body = ask(app, "/api/studies")
@@ -100,9 +100,9 @@ def test_every_writing_route_of_the_dashboard_is_refused(url: str) -> None:
     """No route of the dashboard's own table answers a method other than GET or HEAD."""
     from optuna_dashboard import wsgi
 
-    routes = wsgi(gate.reading_storage(url)).routes
+    routes = wsgi(dashboard.reading_storage(url)).routes
     writing = [route for route in routes if route.method not in {"GET", "HEAD"}]
-    app = gate.dashboard(url, port=PORT)
+    app = dashboard.application(url, port=PORT)
 
     assert len(writing) >= 12
     for route in writing:
@@ -113,7 +113,7 @@ def test_every_writing_route_of_the_dashboard_is_refused(url: str) -> None:
 
 @pytest.mark.parametrize("method", METHODS)
 def test_only_get_and_head_pass_whatever_the_headers_claim(
-    app: gate.Application, method: str
+    app: dashboard.Application, method: str
 ) -> None:
     """A method-override header changes nothing: the method of the request itself counts."""
     headers = (("host", HOST), ("x-http-method-override", "GET"), ("x-method-override", "DELETE"))
@@ -121,7 +121,7 @@ def test_only_get_and_head_pass_whatever_the_headers_claim(
     assert status == (200 if method in {"GET", "HEAD"} else 405)
 
 
-def test_a_refused_write_changes_nothing(app: gate.Application, url: str) -> None:
+def test_a_refused_write_changes_nothing(app: dashboard.Application, url: str) -> None:
     """After every writing route was tried the study is as it was."""
     ask(app, "/api/studies/1", method="DELETE")
     ask(app, "/api/studies/1/rename", method="POST", body=b'{"study_name": "theirs"}')
@@ -131,12 +131,12 @@ def test_a_refused_write_changes_nothing(app: gate.Application, url: str) -> Non
 @pytest.mark.parametrize(
     "host", ["example.org", "127.0.0.1", "127.0.0.1:80", f"127.0.0.1:{PORT}.example.org", ""]
 )
-def test_a_foreign_host_header_is_refused(app: gate.Application, host: str) -> None:
+def test_a_foreign_host_header_is_refused(app: dashboard.Application, host: str) -> None:
     """A name that an attacker makes point to this machine (DNS rebinding) gets nothing."""
     assert ask(app, "/api/studies", headers=(("host", host),))[0] == 400
 
 
-def test_a_missing_or_double_host_header_is_refused(app: gate.Application) -> None:
+def test_a_missing_or_double_host_header_is_refused(app: dashboard.Application) -> None:
     """Two Host headers could be read in two ways, so neither is."""
     assert ask(app, "/", headers=())[0] == 400
     assert ask(app, "/", headers=(("host", HOST), ("host", HOST)))[0] == 400
@@ -145,27 +145,27 @@ def test_a_missing_or_double_host_header_is_refused(app: gate.Application) -> No
 @pytest.mark.parametrize("origin", ["https://example.org", "null", "http://127.0.0.1:81"])
 @pytest.mark.parametrize("method", METHODS)
 def test_a_foreign_origin_is_refused_on_every_method(
-    app: gate.Application, method: str, origin: str
+    app: dashboard.Application, method: str, origin: str
 ) -> None:
     """Another site's script gets 403, before its method is looked at."""
     headers = (("host", HOST), ("origin", origin))
     assert ask(app, "/api/studies", method=method, headers=headers)[0] == 403
 
 
-def test_the_own_origin_passes(app: gate.Application) -> None:
+def test_the_own_origin_passes(app: dashboard.Application) -> None:
     """The dashboard's own page may send its Origin."""
     headers = (("host", HOST), ("origin", f"http://{HOST}"))
     assert ask(app, "/api/studies", headers=headers)[0] == 200
 
 
 @pytest.mark.parametrize("path", ["/incompatible-rdb-schema", "/artifacts/1/ab", "/x", "//api/"])
-def test_paths_outside_the_list_are_not_routed(app: gate.Application, path: str) -> None:
+def test_paths_outside_the_list_are_not_routed(app: dashboard.Application, path: str) -> None:
     """What the page does not need is not there."""
     assert ask(app, path)[0] == 404
 
 
 @pytest.mark.parametrize("path", ["/static/../_app.py", "/static/../../x", "/static//etc/passwd"])
-def test_static_files_stay_in_their_folder(app: gate.Application, path: str) -> None:
+def test_static_files_stay_in_their_folder(app: dashboard.Application, path: str) -> None:
     """A path that climbs out of the static folder finds nothing."""
     status, _, body = ask(app, path)
     assert status in {403, 404}
@@ -174,7 +174,7 @@ def test_static_files_stay_in_their_folder(app: gate.Application, path: str) -> 
 
 
 @pytest.mark.parametrize("path", ["/dashboard", "/api/studies", "/api/studies/999", "/x"])
-def test_every_answer_carries_the_guarding_headers(app: gate.Application, path: str) -> None:
+def test_every_answer_carries_the_guarding_headers(app: dashboard.Application, path: str) -> None:
     """No sniffing, no framing, no caching, and never a header that lets other sites read."""
     _, headers, _ = ask(app, path)
     assert ("x-content-type-options", "nosniff") in headers
@@ -184,7 +184,7 @@ def test_every_answer_carries_the_guarding_headers(app: gate.Application, path: 
     assert not [name for name, _ in headers if name.startswith("access-control")]
 
 
-def test_a_web_socket_is_closed_unread(app: gate.Application) -> None:
+def test_a_web_socket_is_closed_unread(app: dashboard.Application) -> None:
     """The dashboard has none, so an upgrade is somebody else's."""
     sent = asyncio.run(_call(app, {"type": "websocket", "path": "/", "headers": []}, b""))
     assert [message["type"] for message in sent] == ["websocket.close"]
@@ -192,7 +192,7 @@ def test_a_web_socket_is_closed_unread(app: gate.Application) -> None:
 
 def test_the_connection_itself_cannot_write(url: str) -> None:
     """Were the gate to fail, SQLite would still refuse."""
-    storage = gate.reading_storage(url)
+    storage = dashboard.reading_storage(url)
     with pytest.raises(optuna.exceptions.StorageInternalError):
         storage.create_new_study([StudyDirection.MINIMIZE], "theirs")
     storage.engine.dispose()
@@ -202,7 +202,7 @@ def test_reading_makes_no_database(tmp_path: Path) -> None:
     """A database that is not there is not made by looking at it."""
     path = tmp_path / "absent.db"
     with pytest.raises(InputError, match="no Optuna study"):
-        gate.reading_storage(f"sqlite:///{path}")
+        dashboard.reading_storage(f"sqlite:///{path}")
     assert not path.exists()
 
 
@@ -210,7 +210,7 @@ def test_reading_makes_no_database(tmp_path: Path) -> None:
 def test_only_loopback_addresses_are_listened_on(host: str) -> None:
     """The dashboard has no login, so it is never offered to a network."""
     with pytest.raises(InputError, match="not a loopback address"):
-        gate.listen(host, 0)
+        dashboard.listen(host, 0)
 
 
 def test_a_taken_port_is_named() -> None:
@@ -220,7 +220,7 @@ def test_a_taken_port_is_named() -> None:
         taken.listen()
         port = taken.getsockname()[1]
         with pytest.raises(InputError, match=f"{port} cannot be used.*--port 0"):
-            gate.listen("127.0.0.1", port)
+            dashboard.listen("127.0.0.1", port)
 
 
 @pytest.fixture(scope="module")
@@ -235,23 +235,23 @@ def studies(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 
 @pytest.fixture(scope="module")
-def shelf(studies: str) -> gate.Application:
+def shelf(studies: str) -> dashboard.Application:
     """The dashboard with one report."""
-    return gate.dashboard(studies, port=PORT, pages={"mine": lambda: PAGE})
+    return dashboard.application(studies, port=PORT, pages={"mine": lambda: PAGE})
 
 
-def _artifacts(shelf: gate.Application, study: int) -> list[dict[str, str]]:
+def _artifacts(shelf: dashboard.Application, study: int) -> list[dict[str, str]]:
     return json.loads(ask(shelf, f"/api/studies/{study}")[2])["artifacts"]
 
 
-def test_the_sweeps_study_alone_has_its_report(shelf: gate.Application) -> None:
+def test_the_sweeps_study_alone_has_its_report(shelf: dashboard.Application) -> None:
     """A name that says what it is, as a page; the other studies have none."""
     [found] = _artifacts(shelf, 1)
     assert (found["filename"], found["mimetype"]) == ("mine report.html", "text/html")
     assert [_artifacts(shelf, study) for study in (2, 3)] == [[], []]
 
 
-def test_the_report_is_served_and_nothing_else(shelf: gate.Application) -> None:
+def test_the_report_is_served_and_nothing_else(shelf: dashboard.Application) -> None:
     """Its bytes, guarded as everything is; an unknown key is not found."""
     [found] = _artifacts(shelf, 1)
     status, headers, body = ask(shelf, f"/artifacts/1/{found['artifact_id']}")
@@ -264,7 +264,7 @@ def test_the_report_is_served_and_nothing_else(shelf: gate.Application) -> None:
     assert ask(shelf, f"/artifacts/1/{found['artifact_id']}", method="DELETE")[0] == 405
 
 
-def test_nothing_was_written(shelf: gate.Application, studies: str) -> None:
+def test_nothing_was_written(shelf: dashboard.Application, studies: str) -> None:
     """After all that was read, the file is the same to the last byte."""
     file = Path(studies.removeprefix("sqlite:///"))
     before = hashlib.sha256(file.read_bytes()).hexdigest()
@@ -277,7 +277,7 @@ def test_nothing_was_written(shelf: gate.Application, studies: str) -> None:
 
 def test_the_store_takes_and_removes_nothing() -> None:
     """Were the gate to fail, there is still nobody to write."""
-    reports = gate.Reports({"mine": lambda: PAGE})
+    reports = dashboard.Reports({"mine": lambda: PAGE})
     for write in (lambda: reports.write("a", None), lambda: reports.remove("a")):  # pyright: ignore
         with pytest.raises(PermissionError):
             write()

@@ -1,12 +1,12 @@
-"""Optuna's dashboard on this machine, behind a gate that lets nothing be written.
+"""Optuna's dashboard on this machine, behind a gate that allows no writes.
 
-The dashboard has a dozen writing routes and no login; a sweep has one writer, its driver. A page in
-any browser tab can send requests to a loopback address, so being on loopback guards nothing by
-itself. The gate refuses before anything is routed, and the database is opened read-only as well.
+The dashboard has a dozen writing routes and no login, and only the driver may write to a sweep. A
+page in any browser tab can send requests to a loopback address, so the loopback address alone
+protects nothing. The gate rejects requests before routing, and the database is opened read-only.
 
-Each sweep's report hangs on its study as an artifact. Optuna keeps such a thing as an attribute of
-the study and a file beside the database; here both are made up while reading, so nothing is written
-and the page is always of now.
+Each sweep's report is an artifact of its study. Optuna stores an artifact as an attribute of the
+study and a file beside the database. Here both are made while reading, so nothing is written and
+the page is always current.
 """
 
 from __future__ import annotations
@@ -37,10 +37,10 @@ Attributes = dict[str, Any]
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 READING = frozenset({"GET", "HEAD"})
-HEADER_SECONDS = 10.0  # in which a connection must send a whole request
-MOST_WAITING = 16  # connections of one client that have sent none; a browser opens 6
+HEADER_SECONDS = 10.0  # for a connection to send a whole request
+MOST_WAITING = 16  # connections of a client that have not sent a request; a browser opens 6
 READ_ONLY = "-c default_transaction_read_only=on"  # to PostgreSQL
-# The dashboard's own places; its page asks for absolute paths, so it owns the root of its port.
+# The dashboard's own paths; its page asks for absolute paths, so it needs the root of its port.
 PLACES = ("/dashboard", "/static/", "/api/", "/csv/", "/favicon.ico")
 ARTIFACTS = "/artifacts/"
 HEADERS = (
@@ -53,13 +53,13 @@ HEADERS = (
 )
 
 
-class Gate:
-    """An ASGI application that passes on what only reads, asked for by its own page.
+class ReadOnlyApp:
+    """An ASGI application that passes on only requests that read and come from its own page.
 
     Args:
-        app: what stands behind the gate.
-        port: the port that it is served on; the only one that Host and Origin may name.
-        places: what paths begin with.
+        app: the application behind the gate.
+        port: the port that it is served on; Host and Origin may name no other.
+        places: the beginnings of allowed paths.
     """
 
     def __init__(self, app: Application, *, port: int, places: tuple[str, ...] = PLACES) -> None:
@@ -81,10 +81,10 @@ class Gate:
             await _answer(send, *refusal)
 
     def refuse(self, scope: Message) -> tuple[int, str] | None:
-        """A status and a sentence, or None for a request that may pass.
+        """Returns a status and a sentence, or None for a request that may pass.
 
-        The path is the one that will be routed, `scope["path"]`: one put together from the Host
-        header can be made to differ from it.
+        The checked path is the routed one, `scope["path"]`: a path built from the Host header could
+        differ from it.
         """
         hosts = _values(scope, b"host")
         if len(hosts) != 1 or hosts[0].lower() not in self._hosts:
@@ -112,7 +112,7 @@ async def _answer(send: Send, status: int, text: str) -> None:
 
 
 def _guarded(path: str, send: Send) -> Send:
-    """`send`, with the gate's headers, and without any that would open the page to other sites."""
+    """Wraps `send`: adds the gate's headers, and removes those that admit other sites."""
 
     async def guarded(message: Message) -> None:
         if message["type"] == "http.response.start":
@@ -130,17 +130,17 @@ def _guarded(path: str, send: Send) -> Send:
 
 
 class Reports:
-    """An artifact store of Optuna's kind that holds one page a sweep, made when it is asked for.
+    """An artifact store for Optuna with a page for each sweep, made when it is requested.
 
     Args:
-        pages: the sweep's name -> what makes its report.
+        pages: the sweep's name -> a function that makes its report.
     """
 
     def __init__(self, pages: Mapping[str, Callable[[], str]]) -> None:
         self._pages = {_artifact(name): make for name, make in pages.items()}
 
     def attributes(self, study: str) -> Attributes:
-        """What `optuna.artifacts.upload_artifact` would have left on the study of that name."""
+        """The attributes that `optuna.artifacts.upload_artifact` would write to that study."""
         key = _artifact(study)
         if key not in self._pages:
             return {}
@@ -161,11 +161,11 @@ class Reports:
         return io.BytesIO(self._pages[artifact_id]().encode())
 
     def write(self, artifact_id: str, content_body: BinaryIO) -> None:
-        """Never: the gate lets no such request through."""
+        """Raises: the gate passes no such request."""
         raise PermissionError("this dashboard only shows")
 
     def remove(self, artifact_id: str) -> None:
-        """Never."""
+        """Raises."""
         raise PermissionError("this dashboard only shows")
 
 
@@ -173,13 +173,13 @@ def _artifact(sweep: str) -> str:
     return str(uuid5(NAMESPACE_URL, f"sweeper:{sweep}"))
 
 
-def dashboard(
+def application(
     url: str, *, port: int, pages: Mapping[str, Callable[[], str]] | None = None
 ) -> Application:
     """Optuna's dashboard over the database at `url`, behind the gate.
 
     Args:
-        pages: for each sweep, what makes the report that hangs on its study.
+        pages: for each sweep, a function that makes its report.
     """
     from a2wsgi import WSGIMiddleware
     from optuna_dashboard import wsgi
@@ -188,14 +188,14 @@ def dashboard(
     extra = reports.attributes if reports else None
     app = wsgi(reading_storage(url, extra), artifact_store=reports)
     places = (*PLACES, ARTIFACTS) if reports else PLACES
-    return Gate(WSGIMiddleware(app, workers=4), port=port, places=places)  # type: ignore[arg-type]
+    return ReadOnlyApp(WSGIMiddleware(app, workers=4), port=port, places=places)  # type: ignore[arg-type]
 
 
 def reading_storage(url: str, extra: Callable[[str], Attributes] | None = None) -> RDBStorage:
     """Optuna's storage over a database that the connection itself cannot write to.
 
     Args:
-        extra: a study's name -> system attributes that it is read with beside its own.
+        extra: a study's name -> system attributes that are added when it is read.
 
     Raises:
         InputError: there is no such database, or Optuna's tables are not in it.
@@ -205,7 +205,7 @@ def reading_storage(url: str, extra: Callable[[str], Attributes] | None = None) 
     address = dialects.parse(url).url
     plain = address.render_as_string(hide_password=False)
     try:
-        # Neither check would write here, but both would want to.
+        # Both checks would try to write, and fail here.
         return _reading(extra or (lambda study: {}))(
             plain.replace("{", "{{").replace("}", "}}"),  # Optuna formats the URL
             engine_kwargs=_read_only(address),
@@ -217,7 +217,7 @@ def reading_storage(url: str, extra: Callable[[str], Attributes] | None = None) 
 
 
 def _reading(extra: Callable[[str], Attributes]) -> type[RDBStorage]:
-    """Optuna's storage, with `extra` on each study."""
+    """Optuna's storage, with `extra` added to each study."""
     from optuna.storages import RDBStorage
     from optuna.study._frozen import FrozenStudy
 
@@ -236,14 +236,14 @@ def _reading(extra: Callable[[str], Attributes]) -> type[RDBStorage]:
 
 
 def _read_only(address: URL) -> dict[str, Any]:
-    """What makes SQLAlchemy's connections read-only."""
+    """Options that make SQLAlchemy's connections read-only."""
     from sqlalchemy.pool import NullPool
 
     if address.get_backend_name() == "sqlite":
         file = f"file:{quote(str(Path(address.database or '').resolve()))}?mode=ro"
         # A URL of SQLAlchemy's would decode the path once more.
         return {"creator": lambda: sqlite3.connect(file, uri=True, check_same_thread=False)}
-    asked = address.query.get("options", ())  # those of the address hold beside ours
+    asked = address.query.get("options", ())  # the address may have its own options
     options = [asked] if isinstance(asked, str) else asked
     return {
         "connect_args": {"options": " ".join([*options, READ_ONLY])},
@@ -253,7 +253,7 @@ def _read_only(address: URL) -> dict[str, Any]:
 
 
 def listen(host: str, port: int) -> socket.socket:
-    """A socket that listens on a loopback address; port 0 takes any free one.
+    """A socket that listens on a loopback address; port 0 takes any free port.
 
     Raises:
         InputError: the host is not this machine's loopback, or the port is taken.
@@ -268,7 +268,7 @@ def listen(host: str, port: int) -> socket.socket:
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         listener.bind(("127.0.0.1" if host == "localhost" else host, port))
-        listener.listen()  # from now on nobody is refused: who comes early waits for the server
+        listener.listen()  # early requests wait from here on
     except (OSError, OverflowError) as error:
         listener.close()
         raise InputError(
@@ -278,11 +278,11 @@ def listen(host: str, port: int) -> socket.socket:
 
 
 def _protocol() -> type[asyncio.Protocol]:
-    """HTTP as uvicorn reads it, which closes connections that wait and send no request.
+    """uvicorn's HTTP protocol, which closes connections that wait and send no request.
 
-    A connection without a whole request is closed after HEADER_SECONDS; and at once, the oldest
-    first, where its client has more than MOST_WAITING of them. So whoever opens many and sends
-    nothing keeps nobody out.
+    A connection without a whole request is closed after HEADER_SECONDS, or at once, the oldest
+    first, if its client has more than MOST_WAITING of them. So a client that opens many connections
+    and sends nothing does not block others.
     """
     from uvicorn.protocols.http.h11_impl import H11Protocol
 
@@ -329,7 +329,7 @@ def _protocol() -> type[asyncio.Protocol]:
 
 
 def serve(app: Application, listener: socket.socket) -> None:
-    """Serve until the process is interrupted."""
+    """Serves until the process is interrupted."""
     import uvicorn
 
     config = uvicorn.Config(

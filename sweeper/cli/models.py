@@ -1,4 +1,4 @@
-"""The commands by which an answer is taken home: best, train, predict, diff."""
+"""The commands that use a sweep's result: best, train, predict, diff."""
 
 from __future__ import annotations
 
@@ -31,10 +31,10 @@ def best(
     as_json: AsJson = False,
     force: Force = False,
 ) -> None:
-    """Print the recommended configuration as YAML that `sweeper train` trains.
+    """Print the recommended configuration as YAML, for `sweeper train`.
 
-    It has the best mean objective on the validation split; the test split has no say. Conditions,
-    the factors of data:, are held: the strongest imbalance, unless --at names another.
+    It has the best mean objective on the validation split; the test split is not used.
+    Conditions, the factors of data:, are fixed: the strongest imbalance, unless --at names another.
     """
     held = inputs.pairs("--at", at or ())
     with opened(storage) as store:
@@ -65,18 +65,19 @@ def train(
         typer.Argument(metavar="FILE", help="data: and train: blocks, as sweeper best writes."),
     ],
     out: Annotated[Path | None, typer.Option(help="The folder to save the network in.")] = None,
-    replicate: Annotated[int, typer.Option(help="Which draw, start and order.")] = 0,
+    replicate: Annotated[int, typer.Option(help="Which subset, initialisation and order.")] = 0,
     device: Annotated[Literal["cpu", "cuda"], typer.Option(help="Where to train.")] = "cpu",
     threads: Annotated[
-        int | None, typer.Option(min=1, help="CPU threads; by itself, as many as a step is worth.")
+        int | None,
+        typer.Option(min=1, help="CPU threads; by default by the size of a step."),
     ] = None,
     plugins: Plugins = None,
     force: Force = False,
 ) -> int:
-    """Train one configuration, and keep the network with its model card; needs no database.
+    """Train a configuration, and save the network with its model card; needs no database.
 
-    Prints a line of JSON after each round. Paths in the file are from its own folder. Exit code 3:
-    the run diverged, and nothing was saved.
+    Prints a line of JSON after each round. Paths in the file are relative to its folder. Exit code
+    3: the run diverged, and nothing was saved.
     """
     from sweeper.engine.plugins import load as load_plugins
     from sweeper.train import train as train_one
@@ -145,11 +146,11 @@ def diff(
     storage: Storage = DEFAULT_STORAGE,
     as_json: AsJson = False,
 ) -> int:
-    """Show what differs between two cells, or two sweeps or spec files; nothing that is the same.
+    """Show the differences between two cells, or two sweeps or spec files.
 
-    A cell is named by the first digits of its hash. A file of data: and train: blocks, as `sweeper
-    best` writes, counts as a cell. Exit codes are those of diff: 0 when nothing differs, 1 when
-    something does, 2 when one of the two cannot be read.
+    A cell is named by the first digits of its hash. A file of data: and train: blocks, which
+    `sweeper best` writes, counts as a cell. Exit codes are those of diff: 0 without differences, 1
+    with differences, 2 when an item cannot be read.
     """
     from sweeper.cli import operands, show
     from sweeper.report.difference import changes

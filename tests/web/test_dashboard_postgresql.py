@@ -17,7 +17,7 @@ from optuna.study import StudyDirection
 from patience import HANG, eventually
 from servers import NoServer, postgresql_server
 
-from sweeper import gate
+from sweeper import dashboard
 from sweeper.errors import InputError
 
 STUDY = "batch-size-digits"
@@ -59,9 +59,9 @@ def url() -> Iterator[str]:
 @pytest.fixture(scope="module")
 def served(url: str) -> Iterator[Served]:
     """The dashboard over it, served on a free port until the module is done."""
-    with gate.listen("127.0.0.1", 0) as listener:
+    with dashboard.listen("127.0.0.1", 0) as listener:
         port = listener.getsockname()[1]
-        app = gate.dashboard(url, port=port)
+        app = dashboard.application(url, port=port)
         server = uvicorn.Server(uvicorn.Config(app, log_level="error", lifespan="off", ws="none"))  # type: ignore[arg-type]
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True)
         thread.start()
@@ -111,7 +111,7 @@ def test_another_host_is_refused(served: Served, host: str) -> None:
 
 def test_the_connection_itself_cannot_write(url: str) -> None:
     """Were the gate to fail, PostgreSQL would still refuse."""
-    storage = gate.reading_storage(url)
+    storage = dashboard.reading_storage(url)
     with pytest.raises(optuna.exceptions.StorageInternalError) as caught:
         storage.create_new_study([StudyDirection.MINIMIZE], "theirs")
     assert "read-only" in str(caught.value.__cause__)
@@ -122,4 +122,4 @@ def test_options_of_the_address_hold_beside_read_only(url: str) -> None:
     """An address that names a schema is not led elsewhere: there is no study in this one."""
     mark = "&" if "?" in url else "?"
     with pytest.raises(InputError, match="no Optuna study"):
-        gate.reading_storage(f"{url}{mark}options=-csearch_path%3Dpg_temp")
+        dashboard.reading_storage(f"{url}{mark}options=-csearch_path%3Dpg_temp")
