@@ -165,15 +165,16 @@ def _truth(factors: dict[str, Any]) -> float:
 
 def page(url: str) -> tuple[dict[str, float], float]:
     """Sweeper: frames, statistics, page."""
-    from sweeper.analysis.answer import answer
     from sweeper.analysis.frames import load
+    from sweeper.analysis.view import view_of
     from sweeper.report import page as pages
     from sweeper.store import Store
+    from sweeper.topics.registry import sections
 
     seconds: dict[str, float] = {}
     with Store.open(url, create=False) as store:
         frames = timed(seconds, "frames", lambda: load(store, "large"))
-    timed(seconds, "statistics", lambda: answer(frames))
+    timed(seconds, "statistics", lambda: sections(view_of(frames)))
     text = timed(seconds, "page", lambda: pages.html(frames))
     seconds["page"] -= seconds["statistics"]  # it computes them again
     return seconds, len(text.encode()) / 1e6

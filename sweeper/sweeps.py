@@ -14,9 +14,9 @@ if TYPE_CHECKING:
     import pandas as pd
     from plotly.graph_objects import Figure as PlotlyFigure
 
-    from sweeper.analysis.answer import Answer
     from sweeper.analysis.frames import Frames
-    from sweeper.report.drawing import Figure
+    from sweeper.analysis.view import SweepView
+    from sweeper.drawing.figure import Figure
 
 ALWAYS = ("summary", "differences", "slopes", "best")  # tables of every answer, perhaps empty
 RECORDED = ("cells", "runs", "final", "curves", "attempts", "correct", "stages")
@@ -118,7 +118,7 @@ class Sweep:
             from plotly.graph_objects import Figure as PlotlyFigure
         except ImportError as error:
             raise InputError(NO_PLOTLY) from error
-        from sweeper.report.themes import plain
+        from sweeper.drawing.themes import plain
 
         return PlotlyFigure(plain(self._drawn[name]))
 
@@ -148,11 +148,11 @@ class Sweep:
         Raises:
             InputError: nothing can be recommended.
         """
-        from sweeper.analysis.recommendation import recommend
-        from sweeper.report import recommended
+        from sweeper.topics.recommendation import text as recommended
+        from sweeper.topics.recommendation.estimate import recommend
 
         held = {name: str(level) for name, level in (at or {}).items()}
-        return recommended.document(recommend(self._frames, self._answer, at=held))
+        return recommended.document(recommend(self._view, at=held))
 
     def __repr__(self) -> str:
         return f"Sweep({self.name!r}, storage={_masked(self.storage)!r})"
@@ -160,7 +160,7 @@ class Sweep:
     def _repr_html_(self) -> str:
         from sweeper.report.card import card
 
-        return card(self._frames, self._answer, self._drawn.get("response"))
+        return card(self._view, self._drawn.get("response"))
 
     @cached_property
     def _frames(self) -> Frames:
@@ -171,18 +171,18 @@ class Sweep:
             return load(store, self.name)
 
     @cached_property
-    def _answer(self) -> Answer:
-        from sweeper.analysis.answer import answer
+    def _view(self) -> SweepView:
+        from sweeper.analysis.view import view_of
 
-        return answer(self._frames)
+        return view_of(self._frames)
 
     @cached_property
     def _drawn(self) -> dict[str, Figure]:
         """The report's figures; the first figure of a section also by the section's name."""
-        from sweeper.report.sections import sections
+        from sweeper.topics.registry import sections
 
         drawn: dict[str, Figure] = {}
-        for part in sections(self._frames, self._answer):
+        for _, part in sections(self._view):
             for at, one in enumerate(part.figures):
                 drawn |= ({part.id: one} if at == 0 else {}) | {one.id: one}
         return drawn

@@ -7,14 +7,14 @@ import planted
 from sweeper.analysis.comparable import gate
 from sweeper.analysis.factors import axes, scientific
 from sweeper.analysis.frames import load
-from sweeper.analysis.look import Look
 from sweeper.analysis.measures import measures, responses
+from sweeper.analysis.view import SweepView
 
 
-def look_of(plan: planted.Plan) -> Look:
+def look_of(plan: planted.Plan) -> SweepView:
     """All measures of the cells that the gate lets in."""
     frames = load(planted.Memory(plan), plan.sweep.name)
     judged, listed = gate(frames, paths=list(frames.sweep.spec["scientific"])), measures(frames)
     factors = scientific(frames, cells=judged.compared or judged.cells)
     table = {one.name: responses(frames, measure=one, cells=judged.cells) for one in listed}
-    return Look(frames, judged, listed, table, factors, *axes(factors))
+    return SweepView(frames, judged, listed, table, factors, *axes(factors))

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -165,3 +166,12 @@ def replicates_needed(
     quantile = float(stats.t.ppf(1 - tail, df)) + float(stats.norm.ppf(power))
     need = (quantile * estimate.sd / abs(estimate.value)) ** 2
     return max(math.ceil(need), estimate.n + 1) if need < 1e6 else None
+
+
+def as_row(estimate: Estimate) -> dict[str, Any]:
+    """An estimate as columns of a table."""
+    return {
+        "estimate": estimate.value, "low": estimate.low, "high": estimate.high,
+        "sd": estimate.sd, "n": estimate.n, "p": estimate.p, "family": estimate.family,
+        "method": estimate.method, "note": estimate.note,
+    }  # fmt: skip

@@ -122,3 +122,8 @@ def responses(frames: Frames, *, measure: Measure, cells: Sequence[int]) -> pd.D
     wide = long.pivot(index="cell", columns="replicate", values="y")
     planned = sorted(set(runs["replicate"]))
     return wide.reindex(index=pd.Index(cells, name="cell"), columns=planned)
+
+
+def goal(measure: Measure) -> str:
+    """Which way is better."""
+    return "higher is better" if measure.direction == "maximize" else "lower is better"

@@ -11,7 +11,7 @@ from scipy import optimize, stats
 
 from sweeper.analysis.frames import Frames
 from sweeper.analysis.intervals import LEAST, LEVEL
-from sweeper.analysis.precision import contrasts
+from sweeper.analysis.stopping import contrasts
 
 POWER = 0.8
 

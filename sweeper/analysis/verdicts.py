@@ -8,8 +8,8 @@ from enum import StrEnum
 from typing import assert_never
 
 from sweeper.analysis.intervals import FIRM, LEAST, Estimate, replicates_needed
+from sweeper.analysis.wording import FIXED, duration, number
 
-FIXED = "\N{NO-BREAK SPACE}"
 MANY = 200  # more replicates than this are not offered: nobody would run them
 MARGIN = 1.0  # percentage points: less than this does not matter
 
@@ -87,27 +87,6 @@ def withhold(verdict: Verdict, *, why: str) -> Verdict:
 
 def _beyond(nearest_to_zero: float, margin: float | None) -> bool:
     return margin is not None and nearest_to_zero > margin
-
-
-def number(value: float, *, unit: str = "points", signed: bool = False) -> str:
-    """A number for a reader: one decimal for points, three significant digits otherwise."""
-    if not math.isfinite(value):
-        return "n/a"
-    text = f"{value:.1f}" if unit == "points" else f"{value:.3g}"
-    if float(text) == 0 and abs(value) >= 0.001:  # an interval that misses 0 must not show it
-        text = f"{value:.2g}"
-    text = "0" + text[2:] if float(text) == 0 and text.startswith("-") else text
-    if signed and float(text) > 0:
-        text = f"+{text}"
-    return text.replace("-", "\N{MINUS SIGN}")
-
-
-def interval(estimate: Estimate, *, unit: str = "points", signed: bool = True) -> str:
-    """`-2.8 to -1.4`, or why there is none."""
-    if not estimate.known:
-        return f"no interval ({estimate.note})"
-    low = number(estimate.low, unit=unit, signed=signed)
-    return f"{low} to {number(estimate.high, unit=unit, signed=signed)}"
 
 
 def basis(estimate: Estimate) -> str:
@@ -188,13 +167,6 @@ def cost_of(price: Price) -> str:
     took = f"about {duration(price.seconds)}; " if price.seconds is not None else ""
     beyond = " (beyond the planned looks: a hint, no verdict)" if price.beyond else ""
     return f": {took}`{price.command}`{beyond}."
-
-
-def duration(seconds: float) -> str:
-    """A time as one says it: `45 s`, `40 min`, `3.5 h`."""
-    if seconds < 90:
-        return f"{max(seconds, 1):.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
 
 
 def caution(n: int, *, everywhere: bool = True) -> str:

@@ -295,7 +295,7 @@ def report(
         return
     if figures is not None:
         inputs.one_of("--figures", figures, ("pdf",))
-        from sweeper.report.paper import check
+        from sweeper.report.pdf import check
 
         check()
     with opened(storage) as store:
@@ -305,7 +305,7 @@ def report(
         print(page := write(store, name, out=out or Path(f"{name}.html"), force=force))
         if figures is not None:
             from sweeper.analysis.frames import load
-            from sweeper.report.paper import write as draw
+            from sweeper.report.pdf import write as draw
 
             folder = page.with_name(f"{page.stem}-figures")
             for path in draw(load(store, name), folder):
@@ -320,7 +320,7 @@ def _report_all(
     with opened(storage) as store:
         for name in names:
             lookup.find_sweep(store, name)
-        from sweeper.report import several
+        from sweeper.report import several_page as several
 
         print(several.write(store, names, out=out or Path(several.OUT), force=force))
 

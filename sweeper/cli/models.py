@@ -39,14 +39,14 @@ def best(
     held = inputs.pairs("--at", at or ())
     with opened(storage) as store:
         name = lookup.find_sweep(store, sweep).name
-        from sweeper.analysis.answer import answer
         from sweeper.analysis.frames import load
-        from sweeper.analysis.recommendation import recommend
+        from sweeper.analysis.view import view_of
         from sweeper.cli import show
-        from sweeper.report import recommended
+        from sweeper.topics.recommendation import text as recommended
+        from sweeper.topics.recommendation.estimate import recommend
 
         frames = load(store, name)
-    made = recommend(frames, answer(frames), at=held)
+    made = recommend(view_of(frames), at=held)
     if out is not None:
         recommended.write(made, out, force=force)
     if as_json:

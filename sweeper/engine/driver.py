@@ -316,7 +316,7 @@ def _write_note(session: Session) -> None:
     """Writes the sweep's summary to its study; a failure does not end the sweep."""
     # Statistics take seconds to import, and the driver needs them only here.
     from sweeper.analysis.frames import load
-    from sweeper.analysis.note import note
+    from sweeper.topics.headline.note import note
 
     try:
         session.study.set_note(note(load(session.store, session.spec.name)))

@@ -21,7 +21,7 @@ from sweeper.store.store import Store
 
 if TYPE_CHECKING:
     from sweeper.analysis.frames import Frames
-    from sweeper.analysis.precision import Decision
+    from sweeper.analysis.stopping import Decision
 
 Stage = dict[str, Any]  # `Sweep.stages`
 
@@ -103,7 +103,7 @@ class Staged:
         return any(number for state, number in counts.items() if state not in FINISHED)
 
     def _judged(self, frames: Frames) -> Decision:
-        from sweeper.analysis import precision
+        from sweeper.analysis import stopping as precision
 
         rule = precision.rule_of(frames.sweep, replicates=self.replicates)
         assert not isinstance(rule, precision.Fixed)  # noqa: S101  the spec has a plan

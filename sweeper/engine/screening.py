@@ -18,7 +18,7 @@ from sweeper.store.records import Cell, NewCell
 
 if TYPE_CHECKING:
     from sweeper.analysis.frames import Frames
-    from sweeper.analysis.precision import Decision
+    from sweeper.analysis.stopping import Decision
 
 
 class Screened(Staged):

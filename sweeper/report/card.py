@@ -8,30 +8,29 @@ from __future__ import annotations
 from collections.abc import Iterator
 from html import escape
 
-from sweeper.analysis import words
-from sweeper.analysis.answer import Answer
-from sweeper.analysis.frames import Frames
-from sweeper.report.drawing import Figure
+from sweeper.analysis.view import SweepView
+from sweeper.drawing.figure import Figure
+from sweeper.drawing.svg import svg
 from sweeper.report.page import commands
-from sweeper.report.svg import svg
+from sweeper.topics.headline import text as words
 
 
-def card(frames: Frames, found: Answer, curve: Figure | None) -> str:
+def card(view: SweepView, curve: Figure | None) -> str:
     """The HTML of one sweep; `curve` is its response curve, where there is one."""
-    return f'<div style="max-width: 640px">{"".join(_parts(frames, found, curve))}</div>'
+    return f'<div style="max-width: 640px">{"".join(_parts(view, curve))}</div>'
 
 
-def _parts(frames: Frames, found: Answer, curve: Figure | None) -> Iterator[str]:
-    sweep, lead = frames.sweep, words.lead(found)
+def _parts(view: SweepView, curve: Figure | None) -> Iterator[str]:
+    sweep, lead = view.frames.sweep, words.lead(view)
     yield f"<p><b>{escape(sweep.question or sweep.name)}</b></p>"
     yield f"<p>{commands(' '.join((lead.headline, *lead.more)))}</p>"
     if lead.basis:
         yield _small(lead.basis)
     if curve is not None:
         yield svg(curve)
-    if partial := words.progress(frames):
+    if partial := words.progress(view.frames):
         yield _small(f"So far: {partial}.")
-    for caveat in words.caveats(frames, found=found):
+    for caveat in words.caveats(view):
         yield _small(caveat)
 
 

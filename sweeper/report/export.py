@@ -10,26 +10,14 @@ from typing import Any
 
 import pandas as pd
 
-from sweeper.analysis import (
-    absence,
-    anatomy,
-    anova,
-    best,
-    classes,
-    efficiency,
-    examples,
-    exchange,
-    fairness,
-    importance,
-    screening,
-)  # fmt: skip
-from sweeper.analysis.answer import Answer, answer
-from sweeper.analysis.effect_rows import differences, slopes
 from sweeper.analysis.factors import column, show
 from sweeper.analysis.frames import Frames, Reads, load
+from sweeper.analysis.view import view_of
 from sweeper.errors import InputError
+from sweeper.topics.registry import TOPICS
 
 FORMATS = ("parquet", "csv")
+ALWAYS = ("summary", "differences", "slopes")
 
 
 def export(store: Reads, name: str, out: Path, *, force: bool = False) -> list[Path]:
@@ -89,7 +77,6 @@ def tables_of(frames: Frames) -> dict[str, pd.DataFrame]:
     batches without a class. steps: those to a target. screening: every cell that was screened, and
     what its fresh replicates say. stages: what was decided about the replicates.
     """
-    found = answer(frames)
     recorded = {
         "cells": _cells(frames),
         "runs": frames.runs.reset_index(),
@@ -101,34 +88,18 @@ def tables_of(frames: Frames) -> dict[str, pd.DataFrame]:
         recorded["correct"] = frames.correct["bits"].map(bytes.hex).reset_index()
     if frames.sweep.stages:
         recorded["stages"] = pd.DataFrame(frames.sweep.stages)
+    return {name: flat(frame) for name, frame in {**recorded, **_made(frames)}.items()}
+
+
+def _made(frames: Frames) -> dict[str, pd.DataFrame]:
+    """The tables of the topics; an empty one is left out unless every export has it."""
+    view = view_of(frames)
     made = {
-        "summary": found.cells,
-        "differences": differences(found),
-        "slopes": slopes(found),
+        name: pd.DataFrame(rows(view.of(build)))
+        for topic in TOPICS
+        for name, (build, rows) in topic.tables.items()
     }
-    made |= {
-        name: frame
-        for name, frame in (("best", best.rows(found.best)), ("anova", anova.rows(found.anova)),
-                            ("importance", importance.rows(found.importance)),
-                            ("anatomy", anatomy.rows(found.anatomy)),
-                            ("examples", examples.rows(found.changes)))
-        if len(frame)
-    }  # fmt: skip
-    made |= {name: pd.DataFrame(rows) for name, rows in _looks(found).items() if rows}
-    return {name: flat(frame) for name, frame in {**recorded, **made}.items()}
-
-
-def _looks(found: Answer) -> dict[str, list[dict[str, Any]]]:
-    """Tuning and fairness, then the looks at single classes and at the steps."""
-    return {
-        "tuning": fairness.rows(found.fairness),
-        "fairness": fairness.claim_rows(found.fairness),
-        "classes": classes.rows(found.classes),
-        "exchange": exchange.rows(found.exchange),
-        "absence": absence.rows(found.absence),
-        "steps": efficiency.rows(found.efficiency),
-        "screening": screening.rows(found.screened),
-    }
+    return {name: frame for name, frame in made.items() if len(frame) or name in ALWAYS}
 
 
 def _cells(frames: Frames) -> pd.DataFrame:

@@ -9,7 +9,7 @@ from typing import Any
 
 from sweeper import __version__
 from sweeper.analysis.frames import Frames
-from sweeper.report.scrub import scrub, scrub_tree
+from sweeper.drawing.redact import scrub, scrub_tree
 
 FORMAT = 1
 HARDWARE = ("system", "processor", "cores", "hardware")  # of provenance

@@ -6,8 +6,8 @@ import json
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from sweeper.drawing.redact import scrub
 from sweeper.errors import SpecError
-from sweeper.report.scrub import scrub
 from sweeper.spec import parse
 from sweeper.store.records import Sweep
 from trainers.config import PLACES

@@ -17,21 +17,25 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup, escape
 
-from sweeper.analysis import words
-from sweeper.analysis.answer import Answer, answer
 from sweeper.analysis.comparable import Reading
 from sweeper.analysis.frames import Frames, Reads, load
-from sweeper.analysis.verdicts import caution, interval, number
+from sweeper.analysis.verdicts import caution
+from sweeper.analysis.view import SweepView, view_of
+from sweeper.analysis.wording import interval, number
+from sweeper.drawing import table as tables
+from sweeper.drawing.figure import Section
+from sweeper.drawing.redact import scrub, scrub_spec
 from sweeper.errors import InputError
-from sweeper.report import carry, sections, tables
-from sweeper.report.drawing import Section
+from sweeper.report import archive as carry
 from sweeper.report.glossary import OF_ONE
 from sweeper.report.manifest import manifest, provenance
 from sweeper.report.methods import methods
 from sweeper.report.overrides import overrides
-from sweeper.report.scrub import scrub, scrub_spec
-from sweeper.report.works import bibtex
+from sweeper.report.references import bibtex
 from sweeper.states import RunState
+from sweeper.topics.differences import estimate as differences
+from sweeper.topics.headline import text as words
+from sweeper.topics.registry import sections
 
 GENERATOR = '<meta name="generator" content="Sweeper report">'
 TEMPLATES = Path(__file__).parent / "templates"
@@ -106,14 +110,15 @@ def remake(block: bytes) -> str:
         CarryError: the block cannot be read.
     """
     frames = carry.read(block)
-    found, about = answer(frames), manifest(frames, block)
-    parts = sections.sections(frames, found)
+    view, about = view_of(frames), manifest(frames, block)
+    shown = sections(view)
+    parts = [part for _, part in shown]
     return render(
         "page.html", block=block, about=about, parts=parts,
-        short=sections.SHORT,
+        short={part.id: topic.short for topic, part in shown if topic.short},
         hero=next((part.figures[0] for part in parts if part.id == "response"), None),
-        **_said(frames, found),
-        methods=(told := methods(frames, found)),
+        **_said(view),
+        methods=(told := methods(view)),
         bibtex=bibtex(" ".join(told)),
         provenance=provenance(frames, about["data"]),
         overrides=overrides(frames.sweep),
@@ -142,28 +147,32 @@ def render(
     )  # fmt: skip
 
 
-def _said(frames: Frames, found: Answer) -> dict[str, Any]:
+def _said(view: SweepView) -> dict[str, Any]:
     """The sentences of the page."""
-    sweep = frames.sweep
+    sweep = view.frames.sweep
     return {
         "name": sweep.name,
         "question": sweep.question or sweep.name,
-        "lead": words.lead(found),
-        "lines": words.lines(found),
-        "partial": words.progress(frames),
+        "lead": words.lead(view),
+        "lines": words.lines(view),
+        "partial": words.progress(view.frames),
         "state": scrub(sweep.state_reason),
-        "caveats": words.caveats(frames, found=found),
-        "caution": _caution(found),
-        "facts": facts(frames),
-        "objective_words": found.objective.title,
+        "caveats": words.caveats(view),
+        "caution": _caution(view),
+        "facts": facts(view.frames),
+        "objective_words": view.objective.title,
     }
 
 
-def _caution(found: Answer) -> str:
-    if found.gate.reading is Reading.NOTHING:
+def _caution(view: SweepView) -> str:
+    if view.gate.reading is Reading.NOTHING:
         return ""
-    ns = [one.estimate.n for effect in found.effects for one in effect.differences]
-    return caution(min(ns), everywhere=len(set(ns)) == 1) if ns else caution(found.replicates)
+    ns = [
+        one.estimate.n
+        for effect in view.of(differences.build).primary
+        for one in effect.differences
+    ]
+    return caution(min(ns), everywhere=len(set(ns)) == 1) if ns else caution(view.replicates)
 
 
 def scale(marks: Sequence[words.Mark]) -> dict[str, float]:

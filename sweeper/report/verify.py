@@ -21,9 +21,11 @@ from pathlib import Path
 from typing import Any
 
 from sweeper import __version__
-from sweeper.analysis.verdicts import FIXED
+from sweeper.analysis.wording import FIXED
 from sweeper.errors import InputError
-from sweeper.report import carry, page, several
+from sweeper.report import archive as carry
+from sweeper.report import page
+from sweeper.report import several_page as several
 
 MOST_BYTES = 256_000_000  # of a file; the largest report is a few megabytes
 MOST_TOLD = 40  # differences that are printed

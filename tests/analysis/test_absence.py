@@ -10,10 +10,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from sweeper.analysis import words_groups
-from sweeper.analysis.absence import MINORITY, minority, with_replacement, without
-from sweeper.analysis.answer import answer
+from sweeper.analysis import wording
 from sweeper.analysis.frames import load
+from sweeper.analysis.view import view_of
+from sweeper.topics.missed_batches import estimate as missed_batches
+from sweeper.topics.missed_batches import text as missed_batches_text
+from sweeper.topics.missed_batches.estimate import MINORITY, minority, with_replacement, without
 from trainers.groups import class_groups
 
 
@@ -24,7 +26,7 @@ def usual():
 
 def absence(**settings):
     plan = planted.plan(**settings)
-    return answer(load(planted.Memory(plan), plan.sweep.name)).absence
+    return view_of(load(planted.Memory(plan), plan.sweep.name)).of(missed_batches.build)
 
 
 @given(st.integers(1, 400), st.data())
@@ -93,7 +95,7 @@ def test_it_is_left_out_where_nothing_of_it_varies():
 
 def test_the_sentence_names_both_ends():
     """At the strongest imbalance."""
-    told = words_groups.absence(usual())
+    told = missed_batches_text.absence(usual())
     assert "at train ratio 0.05 (the strongest imbalance)" in told
     assert "88\N{NO-BREAK SPACE}% at batch size 2" in told
 
@@ -101,4 +103,4 @@ def test_the_sentence_names_both_ends():
 @pytest.mark.parametrize(("value", "text"), [(0.0, "0.0"), (0.0001, "under 0.05"), (0.5, "50")])
 def test_a_small_share_is_not_called_none(value, text):
     """Under 0.05 % says so."""
-    assert words_groups.share(value) == f"{text}\N{NO-BREAK SPACE}%"
+    assert wording.share(value) == f"{text}\N{NO-BREAK SPACE}%"

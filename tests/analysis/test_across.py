@@ -9,8 +9,8 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from sweeper.analysis import across
-from sweeper.analysis.profiles import profiles
+from sweeper.topics.across import estimate as across
+from sweeper.topics.performance_profiles.estimate import profiles
 
 
 def tasks(means: dict[str, list[float]], *, noise: float = 0.0, replicates: int = 5, seed: int = 0):

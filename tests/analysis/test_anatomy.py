@@ -16,10 +16,15 @@ from looks import look_of
 from scipy import stats
 from statsmodels.formula.api import ols
 
-from sweeper.analysis import anatomy, bits, examples, words_anatomy
-from sweeper.analysis.answer import answer
+from sweeper.analysis import bits
 from sweeper.analysis.frames import load
 from sweeper.analysis.measures import Measure
+from sweeper.analysis.view import view_of
+from sweeper.topics.cells import estimate as cells
+from sweeper.topics.differences import estimate as differences
+from sweeper.topics.prediction_changes import estimate as examples
+from sweeper.topics.variance_sources import estimate as variance_sources
+from sweeper.topics.variance_sources import text as words_anatomy
 from trainers.data.dataset import pack_labels
 from trainers.groups import class_groups
 
@@ -35,7 +40,7 @@ def frames_of(plan):
 
 def taken(plan):
     """The anatomy alone."""
-    return anatomy.build(look_of(plan))
+    return variance_sources.build(look_of(plan))
 
 
 def answered(**settings):
@@ -48,7 +53,7 @@ def answered(**settings):
 def sweep():
     plan = answered(examples=20)
     frames = frames_of(plan)
-    return plan, frames, answer(frames)
+    return plan, frames, view_of(frames)
 
 
 def known_of(sizes, right=None):
@@ -63,13 +68,13 @@ def bar_of(classes, **more):
     known = known_of([len(one) for one in classes])
     u = np.concatenate(classes) * (100 / len(classes))
     what = dict.fromkeys(("cell", "factor", "held", "at", "level", "reference"))
-    return anatomy.bar(u, known=known, used=np.ones(len(classes), dtype=bool), measure=MEASURE,
-                       **{**what, **more})  # fmt: skip
+    used = np.ones(len(classes), dtype=bool)
+    return variance_sources.bar(u, known=known, used=used, measure=MEASURE, **{**what, **more})
 
 
 def sources_of(*classes):
     starts = np.concatenate([[0], np.cumsum([len(one) for one in classes])])
-    return anatomy.sources(np.concatenate(classes), starts=starts,
+    return variance_sources.sources(np.concatenate(classes), starts=starts,
                            used=np.ones(len(classes), dtype=bool))  # fmt: skip
 
 
@@ -241,11 +246,11 @@ def test_inner_intervals_are_those_of_the_differences(sweep):
     _, _, found = sweep
     told = {
         (e.measure.name, e.factor.path, e.held and e.held.path, e.at, d.level): d.estimate
-        for e in (*found.effects, *found.effects_at)
+        for e in (*found.of(differences.build).primary, *found.of(differences.build).exploratory)
         for d in e.differences
     }
-    assert len(found.anatomy.differences) == len(told)
-    for one in found.anatomy.differences:
+    assert len(found.of(variance_sources.build).differences) == len(told)
+    for one in found.of(variance_sources.build).differences:
         path = one.held.path if one.held else None
         assert one.inner == told[one.measure.name, one.factor.path, path, one.at, one.level]
         assert (one.outer.family, one.outer.n) == (one.inner.family, one.inner.n)
@@ -254,10 +259,10 @@ def test_inner_intervals_are_those_of_the_differences(sweep):
 def test_bits_alone_give_the_same_differences(sweep):
     """Without the recorded measures, from the answers: the same means and intervals."""
     plan, _, found = sweep
-    for one in anatomy.build(look_of(plan)).differences:
+    for one in variance_sources.build(look_of(plan)).differences:
         twin = next(
             other
-            for other in found.anatomy.differences
+            for other in found.of(variance_sources.build).differences
             if (other.measure, other.factor, other.at, other.level)
             == (one.measure, one.factor, one.at, one.level)
         )
@@ -268,9 +273,9 @@ def test_bits_alone_give_the_same_differences(sweep):
 def test_cells_have_the_means_of_the_table_of_cells(sweep):
     """Every cell and measure; the gap included."""
     _, _, found = sweep
-    rows = found.cells.set_index(["cell", "measure"])
-    assert len(found.anatomy.cells) == len(rows)
-    for one in found.anatomy.cells:
+    rows = found.of(cells.build).set_index(["cell", "measure"])
+    assert len(found.of(variance_sources.build).cells) == len(rows)
+    for one in found.of(variance_sources.build).cells:
         row = rows.loc[(one.cell, one.measure.name)]
         assert (one.inner.value, one.inner.low) == pytest.approx((row["mean"], row["low"]), 1e-5)
 
@@ -307,7 +312,7 @@ def test_bits_of_another_test_split_are_left_out(sweep):
     known = bits.answers(frames)
     assert known.foreign == 2
     assert sum(map(len, known.right.values())) == len(keys) - 2
-    found = anatomy.build(look_of(replace(plan, correct=changed)))
+    found = variance_sources.build(look_of(replace(plan, correct=changed)))
     assert found.without == 2
     assert "2 complete runs have no usable record" in " ".join(words_anatomy.parts(found))
 
@@ -319,7 +324,7 @@ def test_without_bits_or_labels_there_is_no_anatomy(sweep):
     for labels in ({}, {"labels": None}, {"labels": {"test": "zz"}}, {"labels": {"test": "00"}}):
         facts = {k: v for k, v in plan.sweep.facts.items() if k != "labels"} | labels
         look = look_of(replace(plan, sweep=replace(plan.sweep, facts=facts)))
-        assert anatomy.build(look) is None
+        assert variance_sources.build(look) is None
         assert examples.build(look) == ()
 
 
@@ -379,18 +384,22 @@ def test_what_is_clear_on_this_test_set_alone_is_told():
 def test_it_is_said_how_to_tell_the_draw_from_the_rest(sweep):
     """Where a subset is drawn; where none is, runs differ in start and order alone."""
     _, _, found = sweep
-    told = words_anatomy.runs(found.anatomy, name="mine")
+    told = words_anatomy.runs(found.of(variance_sources.build), name="mine")
     assert "`sweeper report mine mine-fixed`" in told
-    assert "the same samples" in words_anatomy.runs(replace(found.anatomy, redrawn=False), name="m")
+    assert "the same samples" in words_anatomy.runs(
+        replace(found.of(variance_sources.build), redrawn=False), name="m"
+    )
 
 
 def test_every_bar_is_a_row_of_the_export(sweep):
     """Both intervals with their methods, the shares, and the counts behind them."""
     _, _, found = sweep
-    rows = anatomy.rows(found.anatomy)
-    assert len(rows) == len(found.anatomy.cells) + len(found.anatomy.differences)
+    rows = variance_sources.rows(found.of(variance_sources.build))
+    assert len(rows) == len(found.of(variance_sources.build).cells) + len(
+        found.of(variance_sources.build).differences
+    )
     parts = rows[["share_runs", "share_test_set", "share_single_answers"]].sum(axis=1)
     assert np.allclose(parts, 1)
     assert rows["method_new_data"].str.contains("test examples").all()
     assert (rows["test_examples"] > 0).all()
-    assert not len(anatomy.rows(None))
+    assert not len(variance_sources.rows(None))

@@ -14,14 +14,15 @@ from statsmodels.formula.api import ols
 from statsmodels.stats.anova import AnovaRM, anova_lm
 from statsmodels.stats.multitest import multipletests
 
-from sweeper.analysis import anova, words_factors
-from sweeper.analysis import answer as answers
-from sweeper.analysis.anova import Anova, epsilon_test, size_bounds, squares
 from sweeper.analysis.factors import Factor
 from sweeper.analysis.frames import load
 from sweeper.analysis.measures import Measure
+from sweeper.analysis.view import view_of
 from sweeper.analysis.withheld import Withheld
 from sweeper.states import Ending
+from sweeper.topics.anova import estimate as anova
+from sweeper.topics.anova import text as anova_text
+from sweeper.topics.anova.estimate import Anova, epsilon_test, size_bounds, squares
 
 ACCURACY = Measure("accuracy", "accuracy", ("test", "accuracy", ""), "points", "maximize")
 
@@ -212,19 +213,19 @@ def test_equal_replicates_are_withheld():
 
 def answer(**settings):
     plan = planted.plan(**settings)
-    return answers.answer(load(planted.Memory(plan), plan.sweep.name))
+    return view_of(load(planted.Memory(plan), plan.sweep.name))
 
 
 def test_replicates_that_lack_a_cell_are_left_out_and_counted():
     """Complete blocks only."""
-    found = answer(failures={(3, 1): (Ending.DIVERGED, "nan")}, replicates=6).anova
+    found = answer(failures={(3, 1): (Ending.DIVERGED, "nan")}, replicates=6).of(anova.build)
     assert isinstance(found, Anova)
     assert (found.n, found.dropped, found.cells) == (5, (1,), 8)
 
 
 def test_fewer_than_three_complete_replicates_are_withheld():
     """With the reason."""
-    found = answer(replicates=2).anova
+    found = answer(replicates=2).of(anova.build)
     assert isinstance(found, Withheld)
     assert found.reason.startswith("2 replicates hold every cell")
 
@@ -232,8 +233,8 @@ def test_fewer_than_three_complete_replicates_are_withheld():
 def test_one_factor_and_drawn_cells_have_no_table():
     """Nothing to share out, or no grid."""
     levels = {planted.BATCH: [2, 8, 32]}
-    assert answer(levels=levels).anova is None
-    assert answer(levels=levels, method="qmc").anova is None
+    assert answer(levels=levels).of(anova.build) is None
+    assert answer(levels=levels, method="qmc").of(anova.build) is None
 
 
 def test_the_answers_table_is_made_from_the_planned_numbers():
@@ -248,7 +249,7 @@ def test_the_answers_table_is_made_from_the_planned_numbers():
     table = anova_lm(
         ols("y ~ C(r) + C(b) * C(q)", pd.DataFrame(rows, columns=["b", "q", "r", "y"])).fit(), typ=2
     )
-    found = answers.answer(load(planted.Memory(plan), plan.sweep.name)).anova
+    found = view_of(load(planted.Memory(plan), plan.sweep.name)).of(anova.build)
     seen = {one.name: one.f for one in found.effects}
     assert seen == pytest.approx(
         {"batch size": table.loc["C(b)", "F"], "train ratio": table.loc["C(q)", "F"],
@@ -258,17 +259,17 @@ def test_the_answers_table_is_made_from_the_planned_numbers():
 
 def test_the_table_in_words():
     """Shares, what stands out, what does not, and the noise; a null plant claims nothing."""
-    told = list(words_factors.explained(answer(noise=0.004).anova))
+    told = list(anova_text.explained(answer(noise=0.004).of(anova.build)))
     assert told[0].startswith("Of what the factors explain: train ratio 7")
     assert told[1].endswith("stand out from the noise.")
-    null = answer(truth=planted.flat, seed=12).anova
+    null = answer(truth=planted.flat, seed=12).of(anova.build)
     assert not any(one.clear for one in null.effects)
-    assert "stand" not in " ".join(words_factors.explained(null)).replace("stands out from", "")
+    assert "stand" not in " ".join(anova_text.explained(null)).replace("stands out from", "")
 
 
 def test_every_effect_is_a_row_of_the_export():
     """With interval, n, family and methods."""
-    rows = anova.rows(answer(noise=0.004).anova)
+    rows = anova.rows(answer(noise=0.004).of(anova.build))
     assert len(rows) == 3
     assert {"f2_low", "f2_high", "n", "family", "method", "interval"} <= set(rows.columns)
     assert list(anova.rows(Withheld("why"))["withheld"]) == ["why"]
@@ -285,4 +286,4 @@ def test_a_grid_with_a_combination_missing_is_no_grid(at):
         for j, q in enumerate(levels[planted.RATIO])
         if (i, j) != at
     ]
-    assert answer(levels=levels, cells=cells).anova is None
+    assert answer(levels=levels, cells=cells).of(anova.build) is None

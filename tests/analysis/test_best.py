@@ -10,12 +10,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from sweeper.analysis import answer as answers
-from sweeper.analysis import best, words_factors
-from sweeper.analysis.best import best_set
 from sweeper.analysis.factors import Factor
 from sweeper.analysis.frames import load
 from sweeper.analysis.measures import Measure
+from sweeper.analysis.view import view_of
+from sweeper.topics.best_levels import estimate as best_levels
+from sweeper.topics.best_levels import text as words_factors
+from sweeper.topics.best_levels.estimate import best_set
 
 B = Factor("train.batch_size", "batch size", (2, 8, 32, 128), "log2", 8)
 UP = Measure("accuracy", "accuracy", ("test", "accuracy", ""), "points", "maximize")
@@ -155,13 +156,13 @@ def test_levels_that_beat_each_other_in_a_circle_all_stay():
     y[3] = np.arange(9) / 100
     one = best_set(frame(y), factor=B, measure=UP)
     assert one.kept == B.levels
-    assert one.note == best.CIRCLE
+    assert one.note == best_levels.CIRCLE
 
 
 def told(kept, beaten, n=5, held=None, at=None):
-    lost = {level: best.Against(2, level, 1.0, 1.0, n, 0.01, None) for level in beaten}
+    lost = {level: best_levels.Against(2, level, 1.0, 1.0, n, 0.01, None) for level in beaten}
     return words_factors.best_levels(
-        best.BestSet(B, UP, held, at, tuple(kept), lost, (), n, 3, "t")
+        best_levels.BestSet(B, UP, held, at, tuple(kept), lost, (), n, 3, "t")
     )
 
 
@@ -192,11 +193,11 @@ def test_more_than_one_level_has_a_plural(one, many):
 def test_the_answer_has_a_set_for_each_factor_and_for_each_line():
     """Two factors over all, and the axis at each level of the second; as rows, all levels."""
     plan = planted.plan(seed=2, noise=0.004)
-    found = answers.answer(load(planted.Memory(plan), plan.sweep.name))
-    keys = [(one.factor.name, one.at) for one in found.best]
+    found = view_of(load(planted.Memory(plan), plan.sweep.name))
+    keys = [(one.factor.name, one.at) for one in found.of(best_levels.build)]
     assert keys == [("batch size", None), ("train ratio", None), ("batch size", 0.05),
                     ("batch size", 1.0)]  # fmt: skip
-    rows = best.rows(found.best)
+    rows = best_levels.rows(found.of(best_levels.build))
     listed = rows[rows["kind"] != "tie"]
     assert len(listed) == 4 + 2 + 4 + 4
     assert set(listed["kind"]) == {"kept", "beaten"}

@@ -8,8 +8,8 @@ import planted
 import pytest
 from looks import look_of
 
-from sweeper.analysis import examples
-from sweeper.analysis.words_anatomy import changes
+from sweeper.topics.prediction_changes import estimate as examples
+from sweeper.topics.prediction_changes.text import changes
 
 BATCH = planted.BATCH
 

@@ -8,13 +8,14 @@ import planted
 import pytest
 from scipy import stats
 
-from sweeper.analysis import words_groups
-from sweeper.analysis.answer import answer
-from sweeper.analysis.classes import Crossing, crossing, fieller
 from sweeper.analysis.frames import load
+from sweeper.analysis.view import view_of
 from sweeper.analysis.withheld import Withheld
 from sweeper.report import page
 from sweeper.states import Ending
+from sweeper.topics.per_class import estimate as per_class
+from sweeper.topics.per_class import text as words_groups
+from sweeper.topics.per_class.estimate import Crossing, crossing, fieller
 
 DRAWS = 400
 SIZES = np.array([100, 71, 51, 36, 26, 18, 13, 9, 6, 5])  # exponential, ratio 0.05
@@ -29,7 +30,7 @@ def gain(factors, label):
 
 def sweep(recall=gain, **settings):
     plan = planted.with_recalls(planted.plan(), recall, **settings)
-    return answer(load(planted.Memory(plan), plan.sweep.name)).classes
+    return view_of(load(planted.Memory(plan), plan.sweep.name)).of(per_class.build)
 
 
 @pytest.fixture(scope="module")
@@ -153,7 +154,7 @@ def test_a_missing_run_takes_its_replicate_away():
     """Complete blocks: four replicates are left in the differences of that level."""
     plan = planted.with_recalls(planted.plan(), gain)
     plan = replace(plan, endings={(1, 2): (Ending.DIVERGED, "nan")})  # batch 2, ratio 0.05
-    one = answer(load(planted.Memory(plan), plan.sweep.name)).classes
+    one = view_of(load(planted.Memory(plan), plan.sweep.name)).of(per_class.build)
     row = one.classes[0]
     assert [e.n for e in row.recall] == [4, 5, 5, 5]
     assert row.changes[0].n == 4
@@ -163,7 +164,7 @@ def test_a_missing_run_takes_its_replicate_away():
 def test_one_replicate_gives_points_without_intervals():
     """n = 1: values, no interval, no crossing."""
     plan = planted.with_recalls(planted.plan(replicates=1), gain)
-    one = answer(load(planted.Memory(plan), plan.sweep.name)).classes
+    one = view_of(load(planted.Memory(plan), plan.sweep.name)).of(per_class.build)
     assert not one.classes[0].recall[0].known
     assert isinstance(one.crossing, Withheld)
 
@@ -176,7 +177,7 @@ def test_a_class_without_test_samples_has_no_number_and_takes_none_from_the_othe
     for matrix in plan.numbers.values():
         matrix[:, at] = math.nan
     frames = load(planted.Memory(plan), plan.sweep.name)
-    one = answer(frames).classes
+    one = view_of(frames).of(per_class.build)
     absent = next(row for row in one.classes if row.name == name)
     assert {(e.n, e.known) for e in absent.recall} == {(0, False)}
     others = [row for row in one.classes if row.name != name]
@@ -188,8 +189,8 @@ def test_a_class_without_test_samples_has_no_number_and_takes_none_from_the_othe
 def test_balanced_classes_and_a_varying_size_have_no_crossing():
     """Equal counts; or the train ratio itself on the axis."""
     flat = planted.with_recalls(planted.plan(levels={planted.BATCH: [2, 8]}), lambda f, c: 0.5)
-    found = answer(load(planted.Memory(flat), flat.sweep.name)).classes
+    found = view_of(load(planted.Memory(flat), flat.sweep.name)).of(per_class.build)
     assert found.crossing == Withheld("The classes are too alike in size.")
     along = planted.plan(levels={planted.RATIO: [0.01, 0.1, 1.0]})
-    found = answer(load(planted.Memory(along), along.sweep.name)).classes
+    found = view_of(load(planted.Memory(along), along.sweep.name)).of(per_class.build)
     assert found.crossing == Withheld("The class sizes change with train ratio.")

@@ -6,18 +6,22 @@ import numpy as np
 import planted
 import pytest
 
-from sweeper.analysis import words
-from sweeper.analysis.answer import answer
 from sweeper.analysis.comparable import Reading
 from sweeper.analysis.frames import load
+from sweeper.analysis.view import view_of
 from sweeper.report import page
 from sweeper.states import Ending
+from sweeper.topics.cells import estimate as cells
+from sweeper.topics.differences import estimate as differences
+from sweeper.topics.failures import estimate as failures
+from sweeper.topics.headline import text as words
+from sweeper.topics.trends import estimate as trends
 
 B, RATIO = planted.BATCH, planted.RATIO
 
 
 def look(plan):
-    return answer(load(planted.Memory(plan), plan.sweep.name))
+    return view_of(load(planted.Memory(plan), plan.sweep.name))
 
 
 def test_a_full_grid_is_read_in_pairs():
@@ -31,14 +35,14 @@ def test_a_full_grid_is_read_in_pairs():
 def test_drawn_cells_get_no_paired_test(method):
     """Cells that differ in every factor at once are described; the gate says why."""
     rng = np.random.default_rng(0)
-    cells = [{B: int(2 ** rng.integers(1, 8)), "train.width": float(rng.uniform(1, 4))}
+    drawn = [{B: int(2 ** rng.integers(1, 8)), "train.width": float(rng.uniform(1, 4))}
              for _ in range(12)]  # fmt: skip
-    found = look(planted.plan(cells=cells, levels={B: [2], "train.width": [1.0]}, method=method))
+    found = look(planted.plan(cells=drawn, levels={B: [2], "train.width": [1.0]}, method=method))
     assert found.gate.reading is Reading.SCATTER
     assert method in found.gate.reasons[0]
-    assert not found.effects
-    assert not found.slopes
-    assert found.ranks[B] < -0.5
+    assert not found.of(differences.build).primary
+    assert not found.of(trends.build).slopes
+    assert cells.ranks(found)[B] < -0.5
 
 
 def test_an_incomplete_grid_is_not_read_in_pairs():
@@ -59,7 +63,7 @@ def test_cells_of_another_budget_are_left_out_by_name():
     assert found.gate.cells == (1, 2)
     assert "another budget" in found.gate.reasons[0]
     assert found.factors[0].levels == (2, 8)
-    assert found.slopes[0].overall.estimate.n == 5
+    assert found.of(trends.build).slopes[0].overall.estimate.n == 5
 
 
 def test_no_finished_run_is_said_plainly():
@@ -78,7 +82,7 @@ def test_all_runs_failed_is_said_plainly():
     assert words.lead(found).headline == (
         "There is nothing to compare. No run is complete: all failed or were pruned."
     )
-    assert all(share.failed == share.ended == 3 for share in found.failures)
+    assert all(share.failed == share.ended == 3 for share in found.of(failures.build).shares)
 
 
 def lost(*cells, ending=Ending.PRUNED):
@@ -99,12 +103,12 @@ def test_a_level_that_was_pruned_whole_leaves_the_other_levels_a_trend():
     x = np.log2([2, 8, 32])
     slopes = [np.polyfit(x, [(y[b, 1.0, r] + y[b, 0.05, r]) / 2 for b in (2, 8, 32)], 1)[0]
               for r in range(5)]  # fmt: skip
-    assert found.slopes[0].overall.estimate.value == pytest.approx(np.mean(slopes))
-    assert found.slopes[0].overall.estimate.n == 5
-    [strong] = [one for one in found.effects if one.factor.path == RATIO]
+    assert found.of(trends.build).slopes[0].overall.estimate.value == pytest.approx(np.mean(slopes))
+    assert found.of(trends.build).slopes[0].overall.estimate.n == 5
+    [strong] = [one for one in found.of(differences.build).primary if one.factor.path == RATIO]
     gain = [np.mean([y[b, 0.05, r] - y[b, 1.0, r] for b in (2, 8, 32)]) for r in range(5)]
     assert strong.differences[0].estimate.value == pytest.approx(np.mean(gain))
-    assert set(found.cells["cell"]) == set(range(1, 9))
+    assert set(found.of(cells.build)["cell"]) == set(range(1, 9))
 
 
 def test_a_level_without_any_complete_run_is_named_with_its_fate():
@@ -121,10 +125,10 @@ def test_a_level_that_failed_whole_is_still_told_at_chance():
     """Failures are never dropped in silence: its verdict, with chance for each failed run."""
     plan = planted.plan(levels={B: [2, 8, 32]}, failures=lost(2, ending=Ending.DIVERGED))
     found = look(plan)
-    assert [one.level for one in found.effects[0].differences] == [8]
-    [again] = found.with_failures
+    assert [one.level for one in found.of(differences.build).primary[0].differences] == [8]
+    [again] = found.of(differences.build).with_failures
     assert (again.filled, {one.level for one in again.effect.differences}) == (5, {2, 32})
-    told = words.caveats(load(planted.Memory(plan), plan.sweep.name), found=found)
+    told = words.caveats(found)
     assert any("batch size 32 (materially worse)" in one for one in told)
 
 
@@ -159,31 +163,37 @@ def test_a_single_cell_is_shown_and_not_called_empty():
     assert words.lead(found).headline == (
         "There is nothing to compare. No factor takes more than one level."
     )
-    assert found.cells["n"].max() == 5
+    assert found.of(cells.build)["n"].max() == 5
 
 
 @pytest.mark.parametrize("replicates", [1, 2])
 def test_one_or_two_replicates_have_points_but_no_interval(replicates):
     """n < 3: no interval, and no verdict."""
     found = look(planted.plan(replicates=replicates))
-    assert found.effects[0].differences[0].estimate.n == replicates
-    assert not any(d.estimate.known for one in found.effects for d in one.differences)
-    assert {v.badge for one in found.effects for v in one.verdicts} == {"points only"}
+    assert found.of(differences.build).primary[0].differences[0].estimate.n == replicates
+    assert not any(
+        d.estimate.known for one in found.of(differences.build).primary for d in one.differences
+    )
+    assert {v.badge for one in found.of(differences.build).primary for v in one.verdicts} == {
+        "points only"
+    }
 
 
 @pytest.mark.parametrize("replicates", [3, 4])
 def test_three_or_four_replicates_are_never_better_than_suggestive(replicates):
     """However narrow the interval."""
     found = look(planted.plan(replicates=replicates, noise=0.0005))
-    badges = [v.badge for one in found.effects for v in one.verdicts]
+    badges = [v.badge for one in found.of(differences.build).primary for v in one.verdicts]
     assert all(badge.startswith("suggests") for badge in badges)
 
 
 def test_a_metric_without_any_spread_is_not_available():
     """Equal numbers in all replicates: n/a, not a zero-width interval."""
     found = look(planted.plan(noise=0.0, truth=planted.flat))
-    assert {d.estimate.note for d in found.effects[0].differences} == {"all replicates are equal"}
-    assert not found.slopes[0].overall.estimate.known
+    assert {d.estimate.note for d in found.of(differences.build).primary[0].differences} == {
+        "all replicates are equal"
+    }
+    assert not found.of(trends.build).slopes[0].overall.estimate.known
 
 
 def test_numbers_that_are_not_finite_are_missing():
@@ -192,7 +202,7 @@ def test_numbers_that_are_not_finite_are_missing():
     at = plan.layout.index(("test", "minority_accuracy", ""))
     plan.numbers[0, 0][-1, at] = np.nan
     found = look(plan)
-    assert found.cells.iloc[0]["n"] == 4
+    assert found.of(cells.build).iloc[0]["n"] == 4
 
 
 def test_hidden_and_tuning_cells_are_not_reported():
@@ -227,7 +237,9 @@ def test_odd_levels_are_levels(levels, second):
     )
     found = look(plan)
     assert found.gate.reading is Reading.PAIRED
-    assert {d.estimate.n for one in found.effects for d in one.differences} == {3}
+    assert {
+        d.estimate.n for one in found.of(differences.build).primary for d in one.differences
+    } == {3}
     assert "table" in page.html(load(planted.Memory(plan), plan.sweep.name))
 
 

@@ -17,10 +17,12 @@ import pandas as pd
 import pytest
 from noise import DROP, LAWS, sweeps
 
-from sweeper.analysis import anova, best, effects, trend
+from sweeper.analysis import comparisons, effects, trend
 from sweeper.analysis.factors import Factor
 from sweeper.analysis.intervals import holm, t_bounds
 from sweeper.analysis.measures import Measure
+from sweeper.topics.anova import estimate as anova
+from sweeper.topics.best_levels import estimate as best
 
 DRAWS = int(os.environ.get("COVERAGE_DRAWS", "400"))
 SIGMAS = 4 if DRAWS < 4000 else 3
@@ -85,7 +87,7 @@ def interaction(law: str, replicates: int) -> np.ndarray:
 
 def best_level(law: str, replicates: int) -> np.ndarray:
     """2.5: the level that is truly best is kept; here one of two that tie for it."""
-    return best.kept(draw("best", law, replicates, TIED))[:, 0]
+    return comparisons.kept(draw("best", law, replicates, TIED))[:, 0]
 
 
 def size(law: str, replicates: int) -> np.ndarray:
@@ -140,7 +142,7 @@ def family_of_differences(law: str, replicates: int) -> np.ndarray:
 
 def family_of_best(law: str, replicates: int) -> np.ndarray:
     """2.5 without any effect: a level that is as good as any is eliminated."""
-    return ~best.kept(draw("null best", law, replicates, np.zeros(4)))[:, 2]
+    return ~comparisons.kept(draw("null best", law, replicates, np.zeros(4)))[:, 2]
 
 
 def null_grid(law: str, replicates: int) -> np.ndarray:
@@ -285,7 +287,7 @@ def test_the_simulated_arithmetic_is_that_of_the_report(law):
         estimate = trend.trend(frame, factor=B).estimate
         assert (estimate.low, estimate.high) == pytest.approx((float(line.low), float(line.high)))
         held = best.best_set(frame, factor=B, measure=MEASURE)
-        assert held.kept == tuple(np.array(B.levels)[best.kept(y)])
+        assert held.kept == tuple(np.array(B.levels)[comparisons.kept(y)])
 
 
 if __name__ == "__main__":

@@ -9,9 +9,10 @@ import planted
 import pytest
 from scipy import stats
 
-from sweeper.analysis import draws, several
 from sweeper.analysis.frames import load
-from sweeper.report import several as pages
+from sweeper.report import several_page as pages
+from sweeper.topics.several import estimate as several
+from sweeper.topics.subset_variance import estimate as draws
 
 DRAWS = int(os.environ.get("COVERAGE_DRAWS", "400"))
 SLACK = 4 * math.sqrt(0.95 * 0.05 / DRAWS)

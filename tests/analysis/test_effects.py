@@ -10,12 +10,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from sweeper.analysis import answer as answers
 from sweeper.analysis import effects, trend
 from sweeper.analysis.factors import Factor, axes, scientific
 from sweeper.analysis.frames import load
 from sweeper.analysis.measures import measures, responses
+from sweeper.analysis.view import view_of
 from sweeper.states import Ending
+from sweeper.topics.cells import estimate as cells
+from sweeper.topics.differences import estimate as differences
+from sweeper.topics.failures import estimate as failures
+from sweeper.topics.trends import estimate as trends
 
 B, RATIO = planted.BATCH, planted.RATIO
 X = Factor(B, "batch size", (2, 8, 32, 128), "log2", 8)
@@ -47,13 +51,13 @@ def plan():
 
 @pytest.fixture(scope="module")
 def found(plan):
-    return answers.answer(read(plan))
+    return view_of(read(plan))
 
 
 def test_a_cells_row_is_the_plain_mean_and_t_interval_of_its_replicates(plan, found):
     """n, mean, sd, median and bounds of every cell, by hand."""
     known = numbers_of(plan)
-    rows = found.cells[found.cells["measure"] == "minority_accuracy"]
+    rows = found.of(cells.build)[found.of(cells.build)["measure"] == "minority_accuracy"]
     assert len(rows) == 8
     for _, row in rows.iterrows():
         y = np.array([known[row[B], row[RATIO], r] for r in range(5)])
@@ -68,7 +72,7 @@ def test_a_cells_row_is_the_plain_mean_and_t_interval_of_its_replicates(plan, fo
 def test_differences_are_paired_within_replicates_and_averaged_over_the_other_factor(plan, found):
     """Each level minus the reference, mean over ratios, by hand and by scipy."""
     known = numbers_of(plan)
-    effect = found.effects[0]
+    effect = found.of(differences.build).primary[0]
     assert [d.level for d in effect.differences] == [2, 32, 128]
     for d in effect.differences:
         level = [np.mean([known[d.level, q, r] for q in (1.0, 0.05)]) for r in range(5)]
@@ -83,7 +87,7 @@ def test_differences_are_paired_within_replicates_and_averaged_over_the_other_fa
 def test_slopes_are_least_squares_within_each_replicate(plan, found):
     """numpy's polyfit in each replicate gives the same mean, per imbalance level too."""
     known, x = numbers_of(plan), np.log2([2, 8, 32, 128])
-    one = found.slopes[0]
+    one = found.of(trends.build).slopes[0]
     for line in one.lines:
         y = [[known[b, line.at, r] for b in (2, 8, 32, 128)] for r in range(5)]
         b = [np.polyfit(x, row, 1)[0] for row in y]
@@ -93,9 +97,11 @@ def test_slopes_are_least_squares_within_each_replicate(plan, found):
 
 def test_the_interaction_is_the_slope_under_strong_minus_weak_imbalance(found):
     """Planted: 2 points more per doubling under imbalance."""
-    one = found.slopes[0].interaction
+    one = found.of(trends.build).slopes[0].interaction
     assert (one.weak, one.strong) == (1.0, 0.05)
-    strong, weak = (next(s for s in found.slopes[0].lines if s.at == at) for at in (0.05, 1.0))
+    strong, weak = (
+        next(s for s in found.of(trends.build).slopes[0].lines if s.at == at) for at in (0.05, 1.0)
+    )
     d = [strong.by_replicate[r] - weak.by_replicate[r] for r in range(5)]
     assert one.estimate.value == pytest.approx(np.mean(d))
     assert one.estimate.low < -2.0 < one.estimate.high
@@ -104,12 +110,12 @@ def test_the_interaction_is_the_slope_under_strong_minus_weak_imbalance(found):
 def test_with_two_levels_the_interaction_is_the_difference_of_differences():
     """2.4: for two levels both are the same, per doubling."""
     plan = planted.plan(levels={B: [2, 32], RATIO: [1.0, 0.05]}, seed=1)
-    known, found = numbers_of(plan), answers.answer(read(plan))
+    known, found = numbers_of(plan), view_of(read(plan))
     by_hand = [
         (known[32, 0.05, r] - known[2, 0.05, r]) - (known[32, 1.0, r] - known[2, 1.0, r])
         for r in range(5)
     ]
-    value = found.slopes[0].interaction.estimate.value
+    value = found.of(trends.build).slopes[0].interaction.estimate.value
     assert 4 * value == pytest.approx(np.mean(by_hand))
 
 
@@ -126,7 +132,7 @@ def test_a_word_factors_interaction_is_the_difference_of_differences():
     at = plan.layout.index(("test", "minority_accuracy", ""))
     y = {(plan.cells[c].factors[path], plan.cells[c].factors[RATIO], r): 100 * float(m[-1, at])
          for (c, r), m in plan.numbers.items()}  # fmt: skip
-    one = answers.answer(read(plan)).dependence
+    one = view_of(read(plan)).of(trends.build).dependence
     assert (one.levels, one.weak, one.strong) == (("mixup", "cutmix"), 1.0, 0.05)
     for level, estimate in zip(one.levels, one.estimates, strict=True):
         d = [(y[level, 0.05, r] - y["none", 0.05, r]) - (y[level, 1.0, r] - y["none", 1.0, r])
@@ -138,29 +144,32 @@ def test_a_word_factors_interaction_is_the_difference_of_differences():
 def test_a_missing_run_drops_its_replicate_from_what_needs_it_only():
     """Complete blocks: the failed cell's comparisons have n = 4, the others keep 5."""
     failures = {(7, 2): (Ending.DIVERGED, "nan")}
-    found = answers.answer(read(planted.plan(failures=failures)))
-    by_level = {d.level: d for d in found.effects[0].differences}
+    found = view_of(read(planted.plan(failures=failures)))
+    by_level = {d.level: d for d in found.of(differences.build).primary[0].differences}
     assert by_level[128].estimate.n == 4
     assert by_level[128].dropped == (2,)
     assert by_level[2].estimate.n == 5
-    assert {line.at: line.estimate.n for line in found.slopes[0].lines} == {0.05: 4, 1.0: 5}
+    assert {line.at: line.estimate.n for line in found.of(trends.build).slopes[0].lines} == {
+        0.05: 4,
+        1.0: 5,
+    }
 
 
 def test_failures_are_counted_with_their_exact_interval():
     """2.3: share of failed runs a cell, Clopper-Pearson."""
-    failures = {(0, 0): (Ending.ERROR, "boom"), (0, 3): (Ending.CRASHED, "signal 9")}
-    found = answers.answer(read(planted.plan(failures=failures)))
-    first = found.failures[0]
+    lost = {(0, 0): (Ending.ERROR, "boom"), (0, 3): (Ending.CRASHED, "signal 9")}
+    found = view_of(read(planted.plan(failures=lost)))
+    first = found.of(failures.build).shares[0]
     assert (first.failed, first.ended) == (2, 5)
     assert first.low == pytest.approx(stats.beta.ppf(0.025, 2, 4))
-    assert found.cells.iloc[0]["why"] == "1 crashed, 1 error"
+    assert found.of(cells.build).iloc[0]["why"] == "1 crashed, 1 error"
 
 
 def test_failed_runs_at_chance_level_are_shown_beside_the_differences():
     """Failures are never dropped in silence: 2.2 once more with 10 points for them."""
     failures = {(6, 1): (Ending.DIVERGED, "nan")}
-    found = answers.answer(read(planted.plan(failures=failures)))
-    again = found.with_failures[0]
+    found = view_of(read(planted.plan(failures=failures)))
+    again = found.of(differences.build).with_failures[0]
     assert again.filled == 1
     d = next(one for one in again.effect.differences if one.level == 128)
     assert d.estimate.n == 5
@@ -172,17 +181,19 @@ def test_a_collapsed_run_is_flagged_and_kept():
     plan = planted.plan(seed=2)
     at = plan.layout.index(("test", "minority_accuracy", ""))
     plan.numbers[3, 4][-1, at] = 0.05
-    found = answers.answer(read(plan))
-    flagged = [(c.cell, c.replicate) for c in found.collapses
+    found = view_of(read(plan))
+    flagged = [(c.cell, c.replicate) for c in found.of(failures.build).collapses
                if c.measure.name == "minority_accuracy"]  # fmt: skip
     assert flagged == [(4, 4)]
-    row = found.cells[found.cells["cell"] == 4].iloc[0]
+    row = found.of(cells.build)[found.of(cells.build)["cell"] == 4].iloc[0]
     assert (row["n"], row["updates"]) == (5, 60)
-    fallen = next(c for c in found.collapses if c.measure.name == "minority_accuracy")
+    fallen = next(
+        c for c in found.of(failures.build).collapses if c.measure.name == "minority_accuracy"
+    )
     healthy = [100 * float(plan.numbers[3, r][-1, at]) for r in range(4)]
     assert fallen.without == pytest.approx(np.mean(healthy), rel=1e-6)
     assert fallen.mean == pytest.approx(np.mean([*healthy, 5.0]), rel=1e-6) == row["mean"]
-    assert len(found.without_collapsed) == 2
+    assert len(found.of(differences.build).without_collapsed) == 2
 
 
 @pytest.mark.parametrize("worst", [0.3, 0.5])
@@ -242,8 +253,8 @@ def test_the_spec_may_name_the_reference():
     """Its level is what all others are compared with; null is one only where it is named."""
     plan = planted.plan(replicates=3)
     plan.sweep.spec["reference"] = {B: 2}
-    found = answers.answer(read(plan))
-    assert [(d.reference, d.level) for d in found.effects[0].differences] == [
+    found = view_of(read(plan))
+    assert [(d.reference, d.level) for d in found.of(differences.build).primary[0].differences] == [
         (2, 8), (2, 32), (2, 128),
     ]  # fmt: skip
     depths = planted.plan(levels={"train.depth": [14, 8, None]}, replicates=2)
@@ -258,7 +269,11 @@ def test_a_slope_on_a_linear_scale_is_over_the_whole_range():
     plan = planted.plan(
         levels=levels, noise=0.001, truth=lambda f: 0.7 + 0.5 * f["train.sam.radius"]
     )
-    [slope] = [one for one in answers.answer(read(plan)).slopes if one.measure.role == "objective"]
+    [slope] = [
+        one
+        for one in view_of(read(plan)).of(trends.build).slopes
+        if one.measure.role == "objective"
+    ]
     assert slope.factor.step == "step of 0.2 in SAM radius"
     assert slope.overall.estimate.value == pytest.approx(10, abs=0.5)
 

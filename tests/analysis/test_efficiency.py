@@ -8,11 +8,12 @@ import numpy as np
 import planted
 import pytest
 
-from sweeper.analysis import words_groups
-from sweeper.analysis.answer import answer
-from sweeper.analysis.efficiency import critical, first
 from sweeper.analysis.frames import load
+from sweeper.analysis.view import view_of
 from sweeper.analysis.withheld import Withheld
+from sweeper.topics.critical_batch_size import estimate as critical_batch_size
+from sweeper.topics.critical_batch_size import text as steps_text
+from sweeper.topics.critical_batch_size.estimate import critical, first
 
 DRAWS = int(os.environ.get("COVERAGE_DRAWS", "400"))
 B = np.array([2, 8, 32, 128], dtype=float)
@@ -125,7 +126,7 @@ def sweep(size=16.0, *, never=(), epochs=40):
         numbers[cell, replicate] = numbers[cell, replicate].copy()
         numbers[cell, replicate][:, column] = curve
     plan = replace(plan, numbers=numbers)
-    return answer(load(planted.Memory(plan), plan.sweep.name)).efficiency
+    return view_of(load(planted.Memory(plan), plan.sweep.name)).of(critical_batch_size.build)
 
 
 def test_a_planted_critical_size_is_found_from_the_curves():
@@ -135,7 +136,7 @@ def test_a_planted_critical_size_is_found_from_the_curves():
     assert line.target == pytest.approx(0.95 * 80, abs=1e-3)
     assert line.critical.low < 16 < line.critical.high
     assert len(line.fitted) > 10
-    told = words_groups.critical(found, line)
+    told = steps_text.critical(found, line)
     assert "jackknife interval" in told
     assert "n\N{NO-BREAK SPACE}=\N{NO-BREAK SPACE}5" in told
 
@@ -146,12 +147,16 @@ def test_runs_that_never_reach_it_are_counted_and_not_fitted():
     reached = found.lines[0].reached[1]
     assert reached.censored == (2, 4)
     assert sorted(reached.steps) == [0, 1, 3]
-    assert "2 replicates never reach it" in " ".join(words_groups.efficiency(found))
+    assert "2 replicates never reach it" in " ".join(steps_text.efficiency(found))
 
 
 def test_it_needs_batch_size_on_the_axis():
     """Another factor, or no grid."""
     plan = planted.plan(levels={"train.width": [1, 2, 4]}, truth=planted.flat)
-    assert answer(load(planted.Memory(plan), plan.sweep.name)).efficiency is None
+    assert (
+        view_of(load(planted.Memory(plan), plan.sweep.name)).of(critical_batch_size.build) is None
+    )
     plan = planted.plan(levels={planted.BATCH: [2, 8]}, method="random")
-    assert answer(load(planted.Memory(plan), plan.sweep.name)).efficiency is None
+    assert (
+        view_of(load(planted.Memory(plan), plan.sweep.name)).of(critical_batch_size.build) is None
+    )

@@ -11,17 +11,18 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from scipy import stats
 
-from sweeper.analysis import words_groups
-from sweeper.analysis.answer import answer
-from sweeper.analysis.exchange import PRICES, pareto, prices, region
 from sweeper.analysis.frames import load
+from sweeper.analysis.view import view_of
 from sweeper.states import Ending
+from sweeper.topics.tradeoff import estimate as tradeoff
+from sweeper.topics.tradeoff import text as tradeoff_text
+from sweeper.topics.tradeoff.estimate import PRICES, pareto, prices, region
 
 DRAWS = 400
 
 
 def found(plan):
-    return answer(load(planted.Memory(plan), plan.sweep.name)).exchange
+    return view_of(load(planted.Memory(plan), plan.sweep.name)).of(tradeoff.build)
 
 
 @given(arrays(float, st.tuples(st.integers(1, 12), st.just(2)), elements=st.integers(0, 5)))
@@ -169,8 +170,8 @@ def test_cells_drawn_one_by_one_have_an_exchange_too():
 
 def test_a_price_is_said_in_words(quiet):
     """The weight, how many cells, which."""
-    told = words_groups.priced(quiet.prices[-1], names=["batch size 2", "batch size 8"], of=8)
+    told = tradeoff_text.priced(quiet.prices[-1], names=["batch size 2", "batch size 8"], of=8)
     assert told.startswith("A minority error counts as 10 majority errors. ")
     assert "of 8 cells may be best" in told
     assert told.endswith("each against 3 others): batch size 2; batch size 8.")
-    assert words_groups.weight(1.0) == "A minority error counts as much as a majority error"
+    assert tradeoff_text.weight(1.0) == "A minority error counts as much as a majority error"

@@ -6,18 +6,23 @@ from dataclasses import replace
 import planted
 import pytest
 
-from sweeper.analysis import best, words, words_fairness
-from sweeper.analysis.answer import answer
 from sweeper.analysis.factors import Factor
-from sweeper.analysis.fairness import at_edge, tuned
 from sweeper.analysis.frames import load
-from sweeper.analysis.note import note
-from sweeper.analysis.recommendation import recommend
 from sweeper.analysis.verdicts import Word
+from sweeper.analysis.view import view_of
 from sweeper.engine.tuning import pick, places
-from sweeper.report import best as best_report
-from sweeper.report import recommended
 from sweeper.states import Ending
+from sweeper.topics.best_levels import estimate as best_levels
+from sweeper.topics.best_levels import section as best_report
+from sweeper.topics.differences import estimate as differences
+from sweeper.topics.fairness import estimate as fairness
+from sweeper.topics.fairness import text as words_fairness
+from sweeper.topics.fairness.estimate import at_edge, tuned
+from sweeper.topics.headline import text as words
+from sweeper.topics.headline.note import note
+from sweeper.topics.recommendation import text as recommended
+from sweeper.topics.recommendation.estimate import recommend
+from sweeper.topics.trends import estimate as trends
 from trainers import card
 
 RATES = (0.01, 0.03, 0.1, 0.3, 1.0)
@@ -37,7 +42,7 @@ def at_the_edge(factors, rate):
 
 
 def found(plan):
-    return answer(load(planted.Memory(plan), plan.sweep.name))
+    return view_of(load(planted.Memory(plan), plan.sweep.name))
 
 
 def tuning(truth=peak, **settings):
@@ -138,7 +143,7 @@ def test_the_rank_and_the_pick_agree_with_the_tuner():
 
 def test_a_tuned_complete_grid_is_fair(free):
     """Five conditions hold, for each primary claim."""
-    fair = free.fairness
+    fair = free.of(fairness.build)
     assert [one.path for one in fair.claims] == [planted.BATCH, planted.RATIO]
     assert all(one.fair for one in fair.claims)
     assert all(condition.holds for one in fair.claims for condition in one.conditions)
@@ -148,17 +153,19 @@ def test_a_tuned_complete_grid_is_fair(free):
 
 def test_val_is_what_the_isolation_plot_shows(free):
     """The candidates' means are the planted values on val, in points."""
-    one = free.fairness.cells[0]
+    one = free.of(fairness.build).cells[0]
     means = [candidate.mean for candidate in one.candidates]
     assert means == pytest.approx([100 * peak({}, rate) for rate in RATES], abs=1e-4)
 
 
 def test_a_pick_at_the_edge_withholds_the_verdicts_that_rest_on_it(free, held):
     """In the headline, the lines, the note; the same sweep with an inner pick has its verdict."""
-    assert free.slopes[0].verdict.word is Word.WORSE
-    assert held.slopes[0].verdict.word is Word.WITHHELD
-    assert held.slopes[0].overall == free.slopes[0].overall
-    assert all(v.word is Word.WITHHELD for one in held.effects for v in one.verdicts)
+    assert free.of(trends.build).slopes[0].verdict.word is Word.WORSE
+    assert held.of(trends.build).slopes[0].verdict.word is Word.WITHHELD
+    assert held.of(trends.build).slopes[0].overall == free.of(trends.build).slopes[0].overall
+    assert all(
+        v.word is Word.WITHHELD for one in held.of(differences.build).primary for v in one.verdicts
+    )
     lead = words.lead(held)
     assert lead.badge == "withheld"
     assert lead.headline.startswith(
@@ -172,21 +179,24 @@ def test_a_pick_at_the_edge_withholds_the_verdicts_that_rest_on_it(free, held):
 
 def test_a_pick_at_the_edge_is_told_of_the_best_levels_and_of_the_recommendation(free, held):
     """The sets, their figure and their rows; the evidence of `sweeper best` and its card."""
-    frames = load(planted.Memory(plan := tuning(at_the_edge)), plan.sweep.name)
     why = "the best learning rate lies at the edge of its range in "
-    assert {one.withheld for one in held.best if one.held is None} == {f"{why}2 cells"}
-    assert set(best.rows(held.best)["withheld"]) == {f"{why}1 cell", f"{why}2 cells"}
-    told = best_report.section(frames, held)
+    assert {one.withheld for one in held.of(best_levels.build) if one.held is None} == {
+        f"{why}2 cells"
+    }
+    assert set(best_levels.rows(held.of(best_levels.build))["withheld"]) == {
+        f"{why}1 cell",
+        f"{why}2 cells",
+    }
+    told = best_report.section(held)
     assert told is not None
     assert told.intro.startswith(f"Withheld: {why}2 cells, so levels may change places. As tuned, ")
     assert all(figure.alt.endswith("may change places.") for figure in told.figures)
-    evidence = recommended.evidence(recommend(frames, held))
+    evidence = recommended.evidence(recommend(held))
     assert evidence["verdicts_withheld"] == f"{why}1 cell"
     assert any(why in remark for remark in evidence["remarks"])
     assert f"verdicts\\_withheld: {why}1 cell" in "\n".join(card._outline(evidence))
-    inner = load(planted.Memory(plan := tuning()), plan.sweep.name)
-    assert recommended.evidence(recommend(inner, free))["verdicts_withheld"] == "no"
-    assert not any(one.withheld for one in free.best)
+    assert recommended.evidence(recommend(free))["verdicts_withheld"] == "no"
+    assert not any(one.withheld for one in free.of(best_levels.build))
 
 
 def test_an_edge_at_one_level_of_the_second_factor_leaves_the_other_its_verdicts():
@@ -196,24 +206,24 @@ def test_an_edge_at_one_level_of_the_second_factor_leaves_the_other_its_verdicts
         return at_the_edge(factors, rate) if factors[planted.RATIO] == 1.0 else peak({}, rate)
 
     held = found(tuning(truth))
-    of = {(one.at, v.word is Word.WITHHELD) for one in held.effects_at if one.held is not None
-          for v in one.verdicts}  # fmt: skip
+    listed = [one for one in held.of(differences.build).exploratory if one.held is not None]
+    of = {(one.at, v.word is Word.WITHHELD) for one in listed for v in one.verdicts}
     assert of == {(1.0, True), (0.05, False)}
 
 
 def condition(one, name, path=planted.BATCH):
-    listed = one.fairness.claim(path).conditions
+    listed = one.of(fairness.build).claim(path).conditions
     return next(condition for condition in listed if condition.name == name)
 
 
 def test_a_sweep_without_tuning_cells_is_not_shown_to_be_fair():
     """Grey, with what is missing; no verdict is withheld for it."""
     one = found(planted.plan())
-    claim = one.fairness.claim(planted.BATCH)
+    claim = one.of(fairness.build).claim(planted.BATCH)
     assert [missing.name for missing in claim.missing] == ["tuned rate"]
     assert condition(one, "not at an edge").holds is None
     assert words_fairness.badge(claim) == "not shown to be fair: tuned rate"
-    assert one.slopes[0].verdict.word is Word.WORSE
+    assert one.of(trends.build).slopes[0].verdict.word is Word.WORSE
 
 
 def test_the_learning_rate_as_the_factor_needs_no_tuned_rate():
@@ -235,7 +245,7 @@ def test_unequal_tuning_is_not_fair():
     one = found(replace(plan, cells=plan.cells[:-1],
                         numbers={k: v for k, v in plan.numbers.items()
                                  if k[0] < len(plan.cells) - 1}))  # fmt: skip
-    assert not one.fairness.equal
+    assert not one.of(fairness.build).equal
     assert condition(one, "equal budget").holds is False
 
 
@@ -244,8 +254,8 @@ def test_a_failed_candidate_is_a_trial_like_any_other():
     plan = tuning()
     at = len(plan.cells) - 1
     one = found(replace(plan, endings={(at, -1): (Ending.DIVERGED, "nan")}))
-    assert one.fairness.equal
-    assert one.fairness.cells[-1].candidates[-1].rank is None
+    assert one.of(fairness.build).equal
+    assert one.of(fairness.build).cells[-1].candidates[-1].rank is None
     assert condition(one, "tuned rate").holds
 
 
@@ -270,12 +280,12 @@ def test_a_collapsed_run_is_named():
 
 def test_one_cell_has_no_claims():
     """Nothing to compare and no tuning: nothing is said of fairness."""
-    assert found(planted.plan(levels={planted.BATCH: [8]})).fairness is None
+    assert found(planted.plan(levels={planted.BATCH: [8]})).of(fairness.build) is None
 
 
 def test_the_sentences_tell_of_the_edge_and_of_the_width(held):
     """Counted over cells."""
-    told = " ".join(words_fairness.tuning(held.fairness))
+    told = " ".join(words_fairness.tuning(held.of(fairness.build)))
     assert "In 2 cells of 8 the pick lies at the edge of its range: widen the range." in told
-    wide = found(tuning(lambda f, r: 0.8, replicates=3, noise=0.0)).fairness
+    wide = found(tuning(lambda f, r: 0.8, replicates=3, noise=0.0)).of(fairness.build)
     assert "span a factor of 100" in words_fairness.widest(wide)

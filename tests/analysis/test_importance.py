@@ -8,13 +8,15 @@ import planted
 import pytest
 from scipy.stats import qmc
 
-from sweeper.analysis import answer as answers
-from sweeper.analysis import importance, words_factors
 from sweeper.analysis.factors import Factor
 from sweeper.analysis.frames import load
-from sweeper.analysis.importance import Importance, cross_validated, model_for, scale, sobol
 from sweeper.analysis.measures import Measure
+from sweeper.analysis.view import view_of
 from sweeper.analysis.withheld import Withheld
+from sweeper.topics.anova import estimate as anova
+from sweeper.topics.importance import estimate as importance
+from sweeper.topics.importance import text as importance_text
+from sweeper.topics.importance.estimate import Importance, cross_validated, model_for, scale, sobol
 
 ACCURACY = Measure("accuracy", "accuracy", ("test", "accuracy", ""), "points", "maximize")
 RATE, WIDTH, WORD = "train.weight_decay", "train.width", "train.augmentation"
@@ -107,7 +109,7 @@ def answer(truth, count=32, **settings):
                         method="qmc", epochs=2, **settings)  # fmt: skip
     # The plan writes levels as lists; a range is a mapping.
     plan.sweep.spec["scientific"] = dict(LEVELS)
-    return answers.answer(load(planted.Memory(plan), plan.sweep.name))
+    return view_of(load(planted.Memory(plan), plan.sweep.name))
 
 
 def curved(factors):
@@ -122,7 +124,7 @@ def found():
 
 def test_the_planted_order_is_found(found):
     """A rate that bends the curve first, a word second, two null factors near 0."""
-    one = found.importance
+    one = found.of(importance.build)
     assert isinstance(one, Importance)
     assert [share.factor.path for share in one.shares[:2]] == [RATE, WORD]
     whole = 0.15**2 * 4 / 45 + 0.03**2 * 2 / 9
@@ -134,23 +136,23 @@ def test_the_planted_order_is_found(found):
 
 def test_it_is_told_with_what_the_model_is_worth(found):
     """The model, its cells, its R2, and that there is no interval."""
-    told = " ".join(words_factors.important(found.importance))
+    told = " ".join(importance_text.important(found.of(importance.build)))
     assert told.startswith("Weight decay matters most: ")
     assert "a Gaussian process says that was fitted to 32 cells" in told
     assert told.endswith("There is no interval.")
-    rows = importance.rows(found.importance)
+    rows = importance.rows(found.of(importance.build))
     assert list(rows["factor"][:2]) == [RATE, WORD]
     assert set(rows["method"]) == {"model-based, no interval"}
 
 
 def test_the_same_cells_give_the_same_indices(found):
     """Nothing is left to chance: folds, design and model are seeded."""
-    assert answer(curved, noise=0.005).importance == found.importance
+    assert answer(curved, noise=0.005).of(importance.build) == found.of(importance.build)
 
 
 def test_a_model_that_knows_little_is_withheld():
     """No factor does anything: no index is shown."""
-    one = answer(planted.flat).importance
+    one = answer(planted.flat).of(importance.build)
     assert isinstance(one, Withheld)
     assert "cannot be told from these cells" in one.reason
     assert list(importance.rows(one)["withheld"]) == [one.reason]
@@ -158,14 +160,14 @@ def test_a_model_that_knows_little_is_withheld():
 
 def test_too_few_cells_are_withheld():
     """Four a factor at least."""
-    one = answer(curved, count=8).importance
+    one = answer(curved, count=8).of(importance.build)
     assert isinstance(one, Withheld)
     assert one.reason.startswith("8 cells with complete runs are too few")
 
 
 def test_equal_cells_are_withheld():
     """No variance, nothing to share out."""
-    one = answer(lambda _: 0.0, noise=0.0).importance
+    one = answer(lambda _: 0.0, noise=0.0).of(importance.build)
     assert isinstance(one, Withheld)
     assert "the same mean" in one.reason
 
@@ -173,6 +175,6 @@ def test_equal_cells_are_withheld():
 def test_a_grid_has_the_exact_table_instead():
     """One or the other."""
     plan = planted.plan(epochs=2)
-    found = answers.answer(load(planted.Memory(plan), plan.sweep.name))
-    assert found.importance is None
-    assert found.anova is not None
+    found = view_of(load(planted.Memory(plan), plan.sweep.name))
+    assert found.of(importance.build) is None
+    assert found.of(anova.build) is not None

@@ -10,15 +10,18 @@ import numpy as np
 import planted
 import pytest
 
-from sweeper.analysis import anova, best, comparable, effects, trend
-from sweeper.analysis.anova import Anova
-from sweeper.analysis.answer import answer, margin_of
+from sweeper.analysis import comparable, effects, trend
 from sweeper.analysis.factors import axes, scientific
 from sweeper.analysis.frames import load
-from sweeper.analysis.look import Look
 from sweeper.analysis.measures import measures, responses
-from sweeper.analysis.verdicts import Word, judge
+from sweeper.analysis.verdicts import MARGIN, Word, judge
+from sweeper.analysis.view import SweepView, view_of
 from sweeper.states import Ending
+from sweeper.topics.anova import estimate as anova
+from sweeper.topics.anova.estimate import Anova
+from sweeper.topics.best_levels import estimate as best_levels
+from sweeper.topics.differences import estimate as differences
+from sweeper.topics.trends import estimate as trends
 
 pytestmark = pytest.mark.slow
 SEEDS = 200
@@ -51,7 +54,7 @@ def look_at(frames):
     factors = scientific(frames, cells=gate.compared)
     objective = measures(frames)[0]
     y = responses(frames, measure=objective, cells=gate.cells)
-    return Look(frames, gate, (objective,), {objective.name: y}, factors, *axes(factors))
+    return SweepView(frames, gate, (objective,), {objective.name: y}, factors, *axes(factors))
 
 
 def primary(look):
@@ -61,7 +64,7 @@ def primary(look):
         y = look.levels(objective, factor=factor)
         for one in effects.paired(y, reference=factor.reference, direction=objective.direction):
             verdict = judge(one.estimate, direction=objective.direction,
-                            margin=margin_of(objective))  # fmt: skip
+                            margin=MARGIN)  # fmt: skip
             words[factor.path, one.level] = verdict.word
     return words
 
@@ -110,7 +113,7 @@ def test_the_planted_interaction_is_told_in_95_of_100_sweeps(looks):
 
 def test_the_best_level_stays_and_the_worst_goes_in_95_of_100_sweeps(looks):
     """2 is truly best, 128 is 7.4 points below it."""
-    found = [best.build(look)[0] for look in looks]
+    found = [best_levels.build(look)[0] for look in looks]
     assert np.mean([2 in one.kept and 128 in one.beaten for one in found]) >= 0.95
 
 
@@ -131,7 +134,7 @@ def test_a_null_plant_is_called_better_in_at_most_5_of_100_sweeps(nulls):
 def test_a_null_plant_loses_a_level_or_finds_an_interaction_seldom(nulls):
     """One given level of the best, and the interaction: each within its error, 4 sigma."""
     room = 4 * np.sqrt(0.05 * 0.95 / SEEDS)
-    lost = [32 not in best.build(look)[0].kept for look in nulls]
+    lost = [32 not in best_levels.build(look)[0].kept for look in nulls]
     assert np.mean(lost) <= 0.05 + room
     decided = [interaction(look) in (Word.BETTER, Word.WORSE) for look in nulls]
     assert np.mean(decided) <= 0.05 + room
@@ -141,14 +144,14 @@ def test_a_null_plant_loses_a_level_or_finds_an_interaction_seldom(nulls):
 def test_the_whole_answer_says_what_these_estimators_say(seed, looks):
     """The report's verdicts are those of its estimators, failures and all."""
     frames = frames_of(seed, truth=planted.headline, failures=failing(seed))
-    found = answer(frames)
+    found = view_of(frames)
     told = {
         (effect.factor.path, one.level): verdict.word
-        for effect in found.effects
+        for effect in found.of(differences.build).primary
         for one, verdict in zip(effect.differences, effect.verdicts, strict=True)
     }
     assert told == primary(looks[seed])
-    slope = next(one for one in found.slopes if one.factor is found.x)
+    slope = next(one for one in found.of(trends.build).slopes if one.factor is found.x)
     assert slope.interaction_verdict.word is interaction(looks[seed])
-    assert found.best == best.build(looks[seed])
-    assert found.anova == anova.build(looks[seed])
+    assert found.of(best_levels.build) == best_levels.build(looks[seed])
+    assert found.of(anova.build) == anova.build(looks[seed])

@@ -9,7 +9,7 @@ from scipy import stats
 
 from sweeper.analysis import power
 from sweeper.analysis.frames import load
-from sweeper.analysis.precision import stein, stein_interval
+from sweeper.analysis.stopping import stein, stein_interval
 from sweeper.engine.detectable import detectable, pilots
 from sweeper.spec import parse
 

@@ -9,11 +9,11 @@ import pytest
 from planted import BATCH, Memory, plan
 from scipy import stats
 
-from sweeper.analysis import best, precision, words
-from sweeper.analysis.answer import answer
+from sweeper.analysis import comparisons
+from sweeper.analysis import stopping as precision
 from sweeper.analysis.frames import load
 from sweeper.analysis.intervals import mean_interval
-from sweeper.analysis.precision import (
+from sweeper.analysis.stopping import (
     Contrast,
     Looking,
     TwoStages,
@@ -21,7 +21,11 @@ from sweeper.analysis.precision import (
     stein,
     stein_interval,
 )
-from sweeper.report import sections
+from sweeper.analysis.view import view_of
+from sweeper.topics.best_levels import estimate as best_levels
+from sweeper.topics.differences import estimate as differences
+from sweeper.topics.headline import text as words
+from sweeper.topics.registry import sections
 
 DRAWS = int(os.environ.get("COVERAGE_DRAWS", "400"))
 SLACK = 4 * math.sqrt(0.95 * 0.05 / DRAWS)
@@ -119,7 +123,7 @@ def looked_at_sweep(rng):
 def test_a_planned_stop_keeps_the_best_level_in_its_set(rule, sweep):
     """Where levels tie for the best, each stays in at least 94 of 100 sweeps."""
     rng = np.random.default_rng(11)
-    stays = np.array([best.kept(sweep(rng), rule=rule)[:2] for _ in range(DRAWS)])
+    stays = np.array([comparisons.kept(sweep(rng), rule=rule)[:2] for _ in range(DRAWS)])
     assert stays.mean(axis=0).min() >= 0.94 - SLACK * (DRAWS < 4000)
 
 
@@ -136,7 +140,7 @@ def test_the_set_of_a_planned_stop_is_made_by_hand():
             t = [math.sqrt(12) * d[k].mean() / np.std(d[k, :first], ddof=1)
                  for k in range(3) if k != j]  # fmt: skip
             beaten.append(max(t) > stats.t.ppf(1 - alpha / 2, first - 1))
-        assert list(~best.kept(y, rule=rule)) == beaten
+        assert list(~comparisons.kept(y, rule=rule)) == beaten
 
 
 def test_the_number_is_the_formula():
@@ -231,49 +235,55 @@ REACHED = {"replicates": 9, "wanted": 9, "ended": "target",
 def test_a_report_has_the_two_stage_intervals_and_says_so():
     """Each primary difference: the first five's spread, and no narrower than the target."""
     frames = swept(TARGET, [REACHED], replicates=9)
-    found = answer(frames)
-    for one in found.effects[0].differences:
+    found = view_of(frames)
+    for one in found.of(differences.build).primary[0].differences:
         d = [one.by_replicate[r] for r in range(9)]
         half = stats.t.ppf(1 - 0.05 / 4, 4) * np.std(d[:5], ddof=1) / 3
         assert one.estimate.high - one.estimate.value == pytest.approx(max(2.0, half))
     assert "Stein" in found.rule.method()
-    assert {"spread of the first 5" in one.method for one in found.best} == {True}
-    said = " ".join(words.caveats(frames, found=found))
+    assert {"spread of the first 5" in one.method for one in found.of(best_levels.build)} == {True}
+    said = " ".join(words.caveats(found))
     assert "target of 2 points reached with 9 replicates" in said
     assert "two stages" in words.lines(found)[0].basis
 
 
 def test_a_report_of_a_look_has_its_share_of_the_error():
-    """Look 2 of 3, with its alpha; p by Holm counts the looks."""
+    """SweepView 2 of 3, with its alpha; p by Holm counts the looks."""
     stages = [{"replicates": n, "wanted": 10, "ended": end, "text": f"stopped at look {at} of 3"}
               for at, n, end in ((1, 5, ""), (2, 10, "decided"))]  # fmt: skip
     frames = swept({"looks": [5, 10, 20]}, stages, replicates=10)
-    found = answer(frames)
-    plain = answer(swept(10, [], replicates=10))
-    for one, other in zip(found.effects[0].differences, plain.effects[0].differences, strict=True):
+    found = view_of(frames)
+    plain = view_of(swept(10, [], replicates=10))
+    for one, other in zip(
+        found.of(differences.build).primary[0].differences,
+        plain.of(differences.build).primary[0].differences,
+        strict=True,
+    ):
         d = list(one.by_replicate.values())
         half = stats.t.ppf(1 - 0.05 / 12, 9) * np.std(d, ddof=1) / math.sqrt(10)
         assert one.estimate.high - one.estimate.value == pytest.approx(half)
         assert one.estimate.rule == "look 2 of 3"
         assert one.p_holm == pytest.approx(min(3 * other.p_holm, 1.0))
-    assert all(one.method.startswith("one-sided paired t at 98.3%") for one in found.best)
-    assert "stopped at look 2 of 3" in " ".join(words.caveats(frames, found=found))
+    assert all(
+        one.method.startswith("one-sided paired t at 98.3%") for one in found.of(best_levels.build)
+    )
+    assert "stopped at look 2 of 3" in " ".join(words.caveats(found))
 
 
 def test_replicates_added_after_a_look_are_told():
     """A second look that was not planned makes intervals too sure, and the report says it."""
     stage = {"plan": 5, "replicates": 5, "wanted": 5, "ended": "fixed", "text": ""}
     frames = swept(9, [stage], replicates=9)
-    assert "looked at with 5 replicates" in " ".join(words.caveats(frames, found=answer(frames)))
+    assert "looked at with 5 replicates" in " ".join(words.caveats(view_of(frames)))
     plain = swept(9, [{**stage, "plan": 9, "replicates": 9}], replicates=9)
-    assert "looked at" not in " ".join(words.caveats(plain, found=answer(plain)))
+    assert "looked at" not in " ".join(words.caveats(view_of(plain)))
 
 
 def test_the_primary_family_is_what_the_engine_asks_about():
     """The same levels and the same differences as the report's."""
     frames = swept(TARGET, [], replicates=6)
     asked = precision.contrasts(frames)
-    shown = answer(frames).effects[0].differences
+    shown = view_of(frames).of(differences.build).primary[0].differences
     assert [(one.level, one.by_replicate) for one in asked] == [
         (one.level, one.by_replicate) for one in shown
     ]
@@ -283,8 +293,8 @@ def test_the_primary_family_is_what_the_engine_asks_about():
 def test_sections_that_do_not_follow_the_plan_say_so(planned):
     """Means, classes, exchange and the table of cells: plain intervals after a planned stop."""
     frames = swept(planned, [REACHED] if planned != 9 else [], replicates=9)
-    found = answer(frames)
-    built = {one.id: one for one in sections.sections(frames, found)}
+    found = view_of(frames)
+    built = {one.id: one for _, one in sections(found)}
     tables = (*built["response"].tables, *built["cells"].tables)
     topics = ("classes", "exchange", "efficiency")
     said = [*[built[one].intro for one in topics], *[table.note for _, table in tables]]

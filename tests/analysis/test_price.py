@@ -8,13 +8,15 @@ import pytest
 from planted import BATCH, RATIO, Memory, plan
 from scipy import stats
 
-from sweeper.analysis import price, words
-from sweeper.analysis.answer import answer
+from sweeper.analysis import cost as price
 from sweeper.analysis.frames import load
 from sweeper.analysis.intervals import mean_interval
-from sweeper.analysis.precision import PLAIN, Looking, TwoStages, look_interval, stein_interval
+from sweeper.analysis.stopping import PLAIN, Looking, TwoStages, look_interval, stein_interval
+from sweeper.analysis.stopping_text import settling
 from sweeper.analysis.verdicts import MANY, Verdict, Word, judge, needed_sentence
-from sweeper.analysis.words_precision import settling
+from sweeper.analysis.view import view_of
+from sweeper.topics.differences import estimate as differences
+from sweeper.topics.headline import text as words
 
 X = [0.5, -1.0, 2.0, 1.5, -0.4]
 
@@ -124,8 +126,13 @@ def test_every_undecided_line_of_a_report_says_its_price():
     made = plan(levels={BATCH: [2, 8, 32], RATIO: [1.0, 0.05]}, truth=lambda _: 0.8, seed=2)
     frames = load(Memory(made), made.sweep.name)
     sweep = replace(frames.sweep, provenance={"spec_file": "my spec.yaml"})
-    found = answer(replace(frames, sweep=sweep))
-    undecided = [v for one in found.effects for v in one.verdicts if v.word is Word.UNDECIDED]
+    found = view_of(replace(frames, sweep=sweep))
+    undecided = [
+        v
+        for one in found.of(differences.build).primary
+        for v in one.verdicts
+        if v.word is Word.UNDECIDED
+    ]
     assert undecided
     assert all(v.price is not None for v in undecided if v.needed)
     text = " ".join([*words.lead(found).more, *(one.text for one in words.lines(found))])

@@ -11,16 +11,16 @@ import pytest
 from planted import BATCH, RATIO, Memory, Plan, plan
 from scipy import stats
 
-from sweeper.analysis.answer import answer
 from sweeper.analysis.frames import load
-from sweeper.analysis.recommendation import Recommendation, recommend
+from sweeper.analysis.view import view_of
 from sweeper.errors import InputError
 from sweeper.states import Ending
+from sweeper.topics.recommendation.estimate import Recommendation, recommend
 
 
 def recommended(one: Plan, at: Mapping[str, str] | None = None) -> Recommendation:
     frames = load(Memory(one), one.sweep.name)
-    return recommend(frames, answer(frames), at=at)
+    return recommend(view_of(frames), at=at)
 
 
 def column(one: Plan, split: str, metric: str = "minority_accuracy") -> int:
@@ -61,7 +61,7 @@ def test_without_a_validation_split_nothing_is_recommended() -> None:
     bare = tuple(key for key in frames.sweep.layout if key[0] != "val")
     frames = replace(frames, sweep=replace(frames.sweep, layout=bare))
     with pytest.raises(InputError, match="run it under another name with"):
-        recommend(frames, answer(frames))
+        recommend(view_of(frames))
 
 
 def test_its_numbers_are_t_intervals_of_its_own_runs() -> None:
@@ -108,7 +108,7 @@ def test_equal_cells_are_decided_by_their_cost() -> None:
     for numbers in one.numbers.values():
         numbers[:] = one.numbers[0, 0]
     frames = load(Slow(one), one.sweep.name)
-    made = recommend(frames, answer(frames))
+    made = recommend(view_of(frames))
     assert (made.levels[BATCH], made.seconds) == (8, 1.0)
 
 

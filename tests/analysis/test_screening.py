@@ -12,14 +12,19 @@ import pytest
 from scipy import stats
 from screened import screened
 
-from sweeper.analysis import screening, words, words_precision
-from sweeper.analysis.answer import Answer, answer
+from sweeper.analysis import screening
+from sweeper.analysis import stopping_text as words_precision
 from sweeper.analysis.comparable import Reading
 from sweeper.analysis.intervals import mean_interval
 from sweeper.analysis.measures import objective
+from sweeper.analysis.view import SweepView, view_of
 from sweeper.report.export import tables_of
 from sweeper.report.methods import methods
 from sweeper.report.page import html
+from sweeper.topics.differences import estimate as differences
+from sweeper.topics.headline import text as words
+from sweeper.topics.importance import estimate as importance
+from sweeper.topics.screening import estimate as screened_topic
 
 DRAWS = int(os.environ.get("COVERAGE_DRAWS", "400"))
 RATES = (0.01, 0.03, 0.1, 0.3)
@@ -88,13 +93,13 @@ def test_a_lead_that_is_needed_is_that_of_the_test() -> None:
 def test_only_fresh_replicates_are_reported() -> None:
     """Every number of the answer is of the five fresh ones, and the dropped cells are named."""
     frames = screened()
-    found = answer(frames)
-    assert found.screened is not None
+    found = view_of(frames)
+    assert found.of(screened_topic.build) is not None
     fresh = frames.reported_runs
     assert set(fresh["replicate"]) == {3, 4, 5, 6, 7}
     tested = 100 * frames.numbers[objective(frames.sweep.spec).key]
     means = tested.reindex(fresh.index).groupby(fresh["cell"]).mean()
-    rows = {one.levels["train.momentum"]: one for one in found.screened.rows}
+    rows = {one.levels["train.momentum"]: one for one in found.of(screened_topic.build).rows}
     assert {rate for rate, one in rows.items() if one.fresh} == {0.03, 0.1}
     assert sorted(one.fresh.value for one in rows.values() if one.fresh) == pytest.approx(
         sorted(means)
@@ -106,28 +111,30 @@ def test_only_fresh_replicates_are_reported() -> None:
     assert levels_of(found) == [0.03, 0.1]
 
 
-def levels_of(found: Answer) -> list[Any]:
-    return sorted(level for one in found.effects for level in one.factor.levels)
+def levels_of(found: SweepView) -> list[Any]:
+    return sorted(
+        level for one in found.of(differences.build).primary for level in one.factor.levels
+    )
 
 
 def test_nothing_is_said_before_screening_is_decided() -> None:
     """No number, and the reason."""
-    found = answer(screened(undecided=True))
+    found = view_of(screened(undecided=True))
     assert found.gate.reading is Reading.NOTHING
-    assert found.screened is not None
-    assert found.screened.rows == ()
-    assert found.effects == ()
+    assert found.of(screened_topic.build) is not None
+    assert found.of(screened_topic.build).rows == ()
+    assert found.of(differences.build).primary == ()
 
 
 def test_cells_without_a_grid_are_told_by_the_fresh_replicates() -> None:
     """Of drawn cells as well: the answer, the method, no importance among cells that were left."""
     frames = screened(method="qmc")
-    found = answer(frames)
+    found = view_of(frames)
     assert found.gate.reading is Reading.SCATTER
-    assert found.importance is None
+    assert found.of(importance.build) is None
     said = words.lead(found).headline
     assert said.startswith("Screening left 2 of 4 cells; on fresh replicates")
-    told = " ".join(methods(frames, found))
+    told = " ".join(methods(found))
     assert "momentum (0.01, 0.03, 0.1, 0.3)" in told
     assert "of 4 cells, of which screening left 2" in told
     assert "All reported numbers come from 5 fresh replicates" in told

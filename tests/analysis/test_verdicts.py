@@ -6,11 +6,13 @@ import re
 import planted
 import pytest
 
-from sweeper.analysis import words
-from sweeper.analysis.answer import answer
 from sweeper.analysis.frames import load
 from sweeper.analysis.intervals import Estimate
-from sweeper.analysis.verdicts import Word, interval, judge, number
+from sweeper.analysis.verdicts import Word, judge
+from sweeper.analysis.view import view_of
+from sweeper.analysis.wording import interval, number
+from sweeper.topics.differences import estimate as differences
+from sweeper.topics.headline import text as words
 
 
 def estimate(low, high, n=5):
@@ -69,7 +71,7 @@ def test_an_interval_that_is_not_there_says_why():
 
 def lead(**settings):
     plan = planted.plan(**settings)
-    return words.lead(answer(load(planted.Memory(plan), plan.sweep.name)))
+    return words.lead(view_of(load(planted.Memory(plan), plan.sweep.name)))
 
 
 def test_the_planted_curve_is_told_in_one_sentence():
@@ -155,13 +157,13 @@ def test_a_loss_that_rises_is_worse():
     """An objective that is minimised: the words of direction and of judgement part."""
     levels = {planted.BATCH: [2, 8, 32, 128]}
     plan = planted.plan(levels=levels, metric="loss", noise=0.002)
-    found = answer(load(planted.Memory(plan), plan.sweep.name))
+    found = view_of(load(planted.Memory(plan), plan.sweep.name))
     told = words.lead(found)
     assert told.headline.startswith("Loss rises by")
     assert (told.badge, told.tone) == ("clear rise", "worse")
-    differences = {one.level: (one.estimate.value > 0, one.improves)
-                   for one in found.effects[0].differences}  # fmt: skip
-    assert differences == {2: (False, 1.0), 32: (True, 0.0), 128: (True, 0.0)}
+    changes = {one.level: (one.estimate.value > 0, one.improves)
+                   for one in found.of(differences.build).primary[0].differences}  # fmt: skip
+    assert changes == {2: (False, 1.0), 32: (True, 0.0), 128: (True, 0.0)}
     [levels_line] = [one for one in words.lines(found) if "each level against" in one.heading]
     assert re.search(r"[Bb]atch size 2 \(−[\d.]+\) is better than 8", levels_line.text)
 

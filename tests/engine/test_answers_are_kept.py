@@ -8,10 +8,12 @@ import pytest
 from places import Place
 
 from sweeper.analysis import bits
-from sweeper.analysis.answer import answer
 from sweeper.analysis.frames import load
+from sweeper.analysis.view import view_of
 from sweeper.states import RunState
 from sweeper.store import Store
+from sweeper.topics.prediction_changes import estimate as prediction_changes
+from sweeper.topics.variance_sources import estimate as variance_sources
 from trainers.config import DataConfig
 from trainers.data import load as load_data
 
@@ -47,8 +49,8 @@ def test_every_complete_run_brings_its_answers_into_the_report(tmp_path: Path) -
     known = bits.answers(frames)
     assert known is not None
     assert known.foreign == 0
-    found = answer(frames)
-    assert found.anatomy is not None
-    assert found.anatomy.without == 0
-    assert all(bar.outer.n == 3 for bar in found.anatomy.differences)
-    assert len(found.changes) == 1
+    found = view_of(frames)
+    assert found.of(variance_sources.build) is not None
+    assert found.of(variance_sources.build).without == 0
+    assert all(bar.outer.n == 3 for bar in found.of(variance_sources.build).differences)
+    assert len(found.of(prediction_changes.build)) == 1

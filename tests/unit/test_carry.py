@@ -13,12 +13,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sweeper.analysis import bits
-from sweeper.analysis.answer import answer
 from sweeper.analysis.frames import load
+from sweeper.analysis.view import view_of
 from sweeper.errors import InputError
-from sweeper.report import carry, page
+from sweeper.report import archive as carry
+from sweeper.report import page
 from sweeper.states import Ending
 from sweeper.store.store import Store
+from sweeper.topics.prediction_changes import estimate as prediction_changes
+from sweeper.topics.variance_sources import estimate as variance_sources
 
 ERROR = "Traceback\n  File /home/alice/train.py\nOSError: /mnt/alice/x.npz at sqlite://bighost/a"
 
@@ -102,10 +105,16 @@ def test_no_label_of_the_test_split_is_in_the_data():
     labels, gone = (bits.unpack_labels(one.sweep.facts) for one in (kept, carry.clean(kept)))
     assert (np.diff(labels) < 0).any()
     np.testing.assert_array_equal(gone, np.sort(labels))
-    before, after = answer(kept), answer(carry.clean(kept))
-    assert after.anatomy == before.anatomy is not None
-    sizes = [[(len(c.gained), len(c.lost), c.chance) for one in found.changes for c in one.classes]
-             for found in (before, after)]  # fmt: skip
+    before, after = view_of(kept), view_of(carry.clean(kept))
+    assert after.of(variance_sources.build) == before.of(variance_sources.build) is not None
+    sizes = [
+        [
+            (len(c.gained), len(c.lost), c.chance)
+            for one in found.of(prediction_changes.build)
+            for c in one.classes
+        ]
+        for found in (before, after)
+    ]
     assert sizes[0] == sizes[1]
     assert any(gained for gained, _, _ in sizes[0])
 

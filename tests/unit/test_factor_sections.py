@@ -5,10 +5,13 @@ import math
 import planted
 import pytest
 
-from sweeper.analysis.answer import answer
 from sweeper.analysis.frames import load
-from sweeper.report import anova, best, importance
-from sweeper.report.sections import SECTIONS
+from sweeper.analysis.view import view_of
+from sweeper.topics.anova import section as anova
+from sweeper.topics.best_levels import section as best
+from sweeper.topics.importance import section as importance
+from sweeper.topics.registry import TOPICS
+from sweeper.topics.response import estimate as response
 
 RANGES = {"train.weight_decay": {"low": 0.01, "high": 1.0, "log": True},
           planted.BATCH: [2, 8, 32]}  # fmt: skip
@@ -19,7 +22,7 @@ def read(**settings):
     if settings.get("method") == "random":
         plan.sweep.spec["scientific"] = dict(RANGES)
     frames = load(planted.Memory(plan), plan.sweep.name)
-    return frames, answer(frames)
+    return view_of(frames)
 
 
 def drawn(truth, **settings):
@@ -38,13 +41,13 @@ def grid():
 
 def test_every_topic_has_its_place_on_the_page():
     """The sections are built by the page."""
-    assert {best.section, anova.section, importance.section} <= set(SECTIONS)
+    assert {best.section, anova.section, importance.section} <= {one.section for one in TOPICS}
 
 
 def test_best_levels_have_a_figure_a_factor_and_a_row_a_finding(grid):
     """Kept and beaten together are all levels of each row of a figure."""
-    frames, found = grid
-    one = best.section(frames, found)
+    found = grid
+    one = best.section(found)
     assert [figure.id for figure in one.figures] == [
         f"best-{planted.BATCH}", f"best-{planted.RATIO}"
     ]  # fmt: skip
@@ -61,21 +64,23 @@ def test_best_levels_have_a_figure_a_factor_and_a_row_a_finding(grid):
 
 def test_no_mean_of_a_winner_is_claimed(grid):
     """2.5: neither words nor table hold the mean of a level."""
-    frames, found = grid
-    one = best.section(frames, found)
+    found = grid
+    one = best.section(found)
     shown = one.intro + " ".join(cell for _, table in one.tables for row in table.rows
                                  for cell in row)  # fmt: skip
-    means = found.curve[found.curve["measure"] == found.objective.name]["mean"]
+    means = found.of(response.build).curve[
+        found.of(response.build).curve["measure"] == found.objective.name
+    ]["mean"]
     assert not any(f"{mean:.1f}" in shown for mean in means)
 
 
 def test_sizes_have_intervals_and_shares_have_none(grid):
     """A share's interval would hold it in 56 to 96 % only."""
-    frames, found = grid
-    shares, sizes = anova.section(frames, found).figures
+    found = grid
+    shares, sizes = anova.section(found).figures
     assert "error_x" not in shares.data[0]
     bars = sizes.data[0]["error_x"]
-    for at, effect in enumerate(found.anova.effects):
+    for at, effect in enumerate(found.of(anova.build).effects):
         low, high = (100 * bound / (1 + bound) for bound in (effect.size.low, effect.size.high))
         value = sizes.data[0]["x"][at]
         assert value - bars["arrayminus"][at] == pytest.approx(low, abs=0.01)
@@ -85,8 +90,8 @@ def test_sizes_have_intervals_and_shares_have_none(grid):
 
 def test_the_exact_table_names_method_n_and_families(grid):
     """Every p beside its family, every interval with its law and n."""
-    frames, found = grid
-    [(_, table)] = anova.section(frames, found).tables
+    found = grid
+    [(_, table)] = anova.section(found).tables
     assert [row[7] for row in table.rows] == ["2 (Holm)", "2 (Holm)", "1 (Benjamini-Hochberg)"]
     assert "noncentral F interval" in table.note
     assert "5 complete replicates as blocks, 8 cells" in table.note
@@ -94,18 +99,16 @@ def test_the_exact_table_names_method_n_and_families(grid):
 
 def test_what_is_withheld_is_said_and_not_drawn():
     """A sentence, and neither figure nor table."""
-    for frames, found, topic in (
-        (*read(replicates=2), anova), (*drawn(planted.flat), importance)
-    ):  # fmt: skip
-        one = topic.section(frames, found)
+    for found, topic in ((read(replicates=2), anova), (drawn(planted.flat), importance)):
+        one = topic.section(found)
         assert one.intro
         assert (one.figures, one.tables) == ((), ())
 
 
 def test_importance_is_labelled_in_figure_and_table():
     """Model-based, no interval, and what the model is worth."""
-    frames, found = drawn(lambda f: 0.8 + 0.05 * math.log10(f["train.weight_decay"]))
-    one = importance.section(frames, found)
+    found = drawn(lambda f: 0.8 + 0.05 * math.log10(f["train.weight_decay"]))
+    one = importance.section(found)
     assert "model-based, no interval" in one.figures[0].title
     [(_, table)] = one.tables
     assert {row[-1] for row in table.rows} == {"model-based, no interval"}
@@ -115,8 +118,8 @@ def test_importance_is_labelled_in_figure_and_table():
 
 def test_a_grid_and_drawn_cells_each_have_one_of_the_two(grid):
     """The exact table where it can be made, a model where not."""
-    frames, found = grid
-    assert importance.section(frames, found) is None
-    frames, found = drawn(planted.flat)
-    assert anova.section(frames, found) is None
-    assert best.section(frames, found) is None
+    found = grid
+    assert importance.section(found) is None
+    found = drawn(planted.flat)
+    assert anova.section(found) is None
+    assert best.section(found) is None

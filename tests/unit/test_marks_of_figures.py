@@ -5,15 +5,15 @@ from itertools import pairwise
 import planted
 import pytest
 
-from sweeper.analysis.answer import answer
 from sweeper.analysis.frames import load
-from sweeper.report import sections
+from sweeper.analysis.view import view_of
+from sweeper.topics.registry import sections
 
 
 def section(name, **settings):
     plan = planted.plan(**settings)
     frames = load(planted.Memory(plan), plan.sweep.name)
-    return {one.id: one for one in sections.sections(frames, answer(frames))}[name]
+    return {one.id: one for _, one in sections(view_of(frames))}[name]
 
 
 def test_each_replicate_is_a_line_through_the_reference():

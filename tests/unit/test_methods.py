@@ -5,18 +5,18 @@ import re
 import planted
 import pytest
 
-from sweeper.analysis.answer import answer
 from sweeper.analysis.frames import load
+from sweeper.analysis.view import view_of
 from sweeper.report.glossary import OF_ONE, OF_SEVERAL
 from sweeper.report.methods import methods
-from sweeper.report.works import WORKS, bibtex
+from sweeper.report.references import WORKS, bibtex
 
 CITED = re.compile(r"[A-Z][\w-]+(?: et al\.| and [A-Z]\w+)?(?:, \d{4}| \(\d{4}\))")
 
 
 def told(plan):
     frames = load(planted.Memory(plan), plan.sweep.name)
-    return " ".join(methods(frames, answer(frames)))
+    return " ".join(methods(view_of(frames)))
 
 
 def crossed(factors, label):

@@ -8,10 +8,10 @@ import pytest
 
 from sweeper.analysis.frames import load
 from sweeper.cli.app import run
+from sweeper.drawing.figure import Figure, Mark
+from sweeper.drawing.table import Table
 from sweeper.errors import InputError
-from sweeper.report import paper
-from sweeper.report.drawing import Figure, Mark
-from sweeper.report.tables import Table
+from sweeper.report import pdf as paper
 
 
 def figure(data, **layout):

@@ -7,15 +7,16 @@ import planted
 import pytest
 
 from sweeper import spec
-from sweeper.analysis.answer import answer
 from sweeper.analysis.frames import load
-from sweeper.analysis.note import note
+from sweeper.analysis.view import view_of
+from sweeper.drawing.redact import scrub, scrub_spec, scrub_tree
 from sweeper.errors import InputError, StoreError
-from sweeper.report import page, tables, training
+from sweeper.report import page
 from sweeper.report.overrides import overrides
-from sweeper.report.scrub import scrub, scrub_spec, scrub_tree
 from sweeper.states import Ending
 from sweeper.store.store import Store
+from sweeper.topics.headline.note import note
+from sweeper.topics.training_curves import section as training
 
 SECRETS = ("alice", "hunter2", "postgresql", "/home", "/mnt", "C:\\Users", "bighost")
 
@@ -220,9 +221,9 @@ def test_training_curves_show_the_cells_that_are_compared():
     plan = planted.plan(replicates=2, levels={planted.BATCH: [2, 8, 32]})
     plan.cells[2].config["train"]["epochs"] = 99
     frames = load(planted.Memory(plan), plan.sweep.name)
-    found = answer(frames)
-    assert [row[0] for row in tables.training(frames, found).rows] == ["2", "8"]
-    assert "4 runs" in training.training(frames, found)[0].title
+    found = view_of(frames)
+    assert [row[0] for row in training.table(found).rows] == ["2", "8"]
+    assert "4 runs" in training.panels(found)[0].title
 
 
 def test_training_curves_have_the_evaluated_epochs_alone():
@@ -231,13 +232,13 @@ def test_training_curves_have_the_evaluated_epochs_alone():
                         failures={(1, 1): (Ending.DIVERGED, "the loss is nan")})  # fmt: skip
     frames = load(planted.Memory(plan), plan.sweep.name)
     frames = replace(frames, curves=frames.curves[frames.curves["epoch"] % 3 == 0])
-    for figure in training.training(frames, answer(frames)):
+    for figure in training.panels(view_of(frames)):
         lines = [one for one in figure.data if one.get("mode") == "lines+markers"]
         assert len(lines) in (3, 6)
         for line in lines:
             assert line["x"] == [3, 6, 9]
             assert None not in line["y"]
-    runs = training.training(frames, answer(frames))[0].runs
+    runs = training.panels(view_of(frames))[0].runs
     assert runs is not None
     assert runs.x == [3, 6, 9]
 

@@ -3,11 +3,14 @@
 import planted
 import pytest
 
-from sweeper.analysis.answer import answer
 from sweeper.analysis.frames import load
-from sweeper.report import anatomy, examples, page, verify
+from sweeper.analysis.view import view_of
+from sweeper.report import page, verify
 from sweeper.report.export import tables_of
 from sweeper.store import Store
+from sweeper.topics.prediction_changes import section as examples
+from sweeper.topics.variance_sources import estimate as variance_sources
+from sweeper.topics.variance_sources import section as anatomy
 
 FEW = {planted.BATCH: [2, 8]}  # levels, where how many does not matter
 
@@ -23,28 +26,28 @@ def frames():
 
 @pytest.fixture(scope="module")
 def found(frames):
-    return answer(frames)
+    return view_of(frames)
 
 
 def test_without_answers_there_is_no_section():
     """Older sweeps show what they showed."""
     frames = frames_of(planted.plan(levels=FEW, epochs=2, replicates=3))
-    found = answer(frames)
-    assert anatomy.section(frames, found) is None
-    assert examples.section(frames, found) is None
+    found = view_of(frames)
+    assert anatomy.section(found) is None
+    assert examples.section(found) is None
     assert "anatomy" not in tables_of(frames)
 
 
 def test_each_difference_has_a_thick_and_a_thin_bar(frames, found):
     """One panel a measure; the thin bar is the outer interval, the thick one the inner."""
-    section = anatomy.section(frames, found)
+    section = anatomy.section(found)
     panels = section.figures[:-1]
     assert [one.id for one in panels] == [
         "anatomy-minority_accuracy", "anatomy-majority_accuracy", "anatomy-balanced_accuracy",
     ]  # fmt: skip
     thin, thick = panels[0].data[:2]
     assert thin["error_y"]["thickness"] < thick["error_y"]["thickness"]
-    bars = [b for b in found.anatomy.differences
+    bars = [b for b in found.of(variance_sources.build).differences
             if b.measure is found.objective and b.factor is found.x and b.held is None]  # fmt: skip
     assert thin["error_y"]["array"] == pytest.approx(
         [b.outer.high - b.outer.value for b in bars], rel=1e-4
@@ -56,7 +59,7 @@ def test_each_difference_has_a_thick_and_a_thin_bar(frames, found):
 
 def test_the_shares_are_stacked_to_the_whole(frames, found):
     """Runs, test set and single answers of every row add up to 100, and are said in the text."""
-    figure = anatomy.section(frames, found).figures[-1]
+    figure = anatomy.section(found).figures[-1]
     assert [one["name"] for one in figure.data] == ["runs", "test set", "single answers"]
     for parts in zip(*[one["x"] for one in figure.data], strict=True):
         assert sum(parts) == pytest.approx(100, abs=0.01)
@@ -65,7 +68,7 @@ def test_the_shares_are_stacked_to_the_whole(frames, found):
 
 def test_every_interval_names_its_method_n_family_and_unit(frames, found):
     """In the tables, beside the numbers."""
-    section = anatomy.section(frames, found)
+    section = anatomy.section(found)
     for label, table in section.tables[:2]:
         for column in ("n", "family", "this test set", "new data", "df", "test examples"):
             assert column in table.head, label
@@ -76,7 +79,7 @@ def test_every_interval_names_its_method_n_family_and_unit(frames, found):
 
 def test_counts_by_class_and_places_are_listed(frames, found):
     """A row a class at each level of the second factor; long lists are cut and say so."""
-    (_, table), *_ = examples.section(frames, found).tables
+    (_, table), *_ = examples.section(found).tables
     assert len(table.rows) == 20
     assert all(len(row) == len(table.head) for row in table.rows)
     assert examples._places(range(20)) == "0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11 and 8 more"

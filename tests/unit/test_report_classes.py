@@ -7,10 +7,15 @@ from dataclasses import asdict
 import planted
 import pytest
 
-from sweeper.analysis.answer import answer
 from sweeper.analysis.frames import load
-from sweeper.report import absence, classes, efficiency, exchange, export, fairness
+from sweeper.analysis.view import view_of
+from sweeper.report import export
 from sweeper.states import Ending
+from sweeper.topics.critical_batch_size import section as efficiency
+from sweeper.topics.fairness import section as fairness
+from sweeper.topics.missed_batches import section as absence
+from sweeper.topics.per_class import section as classes
+from sweeper.topics.tradeoff import section as exchange
 
 TOPICS = {"absence": absence, "classes": classes, "efficiency": efficiency,
           "exchange": exchange, "fairness": fairness}  # fmt: skip
@@ -24,8 +29,8 @@ def planned(**settings):
 
 def made(plan):
     frames = load(planted.Memory(plan), plan.sweep.name)
-    found = answer(frames)
-    return {name: topic.section(frames, found) for name, topic in TOPICS.items()}
+    found = view_of(frames)
+    return {name: topic.section(found) for name, topic in TOPICS.items()}
 
 
 @pytest.fixture(scope="module")

@@ -8,15 +8,19 @@ import planted
 import pytest
 from scipy import stats
 
-from sweeper.analysis import across, several, words_several
 from sweeper.analysis.frames import load
 from sweeper.cli.app import run
 from sweeper.errors import InputError
-from sweeper.report import across as across_report
-from sweeper.report import carry, page, verify
-from sweeper.report import several as report
+from sweeper.report import archive as carry
+from sweeper.report import page, verify
+from sweeper.report import several_page as report
 from sweeper.states import Ending
 from sweeper.store.store import Store
+from sweeper.topics.across import estimate as across
+from sweeper.topics.across import section as across_report
+from sweeper.topics.differences import estimate as differences
+from sweeper.topics.several import estimate as several
+from sweeper.topics.several import text as words_several
 
 BATCH = {planted.BATCH: [2, 8, 32]}
 WORDS = {"train.augmentation": ["none", "mixup"]}
@@ -156,7 +160,8 @@ def test_the_intervals_are_those_of_each_sweeps_own_report():
     side = one.shared[0].side
     assert side is not None
     for member in one.members:
-        own = [difference.estimate for difference in member.found.effects[0].differences]
+        effect = member.view.of(differences.build).primary[0]
+        own = [difference.estimate for difference in effect.differences]
         assert [other.estimate for other in side.differences[member.name]] == own
 
 

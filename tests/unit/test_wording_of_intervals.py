@@ -5,9 +5,9 @@ import re
 import planted
 import pytest
 
-from sweeper.analysis.answer import answer
 from sweeper.analysis.frames import load
-from sweeper.report import sections
+from sweeper.analysis.view import view_of
+from sweeper.topics.registry import sections
 
 METHODS = re.compile(
     r"t interval|t test|paired t|Clopper|jackknife|Fieller|noncentral F|Hotelling|Satterthwaite"
@@ -23,7 +23,7 @@ def tables():
     found = []
     for plan in (planted.everything(), planted.scattered()):
         frames = load(planted.Memory(plan), plan.sweep.name)
-        for one in sections.sections(frames, answer(frames)):
+        for _, one in sections(view_of(frames)):
             found += [
                 (f"{one.id}: {table.caption}", table)
                 for _, table in one.tables
@@ -53,7 +53,7 @@ def test_a_figure_with_bars_says_what_they_are(section):
     """What the bars are in the introduction, n in the title, the unit at the axis."""
     plan = planted.everything()
     frames = load(planted.Memory(plan), plan.sweep.name)
-    one = {one.id: one for one in sections.sections(frames, answer(frames))}[section]
+    one = {one.id: one for _, one in sections(view_of(frames))}[section]
     assert "intervals" in one.intro.lower()
     for figure in one.figures:
         assert "n\N{NO-BREAK SPACE}=" in figure.title

@@ -8,9 +8,10 @@ import pytest
 from screened import screened
 from visits import FILLED, OPEN, Visit, chromium, framed, visit
 
-from sweeper.analysis.answer import answer
-from sweeper.report import page, sections
+from sweeper.analysis.view import view_of
+from sweeper.report import page
 from sweeper.states import Ending
+from sweeper.topics.registry import TOPICS
 
 pytestmark = pytest.mark.slow
 EVIL = (
@@ -169,11 +170,11 @@ def test_axe_finds_no_violation(browser, pages, name, scheme):
 
 def test_the_pages_that_axe_looks_at_show_every_section():
     """No builder of a section is without one on them."""
-    unseen = set(sections.SECTIONS)
+    unseen = {one.section for one in TOPICS}
     for name in AXED:
         frames = framed(PLANS[name]())
-        found, text = answer(frames), page.html(frames)
-        shown = {build: one for build in unseen if (one := build(frames, found)) is not None}
+        found, text = view_of(frames), page.html(frames)
+        shown = {build: one for build in unseen if (one := build(found)) is not None}
         assert all(f'<h2 id="{one.id}">' in text for one in shown.values())
         unseen -= shown.keys()
     assert [build.__module__ for build in unseen] == []

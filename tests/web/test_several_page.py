@@ -8,7 +8,7 @@ import pytest
 from visits import FILLED, OPEN, Visit, chromium
 
 from sweeper.analysis.frames import load
-from sweeper.report import several
+from sweeper.report import several_page as several
 
 pytestmark = pytest.mark.slow
 SIZE = {"width": 1280, "height": 900}

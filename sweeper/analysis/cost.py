@@ -1,0 +1,115 @@
+"""What would settle an undecided verdict: replicates, the time for them here, and the command."""
+
+from __future__ import annotations
+
+import shlex
+from dataclasses import dataclass, replace
+
+import pandas as pd
+from scipy import stats
+
+from sweeper.analysis.frames import Frames
+from sweeper.analysis.intervals import LEVEL, Estimate, replicates_needed
+from sweeper.analysis.measures import POINTS
+from sweeper.analysis.stopping import Fixed, Looking, Rule, TwoStages
+from sweeper.analysis.verdicts import Price, Verdict, Word
+from sweeper.states import RunState
+
+POWER = 0.8
+
+
+@dataclass(frozen=True)
+class Costs:
+    """What a further replicate of every reported cell costs in this sweep.
+
+    Attributes:
+        spec: what `sweeper launch` is given: the spec's file, else the sweep's name.
+        planned: replicates of each cell by now, complete or not.
+        seconds: of one replicate of all cells, on the workers that were used; None when unknown.
+        going_on: whether a plan asks for further replicates anyway.
+    """
+
+    spec: str
+    planned: int
+    seconds: float | None
+    rule: Rule
+    going_on: bool
+
+    def priced(self, verdict: Verdict, *, estimate: Estimate) -> Verdict:
+        """The verdict, with its price when it is undecided and a number can be told."""
+        if verdict.word is not Word.UNDECIDED or self.going_on:
+            return replace(verdict, needed=None) if self.going_on else verdict
+        rule = self.rule
+        df = rule.start - 1 if isinstance(rule, TwoStages) else None
+        needed = replicates_needed(estimate, df=df, shares=rule.shares)
+        if needed is None:
+            return replace(verdict, needed=None)
+        more = needed - estimate.n
+        seconds = None if self.seconds is None else more * self.seconds
+        price = Price(more, self.planned + more, seconds, self._command(estimate, more),
+                      beyond=isinstance(self.rule, Looking))  # fmt: skip
+        return replace(verdict, needed=needed, price=price)
+
+    def _command(self, estimate: Estimate, more: int) -> str:
+        launch, wanted = f"sweeper launch {shlex.quote(self.spec)}", self.planned + more
+        if not isinstance(self.rule, TwoStages):
+            key = self.rule.key if isinstance(self.rule, Fixed) else "replicates"
+            return f"{launch} --set {key}={wanted}"
+        half = min(self.rule.half_width, deciding_half_width(estimate, start=self.rule.start))
+        target = half / (POINTS if self.rule.unit == "points" else 1.0)
+        cap = max(wanted, self.rule.cap)
+        return f"{launch} --set replicates.target={target:.2g} --set replicates.max={cap}"
+
+
+def costs(frames: Frames, *, rule: Rule) -> Costs:
+    """The costs of this sweep's replicates, from what its own have taken."""
+    sweep = frames.sweep
+    planned = int(frames.reported_runs["replicate"].nunique())
+    fixed = not isinstance(rule, Looking | TwoStages)
+    ended = any(one["ended"] for one in sweep.stages if one["plan"] == sweep.spec["replicates"]) \
+        if not fixed else True  # fmt: skip
+    hint = str(sweep.provenance.get("spec_file") or sweep.name)
+    return Costs(hint, planned, block_seconds(frames), rule, going_on=not ended)
+
+
+def block_seconds(frames: Frames) -> float | None:
+    """Seconds of one replicate of all reported cells; None before any is complete.
+
+    Worker time of the packs that hold reported runs, whose members train in the same seconds,
+    over the workers that were busy at once and over the replicates that became complete.
+    """
+    runs = frames.reported_runs
+    complete = int((runs["state"] == RunState.COMPLETE).sum())
+    tried = frames.attempts[frames.attempts["run_id"].isin(runs.index)]
+    tried = tried.dropna(subset=["ended_at"])
+    if not complete or not len(tried):
+        return None
+    packs = tried.groupby(["pack_id", "started_at"], as_index=False).agg(
+        ended_at=("ended_at", "max"), seconds=("seconds", "max")
+    )
+    total = float(packs["seconds"].sum())
+    blocks = complete / max(len(frames.reported), 1)
+    return total / busy(packs["started_at"], packs["ended_at"]) / blocks
+
+
+def busy(started: pd.Series, ended: pd.Series) -> float:
+    """How many of these spans of time ran at once, on average while any did; at least 1."""
+    spans = sorted(zip(pd.to_datetime(started), pd.to_datetime(ended), strict=True))
+    total = sum((end - start).total_seconds() for start, end in spans)
+    covered, until = 0.0, None
+    for start, end in spans:
+        begin = start if until is None or start > until else until
+        covered += max((end - begin).total_seconds(), 0.0)
+        until = end if until is None else max(until, end)
+    return max(total / covered, 1.0) if covered > 0 else 1.0
+
+
+def deciding_half_width(estimate: Estimate, *, start: int, power: float = POWER) -> float:
+    """The half-width under which Stein's interval would leave 0 out, for a change of this size.
+
+    The final mean less the truth, over `s0 / sqrt(N)`, is t with n0 - 1 df: it exceeds h with
+    probability `power` when the change is `h (1 + t(power) / T)`.
+    """
+    tail = (1 - LEVEL) / (2 * estimate.family)
+    wide, near = stats.t.ppf([1 - tail, power], start - 1)
+    return float(abs(estimate.value) / (1 + near / wide))

@@ -1,0 +1,123 @@
+"""One sweep as every topic reads it: each measure's responses, the factors, and the axes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any, TypeVar
+
+import pandas as pd
+
+from sweeper.analysis import comparable, effects
+from sweeper.analysis import cost as price
+from sweeper.analysis import stopping as precision
+from sweeper.analysis.comparable import Gate, Reading
+from sweeper.analysis.cost import Costs
+from sweeper.analysis.factors import Factor, axes, scientific
+from sweeper.analysis.frames import Frames
+from sweeper.analysis.intervals import Estimate
+from sweeper.analysis.measures import POINTS, Measure, measures, responses
+from sweeper.analysis.stopping import Rule
+from sweeper.analysis.verdicts import MARGIN, Verdict, judge
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class SweepView:
+    """The sweep as every topic reads it.
+
+    Attributes:
+        responses: measure's name -> y[cell, replicate], NaN where no run is complete.
+        measures: the objective first.
+        x, by: the axis of the response curve, and the factor whose levels are its lines.
+    """
+
+    frames: Frames
+    gate: Gate
+    measures: tuple[Measure, ...]
+    responses: dict[str, pd.DataFrame]
+    factors: tuple[Factor, ...]
+    x: Factor | None
+    by: Factor | None
+    _made: dict[Any, Any] = field(default_factory=dict, init=False, repr=False, compare=False)
+
+    def of(self, build: Callable[[SweepView], T]) -> T:
+        """What `build` makes of this sweep; it is made once."""
+        if build not in self._made:
+            self._made[build] = build(self)
+        return self._made[build]
+
+    @property
+    def grid(self) -> bool:
+        """Whether levels can be compared within replicates."""
+        return self.gate.reading is Reading.PAIRED
+
+    @property
+    def others(self) -> tuple[Factor, ...]:
+        """The factors that the curve averages over."""
+        return tuple(one for one in self.factors if one is not self.x and one is not self.by)
+
+    @property
+    def replicates(self) -> int:
+        """The largest number of complete replicates that a cell has."""
+        counts = (int(y.notna().sum(axis=1).max()) for y in self.responses.values() if len(y))
+        return max(counts, default=0)
+
+    def verdict(
+        self, estimate: Estimate, *, measure: Measure, priced: bool = True, span: float = 1.0
+    ) -> Verdict:
+        """The verdict on a difference or a slope; `priced` adds what more replicates cost.
+
+        `span`: how many steps a slope runs over.
+        """
+        margin = MARGIN if measure.unit == "points" else None
+        found = judge(estimate, direction=measure.direction, margin=margin, span=span)
+        return self.costs.priced(found, estimate=estimate) if priced else found
+
+    @property
+    def objective(self) -> Measure:
+        return self.measures[0]
+
+    def lines(self) -> list[tuple[Any, tuple[Factor, Any] | None]]:
+        """The lines of the curve: the second factor's levels, or one over all."""
+        if self.by is None:
+            return [(None, None)]
+        return [(level, (self.by, level)) for level in self.by.levels]
+
+    def levels(
+        self, measure: Measure, *, factor: Factor, at: tuple[Factor, Any] | None = None
+    ) -> pd.DataFrame:
+        y = self.responses[measure.name].loc[list(self.gate.compared)]
+        return effects.over_levels(y, cells=self.frames.cells, factor=factor, at=at)
+
+    @cached_property
+    def rule(self) -> Rule:
+        """How the number of replicates was planned; intervals of the primary family follow it."""
+        replicates = int(self.frames.reported_runs["replicate"].nunique())
+        return precision.rule_of(self.frames.sweep, replicates=replicates)
+
+    @cached_property
+    def costs(self) -> Costs:
+        return price.costs(self.frames, rule=self.rule)
+
+    @property
+    def guessing(self) -> float | None:
+        """What guessing scores on the objective; None where that is no accuracy."""
+        accuracy = self.objective.bounded and self.objective.direction == "maximize"
+        return self.chance if accuracy else None
+
+    @property
+    def chance(self) -> float:
+        """The accuracy of guessing, in points."""
+        return POINTS / max(len(self.frames.sweep.facts.get("classes", ())), 1)
+
+
+def view_of(frames: Frames) -> SweepView:
+    """The view of a sweep; cells are compared only where they form a grid."""
+    gate = comparable.gate(frames, paths=list(frames.sweep.spec.get("scientific", {})))
+    grid, listed = gate.reading is Reading.PAIRED, measures(frames)
+    factors = scientific(frames, cells=gate.compared if grid else gate.cells)
+    table = {one.name: responses(frames, measure=one, cells=gate.cells) for one in listed}
+    return SweepView(frames, gate, listed, table, factors, *axes(factors))

@@ -1,0 +1,24 @@
+"""Importance by a model, in short sentences."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from sweeper.analysis.wording import capitalised, joined, percent
+from sweeper.topics.importance.estimate import Importance
+
+
+def important(one: Importance) -> Iterator[str]:
+    """Which factor the model leans on most, and how good the model is."""
+    first, unit = one.shares[0], "of the model's variance"
+    yield (
+        f"{capitalised(first.factor.name)} matters most: {percent(first.alone)} {unit} alone, "
+        f"{percent(first.total)} with its interactions."
+    )
+    rest = [f"{share.factor.name} {percent(share.total)}" for share in one.shares[1:]]
+    if rest:
+        yield f"With their interactions: {joined(rest)}."
+    yield (
+        f"This is what a {one.model} says that was fitted to {one.cells} cells. It predicts "
+        f"{percent(one.r2)} of the variance of cells that it has not seen. There is no interval."
+    )
