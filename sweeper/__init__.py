@@ -29,6 +29,7 @@ _LATER = {
     "launch": "sweeper.api",
     "load_spec": "sweeper.api",
     "open": "sweeper.api",
+    "trainable": "sweeper.trainables",
 }
 
 __all__ = [
@@ -45,6 +46,7 @@ __all__ = [
     "launch",
     "load_spec",
     "open",
+    "trainable",
 ]
 
 

@@ -10,6 +10,7 @@ from sweeper.errors import SweeperError as SweeperError
 from sweeper.errors import SweepHalted as SweepHalted
 from sweeper.spec import Spec as Spec
 from sweeper.sweeps import Sweep as Sweep
+from sweeper.trainables import trainable as trainable
 
 __version__: str
 __all__: list[str]

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from sweeper.engine.driver import Outcome
     from sweeper.spec import Spec
     from sweeper.sweeps import Sweep
+    from sweeper.trainables import Trainable
 
 Source: TypeAlias = "Spec | str | os.PathLike[str] | Mapping[str, Any]"
 SAME = "the same call of sweeper.launch"
@@ -75,6 +76,7 @@ def launch(
     *,
     storage: str = DEFAULT_STORAGE,
     set: Mapping[str, Any] | Sequence[str] = (),
+    trainer: Trainable | None = None,
     ray_address: str | None = None,
     allow_unauthenticated_ray: bool = False,
     plugins: Sequence[str | os.PathLike[str]] = (),
@@ -90,6 +92,7 @@ def launch(
         spec: as `load_spec` takes it.
         storage: the database: `sqlite:///FILE` or `postgresql://...`.
         set: as `load_spec` takes it.
+        trainer: a training function (`@sweeper.trainable`) in the place of Sweeper's trainer.
         ray_address: the address of a Ray cluster to join; else Ray is started here.
         allow_unauthenticated_ray: agrees to a Ray that asks for no token (unsafe).
         plugins: Python files that register models, data or trainers.
@@ -104,7 +107,7 @@ def launch(
     """
     lookup.check_storage(storage)
     lookup.check_ray(ray_address, allow_open=allow_unauthenticated_ray)
-    loaded = load_spec(spec, set=set)
+    loaded = load_spec(spec, set=[*_overrides(set), *_named(trainer)])
     from rich.console import Console
 
     from sweeper.engine.driver import launch as drive
@@ -119,11 +122,17 @@ def launch(
             plugins=[Path(one) for one in plugins],
             on_event=display.show,
             new_data=new_data,
+            trainer=trainer,
             command=SAME,
         )
     _check(outcome)
     console.print(outcome.message, markup=False, highlight=False)
     return open(outcome.sweep, storage=storage)
+
+
+def _named(trainer: Trainable | None) -> list[str]:
+    """The key of the spec that names a training function."""
+    return [] if trainer is None else [f"trainer={json.dumps(trainer.name)}"]
 
 
 def _check(outcome: Outcome) -> None:

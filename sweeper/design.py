@@ -18,6 +18,7 @@ import numpy as np
 import trainers.config
 from sweeper.spec import Level, NuisanceRange, Spec
 from sweeper.spec import factors as f
+from sweeper.spec.own import OwnConfig, read
 from trainers.config import Config
 
 
@@ -82,8 +83,10 @@ def cell_hash(config: Config, budget: str, fingerprint: str, trainer_version: st
 
 def pack_key(config: Config | Mapping[str, Any]) -> str:
     """Short and equal for configurations whose runs one pack can train together."""
-    config = config if isinstance(config, Config) else Config.model_validate(config)
-    return hashlib.sha256(trainers.config.pack_key(config).encode()).hexdigest()[:16]
+    config = config if isinstance(config, Config) else read(config)
+    own = isinstance(config, OwnConfig)
+    text = f"own {config.trainer}" if own else trainers.config.pack_key(config)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 def _points(spec: Spec) -> Iterator[dict[str, Level]]:

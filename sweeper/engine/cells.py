@@ -7,8 +7,9 @@ from typing import Any, Protocol
 
 from sweeper.design import Design, cell_hash, designs
 from sweeper.engine import data_facts
+from sweeper.engine.messages import OwnTrainer
 from sweeper.spec import Spec
-from sweeper.store.records import Cell, NewCell
+from sweeper.store.records import Cell, Key, NewCell
 from trainers.config import Config, ConfigError
 from trainers.identity import version as trainer_version
 
@@ -18,8 +19,10 @@ REPORT, TUNING, SCREENING = "report", "tuning", "screening"
 class Maker:
     """Turns designs into cells: reads each data block once, and checks that they fit together."""
 
+    own: OwnTrainer | None = None  # in place of Sweeper's trainer
+
     def __init__(self, spec: Spec) -> None:
-        self._spec, self._version = spec, trainer_version()
+        self._spec, self.version = spec, trainer_version()
         self._facts: dict[str, dict[str, Any]] = {}
         self.replicates = {
             REPORT: tuple(range(spec.replicates)),
@@ -30,6 +33,11 @@ class Maker:
     def facts(self) -> dict[str, Any]:
         """The facts of the first data block that was read."""
         return next(iter(self._facts.values()))
+
+    @property
+    def layout(self) -> tuple[Key, ...]:
+        """The order of a round's numbers."""
+        return tuple(data_facts.layout(self.facts))
 
     @property
     def fingerprints(self) -> dict[str, str]:
@@ -84,7 +92,7 @@ class Maker:
     ) -> NewCell:
         fingerprint = self.facts_of(design.config)["fingerprint"]
         return NewCell(
-            hash=cell_hash(design.config, self._spec.budget.unit, fingerprint, self._version),
+            hash=cell_hash(design.config, self._spec.budget.unit, fingerprint, self.version),
             role=role,
             factors=design.factors,
             config=design.config.model_dump(mode="json"),

@@ -182,6 +182,7 @@ class Conductor:
             checkpoint_seconds=self._spec.limits.checkpoint_seconds,
             fingerprints=self._session.maker.fingerprints,
             plugins=place.plugins,
+            own=self._session.maker.own,
         )
 
     def _forget(self, pack: Pack) -> None:

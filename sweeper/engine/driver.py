@@ -14,13 +14,14 @@ from typing import Any
 import optuna
 
 from sweeper import search
-from sweeper.engine import changes, cluster, data_facts, evaluations, places, provenance, since
+from sweeper.engine import changes, cluster, evaluations, places, provenance, since
 from sweeper.engine.cells import Cells, Maker, Planned
 from sweeper.engine.context import Request, Session
 from sweeper.engine.exits import LastResort, set_down, without_database
 from sweeper.engine.heartbeat import Heartbeat
 from sweeper.engine.interrupts import Interrupts, StopNow
 from sweeper.engine.launching import Launch, agrees
+from sweeper.engine.own import prepared
 from sweeper.engine.plugins import load as load_plugins
 from sweeper.engine.progress import Event, Progress
 from sweeper.engine.raywatch import Watch
@@ -34,7 +35,7 @@ from sweeper.store import lease as leases
 from sweeper.store.records import Lease, NewCell, NewSweep, Sweep
 from sweeper.store.store import Store
 from sweeper.store.study import Study
-from trainers.identity import version as trainer_version
+from sweeper.trainables import Trainable
 from trainers.notes import notes
 
 __all__ = ["Event", "Outcome", "Progress", "launch"]
@@ -61,6 +62,7 @@ def launch(
     on_event: Callable[[Event], None] = lambda event: None,
     yes: bool = True,
     new_data: bool = False,
+    trainer: Trainable | None = None,
     command: str = "",
 ) -> Outcome:
     """Runs what is missing of a sweep, and returns how that ended.
@@ -68,6 +70,7 @@ def launch(
     Args:
         yes: asks no questions.
         new_data: agrees to data that differ from those of the last launch.
+        trainer: the training function, if no plug-in file defines it.
         command: the command that continues the sweep, for messages; default the command line.
 
     Raises:
@@ -92,9 +95,8 @@ def launch(
                     on_event(remark)
                 for warning in spec.warnings:
                     on_event(warning)
-                maker = Maker(spec)
                 before = evaluations.stored(storage, spec.name)
-                spec = evaluations.decided(spec, maker, before=before)
+                spec, maker = prepared(spec, trainer, before=before)
                 cells, first = _cells(spec, maker, say=on_event)
                 for note in notes(maker.facts):
                     on_event(note)
@@ -135,7 +137,7 @@ def _cells(
 
 def _sweep(store: Store, spec: Spec, maker: Maker, first: Sequence[NewCell]) -> tuple[Sweep, Since]:
     """The sweep's row, made if needed, and what has changed since its last launch."""
-    layout = tuple(data_facts.layout(maker.facts))
+    layout = maker.layout
     sweep = store.create_sweep(
         NewSweep(
             name=spec.name,
@@ -144,13 +146,13 @@ def _sweep(store: Store, spec: Spec, maker: Maker, first: Sequence[NewCell]) -> 
             spec=spec.model_dump(mode="json"),
             layout=layout,
             facts=maker.facts,
-            provenance=provenance.collect(),
+            provenance=provenance.collect(trainer=maker.version),
         )
     )
     cells = store.cells(sweep.id)
     shown = {cell.hash for cell in cells if not cell.hidden}
     same = not shown or any(one.hash in shown for one in first)
-    changed = since.look(spec, sweep, maker.facts, trainer=trainer_version(), same_cells=same)
+    changed = since.look(spec, sweep, maker.facts, trainer=maker.version, same_cells=same)
     changed.check_decisions()
     changes.check(spec, sweep, has_cells=bool(cells))
     if sweep.layout != layout:

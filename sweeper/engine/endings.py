@@ -13,7 +13,7 @@ def of_exception(error: BaseException) -> tuple[Ending, str]:
     """The reason and the text of an exception that the trainer raised in the worker."""
     text = "".join(traceback.format_exception(error))[-LAST_CHARACTERS:]
     name = type(error).__name__
-    if name == "ConfigError":
+    if name in ("ConfigError", "ReportError"):
         return Ending.BAD_CONFIG, str(error)
     if name == "OutOfMemoryError" or "CUDA out of memory" in str(error):
         return Ending.OUT_OF_MEMORY, text

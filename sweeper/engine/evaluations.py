@@ -15,6 +15,7 @@ from sweeper.engine import data_facts
 from sweeper.engine.cells import Maker
 from sweeper.errors import NothingStored
 from sweeper.spec import ADAPTIVE, Spec
+from sweeper.store.records import Sweep
 from sweeper.store.store import Store
 from trainers.config import PLACES, Config
 
@@ -40,18 +41,17 @@ def decided(spec: Spec, maker: Maker, *, before: Mapping[str, Any] | None) -> Sp
     return spec.evaluated(kept or _chosen(spec, maker))
 
 
-def stored(storage: str, name: str) -> Mapping[str, Any] | None:
-    """The spec of the sweep of that name; None if there is no such database or sweep.
+def stored(storage: str, name: str) -> Sweep | None:
+    """The sweep of that name; None if there is no such database or sweep.
 
     Raises:
         StoreError: the database cannot be used.
     """
     try:
         with Store.open(storage, create=False) as store:
-            sweep = store.sweep(name)
+            return store.sweep(name)
     except NothingStored:
         return None
-    return sweep.spec if sweep else None
 
 
 def _kept(spec: Spec, before: Mapping[str, Any]) -> int | None:

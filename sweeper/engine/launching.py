@@ -244,7 +244,7 @@ class Launch:
             LeaseLost: another driver has taken the sweep over.
         """
         spec = self.spec
-        self._provenance = provenance.collect()
+        self._provenance = provenance.collect(trainer=self.session.maker.version)
         self._provenance["spec_file"] = provenance.spec_file(spec.source)
         self.save_hours()
         asked, address = spec.resources.workers or 1, self.request.ray_address

@@ -23,7 +23,7 @@ class JobMember:
     run: int
     attempt: int  # 0: finished before, and only repeated
     replicate: int
-    config: dict[str, Any]  # JSON of trainers.config.Config
+    config: dict[str, Any]  # JSON of trainers.config.Config, or of spec.own.OwnConfig
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,6 +69,24 @@ class Refusal:
 
 
 @dataclass(frozen=True, kw_only=True)
+class OwnTrainer:
+    """A training function of the user's own, for a worker.
+
+    Attributes:
+        name: the name by which a plug-in file makes it known.
+        function: the function itself, where no file has it: a notebook's.
+        layout: what each report has, in the order of the numbers.
+        files: absolute paths of what it reads, which must have this `fingerprint`.
+    """
+
+    name: str
+    function: Any = None  # sweeper.trainables.Trainable
+    layout: tuple[tuple[str, str, str], ...]
+    files: tuple[str, ...] = ()
+    fingerprint: str
+
+
+@dataclass(frozen=True, kw_only=True)
 class Job:
     """A pack for a worker: the whole composition, so that the same pack gives the same numbers.
 
@@ -89,6 +107,7 @@ class Job:
     checkpoint_seconds: float
     fingerprints: dict[str, str]  # load key of a data block -> fingerprint of its content
     plugins: tuple[str, ...] = ()
+    own: OwnTrainer | None = None  # instead of Sweeper's trainer
 
     @property
     def number(self) -> int:

@@ -17,6 +17,7 @@ from sweeper.engine.probe import Question
 from sweeper.engine.progress import levels_of
 from sweeper.plan import Price
 from sweeper.spec import Spec
+from sweeper.spec.own import read
 from sweeper.store.records import Cell, Lease, NewPack, Pack
 from sweeper.store.store import Store
 from trainers.config import Config
@@ -54,7 +55,7 @@ class Packer:
             self._save()
         for one in wanted:
             if one.key in self.prices:
-                self._configs[one.key] = Config.model_validate(one.config)
+                self._configs[one.key] = read(one.config)
 
     def pack(self, runs: Sequence[RunNow], *, workers: int | None = None) -> list[Pack]:
         """Makes packs for these runs by the plan, such that none of `workers` is idle."""
@@ -132,7 +133,7 @@ class Packer:
             if key not in self.prices:
                 price = probe.borrow(
                     key,
-                    Config.model_validate(cell.config),
+                    read(cell.config),
                     samples=sum(cell.class_counts),
                     priced=self._configs,
                     prices=self.prices,
@@ -165,7 +166,7 @@ def questions(
     available: Counter[str] = Counter()
     of_key: dict[str, list[Cell]] = {}
     for cell in cells:
-        if runs_of.get(cell.id, 0):
+        if runs_of.get(cell.id, 0) and "trainer" not in cell.config:  # whose price nobody knows
             key = pack_key(cell.config)
             available[key] += runs_of[cell.id]
             of_key.setdefault(key, []).append(cell)

@@ -6,22 +6,22 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 from sweeper import plan, search
 from sweeper.design import candidates, designs, pack_key
-from sweeper.engine import cluster, evaluations, plugins, probe, screening
+from sweeper.engine import cluster, plugins, probe, screening
 from sweeper.engine.cells import REPORT, TUNING, Maker
 from sweeper.engine.crew import Crew, terms
 from sweeper.engine.eta import UNKNOWN_FACTOR
+from sweeper.engine.own import prepared
 from sweeper.engine.packing import questions, shared
 from sweeper.engine.probe import Place
 from sweeper.engine.progress import Event
 from sweeper.plan import Price
 from sweeper.spec import ADAPTIVE, Screen, Search, Spec
+from sweeper.spec.own import read
 from sweeper.states import RunState
-from sweeper.store.records import Cell, NewCell, NewPack, Run
-from trainers.config import Config
+from sweeper.store.records import Cell, NewCell, NewPack, Run, Sweep
 from trainers.notes import notes
 
 
@@ -62,7 +62,7 @@ class Preview:
 def preview(
     spec: Spec,
     *,
-    before: Mapping[str, Any] | None = None,
+    before: Sweep | None = None,
     ray_address: str | None = None,
     plugin_files: Sequence[Path] = (),
     on_event: Callable[[Event], None] = lambda text: None,
@@ -70,7 +70,7 @@ def preview(
     """Plans every run of the spec; starts Ray for the probe.
 
     Args:
-        before: the spec of this name in the database, as JSON.
+        before: the sweep of this name in the database.
 
     Raises:
         InputError: the data or the cluster cannot be used.
@@ -81,8 +81,7 @@ def preview(
     cluster.check(ray_address, say=on_event)
     for warning in spec.warnings:
         on_event(warning)
-    maker = Maker(spec)
-    spec = evaluations.decided(spec, maker, before=before)
+    spec, maker = prepared(spec, before=before)
     cells = _numbered(_cells(spec, maker))
     for note in notes(maker.facts):
         on_event(note)
@@ -189,12 +188,13 @@ def _probed(
         with Crew(terms(spec, joined=ray_address is not None), say=on_event) as crew:
             crew.wait(lambda: None)
             workers = crew.room
-            found = {p.key: p for p in probe.measure_there(wanted, place, crew, tell=on_event)}
-    configs = {q.key: Config.model_validate(q.config) for q in wanted if q.key in found}
+            asked = probe.measure_there(wanted, place, crew, tell=on_event) if wanted else []
+            found = {price.key: price for price in asked}
+    configs = {q.key: read(q.config) for q in wanted if q.key in found}
     for cell in cells:
         key = pack_key(cell.config)
         if key not in found:
-            config, samples = Config.model_validate(cell.config), sum(cell.class_counts)
+            config, samples = read(cell.config), sum(cell.class_counts)
             price = probe.borrow(key, config, samples=samples, priced=configs, prices=found)
             found |= {key: price} if price else {}
     return found, workers

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import sweeper
-from trainers.identity import version as trainer_version
 
 # What makes two runs of a configuration equal, and what does not.
 DETERMINISM = {
@@ -22,11 +21,11 @@ DETERMINISM = {
 PACKAGES = ("numpy", "optuna", "ray", "scikit-learn", "sqlalchemy", "torch", "torchvision")
 
 
-def collect() -> dict[str, Any]:
-    """Versions, git commit and hardware of the driver's machine, and the time."""
+def collect(*, trainer: str) -> dict[str, Any]:
+    """Versions (the trainer's is given), git commit, hardware of this machine, and the time."""
     return {
         "sweeper": sweeper.__version__,
-        "trainer": trainer_version(),
+        "trainer": trainer,
         "python": platform.python_version(),
         "packages": {name: _version(name) for name in PACKAGES},
         "git": _commit(),

@@ -12,7 +12,8 @@ from sweeper.spec import Spec
 from sweeper.store.records import Sweep
 from trainers.config import PLACES, leaves
 
-WHOLE = ("scientific", "nuisance", "search", "budget")  # blocks of a spec that make its cells
+# Blocks of a spec that make its cells.
+WHOLE = ("trainer", "fixed", "scientific", "nuisance", "search", "budget")
 NAMED = 6  # classes in a sentence
 SPLITS = ("train", "val", "test")
 
@@ -85,7 +86,7 @@ def look(
     same = stated and _same(before.get("train"), now["train"], fully=not versions)
     return Since(
         name=spec.name,
-        spec=not same or any(before.get(key) != now[key] for key in WHOLE),
+        spec=not same or any(before.get(key) != now.get(key) for key in WHOLE),
         data=counted(sweep.facts, facts) if others and stated else "",
         trainer=versions,
         decided=any(isinstance(stage["plan"], Mapping) for stage in sweep.stages),
@@ -114,6 +115,8 @@ def _same(before: Any, now: Mapping[str, Any], *, fully: bool) -> bool:
 
 def counted(before: Mapping[str, Any], now: Mapping[str, Any]) -> str:
     """The samples of each split before and now, with the classes that have more or fewer."""
+    if "files" in now:
+        return _files(before.get("files", {}), now["files"])
     parts = []
     for split in SPLITS:
         old, new = (_of_classes(facts, split) for facts in (before, now))
@@ -129,6 +132,13 @@ def counted(before: Mapping[str, Any], now: Mapping[str, Any]) -> str:
     if all(part.endswith("as before") for part in parts):
         return f"{', '.join(parts)}, but with other content"
     return ", ".join(parts)
+
+
+def _files(before: Mapping[str, str], now: Mapping[str, str]) -> str:
+    """The files of a training function that have other content, are new, or are gone."""
+    names = sorted({*before, *now})
+    changed = [name for name in names if before.get(name) != now.get(name)]
+    return f"other content in {', '.join(changed[:NAMED])}" if changed else "other files"
 
 
 def _of_classes(facts: Mapping[str, Any], split: str) -> dict[str, int]:

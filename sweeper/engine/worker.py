@@ -15,8 +15,19 @@ from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
+from sweeper import trainables
 from sweeper.engine import data_facts, endings, nodes, plugins, timing
-from sweeper.engine.messages import Job, MemberResult, Message, ProbeJob, Reached, Refusal, Timing
+from sweeper.engine.functions import FunctionTrainer
+from sweeper.engine.messages import (
+    Job,
+    MemberResult,
+    Message,
+    OwnTrainer,
+    ProbeJob,
+    Reached,
+    Refusal,
+    Timing,
+)
 from sweeper.engine.timing import Suited
 from sweeper.errors import EngineError, InputError
 from sweeper.states import Ending
@@ -29,6 +40,7 @@ BEATS = "beats"  # the thread that answers beats while another trains
 DATASETS_KEPT = 4
 _THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 _datasets: OrderedDict[str, Any] = OrderedDict()
+_marks: dict[tuple[str, ...], str] = {}  # by the files of training functions
 _guards: dict[int, Any] = {}  # by threads; their processes serve one pack key after another
 
 
@@ -47,6 +59,14 @@ def dataset(config: DataConfig) -> Any:
         _datasets[key] = load(config)
     _datasets.move_to_end(key)
     return _datasets[key]
+
+
+def _mark(files: Sequence[str]) -> str:
+    """The fingerprint of a training function's files, read once in this process."""
+    key = tuple(files)
+    if key not in _marks:
+        _marks[key] = trainables.fingerprint(key)[0]
+    return _marks[key]
 
 
 def trainer_class() -> Callable[..., Any]:
@@ -210,10 +230,16 @@ class PackWorker:
         except Exception as error:  # noqa: BLE001  the trainer and the user's code are foreign
             message = self._say((), done=True, failure=endings.of_exception(error))
         if message.done:
-            self._trainer = None
+            self._leave()
         if message.failure is not None:
             gc.collect()  # free the memory for the next job
         return message, message.done
+
+    def _leave(self) -> None:
+        """Lets the trainer go, and ends the functions that wait in it."""
+        trainer, self._trainer = self._trainer, None
+        if isinstance(trainer, FunctionTrainer):
+            trainer.close()
 
     def drop(self, runs: Sequence[int]) -> None:
         """Leaves these members out from the next round on; Ray runs this between two rounds."""
@@ -320,6 +346,23 @@ class PackWorker:
             evaluation=timetable.evaluation(round),
         )
 
+    def _own(self, own: OwnTrainer) -> Any:
+        """The trainer that calls the user's function.
+
+        Raises:
+            Unfit: the function or its files are not here as the driver has them.
+        """
+        function = own.function
+        try:
+            function = function or trainables.named(own.name)
+            mark = _mark(own.files)
+        except InputError as error:
+            raise Unfit(str(error)) from error
+        if mark != own.fingerprint:
+            raise Unfit(f"the files of trainer {own.name!r} are not what the driver read")
+        members = [(member.config["train"], member.replicate) for member in self._job.members]
+        return FunctionTrainer(function, members, own=own)
+
     def _build(self) -> Any:
         """The trainer, from a checkpoint if one fits; None if it would compute wrongly.
 
@@ -328,6 +371,8 @@ class PackWorker:
             Unfit: the data here are not those that the driver has read.
         """
         job = self._job
+        if job.own is not None:
+            return self._begun(self._own(job.own))
         configs = [Config.model_validate(member.config) for member in job.members]
         try:
             data = dataset(configs[0].data)
@@ -343,7 +388,10 @@ class PackWorker:
             PackMember(config, member.replicate)
             for config, member in zip(configs, job.members, strict=True)
         ]
-        trainer = trainer_class()(data, members, device=job.device, form=job.form)
+        return self._begun(trainer_class()(data, members, device=job.device, form=job.form))
+
+    def _begun(self, trainer: Any) -> Any:
+        """The trainer at its checkpoint, without the members that have left."""
         self._trainer = trainer
         self._resume(trainer)
         self._drop(self._due())
@@ -373,8 +421,11 @@ class PackWorker:
         """Writes a checkpoint; returns whether it was written, and training continues anyway."""
         from trainers import checkpoint
 
-        tensors, meta = self._trainer.state()
         self._saved_at = time.monotonic()
+        found = self._trainer.state()
+        if found is None:
+            return False  # a function that keeps nothing
+        tensors, meta = found
         try:
             checkpoint.save(
                 self._job.checkpoint_dir,

@@ -11,13 +11,13 @@ from pydantic import Field, PrivateAttr, ValidationError
 from sweeper.errors import SpecError
 from sweeper.spec import complaints, document, rules
 from sweeper.spec.document import Node, Position
-from sweeper.spec.models import VERSION, SpecFile
+from sweeper.spec.models import OWN, VERSION, SpecFile
 from sweeper.spec.rules import NOTHING, Problem
 from trainers.config import PLACES
 
 ROLES = ("scientific", "nuisance")
 MOST_LINES = 20
-BY_FACTOR = (*ROLES, "reference")  # blocks whose keys are factors, dotted
+BY_FACTOR = (*ROLES, "reference", "fixed")  # blocks whose keys are factors, dotted
 
 
 class Spec(SpecFile):
@@ -115,7 +115,8 @@ def _checked(root: Node) -> tuple[SpecFile, list[Problem]]:
     apply only if both are right.
     """
     try:
-        file, wrong = rules.canonical(SpecFile.model_validate(root.plain))
+        context = {OWN: "trainer" in root.entries}
+        file, wrong = rules.canonical(SpecFile.model_validate(root.plain, context=context))
         return file, wrong or rules.broken(file)
     except ValidationError as cause:
         problems = complaints.every(cause)
@@ -130,7 +131,9 @@ def _factors(root: Node, wrong: Collection[tuple[str | int, ...]]) -> SpecFile:
         block = root.entries.get(role, Node({}, root.where))
         right = (name for name in block.entries if (role, name) not in wrong)
         blocks[role] = {name: block.entries[name].plain for name in right}
-    return SpecFile.model_validate({"name": "factors", **blocks})
+    trainer = root.entries.get("trainer")
+    own = {"trainer": str(trainer.value)} if trainer is not None and trainer.value else {}
+    return SpecFile.model_validate({"name": "factors", **own, **blocks})
 
 
 def _raise_all(errors: Sequence[SpecError]) -> None:

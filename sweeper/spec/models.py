@@ -12,19 +12,23 @@ from pydantic import (
     ConfigDict,
     Discriminator,
     Field,
+    SerializerFunctionWrapHandler,
     Strict,
     Tag,
     ValidationInfo,
     field_validator,
+    model_serializer,
     model_validator,
 )
 
 from sweeper.spec.factors import Factor, Level, Nuisance
+from sweeper.spec.own import Fixed, OwnConfig
 from sweeper.spec.phrases import near
-from trainers.config import OBJECTIVES, Block, Config, DataConfig, TrainConfig, Worded
+from trainers.config import OBJECTIVES, Block, Config, DataConfig, TrainConfig, Worded, leaves
 
 VERSION = 1
 ADAPTIVE = frozenset({"tpe", "gp", "tune"})
+OWN = "own trainer"  # in the context of a validation: whether the spec has one
 
 Positive: TypeAlias = Annotated[float, Field(gt=0.0)]
 MOST = 1000  # replicates
@@ -49,6 +53,12 @@ def _direction(data: dict[str, Any]) -> Literal["maximize", "minimize"]:
     return OBJECTIVES.get(data.get("metric", ""), "maximize")
 
 
+def _own(info: ValidationInfo) -> bool:
+    """Whether the spec has a trainer of its own, which reports any metrics."""
+    context = cast("Mapping[str, bool]", info.context or {})
+    return context.get(OWN, False)
+
+
 class Objective(Worded):
     """The number by which cells are compared. A word is the metric."""
 
@@ -66,8 +76,8 @@ class Objective(Worded):
 
     @field_validator("metric")
     @classmethod
-    def _known(cls, value: str) -> str:
-        if value in OBJECTIVES:
+    def _known(cls, value: str, info: ValidationInfo) -> str:
+        if value in OBJECTIVES or _own(info):
             return value
         bare = value.removeprefix("test_").removeprefix("test/")
         if bare != value:
@@ -79,7 +89,7 @@ class Objective(Worded):
     @classmethod
     def _right_way(cls, value: str, info: ValidationInfo) -> str:
         metric = info.data.get("metric")
-        if metric is not None and value != OBJECTIVES[metric]:
+        if metric in OBJECTIVES and value != OBJECTIVES[metric]:
             raise ValueError(f"the direction of {metric} is {OBJECTIVES[metric]}")
         return value
 
@@ -281,6 +291,10 @@ NAME_RULE = (
 )
 
 
+def _flat(value: Any) -> Any:
+    return dict(leaves(cast("Mapping[str, Any]", value))) if isinstance(value, Mapping) else value
+
+
 class SpecFile(Block):
     """A question: what is varied, how it is measured, and what it may cost."""
 
@@ -293,6 +307,17 @@ class SpecFile(Block):
     )
     question: Annotated[str, Field(max_length=2000)] = Field(
         default="", description="The question in a sentence; the report begins with it."
+    )
+    trainer: str | None = Field(
+        default=None,
+        description="A training function of your own, made known by `@sweeper.trainable` in a "
+        "`--plugin` file; docs/python.md. Factors are then any dotted names, and `data` and "
+        "`train` are not used. null: Sweeper's trainer.",
+    )
+    fixed: Annotated[dict[str, Fixed], BeforeValidator(_flat)] = Field(
+        default_factory=dict[str, Fixed],
+        description="Values that `trainer` gets in every run, by name: `{epochs: 10}`. A whole "
+        "number `epochs` is also the number of reports to expect.",
     )
     data: DataConfig = Field(default=DataConfig(), description="The data of every run.")
     train: TrainConfig = Field(default=TrainConfig(), description="The training of every run.")
@@ -339,6 +364,15 @@ class SpecFile(Block):
             raise ValueError(NAME_RULE)
         return value
 
+    @model_serializer(mode="wrap")
+    def _without_the_other_trainer(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Only what counts: the values of Sweeper's trainer, or those of a trainer of its own."""
+        tree: dict[str, Any] = handler(self)
+        empty = ("data", "train") if self.trainer is not None else ()
+        gone = () if self.trainer is not None else ("trainer", "fixed")
+        kept: dict[str, Any] = {key: {} if key in empty else value for key, value in tree.items()}
+        return {key: value for key, value in kept.items() if key not in gone}
+
     @property
     def precision(self) -> Target | Looks | Screen | None:
         """The plan for further replicates; None if their number is fixed."""
@@ -376,6 +410,8 @@ class SpecFile(Block):
         Raises:
             pydantic.ValidationError: a field does not accept its level.
         """
+        if self.trainer is not None:
+            return OwnConfig(trainer=self.trainer, values={**self.fixed, **factors})
         tree: dict[str, Any] = copy.deepcopy(self._base)
         for path, level in factors.items():
             *blocks, last = path.split(".")

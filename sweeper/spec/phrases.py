@@ -107,4 +107,4 @@ def near(word: str, valid: Iterable[str]) -> str:
     """The end of a message: the nearest valid word, or all of them if they are few."""
     choices = sorted(valid)
     tail = nearest(word, choices)
-    return tail if len(choices) <= 16 or "did you mean" in tail else "; see docs/spec.md"
+    return tail if len(choices) <= 18 or "did you mean" in tail else "; see docs/spec.md"

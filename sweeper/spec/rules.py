@@ -5,7 +5,8 @@ Each rule yields `Problem`s, and the user reads all of them.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import re
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from graphlib import CycleError
 from typing import Any
@@ -16,12 +17,15 @@ from pydantic.fields import FieldInfo
 from sweeper.spec import factors as f
 from sweeper.spec.factors import AnyFactor, Level, Levels, NuisanceRange, Range
 from sweeper.spec.models import ADAPTIVE, ON_TEST, Looks, Screen, SpecFile, Target
+from sweeper.spec.own import epochs_in
 from sweeper.spec.phrases import accepts, block, keys, near
-from trainers.config import Config
+from trainers.config import OBJECTIVES, Config
 
 NOTHING = object()
 MANY = 1001  # no condition lists this many levels
 BUDGETS = ("train.epochs", "train.steps")
+OWN_BUDGETS = ("epochs",)
+OWN_NAME = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*", re.ASCII)
 MOST_SCREENED = 1000  # cells; the number of comparisons grows with their square
 WIDEST = 0.5  # a half width of a share at which its interval holds every share
 
@@ -63,15 +67,22 @@ def canonical(spec: SpecFile) -> tuple[SpecFile, list[Problem]]:
             except Problem as problem:
                 wrong.append(problem)
     reference = {name: _lenient(spec, name, level) for name, level in spec.reference.items()}
+    resources = spec.resources
+    if spec.trainer is not None:  # a function trains one run at a time
+        resources = resources.model_copy(update={"pack": 1})
     split = spec.objective.split or ("test" if spec.data.val.source == "none" else "val")
     objective = spec.objective.model_copy(update={"split": split})
-    update = {**roles, "reference": reference, "objective": objective}
+    update = {**roles, "reference": reference, "objective": objective, "resources": resources}
     return spec.model_copy(update=update), wrong
 
 
 def _check_name(spec: SpecFile, role: str, name: str) -> None:
     if role == "nuisance" and name in spec.scientific:
         raise Problem((role, name), "is already a scientific factor; a factor has one role")
+    if spec.trainer is not None:
+        if not OWN_NAME.fullmatch(name):
+            raise Problem((role, name), "must be names of letters, digits and _, joined by dots")
+        return
     inner = [path for path in FIELDS if path.startswith(f"{name}.")]
     if inner:
         some = ", ".join(inner[:6])
@@ -140,14 +151,24 @@ def _canonical_levels(
             wrong.append(Problem((*path, i), "the level is given twice", level))
         found.append(value)
     if len(levels) < 2:
-        raise Problem(
-            path, "a factor needs two levels; a fixed value belongs in data or train", list(levels)
-        )
-    return tuple(found)
+        home = "data or train" if spec.trainer is None else "fixed"
+        reason = f"a factor needs two levels; a fixed value belongs in {home}"
+        raise Problem(path, reason, list(levels))
+    return tuple(found) if spec.trainer is None else _alike(found)
+
+
+def _alike(levels: Sequence[Level]) -> tuple[Level, ...]:
+    """Decimal numbers if one of the numbers is decimal, because no field has a type here."""
+    numbers = [one for one in levels if isinstance(one, int | float) and not isinstance(one, bool)]
+    if len(numbers) == len(levels) and any(isinstance(one, float) for one in numbers):
+        return tuple(float(one) for one in numbers)
+    return tuple(levels)
 
 
 def _level(spec: SpecFile, name: str, path: tuple[str | int, ...], level: Level) -> Level:
     """The level in its field's type."""
+    if spec.trainer is not None:
+        return level
     try:
         value: Any = spec.config_for({name: level})
     except ValidationError as cause:
@@ -175,9 +196,32 @@ def _check_range(path: tuple[str, str], factor: Range | NuisanceRange) -> None:
         raise Problem(at, "the step is larger than the range", factor.step)
 
 
+def budgets(spec: SpecFile) -> tuple[str, ...]:
+    """The factors that change how long a run is."""
+    return BUDGETS if spec.trainer is None else OWN_BUDGETS
+
+
 def some_factor(spec: SpecFile) -> Iterator[Problem]:
     if not spec.scientific:
         yield Problem(("scientific",), "name at least one factor; the question is about it")
+
+
+def an_own_trainer_has_its_own_values(spec: SpecFile) -> Iterator[Problem]:
+    """A training function gets `fixed` and the factors; Sweeper's trainer gets `data`, `train`."""
+    if spec.trainer is None:
+        if spec.fixed:
+            yield Problem(("fixed",), "needs a trainer of your own; name it with trainer: NAME")
+        return
+    for block_name in {"data", "train", "budget"} & spec.model_fields_set:
+        reason = "is for Sweeper's trainer; write the values of your own under fixed"
+        yield Problem((block_name,), reason)
+    metric = spec.objective.metric
+    if metric not in OBJECTIVES and "direction" not in spec.objective.model_fields_set:
+        reason = f"is needed: write objective: {{metric: {metric}, direction: maximize}}"
+        yield Problem(("objective", "direction"), reason)
+    if spec.pruner.method == "hyperband" and not epochs_in(spec.fixed):
+        reason = "hyperband needs the number of epochs; write fixed: {epochs: N}"
+        yield Problem(("pruner",), reason, "hyperband")
 
 
 def nothing_is_selected_on_test(spec: SpecFile) -> Iterator[Problem]:
@@ -303,7 +347,7 @@ def budget_is_stated(spec: SpecFile) -> Iterator[Problem]:
 
 
 def pruning_compares_like_with_like(spec: SpecFile) -> Iterator[Problem]:
-    for name in BUDGETS:
+    for name in budgets(spec):
         if spec.pruner.method != "none" and name in spec.scientific:
             yield Problem(
                 ("pruner",),
@@ -314,13 +358,15 @@ def pruning_compares_like_with_like(spec: SpecFile) -> Iterator[Problem]:
 
 def pruning_can_happen(spec: SpecFile) -> Iterator[Problem]:
     most, first = spec.config_for({}).evaluations, spec.pruner.min_evaluations
+    if spec.trainer is not None and not most:
+        return  # nobody knows how often a function reports
     if spec.pruner.method != "none" and first >= most:
         reason = f"a run is evaluated {most} times at most; decide before its last evaluation"
         yield Problem(("pruner", "min_evaluations"), reason, first)
 
 
 def budgets_are_not_tuned(spec: SpecFile) -> Iterator[Problem]:
-    for name in BUDGETS:
+    for name in budgets(spec):
         if name in spec.nuisance:
             yield Problem(("nuisance", name), "a budget is stated or varied, never tuned")
 
@@ -365,7 +411,7 @@ def screened_cells_compete(spec: SpecFile) -> Iterator[Problem]:
         reason = f"every pair of cells is compared, of at most {MOST_SCREENED:,}, and these are "
         yield Problem(path, f"{reason}{cells:,}; use search: {{method: qmc, trials: 200}}")
     for name in spec.scientific:
-        if name.startswith("data.") or name in BUDGETS:
+        if name.startswith("data.") or name in budgets(spec):
             reason = (
                 f"{name} is a condition that cells meet, and cells of other conditions are not "
                 f"better or worse answers; state one level of it, or {instead}"
@@ -400,6 +446,7 @@ FIRST = (conditions_can_hold,)
 SECOND = (conditions_do_hold,)
 RULES = (
     some_factor,
+    an_own_trainer_has_its_own_values,
     nothing_is_selected_on_test,
     references_are_levels,
     search_has_what_it_needs,

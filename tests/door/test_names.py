@@ -30,6 +30,7 @@ def test_the_public_names_are_these() -> None:
         "launch",
         "load_spec",
         "open",
+        "trainable",
     ]
     for name in sweeper.__all__:
         assert getattr(sweeper, name) is not None

@@ -106,4 +106,4 @@ def test_the_number_is_in_the_sweeps_row(tmp_path, monkeypatch: Any) -> None:
     driver.launch(parse(SPEC), storage=url)
     row = stored(url, "points")
     assert row is not None
-    assert row["train"]["evaluations"] == number(SPEC)
+    assert row.spec["train"]["evaluations"] == number(SPEC)

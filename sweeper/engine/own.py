@@ -1,0 +1,172 @@
+"""What a launch must know of the user's own training function before anything is created."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from sweeper import trainables
+from sweeper.design import Design, design
+from sweeper.engine import evaluations
+from sweeper.engine.cells import Maker
+from sweeper.engine.messages import OwnTrainer
+from sweeper.errors import InputError, SpecError
+from sweeper.spec import ADAPTIVE, Screen, Spec
+from sweeper.spec import factors as f
+from sweeper.store.records import Key, Sweep
+from sweeper.trainables import Replicate, Report, Reported, ReportError, Trainable
+from trainers.config import Config
+
+
+def prepared(
+    spec: Spec, given: Trainable | None = None, *, before: Sweep | None
+) -> tuple[Spec, Maker]:
+    """The spec with what its data or its trainer decide, and what makes its cells.
+
+    Args:
+        given: the training function, where no plug-in file has it.
+        before: the sweep of that name in the database.
+
+    Raises:
+        InputError: the data or the function cannot be used.
+    """
+    if spec.trainer is not None:
+        own = OwnMaker(spec, given, before=before)
+        return own.spec, own
+    maker = Maker(spec)
+    return evaluations.decided(spec, maker, before=before.spec if before else None), maker
+
+
+class OwnMaker(Maker):
+    """Makes the cells of a sweep whose trainer is a function of the user's own.
+
+    Args:
+        spec: with the function's name under `trainer`.
+        given: the function itself, where the caller has it; else a plug-in file defines it.
+        before: the sweep of that name in the database.
+
+    Attributes:
+        spec: the spec with the split on which the objective is read.
+
+    Raises:
+        InputError: there is no such function, or it cannot be used.
+        SpecError: it does not report the objective.
+    """
+
+    def __init__(self, spec: Spec, given: Trainable | None, *, before: Sweep | None) -> None:
+        super().__init__(spec)
+        name = str(spec.trainer)
+        if given is not None and given.name != name:
+            raise spec.problem(
+                "trainer", name, f"is not the function that was passed, {given.name!r}"
+            )
+        function = given or trainables.named(name)
+        self.version = f"{name} {function.version}"
+        mark, files = trainables.fingerprint(function.data)
+        self._own_facts = {"fingerprint": mark, "kind": "own", "classes": [], "files": files}
+        layout = self._known(before) or first_report(spec, function, mark=mark)
+        self.spec = _read_where(spec, layout)
+        self.own = OwnTrainer(
+            name=name, function=given, layout=layout, files=function.data, fingerprint=mark
+        )
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        return self._own_facts
+
+    @property
+    def layout(self) -> tuple[Key, ...]:
+        assert self.own is not None  # noqa: S101  set at the start
+        return self.own.layout
+
+    def facts_of(self, config: Config) -> dict[str, Any]:
+        return self._own_facts
+
+    def _counts(self, config: Config) -> tuple[int, ...]:
+        return ()
+
+    def _known(self, before: Sweep | None) -> tuple[Key, ...]:
+        """What the same function has reported in an earlier launch; nothing where it is new."""
+        if before is None or before.provenance.get("trainer") != self.version:
+            return ()
+        return before.layout
+
+
+class _Enough(BaseException):
+    """Raised in a function after its first report."""
+
+
+def first_report(spec: Spec, function: Trainable, *, mark: str) -> tuple[Key, ...]:
+    """The numbers that a function reports: it is called here, until its first report.
+
+    Raises:
+        InputError: it fails before, reports nothing, or reports what cannot be recorded.
+    """
+    found: list[Reported] = []
+
+    def take(reported: Reported) -> None:
+        found.append(reported)
+        raise _Enough
+
+    config = _first_cell(spec).config.model_dump(mode="json")["train"]
+    try:
+        function(config, Replicate(0, mark), Report(take, layout=None))
+    except _Enough:
+        return tuple(found[0].numbers)
+    except ReportError as error:
+        raise InputError(f"trainer {function.name!r}: {error}") from error
+    except (Exception, SystemExit) as error:
+        raise InputError(
+            f"trainer {function.name!r} failed before its first report: "
+            f"{type(error).__name__}: {error}"
+        ) from error
+    raise InputError(f"trainer {function.name!r} has ended without a report")
+
+
+def _first_cell(spec: Spec) -> Design:
+    """The cell at the first level of every factor."""
+    factors = {**spec.scientific, **spec.nuisance}
+    levels = {name: f.pick(factor, 0.0) for name, factor in factors.items()}
+    cell = design(spec, levels)
+    tuned = {name: levels[name] for name in spec.nuisance}
+    return Design(cell.factors, spec.config_for({**cell.factors, **tuned}))
+
+
+def _read_where(spec: Spec, layout: Sequence[Key]) -> Spec:
+    """The spec with the split on which the objective is read: val where it is reported.
+
+    Raises:
+        SpecError: the objective is not reported, or something is selected and val is missing.
+    """
+    metric = spec.objective.metric
+    splits = {split for split, name, target in layout if name == metric and not target}
+    if "test" not in splits:
+        names = sorted({name for split, name, target in layout if split == "test" and not target})
+        has = f"; on test it reports {', '.join(names)}" if names else ""
+        reason = f"is not what the function reports on test{has}"
+        raise spec.problem("objective.metric", metric, reason)
+    if any(split == "val" for split, _, _ in layout) and "val" not in splits:
+        raise spec.problem("objective.metric", metric, "is not what the function reports on val")
+    if "val" not in splits and (what := _selects(spec)):
+        reason = "the function reports nothing on val, and nothing is selected on the test split"
+        raise _selection(spec, what, reason)
+    split = "val" if "val" in splits else "test"
+    objective = spec.objective.model_copy(update={"split": split})
+    return spec.model_copy(update={"objective": objective})
+
+
+def _selects(spec: Spec) -> str:
+    """The key of what would select on the objective; nothing where nothing does."""
+    if spec.nuisance:
+        return "nuisance"
+    if spec.search.method in ADAPTIVE:
+        return "search"
+    if spec.pruner.method != "none":
+        return "pruner"
+    return "replicates" if isinstance(spec.precision, Screen) else ""
+
+
+def _selection(spec: Spec, key: str, reason: str) -> SpecError:
+    from sweeper.spec.rules import NOTHING
+
+    return spec.problem(key, NOTHING, reason)
