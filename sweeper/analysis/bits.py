@@ -129,9 +129,11 @@ def _reproduced(
         for (run, right), recorded in zip(found.items(), wanted, strict=True)
         if np.allclose(
             by_class(right[:, None].astype(float), starts=starts)[told, 0],
-            recorded, rtol=0, atol=EXACT,
+            recorded,
+            rtol=0,
+            atol=EXACT,
         )
-    }  # fmt: skip
+    }
 
 
 def by_class(u: NDArray[np.float64], *, starts: NDArray[np.int64]) -> NDArray[np.float64]:

@@ -46,8 +46,13 @@ class Costs:
             return replace(verdict, needed=None)
         more = needed - estimate.n
         seconds = None if self.seconds is None else more * self.seconds
-        price = Price(more, self.planned + more, seconds, self._command(estimate, more),
-                      beyond=isinstance(self.rule, Looking))  # fmt: skip
+        price = Price(
+            more,
+            self.planned + more,
+            seconds,
+            self._command(estimate, more),
+            beyond=isinstance(self.rule, Looking),
+        )
         return replace(verdict, needed=needed, price=price)
 
     def _command(self, estimate: Estimate, more: int) -> str:
@@ -66,8 +71,11 @@ def costs(frames: Frames, *, rule: Rule) -> Costs:
     sweep = frames.sweep
     planned = int(frames.reported_runs["replicate"].nunique())
     fixed = not isinstance(rule, Looking | TwoStages)
-    ended = any(one["ended"] for one in sweep.stages if one["plan"] == sweep.spec["replicates"]) \
-        if not fixed else True  # fmt: skip
+    ended = (
+        any(one["ended"] for one in sweep.stages if one["plan"] == sweep.spec["replicates"])
+        if not fixed
+        else True
+    )
     hint = str(sweep.provenance.get("spec_file") or sweep.name)
     return Costs(hint, planned, block_seconds(frames), rule, going_on=not ended)
 

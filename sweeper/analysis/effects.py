@@ -128,8 +128,12 @@ def cell_table(
     levels = frames.cells["factors"].to_dict()
     ends = frames.curves.groupby("run")["step"].max()
     runs = {cell: group.assign(step=ends.reindex(group.index)) for cell, group in runs.items()}
-    facts = {cell: _cell_facts(cell, levels=levels[cell], runs=runs.get(cell, frames.runs[:0]),
-                               factors=factors) for cell in cells}  # fmt: skip
+    facts = {
+        cell: _cell_facts(
+            cell, levels=levels[cell], runs=runs.get(cell, frames.runs[:0]), factors=factors
+        )
+        for cell in cells
+    }
     rows = []
     for measure in measures:
         y = responses(frames, measure=measure, cells=cells)
@@ -154,10 +158,17 @@ def spread(y: np.ndarray) -> dict[str, Any]:
     seen = y[np.isfinite(y)]
     order = np.quantile(seen, [0.0, 0.5, 1.0]) if len(seen) else [np.nan] * 3
     return {
-        "n": one.n, "mean": one.value, "sd": one.sd,
-        "min": float(order[0]), "median": float(order[1]), "max": float(order[2]),
-        "low": one.low, "high": one.high, "method": one.method, "note": one.note,
-    }  # fmt: skip
+        "n": one.n,
+        "mean": one.value,
+        "sd": one.sd,
+        "min": float(order[0]),
+        "median": float(order[1]),
+        "max": float(order[2]),
+        "low": one.low,
+        "high": one.high,
+        "method": one.method,
+        "note": one.note,
+    }
 
 
 def rank_correlations(

@@ -46,8 +46,13 @@ class Estimate:
 
     def scaled(self, factor: float) -> Estimate:
         """The same estimate in another unit; `factor` is positive."""
-        return replace(self, value=self.value * factor, low=self.low * factor,
-                       high=self.high * factor, sd=self.sd * factor)  # fmt: skip
+        return replace(
+            self,
+            value=self.value * factor,
+            low=self.low * factor,
+            high=self.high * factor,
+            sd=self.sd * factor,
+        )
 
 
 @dataclass(frozen=True)
@@ -89,8 +94,17 @@ def mean_interval(values: ArrayLike, *, family: int = 1, level: float = LEVEL) -
     one = t_bounds(np.asarray(values, dtype=float).ravel(), family=family, level=level)
     n, sd = int(one.n), float(one.sd)
     note = f"n = {n}" if n < LEAST else "all replicates are equal" if sd == 0.0 else ""
-    return Estimate(float(one.value), float(one.low), float(one.high), sd, n, float(one.p),
-                    family, _method(level, family=family, n=n), note)  # fmt: skip
+    return Estimate(
+        float(one.value),
+        float(one.low),
+        float(one.high),
+        sd,
+        n,
+        float(one.p),
+        family,
+        _method(level, family=family, n=n),
+        note,
+    )
 
 
 def rounding(largest: ArrayLike) -> NDArray[np.float64]:
@@ -171,7 +185,13 @@ def replicates_needed(
 def as_row(estimate: Estimate) -> dict[str, Any]:
     """An estimate as columns of a table."""
     return {
-        "estimate": estimate.value, "low": estimate.low, "high": estimate.high,
-        "sd": estimate.sd, "n": estimate.n, "p": estimate.p, "family": estimate.family,
-        "method": estimate.method, "note": estimate.note,
-    }  # fmt: skip
+        "estimate": estimate.value,
+        "low": estimate.low,
+        "high": estimate.high,
+        "sd": estimate.sd,
+        "n": estimate.n,
+        "p": estimate.p,
+        "family": estimate.family,
+        "method": estimate.method,
+        "note": estimate.note,
+    }

@@ -79,9 +79,10 @@ def _accuracies(first: Measure) -> list[Measure]:
         of("minority_accuracy", "minority accuracy"),
         of("majority_accuracy", "majority accuracy"),
         of("balanced_accuracy", "balanced accuracy"),
-        Measure("gap", "minority minus majority", minority, "points", "maximize", "contrast",
-                majority),
-    ]  # fmt: skip
+        Measure(
+            "gap", "minority minus majority", minority, "points", "maximize", "contrast", majority
+        ),
+    ]
 
 
 def _loss_like(first: Measure) -> list[Measure]:
@@ -89,12 +90,14 @@ def _loss_like(first: Measure) -> list[Measure]:
 
     def of(group: str) -> Measure:
         title = f"{words(metric)} of the {group}"
-        return Measure(f"{group} {metric}", title, (REPORTED, metric, f"group:{group}"), unit,
-                       "minimize")  # fmt: skip
+        return Measure(
+            f"{group} {metric}", title, (REPORTED, metric, f"group:{group}"), unit, "minimize"
+        )
 
     minority, majority = of("minority"), of("majority")
-    gap = Measure("gap", "minority minus majority", minority.key, unit, "minimize", "contrast",
-                  majority.key)  # fmt: skip
+    gap = Measure(
+        "gap", "minority minus majority", minority.key, unit, "minimize", "contrast", majority.key
+    )
     return [minority, majority, gap]
 
 

@@ -69,13 +69,30 @@ def stein_interval(
     )
     rule = f"two stages, spread of the first {n0}"
     if not spread.known:
-        return replace(plain, low=math.nan, high=math.nan, p=math.nan, method=method,
-                       note=spread.note, rule=rule)  # fmt: skip
+        return replace(
+            plain,
+            low=math.nan,
+            high=math.nan,
+            p=math.nan,
+            method=method,
+            note=spread.note,
+            rule=rule,
+        )
     error = spread.sd / math.sqrt(n)
     half = max(half_width, _quantile(family=family, df=n0 - 1) * error)
     p = float(2 * stats.t.sf(abs(plain.value) / error, n0 - 1))
-    return Estimate(plain.value, plain.value - half, plain.value + half, spread.sd, n, p, family,
-                    method, "", rule)  # fmt: skip
+    return Estimate(
+        plain.value,
+        plain.value - half,
+        plain.value + half,
+        spread.sd,
+        n,
+        p,
+        family,
+        method,
+        "",
+        rule,
+    )
 
 
 def look_interval(values: ArrayLike, *, looks: int, at: int = 0, family: int = 1) -> Estimate:
@@ -133,14 +150,16 @@ def contrasts(frames: Frames) -> list[Contrast]:
     y = responses(frames, measure=measure, cells=gate.compared)
     margin = MARGIN if measure.unit == "points" else None
     return [
-        Contrast(factor.path, one.level, one.estimate.family, measure.direction, margin,
-                 one.by_replicate)
+        Contrast(
+            factor.path, one.level, one.estimate.family, measure.direction, margin, one.by_replicate
+        )
         for factor in scientific(frames, cells=gate.compared)
         for one in effects.paired(
             effects.over_levels(y, cells=frames.cells, factor=factor),
-            reference=factor.reference, direction=measure.direction,
+            reference=factor.reference,
+            direction=measure.direction,
         )
-    ]  # fmt: skip
+    ]
 
 
 @dataclass(frozen=True)
@@ -249,12 +268,20 @@ class TwoStages:
         first = self.first_stage(one.by_replicate, of=one.key)
         d = [one.by_replicate[r] for r in first]
         # A first stage that lacks blocks is filled up before it tells anything.
-        needed = self.start if len(first) < self.start else stein(
-            d, half_width=self.half_width, cap=MOST, family=one.family
-        )  # fmt: skip
+        needed = (
+            self.start
+            if len(first) < self.start
+            else stein(d, half_width=self.half_width, cap=MOST, family=one.family)
+        )
         sd = float(np.std(d, ddof=1)) if len(d) > 1 else None
-        return {"factor": one.factor, "level": one.level, "n": len(one.by_replicate),
-                "first": list(first), "sd": sd, "needed": needed}  # fmt: skip
+        return {
+            "factor": one.factor,
+            "level": one.level,
+            "n": len(one.by_replicate),
+            "first": list(first),
+            "sd": sd,
+            "needed": needed,
+        }
 
     def method(self) -> str:
         return (
@@ -310,8 +337,13 @@ class Looking:
         estimate = look_interval(values, looks=len(self.looks), family=one.family)
         verdict = judge(estimate, direction=one.direction, margin=one.margin)
         decided = verdict.word not in (Word.UNDECIDED, Word.UNKNOWN) and not verdict.suggestive
-        return {"factor": one.factor, "level": one.level, "n": len(values), "decided": decided,
-                "verdict": str(verdict.word)}  # fmt: skip
+        return {
+            "factor": one.factor,
+            "level": one.level,
+            "n": len(values),
+            "decided": decided,
+            "verdict": str(verdict.word),
+        }
 
     def method(self) -> str:
         listed = ", ".join(map(str, self.looks[:-1])) + f" and {self.looks[-1]}"
@@ -350,8 +382,11 @@ def rule_of(sweep: Sweep, *, replicates: int = 0) -> Rule:
     measure = objective(sweep.spec)
     return TwoStages(
         half_width=plan["target"] * (POINTS if measure.unit == "points" else 1.0),
-        cap=plan["max"], start=plan["start"], unit=measure.unit, first=_first_stages(sweep),
-    )  # fmt: skip
+        cap=plan["max"],
+        start=plan["start"],
+        unit=measure.unit,
+        first=_first_stages(sweep),
+    )
 
 
 def _screened(plan: Mapping[str, Any]) -> str:

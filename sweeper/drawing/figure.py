@@ -146,14 +146,20 @@ def numbers(values: Sequence[float] | np.ndarray | pd.Series) -> list[float | No
 
 def level_look(at: int) -> dict[str, Any]:
     """Colour, marker and dash of a level of the second factor, by its place."""
-    return {"colour": f"@level{at % COLOURS}", "symbol": MARKERS[at % len(MARKERS)],
-            "dash": DASHES[at % len(DASHES)]}  # fmt: skip
+    return {
+        "colour": f"@level{at % COLOURS}",
+        "symbol": MARKERS[at % len(MARKERS)],
+        "dash": DASHES[at % len(DASHES)],
+    }
 
 
 def axis_look(at: int, *, count: int) -> dict[str, Any]:
     """Colour and marker of a level of the axis, where it is drawn as a line."""
-    return {"colour": f"@ramp:{at / max(count - 1, 1):.3f}", "dash": "solid",
-            "symbol": MARKERS[(at + 3) % len(MARKERS)]}  # fmt: skip
+    return {
+        "colour": f"@ramp:{at / max(count - 1, 1):.3f}",
+        "dash": "solid",
+        "symbol": MARKERS[(at + 3) % len(MARKERS)],
+    }
 
 
 def axis(factor: Factor) -> dict[str, Any]:
@@ -207,15 +213,20 @@ def beyond(
     ends = [(low < 0, 0, low, "down"), (high > 100, 100, high, "up")] if bounded else []
     return [
         {
-            "type": "scatter", "mode": "markers", "showlegend": False, "name": text(name),
-            "legendgroup": name, "x": numbers(place[cut]), "y": [edge] * int(cut.sum()),
+            "type": "scatter",
+            "mode": "markers",
+            "showlegend": False,
+            "name": text(name),
+            "legendgroup": name,
+            "x": numbers(place[cut]),
+            "y": [edge] * int(cut.sum()),
             "text": [f"the interval goes on to {one:.4g}" for one in end[cut]],
             "hovertemplate": "%{text}<extra>%{fullData.name}</extra>",
             "marker": {"color": colour, "symbol": f"arrow-{side}", "size": 8},
         }
         for cut, edge, end, side in ends
         if cut.any()
-    ]  # fmt: skip
+    ]
 
 
 def bars(means: pd.DataFrame, *, bounded: bool, colour: str) -> dict[str, Any]:
@@ -224,9 +235,14 @@ def bars(means: pd.DataFrame, *, bounded: bool, colour: str) -> dict[str, Any]:
     if bounded:
         low, high = low.clip(lower=0), high.clip(upper=100)
     return {
-        "type": "data", "symmetric": False, "color": colour, "thickness": 1.5, "width": 4,
-        "array": numbers(high - means["mean"]), "arrayminus": numbers(means["mean"] - low),
-    }  # fmt: skip
+        "type": "data",
+        "symmetric": False,
+        "color": colour,
+        "thickness": 1.5,
+        "width": 4,
+        "array": numbers(high - means["mean"]),
+        "arrayminus": numbers(means["mean"] - low),
+    }
 
 
 THE_NUMBERS = "The numbers"

@@ -65,19 +65,24 @@ def clean(frames: Frames) -> Frames:
     return replace(
         frames,
         sweep=replace(
-            sweep, spec=spec, spec_text=scrub_spec(sweep.spec_text), facts=scrub_kept(sweep.facts),
-            provenance=scrub_kept(sweep.provenance), state_reason=scrub(sweep.state_reason),
+            sweep,
+            spec=spec,
+            spec_text=scrub_spec(sweep.spec_text),
+            facts=scrub_kept(sweep.facts),
+            provenance=scrub_kept(sweep.provenance),
+            state_reason=scrub(sweep.state_reason),
             holder=None,
         ),
-        cells=frames.cells.assign(config=_objects(map(_clean_config, frames.cells["config"]),
-                                                  index=frames.cells.index)),
+        cells=frames.cells.assign(
+            config=_objects(map(_clean_config, frames.cells["config"]), index=frames.cells.index)
+        ),
         numbers=_needed(frames.numbers),
         runs=frames.runs.assign(error=_last_lines(frames.runs["error"], hosts=hosts)),
         attempts=frames.attempts.assign(
             node=_texts("" for _ in frames.attempts.index).set_axis(frames.attempts.index),
             error=_last_lines(frames.attempts["error"], hosts=hosts),
         ),
-    )  # fmt: skip
+    )
 
 
 def _needed(numbers: pd.DataFrame) -> pd.DataFrame:
@@ -85,10 +90,9 @@ def _needed(numbers: pd.DataFrame) -> pd.DataFrame:
     keys = list(numbers.columns)
     many = len({target for _, _, target in keys if target.startswith("class:")}) > MOST_CLASSES
     kept = [
-        not target.startswith("class:")
-        or (split == REPORTED and (metric in SHOWN or not many))
+        not target.startswith("class:") or (split == REPORTED and (metric in SHOWN or not many))
         for split, metric, target in keys
-    ]  # fmt: skip
+    ]
     return numbers.loc[:, kept]
 
 
@@ -175,13 +179,17 @@ def _parquet(frame: pd.DataFrame) -> bytes:
     )
     out = io.BytesIO()
     pq.write_table(
-        pa.Table.from_arrays([values for values, _ in written], schema=schema), out,
-        compression="zstd", compression_level=9, write_statistics=False, use_dictionary=False,
+        pa.Table.from_arrays([values for values, _ in written], schema=schema),
+        out,
+        compression="zstd",
+        compression_level=9,
+        write_statistics=False,
+        use_dictionary=False,
         column_encoding={
             name: "BYTE_STREAM_SPLIT" if pa.types.is_floating(values.type) else "PLAIN"
             for name, (values, _) in zip(names, written, strict=True)
         },
-    )  # fmt: skip
+    )
     return out.getvalue()
 
 

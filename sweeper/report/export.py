@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import secrets
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +13,7 @@ from sweeper.analysis.factors import column, show
 from sweeper.analysis.frames import Frames, Reads, load
 from sweeper.analysis.view import view_of
 from sweeper.errors import InputError
+from sweeper.files import replacing
 from sweeper.topics.registry import TOPICS
 
 FORMATS = ("parquet", "csv")
@@ -50,16 +50,11 @@ def _check(out: Path, *, files: list[Path], force: bool) -> None:
 
 
 def _write(frame: pd.DataFrame, file: Path, *, kind: str) -> None:
-    """To a file beside it, then moved: a table is whole or not there."""
-    spare = file.with_name(f".{file.name}.{secrets.token_hex(6)}")
-    try:
+    with replacing(file) as temporary:
         if kind == "parquet":
-            frame.to_parquet(spare, index=False)
+            frame.to_parquet(temporary, index=False)
         else:
-            frame.to_csv(spare, index=False)
-        spare.replace(file)
-    finally:
-        spare.unlink(missing_ok=True)
+            frame.to_csv(temporary, index=False)
 
 
 def tables_of(frames: Frames) -> dict[str, pd.DataFrame]:

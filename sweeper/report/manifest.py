@@ -27,7 +27,8 @@ def manifest(frames: Frames, block: bytes) -> dict[str, Any]:
         "sweep": sweep.name,
         "spec": sweep.spec,
         "trained_with": {
-            "sweeper": made.get("sweeper"), "python": made.get("python"),
+            "sweeper": made.get("sweeper"),
+            "python": made.get("python"),
             "packages": made.get("packages", made.get("versions", {})),
             "git": {"commit": commit.removesuffix("+"), "changed": commit.endswith("+")},
             "hardware": {key: made[key] for key in HARDWARE if key in made},
@@ -35,7 +36,7 @@ def manifest(frames: Frames, block: bytes) -> dict[str, Any]:
             "determinism": made.get("determinism", {}),
         },
         "data_fingerprint": sweep.facts.get("fingerprint", ""),
-    }  # fmt: skip
+    }
 
 
 def devices(frames: Frames) -> list[str]:
@@ -53,13 +54,15 @@ def provenance(frames: Frames, data: Mapping[str, Any]) -> list[tuple[str, str]]
         *scrub_tree(sweep.provenance).items(),
         ("data fingerprint", str(facts.get("fingerprint", ""))),
         ("classes", ", ".join(str(one) for one in facts.get("classes", ()))),
-        *[(f"samples per class, {split}", ", ".join(map(str, seen)))
-          for split, seen in facts.get("counts", {}).items()],
+        *[
+            (f"samples per class, {split}", ", ".join(map(str, seen)))
+            for split, seen in facts.get("counts", {}).items()
+        ],
         ("devices", ", ".join(devices(frames))),
         ("attempts", str(len(frames.attempts))),
         ("page made by", f"Sweeper {__version__}"),
         ("data inside the page", f"{data['bytes'] / 1000:.0f} kB, sha256 {data['sha256']}"),
-    ]  # fmt: skip
+    ]
     return [(label, value) for label, value in listed if value]
 
 

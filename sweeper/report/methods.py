@@ -45,8 +45,13 @@ DESIGNS = {
 
 def methods(view: SweepView) -> list[str]:
     """The paragraphs, in plain text with (Author, year) citations."""
-    told = [_design(view), _outcome(view), " ".join(_statistics(view)),
-            " ".join(_looks(view)), " ".join(_exclusions(view))]  # fmt: skip
+    told = [
+        _design(view),
+        _outcome(view),
+        " ".join(_statistics(view)),
+        " ".join(_looks(view)),
+        " ".join(_exclusions(view)),
+    ]
     return [one for one in told if one]
 
 
@@ -232,8 +237,9 @@ def _exchange(found: Exchange | None) -> Iterator[str]:
 def _exclusions(view: SweepView) -> Iterator[str]:
     runs = view.frames.reported_runs
     ended = {state: int((runs["state"] == state).sum()) for state in RunState}
-    lost = [f"{ended[state]} {state}" for state in (RunState.FAILED, RunState.PRUNED)
-            if ended[state]]  # fmt: skip
+    lost = [
+        f"{ended[state]} {state}" for state in (RunState.FAILED, RunState.PRUNED) if ended[state]
+    ]
     rest = joined(lost) if lost else "none failed, none was pruned"
     kept = "; runs that collapsed were kept" if view.of(failures.build).collapses else ""
     yield f"{ended[RunState.COMPLETE]} of {len(runs)} runs were complete ({rest}){kept}."

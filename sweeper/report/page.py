@@ -7,7 +7,6 @@ import hashlib
 import json
 import os
 import re
-import secrets
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from functools import cache
@@ -17,6 +16,7 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup, escape
 
+from sweeper import files
 from sweeper.analysis.comparable import Reading
 from sweeper.analysis.frames import Frames, Reads, load
 from sweeper.analysis.verdicts import caution
@@ -61,23 +61,10 @@ def save(page: str, *, out: Path) -> Path:
         InputError: it cannot be written.
     """
     try:
-        _replace(out, page)
+        files.write(out, page)
     except OSError as error:
         raise InputError(f"--out {out}: cannot be written: {error.strerror}") from error
     return out
-
-
-def _replace(out: Path, page: str) -> None:
-    spare = out.with_name(f".{out.name}.{secrets.token_hex(6)}")
-    try:
-        with os.fdopen(os.open(spare, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644), "w",
-                       encoding="utf-8", newline="") as file:  # fmt: skip
-            file.write(page)
-            file.flush()
-            os.fsync(file.fileno())
-        spare.replace(out)
-    finally:
-        spare.unlink(missing_ok=True)
 
 
 def check_target(out: Path, *, force: bool) -> None:
@@ -114,7 +101,10 @@ def remake(block: bytes) -> str:
     shown = sections(view)
     parts = [part for _, part in shown]
     return render(
-        "page.html", block=block, about=about, parts=parts,
+        "page.html",
+        block=block,
+        about=about,
+        parts=parts,
         short={part.id: topic.short for topic, part in shown if topic.short},
         hero=next((part.figures[0] for part in parts if part.id == "response"), None),
         **_said(view),
@@ -124,7 +114,7 @@ def remake(block: bytes) -> str:
         overrides=overrides(frames.sweep),
         spec_text=scrub_spec(frames.sweep.spec_text),
         glossary=OF_ONE,
-    )  # fmt: skip
+    )
 
 
 def render(
@@ -132,19 +122,26 @@ def render(
 ) -> str:
     """A template with what every page has: style, scripts and their policy, figures, data."""
     script = _script()
-    return _environment().get_template(template).render(
-        generator=Markup(GENERATOR),  # noqa: S704 constant
-        policy=policy(bundle(), script),
-        bundle=Markup(bundle()),  # noqa: S704 our own vendored file
-        script=Markup(script),  # noqa: S704 our own file
-        style=Markup(_text("page.css")),  # noqa: S704 our own file
-        payload=payload([asdict(one) for part in parts for one in part.figures]),
-        manifest=payload(about),
-        data=base64.b64encode(block).decode(),
-        sections=parts,
-        number=number, interval=interval, scale=scale, place=place,
-        **said,
-    )  # fmt: skip
+    return (
+        _environment()
+        .get_template(template)
+        .render(
+            generator=Markup(GENERATOR),  # noqa: S704 constant
+            policy=policy(bundle(), script),
+            bundle=Markup(bundle()),  # noqa: S704 our own vendored file
+            script=Markup(script),  # noqa: S704 our own file
+            style=Markup(_text("page.css")),  # noqa: S704 our own file
+            payload=payload([asdict(one) for part in parts for one in part.figures]),
+            manifest=payload(about),
+            data=base64.b64encode(block).decode(),
+            sections=parts,
+            number=number,
+            interval=interval,
+            scale=scale,
+            place=place,
+            **said,
+        )
+    )
 
 
 def _said(view: SweepView) -> dict[str, Any]:
@@ -258,9 +255,12 @@ def _text(name: str) -> str:
 @cache
 def _environment() -> Environment:
     made = Environment(
-        loader=PackageLoader("sweeper.report"), autoescape=True, undefined=StrictUndefined,
-        trim_blocks=True, lstrip_blocks=True,
-    )  # fmt: skip
+        loader=PackageLoader("sweeper.report"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
     made.filters["commands"] = commands
     return made
 

@@ -5,9 +5,7 @@ Needs matplotlib, which is no dependency of Sweeper's: `pip install 'sweeper[fig
 
 from __future__ import annotations
 
-import os
 import re
-import secrets
 from collections.abc import Callable, Iterable, Sequence
 from html import unescape
 from pathlib import Path
@@ -21,6 +19,7 @@ from sweeper.drawing.figure import Figure, Mark
 from sweeper.drawing.table import Table
 from sweeper.drawing.themes import COLOURS, DIVERGING, LEVELS, RAMP
 from sweeper.errors import InputError
+from sweeper.files import replacing
 from sweeper.report import archive as carry
 from sweeper.topics.cells import section as cells
 from sweeper.topics.differences import section as differences
@@ -83,13 +82,8 @@ def _safe(name: str) -> str:
 
 
 def _file(folder: Path, name: str, make: Callable[[Path], None]) -> Path:
-    """Written beside it and moved: a file is whole or not there."""
-    spare, path = folder / f".{secrets.token_hex(6)}", folder / name
-    try:
-        make(spare)
-        os.replace(spare, path)
-    finally:
-        spare.unlink(missing_ok=True)
+    with replacing(path := folder / name) as temporary:
+        make(temporary)
     return path
 
 
@@ -129,9 +123,13 @@ def draw(axes: Axes, figure: Figure) -> None:
         _axis(axes, figure.layout.get(f"{side}axis", {}), side=side, places=places[side])
     axes.set_title(_plain(figure.title[:1].upper() + figure.title[1:]), wrap=True)
     if figure.legend:
-        axes.legend(handles=[_handle(one) for one in figure.legend], frameon=False,
-                    ncols=min(len(figure.legend), 3), loc="upper center",
-                    bbox_to_anchor=(0.5, -0.22))  # fmt: skip
+        axes.legend(
+            handles=[_handle(one) for one in figure.legend],
+            frameon=False,
+            ncols=min(len(figure.legend), 3),
+            loc="upper center",
+            bbox_to_anchor=(0.5, -0.22),
+        )
 
 
 def _categories(figure: Figure, side: str) -> list[str]:
@@ -160,37 +158,64 @@ def _scatter(axes: Axes, trace: dict[str, Any], places: dict[str, dict[str, int]
         return
     if "lines" in mode:
         dash = DASHES[line.get("dash", "solid")]
-        axes.plot(x, y, color=_colour(line.get("color")), alpha=alpha, linestyle=dash,
-                  linewidth=0.6 * line.get("width", 2))  # fmt: skip
+        axes.plot(
+            x,
+            y,
+            color=_colour(line.get("color")),
+            alpha=alpha,
+            linestyle=dash,
+            linewidth=0.6 * line.get("width", 2),
+        )
     if "markers" in mode or not mode:
         _marks(axes, x, y, marker, alpha=alpha * marker.get("opacity", 1.0))
     for side in "xy":
         if bars := trace.get(f"error_{side}"):
             size = np.clip([_numbers(bars[key]) for key in ("arrayminus", "array")], 0, None)
             both = (size, None) if side == "x" else (None, size)
-            axes.errorbar(x, y, xerr=both[0], yerr=both[1], fmt="none", elinewidth=0.9, capsize=2,
-                          ecolor=_colour(bars.get("color") or marker.get("color")))  # fmt: skip
+            axes.errorbar(
+                x,
+                y,
+                xerr=both[0],
+                yerr=both[1],
+                fmt="none",
+                elinewidth=0.9,
+                capsize=2,
+                ecolor=_colour(bars.get("color") or marker.get("color")),
+            )
     if "text" in mode:
         for left, top, said in zip(x, y, trace.get("text", ()), strict=False):
-            axes.annotate(_plain(said), (left, top), xytext=(3, 3), textcoords="offset points",
-                          fontsize=6)  # fmt: skip
+            axes.annotate(
+                _plain(said), (left, top), xytext=(3, 3), textcoords="offset points", fontsize=6
+            )
 
 
 def _marks(axes: Axes, x: np.ndarray, y: np.ndarray, marker: dict[str, Any], alpha: float) -> None:
     """Marks of one look, or of one look each."""
     looks: dict[tuple[Any, Any, float], list[int]] = {}
     for at in range(len(x)):
-        look = (_of(marker.get("symbol", "circle"), at), _of(marker.get("color", "@ink"), at),
-                _of(marker.get("size", 6), at))  # fmt: skip
+        look = (
+            _of(marker.get("symbol", "circle"), at),
+            _of(marker.get("color", "@ink"), at),
+            _of(marker.get("size", 6), at),
+        )
         looks.setdefault(look, []).append(at)
     for (symbol, colour, size), where in looks.items():
         is_open = str(symbol).endswith("-open")
         shape = MARKERS.get(str(symbol).removesuffix("-open"), "o")
         tone = _colour(colour)
         face = "none" if is_open and shape != "_" else tone
-        axes.plot(x[where], y[where], linestyle="none", marker=shape, markersize=0.5 * size,
-                  markerfacecolor=face, markeredgecolor=tone, markeredgewidth=0.6, alpha=alpha,
-                  zorder=3)  # fmt: skip
+        axes.plot(
+            x[where],
+            y[where],
+            linestyle="none",
+            marker=shape,
+            markersize=0.5 * size,
+            markerfacecolor=face,
+            markeredgecolor=tone,
+            markeredgewidth=0.6,
+            alpha=alpha,
+            zorder=3,
+        )
 
 
 def _of(value: Any, at: int) -> Any:
@@ -204,8 +229,9 @@ def _bar(axes: Axes, trace: dict[str, Any], places: dict[str, dict[str, int]]) -
     at, size = (y, x) if lying else (x, y)
     ends: dict[float, float] = axes.__dict__.setdefault("_sweeper_ends", {})
     start = np.array([ends.get(float(one), 0.0) for one in at])
-    tone = [_colour(_of(trace.get("marker", {}).get("color", "@level0"), one))
-            for one in range(len(at))]  # fmt: skip
+    tone = [
+        _colour(_of(trace.get("marker", {}).get("color", "@level0"), one)) for one in range(len(at))
+    ]
     if lying:
         axes.barh(at, size, left=start, color=tone, height=0.65)
     else:
@@ -218,8 +244,14 @@ def _heat(axes: Axes, trace: dict[str, Any], places: dict[str, dict[str, int]]) 
 
     z = np.array([_numbers(row) for row in trace["z"]])
     colours = LinearSegmentedColormap.from_list("diverging", DIVERGING)
-    axes.imshow(z, cmap=colours, vmin=trace.get("zmin"), vmax=trace.get("zmax"), aspect="auto",
-                origin="lower")  # fmt: skip
+    axes.imshow(
+        z,
+        cmap=colours,
+        vmin=trace.get("zmin"),
+        vmax=trace.get("zmax"),
+        aspect="auto",
+        origin="lower",
+    )
     axes.grid(visible=False)
     for i, row in enumerate(trace.get("text", ())):
         for j, said in enumerate(row):
@@ -248,8 +280,16 @@ def _handle(mark: Mark) -> Any:
     from matplotlib.lines import Line2D
 
     tone, shape = _colour(mark.colour), MARKERS.get(mark.symbol, "o")
-    return Line2D([], [], color=tone, marker=shape, markersize=4, label=_plain(mark.label),
-                  linestyle=DASHES.get(mark.dash, "none"), linewidth=1.2)  # fmt: skip
+    return Line2D(
+        [],
+        [],
+        color=tone,
+        marker=shape,
+        markersize=4,
+        label=_plain(mark.label),
+        linestyle=DASHES.get(mark.dash, "none"),
+        linewidth=1.2,
+    )
 
 
 def _colour(token: Any) -> str:
@@ -281,24 +321,49 @@ def _tex(path: Path, view: SweepView) -> None:
 
 def _slim(table: Table) -> Table:
     """The columns that a paper has room for."""
-    left_out = ("cell", "hash", "min", "median", "max", "training samples", "median time",
-                "failed or pruned", "r", "better in", "family", "updates", "p (signs)")  # fmt: skip
+    left_out = (
+        "cell",
+        "hash",
+        "min",
+        "median",
+        "max",
+        "training samples",
+        "median time",
+        "failed or pruned",
+        "r",
+        "better in",
+        "family",
+        "updates",
+        "p (signs)",
+    )
     kept = [at for at, name in enumerate(table.head) if name not in left_out]
-    return Table(table.caption, tuple(table.head[at] for at in kept),
-                 tuple(tuple(row[at] for at in kept) for row in table.rows),
-                 frozenset(new for new, at in enumerate(kept) if at in table.numeric),
-                 table.note)  # fmt: skip
+    return Table(
+        table.caption,
+        tuple(table.head[at] for at in kept),
+        tuple(tuple(row[at] for at in kept) for row in table.rows),
+        frozenset(new for new, at in enumerate(kept) if at in table.numeric),
+        table.note,
+    )
 
 
 def latex(table: Table, *, label: str) -> str:
     """A booktabs table."""
     columns = "".join("r" if at in table.numeric else "l" for at in range(len(table.head)))
     lines = [
-        r"\begin{table}", r"\centering", rf"\caption{{{_escape(table.caption)}. "
-        rf"{_escape(table.note)}}}", rf"\label{{tab:{label}}}", rf"\begin{{tabular}}{{{columns}}}",
-        r"\toprule", _row(table.head), r"\midrule", *[_row(row) for row in table.rows],
-        r"\bottomrule", r"\end{tabular}", r"\end{table}",
-    ]  # fmt: skip
+        r"\begin{table}",
+        r"\centering",
+        rf"\caption{{{_escape(table.caption)}. "
+        rf"{_escape(table.note)}}}",
+        rf"\label{{tab:{label}}}",
+        rf"\begin{{tabular}}{{{columns}}}",
+        r"\toprule",
+        _row(table.head),
+        r"\midrule",
+        *[_row(row) for row in table.rows],
+        r"\bottomrule",
+        r"\end{tabular}",
+        r"\end{table}",
+    ]
     return "\n".join(lines)
 
 

@@ -77,12 +77,18 @@ def remake(block: bytes) -> str:
     said, each = _said(found), [_each(*pair) for pair in zip(found.members, blocks, strict=True)]
     told = [*said["methods"], *(one for of in each for one in of["methods"])]
     return page.render(
-        "several.html", block=block, about=about, parts=parts,
-        names=[one.name for one in found.members], **said, each=each, bibtex=bibtex(" ".join(told)),
+        "several.html",
+        block=block,
+        about=about,
+        parts=parts,
+        names=[one.name for one in found.members],
+        **said,
+        each=each,
+        bibtex=bibtex(" ".join(told)),
         data_facts=f"{len(block) / 1000:.0f} kB, sha256 {about['data']['sha256']}",
         made_by=f"Sweeper {__version__}",
         glossary=OF_SEVERAL + OF_ONE,
-    )  # fmt: skip
+    )
 
 
 def _manifest(frames: Sequence[Frames], *, block: bytes, blocks: Sequence[bytes]) -> dict[str, Any]:
@@ -98,9 +104,9 @@ def _said(found: Several) -> dict[str, Any]:
     asked = dict.fromkeys(one.frames.sweep.question or one.name for one in found.members)
     main = found.shared[0]
     return {
-        "question": next(iter(asked)) if len(asked) == 1 else (
-            f"What do {len(found.members)} sweeps say of {main.name}?"
-        ),
+        "question": next(iter(asked))
+        if len(asked) == 1
+        else (f"What do {len(found.members)} sweeps say of {main.name}?"),
         "questions": list(asked) if len(asked) > 1 else [],
         "headline": wording.headline(found),
         "more": wording.more(found),
@@ -109,15 +115,19 @@ def _said(found: Several) -> dict[str, Any]:
         "levels": any(one.level is not None for one in main.rows),
         "caption": _caption(found),
         "unit": found.measure.unit,
-        "caveats": [(one.name, caveat) for one in found.members
-                    for caveat in words.caveats(one.view)],
-        "partial": [(one.name, told) for one in found.members
-                    if (told := words.progress(one.frames))],
+        "caveats": [
+            (one.name, caveat) for one in found.members for caveat in words.caveats(one.view)
+        ],
+        "partial": [
+            (one.name, told) for one in found.members if (told := words.progress(one.frames))
+        ],
         "short": {"response": "Response", "sweeps": "Sweeps"}
-        | {f"factor-{at}": one.name[0].upper() + one.name[1:]
-           for at, one in enumerate(found.shared)},
+        | {
+            f"factor-{at}": one.name[0].upper() + one.name[1:]
+            for at, one in enumerate(found.shared)
+        },
         "methods": [wording.method(found)],
-    }  # fmt: skip
+    }
 
 
 def _caption(found: Several) -> str:
@@ -136,19 +146,26 @@ def _verdict(row: Row) -> dict[str, Any]:
     word = words.clearness(verdict, estimate) if row.step else verdict.badge
     against = f"{show(row.level)} against {show(row.reference)}" if row.level is not None else ""
     return {
-        "member": row.member, "row": row, "estimate": estimate, "against": against,
-        "badge": word, "tone": str(verdict.word), "claim": row.claim,
-    }  # fmt: skip
+        "member": row.member,
+        "row": row,
+        "estimate": estimate,
+        "against": against,
+        "badge": word,
+        "tone": str(verdict.word),
+        "claim": row.claim,
+    }
 
 
 def _each(one: Member, block: bytes) -> dict[str, Any]:
     """Where a sweep comes from and how it was made."""
     about = {"bytes": len(block), "sha256": hashlib.sha256(block).hexdigest()}
     return {
-        "name": one.name, "methods": methods(one.view),
-        "provenance": provenance(one.frames, about), "overrides": overrides(one.frames.sweep),
+        "name": one.name,
+        "methods": methods(one.view),
+        "provenance": provenance(one.frames, about),
+        "overrides": overrides(one.frames.sweep),
         "spec": scrub_spec(one.frames.sweep.spec_text),
-    }  # fmt: skip
+    }
 
 
 def _sections(found: Several) -> Iterator[Section]:
@@ -162,9 +179,14 @@ def _sections(found: Several) -> Iterator[Section]:
             "bars their 95 % t intervals (each on its own, test set fixed), open marks single "
             f"replicates.{without}"
         )
-        yield Section("response", "Response, sweep by sweep", intro, panels, (
-            ("The numbers", _means(found)),
-        ), "panels two")  # fmt: skip
+        yield Section(
+            "response",
+            "Response, sweep by sweep",
+            intro,
+            panels,
+            (("The numbers", _means(found)),),
+            "panels two",
+        )
     for at, shared in enumerate(found.shared):
         part = across.section(found, shared, at=at)
         if part is not None:
@@ -172,8 +194,12 @@ def _sections(found: Several) -> Iterator[Section]:
     drawn = draws.section(found)
     if drawn is not None:
         yield drawn
-    yield Section("sweeps", "The sweeps", "Each has a report of its own: sweeper report NAME.",
-                  tables=(("", _table_of_sweeps(found)),))  # fmt: skip
+    yield Section(
+        "sweeps",
+        "The sweeps",
+        "Each has a report of its own: sweeper report NAME.",
+        tables=(("", _table_of_sweeps(found)),),
+    )
 
 
 def _responses(found: Several) -> Iterator[Figure]:
@@ -191,8 +217,12 @@ def _responses(found: Several) -> Iterator[Figure]:
         panel = response_section.objective_panel(one.view, order=list(order), shared=span)
         n = panel.title.removeprefix(found.measure.title).strip()
         title = f"{found.measure.title}, {one.name}, {one.budget} {n}"
-        yield replace(panel, id=f"response-{at}", title=title,
-                      alt=f"{one.name}, {one.data}, {one.budget}: {panel.alt}")  # fmt: skip
+        yield replace(
+            panel,
+            id=f"response-{at}",
+            title=title,
+            alt=f"{one.name}, {one.data}, {one.budget}: {panel.alt}",
+        )
 
 
 def _means(found: Several) -> Table:
@@ -209,9 +239,16 @@ def _means(found: Several) -> Table:
         for _, row in here.iterrows():
             line = f"{lines} {show(row['by'])}" if lines else "all"
             ends = [page.number(row[end], unit=found.measure.unit) for end in ("low", "high")]
-            rows.append((one.name, line, f"{axis} {show(row['x'])}", str(row["n"]),
-                         page.number(row["mean"], unit=found.measure.unit),
-                         "n/a" if "n/a" in ends else " to ".join(ends)))  # fmt: skip
+            rows.append(
+                (
+                    one.name,
+                    line,
+                    f"{axis} {show(row['x'])}",
+                    str(row["n"]),
+                    page.number(row["mean"], unit=found.measure.unit),
+                    "n/a" if "n/a" in ends else " to ".join(ends),
+                )
+            )
     head = ("sweep", "line", "level", "n", "mean", "95 % interval")
     return Table(f"Means of {found.measure.title}", head, tuple(rows), frozenset({3, 4, 5}))
 
@@ -222,13 +259,38 @@ def _table_of_sweeps(found: Several) -> Table:
         runs = one.frames.reported_runs
         ended = {state: int((runs["state"] == state).sum()) for state in RunState}
         lost = ended[RunState.FAILED] + ended[RunState.PRUNED]
-        rows.append((
-            one.name, one.frames.sweep.question, one.data, str(one.task + 1), one.budget,
-            str(one.frames.sweep.state), str(len(one.frames.reported)),
-            str(runs["replicate"].nunique()), f"{ended[RunState.COMPLETE]} of {len(runs)}",
-            str(lost), seconds(page.worker_seconds(one.frames)),
-        ))  # fmt: skip
-    head = ("sweep", "question", "data", "data set no.", "budget", "state", "cells", "replicates",
-            "complete", "failed or pruned", "worker time")  # fmt: skip
-    return Table("What was run", head, tuple(rows), frozenset(range(6, len(head))),
-                 "Sweeps of one data set, by its fingerprint, have one number.")  # fmt: skip
+        rows.append(
+            (
+                one.name,
+                one.frames.sweep.question,
+                one.data,
+                str(one.task + 1),
+                one.budget,
+                str(one.frames.sweep.state),
+                str(len(one.frames.reported)),
+                str(runs["replicate"].nunique()),
+                f"{ended[RunState.COMPLETE]} of {len(runs)}",
+                str(lost),
+                seconds(page.worker_seconds(one.frames)),
+            )
+        )
+    head = (
+        "sweep",
+        "question",
+        "data",
+        "data set no.",
+        "budget",
+        "state",
+        "cells",
+        "replicates",
+        "complete",
+        "failed or pruned",
+        "worker time",
+    )
+    return Table(
+        "What was run",
+        head,
+        tuple(rows),
+        frozenset(range(6, len(head))),
+        "Sweeps of one data set, by its fingerprint, have one number.",
+    )

@@ -348,8 +348,13 @@ def transient_cause(cause: BaseException | None) -> bool:
 
 def _refused(text: str) -> bool:
     """Returns whether a server will never let this user or this database in."""
-    words = ("authentication failed", "does not exist", "pg_hba.conf", "not permitted to log in",
-             "permission denied")  # fmt: skip
+    words = (
+        "authentication failed",
+        "does not exist",
+        "pg_hba.conf",
+        "not permitted to log in",
+        "permission denied",
+    )
     asked_in_vain = "no password supplied" in text  # psycopg's own words, not the server's
     return asked_in_vain or ("FATAL" in text and any(word in text for word in words))
 

@@ -98,10 +98,15 @@ def build(looks: Mapping[str, SweepView], *, path: str, reference: Any = None) -
     factor, objective, y = met
     sign = 1.0 if objective.direction == "maximize" else -1.0
     return Across(
-        factor, objective, tuple(y), tuple(standings(y, reference=factor.reference, sign=sign)),
-        agreement(y), tuple(correlations(y)), _by_task(y, reference=factor.reference),
+        factor,
+        objective,
+        tuple(y),
+        tuple(standings(y, reference=factor.reference, sign=sign)),
+        agreement(y),
+        tuple(correlations(y)),
+        _by_task(y, reference=factor.reference),
         profiles(y, lowest=sign < 0, least=TASKS),
-    )  # fmt: skip
+    )
 
 
 def side_by_side(looks: Mapping[str, SweepView], *, path: str) -> SideBySide | None:
@@ -164,9 +169,10 @@ def standings(y: Mapping[str, pd.DataFrame], *, reference: Any, sign: float) -> 
     at = levels.index(reference)
     others = [place for place in range(len(levels)) if place != at]
     family = len(others)
-    differences = {place: _over_tasks(
-        [_difference(one, place, at) for one in y.values()], family=family) for place in others
-    }  # fmt: skip
+    differences = {
+        place: _over_tasks([_difference(one, place, at) for one in y.values()], family=family)
+        for place in others
+    }
     adjusted = dict(zip(others, holm([one.p for one in differences.values()]), strict=True))
     return [
         Standing(level, interquartile_mean(y, place), None, math.nan, math.nan, None, False)
@@ -177,9 +183,13 @@ def standings(y: Mapping[str, pd.DataFrame], *, reference: Any, sign: float) -> 
 
 
 def _standing(
-    y: Mapping[str, pd.DataFrame], level: Any, pair: tuple[int, int], difference: Estimate,
-    p_holm: float, sign: float,
-) -> Standing:  # fmt: skip
+    y: Mapping[str, pd.DataFrame],
+    level: Any,
+    pair: tuple[int, int],
+    difference: Estimate,
+    p_holm: float,
+    sign: float,
+) -> Standing:
     place, at = pair
     shares = [
         probability_of_improvement(sign * _values(one, place), sign * _values(one, at))
@@ -188,9 +198,14 @@ def _standing(
     wins = _shifted(_over_tasks([share - 0.5 for share in shares], family=1), 0.5)
     changes = [_difference(one, place, at) for one in y.values()]
     return Standing(
-        level, interquartile_mean(y, place), difference, p_holm, wilcoxon(changes), wins,
+        level,
+        interquartile_mean(y, place),
+        difference,
+        p_holm,
+        wilcoxon(changes),
+        wins,
         adopt=wins.known and wins.low > 0.5 and wins.value > ADOPT,
-    )  # fmt: skip
+    )
 
 
 def _values(y: pd.DataFrame, place: int) -> np.ndarray:
@@ -310,12 +325,18 @@ def _by_task(y: Mapping[str, pd.DataFrame], *, reference: Any) -> pd.DataFrame:
             d = (one.iloc[place] - one.iloc[at]).to_numpy(dtype=float)
             within = mean_interval(d, family=len(one) - 1)
             known = place != at
-            rows.append({
-                "task": name, "level": level, "mean": float(one.iloc[place].mean()),
-                "n": within.n, "difference": within.value,
-                "low": within.low if known else math.nan,
-                "high": within.high if known else math.nan, "method": within.method,
-            })  # fmt: skip
+            rows.append(
+                {
+                    "task": name,
+                    "level": level,
+                    "mean": float(one.iloc[place].mean()),
+                    "n": within.n,
+                    "difference": within.value,
+                    "low": within.low if known else math.nan,
+                    "high": within.high if known else math.nan,
+                    "method": within.method,
+                }
+            )
     frame = pd.DataFrame(rows)
     frame["level"] = pd.Series([row["level"] for row in rows], dtype=object)
     return frame

@@ -32,29 +32,37 @@ def section(found: Several, shared: Shared, *, at: int) -> Section | None:
     folds = [("The differences", differences(side))]
     folds += [("Each pair of trends", gaps(shared, unit=side.measure.unit))] if shared.gaps else []
     folds += [("Rank correlations", correlations(side))] if ranked else []
-    folds += [(f"Over data sets, by {unit_of(unit)}", tasks(one, unit=unit))
-              for unit, one in shared.over.items()]  # fmt: skip
-    folds += [(f"Performance profiles, by {unit_of(unit)}", told)
-              for unit, one in shared.over.items()
-              if (told := profiles.table(one, unit=unit)) is not None]  # fmt: skip
+    folds += [
+        (f"Over data sets, by {unit_of(unit)}", tasks(one, unit=unit))
+        for unit, one in shared.over.items()
+    ]
+    folds += [
+        (f"Performance profiles, by {unit_of(unit)}", told)
+        for unit, one in shared.over.items()
+        if (told := profiles.table(one, unit=unit)) is not None
+    ]
     intro = [
         f"Differences from {shared.name} {show(side.factor.reference)} within each sweep, with "
         "intervals over its own replicates, simultaneous over the levels; open marks are single "
         "replicates.",
-        *(said.agreement(found, shared) if at else ()), said.over(shared),
+        *(said.agreement(found, shared) if at else ()),
+        said.over(shared),
         said.profiles(found, shared),
-    ]  # fmt: skip
+    ]
     title = f"{shared.name[0].upper()}{shared.name[1:]}, sweep by sweep"
-    return Section(f"factor-{at}", title, " ".join(filter(None, intro)), tuple(drawn),
-                   tuple(folds))  # fmt: skip
+    return Section(f"factor-{at}", title, " ".join(filter(None, intro)), tuple(drawn), tuple(folds))
 
 
 def _profiles(found: Several, shared: Shared, *, at: int) -> Iterator[Figure]:
     """One a unit of the budget that has enough data sets."""
     x = found.members[0].view.x
     for place, (unit, one) in enumerate(shared.over.items()):
-        drawn = profiles.figure(one, unit=unit, name=f"profile-{at}-{place}",
-                                ordered=x is not None and x.path == shared.path)  # fmt: skip
+        drawn = profiles.figure(
+            one,
+            unit=unit,
+            name=f"profile-{at}-{place}",
+            ordered=x is not None and x.path == shared.path,
+        )
         if drawn is not None:
             yield drawn
 
@@ -92,19 +100,29 @@ def forest(found: Several, shared: Shared, side: SideBySide, *, at: int) -> Figu
     ns = [one.estimate.n for rows in side.differences.values() for one in rows]
     reference = f"{shared.name} {show(factor.reference)}"
     return Figure(
-        f"forest-{at}", f"{side.measure.title}: difference from {reference} ({count(ns)})",
+        f"forest-{at}",
+        f"{side.measure.title}: difference from {reference} ({count(ns)})",
         f"Paired differences in {side.measure.title} from {reference}, one row a sweep and level. "
         "The table below holds the same numbers.",
         data,
         {
-            "xaxis": {"title": {"text": f"{side.measure.unit or 'difference'} against "
-                                        f"{text(show(factor.reference))}"},
-                      "zeroline": True, "rangemode": "tozero"},
-            "yaxis": {"tickvals": list(ticks), "ticktext": list(ticks.values()), "showgrid": False,
-                      "range": [-place + 0.3, 0.7]},
+            "xaxis": {
+                "title": {
+                    "text": f"{side.measure.unit or 'difference'} against "
+                    f"{text(show(factor.reference))}"
+                },
+                "zeroline": True,
+                "rangemode": "tozero",
+            },
+            "yaxis": {
+                "tickvals": list(ticks),
+                "ticktext": list(ticks.values()),
+                "showgrid": False,
+                "range": [-place + 0.3, 0.7],
+            },
             "height": ROW * (place + 1) + 80,
         },
-    )  # fmt: skip
+    )
 
 
 def _row(
@@ -113,37 +131,61 @@ def _row(
     """A difference with its interval, and its replicates."""
     each, estimate = list(one.by_replicate.values()), one.estimate
     raw = {
-        "type": "scatter", "mode": "markers", "showlegend": False, "name": text(name),
-        "x": numbers(each), "y": [y - 0.24] * len(each),
+        "type": "scatter",
+        "mode": "markers",
+        "showlegend": False,
+        "name": text(name),
+        "x": numbers(each),
+        "y": [y - 0.24] * len(each),
         "text": [f"replicate {r}" for r in one.by_replicate],
         "hovertemplate": "%{x:+.3f}<br>%{text}<extra>%{fullData.name}</extra>",
-        "marker": {"color": look["colour"], "symbol": f"{look['symbol']}-open", "size": 5,
-                   "opacity": 0.6},
-    }  # fmt: skip
+        "marker": {
+            "color": look["colour"],
+            "symbol": f"{look['symbol']}-open",
+            "size": 5,
+            "opacity": 0.6,
+        },
+    }
     mean = {
-        "type": "scatter", "mode": "markers", "showlegend": False, "name": text(name),
-        "x": numbers([estimate.value]), "y": [y], "error_x": _bar(estimate, look["colour"]),
+        "type": "scatter",
+        "mode": "markers",
+        "showlegend": False,
+        "name": text(name),
+        "x": numbers([estimate.value]),
+        "y": [y],
+        "error_x": _bar(estimate, look["colour"]),
         "text": [f"{text(show(one.level))}: {_said(estimate, unit)}"],
         "hovertemplate": "%{text}<extra>%{fullData.name}</extra>",
         "marker": {"color": look["colour"], "symbol": look["symbol"], "size": 9},
-    }  # fmt: skip
+    }
     return [raw, mean]
 
 
 def _mean(one: Estimate, *, y: float, unit: str) -> dict[str, Any]:
     return {
-        "type": "scatter", "mode": "markers", "showlegend": False, "name": "mean of data sets",
-        "x": numbers([one.value]), "y": [y], "error_x": _bar(one, "@ink"),
+        "type": "scatter",
+        "mode": "markers",
+        "showlegend": False,
+        "name": "mean of data sets",
+        "x": numbers([one.value]),
+        "y": [y],
+        "error_x": _bar(one, "@ink"),
         "text": [_said(one, unit, of="data sets")],
         "hovertemplate": "%{text}<extra>%{fullData.name}</extra>",
         "marker": {"color": "@ink", "symbol": "diamond", "size": 11},
-    }  # fmt: skip
+    }
 
 
 def _bar(one: Estimate, colour: str) -> dict[str, Any]:
-    return {"type": "data", "symmetric": False, "color": colour, "thickness": 1.8, "width": 4,
-            "array": numbers([one.high - one.value]),
-            "arrayminus": numbers([one.value - one.low])}  # fmt: skip
+    return {
+        "type": "data",
+        "symmetric": False,
+        "color": colour,
+        "thickness": 1.8,
+        "width": 4,
+        "array": numbers([one.high - one.value]),
+        "arrayminus": numbers([one.value - one.low]),
+    }
 
 
 def _said(one: Estimate, unit: str, *, of: str = "") -> str:
@@ -166,68 +208,119 @@ def ranks(side: SideBySide, *, at: int) -> Figure:
     names = list(side.means)
     known = {frozenset(pair): rho for *pair, rho in side.correlations}
     rho = [[known.get(frozenset((one, two)), math.nan) for two in names] for one in names]
-    labels = [["" if one == two else _rho(known[frozenset((one, two))]) for two in names]
-              for one in names]  # fmt: skip
+    labels = [
+        ["" if one == two else _rho(known[frozenset((one, two))]) for two in names] for one in names
+    ]
     shown = [text(_short(one)) for one in names]
     return Figure(
-        f"ranks-{at}", f"Do the sweeps rank the levels of {side.factor.name} alike",
+        f"ranks-{at}",
+        f"Do the sweeps rank the levels of {side.factor.name} alike",
         f"Spearman's rank correlation of the means of the levels of {side.factor.name}, for every "
         "pair of sweeps; the table below holds the same numbers.",
-        [{"type": "heatmap", "z": [numbers(row) for row in rho], "zmin": -1, "zmax": 1,
-          "x": shown, "y": shown, "text": labels, "texttemplate": "%{text}",
-          "hovertemplate": "%{y}, %{x}: %{text}<extra></extra>", "xgap": 3, "ygap": 3,
-          "colorscale": "@diverging",
-          "colorbar": {"title": {"text": "rank<br>correlation"}, "thickness": 12}}],
-        {"xaxis": {"type": "category", "showgrid": False},
-         "yaxis": {"type": "category", "showgrid": False, "autorange": "reversed"},
-         "height": 150 + 44 * len(names)},
-    )  # fmt: skip
+        [
+            {
+                "type": "heatmap",
+                "z": [numbers(row) for row in rho],
+                "zmin": -1,
+                "zmax": 1,
+                "x": shown,
+                "y": shown,
+                "text": labels,
+                "texttemplate": "%{text}",
+                "hovertemplate": "%{y}, %{x}: %{text}<extra></extra>",
+                "xgap": 3,
+                "ygap": 3,
+                "colorscale": "@diverging",
+                "colorbar": {"title": {"text": "rank<br>correlation"}, "thickness": 12},
+            }
+        ],
+        {
+            "xaxis": {"type": "category", "showgrid": False},
+            "yaxis": {"type": "category", "showgrid": False, "autorange": "reversed"},
+            "height": 150 + 44 * len(names),
+        },
+    )
 
 
 # --- tables --------------------------------------------------------------------------------------
 
 
-def _table(caption: str, head: Sequence[str], rows: Iterator[tuple[str, ...]], *, words: int,
-           note: str = "") -> Table:  # fmt: skip
+def _table(
+    caption: str,
+    head: Sequence[str],
+    rows: Iterator[tuple[str, ...]],
+    *,
+    words: int,
+    note: str = "",
+) -> Table:
     return Table(caption, tuple(head), tuple(rows), frozenset(range(words, len(head))), note)
 
 
 def differences(side: SideBySide) -> Table:
     unit = side.measure.unit
     rows = (
-        (name, show(one.level), show(one.reference), str(one.estimate.n),
-         number(one.estimate.value, unit=unit, signed=True), interval(one.estimate, unit=unit),
-         str(one.estimate.family), number(one.p_holm, unit=""))
-        for name, listed in side.differences.items() for one in listed
-    )  # fmt: skip
+        (
+            name,
+            show(one.level),
+            show(one.reference),
+            str(one.estimate.n),
+            number(one.estimate.value, unit=unit, signed=True),
+            interval(one.estimate, unit=unit),
+            str(one.estimate.family),
+            number(one.p_holm, unit=""),
+        )
+        for name, listed in side.differences.items()
+        for one in listed
+    )
     return _table(
         f"Differences in {side.measure.title}, sweep by sweep",
-        ("sweep", side.factor.name, "against", "n", "difference", "95 % interval", "family",
-         "p (Holm)"), rows, words=3,
+        (
+            "sweep",
+            side.factor.name,
+            "against",
+            "n",
+            "difference",
+            "95 % interval",
+            "family",
+            "p (Holm)",
+        ),
+        rows,
+        words=3,
         note="Levels that all sweeps have. Intervals are over the replicates of the sweep.",
-    )  # fmt: skip
+    )
 
 
 def gaps(shared: Shared, *, unit: str) -> Table:
     rows = (
-        (one.one, one.two, str(one.estimate.n), number(one.estimate.value, unit=unit, signed=True),
-         interval(one.estimate, unit=unit), str(one.estimate.family))
+        (
+            one.one,
+            one.two,
+            str(one.estimate.n),
+            number(one.estimate.value, unit=unit, signed=True),
+            interval(one.estimate, unit=unit),
+            str(one.estimate.family),
+        )
         for one in shared.gaps
-    )  # fmt: skip
+    )
     return _table(
         f"Trends along {shared.name}, one sweep minus another",
-        ("sweep", "minus", "n", "difference of slopes", "95 % interval", "family"), rows, words=2,
+        ("sweep", "minus", "n", "difference of slopes", "95 % interval", "family"),
+        rows,
+        words=2,
         note="Paired where both sweeps use the same data, Welch's t otherwise (n: the fewer); "
         "simultaneous over all pairs; exploratory.",
-    )  # fmt: skip
+    )
 
 
 def correlations(side: SideBySide) -> Table:
     rows = ((one, two, _rho(rho)) for one, two, rho in side.correlations)
     return _table(
-        "Spearman's rank correlation of the levels' means", ("sweep", "and", "rho"), rows, words=2,
+        "Spearman's rank correlation of the levels' means",
+        ("sweep", "and", "rho"),
+        rows,
+        words=2,
         note="A description: over so few levels it has no useful interval.",
-    )  # fmt: skip
+    )
 
 
 def _rho(value: float) -> str:
@@ -236,17 +329,28 @@ def _rho(value: float) -> str:
 
 def tasks(one: Across, *, unit: str) -> Table:
     """Every level over the data sets of one budget unit."""
-    head = ["level", "interquartile mean", "mean difference", "95 % interval", "p (Holm)",
-            "p (Wilcoxon)", "beats the reference", "95 % interval", "worth adopting"]  # fmt: skip
+    head = [
+        "level",
+        "interquartile mean",
+        "mean difference",
+        "95 % interval",
+        "p (Holm)",
+        "p (Wilcoxon)",
+        "beats the reference",
+        "95 % interval",
+        "worth adopting",
+    ]
     rows = (_standing(row, unit=one.measure.unit) for row in one.standings)
     return _table(
-        f"{one.factor.name} over {len(one.tasks)} data sets, by {unit_of(unit)}", head, rows,
+        f"{one.factor.name} over {len(one.tasks)} data sets, by {unit_of(unit)}",
+        head,
+        rows,
         words=1,
         note=f"Of {', '.join(one.tasks)}: one sweep a data set. The interquartile mean describes; "
         "intervals are over data sets and need five. 'Beats the reference': the probability that "
         "a run of this level is better than one of the reference; worth adopting when its interval "
         f"lies above 0.5 and itself above {ADOPT:g}.",
-    )  # fmt: skip
+    )
 
 
 def _standing(row: Standing, *, unit: str) -> tuple[str, ...]:
@@ -255,8 +359,13 @@ def _standing(row: Standing, *, unit: str) -> tuple[str, ...]:
         return (show(row.level), number(row.iqm, unit=unit), "reference", *[""] * 6)
     known = change.known
     return (
-        show(row.level), number(row.iqm, unit=unit), number(change.value, unit=unit, signed=True),
-        interval(change, unit=unit), number(row.p_holm, unit="") if known else "n/a",
-        number(row.p_wilcoxon, unit=""), number(wins.value, unit=""),
-        interval(wins, unit="", signed=False), ("yes" if row.adopt else "no") if known else "n/a",
-    )  # fmt: skip
+        show(row.level),
+        number(row.iqm, unit=unit),
+        number(change.value, unit=unit, signed=True),
+        interval(change, unit=unit),
+        number(row.p_holm, unit="") if known else "n/a",
+        number(row.p_wilcoxon, unit=""),
+        number(wins.value, unit=""),
+        interval(wins, unit="", signed=False),
+        ("yes" if row.adopt else "no") if known else "n/a",
+    )

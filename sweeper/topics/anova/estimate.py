@@ -127,8 +127,11 @@ def squares(y: ArrayLike, *, factors: int, order: int = ORDER) -> Squares:
     cells = math.prod(shape)
     means = y.mean(axis=-1)
     centred = means - means.mean(axis=tuple(range(-factors, 0)), keepdims=True)
-    axes = [one for size in range(1, min(order, factors) + 1)
-            for one in combinations(range(factors), size)]  # fmt: skip
+    axes = [
+        one
+        for size in range(1, min(order, factors) + 1)
+        for one in combinations(range(factors), size)
+    ]
     ss = [_sum_of_squares(centred, axes=one, shape=shape) * replicates for one in axes]
     df = [math.prod(shape[axis] - 1 for axis in one) for one in axes]
     if order < factors:
@@ -260,10 +263,16 @@ def anova(
     parts = np.maximum(found.ss - np.array(found.df) * found.residual, 0.0) / y.size
     whole = float(parts.sum())
     return Anova(
-        measure, tuple(_effects(y, found, factors=factors, parts=parts, alpha=alpha)), replicates,
-        y.size // replicates, tuple(dropped), float(found.residual), found.residual_df,
-        whole / (whole + float(found.residual)), _method(found, n=replicates),
-    )  # fmt: skip
+        measure,
+        tuple(_effects(y, found, factors=factors, parts=parts, alpha=alpha)),
+        replicates,
+        y.size // replicates,
+        tuple(dropped),
+        float(found.residual),
+        found.residual_df,
+        whole / (whole + float(found.residual)),
+        _method(found, n=replicates),
+    )
 
 
 def _effects(
@@ -285,14 +294,19 @@ def _effects(
     for at, axes in enumerate(found.axes):
         yield Effect(
             factors=tuple(factors[axis] for axis in axes),
-            ss=float(found.ss[at]), df=found.df[at], f=float(found.f[at]), p=float(p[at]),
+            ss=float(found.ss[at]),
+            df=found.df[at],
+            f=float(found.f[at]),
+            p=float(p[at]),
             p_adjusted=float(p_adjusted[at]),
             share=float(parts[at]) / whole if whole else math.nan,
             size=_size(found, at, part=float(parts[at]), shape=y.shape),
-            epsilon=repeats[at][0], p_epsilon=float(p_repeat[at]),
+            epsilon=repeats[at][0],
+            p_epsilon=float(p_repeat[at]),
             family=int((single == single[at]).sum()),
-            adjustment="Holm" if single[at] else "Benjamini-Hochberg", alpha=alpha,
-        )  # fmt: skip
+            adjustment="Holm" if single[at] else "Benjamini-Hochberg",
+            alpha=alpha,
+        )
 
 
 def _repeat(y: NDArray[np.float64], axes: Sequence[int]) -> tuple[float, float]:
@@ -308,8 +322,16 @@ def _size(found: Squares, at: int, *, part: float, shape: Sequence[int]) -> Esti
     low, high = size_bounds(f, df=df, residual_df=found.residual_df, n=runs)
     noise = float(found.residual)
     method = f"{LEVEL:.0%} noncentral F interval over {shape[-1]} replicates"
-    return Estimate(part / noise, float(low), float(high), math.sqrt(noise), shape[-1],
-                    float(found.p[at]), 1, method)  # fmt: skip
+    return Estimate(
+        part / noise,
+        float(low),
+        float(high),
+        math.sqrt(noise),
+        shape[-1],
+        float(found.p[at]),
+        1,
+        method,
+    )
 
 
 def of_noise(size: float) -> float:
@@ -333,8 +355,10 @@ def build(view: SweepView) -> Anova | Withheld | None:
     dropped = [int(r) for r in y.columns if r not in whole.columns]
     cells = view.frames.cells["factors"]
     shape = [len(one.levels) for one in view.factors]
-    places = [tuple(one.levels.index(cells[cell].get(one.path)) for one in view.factors)
-              for cell in whole.index]  # fmt: skip
+    places = [
+        tuple(one.levels.index(cells[cell].get(one.path)) for one in view.factors)
+        for cell in whole.index
+    ]
     if sorted(places) != sorted(np.ndindex(*shape)):
         return Withheld(
             "Some combinations of levels are missing, or there twice: what each factor explains "
@@ -351,14 +375,31 @@ def rows(found: Anova | Withheld | None) -> pd.DataFrame:
     if not isinstance(found, Anova):
         return pd.DataFrame([{"withheld": found.reason}] if found else [])
     return pd.DataFrame(
-        [{
-            "effect": one.name, "factors": [part.path for part in one.factors],
-            "measure": found.measure.name, "sum_of_squares": one.ss, "df": one.df, "f": one.f,
-            "p": one.p, "p_adjusted": one.p_adjusted, "adjustment": one.adjustment,
-            "family": one.family, "epsilon": one.epsilon, "p_epsilon": one.p_epsilon,
-            "share": one.share, "f2": one.size.value, "f2_low": one.size.low,
-            "f2_high": one.size.high, "interval": one.size.method, "n": found.n,
-            "noise_mean_square": found.residual, "noise_df": found.residual_df,
-            "explained": found.explained, "method": found.method,
-        } for one in found.effects]
-    )  # fmt: skip
+        [
+            {
+                "effect": one.name,
+                "factors": [part.path for part in one.factors],
+                "measure": found.measure.name,
+                "sum_of_squares": one.ss,
+                "df": one.df,
+                "f": one.f,
+                "p": one.p,
+                "p_adjusted": one.p_adjusted,
+                "adjustment": one.adjustment,
+                "family": one.family,
+                "epsilon": one.epsilon,
+                "p_epsilon": one.p_epsilon,
+                "share": one.share,
+                "f2": one.size.value,
+                "f2_low": one.size.low,
+                "f2_high": one.size.high,
+                "interval": one.size.method,
+                "n": found.n,
+                "noise_mean_square": found.residual,
+                "noise_df": found.residual_df,
+                "explained": found.explained,
+                "method": found.method,
+            }
+            for one in found.effects
+        ]
+    )

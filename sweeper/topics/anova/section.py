@@ -31,43 +31,58 @@ def section(view: SweepView) -> Section | None:
         return Section("explained", TITLE, one.reason)
     parts = (*explained(one), caution(one), edges(view), METHOD, plain(view.rule))
     said = " ".join(part for part in parts if part)
-    return Section("explained", TITLE, said, (_shares(one), _sizes(one)),
-                   (("The numbers", table(one)),), "panels two")  # fmt: skip
+    return Section(
+        "explained",
+        TITLE,
+        said,
+        (_shares(one), _sizes(one)),
+        (("The numbers", table(one)),),
+        "panels two",
+    )
 
 
 def _shares(one: Anova) -> Figure:
     names, shares = _names(one), [100 * effect.share for effect in one.effects]
-    points = [f"{name}: {percent(effect.share)}" for name, effect in zip(names, one.effects,
-                                                                       strict=True)]  # fmt: skip
+    points = [
+        f"{name}: {percent(effect.share)}" for name, effect in zip(names, one.effects, strict=True)
+    ]
     return Figure(
-        "explained-shares", f"share of what the factors explain in {one.measure.title} "
-        f"({count([one.n])})",
+        "explained-shares",
+        f"share of what the factors explain in {one.measure.title} ({count([one.n])})",
         f"Share of each factor and interaction in what they explain: {'; '.join(points)}.",
         [_dots(shares, names, hover=points)],
         _layout(names, "share explained (%)"),
-    )  # fmt: skip
+    )
 
 
 def _sizes(one: Anova) -> Figure:
     names = _names(one)
-    value, low, high = ([100 * of_noise(bound) for bound in bounds]
-                        for bounds in zip(*map(_bounds, one.effects), strict=True))  # fmt: skip
+    value, low, high = (
+        [100 * of_noise(bound) for bound in bounds]
+        for bounds in zip(*map(_bounds, one.effects), strict=True)
+    )
     said = [
         f"{name}: {percent(v / 100)} ({percent(a / 100)} to {percent(b / 100)})"
         for name, v, a, b in zip(names, value, low, high, strict=True)
     ]
     dots = _dots(value, names, hover=said)
     dots["error_x"] = {
-        "type": "data", "symmetric": False, "color": "@level0", "thickness": 1.5, "width": 4,
+        "type": "data",
+        "symmetric": False,
+        "color": "@level0",
+        "thickness": 1.5,
+        "width": 4,
         "array": numbers([b - v for v, b in zip(value, high, strict=True)]),
         "arrayminus": numbers([v - a for v, a in zip(value, low, strict=True)]),
-    }  # fmt: skip
+    }
     return Figure(
-        "explained-sizes", f"each effect against the noise ({count([one.n])})",
+        "explained-sizes",
+        f"each effect against the noise ({count([one.n])})",
         "Each effect's part of itself and the noise, with its 95 % noncentral F interval: "
         f"{'; '.join(said)}.",
-        [dots], _layout(names, "part of effect plus noise (%)"),
-    )  # fmt: skip
+        [dots],
+        _layout(names, "part of effect plus noise (%)"),
+    )
 
 
 def _bounds(effect: Effect) -> tuple[float, float, float]:
@@ -80,43 +95,72 @@ def _names(one: Anova) -> list[str]:
 
 def _dots(values: list[float], names: list[str], *, hover: list[str]) -> dict[str, Any]:
     return {
-        "type": "scatter", "mode": "markers", "showlegend": False, "x": numbers(values),
-        "y": names, "text": hover, "hovertemplate": "%{text}<extra></extra>",
+        "type": "scatter",
+        "mode": "markers",
+        "showlegend": False,
+        "x": numbers(values),
+        "y": names,
+        "text": hover,
+        "hovertemplate": "%{text}<extra></extra>",
         "marker": {"color": "@level0", "symbol": "circle", "size": 10},
-    }  # fmt: skip
+    }
 
 
 def _layout(names: list[str], title: str) -> dict[str, Any]:
     return {
         "xaxis": {"title": {"text": title}, "range": [-4, 104]},
-        "yaxis": {"type": "category", "categoryorder": "array", "categoryarray": names[::-1],
-                  "range": [-0.6, len(names) - 0.4]},
+        "yaxis": {
+            "type": "category",
+            "categoryorder": "array",
+            "categoryarray": names[::-1],
+            "range": [-0.6, len(names) - 0.4],
+        },
         "height": 120 + 34 * len(names),
-    }  # fmt: skip
+    }
 
 
 def table(one: Anova) -> Table:
     """The exact table."""
     return Table(
         f"What explains {one.measure.title}: exact analysis of variance",
-        ("effect", "share", "n", "df", "F", "p", "p (adjusted)", "adjusted over",
-         "f\N{SUPERSCRIPT TWO}", "95 % interval", "epsilon", "p (unequal noise)"),
-        tuple(_row(one, effect) for effect in one.effects), frozenset(range(1, 12)) - {7},
+        (
+            "effect",
+            "share",
+            "n",
+            "df",
+            "F",
+            "p",
+            "p (adjusted)",
+            "adjusted over",
+            "f\N{SUPERSCRIPT TWO}",
+            "95 % interval",
+            "epsilon",
+            "p (unequal noise)",
+        ),
+        tuple(_row(one, effect) for effect in one.effects),
+        frozenset(range(1, 12)) - {7},
         f"{one.n} complete replicates as blocks, {one.cells} cells; noise: mean square "
         f"{one.residual:.3g} with {one.residual_df} degrees of freedom. "
         "f\N{SUPERSCRIPT TWO}: Cohen's, the effect's variance over that of the noise, with its "
         "exact noncentral F interval, each on its own (family of 1). The last two columns repeat "
         "the test for cells that differ in noise (Greenhouse and Geisser), p adjusted likewise. "
         "Clear is what both tests find. Interactions are exploratory.",
-    )  # fmt: skip
+    )
 
 
 def _row(one: Anova, effect: Effect) -> tuple[str, ...]:
     size = effect.size
     return (
-        effect.name, percent(effect.share), str(one.n), str(effect.df), f"{effect.f:.4g}",
-        p_value(effect.p), p_value(effect.p_adjusted), f"{effect.family} ({effect.adjustment})",
-        f"{size.value:.3g}", f"{size.low:.3g} to {size.high:.3g}",
+        effect.name,
+        percent(effect.share),
+        str(one.n),
+        str(effect.df),
+        f"{effect.f:.4g}",
+        p_value(effect.p),
+        p_value(effect.p_adjusted),
+        f"{effect.family} ({effect.adjustment})",
+        f"{size.value:.3g}",
+        f"{size.low:.3g} to {size.high:.3g}",
         f"{effect.epsilon:.2f}" if math.isfinite(effect.epsilon) else "n/a",
         p_value(effect.p_epsilon),
-    )  # fmt: skip
+    )

@@ -102,12 +102,18 @@ def best_set(
     others = ~np.eye(len(levels), dtype=bool)
     n = int(found.n[others].min())
     return BestSet(
-        factor, measure, held, at,
+        factor,
+        measure,
+        held,
+        at,
         tuple(one for one, stays in zip(levels, top, strict=True) if stays),
-        beaten, tuple(_ties(found, levels, top=top, beats=beats)), n, len(levels) - 1,
+        beaten,
+        tuple(_ties(found, levels, top=top, beats=beats)),
+        n,
+        len(levels) - 1,
         method(n, most=int(found.n[others].max()), family=len(levels) - 1, rule=rule),
         CIRCLE if circle else _note(found, others=others, n=n),
-    )  # fmt: skip
+    )
 
 
 def _ties(
@@ -127,9 +133,14 @@ def _against(found: Pairs, levels: list[Any], *, j: int, k: int) -> Against:
     family = len(levels) - 1
     n, mean, sd = int(found.n[j, k]), float(found.mean[j, k]), float(found.sd[j, k])
     return Against(
-        ahead=levels[k], behind=levels[j], lead=mean, sd=sd, n=n,
-        p=float(np.minimum(found.p[j, k] * family, 1.0)), needed=None,
-    )  # fmt: skip
+        ahead=levels[k],
+        behind=levels[j],
+        lead=mean,
+        sd=sd,
+        n=n,
+        p=float(np.minimum(found.p[j, k] * family, 1.0)),
+        needed=None,
+    )
 
 
 def _note(found: Pairs, *, others: NDArray[np.bool_], n: int) -> str:
@@ -155,10 +166,16 @@ def build(view: SweepView) -> tuple[BestSet, ...]:
     ]
     if view.x is not None and view.by is not None:
         found += [
-            best_set(view.levels(objective, factor=view.x, at=at), factor=view.x,
-                     measure=objective, held=view.by, at=line, rule=rule)
+            best_set(
+                view.levels(objective, factor=view.x, at=at),
+                factor=view.x,
+                measure=objective,
+                held=view.by,
+                at=line,
+                rule=rule,
+            )
             for line, at in view.lines()
-        ]  # fmt: skip
+        ]
     return tuple(replace(one, withheld=withheld(view, held=one.held, at=one.at)) for one in found)
 
 
@@ -166,10 +183,19 @@ def rows(found: Sequence[BestSet]) -> pd.DataFrame:
     """Every level of every set as a row: kept or beaten, by whom, and every tie as one more."""
     listed: list[dict[str, Any]] = []
     for one in found:
-        key = {"factor": one.factor.path, "measure": one.measure.name, "unit": one.measure.unit,
-               "held": one.held.path if one.held else None, "at": one.at}  # fmt: skip
-        facts = {"family": one.family, "method": one.method, "note": one.note,
-                 "withheld": one.withheld}  # fmt: skip
+        key = {
+            "factor": one.factor.path,
+            "measure": one.measure.name,
+            "unit": one.measure.unit,
+            "held": one.held.path if one.held else None,
+            "at": one.at,
+        }
+        facts = {
+            "family": one.family,
+            "method": one.method,
+            "note": one.note,
+            "withheld": one.withheld,
+        }
         nothing = Against(None, None, math.nan, math.nan, one.n, math.nan, None)
         for level in one.factor.levels:
             against = one.beaten.get(level, nothing)
@@ -181,5 +207,11 @@ def rows(found: Sequence[BestSet]) -> pd.DataFrame:
 
 
 def _row(one: Against) -> dict[str, Any]:
-    return {"by": one.ahead, "lead": one.lead, "sd": one.sd, "n": one.n, "p": one.p,
-            "needed": one.needed}  # fmt: skip
+    return {
+        "by": one.ahead,
+        "lead": one.lead,
+        "sd": one.sd,
+        "n": one.n,
+        "p": one.p,
+        "needed": one.needed,
+    }

@@ -27,11 +27,13 @@ def section(view: SweepView) -> Section | None:
     overall = [one for one in view.of(build) if one.held is None]
     said = [part for one in overall for part in (best_levels(one), separating(one)) if part]
     return Section(
-        "best", "Which levels may be the best",
+        "best",
+        "Which levels may be the best",
         " ".join(part for part in (edges(view, start="Withheld"), *said, METHOD) if part),
-        tuple(_figure(view, one.factor) for one in overall), (("The numbers", table(view)),),
+        tuple(_figure(view, one.factor) for one in overall),
+        (("The numbers", table(view)),),
         "panels two",
-    )  # fmt: skip
+    )
 
 
 def _figure(view: SweepView, factor: Factor) -> Figure:
@@ -40,19 +42,30 @@ def _figure(view: SweepView, factor: Factor) -> Figure:
     sets.sort(key=lambda one: one.held is None)  # the last row is drawn on top
     names = [_row_name(one) for one in sets]
     return Figure(
-        f"best-{factor.path}", f"{factor.name}: may be best for {view.objective.title} "
-        f"({count(one.n for one in sets)})",
+        f"best-{factor.path}",
+        f"{factor.name}: may be best for {view.objective.title} ({count(one.n for one in sets)})",
         f"Which levels of {factor.name} may be the best: {' '.join(map(best_levels, sets))} "
         f"{edges(view, start='Withheld')}".rstrip(),
         [_marks(sets, names, stays=stays) for stays in (True, False)],
-        {"xaxis": {"type": "category", "title": {"text": text(factor.name)},
-                   "categoryorder": "array", "range": [-0.5, len(factor.levels) - 0.5],
-                   "categoryarray": [text(show(level)) for level in factor.levels]},
-         "yaxis": {"type": "category", "categoryorder": "array", "showgrid": False,
-                   "categoryarray": names, "range": [-0.6, len(names) - 0.4]},
-         "height": 130 + 34 * len(names)},
+        {
+            "xaxis": {
+                "type": "category",
+                "title": {"text": text(factor.name)},
+                "categoryorder": "array",
+                "range": [-0.5, len(factor.levels) - 0.5],
+                "categoryarray": [text(show(level)) for level in factor.levels],
+            },
+            "yaxis": {
+                "type": "category",
+                "categoryorder": "array",
+                "showgrid": False,
+                "categoryarray": names,
+                "range": [-0.6, len(names) - 0.4],
+            },
+            "height": 130 + 34 * len(names),
+        },
         (Mark("may be best", "@level0", "circle"), Mark("beaten", "@soft", "x")),
-    )  # fmt: skip
+    )
 
 
 def _row_name(one: BestSet) -> str:
@@ -68,12 +81,16 @@ def _marks(sets: Sequence[BestSet], names: Sequence[str], *, stays: bool) -> dic
     ]
     look = {"color": "@level0", "symbol": "circle", "size": 13}
     return {
-        "type": "scatter", "mode": "markers", "showlegend": False,
+        "type": "scatter",
+        "mode": "markers",
+        "showlegend": False,
         "name": "may be best" if stays else "beaten",
-        "x": [x for x, _, _ in points], "y": [y for _, y, _ in points],
-        "text": [said for _, _, said in points], "hovertemplate": "%{text}<extra></extra>",
+        "x": [x for x, _, _ in points],
+        "y": [y for _, y, _ in points],
+        "text": [said for _, _, said in points],
+        "hovertemplate": "%{text}<extra></extra>",
         "marker": look if stays else {"color": "@soft", "symbol": "x", "size": 9},
-    }  # fmt: skip
+    }
 
 
 def _hover(one: BestSet, level: Any) -> str:
@@ -89,13 +106,24 @@ def table(view: SweepView) -> Table:
     rows = [row for one in view.of(build) for row in _rows(one)]
     return Table(
         f"Best levels on {view.objective.title}",
-        ("factor", "at", "level", "finding", "other level", "n", "other leads by", "p (adjusted)",
-         "n to separate", "family"),
-        tuple(rows), frozenset(range(5, 10)),
+        (
+            "factor",
+            "at",
+            "level",
+            "finding",
+            "other level",
+            "n",
+            "other leads by",
+            "p (adjusted)",
+            "n to separate",
+            "family",
+        ),
+        tuple(rows),
+        frozenset(range(5, 10)),
         f"{_methods(view.of(build))}. Each pair has its own variance; p is multiplied by the "
         "family, the number of other levels. n to separate: about how many replicates would, for a "
         "difference of the size seen. No mean of a winner is given: it flatters itself.",
-    )  # fmt: skip
+    )
 
 
 def _methods(sets: Sequence[BestSet]) -> str:
@@ -111,13 +139,28 @@ def _rows(one: BestSet) -> Iterator[tuple[str, ...]]:
         yield (*start, show(tie.behind), "not separated from", *_numbers(one, tie))
     if not one.ties:
         alone = [show(level) for level in one.kept]
-        yield (*start, *alone, "not beaten", "none", str(one.n), "n/a", "n/a", "n/a",
-               str(one.family))  # fmt: skip
+        yield (
+            *start,
+            *alone,
+            "not beaten",
+            "none",
+            str(one.n),
+            "n/a",
+            "n/a",
+            "n/a",
+            str(one.family),
+        )
 
 
 def _numbers(one: BestSet, against: Against) -> tuple[str, ...]:
     unit = one.measure.unit
     lead = number(against.lead, unit=unit, signed=True)
     size = f"{lead} {unit}".strip() if math.isfinite(against.lead) else "n/a"
-    return (show(against.ahead), str(against.n), size, p_value(against.p),
-            str(against.needed) if against.needed else "n/a", str(one.family))  # fmt: skip
+    return (
+        show(against.ahead),
+        str(against.n),
+        size,
+        p_value(against.p),
+        str(against.needed) if against.needed else "n/a",
+        str(one.family),
+    )

@@ -41,30 +41,53 @@ def table(view: SweepView) -> Table:
     for row in ordered[:MOST_ROWS]:
         unit = view.objective.unit
         seen = counts[row["cell"]]
-        rows.append([
-            str(row["cell"]), hashes[row["cell"]][:HASH],
-            *[show(row[path]) for path in (*scientific, *nuisance)],
-            f"{row['complete']} of {row['runs']}", number(row["mean"], unit=unit),
-            number(row["sd"], unit=unit), span(row["low"], row["high"], unit=unit),
-            number(row["min"], unit=unit), number(row["median"], unit=unit),
-            number(row["max"], unit=unit), str(sum(seen)), _whole(row["updates"]),
-            seconds(row["seconds"]),
-            row["why"] or "none",
-        ])  # fmt: skip
-    head = ["cell", "hash", *[name_of(path) for path in scientific],
-            *[f"{name_of(path)} (picked)" for path in nuisance],
-            "runs", "mean", "sd", "95 % interval", "min", "median", "max",
-            "training samples", "updates", "median time", "failed or pruned"]  # fmt: skip
+        rows.append(
+            [
+                str(row["cell"]),
+                hashes[row["cell"]][:HASH],
+                *[show(row[path]) for path in (*scientific, *nuisance)],
+                f"{row['complete']} of {row['runs']}",
+                number(row["mean"], unit=unit),
+                number(row["sd"], unit=unit),
+                span(row["low"], row["high"], unit=unit),
+                number(row["min"], unit=unit),
+                number(row["median"], unit=unit),
+                number(row["max"], unit=unit),
+                str(sum(seen)),
+                _whole(row["updates"]),
+                seconds(row["seconds"]),
+                row["why"] or "none",
+            ]
+        )
+    head = [
+        "cell",
+        "hash",
+        *[name_of(path) for path in scientific],
+        *[f"{name_of(path)} (picked)" for path in nuisance],
+        "runs",
+        "mean",
+        "sd",
+        "95 % interval",
+        "min",
+        "median",
+        "max",
+        "training samples",
+        "updates",
+        "median time",
+        "failed or pruned",
+    ]
     unit = "%" if view.objective.unit == "points" else "its own unit"
     return tabulate(
         f"Cells: {words(view.objective.name)} on the test split, in {unit}",
-        head=head, rows=rows, words_in=0,
+        head=head,
+        rows=rows,
+        words_in=0,
         note=_left_out(len(shown))
         + "95 % t interval over the complete replicates of the cell, on its own; test set "
         "fixed. "
         + ("Picked values were chosen on val, on replicates of their own. " if nuisance else "")
         + plain(view.rule),
-    )  # fmt: skip
+    )
 
 
 def _left_out(rows: int) -> str:

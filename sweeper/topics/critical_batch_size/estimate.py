@@ -131,10 +131,12 @@ def _curves(view: SweepView) -> dict[Any, tuple[NDArray[np.float64], NDArray[np.
     factor = POINTS if view.objective.unit == "points" else 1.0
     running = np.fmin if view.objective.direction == "minimize" else np.fmax
     return {
-        run: (group["step"].to_numpy(dtype=float),
-              running.accumulate(factor * group["objective"].to_numpy(dtype=float)))
+        run: (
+            group["step"].to_numpy(dtype=float),
+            running.accumulate(factor * group["objective"].to_numpy(dtype=float)),
+        )
         for run, group in rows.groupby("run")
-    }  # fmt: skip
+    }
 
 
 def _by_level(
@@ -293,12 +295,18 @@ def _fit(batch: NDArray[np.float64], logs: NDArray[np.float64]) -> tuple[float, 
 def rows(found: Efficiency | None) -> list[dict[str, Any]]:
     """The step of each replicate at each batch size, NaN where the target is never reached."""
     return [
-        {"by": line.at, "target": line.target, "batch_size": one.level, "replicate": replicate,
-         "steps": one.steps.get(replicate, math.nan), **_fitted(line.critical)}
+        {
+            "by": line.at,
+            "target": line.target,
+            "batch_size": one.level,
+            "replicate": replicate,
+            "steps": one.steps.get(replicate, math.nan),
+            **_fitted(line.critical),
+        }
         for line in (found.lines if found else ())
         for one in line.reached
         for replicate in sorted({*one.steps, *one.censored})
-    ]  # fmt: skip
+    ]
 
 
 def _fitted(one: Estimate | Withheld) -> dict[str, Any]:

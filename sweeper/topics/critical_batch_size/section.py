@@ -30,8 +30,9 @@ def section(view: SweepView) -> Section | None:
         return None
     parts = (*said.efficiency(one), METHOD, plain(view.rule))
     intro = "\n".join(part for part in parts if part)
-    return Section("efficiency", "Steps to a target", intro, (figure(one),),
-                   (("The numbers", table(one)),))  # fmt: skip
+    return Section(
+        "efficiency", "Steps to a target", intro, (figure(one),), (("The numbers", table(one)),)
+    )
 
 
 def figure(one: Efficiency) -> Figure:
@@ -39,21 +40,26 @@ def figure(one: Efficiency) -> Figure:
     names = [f"{one.by.name} {show(line.at)}" if one.by else "all cells" for line in one.lines]
     steps = [s for line in one.lines for r in line.reached for s in r.steps.values()]
     span = _range(steps) if steps else [0.0, 1.0]
-    data = [trace for line, look, name in zip(one.lines, looks, names, strict=True)
-            for trace in _traces(one, line, look=look, name=name, top=10 ** span[1] / 1.1)
-            ]  # fmt: skip
+    data = [
+        trace
+        for line, look, name in zip(one.lines, looks, names, strict=True)
+        for trace in _traces(one, line, look=look, name=name, top=10 ** span[1] / 1.1)
+    ]
     ns = [len(r.steps) for line in one.lines for r in line.reached]
     return Figure(
-        "efficiency", f"steps until {one.measure} reaches its target ({count(ns)})",
+        "efficiency",
+        f"steps until {one.measure} reaches its target ({count(ns)})",
         f"First evaluated step at the target over {one.x.name}, each replicate, with the fitted "
         "curve. Open triangles never reach it. The table below holds the same numbers.",
         data,
-        {"xaxis": axis(one.x),
-         "yaxis": {"title": {"text": "steps (log scale)"}, "type": "log",
-                   "range": span}},
+        {
+            "xaxis": axis(one.x),
+            "yaxis": {"title": {"text": "steps (log scale)"}, "type": "log", "range": span},
+        },
         tuple(Mark(name, **look) for name, look in zip(names, looks, strict=True))
-        if one.by else (),
-    )  # fmt: skip
+        if one.by
+        else (),
+    )
 
 
 def _range(steps: Sequence[float]) -> list[float]:
@@ -66,47 +72,78 @@ def _range(steps: Sequence[float]) -> list[float]:
 def _traces(
     one: Efficiency, line: Line, *, look: dict[str, Any], name: str, top: float
 ) -> list[dict[str, Any]]:
-    points = [(r.level, step, f"replicate {at}") for r in line.reached
-              for at, step in r.steps.items()]  # fmt: skip
+    points = [
+        (r.level, step, f"replicate {at}") for r in line.reached for at, step in r.steps.items()
+    ]
     lost = [(r.level, f"{len(r.censored)} never") for r in line.reached if r.censored]
     base = {"type": "scatter", "showlegend": False, "name": text(name)}
-    found = [{
-        **base, "mode": "markers", "x": numbers([one.x.position(x) for x, _, _ in points]),
-        "y": numbers([y for _, y, _ in points]), "text": [t for _, _, t in points],
-        "hovertemplate": "step %{y:.4g}<br>%{text}<extra>%{fullData.name}</extra>",
-        "marker": {"color": look["colour"], "symbol": look["symbol"], "size": 8, "opacity": 0.8},
-    }]  # fmt: skip
+    found = [
+        {
+            **base,
+            "mode": "markers",
+            "x": numbers([one.x.position(x) for x, _, _ in points]),
+            "y": numbers([y for _, y, _ in points]),
+            "text": [t for _, _, t in points],
+            "hovertemplate": "step %{y:.4g}<br>%{text}<extra>%{fullData.name}</extra>",
+            "marker": {
+                "color": look["colour"],
+                "symbol": look["symbol"],
+                "size": 8,
+                "opacity": 0.8,
+            },
+        }
+    ]
     if lost:
-        found.append({
-            **base, "mode": "markers", "x": numbers([one.x.position(x) for x, _ in lost]),
-            "y": numbers([top] * len(lost)), "text": [t for _, t in lost],
-            "hovertemplate": "%{text} reach the target<extra>%{fullData.name}</extra>",
-            "marker": {"color": look["colour"], "symbol": "triangle-up-open", "size": 11},
-        })  # fmt: skip
+        found.append(
+            {
+                **base,
+                "mode": "markers",
+                "x": numbers([one.x.position(x) for x, _ in lost]),
+                "y": numbers([top] * len(lost)),
+                "text": [t for _, t in lost],
+                "hovertemplate": "%{text} reach the target<extra>%{fullData.name}</extra>",
+                "marker": {"color": look["colour"], "symbol": "triangle-up-open", "size": 11},
+            }
+        )
     if line.fitted:
-        found.append({
-            **base, "mode": "lines", "hoverinfo": "skip",
-            "x": numbers(np.log2([b for b, _ in line.fitted])),
-            "y": numbers([s for _, s in line.fitted]),
-            "line": {"color": look["colour"], "dash": look["dash"], "width": 1.8},
-        })  # fmt: skip
+        found.append(
+            {
+                **base,
+                "mode": "lines",
+                "hoverinfo": "skip",
+                "x": numbers(np.log2([b for b, _ in line.fitted])),
+                "y": numbers([s for _, s in line.fitted]),
+                "line": {"color": look["colour"], "dash": look["dash"], "width": 1.8},
+            }
+        )
     return found
 
 
 def table(one: Efficiency) -> Table:
     by = [one.by.name] if one.by else []
     rows = [_row(one, line, reached) for line in one.lines for reached in line.reached]
-    head = [*by, one.x.name, f"target ({one.unit or 'value'})", "reached by", "median steps",
-            "median samples", "critical batch size", "interval", "n"]  # fmt: skip
+    head = [
+        *by,
+        one.x.name,
+        f"target ({one.unit or 'value'})",
+        "reached by",
+        "median steps",
+        "median samples",
+        "critical batch size",
+        "interval",
+        "n",
+    ]
     return Table(
-        f"Steps until {one.measure} reaches the target", tuple(head), tuple(rows),
+        f"Steps until {one.measure} reaches the target",
+        tuple(head),
+        tuple(rows),
         frozenset(range(len(by), len(head))),
         f"Target: {one.rule}. Steps are those of the first evaluation at the target in the best "
         "value so far. The curve S = Smin (1 + Bcrit / B) is fitted to the means of log S, with S "
         "in the middle between that evaluation and the one before; 95 % jackknife t intervals over "
         "replicates, in logs, each on its own. Replicates that never reach it are left out, and "
         "counted.",
-    )  # fmt: skip
+    )
 
 
 def _row(one: Efficiency, line: Line, reached: Reached) -> tuple[str, ...]:
@@ -116,9 +153,13 @@ def _row(one: Efficiency, line: Line, reached: Reached) -> tuple[str, ...]:
         ends = f"{fit.low:.3g} to {fit.high:.3g}" if fit.known else f"none ({fit.note})"
         told = (f"{fit.value:.3g}", ends, str(fit.n))
     return (
-        *([show(line.at)] if one.by else []), show(reached.level),
-        number(line.target, unit=one.unit), f"{seen} of {seen + len(reached.censored)}",
-        *(f"{value:.0f}" if math.isfinite(value) else "n/a"
-          for value in (reached.median, reached.samples)),
+        *([show(line.at)] if one.by else []),
+        show(reached.level),
+        number(line.target, unit=one.unit),
+        f"{seen} of {seen + len(reached.censored)}",
+        *(
+            f"{value:.0f}" if math.isfinite(value) else "n/a"
+            for value in (reached.median, reached.samples)
+        ),
         *told,
-    )  # fmt: skip
+    )

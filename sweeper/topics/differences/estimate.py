@@ -151,14 +151,24 @@ def rows(found: Differences) -> pd.DataFrame:
     for primary, group in ((True, found.primary), (False, found.exploratory)):
         for effect in group:
             for one, verdict in zip(effect.differences, effect.verdicts, strict=True):
-                listed.append({
-                    "primary": primary, "factor": effect.factor.path,
-                    "measure": effect.measure.name, "unit": effect.measure.unit,
-                    "held": effect.held.path if effect.held else None, "at": effect.at,
-                    "level": one.level, "reference": one.reference,
-                    **as_row(one.estimate), "p_holm": one.p_holm,
-                    "p_sign": one.p_sign, "improves": one.improves, "correlation": one.correlation,
-                    "dropped": len(one.dropped), "verdict": verdict.badge,
-                })  # fmt: skip
+                listed.append(
+                    {
+                        "primary": primary,
+                        "factor": effect.factor.path,
+                        "measure": effect.measure.name,
+                        "unit": effect.measure.unit,
+                        "held": effect.held.path if effect.held else None,
+                        "at": effect.at,
+                        "level": one.level,
+                        "reference": one.reference,
+                        **as_row(one.estimate),
+                        "p_holm": one.p_holm,
+                        "p_sign": one.p_sign,
+                        "improves": one.improves,
+                        "correlation": one.correlation,
+                        "dropped": len(one.dropped),
+                        "verdict": verdict.badge,
+                    }
+                )
     levels = ["at", "level", "reference"]
     return as_written(pd.DataFrame(listed), rows=listed, columns=levels)

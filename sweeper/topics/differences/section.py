@@ -91,35 +91,58 @@ def _difference(
     raw = list(_by_replicate(rows, x))
     joined = lines and len({r for _, _, r in raw}) <= MOST_LINES
     means = pd.DataFrame(
-        [{"mean": one.estimate.value, "low": one.estimate.low, "high": one.estimate.high}
-         for one in rows], columns=pd.Index(["mean", "low", "high"]),
-    )  # fmt: skip
-    marker = {"color": style["colour"], "symbol": style["symbol"], "size": 10,
-              "line": {"width": 2.5 if at is None else 0, "color": style["colour"]}}  # fmt: skip
+        [
+            {"mean": one.estimate.value, "low": one.estimate.low, "high": one.estimate.high}
+            for one in rows
+        ],
+        columns=pd.Index(["mean", "low", "high"]),
+    )
+    marker = {
+        "color": style["colour"],
+        "symbol": style["symbol"],
+        "size": 10,
+        "line": {"width": 2.5 if at is None else 0, "color": style["colour"]},
+    }
     return [
-        {"type": "scatter", "mode": "lines+markers" if joined else "markers",
-         "x": numbers([place + shift + aside for place, _, _ in raw]),
-         "y": numbers([value for _, value, _ in raw]),
-         "text": [f"replicate {r}" for _, _, r in raw],
-         "line": {"color": style["colour"], "width": 0.5},
-         "showlegend": False, "legendgroup": name, "name": text(name),
-         "hovertemplate": "%{y:+.3f}<br>%{text}<extra>%{fullData.name}</extra>",
-         "marker": {"color": style["colour"], "opacity": 0.55, "size": 6,
-                    "symbol": "circle-open" if at is None else style["symbol"] + "-open"}},
-        {"type": "scatter", "mode": "markers", "name": text(name), "legendgroup": name,
-         "x": numbers([x.position(one.level) + shift for one in rows]),
-         "y": numbers(means["mean"]), "marker": marker,
-         "text": [f"{interval(one.estimate, unit='')}, n = {one.estimate.n}" for one in rows],
-         "hovertemplate": "%{y:+.3f} (%{text})<extra>%{fullData.name}</extra>",
-         "error_y": bars(means, bounded=False, colour=style["colour"])},
-    ]  # fmt: skip
+        {
+            "type": "scatter",
+            "mode": "lines+markers" if joined else "markers",
+            "x": numbers([place + shift + aside for place, _, _ in raw]),
+            "y": numbers([value for _, value, _ in raw]),
+            "text": [f"replicate {r}" for _, _, r in raw],
+            "line": {"color": style["colour"], "width": 0.5},
+            "showlegend": False,
+            "legendgroup": name,
+            "name": text(name),
+            "hovertemplate": "%{y:+.3f}<br>%{text}<extra>%{fullData.name}</extra>",
+            "marker": {
+                "color": style["colour"],
+                "opacity": 0.55,
+                "size": 6,
+                "symbol": "circle-open" if at is None else style["symbol"] + "-open",
+            },
+        },
+        {
+            "type": "scatter",
+            "mode": "markers",
+            "name": text(name),
+            "legendgroup": name,
+            "x": numbers([x.position(one.level) + shift for one in rows]),
+            "y": numbers(means["mean"]),
+            "marker": marker,
+            "text": [f"{interval(one.estimate, unit='')}, n = {one.estimate.n}" for one in rows],
+            "hovertemplate": "%{y:+.3f} (%{text})<extra>%{fullData.name}</extra>",
+            "error_y": bars(means, bounded=False, colour=style["colour"]),
+        },
+    ]
 
 
 def _by_replicate(rows: Sequence[Difference], x: Factor) -> Iterator[tuple[float, float, int]]:
     """Place, difference and replicate, a replicate after the other with a gap between them."""
     for r in sorted({r for one in rows for r in one.by_replicate}):
-        points = [(x.position(one.level), one.by_replicate[r]) for one in rows
-                  if r in one.by_replicate]  # fmt: skip
+        points = [
+            (x.position(one.level), one.by_replicate[r]) for one in rows if r in one.by_replicate
+        ]
         for place, value in sorted([*points, (x.position(x.reference), 0.0)]):
             yield place, value, r
         yield math.nan, math.nan, r
@@ -152,10 +175,27 @@ def table(view: SweepView) -> Table | None:
     ]
     if not rows:
         return None
-    head = ["measure", "factor", "at", "level", "against", "n", "difference", "interval",
-            "family", "p (Holm)", "p (signs)", "better in", "r", "verdict"]  # fmt: skip
+    head = [
+        "measure",
+        "factor",
+        "at",
+        "level",
+        "against",
+        "n",
+        "difference",
+        "interval",
+        "family",
+        "p (Holm)",
+        "p (signs)",
+        "better in",
+        "r",
+        "verdict",
+    ]
     made = tabulate(
-        "Paired differences", head=head, rows=rows, words_in=5,
+        "Paired differences",
+        head=head,
+        rows=rows,
+        words_in=5,
         note="t intervals of the differences within replicates, simultaneous over the family "
         f"(Bonferroni){unit_note(view)}. Rows of the objective over all other factors are the "
         "primary family; all others are exploratory. p (signs): exact, by flipping the signs of "
@@ -163,7 +203,7 @@ def table(view: SweepView) -> Table | None:
         "r: correlation of the two levels over replicates. An "
         "undecided row says about how many more replicates would decide a change of the size "
         f"seen, and the time for them here. {view.rule.method()}".rstrip(),
-    )  # fmt: skip
+    )
     return Table(made.caption, made.head, made.rows, made.numeric - {len(head) - 1}, made.note)
 
 
@@ -174,15 +214,21 @@ def unit_note(view: SweepView) -> str:
 def _difference_row(effect: Effect, at: int) -> list[str]:
     one, verdict, unit = effect.differences[at], effect.verdicts[at], effect.measure.unit
     return [
-        effect.measure.title, effect.factor.name, effect.where,
-        show(one.level), show(one.reference),
-        str(one.estimate.n), number(one.estimate.value, unit=unit, signed=True),
-        interval(one.estimate, unit=unit), str(one.estimate.family), p_value(one.p_holm),
+        effect.measure.title,
+        effect.factor.name,
+        effect.where,
+        show(one.level),
+        show(one.reference),
+        str(one.estimate.n),
+        number(one.estimate.value, unit=unit, signed=True),
+        interval(one.estimate, unit=unit),
+        str(one.estimate.family),
+        p_value(one.p_holm),
         p_value(one.p_sign),
         f"{one.improves:.0%}" if math.isfinite(one.improves) else "n/a",
         f"{one.correlation:.2f}" if math.isfinite(one.correlation) else "n/a",
         verdict.badge + _needed(verdict),
-    ]  # fmt: skip
+    ]
 
 
 def _needed(verdict: Verdict) -> str:
@@ -197,16 +243,21 @@ def _needed(verdict: Verdict) -> str:
 
 def with_failures(view: SweepView) -> Table | None:
     """The primary differences with failed runs at chance level."""
-    rows = [_difference_row(one.effect, at) for one in view.of(build).with_failures
-            for at in range(len(one.effect.differences))]  # fmt: skip
+    rows = [
+        _difference_row(one.effect, at)
+        for one in view.of(build).with_failures
+        for at in range(len(one.effect.differences))
+    ]
     if not rows:
         return None
     keep = (1, 3, 4, 5, 6, 7, 8, 13)
     head = ["factor", "level", "against", "n", "difference", "interval", "family", "verdict"]
     return tabulate(
-        "The same differences, failed runs counted at chance level", head=head, words_in=3,
+        "The same differences, failed runs counted at chance level",
+        head=head,
+        words_in=3,
         rows=[[row[at] for at in keep] for row in rows],
         note=f"{view.of(build).with_failures[0].filled} failed runs filled in; else as above: "
         f"paired t intervals, simultaneous over the family{unit_note(view)}. If a verdict differs "
         "from the one above, failures matter to it.",
-    )  # fmt: skip
+    )

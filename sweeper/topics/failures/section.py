@@ -34,9 +34,11 @@ def failed(view: SweepView) -> Table | None:
         return None
     rows = [_failure_row(view, run) for _, run in ended.iterrows()]
     return tabulate(
-        "Failed and pruned runs", rows=rows, words_in=99,
+        "Failed and pruned runs",
+        rows=rows,
+        words_in=99,
         head=["cell", "levels", "replicate", "state", "reason", "when", "message"],
-    )  # fmt: skip
+    )
 
 
 def _failure_row(view: SweepView, run: pd.Series) -> list[str]:
@@ -61,26 +63,43 @@ def collapsed(view: SweepView) -> Table | None:
     if not view.of(build).collapses:
         return None
     rows = [
-        [str(one.cell), str(one.replicate), one.measure.title,
-         *[number(part, unit=one.measure.unit) for part in (one.value, one.mean, one.without)]]
+        [
+            str(one.cell),
+            str(one.replicate),
+            one.measure.title,
+            *[number(part, unit=one.measure.unit) for part in (one.value, one.mean, one.without)],
+        ]
         for one in view.of(build).collapses[:MOST_ROWS]
-    ]  # fmt: skip
+    ]
     return tabulate(
-        "Collapsed runs", rows=rows, words_in=3,
-        head=["cell", "replicate", "measure", "value", "mean of the cell",
-              "mean of its runs that did not collapse"],
+        "Collapsed runs",
+        rows=rows,
+        words_in=3,
+        head=[
+            "cell",
+            "replicate",
+            "measure",
+            "value",
+            "mean of the cell",
+            "mean of its runs that did not collapse",
+        ],
         note="At or below chance, or 5 robust standard deviations worse than the median of the "
         "cell. They are kept in every mean.",
-    )  # fmt: skip
+    )
 
 
 def shares(view: SweepView) -> Table | None:
     """The share of failed runs a cell, where any run failed."""
     if not any(one.failed for one in view.of(build).shares):
         return None
-    rows = [[str(one.cell), f"{one.failed} of {one.ended}", f"{one.low:.0%} to {one.high:.0%}"]
-            for one in view.of(build).shares]  # fmt: skip
+    rows = [
+        [str(one.cell), f"{one.failed} of {one.ended}", f"{one.low:.0%} to {one.high:.0%}"]
+        for one in view.of(build).shares
+    ]
     return tabulate(
-        "Share of runs that fail", head=["cell", "failed", "95 % interval"], rows=rows, words_in=1,
+        "Share of runs that fail",
+        head=["cell", "failed", "95 % interval"],
+        rows=rows,
+        words_in=1,
         note="Exact (Clopper-Pearson), each on its own; one-sided where none failed.",
-    )  # fmt: skip
+    )

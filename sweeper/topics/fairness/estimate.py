@@ -135,10 +135,18 @@ def build(view: SweepView) -> Fairness | None:
         return None
     equal = len({one.trials for one in cells}) <= 1
     claims = tuple(
-        _claim(view, factor=factor, axes=axes, cells=cells, equal=equal,
-               dropped=dropped[factor.path], collapsed=collapsed)
-        for factor in view.factors if factor.path in dropped
-    )  # fmt: skip
+        _claim(
+            view,
+            factor=factor,
+            axes=axes,
+            cells=cells,
+            equal=equal,
+            dropped=dropped[factor.path],
+            collapsed=collapsed,
+        )
+        for factor in view.factors
+        if factor.path in dropped
+    )
     return Fairness(axes, cells, equal, claims)
 
 
@@ -188,13 +196,18 @@ def _tuned(view: SweepView, axes: Sequence[Factor]) -> Iterator[Tuned]:
         group = tried.get(combination(levels, paths=paths))
         if group:
             picks = tuple(levels.get(axis.path) for axis in axes)
-            places = [combination(cells["factors"][one], paths=[a.path for a in axes])
-                      for one in group]  # fmt: skip
+            places = [
+                combination(cells["factors"][one], paths=[a.path for a in axes]) for one in group
+            ]
             yield tuned(
-                [runs.get(one, ((), 0, 0)) for one in group], cell=cell, levels=places, picks=picks,
-                axes=axes, direction=view.objective.direction,
+                [runs.get(one, ((), 0, 0)) for one in group],
+                cell=cell,
+                levels=places,
+                picks=picks,
+                axes=axes,
+                direction=view.objective.direction,
                 spec=frames.sweep.spec.get("nuisance") or {},
-            )  # fmt: skip
+            )
 
 
 def _runs(view: SweepView) -> dict[Any, tuple[tuple[float, ...], int, int]]:
@@ -237,18 +250,34 @@ def tuned(
     close = np.zeros(len(runs), dtype=bool)
     if best is not None:
         close = sign * means >= sign * means[best] - (error if math.isfinite(error) else 0.0)
-    ranks = {int(at): 1 + int((sign * means > sign * means[at]).sum()) for at in order
-             if math.isfinite(means[at])}  # fmt: skip
+    ranks = {
+        int(at): 1 + int((sign * means > sign * means[at]).sum())
+        for at in order
+        if math.isfinite(means[at])
+    }
     candidates = tuple(
-        Candidate(levels[at], tuple(values), count, ended, float(means[at]), ranks.get(at),
-                  bool(close[at]), levels[at] == picks)
+        Candidate(
+            levels[at],
+            tuple(values),
+            count,
+            ended,
+            float(means[at]),
+            ranks.get(at),
+            bool(close[at]),
+            levels[at] == picks,
+        )
         for at, (values, count, ended) in enumerate(runs)
-    )  # fmt: skip
+    )
     edges = tuple(
-        axis.path for at, axis in enumerate(axes)
-        if at_edge(picks[at], tried=[one[at] for one in levels],
-                   written=spec.get(axis.path), alone=len(axes) == 1)
-    )  # fmt: skip
+        axis.path
+        for at, axis in enumerate(axes)
+        if at_edge(
+            picks[at],
+            tried=[one[at] for one in levels],
+            written=spec.get(axis.path),
+            alone=len(axes) == 1,
+        )
+    )
     near, width = _near(candidates, axes=axes) if math.isfinite(error) else (None, math.nan)
     return Tuned(cell, picks, candidates, edges, near, width)
 
@@ -301,13 +330,17 @@ def _claim(
     dropped: int,
     collapsed: Collection[tuple[int, int]],
 ) -> Claim:
-    return Claim(factor.path, factor.name, (
-        _tuned_rate(view, factor=factor, axes=axes, cells=cells),
-        _equal_budget(view, cells=cells, equal=equal),
-        _not_at_edge(axes, cells=cells),
-        _complete(view, dropped=dropped),
-        _no_collapse(view, collapsed=collapsed),
-    ))  # fmt: skip
+    return Claim(
+        factor.path,
+        factor.name,
+        (
+            _tuned_rate(view, factor=factor, axes=axes, cells=cells),
+            _equal_budget(view, cells=cells, equal=equal),
+            _not_at_edge(axes, cells=cells),
+            _complete(view, dropped=dropped),
+            _no_collapse(view, collapsed=collapsed),
+        ),
+    )
 
 
 def _tuned_rate(
@@ -376,20 +409,36 @@ def rows(found: Fairness | None) -> list[dict[str, Any]]:
     if found is None:
         return []
     return [
-        {"cell": cell.cell, **dict(zip([a.path for a in found.nuisance], one.levels, strict=True)),
-         "mean_on_val": one.mean, "rank": one.rank, "complete": len(one.values), "runs": one.runs,
-         "close": one.close, "picked": one.picked, "at_edge": one.picked and bool(cell.edges)}
-        for cell in found.cells for one in cell.candidates
-    ]  # fmt: skip
+        {
+            "cell": cell.cell,
+            **dict(zip([a.path for a in found.nuisance], one.levels, strict=True)),
+            "mean_on_val": one.mean,
+            "rank": one.rank,
+            "complete": len(one.values),
+            "runs": one.runs,
+            "close": one.close,
+            "picked": one.picked,
+            "at_edge": one.picked and bool(cell.edges),
+        }
+        for cell in found.cells
+        for one in cell.candidates
+    ]
 
 
 def claim_rows(found: Fairness | None) -> list[dict[str, Any]]:
     """Every condition of every primary claim as a row."""
     return [
-        {"claim": claim.path, "fair": claim.fair, "condition": one.name,
-         "applies": one.holds is not None, "holds": bool(one.holds), "reason": one.reason}
-        for claim in (found.claims if found else ()) for one in claim.conditions
-    ]  # fmt: skip
+        {
+            "claim": claim.path,
+            "fair": claim.fair,
+            "condition": one.name,
+            "applies": one.holds is not None,
+            "holds": bool(one.holds),
+            "reason": one.reason,
+        }
+        for claim in (found.claims if found else ())
+        for one in claim.conditions
+    ]
 
 
 def edge_reason(cells: Sequence[Tuned]) -> str:

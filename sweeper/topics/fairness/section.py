@@ -34,9 +34,13 @@ def section(view: SweepView) -> Section | None:
     tables += [("Every tuning point", points(view, fair))] if fair.cells else []
     intro = [*said.tuning(fair), *([METHOD] if fair.cells else [])]
     return Section(
-        "fairness", "Was the comparison fair", " ".join(intro),
-        tuple(_panels(view, fair)), tuple(tables), "panels two",
-    )  # fmt: skip
+        "fairness",
+        "Was the comparison fair",
+        " ".join(intro),
+        tuple(_panels(view, fair)),
+        tuple(tables),
+        "panels two",
+    )
 
 
 def _panels(view: SweepView, fair: Fairness) -> Iterator[Figure]:
@@ -46,8 +50,11 @@ def _panels(view: SweepView, fair: Fairness) -> Iterator[Figure]:
         return
     factors = view.frames.cells["factors"]
     for at, level in enumerate(view.by.levels if view.by else (None,)):
-        cells = [one for one in fair.cells
-                 if view.by is None or factors[one.cell].get(view.by.path) == level]  # fmt: skip
+        cells = [
+            one
+            for one in fair.cells
+            if view.by is None or factors[one.cell].get(view.by.path) == level
+        ]
         if cells:
             yield _panel(view, fair, cells, rate=rate, level=level, at=at)
 
@@ -68,8 +75,7 @@ def _panel(
     each = f"{runs[0]} tuning run{'s' * (runs[0] > 1)}"
     each = each if len(runs) == 1 else f"{runs[0]} to {runs[-1]} tuning runs"
     place = fair.nuisance.index(rate)
-    data = [trace for cell in cells
-            for trace in _traces(view, fair, cell, rate=rate, place=place)]  # fmt: skip
+    data = [trace for cell in cells for trace in _traces(view, fair, cell, rate=rate, place=place)]
     return Figure(
         f"fairness-{at}",
         f"{metric} on val over {rate.name}{where} ({each} a point)",
@@ -78,7 +84,7 @@ def _panel(
         data,
         {"xaxis": axis(rate), "yaxis": {"title": {"text": text(f"{metric} on val{unit}")}}},
         _keys(view),
-    )  # fmt: skip
+    )
 
 
 def _looks(view: SweepView) -> dict[Any, dict[str, Any]]:
@@ -106,7 +112,9 @@ def _traces(
     known.sort(key=lambda one: one.levels[place])
     name = f"{x.name} {show(level)}" if x else "cell"
     points = {
-        "type": "scatter", "showlegend": False, "name": text(name),
+        "type": "scatter",
+        "showlegend": False,
+        "name": text(name),
         "mode": "lines+markers" if len(fair.nuisance) == 1 else "markers",
         "x": numbers([rate.position(one.levels[place]) for one in known]),
         "y": numbers([one.mean for one in known]),
@@ -114,17 +122,24 @@ def _traces(
         "hovertemplate": "%{y:.4g}<br>%{text}<extra>%{fullData.name}</extra>",
         "line": {"color": look["colour"], "dash": look["dash"], "width": 1.2},
         "marker": {"color": look["colour"], "symbol": look["symbol"], "size": 7},
-    }  # fmt: skip
+    }
     chosen = [one for one in known if one.picked]
     ring = {
-        "type": "scatter", "mode": "markers", "showlegend": False, "name": text(name),
+        "type": "scatter",
+        "mode": "markers",
+        "showlegend": False,
+        "name": text(name),
         "x": numbers([rate.position(one.levels[place]) for one in chosen]),
         "y": numbers([one.mean for one in chosen]),
         "text": ["at the edge" if cell.edges else "inside"] * len(chosen),
         "hovertemplate": "picked, %{text}: %{y:.4g}<extra>%{fullData.name}</extra>",
-        "marker": {"color": look["colour"], "symbol": "circle-open", "size": 16,
-                   "line": {"width": 2.5}},
-    }  # fmt: skip
+        "marker": {
+            "color": look["colour"],
+            "symbol": "circle-open",
+            "size": 16,
+            "line": {"width": 2.5},
+        },
+    }
     return [points, ring]
 
 
@@ -143,9 +158,11 @@ def claims(fair: Fairness) -> Table:
         for one in claim.conditions
     ]
     return Table(
-        "Fairness of each primary claim", ("claim about", "badge", "condition", "holds", "why"),
-        tuple(rows), note="A claim is called fair only when all five hold.",
-    )  # fmt: skip
+        "Fairness of each primary claim",
+        ("claim about", "badge", "condition", "holds", "why"),
+        tuple(rows),
+        note="A claim is called fair only when all five hold.",
+    )
 
 
 def _levels(view: SweepView, cell: int) -> tuple[str, ...]:
@@ -158,36 +175,70 @@ def picks(view: SweepView, fair: Fairness) -> Table:
     rows = []
     for one in fair.cells[:MOST_ROWS]:
         count, ended = one.trials
-        rows.append((
-            str(one.cell), *_levels(view, one.cell), *map(show, one.picks),
-            f"{one.rank or 'n/a'} of {count}",
-            "yes: " + ", ".join(map(name_of, one.edges)) if one.edges else "no",
-            said.near(one), f"{one.width:.3g}" if math.isfinite(one.width) else "n/a", str(ended),
-        ))  # fmt: skip
-    head = ["cell", *[one.name for one in view.factors],
-            *[f"{one.name} (picked)" for one in fair.nuisance], "rank of the pick", "at the edge",
-            "within 1 se of the best", "width", "tuning runs ended"]  # fmt: skip
+        rows.append(
+            (
+                str(one.cell),
+                *_levels(view, one.cell),
+                *map(show, one.picks),
+                f"{one.rank or 'n/a'} of {count}",
+                "yes: " + ", ".join(map(name_of, one.edges)) if one.edges else "no",
+                said.near(one),
+                f"{one.width:.3g}" if math.isfinite(one.width) else "n/a",
+                str(ended),
+            )
+        )
+    head = [
+        "cell",
+        *[one.name for one in view.factors],
+        *[f"{one.name} (picked)" for one in fair.nuisance],
+        "rank of the pick",
+        "at the edge",
+        "within 1 se of the best",
+        "width",
+        "tuning runs ended",
+    ]
     axis = next((one for one in fair.nuisance if one.scale == "log2"), None)
     note = f"Width in doublings of {axis.name}. " if axis else ""
     return Table(
-        "Tuning of each cell", tuple(head), tuple(rows), frozenset(range(len(head))),
+        "Tuning of each cell",
+        tuple(head),
+        tuple(rows),
+        frozenset(range(len(head))),
         note + "Ranks are of the means on val; the pick is the middle one of those within one "
         "standard error (se) of the best. A single run of a value has no standard error.",
-    )  # fmt: skip
+    )
 
 
 def points(view: SweepView, fair: Fairness) -> Table:
     """Every candidate with its mean on val."""
     unit = view.objective.unit
     rows = [
-        (str(cell.cell), *_levels(view, cell.cell), *map(show, one.levels),
-         number(one.mean, unit=unit), str(one.rank or "n/a"), f"{len(one.values)} of {one.runs}",
-         "picked" if one.picked else "")
+        (
+            str(cell.cell),
+            *_levels(view, cell.cell),
+            *map(show, one.levels),
+            number(one.mean, unit=unit),
+            str(one.rank or "n/a"),
+            f"{len(one.values)} of {one.runs}",
+            "picked" if one.picked else "",
+        )
         for cell in fair.cells
         for one in cell.candidates
-    ]  # fmt: skip
-    head = ["cell", *[one.name for one in view.factors], *[one.name for one in fair.nuisance],
-            f"{words(view.objective.name)} on val", "rank", "runs complete", "pick"]  # fmt: skip
+    ]
+    head = [
+        "cell",
+        *[one.name for one in view.factors],
+        *[one.name for one in fair.nuisance],
+        f"{words(view.objective.name)} on val",
+        "rank",
+        "runs complete",
+        "pick",
+    ]
     note = "" if len(rows) <= MOST_ROWS else f"The first {MOST_ROWS} of {len(rows)} points."
-    return Table("Every tuning point", tuple(head), tuple(rows[:MOST_ROWS]),
-                 frozenset(range(len(head) - 1)), note)  # fmt: skip
+    return Table(
+        "Every tuning point",
+        tuple(head),
+        tuple(rows[:MOST_ROWS]),
+        frozenset(range(len(head) - 1)),
+        note,
+    )

@@ -96,8 +96,15 @@ def lead(view: SweepView) -> Lead:
     line = _levels(effect)
     text = " ".join(_grouped(line.marks, named="", reference=show(effect.factor.reference)))
     more = tuple(one for one in (_withheld(effect), _settling(line.marks)) if one)
-    return Lead(f"{capitalised(effect.measure.title)}: {text}", more, line.marks,
-                line.basis, line.badge, line.tone, _claim_of(view, effect.factor))  # fmt: skip
+    return Lead(
+        f"{capitalised(effect.measure.title)}: {text}",
+        more,
+        line.marks,
+        line.basis,
+        line.badge,
+        line.tone,
+        _claim_of(view, effect.factor),
+    )
 
 
 def _claim_of(view: SweepView, factor: Factor) -> Claim | None:
@@ -117,8 +124,14 @@ def _trend(one: Slope, *, by: Factor | None) -> Lead:
         more.append(_interaction(one, by))
         marks += _interaction_marks(one, by)
     basis_text = f"Change in {one.measure.title} per {one.factor.step}; {_joint_basis(marks)}."
-    return Lead(text, tuple(one for one in more if one), tuple(marks), basis_text,
-                clearness(verdict, estimate), str(verdict.word))  # fmt: skip
+    return Lead(
+        text,
+        tuple(one for one in more if one),
+        tuple(marks),
+        basis_text,
+        clearness(verdict, estimate),
+        str(verdict.word),
+    )
 
 
 def clearness(verdict: Verdict, estimate: Estimate) -> str:
@@ -136,8 +149,10 @@ def _interaction_marks(one: Slope, by: Factor) -> list[Mark]:
     if change is None or verdict is None:
         return []
     plain = Verdict(Word.UNKNOWN)
-    marks = [Mark(f"{by.name} {show(line.at)}", line.estimate, one.measure.unit, plain)
-             for line in one.lines]  # fmt: skip
+    marks = [
+        Mark(f"{by.name} {show(line.at)}", line.estimate, one.measure.unit, plain)
+        for line in one.lines
+    ]
     label = f"{show(change.strong)} minus {show(change.weak)}"
     return [*marks, Mark(label, change.estimate, one.measure.unit, verdict)]
 
@@ -147,8 +162,10 @@ def _interaction(one: Slope, by: Factor) -> str:
     change, verdict = one.interaction, one.interaction_verdict
     if change is None or verdict is None:
         return ""
-    weak, strong = (next(line.estimate for line in one.lines if line.at == level)
-                    for level in (change.weak, change.strong))  # fmt: skip
+    weak, strong = (
+        next(line.estimate for line in one.lines if line.at == level)
+        for level in (change.weak, change.strong)
+    )
     ends = f"{by.name} {show(change.strong)}{_imbalance(by)} than at {show(change.weak)}"
     pair = f"{by.name} {show(change.strong)} and {show(change.weak)}"
     start = "the runs suggest that " if verdict.suggestive else ""
@@ -191,16 +208,20 @@ def _description(view: SweepView) -> Lead:
     if view.guessing is not None and best["mean"] <= view.guessing + MARGIN:
         return _at_chance(view, best=best["mean"], chance=view.guessing)
     more = ["The best of many cells looks better than it is: run it afresh before you rely on it."]
-    ranked = [f"{name_of(path)} {number(rho, unit='', signed=True)}"
-              for path, rho in cells.ranks(view).items()]  # fmt: skip
+    ranked = [
+        f"{name_of(path)} {number(rho, unit='', signed=True)}"
+        for path, rho in cells.ranks(view).items()
+    ]
     if ranked:
         more.append(f"Rank correlation with the objective over the cells: {', '.join(ranked)}.")
     superlative = "Lowest" if view.objective.direction == "minimize" else "Highest"
     return Lead(
         f"{superlative} mean {words(view.objective.name)} among the cells tried: "
         f"{_cell_in_words(view, best)}.",
-        tuple(more), basis=DESCRIBED, badge="descriptive",
-    )  # fmt: skip
+        tuple(more),
+        basis=DESCRIBED,
+        badge="descriptive",
+    )
 
 
 def _screened(one: Screened) -> Lead:
@@ -252,9 +273,12 @@ def _levels(one: Effect) -> Line:
     text, withheld = capitalised(text) if named else text, _withheld(one)
     return Line(
         f"{capitalised(one.factor.name)}: each level against {reference}",
-        f"{withheld} {text} {_settling(marks)}".strip(), _levels_basis(one), marks,
-        one.verdicts[0].badge if len(marks) == 1 or withheld else "", tone,
-    )  # fmt: skip
+        f"{withheld} {text} {_settling(marks)}".strip(),
+        _levels_basis(one),
+        marks,
+        one.verdicts[0].badge if len(marks) == 1 or withheld else "",
+        tone,
+    )
 
 
 def _settling(marks: Sequence[Mark]) -> str:
@@ -297,8 +321,9 @@ def _claim(verdict: Verdict) -> tuple[str, str]:
 
 
 def _levels_basis(one: Effect) -> str:
-    marks = [Mark("", difference.estimate, "", Verdict(Word.UNKNOWN))
-             for difference in one.differences]  # fmt: skip
+    marks = [
+        Mark("", difference.estimate, "", Verdict(Word.UNKNOWN)) for difference in one.differences
+    ]
     return f"Paired differences in {one.measure.title}; {_joint_basis(marks)}."
 
 
@@ -343,8 +368,14 @@ def _groups(slopes: list[Slope]) -> Line:
     )
     step = slopes[0].factor.step
     text = f"The change with each {step}, for the objective and for the other groups of classes."
-    return Line("Who gains, who pays", text, f"{_joint_basis(marks)}, each on its own.", marks,
-                "exploratory", "")  # fmt: skip
+    return Line(
+        "Who gains, who pays",
+        text,
+        f"{_joint_basis(marks)}, each on its own.",
+        marks,
+        "exploratory",
+        "",
+    )
 
 
 def progress(frames: Frames) -> str:
@@ -377,8 +408,11 @@ def caveats(view: SweepView) -> list[str]:
             f"{len(dropped)} of {len(set(runs['replicate']))} replicates lack some."
         )
     told += _collapse_words(view)
-    told += _changes(view, [one.effect for one in view.of(differences.build).with_failures],
-                     "If failed runs counted at chance level")  # fmt: skip
+    told += _changes(
+        view,
+        [one.effect for one in view.of(differences.build).with_failures],
+        "If failed runs counted at chance level",
+    )
     told += _changes(
         view, view.of(differences.build).without_collapsed, "Without the collapsed runs"
     )

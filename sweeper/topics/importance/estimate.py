@@ -212,9 +212,11 @@ def build(view: SweepView) -> Importance | Withheld | None:
     means = without_blocks(y)
     factors = view.frames.cells["factors"]
     levels = pd.DataFrame(
-        {one.path: pd.Series([factors[cell].get(one.path) for cell in means.index], dtype=object)
-         for one in view.factors}
-    )  # fmt: skip
+        {
+            one.path: pd.Series([factors[cell].get(one.path) for cell in means.index], dtype=object)
+            for one in view.factors
+        }
+    )
     written = view.frames.sweep.spec["scientific"]
     scales = [scale(one, written=written.get(one.path)) for one in view.factors]
     counts = y.loc[means.index].notna().sum(axis=1)
@@ -227,9 +229,19 @@ def rows(found: Importance | Withheld | None) -> pd.DataFrame:
     if not isinstance(found, Importance):
         return pd.DataFrame([{"withheld": found.reason}] if found else [])
     return pd.DataFrame(
-        [{
-            "factor": one.factor.path, "measure": found.measure.name, "alone": one.alone,
-            "total": one.total, "model": found.model, "r2_unseen": found.r2,
-            "cells": found.cells, "n": found.n, "family": found.family, "method": found.method,
-        } for one in found.shares]
-    )  # fmt: skip
+        [
+            {
+                "factor": one.factor.path,
+                "measure": found.measure.name,
+                "alone": one.alone,
+                "total": one.total,
+                "model": found.model,
+                "r2_unseen": found.r2,
+                "cells": found.cells,
+                "n": found.n,
+                "family": found.family,
+                "method": found.method,
+            }
+            for one in found.shares
+        ]
+    )

@@ -21,8 +21,13 @@ def section(view: SweepView) -> Section | None:
         return None
     if isinstance(one, Withheld):
         return Section("importance", TITLE, one.reason)
-    return Section("importance", TITLE, " ".join(important(one)), (_figure(one),),
-                   (("The numbers", table(one)),))  # fmt: skip
+    return Section(
+        "importance",
+        TITLE,
+        " ".join(important(one)),
+        (_figure(one),),
+        (("The numbers", table(one)),),
+    )
 
 
 def _figure(one: Importance) -> Figure:
@@ -33,44 +38,77 @@ def _figure(one: Importance) -> Figure:
         for share in one.shares
     )
     return Figure(
-        "importance", f"share of the model's variance in {one.measure.title}: {one.method} "
+        "importance",
+        f"share of the model's variance in {one.measure.title}: {one.method} "
         f"({one.cells} cells, {count([one.n])} a cell)",
         f"Sobol indices of a {one.model}, {one.method}: {said}.",
-        [_dots(total, names, "with interactions", {"color": "@level1", "symbol": "diamond-open",
-                                                   "size": 13, "line": {"width": 2}}),
-         _dots(alone, names, "alone", {"color": "@level0", "symbol": "circle", "size": 8})],
-        {"xaxis": {"title": {"text": "share of the model's variance (%)"}, "range": [-4, 104]},
-         "yaxis": {"type": "category", "categoryorder": "array", "categoryarray": names[::-1],
-                   "range": [-0.6, len(names) - 0.4]},
-         "height": 120 + 34 * len(names)},
+        [
+            _dots(
+                total,
+                names,
+                "with interactions",
+                {"color": "@level1", "symbol": "diamond-open", "size": 13, "line": {"width": 2}},
+            ),
+            _dots(alone, names, "alone", {"color": "@level0", "symbol": "circle", "size": 8}),
+        ],
+        {
+            "xaxis": {"title": {"text": "share of the model's variance (%)"}, "range": [-4, 104]},
+            "yaxis": {
+                "type": "category",
+                "categoryorder": "array",
+                "categoryarray": names[::-1],
+                "range": [-0.6, len(names) - 0.4],
+            },
+            "height": 120 + 34 * len(names),
+        },
         (Mark("alone", "@level0", "circle"), Mark("with interactions", "@level1", "diamond")),
-    )  # fmt: skip
+    )
 
 
 def _dots(
     values: list[float], names: list[str], said: str, marker: dict[str, Any]
 ) -> dict[str, Any]:
     return {
-        "type": "scatter", "mode": "markers", "showlegend": False, "name": said,
-        "x": numbers([100 * value for value in values]), "y": names, "marker": marker,
+        "type": "scatter",
+        "mode": "markers",
+        "showlegend": False,
+        "name": said,
+        "x": numbers([100 * value for value in values]),
+        "y": names,
+        "marker": marker,
         "hovertemplate": "%{y}: %{x:.0f} %<extra>%{fullData.name}</extra>",
-    }  # fmt: skip
+    }
 
 
 def table(one: Importance) -> Table:
     """The indices, and how good the model is."""
     rows = tuple(
-        (share.factor.name, percent(share.alone), percent(share.total), str(one.cells), str(one.n),
-         percent(one.r2), one.method)
+        (
+            share.factor.name,
+            percent(share.alone),
+            percent(share.total),
+            str(one.cells),
+            str(one.n),
+            percent(one.r2),
+            one.method,
+        )
         for share in one.shares
-    )  # fmt: skip
+    )
     return Table(
         f"Importance for {one.measure.title}, by a {one.model}",
-        ("factor", "alone", "with interactions", "cells", "n a cell", "variance predicted",
-         "interval"),
-        rows, frozenset(range(1, 6)),
+        (
+            "factor",
+            "alone",
+            "with interactions",
+            "cells",
+            "n a cell",
+            "variance predicted",
+            "interval",
+        ),
+        rows,
+        frozenset(range(1, 6)),
         "Sobol indices of a model of the cells' means, the replicates' own offsets taken out; "
         "factors drawn evenly over their ranges and levels. Shares with interactions count an "
         "interaction once for each of its factors, so they may add up to more than 100 %. "
         "Variance predicted: of cells that the model was not fitted to.",
-    )  # fmt: skip
+    )

@@ -68,9 +68,15 @@ def build(view: SweepView) -> Absence | None:
     shares = [
         one
         for group, level in _grid(x, by)
-        for one in _at(names, [at for at, key in enumerate(keys) if key == (group, level)],
-                       counts=counts, batches=np.array(batches), x=group, by=level)
-    ]  # fmt: skip
+        for one in _at(
+            names,
+            [at for at, key in enumerate(keys) if key == (group, level)],
+            counts=counts,
+            batches=np.array(batches),
+            x=group,
+            by=level,
+        )
+    ]
     shares.sort(key=lambda one: one.name != MINORITY)
     order = np.argsort(-counts.mean(axis=0), kind="stable")
     return Absence(x, by, tuple(names[c] for c in order), tuple(shares))
@@ -98,11 +104,18 @@ def _at(
     groups = [(MINORITY, (own * members).sum(axis=1))]
     groups += [(name, own[:, c]) for c, name in enumerate(names)]
     return [
-        Share(name, x, by, float(n.mean()), float(total.mean()), float(size.mean()),
-              float(without(n, total=total, batch=size).mean()),
-              float(with_replacement(n, total=total, batch=size).mean()))
+        Share(
+            name,
+            x,
+            by,
+            float(n.mean()),
+            float(total.mean()),
+            float(size.mean()),
+            float(without(n, total=total, batch=size).mean()),
+            float(with_replacement(n, total=total, batch=size).mean()),
+        )
         for name, n in groups
-    ]  # fmt: skip
+    ]
 
 
 def minority(counts: ArrayLike) -> NDArray[np.bool_]:
@@ -135,7 +148,15 @@ def with_replacement(n: ArrayLike, *, total: ArrayLike, batch: ArrayLike) -> NDA
 def rows(found: Absence | None) -> list[dict[str, Any]]:
     """Each share as a row."""
     return [
-        {"class": one.name, "x": one.x, "by": one.by, "samples": one.samples, "total": one.total,
-         "batch": one.batch, "without": one.without, "with_replacement": one.with_replacement}
+        {
+            "class": one.name,
+            "x": one.x,
+            "by": one.by,
+            "samples": one.samples,
+            "total": one.total,
+            "batch": one.batch,
+            "without": one.without,
+            "with_replacement": one.with_replacement,
+        }
         for one in (found.shares if found else ())
-    ]  # fmt: skip
+    ]

@@ -18,7 +18,7 @@ from sweeper.drawing.figure import (
     level_look,
     numbers,
     text,
-)  # fmt: skip
+)
 from sweeper.drawing.table import Table
 from sweeper.topics.missed_batches import text as said
 from sweeper.topics.missed_batches.estimate import MINORITY, Absence, build
@@ -37,9 +37,13 @@ def section(view: SweepView) -> Section | None:
         f"{said.absence(one)}"
     )
     return Section(
-        "absence", "Batches that miss the minority", intro, (_minority(one), _classes(one)),
-        (("The numbers", table(one)),), "panels two",
-    )  # fmt: skip
+        "absence",
+        "Batches that miss the minority",
+        intro,
+        (_minority(one), _classes(one)),
+        (("The numbers", table(one)),),
+        "panels two",
+    )
 
 
 def _minority(one: Absence) -> Figure:
@@ -50,12 +54,14 @@ def _minority(one: Absence) -> Figure:
         for at, (level, label) in enumerate(zip(levels, names, strict=True))
     ]
     return Figure(
-        "absence", "expected share of batches without any minority sample",
+        "absence",
+        "expected share of batches without any minority sample",
         f"Expected share of batches without any minority sample over {one.x.name}. The table below "
         "holds the same numbers.",
-        data, _layout(one),
+        data,
+        _layout(one),
         tuple(Mark(label, **level_look(at)) for at, label in enumerate(names)) if one.by else (),
-    )  # fmt: skip
+    )
 
 
 def _classes(one: Absence) -> Figure:
@@ -71,50 +77,75 @@ def _classes(one: Absence) -> Figure:
         for place in range(len(drawn))
     ]  # colours are those of levels, and classes are none
     samples = [one.of(one.classes[at], by=by)[0].samples for at in drawn]
-    names = [f"class {one.classes[at]} ({size:.0f})"
-             for at, size in zip(drawn, samples, strict=True)]  # fmt: skip
+    names = [
+        f"class {one.classes[at]} ({size:.0f})" for at, size in zip(drawn, samples, strict=True)
+    ]
     held = f" {where(one.by, by)}" if one.by else ""
     return Figure(
-        "absence-classes", f"expected share of batches without a class{held}",
+        "absence-classes",
+        f"expected share of batches without a class{held}",
         f"Expected share of batches without a class over {one.x.name}{held}, by class. The table "
         "below holds the same numbers.",
-        [_line(one, one.classes[at], by=by, label=label, look=look)
-         for at, label, look in zip(drawn, names, looks, strict=True)],
-        _layout(one), tuple(Mark(label, **look) for label, look in zip(names, looks, strict=True)),
-    )  # fmt: skip
+        [
+            _line(one, one.classes[at], by=by, label=label, look=look)
+            for at, label, look in zip(drawn, names, looks, strict=True)
+        ],
+        _layout(one),
+        tuple(Mark(label, **look) for label, look in zip(names, looks, strict=True)),
+    )
 
 
 def _layout(one: Absence) -> dict[str, Any]:
-    return {"xaxis": axis(one.x),
-            "yaxis": {"title": {"text": "batches without it (%)"}, "range": [-3, 103]}}  # fmt: skip
+    return {
+        "xaxis": axis(one.x),
+        "yaxis": {"title": {"text": "batches without it (%)"}, "range": [-3, 103]},
+    }
 
 
 def _line(one: Absence, name: str, *, by: Any, label: str, look: dict[str, Any]) -> dict[str, Any]:
     shares = one.of(name, by=by)
     return {
-        "type": "scatter", "mode": "lines+markers", "showlegend": False, "name": text(label),
+        "type": "scatter",
+        "mode": "lines+markers",
+        "showlegend": False,
+        "name": text(label),
         "x": numbers([one.x.position(share.x) for share in shares]),
         "y": numbers([100 * share.without for share in shares]),
         "hovertemplate": "%{y:.3g} %<extra>%{fullData.name}</extra>",
         "line": {"color": look["colour"], "dash": look["dash"], "width": 2},
         "marker": {"color": look["colour"], "symbol": look["symbol"], "size": 8},
-    }  # fmt: skip
+    }
 
 
 def table(one: Absence) -> Table:
     by = [one.by.name] if one.by else []
     rows = [
-        (share.name, *([show(share.by)] if one.by else []), show(share.x), f"{share.batch:.0f}",
-         f"{share.samples:.0f} of {share.total:.0f}", in_percent(share.without),
-         in_percent(share.with_replacement))
+        (
+            share.name,
+            *([show(share.by)] if one.by else []),
+            show(share.x),
+            f"{share.batch:.0f}",
+            f"{share.samples:.0f} of {share.total:.0f}",
+            in_percent(share.without),
+            in_percent(share.with_replacement),
+        )
         for share in one.shares
-    ]  # fmt: skip
+    ]
     left = f"The first {MOST_ROWS} of {len(rows)} rows. " if len(rows) > MOST_ROWS else ""
-    head = ["class", *by, one.x.name, "batch", "training samples", "batches without it",
-            "if drawn with replacement"]  # fmt: skip
+    head = [
+        "class",
+        *by,
+        one.x.name,
+        "batch",
+        "training samples",
+        "batches without it",
+        "if drawn with replacement",
+    ]
     return Table(
-        "Expected share of full batches without a class", tuple(head), tuple(rows[:MOST_ROWS]),
+        "Expected share of full batches without a class",
+        tuple(head),
+        tuple(rows[:MOST_ROWS]),
         frozenset(range(1, len(head))),
         left + "Batches are drawn without replacement (hypergeometric). With replacement it would "
         "be (1 - p) to the power of the batch size, with p the share of the class.",
-    )  # fmt: skip
+    )

@@ -85,9 +85,10 @@ def build(view: SweepView) -> ByClass | None:
     held = view.by if view.by is not None and view.by.path == RATIO else None
     at = held.levels[0] if held else None
     cells = [
-        cell for cell in view.gate.compared
+        cell
+        for cell in view.gate.compared
         if held is None or view.frames.cells["factors"][cell].get(held.path) == at
-    ]  # fmt: skip
+    ]
     counts = np.array([view.frames.cells["class_counts"][cell] for cell in cells], dtype=float)
     y = _recalls(view.frames, keys=keys, cells=cells)
     by_level = np.stack([_at_level(view, y, cells=cells, level=level) for level in view.x.levels])
@@ -224,15 +225,27 @@ def rows(found: ByClass | None) -> list[dict[str, Any]]:
     """Recall and change of each class at each level as a row."""
     if found is None:
         return []
-    key = {"factor": found.factor.path, "held": found.held.path if found.held else None,
-           "at": found.at}  # fmt: skip
+    key = {
+        "factor": found.factor.path,
+        "held": found.held.path if found.held else None,
+        "at": found.at,
+    }
     return [
-        {**key, "class": one.name, "samples": one.samples, "level": level, "n": recall.n,
-         "recall": recall.value, "low": recall.low, "high": recall.high,
-         "method": recall.method, **_change(change)}
+        {
+            **key,
+            "class": one.name,
+            "samples": one.samples,
+            "level": level,
+            "n": recall.n,
+            "recall": recall.value,
+            "low": recall.low,
+            "high": recall.high,
+            "method": recall.method,
+            **_change(change),
+        }
         for one in found.classes
         for level, recall, change in zip(found.factor.levels, one.recall, one.changes, strict=True)
-    ]  # fmt: skip
+    ]
 
 
 def _change(one: Estimate | None) -> dict[str, Any]:

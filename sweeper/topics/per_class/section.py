@@ -47,11 +47,19 @@ def heat(one: ByClass) -> Figure:
     held = f" {where(one.held, one.at)}" if one.held else ""
     ns = [estimate.n for row in one.classes for estimate in row.recall]
     trace: dict[str, Any] = {
-        "type": "heatmap", "z": [numbers(row) for row in change], "zmin": -most, "zmax": most,
-        "x": [text(show(level)) for level in one.factor.levels], "y": rows, "text": labels,
-        "hovertemplate": "class %{y}<br>%{text}<extra></extra>", "xgap": 2, "ygap": 2,
-        "colorscale": "@diverging", "colorbar": {"title": {"text": "points"}, "thickness": 12},
-    }  # fmt: skip
+        "type": "heatmap",
+        "z": [numbers(row) for row in change],
+        "zmin": -most,
+        "zmax": most,
+        "x": [text(show(level)) for level in one.factor.levels],
+        "y": rows,
+        "text": labels,
+        "hovertemplate": "class %{y}<br>%{text}<extra></extra>",
+        "xgap": 2,
+        "ygap": 2,
+        "colorscale": "@diverging",
+        "colorbar": {"title": {"text": "points"}, "thickness": 12},
+    }
     if few:
         trace["texttemplate"] = "%{text}"
     return Figure(
@@ -61,12 +69,21 @@ def heat(one: ByClass) -> Figure:
         f"Heat map of classes by {one.factor.name}{held}, the most frequent class on top, with "
         "training samples in brackets. The table below holds the same numbers.",
         [trace],
-        {"xaxis": {"type": "category", "title": {"text": text(one.factor.name)},
-                   "showgrid": False},
-         "yaxis": {"type": "category", "title": {"text": "class (training samples)"},
-                   "autorange": "reversed", "showgrid": False},
-         "height": min(150 + (38 if few else 12) * len(one.classes), 1400)},
-    )  # fmt: skip
+        {
+            "xaxis": {
+                "type": "category",
+                "title": {"text": text(one.factor.name)},
+                "showgrid": False,
+            },
+            "yaxis": {
+                "type": "category",
+                "title": {"text": "class (training samples)"},
+                "autorange": "reversed",
+                "showgrid": False,
+            },
+            "height": min(150 + (38 if few else 12) * len(one.classes), 1400),
+        },
+    )
 
 
 def _changes(row: OneClass) -> list[float]:
@@ -86,21 +103,38 @@ def table(one: ByClass) -> Table:
     rows = []
     for row in one.classes:
         for level, recall, change in zip(one.factor.levels, row.recall, row.changes, strict=True):
-            rows.append((
-                row.name, f"{row.samples:.0f}", show(level), str(recall.n), number(recall.value),
-                interval(recall, signed=False),
-                number(change.value, signed=True) if change else "reference",
-                interval(change) if change else "", str(change.family) if change else "",
-            ))  # fmt: skip
+            rows.append(
+                (
+                    row.name,
+                    f"{row.samples:.0f}",
+                    show(level),
+                    str(recall.n),
+                    number(recall.value),
+                    interval(recall, signed=False),
+                    number(change.value, signed=True) if change else "reference",
+                    interval(change) if change else "",
+                    str(change.family) if change else "",
+                )
+            )
     left = f"The first {MOST_ROWS} of {len(rows)} rows; `sweeper export` has all. "
     held = f" {where(one.held, one.at)}" if one.held else ""
     return Table(
         f"Recall of each class in points{held}",
-        ("class", "training samples", one.factor.name, "n", "recall", "95 % interval",
-         f"change from {show(one.factor.reference)}", "interval", "family"),
-        tuple(rows[:MOST_ROWS]), frozenset(range(1, 9)),
+        (
+            "class",
+            "training samples",
+            one.factor.name,
+            "n",
+            "recall",
+            "95 % interval",
+            f"change from {show(one.factor.reference)}",
+            "interval",
+            "family",
+        ),
+        tuple(rows[:MOST_ROWS]),
+        frozenset(range(1, 9)),
         (left if len(rows) > MOST_ROWS else "")
         + "t intervals over n replicates, the test set held fixed. Changes are paired within "
         "replicates, and their intervals simultaneous over the levels of one class (Bonferroni), "
         "not over classes: exploratory.",
-    )  # fmt: skip
+    )

@@ -14,7 +14,7 @@ from sweeper.drawing.figure import (
     numbers,
     text,
     unit_title,
-)  # fmt: skip
+)
 from sweeper.drawing.table import MOST_ROWS, Table
 from sweeper.topics.across.estimate import Across
 from sweeper.topics.several.estimate import unit_of
@@ -26,8 +26,9 @@ def figure(one: Across, *, unit: str, name: str, ordered: bool) -> Figure | None
     if profiles is None:
         return None
     levels, count = list(profiles.scores), len(profiles.tasks)
-    looks = [axis_look(at, count=len(levels)) if ordered else level_look(at)
-             for at in range(len(levels))]  # fmt: skip
+    looks = [
+        axis_look(at, count=len(levels)) if ordered else level_look(at) for at in range(len(levels))
+    ]
     labels = [f"{one.factor.name} {show(level)}" for level in levels]
     side = "below" if profiles.lowest else "above"
     return Figure(
@@ -37,12 +38,16 @@ def figure(one: Across, *, unit: str, name: str, ordered: bool) -> Figure | None
         f"{one.measure.title} is at or {side} the value on the horizontal axis, by "
         f"{unit_of(unit)}. A line that lies higher everywhere is better everywhere. "
         "The table below holds the same numbers.",
-        [_steps(one, level, label, look)
-         for level, label, look in zip(levels, labels, looks, strict=True)],
-        {"xaxis": {"title": {"text": text(unit_title(one.measure))}},
-         "yaxis": {"title": {"text": f"data sets at or {side} it (%)"}, "range": [-4, 104]}},
+        [
+            _steps(one, level, label, look)
+            for level, label, look in zip(levels, labels, looks, strict=True)
+        ],
+        {
+            "xaxis": {"title": {"text": text(unit_title(one.measure))}},
+            "yaxis": {"title": {"text": f"data sets at or {side} it (%)"}, "range": [-4, 104]},
+        },
         tuple(Mark(label, **look) for label, look in zip(labels, looks, strict=True)),
-    )  # fmt: skip
+    )
 
 
 def _steps(one: Across, level: Any, label: str, look: dict[str, Any]) -> dict[str, Any]:
@@ -54,14 +59,22 @@ def _steps(one: Across, level: Any, label: str, look: dict[str, Any]) -> dict[st
     x = sorted({ends[0], *profiles.scores[level], ends[-1]})
     shares = 100 * profiles.shares(level, at=x)
     return {
-        "type": "scatter", "mode": "lines+markers", "showlegend": False, "name": text(label),
-        "x": numbers(x), "y": numbers(shares),
+        "type": "scatter",
+        "mode": "lines+markers",
+        "showlegend": False,
+        "name": text(label),
+        "x": numbers(x),
+        "y": numbers(shares),
         "hovertemplate": "%{x:.4g}: %{y:.0f} % of the data sets<extra>%{fullData.name}</extra>",
         # Just beyond a score its task is lost: first down, then along. Of losses it is won there.
-        "line": {"color": look["colour"], "dash": look["dash"], "width": 2,
-                 "shape": "hv" if profiles.lowest else "vh"},
+        "line": {
+            "color": look["colour"],
+            "dash": look["dash"],
+            "width": 2,
+            "shape": "hv" if profiles.lowest else "vh",
+        },
         "marker": {"color": look["colour"], "symbol": look["symbol"], "size": 6},
-    }  # fmt: skip
+    }
 
 
 def table(one: Across, *, unit: str) -> Table | None:
@@ -80,7 +93,8 @@ def table(one: Across, *, unit: str) -> Table | None:
         f"Share of {len(profiles.tasks)} data sets (%) with a mean {one.measure.title} at or "
         f"{side} the score, by {unit_of(unit)}",
         ("score", *[f"{one.factor.name} {show(level)}" for level in profiles.scores]),
-        tuple(rows), frozenset(range(1 + len(profiles.scores))),
+        tuple(rows),
+        frozenset(range(1 + len(profiles.scores))),
         f"Of {', '.join(profiles.tasks)}; a data set's score is the mean over its replicates that "
         "have every level. A description, without an interval.",
-    )  # fmt: skip
+    )

@@ -114,9 +114,12 @@ def _changes(view: SweepView, known: Answers, *, x: Factor, level: Any) -> Chang
     )
     signs = changed(low, high=high)
     luck = np.mean(
-        [by_luck(end.mean(axis=0), runs=len(seen) * len(cells))
-         for end, cells in zip((low, high), ends, strict=True)], axis=0,
-    )  # fmt: skip
+        [
+            by_luck(end.mean(axis=0), runs=len(seen) * len(cells))
+            for end, cells in zip((low, high), ends, strict=True)
+        ],
+        axis=0,
+    )
     classes = tuple(_of_class(known, c, signs=signs, luck=luck) for c in range(len(known.classes)))
     held = view.by
     return Changes(x, held, level if held else None, x.levels[0], x.levels[-1], len(seen), classes)
@@ -138,9 +141,12 @@ def _of_class(
     own = slice(int(known.starts[c]), int(known.starts[c + 1]))
     places, sign = known.example[own], signs[own]
     return ClassChange(
-        known.classes[c], len(places), tuple(map(int, places[sign > 0])),
-        tuple(map(int, places[sign < 0])), float(luck[own].sum()),
-    )  # fmt: skip
+        known.classes[c],
+        len(places),
+        tuple(map(int, places[sign > 0])),
+        tuple(map(int, places[sign < 0])),
+        float(luck[own].sum()),
+    )
 
 
 def rows(found: Sequence[Changes]) -> pd.DataFrame:
@@ -154,7 +160,13 @@ def _rows(one: Changes) -> Iterator[dict[str, Any]]:
         for change, places in (("gained", group.gained), ("lost", group.lost)):
             for place in places:
                 yield {
-                    "factor": one.factor.path, "held": one.held.path if one.held else None,
-                    "at": one.at, "low": one.low, "high": one.high, "replicates": one.n,
-                    "class": group.name, "test_example": place, "change": change,
-                }  # fmt: skip
+                    "factor": one.factor.path,
+                    "held": one.held.path if one.held else None,
+                    "at": one.at,
+                    "low": one.low,
+                    "high": one.high,
+                    "replicates": one.n,
+                    "class": group.name,
+                    "test_example": place,
+                    "change": change,
+                }

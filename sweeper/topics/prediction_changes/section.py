@@ -26,8 +26,12 @@ def section(view: SweepView) -> Section | None:
     sources = view.of(variance_sources.build)
     thing = sources.thing if sources else "test examples"
     said = [changes(one, thing=thing) for one in view.of(build)]
-    return Section("examples", "Which test examples change", " ".join([*said, METHOD]),
-                   tables=(("Counts by class", table(view.of(build))),))  # fmt: skip
+    return Section(
+        "examples",
+        "Which test examples change",
+        " ".join([*said, METHOD]),
+        tables=(("Counts by class", table(view.of(build))),),
+    )
 
 
 def table(found: Sequence[Changes]) -> Table:
@@ -35,23 +39,43 @@ def table(found: Sequence[Changes]) -> Table:
     rows = tuple(row for one in found for row in _rows(one))
     return Table(
         "Test examples that change, by class",
-        ("at", "class", "from", "to", "n", "test examples", "gained", "lost", "by luck, about",
-         "gained: places in the test split", "lost: places in the test split"),
-        rows, frozenset(range(4, 9)),
+        (
+            "at",
+            "class",
+            "from",
+            "to",
+            "n",
+            "test examples",
+            "gained",
+            "lost",
+            "by luck, about",
+            "gained: places in the test split",
+            "lost: places in the test split",
+        ),
+        rows,
+        frozenset(range(4, 9)),
         f"Places count from 0, in the data set's own order; at most {MOST_PLACES} a field, "
         "`sweeper export` has all. By luck: how many would change between two repeats of one "
         "level, from the share of runs that have each example right (binomial, no interval).",
-    )  # fmt: skip
+    )
 
 
 def _rows(one: Changes) -> Iterator[tuple[str, ...]]:
     at = f"{one.held.name} {show(one.at)}" if one.held is not None else "mean over all"
     for group in one.classes:
         yield (
-            at, group.name, show(one.low), show(one.high), str(one.n), str(group.support),
-            str(len(group.gained)), str(len(group.lost)), f"{group.chance:.1f}",
-            _places(group.gained), _places(group.lost),
-        )  # fmt: skip
+            at,
+            group.name,
+            show(one.low),
+            show(one.high),
+            str(one.n),
+            str(group.support),
+            str(len(group.gained)),
+            str(len(group.lost)),
+            f"{group.chance:.1f}",
+            _places(group.gained),
+            _places(group.lost),
+        )
 
 
 def _places(places: Sequence[int]) -> str:

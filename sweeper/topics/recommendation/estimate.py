@@ -111,8 +111,14 @@ def recommend(view: SweepView, *, at: Mapping[str, str] | None = None) -> Recomm
     seconds = _seconds(view.frames)
     chosen = _chosen(y, direction=objective.direction, seconds=seconds)
     tests = [(one, _estimate(view.frames, one, cell=chosen)) for one in view.measures]
-    rivals = _rivals(view.frames, y, chosen=chosen, direction=objective.direction, seconds=seconds,
-                     rule=view.rule)  # fmt: skip
+    rivals = _rivals(
+        view.frames,
+        y,
+        chosen=chosen,
+        direction=objective.direction,
+        seconds=seconds,
+        rule=view.rule,
+    )
     cell, fair = view.frames.cells.loc[chosen], view.of(fairness.build)
     made = Recommendation(
         sweep=view.frames.sweep.name,
@@ -194,8 +200,10 @@ def _chosen(y: pd.DataFrame, *, direction: str, seconds: Mapping[int, float]) ->
     sign = 1.0 if direction == "maximize" else -1.0
     means = dict(zip(y.index, sign * y.mean(axis=1), strict=True))
     top = max(means.values())
-    return min((cell for cell, mean in means.items() if mean == top),
-               key=lambda cell: (seconds.get(cell, math.inf), cell))  # fmt: skip
+    return min(
+        (cell for cell, mean in means.items() if mean == top),
+        key=lambda cell: (seconds.get(cell, math.inf), cell),
+    )
 
 
 def _seconds(frames: Frames) -> dict[int, float]:
@@ -210,9 +218,14 @@ def _estimate(frames: Frames, measure: Measure, *, cell: int) -> Estimate:
 
 
 def _rivals(
-    frames: Frames, y: pd.DataFrame, *, chosen: int, direction: str,
-    seconds: Mapping[int, float], rule: Rule,
-) -> Iterator[Rival]:  # fmt: skip
+    frames: Frames,
+    y: pd.DataFrame,
+    *,
+    chosen: int,
+    direction: str,
+    seconds: Mapping[int, float],
+    rule: Rule,
+) -> Iterator[Rival]:
     numbers, cells = y.to_numpy(dtype=float), list(y.index)
     pairs = comparisons.pairs(numbers, direction=direction, start=comparisons.start_of(rule))
     kept = comparisons.kept(numbers, direction=direction, rule=rule)
@@ -223,10 +236,12 @@ def _rivals(
         n, told = int(pairs.n[at, own]), int(pairs.told[at, own])
         cell = frames.cells.loc[cells[at]]
         yield Rival(
-            dict(cell["factors"]), str(cell["hash"]), mean,
+            dict(cell["factors"]),
+            str(cell["hash"]),
+            mean,
             comparisons.needed(mean, sd=sd, n=n, told=told),
             seconds.get(cells[at], math.nan),
-        )  # fmt: skip
+        )
 
 
 def _rule(view: SweepView, *, held: Mapping[str, Any], cells: int) -> str:
@@ -268,10 +283,12 @@ def _mixed(view: SweepView, made: Recommendation) -> Iterator[str]:
     """Conditions that a design without a grid mixes with choices."""
     cells = view.frames.cells.loc[list(view.gate.cells)]
     paths = [
-        path for path in view.frames.sweep.spec.get("scientific", {})
-        if path.startswith(CONDITIONS) and path not in made.held
+        path
+        for path in view.frames.sweep.spec.get("scientific", {})
+        if path.startswith(CONDITIONS)
+        and path not in made.held
         and len(set(column(cells, path=path))) > 1
-    ]  # fmt: skip
+    ]
     if paths:
         names = " and ".join(map(name_of, paths))
         yield f"The cells also differ in {names}, which is a condition, not a choice."

@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import math
 import os
-import secrets
 import shlex
 from collections.abc import Mapping
 from pathlib import Path
@@ -13,7 +12,7 @@ from typing import Any
 
 from ruamel.yaml import YAML
 
-from sweeper import __version__
+from sweeper import __version__, files
 from sweeper.analysis.factors import show
 from sweeper.analysis.intervals import Estimate
 from sweeper.drawing.table import HASH
@@ -86,14 +85,10 @@ def write(made: Recommendation, out: Path, *, force: bool) -> Path:
     """
     if os.path.lexists(out) and (out.is_dir() or not force):
         raise InputError(f"--out {out}: exists already; --force replaces it")
-    spare = out.with_name(f".{out.name}.{secrets.token_hex(6)}")
     try:
-        spare.write_text(text(made), "utf-8")
-        spare.replace(out)
+        files.write(out, text(made))
     except OSError as error:
         raise InputError(f"--out {out}: cannot be written: {error.strerror}") from error
-    finally:
-        spare.unlink(missing_ok=True)
     return out
 
 

@@ -31,7 +31,7 @@ from sweeper.drawing.figure import (
     numbers,
     text,
     unit_title,
-)  # fmt: skip
+)
 from sweeper.drawing.table import Table, span, tabulate
 from sweeper.topics.response.estimate import build
 
@@ -122,29 +122,41 @@ def _line(
     name = "mean" if view.by is None else f"{view.by.name} {show(level)}"
     place = np.array([x.position(one) for one in means["x"]])
     raw = {
-        "type": "scatter", "mode": "markers", "showlegend": False, "name": text(name),
+        "type": "scatter",
+        "mode": "markers",
+        "showlegend": False,
+        "name": text(name),
         "x": numbers([x.position(one) + shift + aside for one in points["x"]]),
         "y": numbers(points["value"]),
         "text": [f"replicate {r}" for r in points["replicate"]],
         "hovertemplate": "%{y}<br>%{text}<extra>%{fullData.name}</extra>",
-        "marker": {"color": style["colour"], "symbol": style["symbol"] + "-open", "size": 6,
-                   "opacity": 0.75, "line": {"width": 1}},
+        "marker": {
+            "color": style["colour"],
+            "symbol": style["symbol"] + "-open",
+            "size": 6,
+            "opacity": 0.75,
+            "line": {"width": 1},
+        },
         "legendgroup": name,
-    }  # fmt: skip
+    }
     smooth = (
         _smooth(place + shift, means["mean"].to_numpy(dtype=float), name=name, style=style)
-        if x.scale != "category" else []
-    )  # fmt: skip
+        if x.scale != "category"
+        else []
+    )
     mean = {
-        "type": "scatter", "mode": "markers" if smooth else "lines+markers",
-        "name": text(name), "legendgroup": name,
-        "x": numbers(place + shift), "y": numbers(means["mean"]),
+        "type": "scatter",
+        "mode": "markers" if smooth else "lines+markers",
+        "name": text(name),
+        "legendgroup": name,
+        "x": numbers(place + shift),
+        "y": numbers(means["mean"]),
         "error_y": bars(means, bounded=measure.bounded, colour=style["colour"]),
         "line": {"color": style["colour"], "dash": style["dash"], "width": 2},
         "marker": {"color": style["colour"], "symbol": style["symbol"], "size": 9},
         "text": [_hover(row, x=x, unit=measure.unit) for _, row in means.iterrows()],
         "hovertemplate": "%{text}<extra>%{fullData.name}</extra>",
-    }  # fmt: skip
+    }
     cut = beyond(place + shift, means, bounded=measure.bounded, colour=style["colour"], name=name)
     return [raw, *smooth, mean, *cut]
 
@@ -154,12 +166,20 @@ def _smooth(place: np.ndarray, y: np.ndarray, *, name: str, style: dict[str, Any
     if len(place) < 3 or not np.isfinite(y).all():
         return []
     x = np.unique(np.concatenate([np.linspace(a, b, 9) for a, b in pairwise(place)]))
-    return [{
-        "type": "scatter", "mode": "lines", "showlegend": False, "hoverinfo": "skip",
-        "name": text(name), "legendgroup": name, "meta": BETWEEN,
-        "x": numbers(x), "y": numbers(PchipInterpolator(place, y)(x)),
-        "line": {"color": style["colour"], "dash": style["dash"], "width": 2},
-    }]  # fmt: skip
+    return [
+        {
+            "type": "scatter",
+            "mode": "lines",
+            "showlegend": False,
+            "hoverinfo": "skip",
+            "name": text(name),
+            "legendgroup": name,
+            "meta": BETWEEN,
+            "x": numbers(x),
+            "y": numbers(PchipInterpolator(place, y)(x)),
+            "line": {"color": style["colour"], "dash": style["dash"], "width": 2},
+        }
+    ]
 
 
 def _at(rows: pd.DataFrame, measure: Measure, level: Any) -> pd.DataFrame:
@@ -208,16 +228,24 @@ def table(view: SweepView, *, measures: Sequence[Measure]) -> Table | None:
             view.of(build).curve[view.of(build).curve["measure"] == measure.name].iterrows()
         ):
             level = [show(row["by"])] if view.by else []
-            rows.append([
-                measure.title, *level, show(row["x"]), str(row["n"]),
-                number(row["mean"], unit=measure.unit), number(row["sd"], unit=measure.unit),
-                span(row["low"], row["high"], unit=measure.unit),
-                *[number(row[part], unit=measure.unit) for part in ("min", "median", "max")],
-            ])  # fmt: skip
-    head = ["measure", *by, view.x.name, "n", "mean", "sd", "95 % interval", "min", "median",
-            "max"]  # fmt: skip
+            rows.append(
+                [
+                    measure.title,
+                    *level,
+                    show(row["x"]),
+                    str(row["n"]),
+                    number(row["mean"], unit=measure.unit),
+                    number(row["sd"], unit=measure.unit),
+                    span(row["low"], row["high"], unit=measure.unit),
+                    *[number(row[part], unit=measure.unit) for part in ("min", "median", "max")],
+                ]
+            )
+    head = ["measure", *by, view.x.name, "n", "mean", "sd", "95 % interval", "min", "median", "max"]
     return tabulate(
-        "The response curve in numbers", head=head, rows=rows, words_in=1,
+        "The response curve in numbers",
+        head=head,
+        rows=rows,
+        words_in=1,
         note="95 % t interval of the mean over n replicates, each on its own; test split, the test "
         f"set held fixed. {plain(view.rule)}".rstrip(),
-    )  # fmt: skip
+    )

@@ -41,16 +41,29 @@ def _scatter(view: SweepView, rows: pd.DataFrame, *, factor: Factor, at: int) ->
     ]
     objective = view.objective
     return Figure(
-        f"scatter-{at}", f"{objective.title} over {factor.name} ({count(rows['n'])} a cell)",
+        f"scatter-{at}",
+        f"{objective.title} over {factor.name} ({count(rows['n'])} a cell)",
         f"{objective.title} of each cell over {factor.name}; the other factors vary as well. "
         "The table of cells holds the same numbers.",
-        [{"type": "scatter", "mode": "markers", "x": numbers(place), "y": numbers(rows["mean"]),
-          "text": labels, "hovertemplate": "%{y:.4g}<br>%{text}<extra></extra>",
-          "showlegend": False, "marker": {"color": "@level0", "size": 8, "opacity": 0.85},
-          "error_y": {**bars(rows, bounded=objective.bounded, colour="@level0"), "thickness": 1}},
-         *beyond(place, rows, bounded=objective.bounded, colour="@level0", name="cell")],
+        [
+            {
+                "type": "scatter",
+                "mode": "markers",
+                "x": numbers(place),
+                "y": numbers(rows["mean"]),
+                "text": labels,
+                "hovertemplate": "%{y:.4g}<br>%{text}<extra></extra>",
+                "showlegend": False,
+                "marker": {"color": "@level0", "size": 8, "opacity": 0.85},
+                "error_y": {
+                    **bars(rows, bounded=objective.bounded, colour="@level0"),
+                    "thickness": 1,
+                },
+            },
+            *beyond(place, rows, bounded=objective.bounded, colour="@level0", name="cell"),
+        ],
         {"xaxis": axis(factor), "yaxis": {"title": {"text": unit_title(objective)}}},
-    )  # fmt: skip
+    )
 
 
 def _room(factor: Factor) -> float:

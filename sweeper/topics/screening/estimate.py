@@ -60,8 +60,9 @@ def build(view: SweepView) -> Screened | None:
         return None
     kept = stages_of(sweep)
     names = Fate.__dataclass_fields__
-    facts = [Fate(**{name: one[name] for name in names}) for one in kept[-1]["facts"]] \
-        if kept else []  # fmt: skip
+    facts = (
+        [Fate(**{name: one[name] for name in names}) for one in kept[-1]["facts"]] if kept else []
+    )
     confirmed = _fresh(view)
     rows = [_row(one, measure=measure, confirmed=confirmed) for one in facts]
     sign = 1.0 if measure.direction == "maximize" else -1.0
@@ -88,10 +89,14 @@ def _fresh(view: SweepView) -> list[tuple[Levels, Estimate, bool | None]]:
     y = table.to_numpy(dtype=float)
     top, n = comparisons.kept(y, direction=view.objective.direction), np.isfinite(y).sum(axis=-1)
     return [
-        (view.frames.cells["factors"][cell], mean_interval(y[at]),
-         bool(top[at]) if n[at] >= LEAST else None)
-        for at, cell in enumerate(table.index) if n[at]
-    ]  # fmt: skip
+        (
+            view.frames.cells["factors"][cell],
+            mean_interval(y[at]),
+            bool(top[at]) if n[at] >= LEAST else None,
+        )
+        for at, cell in enumerate(table.index)
+        if n[at]
+    ]
 
 
 def rows(found: Screened | None) -> list[dict[str, Any]]:
@@ -100,9 +105,19 @@ def rows(found: Screened | None) -> list[dict[str, Any]]:
         return []
     nothing = mean_interval(np.empty(0))
     return [
-        {**one.levels, "fate": one.fate, "measure": found.measure.name, "unit": found.measure.unit,
-         "screening_n": len(one.values), "screening_mean": one.mean,
-         "fresh_n": (at := one.fresh or nothing).n, "fresh_mean": at.value, "low": at.low,
-         "high": at.high, "method": at.method if at.n else "", "may_be_best": one.may_be_best}
+        {
+            **one.levels,
+            "fate": one.fate,
+            "measure": found.measure.name,
+            "unit": found.measure.unit,
+            "screening_n": len(one.values),
+            "screening_mean": one.mean,
+            "fresh_n": (at := one.fresh or nothing).n,
+            "fresh_mean": at.value,
+            "low": at.low,
+            "high": at.high,
+            "method": at.method if at.n else "",
+            "may_be_best": one.may_be_best,
+        }
         for one in found.rows
-    ]  # fmt: skip
+    ]

@@ -28,8 +28,9 @@ def section(view: SweepView) -> Section | None:
         return None
     told = METHOD + wording.EXPLORATORY if one.rows else wording.headline(one)
     tables = (("The numbers", table(one)),) if one.rows else ()
-    return Section("screening", "Which cells screening left", told,
-                   (figure(one),) if one.rows else (), tables)  # fmt: skip
+    return Section(
+        "screening", "Which cells screening left", told, (figure(one),) if one.rows else (), tables
+    )
 
 
 def figure(one: Screened) -> Figure:
@@ -38,54 +39,91 @@ def figure(one: Screened) -> Figure:
     names = [text(wording.levels(row.levels)) for row in rows]
     unit = " (%)" if one.measure.unit == "points" else ""
     which = f"the first {len(rows)} of {len(one.rows)} cells" if len(one.rows) > len(rows) else ""
-    said = "; ".join(f"{wording.levels(row.levels)}: {wording.fate(row)}"
-                     for row in rows)  # fmt: skip
+    said = "; ".join(f"{wording.levels(row.levels)}: {wording.fate(row)}" for row in rows)
     return Figure(
-        "screening", f"{words(one.measure.name)}: each screening replicate on val, and the fresh "
+        "screening",
+        f"{words(one.measure.name)}: each screening replicate on val, and the fresh "
         f"mean on test ({', '.join(filter(None, (which, count([one.screen]))))} in screening)",
         f"What screening left: {said}.",
         [_points(rows, names, stays=False), _points(rows, names, stays=True), _means(rows, names)],
-        {"xaxis": {"title": {"text": f"{words(one.measure.name)}{unit}"}},
-         "yaxis": {"type": "category", "categoryorder": "array", "categoryarray": names[::-1],
-                   "range": [-0.6, len(names) - 0.4]},
-         "height": 120 + 26 * len(names)},
-        (Mark(FRESH, "@level0", "circle"), Mark(STAYS, "@level1", "diamond"),
-         Mark(GONE, "@soft", "x")),
-    )  # fmt: skip
+        {
+            "xaxis": {"title": {"text": f"{words(one.measure.name)}{unit}"}},
+            "yaxis": {
+                "type": "category",
+                "categoryorder": "array",
+                "categoryarray": names[::-1],
+                "range": [-0.6, len(names) - 0.4],
+            },
+            "height": 120 + 26 * len(names),
+        },
+        (
+            Mark(FRESH, "@level0", "circle"),
+            Mark(STAYS, "@level1", "diamond"),
+            Mark(GONE, "@soft", "x"),
+        ),
+    )
 
 
 def _points(rows: Sequence[Row], names: Sequence[str], *, stays: bool) -> dict[str, Any]:
-    mine = [(name, value) for name, row in zip(names, rows, strict=True)
-            for value in row.values if row.stays is stays]  # fmt: skip
+    mine = [
+        (name, value)
+        for name, row in zip(names, rows, strict=True)
+        for value in row.values
+        if row.stays is stays
+    ]
     look = ("@level1", "diamond-open") if stays else ("@soft", "x")
     return {
-        "type": "scatter", "mode": "markers", "showlegend": False, "name": STAYS if stays else GONE,
-        "x": numbers([value for _, value in mine]), "y": [name for name, _ in mine],
+        "type": "scatter",
+        "mode": "markers",
+        "showlegend": False,
+        "name": STAYS if stays else GONE,
+        "x": numbers([value for _, value in mine]),
+        "y": [name for name, _ in mine],
         "marker": {"color": look[0], "symbol": look[1], "size": 8},
-    }  # fmt: skip
+    }
 
 
 def _means(rows: Sequence[Row], names: Sequence[str]) -> dict[str, Any]:
     mine = [(name, row.fresh) for name, row in zip(names, rows, strict=True) if row.fresh]
     return {
-        "type": "scatter", "mode": "markers", "showlegend": False, "name": FRESH,
-        "x": numbers([one.value for _, one in mine]), "y": [name for name, _ in mine],
+        "type": "scatter",
+        "mode": "markers",
+        "showlegend": False,
+        "name": FRESH,
+        "x": numbers([one.value for _, one in mine]),
+        "y": [name for name, _ in mine],
         "marker": {"color": "@level0", "symbol": "circle", "size": 10},
-        "error_x": {"type": "data", "symmetric": False, "color": "@level0", "thickness": 1.5,
-                    "width": 4, "array": numbers([one.high - one.value for _, one in mine]),
-                    "arrayminus": numbers([one.value - one.low for _, one in mine])},
-    }  # fmt: skip
+        "error_x": {
+            "type": "data",
+            "symmetric": False,
+            "color": "@level0",
+            "thickness": 1.5,
+            "width": 4,
+            "array": numbers([one.high - one.value for _, one in mine]),
+            "arrayminus": numbers([one.value - one.low for _, one in mine]),
+        },
+    }
 
 
 def table(one: Screened) -> Table:
     """Every cell, those that looked best in screening first."""
     paths = list(dict.fromkeys(path for row in one.rows for path in row.levels))
     unit = "%" if one.measure.unit == "points" else "its own unit"
-    head = [*map(name_of, paths), "screening", "in screening (val)", "n (val)", "each replicate",
-            "fresh mean (test)", "95 % interval", "n (test)", "may be the best"]  # fmt: skip
+    head = [
+        *map(name_of, paths),
+        "screening",
+        "in screening (val)",
+        "n (val)",
+        "each replicate",
+        "fresh mean (test)",
+        "95 % interval",
+        "n (test)",
+        "may be the best",
+    ]
     more = f"The first {MOST_ROWS} of {len(one.rows)} cells; `sweeper export` has all. "
     return Table(
-        f"Screening: {words(one.measure.name)}, in {unit}", tuple(head),
+        f"Screening: {words(one.measure.name)}, in {unit}",
+        tuple(head),
         tuple(_cells(one, row, paths) for row in one.rows[:MOST_ROWS]),
         frozenset(range(len(paths) + 1, len(head) - 1)),
         (more if len(one.rows) > MOST_ROWS else "")
@@ -93,7 +131,7 @@ def table(one: Screened) -> Table:
         f"and so has no interval. Fresh: a t interval over {one.confirm} replicates that the "
         "screening has not seen, each on its own, test set fixed. May be the best: no other cell "
         "that was left beats it on the fresh replicates.",
-    )  # fmt: skip
+    )
 
 
 def _cells(one: Screened, row: Row, paths: list[str]) -> tuple[str, ...]:
@@ -103,9 +141,14 @@ def _cells(one: Screened, row: Row, paths: list[str]) -> tuple[str, ...]:
     low, high = (fresh.low, fresh.high) if fresh and fresh.known else (None, None)
     return (
         *[show(row.levels[path]) if path in row.levels else "n/a" for path in paths],
-        wording.fate(row), number(row.mean, unit=unit), str(len(row.values)), values,
+        wording.fate(row),
+        number(row.mean, unit=unit),
+        str(len(row.values)),
+        values,
         number(fresh.value, unit=unit) if fresh else "n/a",
-        f"{number(low, unit=unit)} to {number(high, unit=unit)}" if low is not None
-        and high is not None else "n/a",
-        str(fresh.n) if fresh else "0", sure,
-    )  # fmt: skip
+        f"{number(low, unit=unit)} to {number(high, unit=unit)}"
+        if low is not None and high is not None
+        else "n/a",
+        str(fresh.n) if fresh else "0",
+        sure,
+    )

@@ -124,9 +124,11 @@ def check(frames: Sequence[Frames]) -> None:
         InputError: they have other objectives, or no factor in common.
     """
     names = [one.sweep.name for one in frames]
-    goals = {(goal.name, goal.direction): name
-             for one, name in zip(reversed(frames), reversed(names), strict=True)
-             for goal in [objective(one.sweep.spec)]}  # fmt: skip
+    goals = {
+        (goal.name, goal.direction): name
+        for one, name in zip(reversed(frames), reversed(names), strict=True)
+        for goal in [objective(one.sweep.spec)]
+    }
     if len(goals) > 1:
         told = ", ".join(
             f"{direction} {metric} in {name}"
@@ -134,8 +136,9 @@ def check(frames: Sequence[Frames]) -> None:
         )
         raise InputError(f"sweeps of one objective can be compared; these have {told}")
     if not _paths(frames):
-        told = "; ".join(f"{one.sweep.name}: {', '.join(one.sweep.spec.get('scientific', {}))}"
-                         for one in frames)  # fmt: skip
+        told = "; ".join(
+            f"{one.sweep.name}: {', '.join(one.sweep.spec.get('scientific', {}))}" for one in frames
+        )
         raise InputError(f"these sweeps have no factor in common ({told})")
 
 
@@ -159,9 +162,7 @@ def build(frames: Sequence[Frames]) -> Several:
     first = {factor.path: factor for one in reversed(members) for factor in one.view.factors}
     main, by = axes([first[one.path] for one in shared if one.path in first])
     leading = [factor.path for factor in (main, by) if factor is not None]
-    shared.sort(key=lambda one: (
-        leading.index(one.path) if one.path in leading else len(leading)
-    ))  # fmt: skip
+    shared.sort(key=lambda one: leading.index(one.path) if one.path in leading else len(leading))
     split = draws.build([(one.name, one.view) for one in members])
     return Several(members, members[0].view.objective, tuple(shared), split)
 
@@ -175,8 +176,9 @@ def _members(frames: Sequence[Frames]) -> tuple[Member, ...]:
         trains = [config["train"] for config in one.reported["config"]]
         amounts = sorted({train.get("steps") or train.get("epochs") for train in trains})
         unit = spec.get("budget", {}).get("unit", "epochs")
-        found.append(Member(name, one, view_of(one), task, one.data, unit,
-                            ", ".join(map(str, amounts))))  # fmt: skip
+        found.append(
+            Member(name, one, view_of(one), task, one.data, unit, ", ".join(map(str, amounts)))
+        )
     return tuple(found)
 
 
@@ -195,8 +197,9 @@ def _shared(members: Sequence[Member], *, path: str) -> Shared:
         built = across.build(group, path=path, reference=reference)
         if built is not None:
             over[unit] = built
-    name = next((factor.name for one in members for factor in one.view.factors
-                 if factor.path == path), path)  # fmt: skip
+    name = next(
+        (factor.name for one in members for factor in one.view.factors if factor.path == path), path
+    )
     return Shared(path, name, rows, tuple(_gaps(rows)), side, over)
 
 
@@ -210,14 +213,30 @@ def _rows(one: Member, *, path: str) -> Iterator[Row]:
     claim = fair.claim(path) if fair else None
     for slope in view.of(trends.build).slopes:
         if slope.factor.path == path and slope.measure.name == view.objective.name:
-            yield Row(one, None, None, slope.factor.step, slope.overall.estimate, slope.verdict,
-                      claim, slope.overall.by_replicate)  # fmt: skip
+            yield Row(
+                one,
+                None,
+                None,
+                slope.factor.step,
+                slope.overall.estimate,
+                slope.verdict,
+                claim,
+                slope.overall.by_replicate,
+            )
             return
     for effect in view.of(differences.build).primary:
         if effect.factor.path == path:
             for difference, verdict in zip(effect.differences, effect.verdicts, strict=True):
-                yield Row(one, difference.level, difference.reference, "", difference.estimate,
-                          verdict, claim, difference.by_replicate)  # fmt: skip
+                yield Row(
+                    one,
+                    difference.level,
+                    difference.reference,
+                    "",
+                    difference.estimate,
+                    verdict,
+                    claim,
+                    difference.by_replicate,
+                )
             return
     yield Row(one, None, None, "", NOTHING, Verdict(Word.UNKNOWN), claim, {})
 
@@ -230,6 +249,5 @@ def _gaps(rows: Sequence[Row]) -> Iterator[Gap]:
     pairs = list(combinations([row for row in rows if row.by_replicate], 2))
     for one, two in pairs:
         same = one.member.task == two.member.task
-        estimate = across.apart(one.by_replicate, two.by_replicate, paired=same,
-                                family=len(pairs))  # fmt: skip
+        estimate = across.apart(one.by_replicate, two.by_replicate, paired=same, family=len(pairs))
         yield Gap(one.member.name, two.member.name, estimate)

@@ -63,8 +63,10 @@ def _apart(decided: dict[str, list[Row]], rows: Sequence[Row]) -> str:
     units = {clause: {one.member.unit for one in agreed} for clause, agreed in decided.items()}
     exclusive = sum(map(len, units.values())) == len(set().union(*units.values()))
     if exclusive and _one_task(list(decided.values())):
-        parts = [f"by {joined([unit_of(one) for one in sorted(of)])} {clause}"
-                 for clause, of in units.items()]  # fmt: skip
+        parts = [
+            f"by {joined([unit_of(one) for one in sorted(of)])} {clause}"
+            for clause, of in units.items()
+        ]
         return f"The verdict depends on the budget: {', '.join(parts)}{tail}."
     parts = [f"{clause} in {_named(agreed)}" for clause, agreed in decided.items()]
     return f"The sweeps do not agree: {'; '.join(parts)}{tail}."
@@ -194,10 +196,15 @@ def profiles(found: Several, shared: Shared) -> str:
 
 def _levels(one: Across, unit: str) -> str:
     """The levels that differ from the reference over data sets, where there are enough of them."""
-    name, known = one.factor.name, [(row, row.difference) for row in one.standings
-                                    if row.difference and row.difference.known]  # fmt: skip
-    sure = [f"{show(row.level)} ({number(change.value, unit=one.measure.unit, signed=True)})"
-            for row, change in known if change.low > 0 or change.high < 0]  # fmt: skip
+    name, known = (
+        one.factor.name,
+        [(row, row.difference) for row in one.standings if row.difference and row.difference.known],
+    )
+    sure = [
+        f"{show(row.level)} ({number(change.value, unit=one.measure.unit, signed=True)})"
+        for row, change in known
+        if change.low > 0 or change.high < 0
+    ]
     if not known:
         return ""
     start = f"Over {len(one.tasks)} data sets, by {unit_of(unit)},"

@@ -60,9 +60,9 @@ class Draw:
         )
 
 
-def split(redrawn: Sequence[NDArray[np.float64]], fixed: Sequence[NDArray[np.float64]]) -> tuple[
-    float, float, float, float, float
-]:  # fmt: skip
+def split(
+    redrawn: Sequence[NDArray[np.float64]], fixed: Sequence[NDArray[np.float64]]
+) -> tuple[float, float, float, float, float]:
     """Pooled sds, the share of the draw, and its interval, of cells' numbers over replicates."""
     (wide, wide_df), (narrow, narrow_df) = _pooled(redrawn), _pooled(fixed)
     if not wide > 0:
@@ -120,10 +120,16 @@ def _named(view: SweepView) -> dict[str, int]:
     free = {*(sweep.spec.get("nuisance") or {}), f"data.imbalance.{DRAW}", *places}
     common = [sweep.spec.get("budget", {}).get("unit"), sweep.facts.get("fingerprint")]
     return {
-        repr((common, sorted((key, repr(value)) for key, value in leaves(configs[cell])
-                             if key not in free))): cell
+        repr(
+            (
+                common,
+                sorted(
+                    (key, repr(value)) for key, value in leaves(configs[cell]) if key not in free
+                ),
+            )
+        ): cell
         for cell in view.gate.cells
-    }  # fmt: skip
+    }
 
 
 def _numbers(view: SweepView, measure: Measure, cell: int) -> NDArray[np.float64]:

@@ -15,9 +15,11 @@ def section(found: Several) -> Section | None:
     if not found.draws:
         return None
     return Section(
-        "draws", "Luck of the subset and luck of the start", "\n".join(_words(found)),
+        "draws",
+        "Luck of the subset and luck of the start",
+        "\n".join(_words(found)),
         tables=(("The numbers", table(found)),),
-    )  # fmt: skip
+    )
 
 
 def _words(found: Several) -> Iterator[str]:
@@ -42,18 +44,36 @@ def _share(value: float) -> str:
 
 def table(found: Several) -> Table:
     rows = [
-        (one.measure.title, one.one, one.two, str(one.cells), str(one.n),
-         number(one.redrawn, unit=one.measure.unit), number(one.fixed, unit=one.measure.unit),
-         _share(one.share), f"{_share(one.low)} to {_share(one.high)}")
+        (
+            one.measure.title,
+            one.one,
+            one.two,
+            str(one.cells),
+            str(one.n),
+            number(one.redrawn, unit=one.measure.unit),
+            number(one.fixed, unit=one.measure.unit),
+            _share(one.share),
+            f"{_share(one.low)} to {_share(one.high)}",
+        )
         for one in found.draws
-    ]  # fmt: skip
+    ]
     return Table(
         "Spread of runs with the subset redrawn and fixed",
-        ("measure", "redrawn", "fixed", "cells", "n", "sd redrawn", "sd fixed",
-         "share of the draw", "95 % interval"),
-        tuple(rows), frozenset(range(3, 9)),
+        (
+            "measure",
+            "redrawn",
+            "fixed",
+            "cells",
+            "n",
+            "sd redrawn",
+            "sd fixed",
+            "share of the draw",
+            "95 % interval",
+        ),
+        tuple(rows),
+        frozenset(range(3, 9)),
         _method(found.draws) + ". Runs that never learn have no spread, which no draw explains.",
-    )  # fmt: skip
+    )
 
 
 def _method(draws: tuple[Draw, ...]) -> str:

@@ -95,9 +95,9 @@ def build(view: SweepView) -> Exchange | None:
     if any(one.key not in view.frames.numbers.columns for one in pair):
         return None
     cells = view.gate.compared or view.gate.cells
-    y = np.stack([
-        responses(view.frames, measure=one, cells=cells).to_numpy(dtype=float) for one in pair
-    ])  # fmt: skip
+    y = np.stack(
+        [responses(view.frames, measure=one, cells=cells).to_numpy(dtype=float) for one in pair]
+    )
     planned = responses(view.frames, measure=pair[0], cells=cells).columns
     seen = np.isfinite(y[0]) & np.isfinite(y[1])
     y = np.where(seen, y, np.nan)
@@ -112,10 +112,15 @@ def build(view: SweepView) -> Exchange | None:
     for members in _groups(apart):
         front[members] = pareto(means[members])
     spots = tuple(
-        _spot(cell, y[:, at], replicates=[int(r) for r in planned], apart=apart[at],
-              front=bool(front[at]))
+        _spot(
+            cell,
+            y[:, at],
+            replicates=[int(r) for r in planned],
+            apart=apart[at],
+            front=bool(front[at]),
+        )
         for at, cell in enumerate(kept)
-    )  # fmt: skip
+    )
     found, note = prices(y, cells=kept, apart=apart, rule=view.rule)
     return Exchange(tuple(one.name for one in data), spots, found, note)
 
@@ -216,12 +221,17 @@ def rows(found: Exchange | None) -> list[dict[str, Any]]:
     """Each cell's two accuracies, and the prices at which it may be best."""
     spots, prices = (found.spots, found.prices) if found else ((), ())
     return [
-        {"cell": spot.cell, "n": spot.minority.n, "method": spot.minority.method,
-         **_accuracy("minority", spot.minority), **_accuracy("majority", spot.majority),
-         "pareto": spot.pareto,
-         "best_at": [one.weight for one in prices if spot.cell in one.best]}
+        {
+            "cell": spot.cell,
+            "n": spot.minority.n,
+            "method": spot.minority.method,
+            **_accuracy("minority", spot.minority),
+            **_accuracy("majority", spot.majority),
+            "pareto": spot.pareto,
+            "best_at": [one.weight for one in prices if spot.cell in one.best],
+        }
         for spot in spots
-    ]  # fmt: skip
+    ]
 
 
 def _accuracy(name: str, one: Estimate) -> dict[str, float]:

@@ -28,7 +28,7 @@ from sweeper.drawing.figure import (
     level_look,
     numbers,
     text,
-)  # fmt: skip
+)
 from sweeper.drawing.table import Table
 from sweeper.topics.fairness.text import edges
 from sweeper.topics.tradeoff import text as said
@@ -48,8 +48,9 @@ def section(view: SweepView) -> Section | None:
     regions = few and any(spot.region.outline for spot in one.spots)
     shown = (
         "Outlines are joint 95 % regions of the two means over replicates, cut at 0 and 100 %. "
-        if regions else ""
-    )  # fmt: skip
+        if regions
+        else ""
+    )
     intro = (
         f"Each mark is a cell: up is better for the minority, right for the majority. {shown}"
         f"{said.exchange(one)}"
@@ -63,8 +64,7 @@ def section(view: SweepView) -> Section | None:
     intro = " ".join(part for part in (intro, edges(view), plain(view.rule)) if part)
     tables = [("The cells", cells(view, one))]
     tables += [("The best cells at each price", prices(view, one))] if one.prices else []
-    return Section("exchange", "What the majority pays", intro, (figure(view, one),),
-                   tuple(tables))  # fmt: skip
+    return Section("exchange", "What the majority pays", intro, (figure(view, one),), tuple(tables))
 
 
 def figure(view: SweepView, one: Exchange) -> Figure:
@@ -73,24 +73,34 @@ def figure(view: SweepView, one: Exchange) -> Figure:
     start = len(one.prices) // 2
     first = one.prices[start] if one.prices else None
     data = [_marks(view, group, price=first, labelled=few) for group in groups]
-    data += [_region(spot, group) for group in groups for spot in group.spots
-             if few and spot.region.outline]  # fmt: skip
+    data += [
+        _region(spot, group)
+        for group in groups
+        for spot in group.spots
+        if few and spot.region.outline
+    ]
     slider = Slider(
         "Price of a minority error",
-        tuple(_stop(view, price, groups=groups) for price in one.prices), start,
-    )  # fmt: skip
+        tuple(_stop(view, price, groups=groups) for price in one.prices),
+        start,
+    )
     return Figure(
         "exchange",
         f"minority against majority accuracy ({count(spot.minority.n for spot in one.spots)})",
         "Each cell's mean minority accuracy over its mean majority accuracy, with the Pareto set. "
         "The table below holds the same numbers.",
         [*data, *_fronts(one)],
-        {"xaxis": {"title": {"text": "majority accuracy (%)"}},
-         "yaxis": {"title": {"text": "minority accuracy (%)"}}, "height": 430},
-        (*[Mark(group.name, group.colour, group.symbol) for group in groups if group.name],
-         Mark(FRONT, "@soft", "line-ew", "dot")),
+        {
+            "xaxis": {"title": {"text": "majority accuracy (%)"}},
+            "yaxis": {"title": {"text": "minority accuracy (%)"}},
+            "height": 430,
+        },
+        (
+            *[Mark(group.name, group.colour, group.symbol) for group in groups if group.name],
+            Mark(FRONT, "@soft", "line-ew", "dot"),
+        ),
         slider if one.prices else None,
-    )  # fmt: skip
+    )
 
 
 @dataclass(frozen=True)
@@ -111,9 +121,10 @@ def _groups(view: SweepView, one: Exchange) -> list[_Group]:
     groups = []
     for at, level in enumerate(factor.levels):
         spots = tuple(
-            spot for spot in one.spots
+            spot
+            for spot in one.spots
             if view.frames.cells["factors"][spot.cell].get(factor.path) == level
-        )  # fmt: skip
+        )
         look = level_look(at) if view.by else axis_look(at, count=len(factor.levels))
         name = f"{factor.name} {show(level)}"
         groups.append(_Group(name, look["colour"], look["symbol"], spots))
@@ -129,15 +140,18 @@ def _marks(
         for spot in spots
     ]
     return {
-        "type": "scatter", "mode": "markers+text" if labelled else "markers",
-        "showlegend": False, "name": text(group.name),
+        "type": "scatter",
+        "mode": "markers+text" if labelled else "markers",
+        "showlegend": False,
+        "name": text(group.name),
         "x": numbers([spot.majority.value for spot in spots]),
         "y": numbers([spot.minority.value for spot in spots]),
-        "text": labels, "textposition": "top right",
+        "text": labels,
+        "textposition": "top right",
         "customdata": [text(named(view, spot.cell)) for spot in spots],
         "hovertemplate": "%{customdata}<br>majority %{x:.4g}, minority %{y:.4g}<extra></extra>",
         "marker": _filled(group, price),
-    }  # fmt: skip
+    }
 
 
 def _filled(group: _Group, price: Price | None) -> dict[str, Any]:
@@ -163,22 +177,29 @@ def _fronts(one: Exchange) -> list[dict[str, Any]]:
 def _front(spots: Sequence[Spot]) -> dict[str, Any]:
     front = sorted(spots, key=lambda spot: spot.majority.value)
     return {
-        "type": "scatter", "mode": "lines", "showlegend": False, "hoverinfo": "skip",
+        "type": "scatter",
+        "mode": "lines",
+        "showlegend": False,
+        "hoverinfo": "skip",
         "name": FRONT,
         "x": numbers([spot.majority.value for spot in front]),
         "y": numbers([spot.minority.value for spot in front]),
         "line": {"color": "@soft", "dash": "dot", "width": 1.5},
-    }  # fmt: skip
+    }
 
 
 def _region(spot: Spot, group: _Group) -> dict[str, Any]:
     return {
-        "type": "scatter", "mode": "lines", "showlegend": False, "hoverinfo": "skip",
+        "type": "scatter",
+        "mode": "lines",
+        "showlegend": False,
+        "hoverinfo": "skip",
         "name": text(group.name),
         "x": numbers(np.clip([x for x, _ in spot.region.outline], 0, 100)),
         "y": numbers(np.clip([y for _, y in spot.region.outline], 0, 100)),
-        "line": {"color": group.colour, "width": 1}, "opacity": 0.6,
-    }  # fmt: skip
+        "line": {"color": group.colour, "width": 1},
+        "opacity": 0.6,
+    }
 
 
 def named(view: SweepView, cell: int) -> str:
@@ -191,36 +212,57 @@ def named(view: SweepView, cell: int) -> str:
 def cells(view: SweepView, one: Exchange) -> Table:
     few = len(one.spots) <= MOST_REGIONS
     rows = [
-        (named(view, spot.cell), str(spot.minority.n), number(spot.minority.value),
-         interval(spot.minority, signed=False), number(spot.majority.value),
-         interval(spot.majority, signed=False),
-         spot.region.note or ("drawn" if few else "not drawn"), "yes" if spot.pareto else "no")
+        (
+            named(view, spot.cell),
+            str(spot.minority.n),
+            number(spot.minority.value),
+            interval(spot.minority, signed=False),
+            number(spot.majority.value),
+            interval(spot.majority, signed=False),
+            spot.region.note or ("drawn" if few else "not drawn"),
+            "yes" if spot.pareto else "no",
+        )
         for spot in one.spots[:MOST_ROWS]
-    ]  # fmt: skip
+    ]
     left = (
         f"The first {MOST_ROWS} of {len(one.spots)} cells. " if len(one.spots) > MOST_ROWS else ""
     )
     return Table(
         "Minority and majority accuracy of each cell, in points",
-        ("cell", "n", "minority", "95 % interval", "majority", "95 % interval", "joint region",
-         "Pareto"),
-        tuple(rows), frozenset(range(1, 6)),
+        (
+            "cell",
+            "n",
+            "minority",
+            "95 % interval",
+            "majority",
+            "95 % interval",
+            "joint region",
+            "Pareto",
+        ),
+        tuple(rows),
+        frozenset(range(1, 6)),
         left + "t intervals of each mean alone; joint regions by Hotelling's T squared over n "
         "replicates, from four on; test set fixed.",
-    )  # fmt: skip
+    )
 
 
 def prices(view: SweepView, one: Exchange) -> Table:
     rows = [
-        (number(price.weight, unit=""), str(len(price.best)),
-         "; ".join(named(view, cell) for cell in price.best), str(price.n),
-         str(price.family))
+        (
+            number(price.weight, unit=""),
+            str(len(price.best)),
+            "; ".join(named(view, cell) for cell in price.best),
+            str(price.n),
+            str(price.family),
+        )
         for price in one.prices
-    ]  # fmt: skip
+    ]
     return Table(
-        "Cells that may be best at each price", ("price", "cells", "which", "n", "family"),
-        tuple(rows), frozenset({0, 1, 3, 4}),
+        "Cells that may be best at each price",
+        ("price", "cells", "which", "n", "family"),
+        tuple(rows),
+        frozenset({0, 1, 3, 4}),
         "A cell stays unless another beats it within replicates on (w minority + majority) / "
         "(w + 1), one-sided paired t, Bonferroni over the family of other cells. At one price, the "
         "cell that is truly best is among them at least 95 times in 100.",
-    )  # fmt: skip
+    )

@@ -46,14 +46,18 @@ def panels(view: SweepView) -> list[Figure]:
     runs = view.frames.reported_runs
     runs = runs[(runs["epoch"] > 0) & runs["cell"].isin(view.gate.cells)]
     cells = view.frames.cells.loc[list(runs["cell"])]
-    tagged = pd.DataFrame({
-        "run": runs.index,
-        "complete": (runs["state"] == RunState.COMPLETE).to_numpy(),
-        "x": pd.Series(column(cells, path=view.x.path) if view.x else [0] * len(cells),
-                       dtype=object),
-        "by": pd.Series(column(cells, path=view.by.path) if view.by else [0] * len(cells),
-                        dtype=object),
-    })  # fmt: skip
+    tagged = pd.DataFrame(
+        {
+            "run": runs.index,
+            "complete": (runs["state"] == RunState.COMPLETE).to_numpy(),
+            "x": pd.Series(
+                column(cells, path=view.x.path) if view.x else [0] * len(cells), dtype=object
+            ),
+            "by": pd.Series(
+                column(cells, path=view.by.path) if view.by else [0] * len(cells), dtype=object
+            ),
+        }
+    )
     curves = view.frames.curves.merge(tagged, on="run")
     if _unit(view) == "update":
         curves = curves.assign(epoch=curves["step"])
@@ -94,10 +98,11 @@ def _objective_curves(curves: pd.DataFrame, *, view: SweepView, level: Any, at: 
         f"{metric} on {view.frames.split} by {unit}{_where(view, level)} ({whole} runs)",
         f"{metric} on the {where} split by {unit}{_where(view, level)}: means and ranges of "
         f"{whole} runs. The table below holds the ends of the curves.",
-        data, _axes(f"{metric} on {view.frames.split}" + (" (%)" if scale > 1 else ""), unit=unit),
+        data,
+        _axes(f"{metric} on {view.frames.split}" + (" (%)" if scale > 1 else ""), unit=unit),
         _axis_keys(view),
         runs=_runs(curves, view=view, scale=scale),
-    )  # fmt: skip
+    )
 
 
 def _runs(curves: pd.DataFrame, *, view: SweepView, scale: float) -> Runs:
@@ -111,10 +116,9 @@ def _runs(curves: pd.DataFrame, *, view: SweepView, scale: float) -> Runs:
         wide = scale * rows.pivot(index="epoch", columns="run", values="objective")
         wide = wide.reindex(epochs)
         lines += [
-            RunLine(int(run), name, style["colour"], _run_words(view, int(run)),
-                    _ended(wide[run]))
+            RunLine(int(run), name, style["colour"], _run_words(view, int(run)), _ended(wide[run]))
             for run in sorted(set(rows["run"]))
-        ]  # fmt: skip
+        ]
     return Runs(numbers(epochs), tuple(lines))
 
 
@@ -156,8 +160,9 @@ def _loss_curves(curves: pd.DataFrame, *, view: SweepView, level: Any, at: int) 
         f"Mean loss on the training{' and the validation' if both else ''} split by "
         f"{_unit(view)}{_where(view, level)}.",
         [one for one in data if any(y is not None for y in one["y"])],
-        _axes("loss", unit=_unit(view), positive=True), _axis_keys(view),
-    )  # fmt: skip
+        _axes("loss", unit=_unit(view), positive=True),
+        _axis_keys(view),
+    )
 
 
 def _axis_keys(view: SweepView) -> tuple[Mark, ...]:
@@ -186,8 +191,10 @@ def _by_level(
 def _axes(title: str, *, unit: str, positive: bool = False) -> dict[str, Any]:
     """`positive`: the page offers a log scale."""
     scale = {"scale": "positive"} if positive else {}
-    return {"xaxis": {"title": {"text": unit}, "rangemode": "tozero"},
-            "yaxis": {"title": {"text": text(title)}, **scale}}  # fmt: skip
+    return {
+        "xaxis": {"title": {"text": unit}, "rangemode": "tozero"},
+        "yaxis": {"title": {"text": text(title)}, **scale},
+    }
 
 
 def _thin(count: int, *, most: int = MOST_EPOCHS) -> np.ndarray:
@@ -200,19 +207,40 @@ def _band(wide: pd.DataFrame, *, style: dict[str, Any], group: str) -> list[dict
         return []
     both = np.concatenate([wide.max(axis=1).to_numpy(), wide.min(axis=1).to_numpy()[::-1]])
     epochs = np.concatenate([wide.index.to_numpy(), wide.index.to_numpy()[::-1]])
-    return [{"type": "scatter", "x": numbers(epochs), "y": numbers(both), "fill": "toself",
-             "fillcolor": style["colour"], "opacity": 0.13, "line": {"width": 0},
-             "hoverinfo": "skip", "showlegend": False, "legendgroup": group,
-             "mode": "lines"}]  # fmt: skip
+    return [
+        {
+            "type": "scatter",
+            "x": numbers(epochs),
+            "y": numbers(both),
+            "fill": "toself",
+            "fillcolor": style["colour"],
+            "opacity": 0.13,
+            "line": {"width": 0},
+            "hoverinfo": "skip",
+            "showlegend": False,
+            "legendgroup": group,
+            "mode": "lines",
+        }
+    ]
 
 
 def _mean_line(mean: pd.Series, *, name: str, style: dict[str, Any], group: str) -> dict[str, Any]:
-    return {"type": "scatter", "mode": "lines+markers", "x": numbers(mean.index.to_numpy()),
-            "y": numbers(mean), "name": text(name), "legendgroup": group,
-            "hovertemplate": "%{x}: %{y:.4g}<extra>%{fullData.name}</extra>",
-            "line": {"color": style["colour"], "dash": style["dash"], "width": 2.2},
-            "marker": {"color": style["colour"], "symbol": style["symbol"], "size": 7,
-                       "maxdisplayed": 7}}  # fmt: skip
+    return {
+        "type": "scatter",
+        "mode": "lines+markers",
+        "x": numbers(mean.index.to_numpy()),
+        "y": numbers(mean),
+        "name": text(name),
+        "legendgroup": group,
+        "hovertemplate": "%{x}: %{y:.4g}<extra>%{fullData.name}</extra>",
+        "line": {"color": style["colour"], "dash": style["dash"], "width": 2.2},
+        "marker": {
+            "color": style["colour"],
+            "symbol": style["symbol"],
+            "size": 7,
+            "maxdisplayed": 7,
+        },
+    }
 
 
 def section(view: SweepView) -> Section | None:
@@ -240,20 +268,28 @@ def table(view: SweepView) -> Table | None:
     last = view.frames.curves.drop_duplicates("run", keep="last").set_index("run")
     last = last.reindex(complete.index)
     axes = [one for one in (view.by, view.x) if one is not None]
-    keys = [combination(view.frames.cells["factors"][cell], paths=[one.path for one in axes])
-            for cell in complete["cell"]]  # fmt: skip
+    keys = [
+        combination(view.frames.cells["factors"][cell], paths=[one.path for one in axes])
+        for cell in complete["cell"]
+    ]
     unit = view.objective.unit
     scale = 100.0 if unit == "points" else 1.0
     losses = ["train_loss", "val_loss"] if view.frames.split == "val" else ["train_loss"]
     rows = []
-    for key in sorted(set(keys), key=lambda one: [str(part) for part in one]):
+    for key in sorted(dict.fromkeys(keys), key=lambda one: [str(part) for part in one]):
         here = last[[one == key for one in keys]]
-        rows.append([
-            *[show(level) for level in key], str(len(here)),
-            number(scale * here["objective"].mean(), unit=unit),
-            *[number(here[one].mean(), unit="") for one in losses],
-        ])  # fmt: skip
-    head = [*[one.name for one in axes], "runs",
-            f"{words(view.objective.name)} on {view.frames.split}",
-            *[one.replace("_", " ") for one in losses]]  # fmt: skip
+        rows.append(
+            [
+                *[show(level) for level in key],
+                str(len(here)),
+                number(scale * here["objective"].mean(), unit=unit),
+                *[number(here[one].mean(), unit="") for one in losses],
+            ]
+        )
+    head = [
+        *[one.name for one in axes],
+        "runs",
+        f"{words(view.objective.name)} on {view.frames.split}",
+        *[one.replace("_", " ") for one in losses],
+    ]
     return tabulate("Training curves at the last epoch", head=head, rows=rows, words_in=0)

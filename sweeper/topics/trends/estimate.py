@@ -150,8 +150,12 @@ def rows(found: Trends) -> pd.DataFrame:
     """Every slope and interaction as a row."""
     listed = list(_dependence_rows(found.dependence))
     for one in found.slopes:
-        key = {"factor": one.factor.path, "measure": one.measure.name, "unit": one.measure.unit,
-               "per": one.factor.step}  # fmt: skip
+        key = {
+            "factor": one.factor.path,
+            "measure": one.measure.name,
+            "unit": one.measure.unit,
+            "per": one.factor.step,
+        }
         for line in (one.overall, *one.lines):
             listed.append({**key, "kind": "slope", "at": line.at, **as_row(line.estimate)})
         if one.interaction is not None:
@@ -167,7 +171,11 @@ def _dependence_rows(one: Dependence | None) -> Iterator[dict[str, Any]]:
         return
     for level, estimate in zip(one.levels, one.estimates, strict=True):
         yield {
-            "factor": one.factor.path, "measure": one.measure.name, "unit": one.measure.unit,
-            "per": f"{show(level)} against {show(one.reference)}", "kind": "interaction",
-            "at": f"{one.strong} minus {one.weak}", **as_row(estimate),
-        }  # fmt: skip
+            "factor": one.factor.path,
+            "measure": one.measure.name,
+            "unit": one.measure.unit,
+            "per": f"{show(level)} against {show(one.reference)}",
+            "kind": "interaction",
+            "at": f"{one.strong} minus {one.weak}",
+            **as_row(estimate),
+        }

@@ -34,23 +34,36 @@ def heatmap(view: SweepView) -> Figure | None:
     labels = [
         [_heat_label(mean[i, j], change[i, j], objective.unit) for j in range(len(x.levels))]
         for i in range(len(by.levels))
-    ]  # fmt: skip
+    ]
     return Figure(
         "interaction",
         f"Change in {objective.title} from {x.name} {show(x.reference)}, row by row "
         f"({count(rows['n'])})",
         f"Heat map of {x.name} by {by.name}. Rows that look alike mean that the two factors do not "
         "interact. The table below holds the same numbers.",
-        [{"type": "heatmap", "z": [numbers(row) for row in change], "zmin": -most,
-          "zmax": most, "x": [text(show(one)) for one in x.levels],
-          "y": [text(show(one)) for one in by.levels], "text": labels, "texttemplate": "%{text}",
-          "hovertemplate": "%{text}<extra></extra>", "xgap": 3, "ygap": 3,
-          "colorscale": "@diverging",
-          "colorbar": {"title": {"text": objective.unit or "change"}, "thickness": 12}}],
-        {"xaxis": {"type": "category", "title": {"text": text(x.name)}, "showgrid": False},
-         "yaxis": {"type": "category", "title": {"text": text(by.name)}, "showgrid": False},
-         "height": 150 + 62 * len(by.levels)},
-    )  # fmt: skip
+        [
+            {
+                "type": "heatmap",
+                "z": [numbers(row) for row in change],
+                "zmin": -most,
+                "zmax": most,
+                "x": [text(show(one)) for one in x.levels],
+                "y": [text(show(one)) for one in by.levels],
+                "text": labels,
+                "texttemplate": "%{text}",
+                "hovertemplate": "%{text}<extra></extra>",
+                "xgap": 3,
+                "ygap": 3,
+                "colorscale": "@diverging",
+                "colorbar": {"title": {"text": objective.unit or "change"}, "thickness": 12},
+            }
+        ],
+        {
+            "xaxis": {"type": "category", "title": {"text": text(x.name)}, "showgrid": False},
+            "yaxis": {"type": "category", "title": {"text": text(by.name)}, "showgrid": False},
+            "height": 150 + 62 * len(by.levels),
+        },
+    )
 
 
 def _heat_label(mean: float, change: float, unit: str) -> str:
@@ -93,10 +106,11 @@ def heat_table(view: SweepView) -> Table | None:
         f"Change in {view.objective.title} from {view.x.name} {show(view.x.reference)} "
         "(the mean in brackets)",
         head=[view.by.name, *[f"{view.x.name} {show(x)}" for x in view.x.levels]],
-        rows=lines, words_in=1,
+        rows=lines,
+        words_in=1,
         note="Differences of the means over all complete runs of each field; intervals are in the "
         "table of differences.",
-    )  # fmt: skip
+    )
 
 
 def _heat(mean: float, base: float, unit: str) -> str:
@@ -110,11 +124,13 @@ def slope_table(view: SweepView) -> Table | None:
     if not rows:
         return None
     return tabulate(
-        "Slopes and interaction in numbers", words_in=3, rows=rows,
+        "Slopes and interaction in numbers",
+        words_in=3,
+        rows=rows,
         head=["measure", "per", "at", "n", "change", "95 % interval", "family", "p"],
         note="A slope is fitted in each replicate; the t interval is over replicates, simultaneous "
         f"over the family where that is not 1{unit_note(view)}. {view.rule.method()}".rstrip(),
-    )  # fmt: skip
+    )
 
 
 def _dependence_rows(one: Dependence | None) -> list[list[str]]:
@@ -122,19 +138,33 @@ def _dependence_rows(one: Dependence | None) -> list[list[str]]:
         return []
     at, unit = f"{one.by.name} {show(one.strong)} minus {show(one.weak)}", one.measure.unit
     return [
-        [one.measure.title, f"{show(level)} against {show(one.reference)}", at, str(estimate.n),
-         number(estimate.value, unit=unit, signed=True), interval(estimate, unit=unit),
-         str(estimate.family), p_value(estimate.p)]
+        [
+            one.measure.title,
+            f"{show(level)} against {show(one.reference)}",
+            at,
+            str(estimate.n),
+            number(estimate.value, unit=unit, signed=True),
+            interval(estimate, unit=unit),
+            str(estimate.family),
+            p_value(estimate.p),
+        ]
         for level, estimate in zip(one.levels, one.estimates, strict=True)
-    ]  # fmt: skip
+    ]
 
 
 def _slope_rows(one: Slope) -> list[list[str]]:
     def row(at: str, line: Trend | Any) -> list[str]:
         estimate, unit = line.estimate, one.measure.unit
-        return [one.measure.title, one.factor.step, at, str(estimate.n),
-                number(estimate.value, unit=unit, signed=True), interval(estimate, unit=unit),
-                str(estimate.family), p_value(estimate.p)]  # fmt: skip
+        return [
+            one.measure.title,
+            one.factor.step,
+            at,
+            str(estimate.n),
+            number(estimate.value, unit=unit, signed=True),
+            interval(estimate, unit=unit),
+            str(estimate.family),
+            p_value(estimate.p),
+        ]
 
     rows = [row("mean over all", one.overall)]
     rows += [row(show(line.at), line) for line in one.lines]

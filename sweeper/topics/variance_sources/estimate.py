@@ -120,8 +120,9 @@ def _put_together(
     else:
         answers = float((of_res**2 / (free * runs)).sum())
         df = _ratio(total**2, of_runs**2 / runs + squares + answers)
-    return Sources(of_runs, examples, residual, total, df, max(examples - residual, 0.0),
-                   examples_df)  # fmt: skip
+    return Sources(
+        of_runs, examples, residual, total, df, max(examples - residual, 0.0), examples_df
+    )
 
 
 def _ratio(above: float, below: float) -> float:
@@ -228,10 +229,15 @@ def bar(
     if inner.n >= LEAST:
         split = sources(u, starts=known.starts, used=used)
     return Bar(
-        measure=measure, inner=inner, outer=_outer(inner, split, smallest=smallest),
-        sources=split, floor=_half(split.floor, df=split.examples_df, family=family),
-        examples=int(known.support[used].sum()), smallest=smallest, **what,
-    )  # fmt: skip
+        measure=measure,
+        inner=inner,
+        outer=_outer(inner, split, smallest=smallest),
+        sources=split,
+        floor=_half(split.floor, df=split.examples_df, family=family),
+        examples=int(known.support[used].sum()),
+        smallest=smallest,
+        **what,
+    )
 
 
 def _half(variance: float, *, df: float, family: int) -> float:
@@ -254,8 +260,9 @@ def _outer(inner: Estimate, split: Sources, *, smallest: tuple[str, int]) -> Est
         p = float(2 * stats.t.sf(abs(value) / error, split.df))
         if inner.known:
             half, p = max(half, (inner.high - inner.low) / 2), max(p, inner.p)
-        return Estimate(value, value - half, value + half, error * math.sqrt(n), n, p, family,
-                        method)  # fmt: skip
+        return Estimate(
+            value, value - half, value + half, error * math.sqrt(n), n, p, family, method
+        )
     if n < LEAST:
         note = f"n = {n}"
     elif smallest[1] < 2:
@@ -300,11 +307,16 @@ def _reported(view: SweepView) -> dict[Key, Estimate]:
     """The intervals of the report's differences."""
     found = view.of(differences_of.build)
     return {
-        (one.measure.name, one.factor.path, one.held.path if one.held else None, one.at,
-         difference.level): difference.estimate
+        (
+            one.measure.name,
+            one.factor.path,
+            one.held.path if one.held else None,
+            one.at,
+            difference.level,
+        ): difference.estimate
         for one in (*found.primary, *found.exploratory)
         for difference in one.differences
-    }  # fmt: skip
+    }
 
 
 def _shares(
@@ -326,10 +338,14 @@ def _shares(
             first, second, third = (one / (sum(amounts) or math.nan) for one in amounts)
             widest = max(known, key=lambda one: one.outer.high - one.outer.low)
             yield Share(
-                measure, "means" if of == "means" else "differences", len(known),
-                (first, second, third), (widest.outer.high - widest.outer.low) / 2, widest.floor,
+                measure,
+                "means" if of == "means" else "differences",
+                len(known),
+                (first, second, third),
+                (widest.outer.high - widest.outer.low) / 2,
+                widest.floor,
                 min(one.examples for one in known),
-            )  # fmt: skip
+            )
 
 
 def _differences(view: SweepView, parts: _Parts, listed: Sequence[Measure]) -> Iterator[Bar]:
@@ -374,10 +390,17 @@ class _Parts:
             seen = sorted(self.known.right.get(cell, ()))
             if seen:
                 yield bar(
-                    self._mean([cell], seen, measure), known=self.known,
-                    used=self._used([cell], measure), measure=measure, cell=cell, factor=None,
-                    held=None, at=None, level=None, reference=None,
-                )  # fmt: skip
+                    self._mean([cell], seen, measure),
+                    known=self.known,
+                    used=self._used([cell], measure),
+                    measure=measure,
+                    cell=cell,
+                    factor=None,
+                    held=None,
+                    at=None,
+                    level=None,
+                    reference=None,
+                )
 
     def against(
         self, measure: Measure, *, factor: Factor | None, held: Factor | None = None, at: Any = None
@@ -393,10 +416,19 @@ class _Parts:
             u = self._mean(cells, seen, measure) - self._mean(base, seen, measure)
             key = (measure.name, factor.path, held.path if held else None, at, level)
             yield bar(
-                u, known=self.known, used=self._used([*base, *cells], measure), measure=measure,
-                family=len(groups), cell=None, factor=factor, held=held, at=at, level=level,
-                reference=factor.reference, told=self.told.get(key),
-            )  # fmt: skip
+                u,
+                known=self.known,
+                used=self._used([*base, *cells], measure),
+                measure=measure,
+                family=len(groups),
+                cell=None,
+                factor=factor,
+                held=held,
+                at=at,
+                level=level,
+                reference=factor.reference,
+                told=self.told.get(key),
+            )
 
     def _groups(self, factor: Factor, *, held: Factor | None, at: Any) -> dict[Any, list[int]]:
         """The compared cells of each level, in the order of the levels."""
@@ -435,17 +467,31 @@ def rows(found: Anatomy | None) -> pd.DataFrame:
 def _row(one: Bar) -> dict[str, Any]:
     runs, examples, single = one.sources.shares
     return {
-        "kind": "mean" if one.factor is None else "difference", "measure": one.measure.name,
-        "unit": one.measure.unit, "cell": one.cell,
+        "kind": "mean" if one.factor is None else "difference",
+        "measure": one.measure.name,
+        "unit": one.measure.unit,
+        "cell": one.cell,
         "factor": one.factor.path if one.factor else None,
-        "held": one.held.path if one.held else None, "at": one.at, "level": one.level,
-        "reference": one.reference, "estimate": one.inner.value, "n": one.inner.n,
-        "family": one.inner.family, "low_this_test_set": one.inner.low,
-        "high_this_test_set": one.inner.high, "method_this_test_set": one.inner.method,
-        "low_new_data": one.outer.low, "high_new_data": one.outer.high,
-        "method_new_data": one.outer.method, "df": one.sources.df, "share_runs": runs,
-        "share_test_set": examples, "share_single_answers": single,
-        "half_width_endless_replicates": one.floor, "test_examples": one.examples,
-        "smallest_class": one.smallest[0], "smallest_class_examples": one.smallest[1],
+        "held": one.held.path if one.held else None,
+        "at": one.at,
+        "level": one.level,
+        "reference": one.reference,
+        "estimate": one.inner.value,
+        "n": one.inner.n,
+        "family": one.inner.family,
+        "low_this_test_set": one.inner.low,
+        "high_this_test_set": one.inner.high,
+        "method_this_test_set": one.inner.method,
+        "low_new_data": one.outer.low,
+        "high_new_data": one.outer.high,
+        "method_new_data": one.outer.method,
+        "df": one.sources.df,
+        "share_runs": runs,
+        "share_test_set": examples,
+        "share_single_answers": single,
+        "half_width_endless_replicates": one.floor,
+        "test_examples": one.examples,
+        "smallest_class": one.smallest[0],
+        "smallest_class_examples": one.smallest[1],
         "note": one.outer.note or one.inner.note,
-    }  # fmt: skip
+    }

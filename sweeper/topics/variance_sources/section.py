@@ -34,10 +34,13 @@ def section(view: SweepView) -> Section | None:
     tables = [("The differences", differences(one))] if one.differences else []
     tables += [("The cells", cells(one, rule=view.rule)), ("The shares", shares(one))]
     return Section(
-        "anatomy", "Where the error bars come from",
+        "anatomy",
+        "Where the error bars come from",
         "\n".join([METHOD, *parts(one), runs(one, name=view.frames.sweep.name)]),
-        (*_panels(view, one), _shares(one)), tuple(tables), "panels two",
-    )  # fmt: skip
+        (*_panels(view, one), _shares(one)),
+        tuple(tables),
+        "panels two",
+    )
 
 
 def _panels(view: SweepView, one: Anatomy) -> Iterator[Figure]:
@@ -62,9 +65,11 @@ def _panel(view: SweepView, one: Anatomy, *, measure: Measure, x: Factor) -> Fig
             held = [bar for bar in own if bar.held is not None and bar.at == level]
             lines.append((f"{view.by.name} {show(level)}", held, level_look(at)))
     drawn = [line for line in lines if line[1]]
-    data = [trace for place, (name, bars, look) in enumerate(drawn)
-            for trace in _traces(bars, x=x, name=name, look=look,
-                                 shift=place - (len(drawn) - 1) / 2)]  # fmt: skip
+    data = [
+        trace
+        for place, (name, bars, look) in enumerate(drawn)
+        for trace in _traces(bars, x=x, name=name, look=look, shift=place - (len(drawn) - 1) / 2)
+    ]
     unit = measure.unit or "difference"
     return Figure(
         f"anatomy-{measure.name}".replace(" ", "-"),
@@ -73,12 +78,17 @@ def _panel(view: SweepView, one: Anatomy, *, measure: Measure, x: Factor) -> Fig
         f"Differences in {measure.title} from {x.name} {show(x.reference)}: the interval for this "
         "test set, thick, and for new data, thin. The table below holds the same numbers.",
         data,
-        {"xaxis": axis(x),
-         "yaxis": {"title": {"text": f"{unit} against {text(show(x.reference))}"},
-                   "zeroline": True}},
+        {
+            "xaxis": axis(x),
+            "yaxis": {
+                "title": {"text": f"{unit} against {text(show(x.reference))}"},
+                "zeroline": True,
+            },
+        },
         tuple(Mark(name, **{**look, "dash": ""}) for name, _, look in drawn)
-        if len(drawn) > 1 else (),
-    )  # fmt: skip
+        if len(drawn) > 1
+        else (),
+    )
 
 
 def _examples(bars: Sequence[Bar]) -> str:
@@ -92,19 +102,30 @@ def _traces(
     gaps = [abs(b - a) for a, b in zip(sorted(x.positions), sorted(x.positions)[1:], strict=False)]
     place = numbers([x.position(bar.level) + 0.14 * shift * min(gaps) for bar in bars])
     thin = {
-        "type": "scatter", "mode": "markers", "x": place, "legendgroup": name,
-        "y": numbers([bar.inner.value for bar in bars]), "hoverinfo": "skip", "showlegend": False,
-        "name": text(name), "marker": {"color": look["colour"], "size": 1},
+        "type": "scatter",
+        "mode": "markers",
+        "x": place,
+        "legendgroup": name,
+        "y": numbers([bar.inner.value for bar in bars]),
+        "hoverinfo": "skip",
+        "showlegend": False,
+        "name": text(name),
+        "marker": {"color": look["colour"], "size": 1},
         "error_y": _error(bars, "outer", look=look, thickness=1.3, width=6),
-    }  # fmt: skip
+    }
     thick = {
-        **thin, "hoverinfo": "all", "text": [_hover(bar) for bar in bars],
+        **thin,
+        "hoverinfo": "all",
+        "text": [_hover(bar) for bar in bars],
         "hovertemplate": "%{text}<extra>%{fullData.name}</extra>",
-        "marker": {"color": look["colour"], "symbol": look["symbol"], "size": 9,
-                   "line": {"width": 2.5 if look["symbol"] == "line-ew" else 0,
-                            "color": look["colour"]}},
+        "marker": {
+            "color": look["colour"],
+            "symbol": look["symbol"],
+            "size": 9,
+            "line": {"width": 2.5 if look["symbol"] == "line-ew" else 0, "color": look["colour"]},
+        },
         "error_y": _error(bars, "inner", look=look, thickness=5, width=0),
-    }  # fmt: skip
+    }
     return [thin, thick]
 
 
@@ -113,10 +134,14 @@ def _error(
 ) -> dict[str, Any]:
     known = [getattr(bar, which) for bar in bars]
     return {
-        "type": "data", "symmetric": False, "color": look["colour"], "thickness": thickness,
-        "width": width, "array": numbers([one.high - one.value for one in known]),
+        "type": "data",
+        "symmetric": False,
+        "color": look["colour"],
+        "thickness": thickness,
+        "width": width,
+        "array": numbers([one.high - one.value for one in known]),
         "arrayminus": numbers([one.value - one.low for one in known]),
-    }  # fmt: skip
+    }
 
 
 def _hover(bar: Bar) -> str:
@@ -129,21 +154,30 @@ def _hover(bar: Bar) -> str:
 
 def _shares(one: Anatomy) -> Figure:
     """A stacked bar for the means and for the differences of each measure."""
-    names = [text(_name(share)).replace("differences in ", "differences in<br>")
-             for share in one.shares]  # fmt: skip
+    names = [
+        text(_name(share)).replace("differences in ", "differences in<br>") for share in one.shares
+    ]
     said = "; ".join(f"{_name(share)}: {_said(share)}" for share in one.shares)
     return Figure(
-        "anatomy-shares", "What the error is made of: parts of the variance for new data",
+        "anatomy-shares",
+        "What the error is made of: parts of the variance for new data",
         f"Parts of the outer intervals' variance. {said}.",
         [_part(one.shares, names, at) for at in range(len(SOURCES))],
-        {"barmode": "stack", "bargap": 0.35,
-         "xaxis": {"title": {"text": "share of the variance (%)"}, "range": [0, 100.5]},
-         "yaxis": {"type": "category", "categoryorder": "array", "categoryarray": names[::-1],
-                   "showgrid": False, "range": [-0.6, len(names) - 0.4]},
-         "height": 120 + 38 * len(names)},
-        tuple(Mark(name, colour, "square")
-              for name, colour in zip(SOURCES, COLOURS, strict=True)),
-    )  # fmt: skip
+        {
+            "barmode": "stack",
+            "bargap": 0.35,
+            "xaxis": {"title": {"text": "share of the variance (%)"}, "range": [0, 100.5]},
+            "yaxis": {
+                "type": "category",
+                "categoryorder": "array",
+                "categoryarray": names[::-1],
+                "showgrid": False,
+                "range": [-0.6, len(names) - 0.4],
+            },
+            "height": 120 + 38 * len(names),
+        },
+        tuple(Mark(name, colour, "square") for name, colour in zip(SOURCES, COLOURS, strict=True)),
+    )
 
 
 def _name(share: Share) -> str:
@@ -152,21 +186,28 @@ def _name(share: Share) -> str:
 
 
 def _said(share: Share) -> str:
-    return ", ".join(f"{name} {percent(part)}"
-                     for name, part in zip(SOURCES, share.parts, strict=True))  # fmt: skip
+    return ", ".join(
+        f"{name} {percent(part)}" for name, part in zip(SOURCES, share.parts, strict=True)
+    )
 
 
 def _part(listed: Sequence[Share], names: Sequence[str], at: int) -> dict[str, Any]:
     values = [100 * share.parts[at] for share in listed]
     return {
-        "type": "bar", "orientation": "h", "name": SOURCES[at], "showlegend": False,
-        "x": numbers(values), "y": list(names),
+        "type": "bar",
+        "orientation": "h",
+        "name": SOURCES[at],
+        "showlegend": False,
+        "x": numbers(values),
+        "y": list(names),
         "text": [f"{value:.0f} %" if value >= ROOM else "" for value in values],
-        "textposition": "inside", "insidetextanchor": "middle", "textangle": 0,
+        "textposition": "inside",
+        "insidetextanchor": "middle",
+        "textangle": 0,
         "constraintext": "none",
         "hovertemplate": "%{y}: %{x:.0f} %<extra>%{fullData.name}</extra>",
         "marker": {"color": COLOURS[at], "line": {"color": "@soft", "width": 1}},
-    }  # fmt: skip
+    }
 
 
 HEAD = ("n", "family", "this test set", "new data", "df", "runs", "test set", "single answers",
@@ -182,17 +223,24 @@ NOTE = (
 def differences(one: Anatomy) -> Table:
     """Both intervals of every difference."""
     rows = [
-        (bar.measure.title, bar.factor.name if bar.factor else "", _where(bar), show(bar.level),
-         show(bar.reference), number(bar.inner.value, unit=bar.measure.unit, signed=True),
-         *_numbers(bar))
+        (
+            bar.measure.title,
+            bar.factor.name if bar.factor else "",
+            _where(bar),
+            show(bar.level),
+            show(bar.reference),
+            number(bar.inner.value, unit=bar.measure.unit, signed=True),
+            *_numbers(bar),
+        )
         for bar in one.differences
-    ]  # fmt: skip
+    ]
     return Table(
         "Differences on this test set and on new data, in points",
-        ("measure", "factor", "at", "level", "against", "difference", *HEAD), tuple(rows),
+        ("measure", "factor", "at", "level", "against", "difference", *HEAD),
+        tuple(rows),
         frozenset(range(5, 6 + len(HEAD))),
         f"{NOTE} Intervals are simultaneous over the family (Bonferroni).",
-    )  # fmt: skip
+    )
 
 
 def _where(bar: Bar) -> str:
@@ -203,43 +251,69 @@ def cells(one: Anatomy, *, rule: Rule) -> Table:
     """Both intervals of every cell's mean."""
     shown = one.cells[:MOST_ROWS]
     rows = [
-        (bar.measure.title, str(bar.cell), number(bar.inner.value, unit=bar.measure.unit),
-         *_numbers(bar, signed=False))
+        (
+            bar.measure.title,
+            str(bar.cell),
+            number(bar.inner.value, unit=bar.measure.unit),
+            *_numbers(bar, signed=False),
+        )
         for bar in shown
-    ]  # fmt: skip
+    ]
     left_out = len(one.cells) - len(shown)
     more = f" {left_out} more rows are in `sweeper export`." if left_out else ""
     return Table(
         "Means on this test set and on new data, in points",
-        ("measure", "cell", "mean", *HEAD), tuple(rows),
+        ("measure", "cell", "mean", *HEAD),
+        tuple(rows),
         frozenset(range(2, 3 + len(HEAD))),
         f"{NOTE} Each interval on its own.{more} {plain(rule)}".rstrip(),
-    )  # fmt: skip
+    )
 
 
 def _numbers(bar: Bar, *, signed: bool = True) -> tuple[str, ...]:
     unit, known = bar.measure.unit, bar.outer.known
     runs, examples, single = bar.sources.shares
     return (
-        str(bar.inner.n), str(bar.inner.family), interval(bar.inner, unit=unit, signed=signed),
-        interval(bar.outer, unit=unit, signed=signed), f"{bar.sources.df:.3g}" if known else "n/a",
-        percent(runs), percent(examples), percent(single), number(bar.floor, unit=unit),
-        str(bar.examples), f"{bar.smallest[0]} ({bar.smallest[1]})",
-    )  # fmt: skip
+        str(bar.inner.n),
+        str(bar.inner.family),
+        interval(bar.inner, unit=unit, signed=signed),
+        interval(bar.outer, unit=unit, signed=signed),
+        f"{bar.sources.df:.3g}" if known else "n/a",
+        percent(runs),
+        percent(examples),
+        percent(single),
+        number(bar.floor, unit=unit),
+        str(bar.examples),
+        f"{bar.smallest[0]} ({bar.smallest[1]})",
+    )
 
 
 def shares(one: Anatomy) -> Table:
     """The parts of the variance, over the cells and over the differences of the axis."""
     rows = [
-        (share.measure.title, share.of, str(share.bars), *map(percent, share.parts),
-         number(share.now, unit=share.measure.unit),
-         number(share.endless, unit=share.measure.unit), str(share.examples))
+        (
+            share.measure.title,
+            share.of,
+            str(share.bars),
+            *map(percent, share.parts),
+            number(share.now, unit=share.measure.unit),
+            number(share.endless, unit=share.measure.unit),
+            str(share.examples),
+        )
         for share in one.shares
-    ]  # fmt: skip
+    ]
     return Table(
         "What the error is made of",
-        ("measure", "of", "intervals", *SOURCES, "widest half-width",
-         "after endless replicates", "test examples"),
-        tuple(rows), frozenset(range(2, 9)),
+        (
+            "measure",
+            "of",
+            "intervals",
+            *SOURCES,
+            "widest half-width",
+            "after endless replicates",
+            "test examples",
+        ),
+        tuple(rows),
+        frozenset(range(2, 9)),
         "Parts of the summed variances; differences are those of the axis over all other factors.",
-    )  # fmt: skip
+    )
