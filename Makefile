@@ -6,7 +6,8 @@ STAMP := $(VENV)/.installed
 # Or constraints-lowest.txt; or /dev/null: the newest version of each dependency.
 CONSTRAINTS ?= constraints.txt
 TESTS ?= tests
-DRAWN := coverage precision efficiency draws anatomy screening
+DRAWN := analysis/test_coverage analysis/test_stopping topics/test_critical_batch_size \
+  topics/test_screening topics/test_subset_variance topics/test_variance_sources
 # auto: one process more than there are cores (tests/conftest.py).
 PARALLEL ?= -n auto --dist worksteal
 
@@ -40,7 +41,7 @@ test: $(STAMP) ## every test but those of soak (at most fifteen minutes on two c
 
 soak: $(STAMP) ## the long tests: more kills, more seeds, new examples
 	$(BIN)/python -m pytest $(PARALLEL) -m 'soak or hypothesis' --hypothesis-profile=new $(TESTS)
-	COVERAGE_DRAWS=4000 $(BIN)/python -m pytest $(PARALLEL) $(DRAWN:%=tests/analysis/test_%.py)
+	COVERAGE_DRAWS=4000 $(BIN)/python -m pytest $(PARALLEL) $(DRAWN:%=tests/%.py)
 
 fast: $(STAMP) ## the tests without real Ray, kills and browsers
 	$(BIN)/python -m pytest $(PARALLEL) -m 'not slow and not soak' $(TESTS)
