@@ -8,30 +8,17 @@ from sweeper import __version__
 from sweeper.analysis.comparable import Reading
 from sweeper.analysis.factors import Factor, name_of, scientific, show
 from sweeper.analysis.frames import Frames
-from sweeper.analysis.intervals import LEAST, Estimate
+from sweeper.analysis.intervals import LEAST
 from sweeper.analysis.screening import SCREENING
 from sweeper.analysis.verdicts import MARGIN
 from sweeper.analysis.view import SweepView
 from sweeper.analysis.wording import joined
 from sweeper.states import RunState
-from sweeper.topics.anova import estimate as anova
-from sweeper.topics.anova.estimate import Anova
-from sweeper.topics.best_levels import estimate as best_levels
-from sweeper.topics.critical_batch_size import estimate as critical_batch_size
 from sweeper.topics.differences import estimate as differences
 from sweeper.topics.failures import estimate as failures
-from sweeper.topics.fairness import estimate as fairness
-from sweeper.topics.fairness.estimate import Fairness
-from sweeper.topics.importance import estimate as importance
-from sweeper.topics.importance.estimate import Importance
-from sweeper.topics.per_class import estimate as per_class
-from sweeper.topics.per_class.estimate import Crossing
+from sweeper.topics.registry import TOPICS
 from sweeper.topics.screening import estimate as screening
-from sweeper.topics.tradeoff import estimate as tradeoff
-from sweeper.topics.tradeoff.estimate import Exchange
-from sweeper.topics.tradeoff.section import MOST_REGIONS
 from sweeper.topics.trends import estimate as trends
-from sweeper.topics.variance_sources import estimate as variance_sources
 
 DESIGNS = {
     "factorial": "in a full factorial design",
@@ -49,7 +36,7 @@ def methods(view: SweepView) -> list[str]:
         _design(view),
         _outcome(view),
         " ".join(_statistics(view)),
-        " ".join(_looks(view)),
+        " ".join(_topics(view)),
         " ".join(_exclusions(view)),
     ]
     return [one for one in told if one]
@@ -151,87 +138,16 @@ def _statistics(view: SweepView) -> Iterator[str]:
             "Trends were fitted in each replicate and then tested over replicates by t; an "
             "interaction is the difference of two such slopes."
         )
-    fair = view.of(fairness.build)
-    if fair is not None and fair.claims:
-        yield _fairness(fair)
     yield (
         f"A difference counts as material beyond {MARGIN:g} percentage point. All comparisons "
         "besides the primary outcome over the whole design are exploratory."
     )
 
 
-def _fairness(found: Fairness) -> str:
-    fair, count = sum(one.fair for one in found.claims), len(found.claims)
-    edge = any(one.edges for one in found.cells)
-    withheld = " Verdicts that rest on a pick at an edge were withheld." if edge else ""
-    return (
-        "What a hyperparameter does can hinge on tuning and budget (for the batch size, see "
-        "Shallue et al. (2019)). So a comparison is called fair if the learning rate was tuned for "
-        "each cell, all cells had an equal budget, no pick lies at an edge of its range, all "
-        "blocks of replicates are complete and no run collapsed, as far as each applies: "
-        f"{fair} of {count} primary comparisons are.{withheld}"
-    )
-
-
-def _looks(view: SweepView) -> Iterator[str]:
-    """The further analyses, each where the page shows one."""
-    if view.of(best_levels.build) and view.replicates >= LEAST:
-        yield (
-            "A level counts as possibly best unless another beats it in a one-sided paired t test "
-            "(comparisons with the best; Hsu, 1984)."
-        )
-    yield from _exchange(view.of(tradeoff.build))
-    by_class = view.of(per_class.build)
-    if by_class is not None and isinstance(by_class.crossing, Crossing):
-        yield (
-            "The class size at which the lowest and the highest level do equally well has a 95 % "
-            "interval by Fieller's method (Fieller, 1954) over lines fitted in each replicate."
-        )
-    whole = view.of(variance_sources.build)
-    if whole and any(one.outer.known for one in (*whole.cells, *whole.differences)):
-        yield (
-            "The spread between runs is largely that of a finite test set (Jordan, 2023), so "
-            "intervals for new data stand beside those for this test set. Their variance is that "
-            "over runs plus that over test examples, less the residual that both contain, from "
-            "each run's answer to each example; degrees of freedom are approximate "
-            "(Satterthwaite, 1946)."
-        )
-    if isinstance(view.of(anova.build), Anova):
-        yield (
-            "Effects in the factorial analysis of variance are reported with intervals from the "
-            "noncentral F distribution (Steiger, 2004); p values of interactions control the "
-            "false discovery rate (Benjamini and Hochberg, 1995)."
-        )
-    one = view.of(importance.build)
-    if isinstance(one, Importance):
-        yield (
-            "Importance is model-based and has no interval: first-order and total Sobol indices "
-            f"(Saltelli et al., 2010) of a {one.model} of the cells' means, which predicts "
-            f"{100 * one.r2:.0f} % of the variance of cells that it was not fitted to."
-        )
-    steps = view.of(critical_batch_size.build)
-    if steps is not None:
-        yield "Steps to a target were counted as by Shallue et al. (2019)."
-        if any(isinstance(line.critical, Estimate) for line in steps.lines):
-            yield (
-                "The critical batch size is that of the law of McCandlish et al. (2018), fitted "
-                "to the steps, with a jackknife interval over replicates."
-            )
-
-
-def _exchange(found: Exchange | None) -> Iterator[str]:
-    if found is None:
-        return
-    if len(found.spots) <= MOST_REGIONS and any(one.region.outline for one in found.spots):
-        yield (
-            "Joint 95 % regions of the two mean accuracies of a cell are by Hotelling's T squared "
-            "(Hotelling, 1931)."
-        )
-    if found.prices:
-        yield (
-            f"At each of {len(found.prices)} prices of a minority error, one at a time, the cells "
-            "that may be best were found by comparisons with the best (Hsu, 1984)."
-        )
+def _topics(view: SweepView) -> Iterator[str]:
+    """What each topic of the page adds."""
+    for one in TOPICS:
+        yield from one.methods(view)
 
 
 def _exclusions(view: SweepView) -> Iterator[str]:

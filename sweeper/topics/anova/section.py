@@ -11,8 +11,9 @@ from sweeper.analysis.withheld import Withheld
 from sweeper.analysis.wording import percent
 from sweeper.drawing.figure import Figure, Section, count, numbers, text
 from sweeper.drawing.table import Table, p_value
-from sweeper.topics.anova.estimate import Anova, Effect, build, of_noise
-from sweeper.topics.anova.text import caution, explained
+from sweeper.topics.anova.estimate import Anova, Effect, build, of_noise, rows
+from sweeper.topics.anova.text import caution, explained, methods
+from sweeper.topics.base import Topic
 from sweeper.topics.fairness.text import edges
 
 TITLE = "What each factor explains"
@@ -164,3 +165,6 @@ def _row(one: Anova, effect: Effect) -> tuple[str, ...]:
         f"{effect.epsilon:.2f}" if math.isfinite(effect.epsilon) else "n/a",
         p_value(effect.p_epsilon),
     )
+
+
+TOPIC = Topic(section, short="Factors", methods=methods, tables={"anova": (build, rows)})

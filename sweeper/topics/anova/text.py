@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from sweeper.analysis.view import SweepView
 from sweeper.analysis.wording import SMALL, capitalised, joined, percent
-from sweeper.topics.anova.estimate import Anova
+from sweeper.topics.anova.estimate import Anova, build
 from sweeper.topics.anova.estimate import Effect as Explained
 
 
@@ -42,3 +43,13 @@ def caution(one: Anova) -> str:
 
 def _leans_on_equal_variances(one: Explained) -> bool:
     return one.p_adjusted < one.alpha and not one.clear
+
+
+def methods(view: SweepView) -> Iterator[str]:
+    """What the methods paragraph says of it, where the page shows it."""
+    if isinstance(view.of(build), Anova):
+        yield (
+            "Effects in the factorial analysis of variance are reported with intervals from the "
+            "noncentral F distribution (Steiger, 2004); p values of interactions control the "
+            "false discovery rate (Benjamini and Hochberg, 1995)."
+        )

@@ -11,8 +11,9 @@ from sweeper.analysis.view import SweepView
 from sweeper.analysis.wording import number
 from sweeper.drawing.figure import Figure, Mark, Section, count, text
 from sweeper.drawing.table import Table, p_value
-from sweeper.topics.best_levels.estimate import Against, BestSet, build
-from sweeper.topics.best_levels.text import best_levels, separating
+from sweeper.topics.base import Topic
+from sweeper.topics.best_levels.estimate import Against, BestSet, build, rows
+from sweeper.topics.best_levels.text import best_levels, methods, separating
 from sweeper.topics.fairness.text import edges
 
 METHOD = (
@@ -164,3 +165,6 @@ def _numbers(one: BestSet, against: Against) -> tuple[str, ...]:
         str(against.needed) if against.needed else "n/a",
         str(one.family),
     )
+
+
+TOPIC = Topic(section, short="Best levels", methods=methods, tables={"best": (build, rows)})

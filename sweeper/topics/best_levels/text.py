@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from sweeper.analysis.factors import show
 from sweeper.analysis.intervals import LEAST
+from sweeper.analysis.view import SweepView
 from sweeper.analysis.wording import FIXED, capitalised, joined, plural
-from sweeper.topics.best_levels.estimate import Against, BestSet
+from sweeper.topics.best_levels.estimate import Against, BestSet, build
 
 
 def best_levels(one: BestSet) -> str:
@@ -44,3 +47,12 @@ def separating(one: BestSet) -> str:
 
 def _needed(tie: Against) -> int:
     return tie.needed or 0
+
+
+def methods(view: SweepView) -> Iterator[str]:
+    """What the methods paragraph says of it, where the page shows it."""
+    if view.of(build) and view.replicates >= LEAST:
+        yield (
+            "A level counts as possibly best unless another beats it in a one-sided paired t test "
+            "(comparisons with the best; Hsu, 1984)."
+        )

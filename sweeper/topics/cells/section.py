@@ -13,6 +13,7 @@ from sweeper.analysis.view import SweepView
 from sweeper.analysis.wording import number
 from sweeper.drawing.figure import Section, folds
 from sweeper.drawing.table import HASH, MOST_ROWS, Table, seconds, span, tabulate
+from sweeper.topics.base import Topic
 from sweeper.topics.cells.estimate import build
 
 
@@ -98,3 +99,6 @@ def _left_out(rows: int) -> str:
 
 def _whole(value: float) -> str:
     return f"{value:.0f}" if math.isfinite(value) else "n/a"
+
+
+TOPIC = Topic(section, tables={"summary": (build, lambda table: table)})

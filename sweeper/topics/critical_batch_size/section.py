@@ -15,8 +15,10 @@ from sweeper.analysis.withheld import Withheld
 from sweeper.analysis.wording import number
 from sweeper.drawing.figure import Figure, Mark, Section, axis, count, level_look, numbers, text
 from sweeper.drawing.table import Table
+from sweeper.topics.base import Topic
 from sweeper.topics.critical_batch_size import text as said
-from sweeper.topics.critical_batch_size.estimate import Efficiency, Line, Reached, build
+from sweeper.topics.critical_batch_size.estimate import Efficiency, Line, Reached, build, rows
+from sweeper.topics.critical_batch_size.text import methods
 
 METHOD = (
     "Below the critical batch size a larger batch saves steps almost in proportion; above it, it "
@@ -163,3 +165,6 @@ def _row(one: Efficiency, line: Line, reached: Reached) -> tuple[str, ...]:
         ),
         *told,
     )
+
+
+TOPIC = Topic(section, short="Steps", methods=methods, tables={"steps": (build, rows)})

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from sweeper.analysis.factors import show
+from sweeper.analysis.intervals import Estimate
+from sweeper.analysis.view import SweepView
 from sweeper.analysis.withheld import Withheld
 from sweeper.analysis.wording import FIXED
-from sweeper.topics.critical_batch_size.estimate import Efficiency, Line
+from sweeper.topics.critical_batch_size.estimate import Efficiency, Line, build
 
 
 def efficiency(found: Efficiency) -> list[str]:
@@ -31,3 +35,16 @@ def critical(found: Efficiency, line: Line) -> str:
         return f"Critical batch size{held}: about {one.value:.3g}, no interval ({one.note}; {n})."
     interval = f"95{FIXED}% jackknife interval {one.low:.3g} to {one.high:.3g}"
     return f"Critical batch size{held}: about {one.value:.3g} ({interval}, {n})."
+
+
+def methods(view: SweepView) -> Iterator[str]:
+    """What the methods paragraph says of it, where the page shows it."""
+    found = view.of(build)
+    if found is None:
+        return
+    yield "Steps to a target were counted as by Shallue et al. (2019)."
+    if any(isinstance(line.critical, Estimate) for line in found.lines):
+        yield (
+            "The critical batch size is that of the law of McCandlish et al. (2018), fitted "
+            "to the steps, with a jackknife interval over replicates."
+        )

@@ -28,7 +28,8 @@ from sweeper.drawing.figure import (
     text,
 )
 from sweeper.drawing.table import Table, p_value, tabulate
-from sweeper.topics.differences.estimate import Effect, build
+from sweeper.topics.base import Topic
+from sweeper.topics.differences.estimate import Effect, build, rows
 
 MOST_LINES = 12  # replicates that are drawn as lines
 
@@ -261,3 +262,6 @@ def with_failures(view: SweepView) -> Table | None:
         f"paired t intervals, simultaneous over the family{unit_note(view)}. If a verdict differs "
         "from the one above, failures matter to it.",
     )
+
+
+TOPIC = Topic(section, short="Differences", tables={"differences": (build, rows)})

@@ -11,6 +11,7 @@ from sweeper.drawing.figure import Section, folds
 from sweeper.drawing.redact import scrub
 from sweeper.drawing.table import MOST_ROWS, Table, reached, tabulate
 from sweeper.states import RunState
+from sweeper.topics.base import Topic
 from sweeper.topics.failures.estimate import build
 
 
@@ -103,3 +104,6 @@ def shares(view: SweepView) -> Table | None:
         words_in=1,
         note="Exact (Clopper-Pearson), each on its own; one-sided where none failed.",
     )
+
+
+TOPIC = Topic(section, short="Failures")

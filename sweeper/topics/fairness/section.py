@@ -12,8 +12,10 @@ from sweeper.analysis.view import SweepView
 from sweeper.analysis.wording import number
 from sweeper.drawing.figure import Figure, Mark, Section, axis, axis_look, numbers, text
 from sweeper.drawing.table import Table
+from sweeper.topics.base import Topic
 from sweeper.topics.fairness import text as said
-from sweeper.topics.fairness.estimate import Fairness, Tuned, build
+from sweeper.topics.fairness.estimate import Fairness, Tuned, build, claim_rows, rows
+from sweeper.topics.fairness.text import methods
 
 MOST = 8  # levels of the axis that are told apart by colour
 MOST_ROWS = 400
@@ -242,3 +244,14 @@ def points(view: SweepView, fair: Fairness) -> Table:
         frozenset(range(len(head) - 1)),
         note,
     )
+
+
+TOPIC = Topic(
+    section,
+    short="Fairness",
+    methods=methods,
+    tables={
+        "tuning": (build, rows),
+        "fairness": (build, claim_rows),
+    },
+)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from sweeper.analysis.factors import Factor, show
 from sweeper.analysis.view import SweepView
 from sweeper.analysis.wording import FIXED, joined
-from sweeper.topics.fairness.estimate import Claim, Fairness, Tuned, withheld
+from sweeper.topics.fairness.estimate import Claim, Fairness, Tuned, build, withheld
 
 
 def badge(claim: Claim) -> str:
@@ -81,3 +81,20 @@ def edges(view: SweepView, *, start: str = "Not settled") -> str:
     """That cells were tuned to the edge of what was tried, so that nothing is settled yet."""
     reason = withheld(view)
     return f"{start}: {reason}, so levels may change places." if reason else ""
+
+
+def methods(view: SweepView) -> Iterator[str]:
+    """What the methods paragraph says of it, where the page shows it."""
+    found = view.of(build)
+    if found is None or not found.claims:
+        return
+    fair, count = sum(one.fair for one in found.claims), len(found.claims)
+    edge = any(one.edges for one in found.cells)
+    withheld = " Verdicts that rest on a pick at an edge were withheld." if edge else ""
+    yield (
+        "What a hyperparameter does can hinge on tuning and budget (for the batch size, see "
+        "Shallue et al. (2019)). So a comparison is called fair if the learning rate was tuned for "
+        "each cell, all cells had an equal budget, no pick lies at an edge of its range, all "
+        "blocks of replicates are complete and no run collapsed, as far as each applies: "
+        f"{fair} of {count} primary comparisons are.{withheld}"
+    )

@@ -9,8 +9,9 @@ from sweeper.analysis.withheld import Withheld
 from sweeper.analysis.wording import percent
 from sweeper.drawing.figure import Figure, Mark, Section, count, numbers, text
 from sweeper.drawing.table import Table
-from sweeper.topics.importance.estimate import Importance, build
-from sweeper.topics.importance.text import important
+from sweeper.topics.base import Topic
+from sweeper.topics.importance.estimate import Importance, build, rows
+from sweeper.topics.importance.text import important, methods
 
 TITLE = "How important each factor is"
 
@@ -112,3 +113,6 @@ def table(one: Importance) -> Table:
         "interaction once for each of its factors, so they may add up to more than 100 %. "
         "Variance predicted: of cells that the model was not fitted to.",
     )
+
+
+TOPIC = Topic(section, short="Factors", methods=methods, tables={"importance": (build, rows)})

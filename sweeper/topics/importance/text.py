@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from sweeper.analysis.view import SweepView
 from sweeper.analysis.wording import capitalised, joined, percent
-from sweeper.topics.importance.estimate import Importance
+from sweeper.topics.importance.estimate import Importance, build
 
 
 def important(one: Importance) -> Iterator[str]:
@@ -22,3 +23,14 @@ def important(one: Importance) -> Iterator[str]:
         f"This is what a {one.model} says that was fitted to {one.cells} cells. It predicts "
         f"{percent(one.r2)} of the variance of cells that it has not seen. There is no interval."
     )
+
+
+def methods(view: SweepView) -> Iterator[str]:
+    """What the methods paragraph says of it, where the page shows it."""
+    found = view.of(build)
+    if isinstance(found, Importance):
+        yield (
+            "Importance is model-based and has no interval: first-order and total Sobol indices "
+            f"(Saltelli et al., 2010) of a {found.model} of the cells' means, which predicts "
+            f"{100 * found.r2:.0f} % of the variance of cells that it was not fitted to."
+        )

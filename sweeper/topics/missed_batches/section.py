@@ -20,8 +20,9 @@ from sweeper.drawing.figure import (
     text,
 )
 from sweeper.drawing.table import Table
+from sweeper.topics.base import Topic
 from sweeper.topics.missed_batches import text as said
-from sweeper.topics.missed_batches.estimate import MINORITY, Absence, build
+from sweeper.topics.missed_batches.estimate import MINORITY, Absence, build, rows
 
 MOST = 6  # classes drawn: the rarest and some in between
 MOST_ROWS = 400
@@ -149,3 +150,6 @@ def table(one: Absence) -> Table:
         left + "Batches are drawn without replacement (hypergeometric). With replacement it would "
         "be (1 - p) to the power of the batch size, with p the share of the class.",
     )
+
+
+TOPIC = Topic(section, short="Batches", tables={"absence": (build, rows)})

@@ -12,9 +12,11 @@ from sweeper.analysis.view import SweepView
 from sweeper.analysis.wording import interval, number, where
 from sweeper.drawing.figure import Figure, Section, count, numbers, text
 from sweeper.drawing.table import Table
+from sweeper.topics.base import Topic
 from sweeper.topics.fairness.text import edges
 from sweeper.topics.per_class import text as said
-from sweeper.topics.per_class.estimate import ByClass, OneClass, build
+from sweeper.topics.per_class.estimate import ByClass, OneClass, build, rows
+from sweeper.topics.per_class.text import methods
 
 MOST = 40  # classes whose fields hold numbers
 MOST_ROWS = 700
@@ -138,3 +140,6 @@ def table(one: ByClass) -> Table:
         "replicates, and their intervals simultaneous over the levels of one class (Bonferroni), "
         "not over classes: exploratory.",
     )
+
+
+TOPIC = Topic(section, short="Classes", methods=methods, tables={"classes": (build, rows)})

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from sweeper.analysis.factors import BATCH_SIZE, Factor, show
+from sweeper.analysis.view import SweepView
 from sweeper.analysis.withheld import Withheld
 from sweeper.analysis.wording import FIXED
-from sweeper.topics.per_class.estimate import ByClass, Crossing
+from sweeper.topics.per_class.estimate import ByClass, Crossing, build
 
 
 def crossing(found: ByClass) -> str:
@@ -35,3 +36,13 @@ def _crossed(factor: Factor, one: Crossing, *, sizes: Sequence[float]) -> str:
         f"n{FIXED}={FIXED}{size.n} replicates): {side} of {count} classes. "
         "It rests on a straight line in the logarithm of the class size."
     )
+
+
+def methods(view: SweepView) -> Iterator[str]:
+    """What the methods paragraph says of it, where the page shows it."""
+    found = view.of(build)
+    if found is not None and isinstance(found.crossing, Crossing):
+        yield (
+            "The class size at which the lowest and the highest level do equally well has a 95 % "
+            "interval by Fieller's method (Fieller, 1954) over lines fitted in each replicate."
+        )

@@ -8,7 +8,8 @@ from sweeper.analysis.factors import show
 from sweeper.analysis.view import SweepView
 from sweeper.drawing.figure import Section
 from sweeper.drawing.table import Table
-from sweeper.topics.prediction_changes.estimate import Changes, build
+from sweeper.topics.base import Topic
+from sweeper.topics.prediction_changes.estimate import Changes, build, rows
 from sweeper.topics.prediction_changes.text import changes
 from sweeper.topics.variance_sources import estimate as variance_sources
 
@@ -81,3 +82,6 @@ def _rows(one: Changes) -> Iterator[tuple[str, ...]]:
 def _places(places: Sequence[int]) -> str:
     more = f" and {len(places) - MOST_PLACES} more" if len(places) > MOST_PLACES else ""
     return ", ".join(map(str, places[:MOST_PLACES])) + more if places else "none"
+
+
+TOPIC = Topic(section, short="Examples", tables={"examples": (build, rows)})

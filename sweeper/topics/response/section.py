@@ -33,6 +33,7 @@ from sweeper.drawing.figure import (
     unit_title,
 )
 from sweeper.drawing.table import Table, span, tabulate
+from sweeper.topics.base import Topic
 from sweeper.topics.response.estimate import build
 
 Traces: TypeAlias = list[dict[str, Any]]
@@ -249,3 +250,6 @@ def table(view: SweepView, *, measures: Sequence[Measure]) -> Table | None:
         note="95 % t interval of the mean over n replicates, each on its own; test split, the test "
         f"set held fixed. {plain(view.rule)}".rstrip(),
     )
+
+
+TOPIC = Topic(section, short="Response")

@@ -19,6 +19,7 @@ from sweeper.drawing.figure import (
     text,
     unit_title,
 )
+from sweeper.topics.base import Topic
 from sweeper.topics.cells.estimate import build
 
 
@@ -92,3 +93,6 @@ def section(view: SweepView) -> Section | None:
     )
     title = "The cells, factor by factor"
     return Section("scatter", title, intro, tuple(drawn), layout="panels two")
+
+
+TOPIC = Topic(section, short="By factor")

@@ -11,8 +11,9 @@ from sweeper.analysis.view import SweepView
 from sweeper.analysis.wording import number
 from sweeper.drawing.figure import Figure, Mark, Section, count, numbers, text
 from sweeper.drawing.table import MOST_ROWS, Table
+from sweeper.topics.base import Topic
 from sweeper.topics.screening import text as wording
-from sweeper.topics.screening.estimate import Row, Screened, build
+from sweeper.topics.screening.estimate import Row, Screened, build, rows
 
 MOST_DRAWN = 40
 FRESH, STAYS, GONE = "fresh, 95 % t interval", "screening, stays", "screening, goes"
@@ -152,3 +153,6 @@ def _cells(one: Screened, row: Row, paths: list[str]) -> tuple[str, ...]:
         str(fresh.n) if fresh else "0",
         sure,
     )
+
+
+TOPIC = Topic(section, short="Screening", tables={"screening": (build, rows)})

@@ -30,11 +30,12 @@ from sweeper.drawing.figure import (
     text,
 )
 from sweeper.drawing.table import Table
+from sweeper.topics.base import Topic
 from sweeper.topics.fairness.text import edges
 from sweeper.topics.tradeoff import text as said
-from sweeper.topics.tradeoff.estimate import Exchange, Price, Spot, build
+from sweeper.topics.tradeoff.estimate import Exchange, Price, Spot, build, rows
+from sweeper.topics.tradeoff.text import MOST_REGIONS, methods
 
-MOST_REGIONS = 24  # cells drawn with their region and their label
 MOST_LEVELS = 8  # told apart by colour
 MOST_ROWS = 400
 FRONT = "Pareto set of the means"
@@ -266,3 +267,6 @@ def prices(view: SweepView, one: Exchange) -> Table:
         "(w + 1), one-sided paired t, Bonferroni over the family of other cells. At one price, the "
         "cell that is truly best is among them at least 95 times in 100.",
     )
+
+
+TOPIC = Topic(section, short="Exchange", methods=methods, tables={"exchange": (build, rows)})

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
+from sweeper.analysis.view import SweepView
 from sweeper.analysis.wording import FIXED, number
-from sweeper.topics.tradeoff.estimate import Exchange, Price
+from sweeper.topics.tradeoff.estimate import Exchange, Price, build
+
+MOST_REGIONS = 24  # cells drawn with their region and their label
 
 
 def exchange(found: Exchange) -> str:
@@ -37,3 +40,20 @@ def weight(value: float) -> str:
     if abs(value - 1) < 1e-9:
         return "A minority error counts as much as a majority error"
     return f"A minority error counts as {number(value, unit='')} majority errors"
+
+
+def methods(view: SweepView) -> Iterator[str]:
+    """What the methods paragraph says of it, where the page shows it."""
+    found = view.of(build)
+    if found is None:
+        return
+    if len(found.spots) <= MOST_REGIONS and any(one.region.outline for one in found.spots):
+        yield (
+            "Joint 95 % regions of the two mean accuracies of a cell are by Hotelling's T squared "
+            "(Hotelling, 1931)."
+        )
+    if found.prices:
+        yield (
+            f"At each of {len(found.prices)} prices of a minority error, one at a time, the cells "
+            "that may be best were found by comparisons with the best (Hsu, 1984)."
+        )

@@ -29,6 +29,7 @@ from sweeper.drawing.figure import (
 )
 from sweeper.drawing.table import Table, reached, tabulate
 from sweeper.states import RunState
+from sweeper.topics.base import Topic
 
 MOST_LINES = 8  # levels drawn as lines of their own
 MOST_EPOCHS = 120
@@ -293,3 +294,6 @@ def table(view: SweepView) -> Table | None:
         *[one.replace("_", " ") for one in losses],
     ]
     return tabulate("Training curves at the last epoch", head=head, rows=rows, words_in=0)
+
+
+TOPIC = Topic(section, short="Training")

@@ -13,9 +13,10 @@ from sweeper.analysis.view import SweepView
 from sweeper.analysis.wording import interval, number
 from sweeper.drawing.figure import THE_NUMBERS, Figure, Section, count, drawn, folds, numbers, text
 from sweeper.drawing.table import Table, p_value, tabulate
+from sweeper.topics.base import Topic
 from sweeper.topics.differences.section import unit_note
 from sweeper.topics.response import estimate as response
-from sweeper.topics.trends.estimate import Dependence, Slope, build
+from sweeper.topics.trends.estimate import Dependence, Slope, build, rows
 
 
 def heatmap(view: SweepView) -> Figure | None:
@@ -172,3 +173,6 @@ def _slope_rows(one: Slope) -> list[list[str]]:
         at = f"{show(one.interaction.strong)} minus {show(one.interaction.weak)}"
         rows.append(row(at, one.interaction))
     return rows
+
+
+TOPIC = Topic(section, short="Trends", tables={"slopes": (build, rows)})

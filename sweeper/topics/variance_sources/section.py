@@ -13,8 +13,9 @@ from sweeper.analysis.view import SweepView
 from sweeper.analysis.wording import interval, number
 from sweeper.drawing.figure import Figure, Mark, Section, axis, count, level_look, numbers, text
 from sweeper.drawing.table import Table
-from sweeper.topics.variance_sources.estimate import Anatomy, Bar, Share, build
-from sweeper.topics.variance_sources.text import parts, percent, runs
+from sweeper.topics.base import Topic
+from sweeper.topics.variance_sources.estimate import Anatomy, Bar, Share, build, rows
+from sweeper.topics.variance_sources.text import methods, parts, percent, runs
 
 MOST_PANELS = 3
 MOST_ROWS = 400
@@ -317,3 +318,6 @@ def shares(one: Anatomy) -> Table:
         frozenset(range(2, 9)),
         "Parts of the summed variances; differences are those of the axis over all other factors.",
     )
+
+
+TOPIC = Topic(section, short="Error bars", methods=methods, tables={"anatomy": (build, rows)})

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from sweeper.analysis.factors import show
+from sweeper.analysis.view import SweepView
 from sweeper.analysis.wording import FIXED, joined, number
-from sweeper.topics.variance_sources.estimate import Anatomy, Bar, Share
+from sweeper.topics.variance_sources.estimate import Anatomy, Bar, Share, build
 
 OWNERS = {
     "minority_accuracy": "the minority has",
@@ -76,3 +77,16 @@ def _named(one: Bar) -> str:
 
 def percent(share: float) -> str:
     return f"{100 * share:.0f}{FIXED}%" if share == share else "n/a"
+
+
+def methods(view: SweepView) -> Iterator[str]:
+    """What the methods paragraph says of it, where the page shows it."""
+    found = view.of(build)
+    if found and any(one.outer.known for one in (*found.cells, *found.differences)):
+        yield (
+            "The spread between runs is largely that of a finite test set (Jordan, 2023), so "
+            "intervals for new data stand beside those for this test set. Their variance is that "
+            "over runs plus that over test examples, less the residual that both contain, from "
+            "each run's answer to each example; degrees of freedom are approximate "
+            "(Satterthwaite, 1946)."
+        )
