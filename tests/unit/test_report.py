@@ -226,6 +226,14 @@ def test_training_curves_show_the_cells_that_are_compared():
     assert "4 runs" in training.panels(found)[0].title
 
 
+def test_the_ends_of_training_curves_stand_in_the_order_of_the_levels():
+    """Numbers by size, and a level that looks like another keeps its place in the data."""
+    plan = planted.plan(replicates=1, levels={planted.BATCH: [2, 8, 32, 128]})
+    frames = load(planted.Memory(plan), plan.sweep.name)
+    rows = training.table(view_of(frames)).rows
+    assert [row[0] for row in rows] == ["2", "8", "32", "128"]
+
+
 def test_training_curves_have_the_evaluated_epochs_alone():
     """Epochs between two evaluations leave no hole in a line, and a run that ends there none."""
     plan = planted.plan(replicates=2, epochs=9, levels={planted.BATCH: [2, 8, 32]},

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from sweeper.analysis.factors import Factor, show
+from sweeper.analysis.intervals import LEAST
 from sweeper.analysis.view import SweepView
 from sweeper.analysis.wording import FIXED, joined
 from sweeper.topics.fairness.estimate import Claim, Fairness, Tuned, build, withheld
@@ -86,7 +87,7 @@ def edges(view: SweepView, *, start: str = "Not settled") -> str:
 def methods(view: SweepView) -> Iterator[str]:
     """What the methods paragraph says of it, where the page shows it."""
     found = view.of(build)
-    if found is None or not found.claims:
+    if found is None or not found.claims or not view.grid or view.replicates < LEAST:
         return
     fair, count = sum(one.fair for one in found.claims), len(found.claims)
     edge = any(one.edges for one in found.cells)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -277,7 +277,7 @@ def table(view: SweepView) -> Table | None:
     scale = 100.0 if unit == "points" else 1.0
     losses = ["train_loss", "val_loss"] if view.frames.split == "val" else ["train_loss"]
     rows = []
-    for key in sorted(dict.fromkeys(keys), key=lambda one: [str(part) for part in one]):
+    for key in sorted(dict.fromkeys(keys), key=lambda levels: _order(axes, levels)):
         here = last[[one == key for one in keys]]
         rows.append(
             [
@@ -294,6 +294,13 @@ def table(view: SweepView) -> Table | None:
         *[one.replace("_", " ") for one in losses],
     ]
     return tabulate("Training curves at the last epoch", head=head, rows=rows, words_in=0)
+
+
+def _order(axes: Sequence[Factor], levels: Sequence[Any]) -> list[int]:
+    """The order of a row by its levels; levels that are not compared come last."""
+    known = [list(one.levels) for one in axes]
+    pairs = zip(known, levels, strict=True)
+    return [listed.index(level) if level in listed else len(listed) for listed, level in pairs]
 
 
 TOPIC = Topic(section, short="Training")
