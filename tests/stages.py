@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from sweeper.engine import data_facts
-from sweeper.engine.cells import Maker, Planned
+from sweeper.engine.cells import CellMaker, Planned
 from sweeper.engine.conductor import Conductor
 from sweeper.engine.context import Request, Session
 from sweeper.engine.launching import Launch
@@ -145,7 +145,7 @@ def staged(folder: Path, spec_text: str = SPEC) -> Iterator[Stage]:
     """A launch that has planned everything and begun nothing."""
     spec, clock = parse(spec_text), SimpleNamespace(now=1000.0)
     said: list[object] = []
-    maker = Maker(spec)
+    maker = CellMaker(spec)
     cells = Planned(spec, maker)
     first = cells.first()
     layout = tuple(data_facts.layout(maker.facts))
@@ -180,11 +180,11 @@ def staged(folder: Path, spec_text: str = SPEC) -> Iterator[Stage]:
             )
         )
         launch.prepare()
-        packer = Packer(spec, store, lease, launch.board, workers=lambda: 1)
+        packer = Packer(spec, store, lease, launch.tracker, workers=lambda: 1)
         launch.conductor = launch.make_conductor(packer, lambda: 1)
         launch.conductor.end_stopped()
         launch.conductor.enqueue(launch._open)
-        launch.conductor.enqueue(packer.pack(launch.board.unpacked()))
+        launch.conductor.enqueue(packer.pack(launch.tracker.unpacked()))
         objective = launch.objective
         tested = layout.index(("test", spec.objective.metric, ""))
         conductor = launch.conductor

@@ -173,13 +173,13 @@ def _there(folder: Path) -> Path:
 def _filled(storage: str) -> dict[str, Path]:
     """The folders that a sweep fills, by their content."""
     import trainers.folders as folders
-    from sweeper.engine import places, sockets
+    from sweeper.engine import checkpoint_paths, sockets
     from sweeper.store import dialects
     from trainers.cache import root
 
     address = dialects.parse(storage)
     found = {} if address.path is None else {"the database": address.path.absolute().parent}
-    base = places.of(storage).base
+    base = checkpoint_paths.of(storage).base
     if not folders.is_url(base):
         found["checkpoints"] = Path(base)
     with suppress(InputError):

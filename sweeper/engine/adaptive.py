@@ -8,7 +8,7 @@ from optuna.trial import TrialState
 
 from sweeper import search, tunes
 from sweeper.design import design
-from sweeper.engine.cells import Maker
+from sweeper.engine.cells import CellMaker
 from sweeper.spec import Spec
 from sweeper.store.records import Cell, NewCell
 from sweeper.store.study import Study
@@ -27,7 +27,7 @@ class Adaptive:
     def __init__(
         self,
         spec: Spec,
-        maker: Maker,
+        maker: CellMaker,
         study: Study,
         *,
         tell: Callable[[], None],

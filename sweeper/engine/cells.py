@@ -16,7 +16,7 @@ from trainers.identity import version as trainer_version
 REPORT, TUNING, SCREENING = "report", "tuning", "screening"
 
 
-class Maker:
+class CellMaker:
     """Turns designs into cells: reads each data block once, and checks that they fit together."""
 
     own: OwnTrainer | None = None  # in place of Sweeper's trainer
@@ -129,7 +129,7 @@ class Cells(Protocol):
 class Planned:
     """All cells are known at once: factorial, random and Sobol designs without nuisance factors."""
 
-    def __init__(self, spec: Spec, maker: Maker) -> None:
+    def __init__(self, spec: Spec, maker: CellMaker) -> None:
         self._spec, self._maker = spec, maker
 
     def first(self) -> list[NewCell]:

@@ -11,19 +11,19 @@ from collections import Counter, deque
 from collections.abc import Callable, Collection, Sequence
 from typing import Protocol
 
-from sweeper.engine.board import Board, RunNow
-from sweeper.engine.breaker import Breaker
 from sweeper.engine.cells import Cells
+from sweeper.engine.checkpoint_paths import Checkpoints
+from sweeper.engine.circuit_breaker import CircuitBreaker
 from sweeper.engine.context import Session
-from sweeper.engine.crew import STALL_SECONDS, Worker
 from sweeper.engine.eta import Eta, Seen
-from sweeper.engine.flights import Flight
 from sweeper.engine.messages import Job, JobMember, MemberResult, Message, Reached, Refusal
 from sweeper.engine.packing import Packer
-from sweeper.engine.places import Checkpoints
 from sweeper.engine.probe import Place
 from sweeper.engine.pruning import Pruning, group_of
 from sweeper.engine.recorder import Recorder, reports_of, value_at
+from sweeper.engine.run_tracker import RunTracker, TrackedRun
+from sweeper.engine.running_pack import RunningPack
+from sweeper.engine.worker_pool import STALL_SECONDS, Worker
 from sweeper.errors import EngineError
 from sweeper.states import Ending, RunState
 from sweeper.store.records import Cell, End, NewCell, Pack, Report
@@ -36,7 +36,7 @@ MIRROR_SECONDS = 2.0
 class Host(Protocol):
     """The launch that the loop serves."""
 
-    board: Board
+    tracker: RunTracker
     cells: Cells
     packer: Packer
     pruning: Pruning | None
@@ -58,7 +58,7 @@ class Host(Protocol):
 
 
 class Conductor:
-    """Serves jobs (`crew.Events`) for one launch.
+    """Serves jobs (`worker_pool.JobSource`) for one launch.
 
     Args:
         workers: the number of workers that there may be now.
@@ -76,17 +76,17 @@ class Conductor:
         self.draining = False
         self.halted = ""
         self.eta = Eta(workers)
-        self.flights: dict[str, Flight] = {}
+        self.running_packs: dict[str, RunningPack] = {}
         self._session, self._host, self._workers = session, host, workers
         self._clock, self._spec = session.request.clock, session.spec
-        self._board = host.board
+        self._tracker = host.tracker
         self._queue: deque[int] = deque()
         limits = self._spec.limits
-        self._breaker = Breaker(failures=limits.failures, attempts=limits.attempts)
+        self._breaker = CircuitBreaker(failures=limits.failures, attempts=limits.attempts)
         self._recorder = Recorder(
             session.store,
             session.lease,
-            host.board,
+            host.tracker,
             max_attempts=limits.attempts,
             on_cell=self._cell_finished,
             clock=self._clock,
@@ -107,7 +107,7 @@ class Conductor:
 
     def wanted(self) -> int:
         """The number of useful workers; all possible ones while a sampler has further cells."""
-        jobs = len(self._queue) + len(self.flights)
+        jobs = len(self._queue) + len(self.running_packs)
         return max(jobs, self._workers()) if self._host.cells.unasked() else jobs
 
     def next_job(self, worker: Worker) -> Job | None:
@@ -116,20 +116,20 @@ class Conductor:
         if not self._queue:
             self._more_cells()
         while self._queue:
-            pack = self._board.packs.get(self._queue.popleft())
+            pack = self._tracker.packs.get(self._queue.popleft())
             if pack is None:
                 continue
             self.eta.queued(pack.seconds, sign=-1)
-            open_runs = self._board.open_runs(pack)
+            open_runs = self._tracker.open_runs(pack)
             if open_runs:
                 return self._begin(worker, pack, open_runs)
         return None
 
     def exhausted(self) -> bool:
-        return self.draining or not (self._queue or self.flights)
+        return self.draining or not (self._queue or self.running_packs)
 
     def _more_cells(self) -> None:
-        wanted = self._workers() - len(self.flights)
+        wanted = self._workers() - len(self.running_packs)
         new = self._host.cells.more(wanted)
         if new:
             self._take_in(new, idle=wanted)
@@ -138,16 +138,16 @@ class Conductor:
         self._host.add_cells(new)
         # Workers that have packs of their own need none of these, so there is no reason to split
         # them.
-        self.enqueue(self._host.packer.pack(self._board.unpacked(), workers=max(idle, 1)))
+        self.enqueue(self._host.packer.pack(self._tracker.unpacked(), workers=max(idle, 1)))
 
-    def _begin(self, worker: Worker, pack: Pack, open_runs: Sequence[RunNow]) -> Job:
+    def _begin(self, worker: Worker, pack: Pack, open_runs: Sequence[TrackedRun]) -> Job:
         ids = [run.id for run in open_runs]
         attempts = self._session.store.begin(self._session.lease, pack.id, ids)
         for run in ids:
-            self._board.move(run, RunState.RUNNING)
+            self._tracker.move(run, RunState.RUNNING)
         job = self._job(pack, attempts)
         now = self._clock()
-        self.flights[worker.id] = Flight(
+        self.running_packs[worker.id] = RunningPack(
             pack=pack,
             job=job.number,
             attempts=dict(attempts),
@@ -159,7 +159,7 @@ class Conductor:
         return job
 
     def _job(self, pack: Pack, attempts: dict[int, int]) -> Job:
-        runs = [self._board.runs[run] for run in pack.run_ids if run in self._board.runs]
+        runs = [self._tracker.runs[run] for run in pack.run_ids if run in self._tracker.runs]
         place = self._host.place
         folder = self._host.checkpoints.of_pack(self._session.lease.sweep_id, pack=pack.id)
         return Job(
@@ -169,7 +169,7 @@ class Conductor:
                     run=run.id,
                     attempt=attempts.get(run.id, 0),
                     replicate=run.replicate,
-                    config=self._board.cells[run.cell_id].config,
+                    config=self._tracker.cells[run.cell_id].config,
                 )
                 for run in runs
             ),
@@ -206,8 +206,8 @@ class Conductor:
         """Ignores silence while the driver was stopped, because it did not read messages then."""
         gap, self._ticked_at = now - self._ticked_at, now
         if gap > STALL_SECONDS:
-            for flight in self.flights.values():
-                flight.heard += gap
+            for running in self.running_packs.values():
+                running.heard += gap
 
     def mirror(self) -> None:
         """Brings the Optuna view up to date."""
@@ -225,8 +225,8 @@ class Conductor:
 
     def message(self, worker: Worker, message: Message) -> None:
         """Handles a round; ignores a message about a job that the worker no longer has."""
-        flight = self.flights.get(worker.id)
-        if flight is None or message.job != flight.job:
+        running = self.running_packs.get(worker.id)
+        if running is None or message.job != running.job:
             return
         if message.failure is not None:
             self._failed(worker, *message.failure)
@@ -235,91 +235,91 @@ class Conductor:
         elif message.refusal is not None:
             self._refused(worker, message.refusal)
         else:
-            self._round(flight, message)
+            self._round(running, message)
 
-    def _round(self, flight: Flight, message: Message) -> None:
-        worker, reached = flight.worker, message.reached
-        if reached.round <= flight.reached.round and not message.done:
+    def _round(self, running: RunningPack, message: Message) -> None:
+        worker, reached = running.worker, message.reached
+        if reached.round <= running.reached.round and not message.done:
             return  # a repeated delivery: a pack never goes back
-        flight.reached, flight.heard = reached, self._clock()
+        running.reached, running.heard = reached, self._clock()
         share = (reached.round - message.from_epoch) / reached.rounds
-        self.eta.round(worker.id, Seen(flight.pack.seconds, share, message.seconds))
+        self.eta.round(worker.id, Seen(running.pack.seconds, share, message.seconds))
         self._say_once(message.note)
-        members = tuple(m for m in message.members if flight.attempts.get(m.run) == m.attempt)
+        members = tuple(m for m in message.members if running.attempts.get(m.run) == m.attempt)
         if reached.evaluation:
-            members = self._pruned(flight, members)
+            members = self._pruned(running, members)
         self._recorder.add(reports_of(message, members=members, objective=self._host.objective))
-        self._judge(flight, members)
-        if message.done or not flight.attempts:
-            self._done(flight)
+        self._judge(running, members)
+        if message.done or not running.attempts:
+            self._done(running)
         elif self.draining:
-            self._stop(flight)
+            self._stop(running)
 
-    def _stop(self, flight: Flight) -> None:
+    def _stop(self, running: RunningPack) -> None:
         """Ends a pack between two rounds, because the driver drains."""
         interrupts = self._session.request.interrupts
         self._recorder.flush()
-        flight.worker.save_now(timeout=SAVE_SECONDS, give_up=lambda: interrupts.count >= 2)
-        del self.flights[flight.worker.id]
-        self.eta.over(flight.worker.id, whole=False)
-        self._cancel(flight, "the driver was asked to stop")
+        running.worker.save_now(timeout=SAVE_SECONDS, give_up=lambda: interrupts.count >= 2)
+        del self.running_packs[running.worker.id]
+        self.eta.over(running.worker.id, whole=False)
+        self._cancel(running, "the driver was asked to stop")
 
     def lost(self, worker: Worker, ending: Ending, error: str) -> None:
         """Ends the attempts of a lost worker; its pack goes back to the queue."""
-        flight = self.flights.get(worker.id)
-        if flight is None:
+        running = self.running_packs.get(worker.id)
+        if running is None:
             return
-        if flight.killed_for is not None:
-            ending, error = flight.killed_for, flight.killed_text
+        if running.killed_for is not None:
+            ending, error = running.killed_for, running.killed_text
         if ending is Ending.SILENT:
-            self._silences.update(list(flight.attempts))
-            if any(self._silences[run] > 1 for run in flight.attempts):
+            self._silences.update(list(running.attempts))
+            if any(self._silences[run] > 1 for run in running.attempts):
                 ending = Ending.TIMEOUT  # a second time in a row: the run itself may be the cause
         self._failed(worker, ending, error)
 
     def cancel_all(self, why: str) -> None:
         """Ends every open attempt; its runs may be tried again without a count."""
-        for flight in list(self.flights.values()):
-            self._cancel(flight, why)
-        self.flights.clear()
+        for running in list(self.running_packs.values()):
+            self._cancel(running, why)
+        self.running_packs.clear()
         self._recorder.flush()
 
-    def _cancel(self, flight: Flight, why: str) -> None:
-        self._recorder.add(flight.ends(Ending.CANCELLED, why))
+    def _cancel(self, running: RunningPack, why: str) -> None:
+        self._recorder.add(running.ends(Ending.CANCELLED, why))
 
     def _pruned(
-        self, flight: Flight, members: tuple[MemberResult, ...]
+        self, running: RunningPack, members: tuple[MemberResult, ...]
     ) -> tuple[MemberResult, ...]:
         """The members, with those of stopped cells marked as ended."""
-        pruning, reached = self._host.pruning, flight.reached
+        pruning, reached = self._host.pruning, running.reached
         if pruning is None:
             return members
         ended = {m.run for m in members if m.end is not None}
         stopped = {
-            self._board.runs[m.run].cell_id
+            self._tracker.runs[m.run].cell_id
             for m in members
             if m.end is None
-            and m.run not in flight.leaving
+            and m.run not in running.leaving
             and self._should_stop(pruning, reached, m, ended)
         }
         members = tuple(
             m.ended(Ending.PRUNED)
             if m.end is None
-            and (m.run in flight.leaving or self._board.runs[m.run].cell_id in stopped)
+            and (m.run in running.leaving or self._tracker.runs[m.run].cell_id in stopped)
             else m
             for m in members
         )
         gone = [m.run for m in members if m.end is Ending.PRUNED]
         if gone:
-            flight.worker.drop(gone)
+            running.worker.drop(gone)
         self._prune_elsewhere(stopped, but={m.run for m in members})
         return members
 
     def _should_stop(
         self, pruning: Pruning, reached: Reached, member: MemberResult, ended: set[int]
     ) -> bool:
-        cell = self._board.cells[self._board.runs[member.run].cell_id]
-        runs = self._board.of_cell[cell.id]
+        cell = self._tracker.cells[self._tracker.runs[member.run].cell_id]
+        runs = self._tracker.of_cell[cell.id]
         if any(run.state is RunState.COMPLETE for run in runs):
             return False  # it has a value, and further replicates only make it more exact
         return pruning.see(
@@ -337,10 +337,10 @@ class Conductor:
         Waiting runs end at once. Running ones end with their pack's next evaluation: a step's
         arithmetic depends on the members that take part, so they must leave at the recorded epoch.
         """
-        runs = {r.id for cell in cells for r in self._board.of_cell[cell] if r.id not in but}
+        runs = {r.id for cell in cells for r in self._tracker.of_cell[cell] if r.id not in but}
         self._end_waiting(runs)
-        for flight in self.flights.values():
-            flight.leaving |= runs & flight.attempts.keys()
+        for running in self.running_packs.values():
+            running.leaving |= runs & running.attempts.keys()
 
     def _end_waiting(self, runs: Collection[int]) -> None:
         """Ends runs of stopped cells that no worker has."""
@@ -349,13 +349,13 @@ class Conductor:
             [
                 Report(run_id=run, attempt_id=0, end=end)
                 for run in sorted(runs)
-                if self._board.runs[run].state is RunState.PENDING
+                if self._tracker.runs[run].state is RunState.PENDING
             ]
         )
 
     def end_stopped(self) -> None:
         """Ends the remaining runs of cells that an earlier launch had stopped."""
-        runs = self._board.runs.values()
+        runs = self._tracker.runs.values()
         pruned = {run.cell_id for run in runs if run.state is RunState.PRUNED}
         self._end_waiting({run.id for run in runs if run.cell_id in pruned})
 
@@ -364,11 +364,11 @@ class Conductor:
             self._said.add(note)
             self._session.request.say(note)
 
-    def _judge(self, flight: Flight, members: Sequence[MemberResult]) -> None:
+    def _judge(self, running: RunningPack, members: Sequence[MemberResult]) -> None:
         """Removes members that have ended; a round in which only some members fail is a success."""
         ended = [member for member in members if member.end is not None]
         for member in ended:
-            flight.attempts.pop(member.run, None)
+            running.attempts.pop(member.run, None)
             LOG.debug("run %d ended: %s %s", member.run, member.end, member.error)
         failed = [m for m in ended if m.end not in (Ending.COMPLETE, Ending.PRUNED)]
         if len(failed) == len(members):
@@ -379,32 +379,32 @@ class Conductor:
             self._breaker.success()
 
     def _break(self, ending: Ending, runs: Sequence[int], error: str) -> None:
-        self._breaker.failure(ending, self._board.cells_of(runs), error)
+        self._breaker.failure(ending, self._tracker.cells_of(runs), error)
         if self._breaker.tripped:
             self.halt(self._breaker.tripped)
 
-    def _done(self, flight: Flight) -> None:
-        del self.flights[flight.worker.id]
-        self.eta.over(flight.worker.id, whole=True)
-        if flight.attempts:  # the worker reported the pack as done without an end for these runs
-            self._recorder.add(flight.ends(Ending.ERROR, "the worker left this run out"))
-            self._again(flight, Ending.ERROR)
+    def _done(self, running: RunningPack) -> None:
+        del self.running_packs[running.worker.id]
+        self.eta.over(running.worker.id, whole=True)
+        if running.attempts:  # the worker reported the pack as done without an end for these runs
+            self._recorder.add(running.ends(Ending.ERROR, "the worker left this run out"))
+            self._again(running, Ending.ERROR)
         else:
-            self._forget(flight.pack)
+            self._forget(running.pack)
 
     def _failed(self, worker: Worker, ending: Ending, error: str) -> None:
-        flight = self.flights.pop(worker.id)
-        LOG.warning("pack %d on %s ended: %s: %s", flight.pack.id, worker.id, ending, error)
+        running = self.running_packs.pop(worker.id)
+        LOG.warning("pack %d on %s ended: %s: %s", running.pack.id, worker.id, ending, error)
         self.eta.over(worker.id, whole=False)
-        self._recorder.add(flight.ends(ending, error))
-        self._end_waiting(flight.leaving)
-        self._break(ending, list(flight.attempts), error)
-        self._again(flight, ending)
+        self._recorder.add(running.ends(ending, error))
+        self._end_waiting(running.leaving)
+        self._break(ending, list(running.attempts), error)
+        self._again(running, ending)
 
-    def _again(self, flight: Flight, ending: Ending) -> None:
+    def _again(self, running: RunningPack, ending: Ending) -> None:
         """Queues the open runs again: as the same pack or, if that may help, as smaller packs."""
-        pack = flight.pack
-        open_runs = self._board.open_runs(pack)
+        pack = running.pack
+        open_runs = self._tracker.open_runs(pack)
         if not open_runs:
             self._forget(pack)
             return
@@ -415,10 +415,10 @@ class Conductor:
         self._split(pack, open_runs, k=k)
 
     def _split(
-        self, pack: Pack, open_runs: Sequence[RunNow], *, k: int, form: str | None = None
+        self, pack: Pack, open_runs: Sequence[TrackedRun], *, k: int, form: str | None = None
     ) -> None:
         self._session.store.dissolve(self._session.lease, pack.id)
-        self._board.dissolve(pack.id)
+        self._tracker.dissolve(pack.id)
         self._forget(pack)
         self.enqueue(self._host.packer.split(pack, open_runs, k=k, form=form))
 
@@ -430,16 +430,16 @@ class Conductor:
         """
         if not refusal.form:
             raise EngineError(refusal.text)
-        flight = self.flights.pop(worker.id)
-        pack = flight.pack
+        running = self.running_packs.pop(worker.id)
+        pack = running.pack
         self._say_once(refusal.text)
-        self._recorder.add(flight.ends(Ending.CANCELLED, refusal.text))
-        self._end_waiting(flight.leaving)
+        self._recorder.add(running.ends(Ending.CANCELLED, refusal.text))
+        self._end_waiting(running.leaving)
         self._recorder.flush()
         self._host.packer.change_form(pack.key, refusal.form, refusal.text)
-        self._split(pack, self._board.open_runs(pack), k=len(pack.run_ids), form=refusal.form)
+        self._split(pack, self._tracker.open_runs(pack), k=len(pack.run_ids), form=refusal.form)
 
-    def _smaller(self, k: int, open_runs: Sequence[RunNow], ending: Ending) -> int | None:
+    def _smaller(self, k: int, open_runs: Sequence[TrackedRun], ending: Ending) -> int | None:
         """The pack size of the next try: 1 before the last attempt, half after out of memory."""
         if k == 1:
             return None
@@ -450,34 +450,34 @@ class Conductor:
 
     def _end_overdue(self, now: float) -> None:
         """Ends workers whose pack exceeds the spec's time limits, or makes no progress."""
-        for flight in self.flights.values():
-            price = self.eta.price(flight.pack.seconds) or 0.0
-            text = flight.overdue(self._spec.limits, now, price=price)
-            if text and flight.killed_for is None:
-                flight.killed_for, flight.killed_text = Ending.TIMEOUT, text
-                flight.worker.kill()
+        for running in self.running_packs.values():
+            price = self.eta.price(running.pack.seconds) or 0.0
+            text = running.overdue(self._spec.limits, now, price=price)
+            if text and running.killed_for is None:
+                running.killed_for, running.killed_text = Ending.TIMEOUT, text
+                running.worker.kill()
 
     # --- what follows from the end of a cell
 
     def _cell_finished(self, cell_id: int) -> None:
-        cell, board = self._board.cells[cell_id], self._board
+        cell, tracker = self._tracker.cells[cell_id], self._tracker
         self._mirror_due = True
         self._host.cell_finished(cell_id)
         if self._host.pruning is not None:
-            states = {run.state for run in board.of_cell[cell_id]}
+            states = {run.state for run in tracker.of_cell[cell_id]}
             self._host.pruning.end(
-                cell_id, value=board.mean(cell_id), pruned=RunState.PRUNED in states
+                cell_id, value=tracker.mean(cell_id), pruned=RunState.PRUNED in states
             )
-        new = self._host.cells.after(cell, {cell.hash: board.values(cell_id)})
+        new = self._host.cells.after(cell, {cell.hash: tracker.values(cell_id)})
         if new:
             self._take_in(new)
 
     def running_seconds(self) -> float | None:
         """The seconds that running packs still need; None while unknown."""
         left = 0.0
-        for flight in self.flights.values():
-            price = self.eta.price(flight.pack.seconds)
+        for running in self.running_packs.values():
+            price = self.eta.price(running.pack.seconds)
             if price is None:
                 return None
-            left += price * max(0.0, 1 - flight.reached.round / flight.reached.rounds)
+            left += price * max(0.0, 1 - running.reached.round / running.reached.rounds)
         return left

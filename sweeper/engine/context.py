@@ -6,11 +6,11 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from sweeper.engine.cells import Cells, Maker
-from sweeper.engine.crew import Crew
+from sweeper.engine.cells import CellMaker, Cells
 from sweeper.engine.heartbeat import Heartbeat
 from sweeper.engine.interrupts import Interrupts
 from sweeper.engine.progress import Event
+from sweeper.engine.worker_pool import WorkerPool
 from sweeper.spec import Spec
 from sweeper.store.records import Lease, NewCell, Sweep
 from sweeper.store.store import Store
@@ -26,7 +26,7 @@ class Request:
         plugins: absolute paths.
         yes: do not ask before a long sweep.
         command: the command that continues the sweep after an interruption.
-        hire: makes the pool of workers.
+        make_pool: makes the pool of workers.
     """
 
     spec: Spec
@@ -37,7 +37,7 @@ class Request:
     plugins: tuple[str, ...] = ()
     yes: bool = True
     command: str = "sweeper launch"
-    hire: Callable[..., Crew] = Crew
+    make_pool: Callable[..., WorkerPool] = WorkerPool
     clock: Callable[[], float] = time.monotonic
 
 
@@ -52,7 +52,7 @@ class Session:
     """
 
     request: Request
-    maker: Maker
+    maker: CellMaker
     cells: Cells | None
     first: Sequence[NewCell]
     store: Store

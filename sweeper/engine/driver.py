@@ -9,23 +9,30 @@ from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import optuna
 
 from sweeper import search
-from sweeper.engine import changes, cluster, evaluations, places, provenance, since
-from sweeper.engine.cells import Cells, Maker, Planned
+from sweeper.engine import (
+    checkpoint_paths,
+    cluster,
+    compatibility,
+    evaluations,
+    launch_changes,
+    provenance,
+)
+from sweeper.engine.cells import CellMaker, Cells, Planned
 from sweeper.engine.context import Request, Session
 from sweeper.engine.exits import LastResort, set_down, without_database
 from sweeper.engine.heartbeat import Heartbeat
 from sweeper.engine.interrupts import Interrupts, StopNow
+from sweeper.engine.launch_changes import LaunchChanges
 from sweeper.engine.launching import Launch, agrees
 from sweeper.engine.own import prepared
 from sweeper.engine.plugins import load as load_plugins
 from sweeper.engine.progress import Event, Progress
 from sweeper.engine.raywatch import Watch
-from sweeper.engine.since import Since
 from sweeper.engine.tuning import Tuned
 from sweeper.errors import DatabaseLost, LeaseLost, StoreError, SweeperError
 from sweeper.spec import ADAPTIVE, Spec
@@ -88,44 +95,76 @@ def launch(
         try:
             with interrupts.breaking():  # loading may take long, and nothing has begun
                 loaded = load_plugins(plugins)
-                search.check(spec)
-                cluster.check(ray_address, say=on_event)
-                places.check()
-                if remark := places.remark(ray_address):
-                    on_event(remark)
-                for warning in spec.warnings:
-                    on_event(warning)
-                before = evaluations.stored(storage, spec.name)
-                spec, maker = prepared(spec, trainer, before=before)
-                cells, first = _cells(spec, maker, say=on_event)
-                for note in notes(maker.facts):
-                    on_event(note)
+                _check(spec, ray_address, say=on_event)
+                spec, source = _read(spec, trainer, storage=storage, say=on_event)
         except StopNow:
             message = f"interrupted before anything was begun. Go on with: {command}"
             return Outcome(exit_code=INTERRUPTED, sweep=spec.name, message=message)
-        with Store.open(storage, create=True) as store:
-            store.attend(lambda: interrupts.count >= 2)
-            sweep, changed = _sweep(store, spec, maker, first)
-            if no := _disagreed(changed, interrupts, on_event, yes=yes, agreed=new_data):
-                return Outcome(exit_code=INTERRUPTED, sweep=spec.name, message=no)
-            lease = store.acquire(sweep.id, leases.here())
-            last.record = partial(set_down, store, lease, "stopped by a signal")
-            request = Request(
-                spec=spec,
-                storage=storage,
-                ray_address=ray_address,
-                plugins=loaded,
-                say=on_event,
-                interrupts=interrupts,
-                yes=yes,
-                command=command,
-            )
-            plan = {"maker": maker, "cells": cells, "first": first, "changed": changed.text}
-            return _ended(request, store, lease, plan)
+        request = Request(
+            spec=spec,
+            storage=storage,
+            ray_address=ray_address,
+            plugins=loaded,
+            say=on_event,
+            interrupts=interrupts,
+            yes=yes,
+            command=command,
+        )
+        return _launch(request, source, last, new_data=new_data)
+
+
+class _Source(NamedTuple):
+    """Where a sweep's cells come from.
+
+    Attributes:
+        cells: None: adaptive, made once the study is open.
+        first: the first cells.
+    """
+
+    maker: CellMaker
+    cells: Cells | None
+    first: list[NewCell]
+
+
+def _check(spec: Spec, ray_address: str | None, *, say: Callable[[Event], None]) -> None:
+    """All checks that need no data."""
+    search.check(spec)
+    cluster.check(ray_address, say=say)
+    checkpoint_paths.check()
+    if remark := checkpoint_paths.remark(ray_address):
+        say(remark)
+    for warning in spec.warnings:
+        say(warning)
+
+
+def _read(
+    spec: Spec, trainer: Trainable | None, *, storage: str, say: Callable[[Event], None]
+) -> tuple[Spec, _Source]:
+    """Reads the data; returns the spec with its number of evaluations, and its cells."""
+    spec, maker = prepared(spec, trainer, before=evaluations.stored(storage, spec.name))
+    cells, first = _cells(spec, maker, say=say)
+    for note in notes(maker.facts):
+        say(note)
+    return spec, _Source(maker, cells, first)
+
+
+def _launch(request: Request, source: _Source, last: LastResort, *, new_data: bool) -> Outcome:
+    """Opens the database, takes the lease, and runs what is missing."""
+    interrupts, spec = request.interrupts, request.spec
+    with Store.open(request.storage, create=True) as store:
+        store.attend(lambda: interrupts.count >= 2)
+        sweep, changed = _sweep(store, spec, source.maker, source.first)
+        no = _disagreed(changed, interrupts, request.say, yes=request.yes, agreed=new_data)
+        if no:
+            return Outcome(exit_code=INTERRUPTED, sweep=spec.name, message=no)
+        lease = store.acquire(sweep.id, leases.here())
+        last.record = partial(set_down, store, lease, "stopped by a signal")
+        plan = {**source._asdict(), "changed": changed.text}
+        return _ended(request, store, lease, plan)
 
 
 def _cells(
-    spec: Spec, maker: Maker, *, say: Callable[[str], None]
+    spec: Spec, maker: CellMaker, *, say: Callable[[str], None]
 ) -> tuple[Cells | None, list[NewCell]]:
     """The source of cells, and its first cells: every check before anything is made."""
     if spec.search.method in ADAPTIVE:
@@ -135,7 +174,9 @@ def _cells(
     return cells, cells.first()
 
 
-def _sweep(store: Store, spec: Spec, maker: Maker, first: Sequence[NewCell]) -> tuple[Sweep, Since]:
+def _sweep(
+    store: Store, spec: Spec, maker: CellMaker, first: Sequence[NewCell]
+) -> tuple[Sweep, LaunchChanges]:
     """The sweep's row, made if needed, and what has changed since its last launch."""
     layout = maker.layout
     sweep = store.create_sweep(
@@ -152,9 +193,9 @@ def _sweep(store: Store, spec: Spec, maker: Maker, first: Sequence[NewCell]) -> 
     cells = store.cells(sweep.id)
     shown = {cell.hash for cell in cells if not cell.hidden}
     same = not shown or any(one.hash in shown for one in first)
-    changed = since.look(spec, sweep, maker.facts, trainer=maker.version, same_cells=same)
+    changed = launch_changes.look(spec, sweep, maker.facts, trainer=maker.version, same_cells=same)
     changed.check_decisions()
-    changes.check(spec, sweep, has_cells=bool(cells))
+    compatibility.check(spec, sweep, has_cells=bool(cells))
     if sweep.layout != layout:
         raise StoreError(
             f"sweep '{spec.name}' in this database is about other classes, metrics or splits "
@@ -164,7 +205,7 @@ def _sweep(store: Store, spec: Spec, maker: Maker, first: Sequence[NewCell]) -> 
 
 
 def _disagreed(
-    changed: Since,
+    changed: LaunchChanges,
     interrupts: Interrupts,
     say: Callable[[str], None],
     *,
@@ -328,7 +369,7 @@ def _write_note(session: Session) -> None:
         session.request.say(f"the study has no new note: {type(error).__name__}: {error}")
 
 
-def _renewed(spec: Spec, store: Store, lease: Lease, maker: Maker) -> Sweep:
+def _renewed(spec: Spec, store: Store, lease: Lease, maker: CellMaker) -> Sweep:
     """The sweep's row, updated to this launch."""
     store.update_sweep(
         lease,
@@ -352,7 +393,7 @@ def _set_state(session: Session, state: str, reason: str) -> None:
 
 
 def _outcome(session: Session, launch: Launch) -> Outcome:
-    counts, name = launch.board.counts(), session.spec.name
+    counts, name = launch.tracker.counts(), session.spec.name
     total = sum(counts.values()) + launch.awaited().runs
     done = f"{counts[RunState.COMPLETE]} of {total} runs are complete"
     if launch.staged and launch.staged.text:

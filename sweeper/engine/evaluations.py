@@ -12,7 +12,7 @@ from typing import Any
 
 from sweeper.design import designs
 from sweeper.engine import data_facts
-from sweeper.engine.cells import Maker
+from sweeper.engine.cells import CellMaker
 from sweeper.errors import NothingStored
 from sweeper.spec import ADAPTIVE, Spec
 from sweeper.store.records import Sweep
@@ -23,7 +23,7 @@ CELLS = 200  # for the estimate of the work
 NEUTRAL = PLACES | {"evaluations"}
 
 
-def decided(spec: Spec, maker: Maker, *, before: Mapping[str, Any] | None) -> Spec:
+def decided(spec: Spec, maker: CellMaker, *, before: Mapping[str, Any] | None) -> Spec:
     """The spec with its number of evaluations: as stated, as stored with the sweep, or chosen.
 
     Args:
@@ -65,7 +65,7 @@ def _plain(block: Any) -> dict[str, Any]:
     return {key: value for key, value in dict(block or {}).items() if key not in NEUTRAL}
 
 
-def _chosen(spec: Spec, maker: Maker) -> int:
+def _chosen(spec: Spec, maker: CellMaker) -> int:
     """Chosen by the work of the first cells; for an adaptive search, by what its cells share."""
     base = spec.config_for({})
     configs: list[Config] = [base]

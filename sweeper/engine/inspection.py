@@ -10,8 +10,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
-from sweeper.engine import cluster, data_facts, nodes, places
-from sweeper.engine.cells import Maker
+from sweeper.engine import checkpoint_paths, cluster, data_facts, nodes
+from sweeper.engine.cells import CellMaker
 from sweeper.spec import ADAPTIVE, Spec
 from trainers.config import ConfigError, DataConfig
 from trainers.folders import opened
@@ -115,7 +115,7 @@ def fingerprints(spec: Spec) -> dict[str, str]:
     """
     from sweeper.design import designs
 
-    maker = Maker(spec)
+    maker = CellMaker(spec)
     found = (
         [spec.config_for({})]
         if spec.search.method in ADAPTIVE
@@ -135,18 +135,20 @@ def examine(
         InputError: the cluster, the data or the folder of checkpoints cannot be used.
     """
     cluster.check(address, say=say)
-    places.check()
+    checkpoint_paths.check()
     data = fingerprints(spec) if spec is not None else {}
     with cluster.started(address=address, cpus=0, gpus=0):
         asked = [_ask(node, number) for node, number in _living()]
         for one in asked:
             _look(one, data)
         working = [one for one in asked if one.node.works and not one.node.wrong]
-        if places.VARIABLE in os.environ:
-            _exchange(working, base=places.of(storage).base)
+        if checkpoint_paths.VARIABLE in os.environ:
+            _exchange(working, base=checkpoint_paths.of(storage).base)
         elif len(working) > 1:
             for one in working:
-                one.node = replace(one.node, checkpoints="own", notes=(places.EACH_NODE_ITS_OWN,))
+                one.node = replace(
+                    one.node, checkpoints="own", notes=(checkpoint_paths.EACH_NODE_ITS_OWN,)
+                )
         return [one.node for one in asked]
 
 

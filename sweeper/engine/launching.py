@@ -10,21 +10,21 @@ from itertools import chain
 
 from sweeper import search
 from sweeper.design import design
-from sweeper.engine import cluster, places, precision, probe, provenance
+from sweeper.engine import checkpoint_paths, cluster, precision, probe, provenance
 from sweeper.engine.adaptive import Adaptive
-from sweeper.engine.board import Board
 from sweeper.engine.cells import REPORT, Cells
 from sweeper.engine.conductor import Conductor
 from sweeper.engine.context import Session
-from sweeper.engine.crew import Crew, terms
 from sweeper.engine.interrupts import StopNow
 from sweeper.engine.packing import Packer
-from sweeper.engine.precision import Asking, Staged
+from sweeper.engine.precision import PlanContext, Staged
 from sweeper.engine.probe import Place, Question
 from sweeper.engine.progress import Awaited, Best, snapshot
 from sweeper.engine.pruning import Pruning, group_of
 from sweeper.engine.recorder import index_of, value_at
+from sweeper.engine.run_tracker import RunTracker
 from sweeper.engine.screening import Screened
+from sweeper.engine.worker_pool import WorkerPool, terms
 from sweeper.plan import Price
 from sweeper.spec import Screen
 from sweeper.states import Ending, RunState
@@ -45,12 +45,12 @@ class Launch:
 
     def __init__(self, session: Session) -> None:
         self.session, self.request, self.spec = session, session.request, session.spec
-        self.board = Board()
-        self.best = Best(self.spec, self.board)
+        self.tracker = RunTracker()
+        self.best = Best(self.spec, self.tracker)
         self.conductor: Conductor | None = None
         self.place = Place.of(self.spec.resources, self.request.plugins)
         self.halted = ""
-        self.checkpoints = places.of(self.request.storage)
+        self.checkpoints = checkpoint_paths.of(self.request.storage)
         self._began = self.request.clock()
         self.stopped = self.declined = False
         self._provenance = session.sweep.provenance  # of the last launch that ran anything
@@ -75,7 +75,7 @@ class Launch:
         first = self.staged.extended(session.first) if self.staged else session.first
         self.add_cells([*kept, *first])
         self._follow_up()
-        mine = {(cell.role, cell.hash) for cell in self.board.cells.values()}
+        mine = {(cell.role, cell.hash) for cell in self.tracker.cells.values()}
         session.store.hide_cells(session.lease, mine)
         # Only now, so that a hidden cell's trial has ended before a sampler reads the study.
         self.mirror()
@@ -85,7 +85,7 @@ class Launch:
 
     def missing(self) -> bool:
         """Returns whether anything is left to run, as far as known."""
-        if any(not run.finished for run in self.board.runs.values()):
+        if any(not run.finished for run in self.tracker.runs.values()):
             return True
         new = self.cells.more(1)
         if new:
@@ -94,7 +94,7 @@ class Launch:
 
     def left(self) -> bool:
         """Whether the sweep is unfinished: a run is open, or a sampler has further cells."""
-        return any(not run.finished for run in self.board.runs.values()) or self.cells.unasked()
+        return any(not run.finished for run in self.tracker.runs.values()) or self.cells.unasked()
 
     def add_cells(self, new: Sequence[NewCell]) -> list[Cell]:
         """Adds cells to the database and to memory, if they are new."""
@@ -105,20 +105,20 @@ class Launch:
     def _take(self, new: Sequence[NewCell], cells: Sequence[Cell]) -> None:
         runs = self.session.store.runs_of([cell.id for cell in cells])
         wanted = [(cell, one.replicates) for one, cell in zip(new, cells, strict=True)]
-        self.board.add(wanted, runs, failures=self._failures)
+        self.tracker.add(wanted, runs, failures=self._failures)
 
     def _follow_up(self) -> None:
         """Adds the cells that follow from cells of earlier launches that have finished."""
-        done = [cell for cell in self.board.cells.values() if self.board.finished(cell.id)]
+        done = [cell for cell in self.tracker.cells.values() if self.tracker.finished(cell.id)]
         for cell in done:
             self.best.see(cell.id)
-            new = self.cells.after(cell, {cell.hash: self.board.values(cell.id)})
+            new = self.cells.after(cell, {cell.hash: self.tracker.values(cell.id)})
             if new:
                 self.add_cells(new)
 
     def _say_changes(self, before: Sequence[Cell]) -> None:
         had = {(cell.role, cell.hash) for cell in before if not cell.hidden}
-        has = {(cell.role, cell.hash): cell for cell in self.board.cells.values()}
+        has = {(cell.role, cell.hash): cell for cell in self.tracker.cells.values()}
         added = [cell for key, cell in has.items() if key not in had]
         gone = had - set(has)
         if had and (added or gone):
@@ -133,10 +133,10 @@ class Launch:
         """Open packs continue unchanged; a pack with a run that is not wanted is packed again."""
         self._open: list[Pack] = []
         for pack in self.session.store.packs(self.session.sweep.id):
-            if pack.dissolved or not self.board.open_runs(pack):
+            if pack.dissolved or not self.tracker.open_runs(pack):
                 continue
-            if all(run in self.board.runs for run in pack.run_ids):
-                self.board.add_packs([pack])
+            if all(run in self.tracker.runs for run in pack.run_ids):
+                self.tracker.add_packs([pack])
                 self._open.append(pack)
             else:
                 self.session.store.dissolve(self.session.lease, pack.id)
@@ -150,34 +150,34 @@ class Launch:
 
     def _replay(self) -> None:
         """Shows the pruner the evaluations of earlier launches."""
-        pruning, board = self.pruning, self.board
+        pruning, tracker = self.pruning, self.tracker
         if pruning is None:
             return
         evaluations = Counter[int]()  # by run
         for epoch, run_id, value in sorted(self._seen(), key=lambda one: one[:2]):
-            run = board.runs[run_id]
+            run = tracker.runs[run_id]
             if value is None and run.state is RunState.FAILED:
                 continue  # the run diverged here, and the pruner was not asked
             evaluations[run_id] += 1
             pruning.see(
                 run.cell_id,
-                group=group_of(board.cells[run.cell_id], self.spec.scientific),
+                group=group_of(tracker.cells[run.cell_id], self.spec.scientific),
                 run=run.id,
                 evaluation=evaluations[run_id],
                 value=value,
-                of=[r.id for r in board.of_cell[run.cell_id] if r.valued_at(epoch)],
+                of=[r.id for r in tracker.of_cell[run.cell_id] if r.valued_at(epoch)],
             )
-        for cell in board.cells.values():
-            if board.finished(cell.id):
-                states = {run.state for run in board.of_cell[cell.id]}
+        for cell in tracker.cells.values():
+            if tracker.finished(cell.id):
+                states = {run.state for run in tracker.of_cell[cell.id]}
                 pruned = RunState.PRUNED in states
-                pruning.end(cell.id, value=board.mean(cell.id), pruned=pruned)
+                pruning.end(cell.id, value=tracker.mean(cell.id), pruned=pruned)
 
     def _seen(self) -> Iterator[tuple[int, int, float | None]]:
         """(epoch, run, objective) of every recorded evaluation."""
         curves = self.session.store.curves(self.session.sweep.id, [self.objective])
         for run_id, epoch, _step, value in chain.from_iterable(curves):
-            if run_id in self.board.runs:
+            if run_id in self.tracker.runs:
                 yield epoch, run_id, value_at(value, 0)
 
     # --- adaptive search
@@ -196,10 +196,10 @@ class Launch:
         session = self.session
         if self.spec.precision is None:
             return None
-        asking = Asking(
+        asking = PlanContext(
             spec=self.spec,
             maker=session.maker,
-            board=self.board,
+            tracker=self.tracker,
             store=session.store,
             lease=session.lease,
             sweep=session.sweep,
@@ -227,11 +227,13 @@ class Launch:
         """Ends a cell that cannot run at once, and reports that to the sampler."""
         [made] = self.add_cells([cell])
         end = End(ending=Ending.BAD_CONFIG, error=reason)
-        reports = [Report(run_id=r.id, attempt_id=0, end=end) for r in self.board.of_cell[made.id]]
+        reports = [
+            Report(run_id=r.id, attempt_id=0, end=end) for r in self.tracker.of_cell[made.id]
+        ]
         attempts = self.spec.limits.attempts
         states = self.session.store.record(self.session.lease, reports, max_attempts=attempts)
         for run, state in states.items():
-            self.board.move(run, state)
+            self.tracker.move(run, state)
 
     # --- running
 
@@ -260,21 +262,21 @@ class Launch:
                 raise spec.problem(
                     "resources.gpus", spec.resources.gpus, f"this machine has {capacity.gpus:g}"
                 )
-            hired = terms(spec, joined=address is not None)
-            with self.request.hire(hired, say=self.request.say) as crew:
-                self._run(crew)
+            wanted = terms(spec, joined=address is not None)
+            with self.request.make_pool(wanted, say=self.request.say) as pool:
+                self._run(pool)
 
-    def _run(self, crew: Crew) -> None:
-        crew.wait(self._check)
-        packer = self._packer(crew)
-        self.conductor = self.make_conductor(packer, lambda: crew.room)
+    def _run(self, pool: WorkerPool) -> None:
+        pool.wait(self._check)
+        packer = self._packer(pool)
+        self.conductor = self.make_conductor(packer, lambda: pool.room)
         self.conductor.end_stopped()
         self.conductor.enqueue(self._open)
         self._check_interrupted()
-        self.conductor.enqueue(packer.pack(self.board.unpacked()))
+        self.conductor.enqueue(packer.pack(self.tracker.unpacked()))
         self.declined = not self._confirmed()
         if not self.declined:
-            crew.run(self.conductor)
+            pool.run(self.conductor)
         self.halted = self.conductor.halted
 
     def mirror(self) -> None:
@@ -294,18 +296,18 @@ class Launch:
                 self.spec, session.store, session.lease, stages=session.sweep.stages
             )
 
-    def _packer(self, crew: Crew) -> Packer:
-        session, board = self.session, self.board
-        packer = Packer(self.spec, session.store, session.lease, board, workers=lambda: crew.room)
+    def _packer(self, pool: WorkerPool) -> Packer:
+        session, tracker = self.session, self.tracker
+        packer = Packer(self.spec, session.store, session.lease, tracker, workers=lambda: pool.room)
         packer.price(
-            list(board.cells.values()), board.unpacked(), probe_keys=partial(self._probe, crew)
+            list(tracker.cells.values()), tracker.unpacked(), probe_keys=partial(self._probe, pool)
         )
         self._check_interrupted()
         return packer
 
-    def _probe(self, crew: Crew, questions: Sequence[Question]) -> list[Price]:
+    def _probe(self, pool: WorkerPool, questions: Sequence[Question]) -> list[Price]:
         tell, check = self.request.say, self._check
-        return probe.measure_there(questions, self.place, crew, tell=tell, check=check)
+        return probe.measure_there(questions, self.place, pool, tell=tell, check=check)
 
     def make_conductor(self, packer: Packer, workers: Callable[[], int]) -> Conductor:
         """Makes the inside of the loop for this launch."""
@@ -317,10 +319,10 @@ class Launch:
         assert self.conductor is not None  # noqa: S101
         awaited = self.awaited()
         left = self.conductor.eta.left(0.0, awaited=awaited.price)
-        runs = sum(not run.finished for run in self.board.runs.values())
+        runs = sum(not run.finished for run in self.tracker.runs.values())
         text = f"{runs + awaited.runs} runs to do"
         text += f", the first {runs}" if awaited.runs else ""
-        text += f" in {len(self.board.packs)} packs"
+        text += f" in {len(self.tracker.packs)} packs"
         if self.staged and self.staged.may_follow():
             text += f", and up to {self.staged.may_follow()} more by the plan for replicates"
         self.request.say(text)
@@ -368,7 +370,7 @@ class Launch:
             left = self.conductor.eta.left(running, awaited=awaited.price)
             more = self.staged.may_follow() if self.staged else 0
             self.request.say(
-                snapshot(self.board, self.best, left, awaited=awaited, may_follow=more)
+                snapshot(self.tracker, self.best, left, awaited=awaited, may_follow=more)
             )
 
     def awaited(self) -> Awaited:

@@ -8,7 +8,7 @@ from typing import Any
 from sweeper import trainables
 from sweeper.design import Design, design
 from sweeper.engine import evaluations
-from sweeper.engine.cells import Maker
+from sweeper.engine.cells import CellMaker
 from sweeper.engine.messages import OwnTrainer
 from sweeper.errors import InputError, SpecError
 from sweeper.spec import ADAPTIVE, Screen, Spec
@@ -20,7 +20,7 @@ from trainers.config import Config
 
 def prepared(
     spec: Spec, given: Trainable | None = None, *, before: Sweep | None
-) -> tuple[Spec, Maker]:
+) -> tuple[Spec, CellMaker]:
     """The spec with what its data or its trainer decide, and what makes its cells.
 
     Args:
@@ -33,11 +33,11 @@ def prepared(
     if spec.trainer is not None:
         own = OwnMaker(spec, given, before=before)
         return own.spec, own
-    maker = Maker(spec)
+    maker = CellMaker(spec)
     return evaluations.decided(spec, maker, before=before.spec if before else None), maker
 
 
-class OwnMaker(Maker):
+class OwnMaker(CellMaker):
     """Makes the cells of a sweep whose trainer is a function of the user's own.
 
     Args:

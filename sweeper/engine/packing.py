@@ -12,9 +12,9 @@ from typing import Literal
 from sweeper import plan
 from sweeper.design import pack_key
 from sweeper.engine import probe
-from sweeper.engine.board import Board, RunNow
 from sweeper.engine.probe import Question
 from sweeper.engine.progress import levels_of
+from sweeper.engine.run_tracker import RunTracker, TrackedRun
 from sweeper.plan import Price
 from sweeper.spec import Spec
 from sweeper.spec.own import read
@@ -29,9 +29,15 @@ class Packer:
     """Packs pending runs once their keys have prices."""
 
     def __init__(
-        self, spec: Spec, store: Store, lease: Lease, board: Board, *, workers: Callable[[], int]
+        self,
+        spec: Spec,
+        store: Store,
+        lease: Lease,
+        tracker: RunTracker,
+        *,
+        workers: Callable[[], int],
     ) -> None:
-        self._spec, self._store, self._lease, self._board = spec, store, lease, board
+        self._spec, self._store, self._lease, self._tracker = spec, store, lease, tracker
         self._workers = workers
         saved = store.prices(lease.sweep_id)
         self.prices = {
@@ -41,7 +47,9 @@ class Packer:
         }
         self._configs: dict[str, Config] = {}
 
-    def price(self, cells: Collection[Cell], runs: Iterable[RunNow], *, probe_keys: Probe) -> None:
+    def price(
+        self, cells: Collection[Cell], runs: Iterable[TrackedRun], *, probe_keys: Probe
+    ) -> None:
         """Probes the keys of these runs that have no price yet, and stores the prices."""
         wanted = questions(
             cells,
@@ -57,7 +65,7 @@ class Packer:
             if one.key in self.prices:
                 self._configs[one.key] = read(one.config)
 
-    def pack(self, runs: Sequence[RunNow], *, workers: int | None = None) -> list[Pack]:
+    def pack(self, runs: Sequence[TrackedRun], *, workers: int | None = None) -> list[Pack]:
         """Makes packs for these runs by the plan, such that none of `workers` is idle."""
         cells = self._cells(runs)
         self._borrow(cells)
@@ -105,7 +113,7 @@ class Packer:
         self._store.save_prices(self._lease, {"prices": dump})
 
     def split(
-        self, pack: Pack, runs: Sequence[RunNow], *, k: int, form: str | None = None
+        self, pack: Pack, runs: Sequence[TrackedRun], *, k: int, form: str | None = None
     ) -> list[Pack]:
         """Packs the open runs of a dissolved pack, at most K in each, in its form or another."""
         parts = [runs[start : start + k] for start in range(0, len(runs), k)]
@@ -122,9 +130,9 @@ class Packer:
             ]
         )
 
-    def _cells(self, runs: Iterable[RunNow]) -> list[Cell]:
+    def _cells(self, runs: Iterable[TrackedRun]) -> list[Cell]:
         ids = dict.fromkeys(run.cell_id for run in runs)
-        return [self._board.cells[one] for one in ids]
+        return [self._tracker.cells[one] for one in ids]
 
     def _borrow(self, cells: Iterable[Cell]) -> None:
         known = set(self.prices)
@@ -145,7 +153,7 @@ class Packer:
 
     def _add(self, made: Sequence[NewPack]) -> list[Pack]:
         packs = self._store.add_packs(self._lease, made) if made else []
-        self._board.add_packs(packs)
+        self._tracker.add_packs(packs)
         return packs
 
 

@@ -12,8 +12,8 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from sweeper.design import count
-from sweeper.engine.board import Board
-from sweeper.engine.cells import REPORT, Cells, Maker
+from sweeper.engine.cells import REPORT, CellMaker, Cells
+from sweeper.engine.run_tracker import RunTracker
 from sweeper.spec import Spec
 from sweeper.states import FINISHED
 from sweeper.store.records import Cell, Lease, NewCell, Sweep
@@ -27,12 +27,12 @@ Stage = dict[str, Any]  # `Sweep.stages`
 
 
 @dataclass(frozen=True, kw_only=True)
-class Asking:
+class PlanContext:
     """What a plan decides from, and where its decisions are stored."""
 
     spec: Spec
-    maker: Maker
-    board: Board
+    maker: CellMaker
+    tracker: RunTracker
     store: Store
     lease: Lease
     sweep: Sweep
@@ -42,7 +42,7 @@ class Asking:
 class Staged:
     """Cells of another source, with replicates that grow by the spec's plan."""
 
-    def __init__(self, asking: Asking, inner: Cells) -> None:
+    def __init__(self, asking: PlanContext, inner: Cells) -> None:
         self._asking, self._inner = asking, inner
         self._plan = plan_of(asking.spec)
         self._kept = list(asking.sweep.stages)
@@ -99,7 +99,7 @@ class Staged:
         return [one for one in self._kept if one["plan"] == self._plan]
 
     def _open(self) -> bool:
-        counts = self._asking.board.counts()
+        counts = self._asking.tracker.counts()
         return any(number for state, number in counts.items() if state not in FINISHED)
 
     def _judged(self, frames: Frames) -> Decision:
@@ -148,7 +148,7 @@ class Staged:
         names = NewCell.__dataclass_fields__
         return [
             NewCell(**{name: getattr(one, name) for name in names})
-            for one in self._asking.board.cells.values()
+            for one in self._asking.tracker.cells.values()
             if one.role == role
         ]
 

@@ -10,13 +10,13 @@ from pathlib import Path
 from sweeper import plan, search
 from sweeper.design import candidates, designs, pack_key
 from sweeper.engine import cluster, plugins, probe, screening
-from sweeper.engine.cells import REPORT, TUNING, Maker
-from sweeper.engine.crew import Crew, terms
+from sweeper.engine.cells import REPORT, TUNING, CellMaker
 from sweeper.engine.eta import UNKNOWN_FACTOR
 from sweeper.engine.own import prepared
 from sweeper.engine.packing import questions, shared
 from sweeper.engine.probe import Place
 from sweeper.engine.progress import Event
+from sweeper.engine.worker_pool import WorkerPool, terms
 from sweeper.plan import Price
 from sweeper.spec import ADAPTIVE, Screen, Search, Spec
 from sweeper.spec.own import read
@@ -122,7 +122,7 @@ def _references(spec: Spec, cells: Sequence[Cell]) -> int:
     return sum(one.role == REPORT and screening.refers(spec, one) for one in cells)
 
 
-def _cells(spec: Spec, maker: Maker) -> list[NewCell]:
+def _cells(spec: Spec, maker: CellMaker) -> list[NewCell]:
     """Every cell once; a pick that depends on tuning is planned as its first candidate.
 
     An adaptive search is planned as if it drew at random.
@@ -185,10 +185,10 @@ def _probed(
     on_event(f"joining Ray at {ray_address}" if ray_address else "starting Ray")
     with cluster.started(address=ray_address, cpus=asked * cpus, gpus=asked * gpus):
         place = Place.of(spec.resources, plugin_files)
-        with Crew(terms(spec, joined=ray_address is not None), say=on_event) as crew:
-            crew.wait(lambda: None)
-            workers = crew.room
-            asked = probe.measure_there(wanted, place, crew, tell=on_event) if wanted else []
+        with WorkerPool(terms(spec, joined=ray_address is not None), say=on_event) as pool:
+            pool.wait(lambda: None)
+            workers = pool.room
+            asked = probe.measure_there(wanted, place, pool, tell=on_event) if wanted else []
             found = {price.key: price for price in asked}
     configs = {q.key: read(q.config) for q in wanted if q.key in found}
     for cell in cells:

@@ -9,9 +9,9 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
-from sweeper.engine.crew import Crew, Worker
 from sweeper.engine.messages import ProbeJob, Refusal, Timing
 from sweeper.engine.progress import Event, Probing
+from sweeper.engine.worker_pool import Worker, WorkerPool
 from sweeper.errors import EngineError
 from sweeper.plan import Price
 from sweeper.spec.models import Resources
@@ -78,7 +78,7 @@ def question(
 def measure_there(
     questions: Sequence[Question],
     place: Place,
-    crew: Crew,
+    pool: WorkerPool,
     *,
     tell: Callable[[Event], None],
     check: Callable[[], None] = lambda: None,
@@ -92,8 +92,8 @@ def measure_there(
         EngineError: no form computes a key's layers correctly.
     """
     tell(f"checking and timing packs for {len(questions)} kinds of runs")
-    asking = Asking(questions, place, tell=tell, check=check)
-    crew.run(asking)
+    asking = ProbeJobs(questions, place, tell=tell, check=check)
+    pool.run(asking)
     wrong = findings(asking.prices)
     if wrong:
         tell(wrong)
@@ -107,8 +107,8 @@ def findings(prices: Iterable[Price]) -> str:
     return lines[0] + more if lines else ""
 
 
-class Asking:
-    """A source of jobs (`crew.Events`), a question each. Ends workers that answer too late."""
+class ProbeJobs:
+    """A `worker_pool.JobSource` with a question a job. Ends workers that answer too late."""
 
     def __init__(
         self,

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TypeAlias
 
-from sweeper.engine.board import Board
 from sweeper.engine.cells import REPORT
+from sweeper.engine.run_tracker import RunTracker
 from sweeper.spec import Spec
 from sweeper.spec.factors import short
 from sweeper.states import RunState
@@ -63,9 +63,9 @@ class Awaited:
 class Best:
     """The best cell so far, by the mean over its replicates; updated as cells finish."""
 
-    def __init__(self, spec: Spec, board: Board) -> None:
+    def __init__(self, spec: Spec, tracker: RunTracker) -> None:
         where = " on test" if spec.objective.split == "test" else ""
-        self._metric, self._board = f"{spec.objective.metric}{where}", board
+        self._metric, self._tracker = f"{spec.objective.metric}{where}", tracker
         self._sign = 1.0 if spec.objective.direction == "maximize" else -1.0
         self._names = tuple(spec.scientific)
         self._cell: int | None = None
@@ -73,8 +73,8 @@ class Best:
 
     def see(self, cell_id: int) -> None:
         """Compares a cell that has finished."""
-        mean = self._board.mean(cell_id)
-        if mean is None or self._board.cells[cell_id].role != REPORT:
+        mean = self._tracker.mean(cell_id)
+        if mean is None or self._tracker.cells[cell_id].role != REPORT:
             return
         again = cell_id == self._cell  # with further replicates it may no longer be the best
         self._means[cell_id] = mean
@@ -86,14 +86,14 @@ class Best:
     def __str__(self) -> str:
         if self._cell is None:
             return ""
-        factors = self._board.cells[self._cell].factors
+        factors = self._tracker.cells[self._cell].factors
         levels = levels_of({n: factors[n] for n in self._names if n in factors})
         mean = self._means[self._cell]
         return f"{self._metric} {mean:.3f} at {levels}" if levels else f"{mean:.3f}"
 
 
 def snapshot(
-    board: Board,
+    tracker: RunTracker,
     best: Best,
     left: tuple[float, float, float] | None,
     *,
@@ -103,10 +103,10 @@ def snapshot(
     """The progress at this moment; `left` comes from `Eta.left`."""
     seconds, low, high = left if left is not None else (None, None, None)
     return Progress(
-        cells=len(board.cells) + awaited.cells,
-        cells_done=board.cells_done(),
-        runs=board.counts(),
-        packs=len(board.packs),
+        cells=len(tracker.cells) + awaited.cells,
+        cells_done=tracker.cells_done(),
+        runs=tracker.counts(),
+        packs=len(tracker.packs),
         best=str(best),
         eta_seconds=seconds,
         eta_low=low,

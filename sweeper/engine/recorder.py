@@ -8,8 +8,8 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from sweeper.engine.board import Board
 from sweeper.engine.messages import MemberResult, Message
+from sweeper.engine.run_tracker import RunTracker
 from sweeper.states import UNCOUNTED, Ending, RunState
 from sweeper.store.records import End, Key, Lease, Report
 from sweeper.store.store import Store
@@ -24,13 +24,13 @@ class Recorder:
         self,
         store: Store,
         lease: Lease,
-        board: Board,
+        tracker: RunTracker,
         *,
         max_attempts: int,
         on_cell: Callable[[int], None],
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._store, self._lease, self._board = store, lease, board
+        self._store, self._lease, self._tracker = store, lease, tracker
         self._max_attempts, self._on_cell, self._clock = max_attempts, on_cell, clock
         self._held: list[Report] = []
         self._held_since = 0.0
@@ -61,7 +61,7 @@ class Recorder:
             self._on_cell(cell)
 
     def _note(self, report: Report, states: dict[int, RunState]) -> list[int]:
-        run = self._board.runs.get(report.run_id)
+        run = self._tracker.runs.get(report.run_id)
         if run is None:
             return []
         if report.reaches:
@@ -70,7 +70,7 @@ class Recorder:
             return []
         run.ending, run.value = report.end.ending, report.end.value
         run.failures += report.end.ending not in UNCOUNTED
-        return [run.cell_id] if self._board.move(run.id, states[run.id]) else []
+        return [run.cell_id] if self._tracker.move(run.id, states[run.id]) else []
 
 
 def reports_of(

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from sweeper.design import count
 from sweeper.engine.cells import REPORT, SCREENING, Cells
-from sweeper.engine.precision import Asking, Staged
+from sweeper.engine.precision import PlanContext, Staged
 from sweeper.spec import Screen, Spec
 from sweeper.store.records import Cell, NewCell
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 class Screened(Staged):
     """Cells of another source, all of them screened, the remaining ones reported."""
 
-    def __init__(self, asking: Asking, inner: Cells) -> None:
+    def __init__(self, asking: PlanContext, inner: Cells) -> None:
         super().__init__(asking, inner)
         if not self.ended:
             self._go_on()
@@ -50,7 +50,7 @@ class Screened(Staged):
         if self.ended:
             return 0
         spec = self._asking.spec
-        cells = [cell for cell in self._asking.board.cells.values() if cell.role == SCREENING]
+        cells = [cell for cell in self._asking.tracker.cells.values() if cell.role == SCREENING]
         references = sum(refers(spec, cell) for cell in cells)
         return most_left(spec, references=references) * confirm(spec)
 

@@ -13,7 +13,7 @@ from statistics import fmean, stdev
 from typing import Any
 
 from sweeper.design import Design, candidates, designs, pack_key
-from sweeper.engine.cells import REPORT, TUNING, Maker
+from sweeper.engine.cells import REPORT, TUNING, CellMaker
 from sweeper.spec import Spec
 from sweeper.store.records import Cell, NewCell
 
@@ -40,7 +40,7 @@ class Tuned:
     """
 
     def __init__(
-        self, spec: Spec, maker: Maker, *, say: Callable[[str], None] = lambda text: None
+        self, spec: Spec, maker: CellMaker, *, say: Callable[[str], None] = lambda text: None
     ) -> None:
         self.unpicked: list[dict[str, Any]] = []
         self._spec, self._maker, self._say = spec, maker, say

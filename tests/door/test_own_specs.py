@@ -175,7 +175,7 @@ def test_the_first_report_is_made_with_a_whole_configuration() -> None:
 
 def test_changed_data_are_named(tmp_path: Any) -> None:
     """As for Sweeper's own data: a launch on other content is refused until it is agreed to."""
-    from sweeper.engine.since import counted
+    from sweeper.engine.launch_changes import counted
 
     (tmp_path / "a.csv").write_text("1")
     before = {"files": fingerprint([str(tmp_path / "a.csv")])[1]}

@@ -11,10 +11,10 @@ from sweeper.cli.show import status_remarks, status_row
 from sweeper.design import pack_key
 from sweeper.engine import driver
 from sweeper.engine.adaptive import Adaptive
-from sweeper.engine.board import Board
-from sweeper.engine.cells import Maker, Planned
+from sweeper.engine.cells import CellMaker, Planned
 from sweeper.engine.launching import Launch
 from sweeper.engine.packing import Packer
+from sweeper.engine.run_tracker import RunTracker
 from sweeper.engine.tuning import Tuned
 from sweeper.plan import Price
 from sweeper.spec import parse
@@ -45,7 +45,7 @@ def there(new: list[NewCell]) -> list[Cell]:
 def test_the_number_of_runs_stays_as_tuning_goes_on() -> None:
     """Each pick takes the place of what was awaited: 12 + 15 runs from first to last."""
     spec = parse(SPEC)
-    maker = Maker(spec)
+    maker = CellMaker(spec)
     tuned = Tuned(spec, maker)
     first = tuned.first()
     runs = sum(len(cell.replicates) for cell in first)
@@ -61,7 +61,7 @@ def test_the_number_of_runs_stays_as_tuning_goes_on() -> None:
 def test_what_follows_is_known_by_its_pack_key() -> None:
     """So its price is that of the candidates, which differ in the learning rate alone."""
     spec = parse(SPEC)
-    tuned = Tuned(spec, Maker(spec))
+    tuned = Tuned(spec, CellMaker(spec))
     keys = {pack_key(cell.config) for cell in tuned.first()}
     assert tuned.awaited() == dict.fromkeys(keys, 1)
 
@@ -80,7 +80,7 @@ def test_an_adaptive_search_has_as_many_cells_as_it_was_given() -> None:
 def test_a_plan_without_tuning_awaits_nothing() -> None:
     """All of its cells are there."""
     spec = parse(SPEC)
-    assert Planned(spec, Maker(spec)).awaited() == {}
+    assert Planned(spec, CellMaker(spec)).awaited() == {}
 
 
 @pytest.mark.parametrize(
@@ -116,7 +116,7 @@ def packer(text: str, prices: dict[str, Price]) -> Packer:
             return {"prices": {key: price.dump() for key, price in prices.items()}}
 
     kept: Any = Kept()
-    return Packer(parse(text), kept, Lease(sweep_id=1, epoch=1), Board(), workers=lambda: 2)
+    return Packer(parse(text), kept, Lease(sweep_id=1, epoch=1), RunTracker(), workers=lambda: 2)
 
 
 def test_status_counts_what_waits_for_tuning(tmp_path: Path, monkeypatch: Any) -> None:

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 
 from sweeper.cli.app import run
-from sweeper.engine import data_facts, driver, since, worker
-from sweeper.engine.cells import Maker, Planned
+from sweeper.engine import data_facts, driver, launch_changes, worker
+from sweeper.engine.cells import CellMaker, Planned
 from sweeper.engine.context import Request
 from sweeper.engine.interrupts import Interrupts, StopNow
 from sweeper.errors import InputError
@@ -53,7 +53,7 @@ def leave(folder: Path, *, trainer: str | None = None, plan: Any = None) -> None
     """Makes the database; `plan` is one that has decided something already."""
     (folder / "sweeper.db").unlink(missing_ok=True)
     spec = load(folder / "spec.yaml")
-    maker = Maker(spec)
+    maker = CellMaker(spec)
     cells = Planned(spec, maker).first()
     with Store.open("sqlite:///sweeper.db", create=True) as store:
         sweep = store.create_sweep(
@@ -241,7 +241,7 @@ def test_many_classes_are_not_all_listed() -> None:
     """A thousand classes are no line."""
     names = [f"c{number}" for number in range(20)]
     old, new = ({"classes": names, "counts": {"train": [n] * 20}} for n in (5, 4))
-    text = since.counted(old, new)
+    text = launch_changes.counted(old, new)
     assert text.startswith("train 100 to 80 samples (c0 5 to 4, ")
     assert text.endswith("c5 5 to 4, 14 more classes)")
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from sweeper.engine.cells import Maker
+from sweeper.engine.cells import CellMaker
 from sweeper.engine.evaluations import decided, stored
 from sweeper.engine.preview import _cells
 from sweeper.errors import SpecError
@@ -26,7 +26,7 @@ replicates: 2
 def number(text: str, before: Spec | None = None) -> int | None:
     spec = parse(text)
     row = None if before is None else json.loads(before.model_dump_json())
-    return decided(spec, Maker(spec), before=row).train.evaluations
+    return decided(spec, CellMaker(spec), before=row).train.evaluations
 
 
 def launched(text: str, evaluations: int) -> Spec:
@@ -37,7 +37,7 @@ def launched(text: str, evaluations: int) -> Spec:
 def test_every_cell_of_a_sweep_has_the_same_number_and_says_so() -> None:
     """Curves of different cells have their points at the same shares of the budget."""
     spec = parse(SPEC + "nuisance:\n  train.lr: [0.01, 0.1, 1.0]\n")
-    maker = Maker(spec)
+    maker = CellMaker(spec)
     found = _cells(decided(spec, maker, before=None), maker)
     assert len(found) == 8
     assert {cell.config["train"]["evaluations"] for cell in found} == {number(SPEC)}

@@ -12,9 +12,9 @@ import pytest
 from stages import SPEC, staged
 
 from sweeper.design import design, pack_key
-from sweeper.engine import changes, data_facts, driver, worker
+from sweeper.engine import compatibility, data_facts, driver, worker
 from sweeper.engine.adaptive import Adaptive
-from sweeper.engine.cells import Maker, Planned
+from sweeper.engine.cells import CellMaker, Planned
 from sweeper.engine.launching import Launch
 from sweeper.engine.messages import Job, JobMember
 from sweeper.errors import SpecError
@@ -119,7 +119,7 @@ def test_what_would_mix_numbers_is_refused_before_anything_starts(
 
 def _with_a_cell(folder: Path, text: str) -> None:
     spec = parse(text)
-    maker = Maker(spec)
+    maker = CellMaker(spec)
     cell, _ = maker.make_anyway(_some_design(spec), number=None)
     with Store.open(url(folder), create=True) as store:
         layout = tuple(data_facts.layout(maker.facts))
@@ -142,7 +142,7 @@ def test_more_trials_are_no_change_of_an_adaptive_search(tmp_path) -> None:
     """Only what Optuna cannot go on with is refused."""
     _with_a_cell(tmp_path, TPE)
     more = parse(TPE.replace("trials: 8", "trials: 9").replace("tpe", "gp"))
-    changes.check(more, the_sweep(tmp_path), has_cells=True)
+    compatibility.check(more, the_sweep(tmp_path), has_cells=True)
 
 
 def test_a_launch_that_runs_nothing_leaves_the_provenance(tmp_path) -> None:
@@ -189,7 +189,7 @@ def test_an_interrupted_sweep_says_what_interrupted_it(launched, count, why) -> 
 def test_an_adaptive_search_says_when_it_has_further_cells() -> None:
     """A search that was stopped between two questions is not complete."""
     spec = parse(TPE)
-    adaptive = Adaptive(spec, Maker(spec), None, tell=lambda: None, unusable=lambda *a: None)  # pyright: ignore[reportArgumentType]
+    adaptive = Adaptive(spec, CellMaker(spec), None, tell=lambda: None, unusable=lambda *a: None)  # pyright: ignore[reportArgumentType]
     assert adaptive.unasked()
     adaptive.knows(map(str, range(8)))
     assert not adaptive.unasked()
@@ -224,7 +224,7 @@ def test_a_sweep_goes_on_from_another_folder(tmp_path, monkeypatch) -> None:
     for place in (_folder(tmp_path / "one"), _folder(tmp_path / "two")):
         monkeypatch.chdir(tmp_path)
         spec = load(place / "spec.yaml")
-        maker = Maker(spec)
+        maker = CellMaker(spec)
         new = Planned(spec, maker).first()
         with Store.open(url(tmp_path), create=True) as store:
             sweep = store.create_sweep(
@@ -241,7 +241,7 @@ def test_a_sweep_goes_on_from_another_folder(tmp_path, monkeypatch) -> None:
     assert seen[0] == seen[1]
 
 
-def _job(cells: list[Cell], maker: Maker) -> Job:
+def _job(cells: list[Cell], maker: CellMaker) -> Job:
     members = tuple(JobMember(run=c.id, attempt=1, replicate=0, config=c.config) for c in cells)
     return Job(
         pack=1, members=members, form="folded", threads=1, device="cpu", checkpoint_dir="",
@@ -258,9 +258,9 @@ def test_other_data_are_other_cells(tmp_path) -> None:
     assert not set(before) & {c.hash for c in Planned(*_made(place)).first()}
 
 
-def _made(place: Path) -> tuple[Spec, Maker]:
+def _made(place: Path) -> tuple[Spec, CellMaker]:
     spec = load(place / "spec.yaml")
-    return spec, Maker(spec)
+    return spec, CellMaker(spec)
 
 
 def test_paths_of_overrides_are_from_here(tmp_path, monkeypatch) -> None:

@@ -10,8 +10,8 @@ import optuna
 import pytest
 from ray import exceptions
 
-from sweeper.engine import cluster, endings, places
-from sweeper.engine.breaker import Breaker
+from sweeper.engine import checkpoint_paths, cluster, endings
+from sweeper.engine.circuit_breaker import CircuitBreaker
 from sweeper.engine.eta import Eta, Seen
 from sweeper.engine.pruning import Pruning
 from sweeper.engine.tuning import pick
@@ -84,7 +84,7 @@ def test_what_the_trainer_raises_becomes_a_reason(error, ending) -> None:
 
 def test_the_breaker_counts_cells_and_forgets_at_a_success() -> None:
     """One cell that is tried again and again is not many; a success ends the row."""
-    breaker = Breaker(failures=3, attempts=3)
+    breaker = CircuitBreaker(failures=3, attempts=3)
     for _ in range(5):
         breaker.failure(Ending.ERROR, [1])
     assert not breaker.tripped
@@ -100,7 +100,7 @@ def test_the_breaker_counts_cells_and_forgets_at_a_success() -> None:
 
 def test_the_breaker_ends_what_never_stops() -> None:
     """A node that is lost again and again counts against no run, and yet must end."""
-    breaker = Breaker(failures=2, attempts=3)
+    breaker = CircuitBreaker(failures=2, attempts=3)
     for _ in range(7):
         breaker.failure(Ending.NODE_LOST, [1])
     assert not breaker.tripped
@@ -190,10 +190,13 @@ def test_a_replicate_that_has_left_is_not_waited_for() -> None:
 def test_checkpoints_lie_beside_the_sqlite_file_or_where_the_variable_says(tmp_path) -> None:
     """One place a database; a cluster names a shared one."""
     url = f"sqlite:///{tmp_path}/a.db"
-    assert Path(places.of(url, environment={}).root) == tmp_path / "a.db.files" / "checkpoints"
+    assert (
+        Path(checkpoint_paths.of(url, environment={}).root)
+        == tmp_path / "a.db.files" / "checkpoints"
+    )
     for shared in (str(tmp_path / "shared"), f"file://{tmp_path}/shared"):
-        named = {places.VARIABLE: shared}
-        found = places.of("postgresql://h/d", environment=named)
+        named = {checkpoint_paths.VARIABLE: shared}
+        found = checkpoint_paths.of("postgresql://h/d", environment=named)
         assert Path(found.root).parent == tmp_path / "shared"
 
 
@@ -201,7 +204,7 @@ def test_checkpoints_lie_beside_the_sqlite_file_or_where_the_variable_says(tmp_p
 def test_checkpoints_of_two_databases_never_meet(tmp_path, monkeypatch, shared) -> None:
     """Every database begins with sweep 1 and pack 1; a shared folder holds those of many."""
     monkeypatch.chdir(tmp_path)
-    variables = {places.VARIABLE: str(tmp_path / "shared")} if shared else {}
+    variables = {checkpoint_paths.VARIABLE: str(tmp_path / "shared")} if shared else {}
     urls = [
         "postgresql://me:first@h/a",
         "postgresql://me:first@h/b",
@@ -209,27 +212,31 @@ def test_checkpoints_of_two_databases_never_meet(tmp_path, monkeypatch, shared) 
         f"sqlite:///{tmp_path}/a.db",
         f"sqlite:///{tmp_path}/b.db",
     ]
-    folders = [places.of(url, environment=variables).of_pack(1, pack=1) for url in urls]
+    folders = [checkpoint_paths.of(url, environment=variables).of_pack(1, pack=1) for url in urls]
     assert len(set(folders)) == len(urls)
-    changed = places.of("postgresql://me:second@h/a", environment=variables).of_pack(1, pack=1)
+    changed = checkpoint_paths.of("postgresql://me:second@h/a", environment=variables).of_pack(
+        1, pack=1
+    )
     assert changed == folders[0], "a new password is no new database"
 
 
 def test_a_home_in_the_address_is_the_users(tmp_path, monkeypatch) -> None:
     """The store reads ~ as the home folder; checkpoints must not lie in a folder of that name."""
     monkeypatch.setenv("HOME", str(tmp_path))
-    found = places.of("sqlite:///~/a.db", environment={})
+    found = checkpoint_paths.of("sqlite:///~/a.db", environment={})
     assert Path(found.root) == tmp_path / "a.db.files" / "checkpoints"
 
 
 def test_removing_the_last_checkpoints_leaves_no_empty_folder_of_ours(tmp_path) -> None:
     """And never one of the user's, whatever it is called."""
-    beside = places.of(f"sqlite:///{tmp_path}/a.db", environment={})
+    beside = checkpoint_paths.of(f"sqlite:///{tmp_path}/a.db", environment={})
     Path(beside.of_pack(1, pack=2)).mkdir(parents=True)
     beside.remove(1, pack=2)
     assert list(tmp_path.iterdir()) == []
     mine = tmp_path / "sweep-9" / "my.files"
-    shared = places.of("postgresql://h/d", environment={places.VARIABLE: str(mine)})
+    shared = checkpoint_paths.of(
+        "postgresql://h/d", environment={checkpoint_paths.VARIABLE: str(mine)}
+    )
     Path(shared.of_pack(1, pack=2)).mkdir(parents=True)
     shared.remove(1, pack=2)
     assert mine.is_dir()

@@ -12,7 +12,7 @@ import pytest
 from scipy import stats
 from stages import SPEC, Stage, staged
 
-from sweeper.engine import changes
+from sweeper.engine import compatibility
 from sweeper.engine.messages import Job
 from sweeper.engine.progress import Progress
 from sweeper.errors import SpecError
@@ -252,7 +252,7 @@ def test_what_was_looked_at_cannot_be_planned_anew(tmp_path, before, after, said
         finish(stage, noisy(0.01))
         sweep = sweep_of(stage)
     with pytest.raises(SpecError) as refused:
-        changes.check(parse(after), sweep, has_cells=True)
+        compatibility.check(parse(after), sweep, has_cells=True)
     assert said in str(refused.value)
     assert "give this spec another name" in str(refused.value)
-    changes.check(parse(before), sweep, has_cells=True)
+    compatibility.check(parse(before), sweep, has_cells=True)

@@ -10,7 +10,7 @@ import pytest
 from sweeper.engine import probe, timing, worker
 from sweeper.engine.interrupts import StopNow
 from sweeper.engine.messages import ProbeJob, Timing
-from sweeper.engine.probe import Asking, Place, Question
+from sweeper.engine.probe import Place, ProbeJobs, Question
 from sweeper.engine.progress import Probing
 from sweeper.states import Ending
 from trainers.config import Config
@@ -91,11 +91,11 @@ def worker_named(name: str) -> Any:
     return Actor(name)
 
 
-def asked(*keys: str, **more: Any) -> tuple[Asking, dict[str, Any]]:
+def asked(*keys: str, **more: Any) -> tuple[ProbeJobs, dict[str, Any]]:
     """Questions, each with a worker of its own that has begun to answer."""
     plain = {"check": lambda: None, "tell": lambda event: None}
     place = Place(threads=1, device="cpu")
-    asking = Asking([question(key, 1) for key in keys], place, **(plain | more))
+    asking = ProbeJobs([question(key, 1) for key in keys], place, **(plain | more))
     workers: dict[str, Any] = {key: Actor(key) for key in (*keys, "more")}
     for key in keys:
         assert asking.next_job(workers[key]) is not None
@@ -103,7 +103,7 @@ def asked(*keys: str, **more: Any) -> tuple[Asking, dict[str, Any]]:
     return asking, workers
 
 
-def answer(asking: Asking, key: str) -> None:
+def answer(asking: ProbeJobs, key: str) -> None:
     found = Timing(
         key=key, seconds_per_step={1: 1.0}, form="folded", steps_per_run=1, evaluation=0.1
     )

@@ -13,7 +13,7 @@ from stages import SPEC, Stage, staged
 
 from sweeper import search
 from sweeper.design import candidates, designs
-from sweeper.engine.cells import REPORT, TUNING, Maker
+from sweeper.engine.cells import REPORT, TUNING, CellMaker
 from sweeper.engine.messages import Job
 from sweeper.engine.pruning import Pruning, group_of
 from sweeper.engine.tuning import Tuned
@@ -140,7 +140,7 @@ replicates: 2
 """
 
 
-def cells(maker: Maker, new: list[NewCell]) -> list[Cell]:
+def cells(maker: CellMaker, new: list[NewCell]) -> list[Cell]:
     return [
         Cell(**vars(cell), id=number, sweep_id=1, mirrored=False, hidden=False)
         for number, cell in enumerate(new)
@@ -150,7 +150,7 @@ def cells(maker: Maker, new: list[NewCell]) -> list[Cell]:
 def test_candidates_are_compared_with_their_rivals_only() -> None:
     """A candidate judged by those of another scientific cell would fall for what is asked about."""
     spec = parse(TUNED)
-    maker = Maker(spec)
+    maker = CellMaker(spec)
     tuning = cells(maker, Tuned(spec, maker).first())
     groups: dict[str, set[int]] = {}
     for cell in tuning:
@@ -174,7 +174,7 @@ def test_a_pruner_sees_one_study_a_group() -> None:
 def test_a_cell_whose_candidates_all_fail_is_told(monkeypatch) -> None:
     """It has nothing to report, and a report that merely lacks it would not say so."""
     spec, said = parse(TUNED), []
-    maker = Maker(spec)
+    maker = CellMaker(spec)
     tuned = Tuned(spec, maker, say=said.append)
     tuning = cells(maker, tuned.first())
     worth = {16: [], 32: [0.5]}

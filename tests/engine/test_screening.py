@@ -14,7 +14,7 @@ from scipy import stats
 from stages import SPEC, Stage, staged
 
 from sweeper.cli import show
-from sweeper.engine import changes, preview
+from sweeper.engine import compatibility, preview
 from sweeper.errors import SpecError
 from sweeper.spec import parse
 from sweeper.states import Ending
@@ -193,8 +193,8 @@ def test_a_decided_screening_cannot_be_planned_anew(tmp_path, old, new, said) ->
         finish(stage)
         sweep = sweep_of(stage)
     with pytest.raises(SpecError, match=said):
-        changes.check(parse(PLAN.replace(old, new)), sweep, has_cells=True)
-    changes.check(parse(PLAN), sweep, has_cells=True)
+        compatibility.check(parse(PLAN.replace(old, new)), sweep, has_cells=True)
+    compatibility.check(parse(PLAN), sweep, has_cells=True)
 
 
 def test_more_fresh_replicates_are_of_the_same_cells(tmp_path, undisturbed) -> None:
@@ -203,7 +203,7 @@ def test_more_fresh_replicates_are_of_the_same_cells(tmp_path, undisturbed) -> N
         finish(stage)
     more = PLAN.replace("confirm: 4", "confirm: 6")
     with again(tmp_path, more, 2) as stage:
-        changes.check(parse(more), sweep_of(stage), has_cells=True)
+        compatibility.check(parse(more), sweep_of(stage), has_cells=True)
         finish(stage)
         assert cells(stage, "report") == dict.fromkeys(KEPT, tuple(range(3, 9)))
         assert cells(stage, "screening") == dict.fromkeys(RATES, (0, 1, 2))
@@ -217,7 +217,7 @@ def test_what_was_reported_cannot_be_screened_afterwards(tmp_path) -> None:
     with staged(tmp_path, SPEC) as stage:
         sweep = sweep_of(stage)
     with pytest.raises(SpecError, match="was planned as 2; give this spec another name"):
-        changes.check(parse(PLAN), sweep, has_cells=True)
+        compatibility.check(parse(PLAN), sweep, has_cells=True)
 
 
 @pytest.mark.parametrize(

@@ -147,8 +147,8 @@ class Observer:
             return [row for row in connection.execute(query) if not self._owned(row[0])]
 
     def _owned(self, run: int) -> bool:
-        crews = (one.crew for one in self._plot.drivers if not one.process.dead)
-        return any(crew is not None and crew.holds(run) for crew in crews)
+        pools = (one.pool for one in self._plot.drivers if not one.process.dead)
+        return any(pool is not None and pool.holds(run) for pool in pools)
 
 
 def check(path: Path, *, epochs: list[int], attempts: int, failed: set[tuple[int, str]]) -> int:

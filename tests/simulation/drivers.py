@@ -1,6 +1,6 @@
 """Played drivers: the real launch, from taking the lease to giving it back, on a virtual clock.
 
-What a driver reaches outside of the database is played: its crew, its heart-beat's thread, its
+What a driver reaches outside of the database is played: its pool, its heart-beat's thread, its
 clock. Every statement that it sends passes a gate where it may be slow, fail or be its last.
 """
 
@@ -16,13 +16,13 @@ from types import SimpleNamespace
 from typing import Any
 from unittest import mock
 
-from sweeper.engine import driver, launching, places, provenance
-from sweeper.engine.cells import Maker, Planned
+from sweeper.engine import checkpoint_paths, driver, launching, provenance
+from sweeper.engine.cells import CellMaker, Planned
 from sweeper.engine.cluster import Capacity
 from sweeper.engine.context import Request
-from sweeper.engine.crew import Terms
 from sweeper.engine.heartbeat import Heartbeat
 from sweeper.engine.interrupts import Interrupts
+from sweeper.engine.worker_pool import Terms
 from sweeper.errors import SweeperError
 from sweeper.spec import Spec
 from sweeper.states import Ending
@@ -33,7 +33,7 @@ from sweeper.store.database import Database, Waiting
 from sweeper.store.dialects import Address
 from tests.simulation.gate import Gate
 from tests.simulation.training import Disk
-from tests.simulation.workers import Crew, Nodes
+from tests.simulation.workers import Nodes, WorkerPool
 from tests.simulation.world import Lock, Process, World
 
 WORKERS = 2
@@ -62,7 +62,7 @@ class PlayedHeartbeat(Heartbeat):
 
 
 class Checkpoints:
-    """In the place of `places.Checkpoints`, on the played disk."""
+    """In the place of `checkpoint_paths.Checkpoints`, on the played disk."""
 
     def __init__(self, world: World, disk: Disk) -> None:
         self._world, self._disk = world, disk
@@ -80,7 +80,7 @@ class Setting:
     """What all simulations of a process share: a sweep whose cells are made, in a template."""
 
     spec: Spec
-    maker: Maker
+    maker: CellMaker
     template: Path
     path: Path
     length: int
@@ -109,7 +109,7 @@ class Driver:
         self.interrupts = Interrupts()
         self.code: int | None = None
         self.retries = False
-        self.crew: Crew | None = None
+        self.pool: WorkerPool | None = None
 
     def main(self, command: Callable[[Driver, Store], int]) -> None:
         """Opens the store and does what is asked."""
@@ -143,15 +143,15 @@ class Driver:
             storage=setting.url,
             interrupts=self.interrupts,
             say=self._hear,
-            hire=self._hire,
+            make_pool=self._make_pool,
             clock=lambda: self.world.now,
         )
         plan = {"maker": setting.maker, "cells": cells, "first": cells.first()}
         return driver._held(request, store, lease, plan).exit_code
 
-    def _hire(self, terms: Terms, **_: object) -> Any:
+    def _make_pool(self, terms: Terms, **_: object) -> Any:
         plot = self.plot
-        self.crew = Crew(
+        self.pool = WorkerPool(
             self.world,
             self.process,
             plot.nodes,
@@ -159,7 +159,7 @@ class Driver:
             room=terms.most or 1,
             length=plot.setting.length,
         )
-        return self.crew
+        return self.pool
 
     def retry(self, store: Store) -> int:
         """`sweeper retry`, of what failed by no fault of its own."""
@@ -303,8 +303,8 @@ class Plot:
 
     def _end_ray(self, one: Driver) -> None:
         self.world.say(one.process.name, "Ray has ended")
-        if one.crew is not None:
-            one.crew.end()
+        if one.pool is not None:
+            one.pool.end()
         one.interrupts.insist("Ray has ended by itself")
 
     def _after(self, work: Callable[[], Any]) -> None:
@@ -334,7 +334,7 @@ class Plot:
                 (launching.cluster, "started", self.cluster),
                 (dialects, "connect", lambda _: self.setting.gate.engine),
                 (provenance, "collect", dict),
-                (places, "of", lambda _: Checkpoints(world, self.disk)),
+                (checkpoint_paths, "of", lambda _: Checkpoints(world, self.disk)),
                 (studies, "_storage", lambda _: self.setting.storage),
                 (leases, "_machine", lambda: world.here().host),
                 (leases, "_started", self.lives),

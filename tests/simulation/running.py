@@ -16,7 +16,7 @@ import optuna
 
 from sweeper.design import pack_key
 from sweeper.engine import data_facts
-from sweeper.engine.cells import Maker, Planned
+from sweeper.engine.cells import CellMaker, Planned
 from sweeper.plan import Price
 from sweeper.spec import Spec, parse
 from sweeper.store import Store, dialects
@@ -103,7 +103,7 @@ class Stage:
         ]
 
     def _setting(self, template: Path, spec: Spec) -> Setting:
-        maker = Maker(spec)
+        maker = CellMaker(spec)
         with mock.patch.object(data_facts, "inspect", return_value=FACTS):
             length = _make(template, spec, maker)
         return Setting(
@@ -169,7 +169,7 @@ def first_broken(stage: Stage, seeds: Iterable[int]) -> tuple[int, str] | None:
     return None
 
 
-def _make(path: Path, spec: Spec, maker: Maker) -> int:
+def _make(path: Path, spec: Spec, maker: CellMaker) -> int:
     """The template: a sweep with its cells, prices and studies, and nothing run.
 
     Returns:

@@ -111,11 +111,11 @@ def going_back(
 
 
 def taking_in_again(
-    self: Conductor, flight: Any, message: Any, take: Any = Conductor._round
+    self: Conductor, running: Any, message: Any, take: Any = Conductor._round
 ) -> None:
     """Passes such a round on to the ledger, which has the last word."""
-    flight.reached = Reached()
-    take(self, flight, message)
+    running.reached = Reached()
+    take(self, running, message)
 
 
 def charged_twice(

@@ -1,45 +1,45 @@
-"""Played nodes, workers and network: a crew for the conductor."""
+"""Played nodes, workers and network: a pool for the conductor."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from sweeper.engine.crew import Events
 from sweeper.engine.messages import Job, Message, Refusal
+from sweeper.engine.worker_pool import JobSource
 from sweeper.states import Ending
 from tests.simulation.training import FORMS, Disk, Training
 from tests.simulation.world import Process, Thread, World
 
-NOTICED = 30.0  # seconds until a crew hears that a node is gone, at most
+NOTICED = 30.0  # seconds until a pool hears that a node is gone, at most
 SILENT = 60.0  # seconds without a word after which a worker is given up
 TURN_SECONDS = 1.0  # between two ticks, when nobody says anything
 
 
 class Worker:
-    """A played worker process, of one crew."""
+    """A played worker process, of one pool."""
 
-    def __init__(self, crew: Crew, node: str, number: int) -> None:
-        self.crew, self.node, self.id = crew, node, f"{crew.owner.name}/w{number}"
+    def __init__(self, pool: WorkerPool, node: str, number: int) -> None:
+        self.pool, self.node, self.id = pool, node, f"{pool.owner.name}/w{number}"
         self.dead, self.dead_at = False, 0.0
-        self.ending = Ending.CRASHED  # what a crew finds that it has died of
+        self.ending = Ending.CRASHED  # what a pool finds that it has died of
         self.attempts: list[int] = []  # of the job that it was given last
         self.stopped_until = 0.0
-        self.heard_at = crew.world.now
+        self.heard_at = pool.world.now
         self.training: Training | None = None
         self.began = 0.0
 
     # --- what the driver does to it
 
     def drop(self, runs: Sequence[int]) -> None:
-        self.crew.owner.check()
+        self.pool.owner.check()
         training = self.training
         if training is not None:
             self._soon(lambda: self.training is training and training.drop(runs))
 
     def save_now(self, *, timeout: float, give_up: Callable[[], bool]) -> bool:
-        self.crew.owner.check()
-        world, until = self.crew.world, self.crew.world.now + timeout
+        self.pool.owner.check()
+        world, until = self.pool.world, self.pool.world.now + timeout
         training, done = self.training, list[bool]()
         self._soon(lambda: done.append(self._save(training)))
         while not done and world.now < until and not give_up():
@@ -47,29 +47,29 @@ class Worker:
         return bool(done and done[0])
 
     def kill(self) -> None:
-        self.crew.owner.check()
+        self.pool.owner.check()
         self._soon(self.die)
 
     def _soon(self, work: Callable[[], Any]) -> None:
         """Happens between two rounds, unless the worker is dead by then."""
-        delay = self.crew.network.delay()
-        wait = max(delay, self.stopped_until - self.crew.world.now)
-        self.crew.world.at(wait, lambda: None if self.dead else work())
+        delay = self.pool.network.delay()
+        wait = max(delay, self.stopped_until - self.pool.world.now)
+        self.pool.world.at(wait, lambda: None if self.dead else work())
 
     # --- what it does by itself
 
     def die(self, ending: Ending = Ending.CRASHED) -> None:
         if not self.dead:
             self.ending = ending
-            self.dead, self.dead_at = True, self.crew.world.now
-            self.crew.world.say(self.id, "worker is dead")
+            self.dead, self.dead_at = True, self.pool.world.now
+            self.pool.world.say(self.id, "worker is dead")
             self._fails(ending)
 
     def _fails(self, ending: Ending) -> None:
-        self.crew.world.failed |= {(attempt, str(ending)) for attempt in self.attempts}
+        self.pool.world.failed |= {(attempt, str(ending)) for attempt in self.attempts}
 
     def _save(self, training: Training | None) -> bool:
-        if training is None or training.emptied or self.crew.world.chance(self.crew.faults.disk):
+        if training is None or training.emptied or self.pool.world.chance(self.pool.faults.disk):
             return False
         training.save()
         return True
@@ -80,8 +80,8 @@ class Worker:
         self._soon(lambda: self._begin(job))
 
     def _begin(self, job: Job) -> None:
-        self.began = self.crew.world.now
-        self.training = Training(job, self.crew.disk, length=self.crew.length)
+        self.began = self.pool.world.now
+        self.training = Training(job, self.pool.disk, length=self.pool.length)
         self._round()
 
     def go_on(self) -> None:
@@ -89,7 +89,7 @@ class Worker:
         self._soon(self._round)
 
     def _round(self) -> None:
-        world, faults, training = self.crew.world, self.crew.faults, self.training
+        world, faults, training = self.pool.world, self.pool.faults, self.training
         if training is None:
             return
         seconds = world.dice.uniform(0.5, 4.0)
@@ -103,7 +103,7 @@ class Worker:
         world.at(wait, lambda: self._finish(training))
 
     def _finish(self, training: Training) -> None:
-        world, faults = self.crew.world, self.crew.faults
+        world, faults = self.pool.world, self.pool.faults
         if self.dead or self.training is not training:
             return
         spent = world.now - self.began
@@ -125,7 +125,7 @@ class Worker:
     def _say(self, message: Message) -> None:
         if message.done:
             self.training = None
-        self.crew.network.send(self, message)
+        self.pool.network.send(self, message)
 
 
 class Network:
@@ -152,8 +152,8 @@ class Network:
             world.at(wait, lambda: self._deliver(worker, message, number))
 
 
-class Crew:
-    """The workers of one driver, in the place of `sweeper.engine.crew.Crew`.
+class WorkerPool:
+    """The workers of one driver, in the place of `sweeper.engine.worker_pool.WorkerPool`.
 
     Args:
         owner: the driver's process; its workers die with it.
@@ -173,9 +173,9 @@ class Crew:
         self._heard: set[int] = set()
         self._busy: set[Worker] = set()
         self._listening: Thread | None = None
-        nodes.crews.append(self)
+        nodes.pools.append(self)
 
-    def __enter__(self) -> Crew:
+    def __enter__(self) -> WorkerPool:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -183,8 +183,8 @@ class Crew:
 
     def end(self) -> None:
         """Ray is shut down, or has lost its driver: the workers die."""
-        if self in self.nodes.crews:
-            self.nodes.crews.remove(self)
+        if self in self.nodes.pools:
+            self.nodes.pools.remove(self)
         for worker in self.alive():
             self.world.at(self.world.dice.uniform(0, 3), worker.die)
 
@@ -203,7 +203,7 @@ class Crew:
             tick()
             self.world.sleep(1.0)
 
-    def run(self, events: Events) -> None:
+    def run(self, events: JobSource) -> None:
         """Runs jobs until the source is exhausted."""
         self._listening = self.world.thread()
         while True:
@@ -224,7 +224,7 @@ class Crew:
             if self._listening is not None:
                 self.world.wake(self._listening)
 
-    def _replace(self, events: Events) -> None:
+    def _replace(self, events: JobSource) -> None:
         """Gives up workers that are dead or silent, and makes others on nodes that are up."""
         now, up = self.world.now, self.nodes.up()
         for worker in list(self._workers):
@@ -237,7 +237,7 @@ class Crew:
             self._made += 1
             self._workers.append(Worker(self, self.world.dice.choice(up), self._made))
 
-    def _give_up(self, worker: Worker, ending: Ending, events: Events) -> None:
+    def _give_up(self, worker: Worker, ending: Ending, events: JobSource) -> None:
         self._workers.remove(worker)
         worker.kill()
         if worker in self._busy:
@@ -245,7 +245,7 @@ class Crew:
             self.world.say(worker.id, f"given up: {ending}")
             events.lost(worker, ending, "it is gone")
 
-    def _hand_out(self, events: Events) -> None:
+    def _hand_out(self, events: JobSource) -> None:
         for worker in self._workers:
             if events.draining:
                 return
@@ -259,7 +259,7 @@ class Crew:
                 self.world.say(worker.id, f"gets pack {job.pack} ({len(job.members)} runs)")
                 worker.take(job)
 
-    def _hear(self, events: Events) -> None:
+    def _hear(self, events: JobSource) -> None:
         inbox, self._inbox = self._inbox, []
         for worker, message, number in inbox:
             again = number in self._heard
@@ -290,13 +290,13 @@ class Nodes:
         self._world = world
         self._up = list(names)
         self._notice = dict.fromkeys(names, 0.0)
-        self.crews: list[Crew] = []
+        self.pools: list[WorkerPool] = []
 
     def up(self) -> list[str]:
         return self._up
 
     def notice(self, node: str) -> float:
-        """Seconds until a crew hears of a dead worker there."""
+        """Seconds until a pool hears of a dead worker there."""
         return 1.0 if node in self._up else self._notice[node]
 
     def kill_one(self) -> None:
@@ -307,8 +307,8 @@ class Nodes:
         self._up.remove(node)
         self._notice[node] = self._world.dice.uniform(0, NOTICED)
         self._world.say(node, "node is dead")
-        for crew in self.crews:
-            for worker in crew.alive():
+        for pool in self.pools:
+            for worker in pool.alive():
                 if worker.node == node:
                     worker.die(Ending.NODE_LOST)
         self._world.at(self._world.dice.uniform(1, 120), lambda: self._back(node))

@@ -43,11 +43,11 @@ def test_a_fixed_number_of_replicates_says_nothing_of_it() -> None:
 def test_the_best_cell_may_lose_with_further_replicates() -> None:
     """A cell that ends a second time is judged by all of its replicates."""
     means = {1: 0.9, 2: 0.8}
-    board: Any = SimpleNamespace(
+    tracker: Any = SimpleNamespace(
         mean=means.get,
         cells={n: SimpleNamespace(role="report", factors={"train.lr": n / 10}) for n in (1, 2)},
     )
-    best = Best(SPEC, board)
+    best = Best(SPEC, tracker)
     best.see(1)
     best.see(2)
     assert str(best) == "minority_accuracy 0.900 at lr 0.1"

@@ -62,7 +62,7 @@ class Worker(Protocol):
         ...
 
 
-class Events(Protocol):
+class JobSource(Protocol):
     """A source of jobs; all its methods are called in one thread."""
 
     draining: bool  # no further job, and no job continues after its current round
@@ -122,7 +122,7 @@ def terms(spec: Spec, *, joined: bool) -> Terms:
     )
 
 
-class Hired:
+class PooledWorker:
     """A worker of the pool, from its first call to its end."""
 
     def __init__(self, number: int, actor: Any, home: Node, *, now: float) -> None:
@@ -170,7 +170,7 @@ class Hired:
         ray.kill(self._actor, no_restart=True)
 
 
-class Crew:
+class WorkerPool:
     """Workers that live until Ray is shut down, and serve one source of jobs after another.
 
     Args:
@@ -180,7 +180,7 @@ class Crew:
     def __init__(self, terms: Terms, *, say: Callable[[str], None]) -> None:
         self._terms, self._say = terms, say
         self._room = Room(terms.shape, most=terms.most)
-        self._hired: dict[str, Hired] = {}
+        self._workers: dict[str, PooledWorker] = {}
         self._numbers, self._here = count(1), nodes.facts()
         remote: Any = ray.remote  # Ray's types lack the keywords
         self._actor = remote(concurrency_groups={BEATS: 1})(PackWorker)
@@ -211,25 +211,25 @@ class Crew:
     @property
     def anybody(self) -> bool:
         """Returns whether a worker exists."""
-        return any(worker.ready for worker in self._hired.values())
+        return any(worker.ready for worker in self._workers.values())
 
-    def run(self, events: Events) -> None:
+    def run(self, source: JobSource) -> None:
         """Runs jobs until the source is exhausted.
 
-        An exception from `events` leaves the loop at once, and the pool is no longer usable.
+        An exception from `source` leaves the loop at once, and the pool is no longer usable.
 
         Raises:
             EngineError: no node had room for a worker in time, or none can do the work.
         """
         while True:
-            events.tick()
+            source.tick()
             self._look()
-            self._hire(events.wanted())
-            self._hand_out(events)
-            if events.exhausted() and not any(w.busy for w in self._hired.values()):
+            self._grow(source.wanted())
+            self._hand_out(source)
+            if source.exhausted() and not any(w.busy for w in self._workers.values()):
                 return
-            self._listen(events)
-            self._watch_over(events)
+            self._listen(source)
+            self._watch_over(source)
 
     # --- nodes and workers
 
@@ -241,26 +241,26 @@ class Crew:
         self._looked_at = now
         self._room.look()
 
-    def _hire(self, wanted: int) -> None:
-        missing = min(wanted, self._room.total) - len(self._hired)
-        taken = Counter(worker.home.id for worker in self._hired.values())
+    def _grow(self, wanted: int) -> None:
+        missing = min(wanted, self._room.total) - len(self._workers)
+        taken = Counter(worker.home.id for worker in self._workers.values())
         for node, _ in zip(self._room.free(taken), range(missing), strict=False):
             worker = self._new(node)
-            self._hired[worker.id] = worker
+            self._workers[worker.id] = worker
         if wanted and not self.anybody:
             self._wait()
         else:
             self._ready_at = time.monotonic()
         self._request(wanted)
 
-    def _new(self, node: Node) -> Hired:
+    def _new(self, node: Node) -> PooledWorker:
         shape, affinity = self._terms.shape, NodeAffinitySchedulingStrategy(node.id, soft=False)
         actor = self._actor.options(
             num_cpus=shape.cpus, num_gpus=shape.gpus, scheduling_strategy=affinity
         )
-        hired = Hired(next(self._numbers), actor.remote(), node, now=time.monotonic())
-        LOG.debug("%s starts on %s", hired.id, node.name)
-        return hired
+        worker = PooledWorker(next(self._numbers), actor.remote(), node, now=time.monotonic())
+        LOG.debug("%s starts on %s", worker.id, node.name)
+        return worker
 
     def _request(self, wanted: int) -> None:
         """Asks an autoscaler for the useful number of workers, if the spec limits their number."""
@@ -289,32 +289,32 @@ class Crew:
             self._said_at = now
             self._say(f"waiting for a worker ({shape}): the cluster has {self._room}")
 
-    def _strike(self, worker: Hired, why: str, *, final: bool = False) -> None:
+    def _strike(self, worker: PooledWorker, why: str, *, final: bool = False) -> None:
         if text := self._room.strike(worker.home, why, final=final):
             self._say(text)
 
-    def _let_go(self, worker: Hired) -> None:
-        self._hired.pop(worker.id, None)
+    def _let_go(self, worker: PooledWorker) -> None:
+        self._workers.pop(worker.id, None)
         LOG.debug("%s ends", worker.id)
         if not worker.killed:
             worker.kill()
 
     # --- jobs
 
-    def _hand_out(self, events: Events) -> None:
-        for worker in list(self._hired.values()):
-            if events.draining:
+    def _hand_out(self, source: JobSource) -> None:
+        for worker in list(self._workers.values()):
+            if source.draining:
                 return
             idle = worker.ready and worker.call is None and not worker.killed
             if idle and worker.question is None and self._room.usable(worker.home):
-                job = events.next_job(worker)
+                job = source.next_job(worker)
                 if job is None:
                     return
                 worker.take(job)
 
-    def _listen(self, events: Events) -> None:
+    def _listen(self, source: JobSource) -> None:
         """Handles every answer that has come, or waits a moment for one."""
-        whose = {one: worker for worker in self._hired.values() for one in worker.awaited}
+        whose = {one: worker for worker in self._workers.values() for one in worker.awaited}
         if not whose:
             time.sleep(LISTEN_SECONDS)
             return
@@ -323,41 +323,43 @@ class Crew:
             ready, _ = ray.wait(list(whose), num_returns=len(whose), timeout=0)
         for reference in ready:
             worker = whose[reference]
-            if worker.id in self._hired:
-                self._hear(worker, reference, events)
+            if worker.id in self._workers:
+                self._hear(worker, reference, source)
 
-    def _hear(self, worker: Hired, reference: Any, events: Events) -> None:
+    def _hear(self, worker: PooledWorker, reference: Any, source: JobSource) -> None:
         try:
             answer: Any = ray.get(reference)
         except RayError as error:
-            self._hear_error(worker, reference, error, events)
+            self._hear_error(worker, reference, error, source)
             return
         worker.heard_at = time.monotonic()
         if reference is worker.beat:
             worker.beat = None
         elif reference is worker.question:
-            self._lose(worker, *endings.of_ray(worker.trouble), events=events)
+            self._lose(worker, *endings.of_ray(worker.trouble), source=source)
         elif not worker.ready:
             self._welcome(worker, answer)
         else:
-            self._take_in(worker, *answer, events=events)
+            self._take_in(worker, *answer, source=source)
 
-    def _welcome(self, worker: Hired, there: dict[str, str]) -> None:
+    def _welcome(self, worker: PooledWorker, there: dict[str, str]) -> None:
         worker.call, worker.ready, worker.changed_at = None, True, worker.heard_at
         wrong = nodes.differences(self._here, there)
         if wrong:
             self._strike(worker, ", ".join(wrong), final=True)
             self._let_go(worker)
 
-    def _take_in(self, worker: Hired, message: Any, done: bool, *, events: Events) -> None:
+    def _take_in(
+        self, worker: PooledWorker, message: Any, done: bool, *, source: JobSource
+    ) -> None:
         worker.call, worker.changed_at = None, worker.heard_at
         if isinstance(message, Message) and message.unfit:
             self._strike(worker, message.unfit)
         worker.busy = not done
-        events.message(worker, message)
+        source.message(worker, message)
         if worker.busy and worker.killed:
-            self._lose(worker, Ending.CANCELLED, "its worker was ended", events=events)
-        elif worker.busy and not events.draining:
+            self._lose(worker, Ending.CANCELLED, "its worker was ended", source=source)
+        elif worker.busy and not source.draining:
             worker.go_on()
         else:
             worker.busy = False
@@ -366,19 +368,21 @@ class Crew:
 
     # --- losses
 
-    def _hear_error(self, worker: Hired, reference: Any, error: RayError, events: Events) -> None:
+    def _hear_error(
+        self, worker: PooledWorker, reference: Any, error: RayError, source: JobSource
+    ) -> None:
         """Handles the error with which a lost worker's calls end."""
         text = str(error)
         if reference is worker.question:
-            self._lose(worker, Ending.NODE_LOST, worker.trouble, events=events)
+            self._lose(worker, Ending.NODE_LOST, worker.trouble, source=source)
         elif not worker.ready:
             self._not_started(worker, text)
         elif isinstance(error, RayTaskError) and not isinstance(error, RayActorError):
-            self._lose(worker, Ending.ERROR, text[-endings.LAST_CHARACTERS :], events=events)
+            self._lose(worker, Ending.ERROR, text[-endings.LAST_CHARACTERS :], source=source)
         elif worker.question is None:
-            self._ask_node(worker, text, events)
+            self._ask_node(worker, text, source)
 
-    def _not_started(self, worker: Hired, text: str) -> None:
+    def _not_started(self, worker: PooledWorker, text: str) -> None:
         self._room.look()
         if self._room.lives(worker.home) and not worker.killed:
             self._strike(
@@ -386,14 +390,14 @@ class Crew:
             )
         self._let_go(worker)
 
-    def _ask_node(self, worker: Hired, text: str, events: Events) -> None:
+    def _ask_node(self, worker: PooledWorker, text: str, source: JobSource) -> None:
         """Charges a loss at once if its cause is known; otherwise asks the node."""
         ending, error = endings.of_ray(text)
         self._room.look()
         if not self._room.lives(worker.home):
-            self._lose(worker, Ending.NODE_LOST, error, events=events)
+            self._lose(worker, Ending.NODE_LOST, error, source=source)
         elif worker.killed or ending is not Ending.CRASHED or self._is_here(worker.home):
-            self._lose(worker, ending, error, events=events)
+            self._lose(worker, ending, error, source=source)
         else:
             affinity = NodeAffinitySchedulingStrategy(worker.home.id, soft=False)
             worker.call = worker.beat = None
@@ -403,40 +407,40 @@ class Crew:
     def _is_here(self, node: Node) -> bool:
         return ray.get_runtime_context().get_node_id() == node.id
 
-    def _lose(self, worker: Hired, ending: Ending, error: str, *, events: Events) -> None:
+    def _lose(self, worker: PooledWorker, ending: Ending, error: str, *, source: JobSource) -> None:
         self._let_go(worker)
         if worker.busy:
             worker.busy = False
-            events.lost(worker, ending, error)
+            source.lost(worker, ending, error)
 
-    def _watch_over(self, events: Events) -> None:
+    def _watch_over(self, source: JobSource) -> None:
         """Ends silent workers, and workers whose nodes are lost or do not need them."""
         now = time.monotonic()
         stalled, self._turned_at = now - self._turned_at > STALL_SECONDS, now
-        spare = len(self._hired) - events.wanted()
-        for worker in list(self._hired.values()):
+        spare = len(self._workers) - source.wanted()
+        for worker in list(self._workers.values()):
             if stalled:
                 worker.heard_at = now
             if not self._room.lives(worker.home):
                 text = worker.trouble or "its node has died"
-                self._lose(worker, Ending.NODE_LOST, text, events=events)
+                self._lose(worker, Ending.NODE_LOST, text, source=source)
             elif worker.question is not None:
                 if now - worker.changed_at > ASK_SECONDS:
-                    self._lose(worker, Ending.NODE_LOST, worker.trouble, events=events)
+                    self._lose(worker, Ending.NODE_LOST, worker.trouble, source=source)
             elif worker.ready:
-                self._check_silence(worker, now, events)
+                self._check_silence(worker, now, source)
                 spare -= self._give_back(worker, now, spare)
 
-    def _check_silence(self, worker: Hired, now: float, events: Events) -> None:
+    def _check_silence(self, worker: PooledWorker, now: float, source: JobSource) -> None:
         limit, silent = self._terms.silent_seconds, now - worker.heard_at
         if silent > limit and worker.beat is not None:
             text = f"a worker on {worker.node} has given no sign of life for {silent:.0f} s"
             self._say(f"{text}; it is replaced")
-            self._lose(worker, Ending.SILENT, text, events=events)
+            self._lose(worker, Ending.SILENT, text, source=source)
         elif worker.beat is None and silent >= limit / BEATS_IN_SILENCE:
             worker.ask_for_a_beat()
 
-    def _give_back(self, worker: Hired, now: float, spare: int) -> bool:
+    def _give_back(self, worker: PooledWorker, now: float, spare: int) -> bool:
         """Ends an idle worker whose node is unfit, or shared and not needed; returns if it did."""
         idle = self._terms.joined and now - worker.changed_at > IDLE_SECONDS and spare > 0
         if worker.busy or (self._room.usable(worker.home) and not idle):
@@ -450,8 +454,8 @@ class _Waiting:
 
     draining = False
 
-    def __init__(self, crew: Crew, tick: Callable[[], None]) -> None:
-        self._crew, self.tick = crew, tick
+    def __init__(self, pool: WorkerPool, tick: Callable[[], None]) -> None:
+        self._pool, self.tick = pool, tick
 
     def wanted(self) -> int:
         return 1
@@ -460,7 +464,7 @@ class _Waiting:
         return None
 
     def exhausted(self) -> bool:
-        return self._crew.anybody
+        return self._pool.anybody
 
     def message(self, worker: Worker, message: Any) -> None:
         """Never called: there are no jobs."""

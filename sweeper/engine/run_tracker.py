@@ -12,7 +12,7 @@ from sweeper.store.records import Cell, Pack, Run
 
 
 @dataclass(kw_only=True)
-class RunNow:
+class TrackedRun:
     """A run and its current state."""
 
     id: int
@@ -59,13 +59,13 @@ class RunNow:
 
 
 @dataclass
-class Board:
+class RunTracker:
     """Everything by id. A run takes part if its cell and its replicate are wanted."""
 
     cells: dict[int, Cell] = field(default_factory=dict)
-    runs: dict[int, RunNow] = field(default_factory=dict)
+    runs: dict[int, TrackedRun] = field(default_factory=dict)
     packs: dict[int, Pack] = field(default_factory=dict)
-    of_cell: dict[int, list[RunNow]] = field(default_factory=dict)
+    of_cell: dict[int, list[TrackedRun]] = field(default_factory=dict)
     pack_of: dict[int, int] = field(default_factory=dict)  # run -> its open pack
     _counts: Counter[RunState] = field(default_factory=Counter)
     _left: dict[int, int] = field(default_factory=dict)  # cell -> unfinished runs
@@ -87,7 +87,7 @@ class Board:
         for run in runs:
             if run.id in self.runs or run.replicate not in replicates.get(run.cell_id, ()):
                 continue
-            now = RunNow(
+            now = TrackedRun(
                 id=run.id,
                 cell_id=run.cell_id,
                 replicate=run.replicate,
@@ -116,7 +116,7 @@ class Board:
         for run in self.packs.pop(pack_id).run_ids:
             self.pack_of.pop(run, None)
 
-    def open_runs(self, pack: Pack) -> list[RunNow]:
+    def open_runs(self, pack: Pack) -> list[TrackedRun]:
         """The pack's unfinished runs that the spec wants."""
         known = (self.runs.get(run) for run in pack.run_ids)
         return [run for run in known if run is not None and not run.finished]
@@ -146,7 +146,7 @@ class Board:
         """The number of cells whose runs have all ended."""
         return sum(left == 0 for left in self._left.values())
 
-    def unpacked(self) -> list[RunNow]:
+    def unpacked(self) -> list[TrackedRun]:
         """Pending runs that are in no open pack, in the order of their cells."""
         return [
             run for run in self.runs.values() if not run.finished and run.id not in self.pack_of

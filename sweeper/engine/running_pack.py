@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from sweeper.engine.crew import Worker
 from sweeper.engine.messages import Reached
+from sweeper.engine.worker_pool import Worker
 from sweeper.spec.models import Limits
 from sweeper.states import Ending
 from sweeper.store.records import End, Pack, Report
@@ -14,7 +14,7 @@ ROUNDS_IN_A_HANG = 10  # a worker that takes as long as this many rounds for one
 
 
 @dataclass(kw_only=True)
-class Flight:
+class RunningPack:
     """A pack on a worker; times come from the conductor.
 
     Attributes:

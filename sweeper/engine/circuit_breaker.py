@@ -8,7 +8,7 @@ from sweeper.engine import endings
 from sweeper.states import UNCOUNTED, Ending
 
 
-class Breaker:
+class CircuitBreaker:
     """Watches attempts' ends in order; `tripped` is the reason to halt, or empty.
 
     It counts cells, not attempts: a single bad cell is stopped by its own limit of attempts. Ends

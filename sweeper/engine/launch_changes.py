@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sweeper.engine.changes import NEW_NAME
+from sweeper.engine.compatibility import NEW_NAME
 from sweeper.errors import InputError
 from sweeper.spec import Spec
 from sweeper.store.records import Sweep
@@ -19,7 +19,7 @@ SPLITS = ("train", "val", "test")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Since:
+class LaunchChanges:
     """The differences from the last launch."""
 
     name: str  # of the sweep
@@ -70,7 +70,7 @@ class Since:
 
 def look(
     spec: Spec, sweep: Sweep, facts: Mapping[str, Any], *, trainer: str, same_cells: bool
-) -> Since:
+) -> LaunchChanges:
     """Compares the sweep in the database with what is to be launched.
 
     Args:
@@ -84,7 +84,7 @@ def look(
     stated = _same(before.get("data"), now["data"], fully=not versions)
     others = not same_cells and sweep.facts.get("fingerprint") != facts["fingerprint"]
     same = stated and _same(before.get("train"), now["train"], fully=not versions)
-    return Since(
+    return LaunchChanges(
         name=spec.name,
         spec=not same or any(before.get(key) != now.get(key) for key in WHOLE),
         data=counted(sweep.facts, facts) if others and stated else "",
