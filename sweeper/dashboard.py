@@ -92,7 +92,7 @@ class ReadOnlyApp:
         if any(origin not in self._origins for origin in _values(scope, b"origin")):
             return 403, "Another site's page may not read this dashboard."
         if scope["method"] not in READING:
-            return 405, "This dashboard only shows; the sweep's driver alone writes."
+            return 405, "This dashboard is read-only; only the sweep's driver writes."
         path = scope["path"]
         if path != "/" and not path.startswith(self._places):
             return 404, "Nothing here."
@@ -162,11 +162,11 @@ class Reports:
 
     def write(self, artifact_id: str, content_body: BinaryIO) -> None:
         """Raises: the gate passes no such request."""
-        raise PermissionError("this dashboard only shows")
+        raise PermissionError("this dashboard is read-only")
 
     def remove(self, artifact_id: str) -> None:
         """Raises."""
-        raise PermissionError("this dashboard only shows")
+        raise PermissionError("this dashboard is read-only")
 
 
 def _artifact(sweep: str) -> str:

@@ -95,7 +95,7 @@ def _run(arguments: list[str], values: list[settings.Value]) -> int:
         if settings.switched_on("debug", values):
             raise
         logs.complain(f"internal error: {type(error).__name__}: {error}")
-        logs.complain("this is Sweeper's own fault; SWEEPER_DEBUG=1 shows where")
+        logs.complain("this is a bug in Sweeper; SWEEPER_DEBUG=1 shows the traceback")
         return 1
 
 
@@ -183,7 +183,8 @@ def launch(
     plugins: Plugins = None,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask before starting.")] = False,
     new_data: Annotated[
-        bool, typer.Option("--new-data", help="Agree that the data have changed: run all anew.")
+        bool,
+        typer.Option("--new-data", help="Agree that the data have changed: run everything again."),
     ] = False,
 ) -> int:
     """Run a sweep; the same command again runs what is missing."""
@@ -393,7 +394,7 @@ def dashboard(
         pages = {name: partial(_page, store, name) for name in names}
         served = application(storage, port=bound, pages=pages)
         print(f"http://{'[::1]' if host == '::1' else '127.0.0.1'}:{bound}", flush=True)
-        logs.say("reading only; Ctrl-C stops it")
+        logs.say("read-only; Ctrl-C stops it")
         try:
             serve(served, listener)
         except KeyboardInterrupt:

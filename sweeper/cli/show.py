@@ -95,7 +95,7 @@ def recalls(console: Console, found: Predicted) -> None:
     mean = found.balanced_accuracy
     shown = "n/a" if mean is None else f"{mean:.4f}"
     console.print(
-        f"balanced accuracy {shown}; it speaks of new data if the model has not seen these rows",
+        f"balanced accuracy {shown}; valid for new data if the model has not seen these rows",
         highlight=False,
         soft_wrap=True,
     )
@@ -107,7 +107,7 @@ def strange(console: Console, found: Predicted) -> None:
     some = [f"{name!r} ({count:,} of {found.samples:,} rows)" for name, count in worst[:5]]
     more = f" and {len(worst) - 5} more columns" if len(worst) > 5 else ""
     if worst:
-        text = "taken as missing, since they are no levels of the training data: values in "
+        text = "treated as missing, because the training data do not have them: values in "
         text += f"{', '.join(some)}{more}"
         console.print(text, markup=False, highlight=False, soft_wrap=True)
 

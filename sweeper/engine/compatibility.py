@@ -49,7 +49,7 @@ def _check_plan(spec: Spec, sweep: Sweep, plan: Any) -> None:
             if old is not None and new is not None and old != new:
                 reason = (
                     f"sweep '{spec.name}' in this database was judged under {key}: {old}, which "
-                    f"cannot be planned anew; {NEW_NAME}"
+                    f"cannot be planned again; {NEW_NAME}"
                 )
                 raise spec.problem(f"replicates.{key}", str(new), reason)
 

@@ -98,7 +98,7 @@ def launch(
                 _check(spec, ray_address, say=on_event)
                 spec, source = _read(spec, trainer, storage=storage, say=on_event)
         except StopNow:
-            message = f"interrupted before anything was begun. Go on with: {command}"
+            message = f"interrupted before anything was started. Continue with: {command}"
             return Outcome(exit_code=INTERRUPTED, sweep=spec.name, message=message)
         request = Request(
             spec=spec,
@@ -225,10 +225,10 @@ def _disagreed(
     if not ask:
         return ""
     try:
-        answer = interrupts.ask("Hide the cells of the old data, and run all anew? [y/N] ")
+        answer = interrupts.ask("Hide the cells of the old data, and run everything again? [y/N] ")
     except StopNow:
-        return "interrupted before anything was begun"
-    return "" if agrees(answer) else "nothing was begun: the answer was not to use the new data"
+        return "interrupted before anything was started"
+    return "" if agrees(answer) else "nothing was started: the answer was not to use the new data"
 
 
 def _ended(request: Request, store: Store, lease: Lease, plan: dict[str, Any]) -> Outcome:
@@ -404,7 +404,7 @@ def _outcome(session: Session, launch: Launch) -> Outcome:
     if launch.stopped or launch.left():
         why = _why(session, launch)
         _set_state(session, "interrupted", why)
-        message = f"interrupted: {why}; {done}. Go on with: {session.request.command}"
+        message = f"interrupted: {why}; {done}. Continue with: {session.request.command}"
         code = SweeperError.exit_code if session.request.interrupts.fault else INTERRUPTED
         return Outcome(exit_code=code, sweep=name, message=message)
     failed = counts[RunState.FAILED]
@@ -421,7 +421,7 @@ def _outcome(session: Session, launch: Launch) -> Outcome:
 def _why(session: Session, launch: Launch) -> str:
     """Why a launch ended before its sweep did."""
     if launch.declined:
-        return "the answer was not to start"
+        return "not started: the answer was no"
     if session.request.interrupts.count:
         return session.request.interrupts.fault or "stopped by a signal"
     return "the launch ended with runs left"  # without a known reason

@@ -25,7 +25,7 @@ def without_database(error: DatabaseLost, store: Store, lease: Lease, *, command
         command: the command that continues the sweep.
     """
     if not isinstance(error, DatabaseMoved):
-        return f"interrupted: {error}. Go on with: {command}"
+        return f"interrupted: {error}. Continue with: {command}"
     old = store.database.address.path
     assert old is not None  # noqa: S101  only a file is moved
     try:
@@ -38,7 +38,7 @@ def without_database(error: DatabaseLost, store: Store, lease: Lease, *, command
         set_down(copy, lease, "its file was moved, deleted or replaced")
     return (
         f"interrupted: {error}. All that was recorded is saved in {path}: "
-        f"rename it to {old.name}, and go on with: {command}"
+        f"rename it to {old.name}, and continue with: {command}"
     )
 
 
@@ -83,7 +83,7 @@ class LastResort:
         recording = threading.Thread(target=self._recorded, daemon=True)
         recording.start()
         recording.join(timeout=RECORD_SECONDS)
-        self._say(f"interrupted: stopped by a signal. Go on with: {self._command}")
+        self._say(f"interrupted: stopped by a signal. Continue with: {self._command}")
         cluster.end(INTERRUPTED)
 
     def _recorded(self) -> None:

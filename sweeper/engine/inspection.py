@@ -212,7 +212,7 @@ def _look(one: _Asked, data: Mapping[str, str]) -> None:
     faults = [_wrong_data(there, data[key]) for key, there in zip(keys, read, strict=True)]
     wrong = [*nodes.differences(nodes.facts(), facts), *_wrong_cards(node, found), *faults]
     if abs(clock) > CLOCK_SECONDS + reach:
-        wrong.append(f"its clock is {clock:+.0f} s off this machine's: let NTP set both")
+        wrong.append(f"its clock is {clock:+.0f} s off this machine's: synchronise both by NTP")
     one.node = replace(
         node,
         cards=tuple(found),
@@ -248,7 +248,7 @@ def _wrong_cards(node: Node, found: Sequence[str]) -> list[str]:
 def _wrong_data(there: str, here: str) -> str:
     if there.startswith(" "):
         return f"the data cannot be read:{there}"
-    return "" if there == here else f"the data are other ones: {there} instead of {here}"
+    return "" if there == here else f"the data differ: {there} instead of {here}"
 
 
 def _exchange(working: Sequence[_Asked], *, base: str) -> None:

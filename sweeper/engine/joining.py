@@ -20,7 +20,7 @@ from sweeper.errors import InputError
 
 CONNECT_SECONDS = 5.0
 JOIN_SECONDS = 30.0
-LOCAL = "leave --ray-address out, and a Ray of this launch's own is started"
+LOCAL = "leave --ray-address out, and this launch starts its own Ray"
 WANTED = f"name a cluster as HOST:PORT (the port of `ray start --head`) or auto, or {LOCAL}"
 ANSWER = "sweeper joined: "
 # Prints what Ray's client meets as the last line; no clean-up that could wait for a server.
@@ -138,7 +138,7 @@ def _check_answers(address: str) -> None:
     try:
         socket.create_connection((host.strip("[]"), int(port)), timeout=CONNECT_SECONDS).close()
     except (OSError, UnicodeError) as error:
-        raise InputError(f"--ray-address: nobody answers at {address!r} ({error})") from error
+        raise InputError(f"--ray-address: no server answers at {address!r} ({error})") from error
 
 
 def _try(address: str, environment: Mapping[str, str]) -> None:

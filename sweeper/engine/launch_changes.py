@@ -64,7 +64,7 @@ class LaunchChanges:
         if self.data and not agreed:
             raise InputError(
                 f"sweep '{self.name}': {' and '.join(self._others())} since its last launch: "
-                f"{self.data}; --new-data hides the cells of the old data and runs all anew"
+                f"{self.data}; --new-data hides the cells of the old data and runs everything again"
             )
 
 

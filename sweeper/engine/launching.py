@@ -352,7 +352,7 @@ class Launch:
         if self.request.interrupts.count >= 2:
             raise StopNow
         if self.request.interrupts.count and not conductor.draining:
-            self.request.say("finishing the current round; once more stops at once")
+            self.request.say("finishing the current round; a second signal stops at once")
             conductor.drain()
         now = self.request.clock()
         if now - self._shown_at >= PROGRESS_SECONDS:

@@ -92,7 +92,7 @@ class Room:
         if node.id in self._unfit or not (final or self._strikes[node.id] >= STRIKES):
             return ""
         self._unfit[node.id] = f"{node.name}: {why}"
-        return f"node {node.name} is not used any more: {why}"
+        return f"node {node.name} is no longer used: {why}"
 
     @property
     def hopeless(self) -> str:

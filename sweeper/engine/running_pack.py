@@ -57,4 +57,4 @@ class RunningPack:
         if not self.reached.round:
             first = max(limits.loading_seconds, hang)
             return f"no first round after {waited:.0f} s" if waited > first else ""
-        return f"no progress for {waited:.0f} s, though its worker lives" if waited > hang else ""
+        return f"no progress for {waited:.0f} s, but its worker is alive" if waited > hang else ""

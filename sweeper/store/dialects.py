@@ -158,7 +158,7 @@ def _file_address(url: URL) -> Address:
     if "\0" in url.database or max(len(os.fsencode(part)) for part in path.parts) > LONGEST_NAME:
         shown = repr(url.database[:SHOWN])
         raise StoreError(
-            f"storage: {shown}... is no name of a file: at most {LONGEST_NAME} bytes between two "
+            f"storage: {shown}... is not a file name: at most {LONGEST_NAME} bytes between two "
             "slashes, and no NUL"
         )
     return Address(url.set(database=str(path), query={}), f"sqlite:///{url.database}", path)
@@ -381,7 +381,7 @@ def explain(address: Address, error: BaseException | None) -> SweeperError:
     if name.startswith(("SQLITE_FULL", "SQLITE_IOERR")):
         return DatabaseLost(f"{address.label}: cannot be written: {text}")
     if getattr(error, "sqlstate", None) == READ_ONLY:
-        return DatabaseLost(f"{address.label}: the server only lets read: {text}")
+        return DatabaseLost(f"{address.label}: the server allows reading only: {text}")
     return DatabaseLost(f"{address.label}: the database does not answer: {text}")
 
 

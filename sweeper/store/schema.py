@@ -88,7 +88,7 @@ def _revision(connection: Connection, label: str) -> str | None:
         if foreign:
             shown = ", ".join(foreign[:3]) + (" ..." if len(foreign) > 3 else "")
             raise StoreError(
-                f"{label}: somebody else's database (it holds {shown}); name a database of its own"
+                f"{label}: another program's database (it holds {shown}); name a separate database"
             )
         return None
     revision = connection.execute(text(f"SELECT version_num FROM {VERSION_TABLE}")).scalar()  # noqa: S608

@@ -107,7 +107,7 @@ class Study:
             shown = ", ".join(map(str, numbers[:SHOWN])) + (" ..." if numbers[SHOWN:] else "")
             self._say(
                 f"study '{study}' has {len(numbers)} finished trials that are not Sweeper's "
-                f"({shown}): marked failed, so that they are neither its best trial nor learnt from"
+                f"({shown}): marked failed, so that the best trial and the sampler ignore them"
             )
 
     def settle(self, store: Store, lease: Lease, sweep: Sweep) -> int:

@@ -106,7 +106,7 @@ def test_without_agreement_nothing_begins(
     [line] = capsys.readouterr().err.splitlines()
     assert "sweep 'changing': the data file has changed since its last launch: " in line
     assert "(1 40 to 30)" in line
-    assert "--new-data hides the cells of the old data and runs all anew" in line
+    assert "--new-data hides the cells of the old data and runs everything again" in line
     assert "spec has changed" not in line
     assert not begun
     assert rows(folder) == before
@@ -126,8 +126,8 @@ def test_new_data_agrees(
     ("answer", "code", "message"),
     [
         ("y\n", 0, ""),
-        ("\n", 130, "nothing was begun: the answer was not to use the new data"),
-        (StopNow, 130, "interrupted before anything was begun"),
+        ("\n", 130, "nothing was started: the answer was not to use the new data"),
+        (StopNow, 130, "interrupted before anything was started"),
     ],
 )
 def test_somebody_at_a_terminal_is_asked(
@@ -141,7 +141,7 @@ def test_somebody_at_a_terminal_is_asked(
     """What is not a yes changes nothing."""
 
     def ask(self: Interrupts, question: str) -> str:
-        assert question == "Hide the cells of the old data, and run all anew? [y/N] "
+        assert question == "Hide the cells of the old data, and run everything again? [y/N] "
         if isinstance(answer, str):
             return answer
         raise answer

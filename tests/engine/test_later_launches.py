@@ -173,7 +173,7 @@ def test_a_signal_after_the_last_round_interrupts_nothing(tmp_path, monkeypatch)
 @pytest.mark.parametrize(
     ("launched", "count", "why"),
     [
-        ({"declined": True}, 0, "the answer was not to start"),
+        ({"declined": True}, 0, "not started: the answer was no"),
         ({}, 1, "stopped by a signal"),
         ({}, 0, "the launch ended with runs left"),
     ],

@@ -78,7 +78,7 @@ def test_a_node_is_used_no_more_after_two_failures_or_one_that_will_not_pass(loo
     a, b = found.free(Counter())
     assert found.strike(a, "no data") == ""
     assert found.usable(a)
-    assert found.strike(a, "no data") == "node a is not used any more: no data"
+    assert found.strike(a, "no data") == "node a is no longer used: no data"
     assert found.strike(a, "no data") == ""
     assert (found.total, found.hopeless) == (1, "")
     assert "trainer 2" in found.strike(b, "trainer 2 instead of 3", final=True)

@@ -186,4 +186,4 @@ def test_9_a_second_signal_ends_a_driver_that_hears_nothing(record: str) -> None
     assert ended.returncode == 130, ended.stderr
     *before, last = ended.stdout.splitlines()
     assert before == (["recorded"] if "print" in record else [])
-    assert last == "interrupted: stopped by a signal. Go on with: sweeper launch a.yaml"
+    assert last == "interrupted: stopped by a signal. Continue with: sweeper launch a.yaml"

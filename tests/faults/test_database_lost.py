@@ -108,7 +108,7 @@ def test_35_a_database_file_that_is_gone_is_saved_and_said(
     assert code == 1, said
     assert "sweep.db: the file was moved, deleted or replaced" in said
     assert f"All that was recorded is saved in {saved}" in said
-    assert "and go on with: sweeper launch" in said
+    assert "and continue with: sweeper launch" in said
     history.check_nobody_runs(f"sqlite:///{saved}", "lost")
     delete_but(place, saved)
     saved.rename(place.folder / "sweep.db")
@@ -132,7 +132,7 @@ def test_35_a_full_disk_ends_the_launch_resumable(make_place, disk: Disk) -> Non
     code, said = held.goes_on()
     assert code == 1, said
     assert "sweep.db: cannot be written" in said
-    assert "Go on with: sweeper launch" in said
+    assert "Continue with: sweeper launch" in said
     disk.free()
     with Store.open(place.storage, create=False) as store:
         [sweep] = store.sweeps()
@@ -156,7 +156,7 @@ def test_33_two_signals_end_a_driver_whose_server_never_answers(make_place, serv
             held.process.send_signal(number)
         code, said = held.ends()
         assert code == 130, said
-        assert "Go on with: sweeper launch" in said
+        assert "Continue with: sweeper launch" in said
         proxy.resume()
         held.finishes()
 

@@ -127,7 +127,7 @@ def test_17_a_head_that_dies_ends_the_launch_within_seconds(joined, cluster) -> 
     code, output = ended(process)
     assert code == 1, output
     assert "Ray has ended by itself" in output
-    assert "Go on with: sweeper launch" in output
+    assert "Continue with: sweeper launch" in output
     history.check_nobody_runs(joined.storage, "joined")
 
 
@@ -182,7 +182,7 @@ def test_43_44_nodes_that_cannot_do_the_work_are_named_and_not_used(
     cluster.join(more=another_trainer(tmp_path))
     cluster.join(shell=without(data))
     process = launch(joined, cluster, "--plugin", str(hold.plugin))
-    said = read(process, "trainer 0 instead of", "is not used any more: the data cannot be read")
+    said = read(process, "trainer 0 instead of", "is no longer used: the data cannot be read")
     hold.let_go()
     code, output = ended(process)
     assert code == 0, said + output

@@ -67,7 +67,7 @@ def test_a_driver_does_not_wait_for_a_ray_that_is_gone(
     said = " ".join(output.split())
     assert status == code, output
     assert f"interrupted: {why}" in said
-    assert "Go on with: sweeper launch" in said
+    assert "Continue with: sweeper launch" in said
     history.check_nobody_runs(place.storage, "rayless")
     place.assert_no_process_left()  # what is left of such a Ray looks for its head for 60 s
     status, output = place.run("--plugin", str(plugin))

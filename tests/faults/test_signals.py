@@ -85,7 +85,7 @@ def ends_in_order(place: Place, process: subprocess.Popen[str]) -> None:
     """A driver that was signalled once."""
     code, output = ended(process)
     assert code == 130, output
-    assert "Go on with: sweeper launch" in " ".join(output.split())
+    assert "Continue with: sweeper launch" in " ".join(output.split())
     history.check_nobody_runs(place.storage, "signals")
     place.assert_no_process_left()
 
@@ -119,7 +119,7 @@ def interrupt_twice(process: subprocess.Popen[str]) -> None:
     code, output = ended(process)
     # Where one was enough, the other may meet a process that only clears up.
     assert code in (130, -signal.SIGTERM), output
-    assert code != 130 or "Go on with: sweeper launch" in " ".join(output.split())
+    assert code != 130 or "Continue with: sweeper launch" in " ".join(output.split())
 
 
 @pytest.mark.parametrize(

@@ -161,7 +161,7 @@ def test_another_programs_database_is_refused_untouched(tmp_path: Path, create: 
     connection.close()
     before = path.read_bytes()
     message = _refused(f"sqlite:///{path}", create=create)
-    assert "somebody else's database (it holds moods, places, songs ...)" in message
+    assert "another program's database (it holds moods, places, songs ...)" in message
     assert path.read_bytes() == before
     assert [p.name for p in tmp_path.iterdir()] == ["a.db"]
 

@@ -61,7 +61,7 @@ def test_a_node_like_this_machine_is_right(here: dict[str, str]) -> None:
     ("says", "sentence"),
     [
         ({"facts": {**nodes.facts(), "trainer": "2"}}, "trainer 2 instead of"),
-        ({"fingerprint": "other"}, "the data are other ones: other instead of"),
+        ({"fingerprint": "other"}, "the data differ: other instead of"),
         ({"fingerprint": " data.path: no such file"}, "the data cannot be read: data.path: no"),
         ({"clock": 60.0}, "its clock is +60 s off this machine's"),
     ],
