@@ -96,7 +96,7 @@ def launch(
         ray_address: the address of a Ray cluster to join; else Ray is started here.
         allow_unauthenticated_ray: agrees to a Ray that asks for no token (unsafe).
         plugins: Python files that register models, data or trainers.
-        new_data: agrees that the data have changed since the last launch: all cells run anew.
+        new_data: agrees to data that have changed since the last launch: all cells run again.
         progress: shows progress on standard error.
 
     Raises:

@@ -54,7 +54,7 @@ class Tables(Mapping[str, "pd.DataFrame"]):
 class Sweep:
     """One sweep of a database.
 
-    It is a snapshot: what was read once stays as it was. `sweeper.open` reads anew, and so does
+    It is a snapshot: it does not change after it was read. `sweeper.open` reads again, and so does
     `status` each time.
 
     Attributes:

@@ -100,7 +100,7 @@ def complain(text: str) -> None:
 @contextmanager
 def ending() -> Iterator[None]:
     """Ends, when it is left, the logs that `begin` has begun."""
-    quiet = logging.NullHandler()  # else Python prints warnings of loggers that nobody listens to
+    quiet = logging.NullHandler()  # else Python prints warnings of loggers without handlers
     for name in LOGGED:
         logging.getLogger(name).addHandler(quiet)
     try:

@@ -156,12 +156,12 @@ def cards() -> list[str]:
     """Each GPU with its memory, from NVIDIA's tool; empty without that tool."""
     query = ["nvidia-smi", "--query-gpu=name,memory.total,memory.used", "--format=csv,noheader"]
     try:
-        told = subprocess.run(  # noqa: S603  fixed words
+        listed = subprocess.run(  # noqa: S603  fixed words
             query, check=True, capture_output=True, text=True, timeout=TOOL_SECONDS
         )
     except (OSError, subprocess.SubprocessError):
         return []
-    rows = (line.split(", ") for line in told.stdout.splitlines())
+    rows = (line.split(", ") for line in listed.stdout.splitlines())
     return [f"{name} {total}, {used} used" for name, total, used in rows]
 
 

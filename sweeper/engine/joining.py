@@ -53,7 +53,7 @@ def check_mode(environment: Mapping[str, str], *, allowed: bool) -> None:
         return
     if mode == "disabled":
         raise InputError(
-            "RAY_AUTH_MODE=disabled: whoever reaches Ray's ports could run programs here; "
+            "RAY_AUTH_MODE=disabled: everyone who reaches Ray's ports could run programs here; "
             "unset it, or agree with --allow-unauthenticated-ray"
         )
     raise InputError(f"RAY_AUTH_MODE={mode!r}: unset it, or write token")

@@ -286,7 +286,7 @@ def copy(connection: sqlite3.Connection, path: Path) -> None:
 
 
 def cut(connection: Any) -> None:
-    """Ends a server's connection from another thread; whoever waits for its answer gets an error.
+    """Ends a server's connection from another thread, where a wait for its answer raises an error.
 
     Does nothing to a closed connection.
     """

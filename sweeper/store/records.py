@@ -36,7 +36,7 @@ class Sweep(NewSweep):
     updated_at: datetime
     state: str  # running, complete, interrupted, halted
     state_reason: str
-    holder: dict[str, Any] | None  # host, pid, beat age in seconds, expired; None when nobody
+    holder: dict[str, Any] | None  # host, pid, beat age in seconds, expired; None without a driver
     # Decisions about its replicates, oldest first: the plan, the number of replicates, why it
     # ended, the error spent, and the reasons (`analysis.precision`, `engine.precision`).
     stages: list[dict[str, Any]] = field(default_factory=list[dict[str, Any]])

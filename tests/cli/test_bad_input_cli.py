@@ -34,10 +34,13 @@ CASES: list[tuple[list[str], str]] = [
     (["launch", "tiny.yaml", "--storage", "sqlite:///no/such/x.db"], r"there is no folder"),
     (
         ["launch", "tiny.yaml", "--storage", f"sqlite:///{'a' * 300}.db"],
-        r"no name of a file: at mo",
+        r"not a file name: at mo",
     ),
-    (["doctor", "--storage", f"sqlite:///{'a' * 300}.db"], r"'aaa.*no name of a file: at most 220"),
-    (["status", "--storage", "sqlite:///a%00b.db"], r"no name of a file: .* and no NUL"),
+    (
+        ["doctor", "--storage", f"sqlite:///{'a' * 300}.db"],
+        r"'aaa.*is not a file name: at most 220",
+    ),
+    (["status", "--storage", "sqlite:///a%00b.db"], r"not a file name: .* and no NUL"),
     (["verify", "/dev/zero"], r"/dev/zero: is not a file; name a page that sweeper report wrote"),
     (["verify", "/dev/stdin"], r"/dev/stdin: is not a file"),
     (["verify", "pipe"], r"pipe: is not a file"),

@@ -118,7 +118,7 @@ def _check_apart(names: Sequence[str], refuse: Refuse) -> None:
         twin = seen.setdefault(" ".join(name.split()).casefold(), name)
         if twin != name:
             reason = f"has the classes {twin!r} and {name!r}, equal but for blanks or case"
-            raise refuse(f"{reason}: write them alike, or give them names that differ")
+            raise refuse(f"{reason}: write them the same way, or give them different names")
 
 
 def arrow_labels(column: pa.ChunkedArray, name: str, refuse: Refuse) -> np.ndarray:
