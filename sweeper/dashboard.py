@@ -311,7 +311,7 @@ def _protocol() -> type[asyncio.Protocol]:
 
         def _wait(self) -> None:
             self._go_on()
-            mine = [one for one in waiting if one._host() == self._host()]
+            mine = [connection for connection in waiting if connection._host() == self._host()]
             waiting[self] = self.loop.call_later(HEADER_SECONDS, self.transport.abort)
             if len(mine) >= MOST_WAITING:
                 mine[0]._go_on()

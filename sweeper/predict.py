@@ -54,7 +54,7 @@ class Predicted:
     @property
     def balanced_accuracy(self) -> float | None:
         """The mean recall of the classes that have samples."""
-        seen = [one.recall for one in self.recalls or () if one.recall is not None]
+        seen = [entry.recall for entry in self.recalls or () if entry.recall is not None]
         return sum(seen) / len(seen) if seen else None
 
     def as_json(self) -> dict[str, Any]:
@@ -62,7 +62,8 @@ class Predicted:
         rows = None
         if self.recalls is not None:
             rows = {
-                one.name: {"samples": one.samples, "recall": one.recall} for one in self.recalls
+                entry.name: {"samples": entry.samples, "recall": entry.recall}
+                for entry in self.recalls
             }
         return {
             "out": str(self.out),

@@ -71,7 +71,7 @@ class TuneSampler(optuna.samplers.BaseSampler):
 
         self._distributions, self._metric = dict(distributions), metric
         self.say: Callable[[str], None] = lambda text: None
-        space = {name: _domain(one) for name, one in distributions.items()}
+        space = {name: _domain(distribution) for name, distribution in distributions.items()}
         self._searcher = _made("SEARCHER", SEARCHER, Searcher, space, metric, mode, seed)
         if isinstance(self._searcher, ConcurrencyLimiter | Repeater):
             instead = "resources.workers and replicates do that here; give the searcher inside"
@@ -205,8 +205,8 @@ class TunePruner(optuna.pruners.BasePruner):
             "runs, and a cell is one configuration",
             schedulers.ResourceChangingScheduler: "changes a trial's resources; see resources",
         }
-        for one, reason in refused.items():
-            if isinstance(made, one):
+        for kind, reason in refused.items():
+            if isinstance(made, kind):
                 raise _unusable("SCHEDULER", made, reason)
         _check_metric("SCHEDULER", made, self._metric)
         made.set_search_properties(self._metric, self._mode)
@@ -339,7 +339,7 @@ def _domain(distribution: BaseDistribution) -> Any:
 def _fit(distribution: BaseDistribution, value: Any) -> Any:
     """The distribution's own value nearest to this one; None for a value outside of it."""
     if isinstance(distribution, CategoricalDistribution):
-        return next((one for one in distribution.choices if one == value), None)
+        return next((choice for choice in distribution.choices if choice == value), None)
     assert isinstance(distribution, IntDistribution | FloatDistribution)  # noqa: S101
     if not isinstance(value, Real):
         return None

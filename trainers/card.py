@@ -126,17 +126,17 @@ def _metrics(facts: Mapping[str, Any]) -> list[str]:
     splits, test = _judged(facts), facts["metrics"]["test"]
     judged = [facts["metrics"][split] for split in splits]
     overall = [
-        [name.replace("_", " "), *[_number(one["overall"][name]) for one in judged]]
+        [name.replace("_", " "), *[_number(split["overall"][name]) for split in judged]]
         for name in test["overall"]
     ]
     groups = [
-        [name, *[_number(one["groups"][name]["accuracy"]) for one in judged], GROUP_WORDS[name]]
+        [name, *[_number(split["groups"][name]["accuracy"]) for split in judged], GROUP_WORDS[name]]
         for name in test["groups"]
     ]
     classes = [
         [
             name,
-            *[_number(one["classes"][name]["recall"]) for one in judged],
+            *[_number(split["classes"][name]["recall"]) for split in judged],
             _number(block["precision"]),
             f"{block['support'] or 0:.0f}",
         ]

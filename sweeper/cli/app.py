@@ -250,7 +250,7 @@ def plan(
         )
     finds = detectable(loaded, pilots(loaded.name, storage, say=logs.say))
     if as_json:
-        listed = {"detectable": [asdict(one) for one in finds]}
+        listed = {"detectable": [asdict(effect) for effect in finds]}
         print(show.as_json("plan", {"name": loaded.name, **asdict(found), **listed}))
     else:
         show.plan(_out(), loaded.name, found)
@@ -267,7 +267,7 @@ def status(
 
     with opened(storage) as store:
         chosen = store.sweeps() if sweep is None else [lookup.find_sweep(store, sweep)]
-        statuses = [sweep_status(store, one) for one in chosen]
+        statuses = [sweep_status(store, sweep) for sweep in chosen]
     if as_json:
         print(show.as_json("status", {"sweeps": statuses}))
     elif statuses:
@@ -337,8 +337,8 @@ def verify(
     found = compare(page)
     if found.remark:
         logs.say(found.remark)
-    for one in found.differences[:MOST_TOLD]:
-        print(one)
+    for difference in found.differences[:MOST_TOLD]:
+        print(difference)
     if len(found.differences) > MOST_TOLD:
         logs.say(f"and {len(found.differences) - MOST_TOLD} more")
     if found.same:

@@ -167,7 +167,7 @@ def home(folder: Path, *, cache: Path) -> Finding:
 
 def _there(folder: Path) -> Path:
     """The folder, or its nearest parent that exists."""
-    return next(one for one in (folder, *folder.parents) if one.exists())
+    return next(parent for parent in (folder, *folder.parents) if parent.exists())
 
 
 def _filled(storage: str) -> dict[str, Path]:

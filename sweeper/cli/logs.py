@@ -150,12 +150,12 @@ def _opened(file: Path) -> _File:
 def file() -> str:
     """Returns the path of the log file, or "" without one."""
     handlers = logging.getLogger(LOGGED[0]).handlers
-    return next((one.baseFilename for one in handlers if isinstance(one, _File)), "")
+    return next((handler.baseFilename for handler in handlers if isinstance(handler, _File)), "")
 
 
 def shown() -> bool:
     """Returns whether the log is shown on stderr."""
-    return any(isinstance(one, _Stderr) for one in logging.getLogger(LOGGED[0]).handlers)
+    return any(isinstance(handler, _Stderr) for handler in logging.getLogger(LOGGED[0]).handlers)
 
 
 def traceback() -> None:

@@ -114,7 +114,9 @@ def config(
         files = {"project": PROJECT_FILE, "user": str(user_file())}
         print(show.as_json("config", {"settings": list(_records(values)), "files": files}))
         return
-    rows = [[one["name"], one["value"] or "-", _origin(one)] for one in _records(values)]
+    rows = [
+        [record["name"], record["value"] or "-", _origin(record)] for record in _records(values)
+    ]
     show.grid(Console(), ["setting", "value", "from"], rows)
     say(f"files: {PROJECT_FILE} or pyproject.toml here, and {user_file()}")
 

@@ -93,16 +93,16 @@ def _stored(word: str, store: Store) -> Side | None:
     if len(digits) < FEWEST_DIGITS or not HEX.fullmatch(digits):
         return None
     found: dict[str, tuple[Sweep, Cell]] = {}
-    for one in store.sweeps():
-        for cell in store.cells(one.id):
+    for sweep in store.sweeps():
+        for cell in store.cells(sweep.id):
             if cell.hash.startswith(digits):
-                found.setdefault(cell.hash, (one, cell))
+                found.setdefault(cell.hash, (sweep, cell))
     if len(found) > 1:
         some = ", ".join(sorted(found)[:LISTED])
         raise InputError(f"{word!r}: {len(found)} cells begin so; write more digits: {some}")
-    for one, cell in found.values():
-        facts = {**_facts(one), "budget unit": one.spec.get("budget", {}).get("unit")}
-        return Side("configuration", f"cell {cell.hash[:12]} of {one.name}", cell.config, facts)
+    for sweep, cell in found.values():
+        facts = {**_facts(sweep), "budget unit": sweep.spec.get("budget", {}).get("unit")}
+        return Side("configuration", f"cell {cell.hash[:12]} of {sweep.name}", cell.config, facts)
     return None
 
 

@@ -181,7 +181,9 @@ def resolve(environment: Mapping[str, str], folder: Path, user: Path) -> list[Va
     """
     project, table = _project(folder)
     in_project, in_user = _checked(table, project), _checked(_toml(user), user)
-    return [_value(one, environment, (project, in_project), (user, in_user)) for one in SETTINGS]
+    return [
+        _value(setting, environment, (project, in_project), (user, in_user)) for setting in SETTINGS
+    ]
 
 
 def _value(

@@ -86,8 +86,12 @@ def status_remarks(status: Mapping[str, Any]) -> Iterator[str]:
 def recalls(console: Console, found: Predicted) -> None:
     """Prints the recall of each class, and their mean; classes unknown to the model last."""
     rows = [
-        [one.name, str(one.samples), "n/a" if one.recall is None else f"{one.recall:.4f}"]
-        for one in found.recalls or ()
+        [
+            entry.name,
+            str(entry.samples),
+            "n/a" if entry.recall is None else f"{entry.recall:.4f}",
+        ]
+        for entry in found.recalls or ()
     ]
     rows += [[name, str(count), "unknown to the model"] for name, count in found.unknown.items()]
     rows += [["(no class)", str(found.unnamed), ""]] if found.unnamed else []
@@ -103,7 +107,7 @@ def recalls(console: Console, found: Predicted) -> None:
 
 def strange(console: Console, found: Predicted) -> None:
     """Prints the columns with values that the model has no levels for, the worst first."""
-    worst = sorted(found.strange.items(), key=lambda one: -one[1])
+    worst = sorted(found.strange.items(), key=lambda column: -column[1])
     some = [f"{name!r} ({count:,} of {found.samples:,} rows)" for name, count in worst[:5]]
     more = f" and {len(worst) - 5} more columns" if len(worst) > 5 else ""
     if worst:
@@ -117,8 +121,8 @@ def changes(console: Console, left: str, right: str, found: Sequence[Change]) ->
     from sweeper.report.difference import shown
 
     lines = [f"--- {left}", f"+++ {right}"]
-    for one in found:
-        lines += [one.key, f"  - {shown(one.left)}", f"  + {shown(one.right)}"]
+    for change in found:
+        lines += [change.key, f"  - {shown(change.left)}", f"  + {shown(change.right)}"]
     console.print("\n".join(lines), markup=False, highlight=False, soft_wrap=True)
 
 
@@ -128,9 +132,9 @@ STATUS_HEADER = ["sweep", "state", "cells", "done", "running", "pruned", "failed
 def statuses(console: Console, found: Sequence[Mapping[str, Any]]) -> None:
     """Prints a line for each sweep's state, and remarks below."""
     grid(console, STATUS_HEADER, map(status_row, found))
-    for one in found:
-        for remark in status_remarks(one):
-            console.print(Text(f"{one['name']}: {remark}"), soft_wrap=True)
+    for status in found:
+        for remark in status_remarks(status):
+            console.print(Text(f"{status['name']}: {remark}"), soft_wrap=True)
 
 
 def findings(console: Console, found: Sequence[Finding]) -> None:
@@ -168,7 +172,7 @@ def cache(root: Path, found: Sequence[Entry], *, removed: bool) -> dict[str, Any
     """The cache's files and bytes, by kind."""
     full = [entry for entry in found if entry.size_bytes]  # locks are empty
     kinds = {
-        entry.kind: [one.size_bytes for one in full if one.kind == entry.kind] for entry in full
+        entry.kind: [item.size_bytes for item in full if item.kind == entry.kind] for entry in full
     }
     held = [{"kind": kind, "files": len(own), "bytes": sum(own)} for kind, own in kinds.items()]
     return {"folder": str(root), "removed": removed, "held": held}
@@ -177,8 +181,8 @@ def cache(root: Path, found: Sequence[Entry], *, removed: bool) -> dict[str, Any
 def cached(console: Console, root: Path, found: Sequence[Entry]) -> None:
     """Prints the result of `cache`."""
     rows = [
-        [one["kind"], f"{one['files']:,}", f"{one['bytes'] / 2**20:,.1f} MiB"]
-        for one in cache(root, found, removed=False)["held"]
+        [item["kind"], f"{item['files']:,}", f"{item['bytes'] / 2**20:,.1f} MiB"]
+        for item in cache(root, found, removed=False)["held"]
     ]
     console.print(Text(str(root)), soft_wrap=True)
     grid(console, ["what", "files", "size"], rows or [["nothing", "0", "0.0 MiB"]])
@@ -193,7 +197,7 @@ def space(name: str, path: Path) -> dict[str, Any]:
     cells = count(spec)
     tried = 0
     if spec.nuisance and spec.search.method not in ADAPTIVE:
-        tried = sum(len(candidates(spec, one)) for one in designs(spec))
+        tried = sum(len(candidates(spec, design)) for design in designs(spec))
     return {
         "name": name,
         "question": spec.question,
@@ -208,12 +212,12 @@ def space(name: str, path: Path) -> dict[str, Any]:
 
 def spaces(console: Console, found: Sequence[Mapping[str, Any]]) -> None:
     """Prints the shipped spaces, a paragraph each."""
-    for one in found:
-        tuned = f"; {', '.join(one['tuned'])} tuned" if one["tuned"] else ""
-        cost = f"{one['cells']} cells, {one['runs']} runs"
-        factors = f"{one['search']} over {', '.join(one['factors'])}{tuned}"
-        console.print(Text(one["name"], style="bold"), Text(f"({cost})"))
-        for line in (one["question"], factors):
+    for space in found:
+        tuned = f"; {', '.join(space['tuned'])} tuned" if space["tuned"] else ""
+        cost = f"{space['cells']} cells, {space['runs']} runs"
+        factors = f"{space['search']} over {', '.join(space['factors'])}{tuned}"
+        console.print(Text(space["name"], style="bold"), Text(f"({cost})"))
+        for line in (space["question"], factors):
             console.print(Padding(Text(line), (0, 0, 0, 2)))
 
 
@@ -260,23 +264,23 @@ def plan(console: Console, name: str, found: Preview) -> None:
 
 def detectable(console: Console, found: Sequence[Detectable]) -> None:
     """Prints the smallest effect of each factor that the planned replicates find."""
-    for one in found:
-        for line in _detectable(one):
+    for effect in found:
+        for line in _detectable(effect):
             console.print(line, markup=False, highlight=False)
 
 
-def _detectable(one: Detectable) -> Iterator[str]:
-    size = f"d = {one.d:.1f} sd of the differences" if one.d is not None else ""
-    if one.effect is not None:
-        size = f"{one.effect:.2g} {one.unit}".strip()
-    name = short(one.factor, ())
-    times = "at most " if one.at_most else ""
-    over = f", simultaneous over {one.family} differences" if one.family > 1 else ""
+def _detectable(effect: Detectable) -> Iterator[str]:
+    size = f"d = {effect.d:.1f} sd of the differences" if effect.d is not None else ""
+    if effect.effect is not None:
+        size = f"{effect.effect:.2g} {effect.unit}".strip()
+    name = short(effect.factor, ())
+    times = "at most " if effect.at_most else ""
+    over = f", simultaneous over {effect.family} differences" if effect.family > 1 else ""
     yield f"smallest effect of {name} found 4 times in 5: {size}"
-    yield f"  {times}{one.replicates} replicates, 5 % two-sided{over}"
-    if one.sd is not None:
-        sd = f"{one.sd:.2g} {one.unit}".strip()
-        yield f"  sd of paired differences {sd}, from {one.pilot} replicates so far"
+    yield f"  {times}{effect.replicates} replicates, 5 % two-sided{over}"
+    if effect.sd is not None:
+        sd = f"{effect.sd:.2g} {effect.unit}".strip()
+        yield f"  sd of paired differences {sd}, from {effect.pilot} replicates so far"
 
 
 def _kind(kind: Kind) -> list[str]:

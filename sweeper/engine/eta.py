@@ -64,8 +64,8 @@ class Eta:
         """The expected time of a pack; None while unknown."""
         if price > 0:
             return price * self._ratio
-        share = sum(one.share for one in self._all())
-        return sum(one.seconds for one in self._all()) / share if share > 0 else None
+        share = sum(pack.share for pack in self._all())
+        return sum(pack.seconds for pack in self._all()) / share if share > 0 else None
 
     def left(
         self, running: float | None, *, awaited: tuple[float, int] = (0.0, 0)
@@ -90,17 +90,17 @@ class Eta:
     @property
     def _ratio(self) -> float:
         """Actual over estimated seconds, of all rounds so far."""
-        seen = [one for one in self._all() if one.price > 0 and one.share > 0]
-        foretold = sum(one.price * one.share for one in seen)
-        return sum(one.seconds for one in seen) / foretold if foretold > 0 else 1.0
+        seen = [pack for pack in self._all() if pack.price > 0 and pack.share > 0]
+        foretold = sum(pack.price * pack.share for pack in seen)
+        return sum(pack.seconds for pack in seen) / foretold if foretold > 0 else 1.0
 
     @property
     def _factor(self) -> float:
         """The error factor of the remaining time, from twice the standard error of the ratio."""
         if not self._ended:
-            begun = any(one.share > 0 for one in self._running.values())
+            begun = any(pack.share > 0 for pack in self._running.values())
             return BEGUN_FACTOR if begun else UNKNOWN_FACTOR
-        ratios = [one.seconds / (one.share * (one.price or 1.0)) for one in self._ended]
+        ratios = [pack.seconds / (pack.share * (pack.price or 1.0)) for pack in self._ended]
         if len(ratios) < 2 or not fmean(ratios) > 0:
             return BEGUN_FACTOR
         error = stdev(ratios) / math.sqrt(len(ratios)) / fmean(ratios)

@@ -139,17 +139,19 @@ def examine(
     data = fingerprints(spec) if spec is not None else {}
     with cluster.started(address=address, cpus=0, gpus=0):
         asked = [_ask(node, number) for node, number in _living()]
-        for one in asked:
-            _look(one, data)
-        working = [one for one in asked if one.node.works and not one.node.wrong]
+        for examined in asked:
+            _look(examined, data)
+        working = [
+            examined for examined in asked if examined.node.works and not examined.node.wrong
+        ]
         if checkpoint_paths.VARIABLE in os.environ:
             _exchange(working, base=checkpoint_paths.of(storage).base)
         elif len(working) > 1:
-            for one in working:
-                one.node = replace(
-                    one.node, checkpoints="own", notes=(checkpoint_paths.EACH_NODE_ITS_OWN,)
+            for examined in working:
+                examined.node = replace(
+                    examined.node, checkpoints="own", notes=(checkpoint_paths.EACH_NODE_ITS_OWN,)
                 )
-        return [one.node for one in asked]
+        return [examined.node for examined in asked]
 
 
 def cards() -> list[str]:
@@ -180,11 +182,11 @@ def _living() -> list[tuple[Node, str]]:
     import ray
 
     found = []
-    for one in filter(lambda one: one["Alive"], ray.nodes()):
-        name = f"{one['NodeManagerHostname']} ({one['NodeManagerAddress']})"
-        cpus, gpus = (one["Resources"].get(kind, 0.0) for kind in ("CPU", "GPU"))
-        found.append((Node(name=name, cpus=cpus, gpus=gpus), one["NodeID"]))
-    return sorted(found, key=lambda one: (one[0].name, one[1]))
+    for listed in filter(lambda listed: listed["Alive"], ray.nodes()):
+        name = f"{listed['NodeManagerHostname']} ({listed['NodeManagerAddress']})"
+        cpus, gpus = (listed["Resources"].get(kind, 0.0) for kind in ("CPU", "GPU"))
+        found.append((Node(name=name, cpus=cpus, gpus=gpus), listed["NodeID"]))
+    return sorted(found, key=lambda listed: (listed[0].name, listed[1]))
 
 
 def _ask(node: Node, number: str) -> _Asked:
@@ -253,16 +255,19 @@ def _wrong_data(there: str, here: str) -> str:
 
 def _exchange(working: Sequence[_Asked], *, base: str) -> None:
     """Each node writes a file to the folder of checkpoints, and the next node reads it."""
-    faults = {one.file: _told(one.actor.write.remote(base, one.file)) for one in working}
-    for one, other in zip(working, [*working[1:], *working[:1]], strict=True):
-        if faults[one.file]:
-            _mark(one, f"cannot write checkpoints: {faults[one.file]}")
-        elif fault := _told(one.actor.read.remote(base, other.file)):
-            _mark(one, f"does not find the checkpoints of {other.node.name}: {fault}")
+    faults = {
+        examined.file: _told(examined.actor.write.remote(base, examined.file))
+        for examined in working
+    }
+    for examined, other in zip(working, [*working[1:], *working[:1]], strict=True):
+        if faults[examined.file]:
+            _mark(examined, f"cannot write checkpoints: {faults[examined.file]}")
+        elif fault := _told(examined.actor.read.remote(base, other.file)):
+            _mark(examined, f"does not find the checkpoints of {other.node.name}: {fault}")
         else:
-            one.node = replace(one.node, checkpoints="ok")
-    for one in working:
-        _told(one.actor.remove.remote(base, one.file))
+            examined.node = replace(examined.node, checkpoints="ok")
+    for examined in working:
+        _told(examined.actor.remove.remote(base, examined.file))
 
 
 def _told(reference: Any) -> str:

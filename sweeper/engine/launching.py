@@ -196,7 +196,7 @@ class Launch:
         session = self.session
         if self.spec.precision is None:
             return None
-        asking = PlanContext(
+        context = PlanContext(
             spec=self.spec,
             maker=session.maker,
             tracker=self.tracker,
@@ -206,7 +206,7 @@ class Launch:
             say=self.request.say,
         )
         kind = Screened if isinstance(self.spec.precision, Screen) else Staged
-        return kind(asking, self.cells)
+        return kind(context, self.cells)
 
     def _known(self) -> list[NewCell]:
         """The cells that earlier launches asked for and that still fit this spec."""

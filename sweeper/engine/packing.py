@@ -41,9 +41,9 @@ class Packer:
         self._workers = workers
         saved = store.prices(lease.sweep_id)
         self.prices = {
-            key: Price.read(one)
-            for key, one in saved.get("prices", {}).items()
-            if "threads" in one  # an earlier Sweeper without checks of arithmetic stored no threads
+            key: Price.read(price)
+            for key, price in saved.get("prices", {}).items()
+            if "threads" in price  # missing in prices of an earlier Sweeper, without checks
         }
         self._configs: dict[str, Config] = {}
 
@@ -57,13 +57,13 @@ class Packer:
             replicates=self._spec.replicates,
             pack=self._spec.resources.pack,
         )
-        asked = [one for one in wanted if one.key not in self.prices]
+        asked = [question for question in wanted if question.key not in self.prices]
         if asked:
             self.prices |= {price.key: price for price in probe_keys(asked)}
             self._save()
-        for one in wanted:
-            if one.key in self.prices:
-                self._configs[one.key] = read(one.config)
+        for question in wanted:
+            if question.key in self.prices:
+                self._configs[question.key] = read(question.config)
 
     def pack(self, runs: Sequence[TrackedRun], *, workers: int | None = None) -> list[Pack]:
         """Makes packs for these runs by the plan, such that none of `workers` is idle."""
@@ -132,7 +132,7 @@ class Packer:
 
     def _cells(self, runs: Iterable[TrackedRun]) -> list[Cell]:
         ids = dict.fromkeys(run.cell_id for run in runs)
-        return [self._tracker.cells[one] for one in ids]
+        return [self._tracker.cells[cell] for cell in ids]
 
     def _borrow(self, cells: Iterable[Cell]) -> None:
         known = set(self.prices)

@@ -42,10 +42,10 @@ class PlanContext:
 class Staged:
     """Cells of another source, with replicates that grow by the spec's plan."""
 
-    def __init__(self, asking: PlanContext, inner: Cells) -> None:
-        self._asking, self._inner = asking, inner
-        self._plan = plan_of(asking.spec)
-        self._kept = list(asking.sweep.stages)
+    def __init__(self, context: PlanContext, inner: Cells) -> None:
+        self._context, self._inner = context, inner
+        self._plan = plan_of(context.spec)
+        self._kept = list(context.sweep.stages)
         self._extend()
 
     def first(self) -> list[NewCell]:
@@ -70,8 +70,8 @@ class Staged:
 
     def extended(self, cells: Sequence[NewCell]) -> list[NewCell]:
         """Cells as first planned, with the replicates that were added since."""
-        wanted = self._asking.maker.replicates[REPORT]
-        return [replace(one, replicates=wanted) if one.role == REPORT else one for one in cells]
+        wanted = self._context.maker.replicates[REPORT]
+        return [replace(cell, replicates=wanted) if cell.role == REPORT else cell for cell in cells]
 
     @property
     def ended(self) -> str:
@@ -88,18 +88,18 @@ class Staged:
     def replicates(self) -> int:
         """The number of replicates that every reported cell should have by now."""
         mine = self._mine()
-        return int(mine[-1]["wanted"]) if mine else self._asking.spec.replicates
+        return int(mine[-1]["wanted"]) if mine else self._context.spec.replicates
 
     def may_follow(self) -> int:
         """The most further runs that may follow."""
-        spec = self._asking.spec
+        spec = self._context.spec
         return 0 if self.ended else (spec.most_replicates - self.replicates) * count(spec)
 
     def _mine(self) -> list[Stage]:
-        return [one for one in self._kept if one["plan"] == self._plan]
+        return [stage for stage in self._kept if stage["plan"] == self._plan]
 
     def _open(self) -> bool:
-        counts = self._asking.tracker.counts()
+        counts = self._context.tracker.counts()
         return any(number for state, number in counts.items() if state not in FINISHED)
 
     def _judged(self, frames: Frames) -> Decision:
@@ -113,12 +113,12 @@ class Staged:
         # Statistics take seconds to import and are needed only here.
         from sweeper.analysis.frames import load
 
-        asking = self._asking
-        self._keep(self._judged(load(asking.store, asking.spec.name, last_only=True)))
+        context = self._context
+        self._keep(self._judged(load(context.store, context.spec.name, last_only=True)))
 
     def _keep(self, said: Decision) -> None:
         """Stores the decision before anything follows from it."""
-        asking = self._asking
+        context = self._context
         stage = {
             "plan": self._plan,
             "replicates": self.replicates,
@@ -126,30 +126,30 @@ class Staged:
             "ended": said.ended,
             "text": said.text,
             "alpha": said.alpha,
-            "facts": [dict(one) for one in said.facts],
+            "facts": [dict(fact) for fact in said.facts],
         }
-        asking.store.add_stage(asking.lease, number=len(self._kept), body=stage)
+        context.store.add_stage(context.lease, number=len(self._kept), body=stage)
         self._kept.append(stage)
         self._extend()
-        asking.say(said.text)
+        context.say(said.text)
 
     def _extend(self) -> None:
         # Later picks get the replicates too.
-        self._asking.maker.replicates[REPORT] = tuple(range(self.replicates))
+        self._context.maker.replicates[REPORT] = tuple(range(self.replicates))
 
     def _further(self) -> list[NewCell]:
         if self.ended:
             return []
-        wanted = self._asking.maker.replicates[REPORT]
-        return [replace(one, replicates=wanted) for one in self._there(REPORT)]
+        wanted = self._context.maker.replicates[REPORT]
+        return [replace(cell, replicates=wanted) for cell in self._there(REPORT)]
 
     def _there(self, role: str) -> list[NewCell]:
         """The cells of a role, as first requested."""
         names = NewCell.__dataclass_fields__
         return [
-            NewCell(**{name: getattr(one, name) for name in names})
-            for one in self._asking.tracker.cells.values()
-            if one.role == role
+            NewCell(**{name: getattr(cell, name) for name in names})
+            for cell in self._context.tracker.cells.values()
+            if cell.role == role
         ]
 
 
@@ -166,7 +166,7 @@ def keep_fixed(
     Replicates added later make a second analysis, which the report states.
     """
     count = spec.replicates
-    if any(one["plan"] == count for one in stages):
+    if any(stage["plan"] == count for stage in stages):
         return
     stage = {
         "plan": count,

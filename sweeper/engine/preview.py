@@ -105,8 +105,8 @@ def _grown(spec: Spec, cells: Sequence[Cell]) -> list[Cell]:
     whole, left = tuple(range(spec.most_replicates)), len(cells)
     if isinstance(spec.precision, Screen):
         left = screening.most_left(spec, references=_references(spec, cells))
-    mine = {one.id for one in [one for one in cells if one.role == REPORT][:left]}
-    return [replace(one, replicates=whole) if one.id in mine else one for one in cells]
+    mine = {cell.id for cell in [cell for cell in cells if cell.role == REPORT][:left]}
+    return [replace(cell, replicates=whole) if cell.id in mine else cell for cell in cells]
 
 
 def _screened(spec: Spec, found: Preview, cells: Sequence[Cell]) -> Preview:
@@ -119,7 +119,7 @@ def _screened(spec: Spec, found: Preview, cells: Sequence[Cell]) -> Preview:
 
 
 def _references(spec: Spec, cells: Sequence[Cell]) -> int:
-    return sum(one.role == REPORT and screening.refers(spec, one) for one in cells)
+    return sum(cell.role == REPORT and screening.refers(spec, cell) for cell in cells)
 
 
 def _cells(spec: Spec, maker: CellMaker) -> list[NewCell]:
@@ -134,8 +134,8 @@ def _cells(spec: Spec, maker: CellMaker) -> list[NewCell]:
     for design in designs(spec):
         tried = candidates(spec, design)
         if spec.nuisance:
-            for one in tried:
-                cell = maker.make(one, role=TUNING)
+            for candidate in tried:
+                cell = maker.make(candidate, role=TUNING)
                 made[TUNING, cell.hash] = cell
         cell = maker.make(tried[0], role=REPORT)
         made[REPORT, cell.hash] = cell

@@ -131,10 +131,12 @@ class ProbeJobs:
     def next_job(self, worker: Worker) -> ProbeJob | None:
         if self.draining or not self._waiting:
             return None
-        one = self._waiting.popleft()
-        self._asked[worker.id] = worker, one.what
+        question = self._waiting.popleft()
+        self._asked[worker.id] = worker, question.what
         self._say()
-        return ProbeJob(key=one.key, config=one.config, ks=one.ks, **vars(self._place))
+        return ProbeJob(
+            key=question.key, config=question.config, ks=question.ks, **vars(self._place)
+        )
 
     def _say(self) -> None:
         now = tuple(what for _, what in self._asked.values() if what)

@@ -48,13 +48,13 @@ class Room:
 
     def look(self) -> None:
         """Asks Ray for the living nodes and their resources."""
-        living = [one for one in ray.nodes() if one["Alive"]]
-        names = Counter(one["NodeManagerHostname"] for one in living)
+        living = [listed for listed in ray.nodes() if listed["Alive"]]
+        names = Counter(listed["NodeManagerHostname"] for listed in living)
         self._nodes = {}
-        for one in living:
-            id, host = one["NodeID"], one["NodeManagerHostname"]
+        for listed in living:
+            id, host = listed["NodeID"], listed["NodeManagerHostname"]
             name = host if names[host] == 1 else f"{host} ({id[:6]})"
-            self._nodes[id] = Node(id=id, name=name, slots=self._slots(one["Resources"]))
+            self._nodes[id] = Node(id=id, name=name, slots=self._slots(listed["Resources"]))
 
     def _slots(self, resources: Mapping[str, float]) -> int:
         wanted = self.shape.bundle.items()

@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 class Screened(Staged):
     """Cells of another source, all of them screened, the remaining ones reported."""
 
-    def __init__(self, asking: PlanContext, inner: Cells) -> None:
-        super().__init__(asking, inner)
+    def __init__(self, context: PlanContext, inner: Cells) -> None:
+        super().__init__(context, inner)
         if not self.ended:
             self._go_on()
 
@@ -34,7 +34,7 @@ class Screened(Staged):
         from sweeper.analysis import screening
 
         plan, confirm = self._plan, {"confirm": self._plan["confirm"]}
-        before = [one for one in self._kept if one["ended"] == "screened"]
+        before = [stage for stage in self._kept if stage["ended"] == "screened"]
         if before and {**before[-1]["plan"], **confirm} == plan:
             self._keep(screening.decision(plan, before[-1]["facts"]))
 
@@ -43,14 +43,16 @@ class Screened(Staged):
 
     def extended(self, cells: Sequence[NewCell]) -> list[NewCell]:
         """Every cell for screening and, once decided, the remaining cells too."""
-        screened = [replace(one, role=SCREENING) if one.role == REPORT else one for one in cells]
-        return screened + self._left([one for one in cells if one.role == REPORT])
+        screened = [
+            replace(cell, role=SCREENING) if cell.role == REPORT else cell for cell in cells
+        ]
+        return screened + self._left([cell for cell in cells if cell.role == REPORT])
 
     def may_follow(self) -> int:
         if self.ended:
             return 0
-        spec = self._asking.spec
-        cells = [cell for cell in self._asking.tracker.cells.values() if cell.role == SCREENING]
+        spec = self._context.spec
+        cells = [cell for cell in self._context.tracker.cells.values() if cell.role == SCREENING]
         references = sum(refers(spec, cell) for cell in cells)
         return most_left(spec, references=references) * confirm(spec)
 
@@ -70,14 +72,14 @@ class Screened(Staged):
 
         Levels identify a cell, because a later launch has the same levels.
         """
-        spec = self._asking.spec
-        facts = [one for stage in self._mine() for one in stage["facts"]]
-        kept = {_key(spec, one["levels"]) for one in facts if one["stays"]}
+        spec = self._context.spec
+        facts = [fact for stage in self._mine() for fact in stage["facts"]]
+        kept = {_key(spec, fact["levels"]) for fact in facts if fact["stays"]}
         fresh = tuple(range(spec.replicates, spec.most_replicates))
         return [
-            replace(one, role=REPORT, replicates=fresh)
-            for one in cells
-            if _key(spec, one.factors) in kept
+            replace(cell, role=REPORT, replicates=fresh)
+            for cell in cells
+            if _key(spec, cell.factors) in kept
         ]
 
 

@@ -82,8 +82,8 @@ class Tuned:
     def _picked(self, group: _Group) -> list[NewCell]:
         hashes = list(group.designs)
         chosen = pick(
-            [group.ended[one] for one in hashes],
-            places=places([group.designs[one].factors for one in hashes], self._spec.nuisance),
+            [group.ended[key] for key in hashes],
+            places=places([group.designs[key].factors for key in hashes], self._spec.nuisance),
             maximize=self._maximize,
         )
         if chosen is None:

@@ -217,7 +217,7 @@ class Target(Block):
 
 def _looked(value: object) -> object:
     listed = cast("list[object]", value) if isinstance(value, list | tuple) else ()
-    whole = all(isinstance(one, int) and FIRMEST <= one <= MOST for one in listed)
+    whole = all(isinstance(number, int) and FIRMEST <= number <= MOST for number in listed)
     if not (whole and 2 <= len(listed) <= 10):
         raise ValueError(
             f"must be 2 to 10 whole numbers, {FIRMEST} to {MOST:,}, rising, such as [5, 10, 20]"

@@ -87,8 +87,8 @@ def catch_up(connection: Connection, target: Target) -> tuple[Views, Foreign]:
             _unmirror(connection, list(lost), optuna_number=None)
             owned = [c.optuna_number for c in mine if not c.hidden and not c.mirrored]
             _fail_orphans(connection, views[role].study_id, owned)
-            known = {one.optuna_number for one in mine if one.optuna_number is not None}
-            known -= {one.optuna_number for one in mine if one.id in lost}
+            known = {cell.optuna_number for cell in mine if cell.optuna_number is not None}
+            known -= {cell.optuna_number for cell in mine if cell.id in lost}
             study_id, name = views[role].study_id, target.study_name(role)
             foreign[name] = trials.disown(connection, study_id, owned=known)
     return views, foreign
@@ -223,8 +223,8 @@ def _results(connection: Connection, cells: Sequence[Cell]) -> list[trials.CellR
             runs[run.cell_id].append(run)
     observed: dict[int, list[Observations]] = {}
     for some in reads.chunks([run.id for own in runs.values() for run in own]):
-        for one in reads.observations(connection, some, last_only=False):
-            observed.setdefault(one.run_id, []).append(one)
+        for numbers in reads.observations(connection, some, last_only=False):
+            observed.setdefault(numbers.run_id, []).append(numbers)
     times = _times(connection, list(runs))
     return [
         trials.CellResult(

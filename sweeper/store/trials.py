@@ -166,13 +166,13 @@ def disown(connection: Connection, study_id: int, *, owned: Collection[int]) -> 
             models.TrialUserAttributeModel,
             [
                 {
-                    "trial_id": one,
+                    "trial_id": id,
                     "key": FOREIGN,
                     "value_json": json.dumps(
-                        {"state": foreign[one].state.name, "value": values.get(one)}
+                        {"state": foreign[id].state.name, "value": values.get(id)}
                     ),
                 }
-                for one in ids
+                for id in ids
             ],
         )
         of_them = models.TrialValueModel.__table__.c.trial_id.in_(ids)
@@ -342,7 +342,7 @@ def _mark_asked(connection: Connection, asked: frozenset[int]) -> None:
         return
     table = models.TrialSystemAttributeModel.__table__
     new = asked - _with(connection, table, list(asked), ASKED)
-    rows = [{"trial_id": one, "key": ASKED, "value_json": "true"} for one in sorted(new)]
+    rows = [{"trial_id": id, "key": ASKED, "value_json": "true"} for id in sorted(new)]
     _insert(connection, models.TrialSystemAttributeModel, rows)
 
 

@@ -46,9 +46,9 @@ CASES: list[tuple[list[str], str]] = [
     (["verify", "pipe"], r"pipe: is not a file"),
     (["verify", "folder"], r"folder: is not a file"),
     (["launch", "tiny.yaml", "--storage", "sqlite:///text.db"], r"not a database"),
-    (["launch", "tiny.yaml", "--storage", "sqlite:///foreign.db"], r"somebody else's database"),
+    (["launch", "tiny.yaml", "--storage", "sqlite:///foreign.db"], r"another program's database"),
     (["status"], r"no such database; `sweeper launch SPEC` makes one"),
-    (["report", "--storage", "sqlite:///foreign.db"], r"somebody else's database"),
+    (["report", "--storage", "sqlite:///foreign.db"], r"another program's database"),
     (["export"], r"no such database"),
     (["dashboard", "--port", "0"], r"no such database"),
     (["dashboard", "--host", "0.0.0.0"], r"'0\.0\.0\.0' is not a loopback address"),  # noqa: S104

@@ -181,7 +181,7 @@ def test_a_database_of_somebody_else_is_refused(
     """Its tables are named, and none of ours is made."""
     store = opened()
     store.database.write(_make_foreign)
-    with pytest.raises(StoreError, match=r"somebody else's database .*customers"):
+    with pytest.raises(StoreError, match=r"another program's database .*customers"):
         opened()
     tables = store.database.read(lambda connection: inspect(connection).get_table_names())
     assert tables == ["customers"]

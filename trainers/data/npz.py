@@ -123,7 +123,7 @@ def _parts(archive: Archive, refuse: Refuse) -> tuple[Parts, Parts]:
 
 
 def _naming(archive: Archive) -> tuple[str, str, str] | None:
-    return next((one for one in NAMINGS if one[0].format("train") in archive.names), None)
+    return next((names for names in NAMINGS if names[0].format("train") in archive.names), None)
 
 
 def one_axis(labels: np.ndarray, refuse: Refuse, *, where: str = "") -> np.ndarray:

@@ -185,7 +185,7 @@ def _pixels(files: encoded.Files, inputs: Inputs, refuse: Refuse) -> np.ndarray:
 
 def _archive(path: Path, inputs: Inputs, classes: Sequence[str], refuse: Refuse) -> Samples:
     with npz.Archive(path, refuse) as archive:
-        name = next((one for one in ARRAYS if one in archive.names), None)
+        name = next((array for array in ARRAYS if array in archive.names), None)
         if name is None:
             held = ", ".join(archive.names) or "nothing"
             raise refuse(f"holds {held}: the model reads an array called {', '.join(ARRAYS)}")
