@@ -20,7 +20,7 @@ export SWEEPER_DATA
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test soak fast check audit bench docs clean
+.PHONY: help demo test soak fast check audit bench docs site clean
 
 help: ## list the commands
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
@@ -62,9 +62,16 @@ bench: $(STAMP) ## the claims about speed, measured on this machine
 	$(BIN)/python benchmarks/overhead.py
 	$(BIN)/python benchmarks/report.py
 
-docs: $(STAMP) ## write again what is made from the code: docs/spec.md, constraints-lowest.txt
+docs: $(STAMP) ## write again what is made from the code: docs/spec.md, docs/cli.md, constraints-lowest.txt
 	$(BIN)/python -c 'from pathlib import Path; from sweeper.spec import markdown; Path("docs/spec.md").write_text(markdown(), encoding="utf-8")'
+	$(BIN)/python -c 'from pathlib import Path; from sweeper.cli.reference import markdown; Path("docs/cli.md").write_text(markdown(), encoding="utf-8")'
 	.ci/lowest > constraints-lowest.txt
+
+site: $(STAMP) ## build the documents as a web site in build/site
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c $(CONSTRAINTS) -e '.[docs]'
+	rm -rf build/site
+	$(BIN)/python -m sphinx -W --keep-going -q -c docs/site -d build/site-cache . build/site
+	@echo build/site/index.html
 
 clean: ## remove what the commands above made, the environment included
 	rm -rf $(VENV) demo dist build .pytest_cache .ruff_cache .hypothesis .import_linter_cache

@@ -14,6 +14,7 @@ from patience import HANG
 
 from sweeper import __version__
 from sweeper.cli.app import app, run
+from sweeper.cli.reference import markdown
 
 COMMANDS = [
     "init",
@@ -80,3 +81,9 @@ def test_no_color_leaves_plain_text(tmp_path: Path) -> None:
     assert done.returncode == 0
     assert "batch_size" in done.stdout
     assert "\x1b" not in done.stdout
+
+
+def test_the_reference_of_the_command_line_is_fresh() -> None:
+    """`make docs` writes docs/cli.md from the commands; nobody writes it by hand."""
+    page = Path(__file__).parents[2] / "docs" / "cli.md"
+    assert page.read_text("utf-8") == markdown(), "make docs writes it again"

@@ -31,7 +31,7 @@ DOCUMENTS = [
     ROOT / "docker" / "README.md",
     ROOT / "deploy" / "slurm" / "README.md",
 ]
-TARGETS = {"demo", "test", "audit", "soak", "fast", "check", "bench", "docs", "clean"}
+TARGETS = {"demo", "test", "audit", "soak", "fast", "check", "bench", "docs", "site", "clean"}
 
 
 def blocks(path: Path, language: str) -> Iterator[str]:
@@ -131,7 +131,7 @@ def test_every_dependency_is_pinned_at_or_above_its_floor() -> None:
     pinned = {re.sub(r"[-_.]+", "-", name).lower(): number for name, number in pins.items()}
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     extras = project["optional-dependencies"]
-    for line in [*project["dependencies"], *extras["test"], *extras["check"]]:
+    for line in [*project["dependencies"], *extras["test"], *extras["check"], *extras["docs"]]:
         found = re.fullmatch(r"([a-z0-9.-]+)(?:\[[^\]]*\])?>=([0-9.]+)(?:,<([0-9.]+))?", line)
         assert found, line
         have, need, below = (
