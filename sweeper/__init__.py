@@ -20,7 +20,7 @@ from sweeper.errors import (
     SweepHalted,
 )
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 # Names whose modules are imported when they are first used; __init__.pyi has their types.
 _LATER = {
