@@ -199,7 +199,10 @@ class Fixed:
     def interval(
         self, values: Mapping[int, float], *, family: int = 1, of: Levels | None = None
     ) -> Estimate:
-        """Of differences by replicate; `of` names a primary one."""
+        """The interval of a mean difference, from the differences by replicate.
+
+        `of` names a primary difference.
+        """
         del of
         return mean_interval(list(values.values()), family=family)
 

@@ -44,7 +44,7 @@ def test_indices_of_a_known_function_are_its_closed_form():
 
 
 def test_levels_in_words_are_drawn_evenly():
-    """Of y = 1 for one word in four, and a coin: variances 3/16 and 1/4, exactly."""
+    """y = 1 for one word in four, and a coin: the variances are 3/16 and 1/4, exactly."""
     word = Factor(WORD, "augmentation", ("none", "flip", "crop", "mixup"), "category", "none")
     coin = Factor("train.coin", "coin", (0, 1), "linear", 0)
     scales = [scale(word, written=list(word.levels)), scale(coin, written=[0, 1])]

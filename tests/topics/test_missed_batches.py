@@ -69,7 +69,7 @@ def test_the_minority_is_the_trainers(counts):
 
 
 def test_each_level_has_its_own_share():
-    """Of the planted counts: the minority at batch size 8 under the strong imbalance."""
+    """The planted counts: the minority at batch size 8 under the strong imbalance."""
     found = usual()
     counts = [int(100 * 0.05 ** (c / 9)) for c in range(10)]
     one = next(s for s in found.of(MINORITY, by=0.05) if s.x == 8)

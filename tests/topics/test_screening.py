@@ -31,7 +31,7 @@ RATES = (0.01, 0.03, 0.1, 0.3)
 
 
 def shares(*, cells: int, screen: int, confirm: int, gap: float, seed: int) -> dict[str, float]:
-    """Of many screenings: cell 0 is the best by `gap` run-to-run sds; replicates share offsets."""
+    """Many screenings: cell 0 is the best by `gap` run-to-run sds; replicates share offsets."""
     rng, found = np.random.default_rng(seed), defaultdict(list)
     truth = np.r_[gap, np.zeros(cells - 1)]
     for _ in range(DRAWS):
@@ -127,7 +127,7 @@ def test_nothing_is_said_before_screening_is_decided() -> None:
 
 
 def test_cells_without_a_grid_are_told_by_the_fresh_replicates() -> None:
-    """Of drawn cells as well: the answer, the method, no importance among cells that were left."""
+    """Drawn cells are screened as well: answer, method, and no importance among what was left."""
     frames = screened(method="qmc")
     found = view_of(frames)
     assert found.gate.reading is Reading.SCATTER

@@ -46,7 +46,7 @@ PAGES = {
     ],
 )
 def test_a_method_is_named_where_it_is_used_alone(words, pages):
-    """Of four sweeps, those whose page shows what the method gives."""
+    """Those of four sweeps whose page shows what the method gives."""
     assert {name for name, plan in PAGES.items() if words in told(plan)} == pages
 
 

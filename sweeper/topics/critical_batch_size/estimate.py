@@ -55,7 +55,7 @@ class Reached:
 
     @property
     def median(self) -> float:
-        """Of the steps; NaN where no replicate reached the target."""
+        """The median of the steps; NaN where no replicate reached the target."""
         return float(np.median(list(self.steps.values()))) if self.steps else math.nan
 
     @property

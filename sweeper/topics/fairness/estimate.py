@@ -211,7 +211,7 @@ def _tuned(view: SweepView, axes: Sequence[Factor]) -> Iterator[Tuned]:
 
 
 def _runs(view: SweepView) -> dict[Any, tuple[tuple[float, ...], int, int]]:
-    """Of each cell: the objective on val of its complete runs, how many runs, and how many ended.
+    """For each cell: the objective on val of its complete runs, its runs, and how many ended.
 
     A run's value is the objective on val, as the tuner read it.
     """

@@ -77,5 +77,5 @@ def table(found: Several) -> Table:
 
 
 def _method(draws: tuple[Draw, ...]) -> str:
-    """Of all rows; they differ in nothing but their counts."""
+    """The methods of the rows, each once: most rows differ in their counts alone."""
     return "; ".join(dict.fromkeys(one.method for one in draws))

@@ -322,7 +322,7 @@ def _reported(view: SweepView) -> dict[Key, Estimate]:
 def _shares(
     view: SweepView, listed: Sequence[Measure], *, means: Sequence[Bar], differences: Sequence[Bar]
 ) -> Iterator[Share]:
-    """Of the means, then of the axis's differences over all; measures without any are left out."""
+    """The shares of the means, then of the axis's overall differences, where there are any."""
     overall = [one for one in differences if one.factor is view.x and one.held is None]
     for measure in listed:
         for of, bars in (("means", means), ("differences", overall)):
