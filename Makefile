@@ -43,8 +43,8 @@ soak: $(STAMP) ## the long tests: more kills, more seeds, new examples
 	$(BIN)/python -m pytest $(PARALLEL) -m 'soak or hypothesis' --hypothesis-profile=new $(TESTS)
 	COVERAGE_DRAWS=4000 $(BIN)/python -m pytest $(PARALLEL) $(DRAWN:%=tests/%.py)
 
-fast: $(STAMP) ## the tests without real Ray, kills and browsers
-	$(BIN)/python -m pytest $(PARALLEL) -m 'not slow and not soak' $(TESTS)
+fast: $(STAMP) ## the quick tests (under a minute on two cores), and which ten were slowest
+	$(BIN)/python -m pytest $(PARALLEL) -q --durations=10 -m 'not slow and not soak' $(TESTS)
 
 check: $(STAMP) ## ruff, pyright, import-linter
 	$(BIN)/ruff check .

@@ -7,6 +7,7 @@ import os
 import shutil
 import tempfile
 from itertools import groupby
+from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -18,6 +19,7 @@ settings.register_profile(
 )
 settings.register_profile("new", settings.get_profile("same"), derandomize=False, print_blob=True)
 settings.load_profile("same")
+SLOW = frozenset(Path(__file__).with_name("slow.txt").read_text("utf-8").splitlines())
 MOST_PROCESSES = 8  # each may start a Ray, which needs a gigabyte of memory
 
 if "PYTEST_XDIST_WORKER" not in os.environ:  # a cache of this run, which its processes share
@@ -29,6 +31,13 @@ if "PYTEST_XDIST_WORKER" not in os.environ:  # a cache of this run, which its pr
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
     """One process more than cores: those with a Ray or a browser wait as long as they compute."""
     return min(cores() + 1, MOST_PROCESSES)
+
+
+def pytest_itemcollected(item: pytest.Item) -> None:
+    """Marks what slow.txt lists, a module or a test with all its parameters."""
+    test = item.nodeid.partition("[")[0]
+    if not SLOW.isdisjoint((test, test.partition("::")[0])):
+        item.add_marker("slow")
 
 
 @pytest.hookimpl(trylast=True)  # when those that do not run are gone

@@ -86,3 +86,14 @@ def test_a_crash_fails_its_own_test_and_the_rest_runs(tmp_path: Path) -> None:
     )
     assert re.search(r"6 failed, 20 passed", ran.stdout), ran.stdout
     assert len(set(re.findall(r"crashed while running '(.*?)'", ran.stdout))) == 6
+
+
+def test_each_line_of_the_list_of_slow_tests_names_one() -> None:
+    """A test that is renamed or removed takes its line with it."""
+    lines = (ROOT / "tests" / "slow.txt").read_text("utf-8").splitlines()
+    listed = [line for line in lines if not line.startswith("#")]
+    assert listed == sorted(set(listed))
+    for line in listed:
+        path, _, name = line.partition("::")
+        source = (ROOT / path).read_text("utf-8")
+        assert not name or re.search(rf"(?m)^ *(async )?def {name}\(", source), line
