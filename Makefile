@@ -50,6 +50,7 @@ check: $(STAMP) ## ruff, pyright, import-linter
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/pyright
+	$(BIN)/pyright -p tests
 	$(BIN)/lint-imports
 
 audit: $(STAMP) ## secrets in the files, and known holes in what is pinned (asks the advisory service)

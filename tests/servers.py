@@ -37,7 +37,7 @@ class Server:
         """A fresh database's URL."""
         name = f"sweeper_{next(_numbers)}"
         with psycopg.connect(self.url("postgres"), autocommit=True) as connection:
-            connection.execute(f"CREATE DATABASE {name}")
+            connection.execute(f"CREATE DATABASE {name}".encode())
         return self.url(name)
 
     def emptied_database(self) -> str:

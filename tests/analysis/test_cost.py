@@ -141,7 +141,7 @@ def test_every_undecided_line_of_a_report_says_its_price():
 
 def test_a_number_of_replicates_that_nobody_would_run_is_not_offered():
     """Far too many: how many is said, for the smallest of them, and no command."""
-    tiny = mean_interval(X - np.mean(X) + 0.02 * np.std(X))
+    tiny = mean_interval(np.asarray(X) - np.mean(X) + 0.02 * np.std(X))
     near, far = priced(mean_interval(X)), priced(tiny)
     assert near.price is not None
     assert far.price is not None

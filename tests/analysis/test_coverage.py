@@ -137,7 +137,7 @@ def family_of_differences(law: str, replicates: int) -> np.ndarray:
     """2.2 without any effect: some interval against the reference misses 0."""
     y = draw("null differences", law, replicates, np.zeros(4))
     bounds = t_bounds(y[:, [0, 2, 3]] - y[:, [REFERENCE]], family=3)
-    return ((bounds.low > 0) | (bounds.high < 0)).any(axis=1)
+    return np.any((bounds.low > 0) | (bounds.high < 0), axis=1)
 
 
 def family_of_best(law: str, replicates: int) -> np.ndarray:
@@ -161,7 +161,7 @@ def claims(law: str, replicates: int, *, interactions: bool, repeated: bool) -> 
     if repeated:
         again = [anova.epsilon_test(y, axes=table.axes[at], factors=3)[1] for at in chosen]
         sure &= np.array([adjust(p) for p in np.transpose(again)]) < 0.05
-    return sure.any(axis=1)
+    return np.any(sure, axis=1)
 
 
 FAMILIES: dict[str, Callable[[str, int], np.ndarray]] = {

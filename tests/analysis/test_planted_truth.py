@@ -152,6 +152,7 @@ def test_the_whole_answer_says_what_these_estimators_say(seed, looks):
     }
     assert told == primary(looks[seed])
     slope = next(one for one in found.of(trends.build).slopes if one.factor is found.x)
+    assert slope.interaction_verdict is not None
     assert slope.interaction_verdict.word is interaction(looks[seed])
     assert found.of(best_levels.build) == best_levels.build(looks[seed])
     assert found.of(anova.build) == anova.build(looks[seed])

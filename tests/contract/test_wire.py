@@ -199,7 +199,9 @@ def _read_only(url: str, value: str) -> None:
     with psycopg.connect(url, autocommit=True) as connection:
         name = connection.info.dbname
         connection.execute("SET default_transaction_read_only = off")
-        connection.execute(f"ALTER DATABASE {name} SET default_transaction_read_only = {value}")
+        connection.execute(
+            f"ALTER DATABASE {name} SET default_transaction_read_only = {value}".encode()
+        )
         connection.execute(
             "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
             "WHERE datname = current_database() AND pid <> pg_backend_pid()"

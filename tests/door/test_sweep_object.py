@@ -68,7 +68,7 @@ def test_every_figure_of_the_report_is_a_plotly_figure(sweep: sweeper.Sweep) -> 
     """plotly takes each, and no colour is a token of the page any more."""
     assert {"response", "differences"} <= set(sweep.figures)
     for name in sweep.figures:
-        assert '"@' not in sweep.figure(name).to_json()
+        assert '"@' not in str(sweep.figure(name).to_json())
     with pytest.raises(sweeper.InputError, match=r"'respons': .* did you mean 'response'"):
         sweep.figure("respons")
 

@@ -50,7 +50,8 @@ def test_every_complete_run_brings_its_answers_into_the_report(tmp_path: Path) -
     assert known is not None
     assert known.foreign == 0
     found = view_of(frames)
-    assert found.of(variance_sources.build) is not None
-    assert found.of(variance_sources.build).without == 0
-    assert all(bar.outer.n == 3 for bar in found.of(variance_sources.build).differences)
+    sources = found.of(variance_sources.build)
+    assert sources is not None
+    assert sources.without == 0
+    assert all(bar.outer.n == 3 for bar in sources.differences)
     assert len(found.of(prediction_changes.build)) == 1

@@ -65,7 +65,7 @@ def test_a_pack_that_finds_no_room_is_left_out(monkeypatch) -> None:
     """The smaller ones have a price, and K is chosen among them."""
     monkeypatch.setattr(worker, "TRAINER", Large)
     found = worker.time_packs(job("k", 1, 5, 10, 20))
-    assert found is not None
+    assert isinstance(found, Timing)
     assert found.seconds_per_step == {1: 1.0, 5: 1.0}
     assert found.steps_per_run == 7
     assert found.evaluation == 0.25

@@ -100,6 +100,7 @@ def test_the_cells_that_are_left_get_fresh_replicates_and_no_other_does(tmp_path
 def test_the_cap_and_the_reference_are_followed(tmp_path, plan: str, fates) -> None:
     """At most so many are left by their mean; the reference is one more, beaten or not."""
     with staged(tmp_path, PLAN.replace("{screen: 3, confirm: 4}", plan)) as stage:
+        assert stage.launch.staged is not None
         most = stage.launch.staged.may_follow()
         finish(stage)
         facts = sweep_of(stage).stages[0]["facts"]

@@ -103,6 +103,7 @@ def test_no_label_of_the_test_split_is_in_the_data():
     plan = planted.with_answers(planted.plan(epochs=2), examples=20)
     kept = load(planted.Memory(plan), plan.sweep.name)
     labels, gone = (bits.unpack_labels(one.sweep.facts) for one in (kept, carry.clean(kept)))
+    assert labels is not None
     assert (np.diff(labels) < 0).any()
     np.testing.assert_array_equal(gone, np.sort(labels))
     before, after = view_of(kept), view_of(carry.clean(kept))
@@ -122,7 +123,7 @@ def test_no_label_of_the_test_split_is_in_the_data():
 def test_the_data_open_with_common_tools():
     """A zip file of Parquet files: pandas reads them without Sweeper."""
     text = page.html(frames(replicates=2))
-    block = re.search(r'<script type="application/zip" id="data">([^<]*)<', text)[1]
+    [block] = re.findall(r'<script type="application/zip" id="data">([^<]*)<', text)
     with zipfile.ZipFile(io.BytesIO(base64.b64decode(block))) as archive:
         assert archive.testzip() is None
         runs = pd.read_parquet(io.BytesIO(archive.read("runs.parquet")))
@@ -134,7 +135,7 @@ def test_the_page_depends_on_its_data_alone():
     """Made twice from the same sweep, and once more from its own data: the same text."""
     one, two = page.html(frames()), page.html(frames())
     assert one == two
-    block = re.search(r'id="data">([^<]*)<', one)[1]
+    [block] = re.findall(r'id="data">([^<]*)<', one)
     assert page.remake(base64.b64decode(block)) == one
 
 

@@ -150,14 +150,14 @@ def test_sobol_points_are_balanced() -> None:
     for size in (2, 4, 8, 16):
         assert sum(one["train.batch_size"] == size for one in found) == 8
     for low, high in ((0.01, 0.1), (0.1, 1.0)):
-        assert sum(low <= one["train.lr"] < high for one in found) == 16
+        assert sum(low <= float(str(one["train.lr"])) < high for one in found) == 16
 
 
 def test_sampled_levels_are_within_their_factors() -> None:
     """Ends included; whole where the field is."""
     for one in levels(SAMPLED % ("random", 300, 3)):
         assert one["train.batch_size"] in (2, 8, 32)
-        assert 0.01 <= one["train.lr"] <= 1.0
+        assert 0.01 <= float(str(one["train.lr"])) <= 1.0
         assert type(one["train.lr_batch"]) is int
         assert 1 <= one["train.lr_batch"] <= 100
 
@@ -168,7 +168,7 @@ def test_every_position_of_a_whole_range_is_inside(
     low: int, span: int, log: bool, uniform: float
 ) -> None:
     """Rounding never leaves the range."""
-    factor = Range(low=low, high=low + span, log=log)
+    factor = Range(low=low, high=low + span, log=log, when={})
     level = f.pick(factor, uniform)
     assert isinstance(level, int)
     assert low <= level <= low + span

@@ -64,7 +64,7 @@ def test_the_page_is_small_and_holds_the_bundle_once(full):
 
 def test_the_policy_allows_these_scripts_and_nothing_else(full):
     """default-src 'none'; the scripts by hash; no network."""
-    policy = re.search(r'Content-Security-Policy" content="([^"]*)"', full)[1]
+    [policy] = re.findall(r'Content-Security-Policy" content="([^"]*)"', full)
     assert policy.startswith("default-src &#39;none&#39;; script-src &#39;sha256-")
     assert "connect-src &#39;none&#39;" in policy
     assert "unsafe-eval" not in policy
@@ -222,7 +222,9 @@ def test_training_curves_show_the_cells_that_are_compared():
     plan.cells[2].config["train"]["epochs"] = 99
     frames = load(planted.Memory(plan), plan.sweep.name)
     found = view_of(frames)
-    assert [row[0] for row in training.table(found).rows] == ["2", "8"]
+    table = training.table(found)
+    assert table is not None
+    assert [row[0] for row in table.rows] == ["2", "8"]
     assert "4 runs" in training.panels(found)[0].title
 
 
@@ -230,8 +232,9 @@ def test_the_ends_of_training_curves_stand_in_the_order_of_the_levels():
     """Numbers by size, and a level that looks like another keeps its place in the data."""
     plan = planted.plan(replicates=1, levels={planted.BATCH: [2, 8, 32, 128]})
     frames = load(planted.Memory(plan), plan.sweep.name)
-    rows = training.table(view_of(frames)).rows
-    assert [row[0] for row in rows] == ["2", "8", "32", "128"]
+    table = training.table(view_of(frames))
+    assert table is not None
+    assert [row[0] for row in table.rows] == ["2", "8", "32", "128"]
 
 
 def test_training_curves_have_the_evaluated_epochs_alone():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -130,7 +131,7 @@ def test_levels_are_held_as_their_field_holds_them() -> None:
 def test_the_ends_of_a_range_are_held_as_their_field_holds_them() -> None:
     """A range from 1 to 2 over widths is not a range of whole numbers."""
     text = "name: n\nscientific:\n  train.width: {low: 1, high: 2, levels: 3}\n"
-    assert spec.parse(text).scientific["train.width"] == Range(low=1.0, high=2.0, levels=3)
+    assert spec.parse(text).scientific["train.width"] == Range(low=1.0, high=2.0, levels=3, when={})
 
 
 def test_unsorted_levels_are_kept_in_order() -> None:
@@ -237,7 +238,7 @@ def test_the_reference_is_current() -> None:
 def test_the_reference_names_every_key() -> None:
     """A key that is not in docs/spec.md does not exist for the user."""
 
-    def keys(schema: dict[str, object]) -> set[str]:
+    def keys(schema: dict[str, Any]) -> set[str]:
         return {key for part in schema["$defs"].values() for key in part.get("properties", ())}
 
     schema = spec.json_schema()

@@ -8,6 +8,7 @@ import json
 import re
 import socket
 from pathlib import Path
+from typing import Any
 
 import optuna
 import pytest
@@ -49,7 +50,7 @@ async def _call(app: dashboard.Application, scope: dict, body: bytes) -> list[di
     async def receive() -> dict:
         return waiting.pop(0) if waiting else {"type": "http.disconnect"}
 
-    async def send(message: dict) -> None:
+    async def send(message: dashboard.Message) -> None:
         sent.append(dict(message))
 
     await app(scope, receive, send)
@@ -100,8 +101,8 @@ def test_every_writing_route_of_the_dashboard_is_refused(url: str) -> None:
     """No route of the dashboard's own table answers a method other than GET or HEAD."""
     from optuna_dashboard import wsgi
 
-    routes = wsgi(dashboard.reading_storage(url)).routes
-    writing = [route for route in routes if route.method not in {"GET", "HEAD"}]
+    served: Any = wsgi(dashboard.reading_storage(url))
+    writing = [route for route in served.routes if route.method not in {"GET", "HEAD"}]
     app = dashboard.application(url, port=PORT)
 
     assert len(writing) >= 12
