@@ -20,9 +20,10 @@ def sweep_status(store: Store, sweep: Sweep) -> dict[str, Any]:
     cells = [cell for cell in store.cells(sweep.id) if not cell.hidden]
     shown = {cell.id: cell for cell in cells}
     runs = [
-        run for run in store.runs(sweep.id)
+        run
+        for run in store.runs(sweep.id)
         if run.cell_id in shown and shown[run.cell_id].wants(run)
-    ]  # fmt: skip
+    ]
     states = Counter(run.state for run in runs)
     endings = Counter(str(run.ending) for run in runs if run.state is RunState.FAILED)
     return {

@@ -256,21 +256,21 @@ def _wrong_data(there: str, here: str) -> str:
 def _exchange(working: Sequence[_Asked], *, base: str) -> None:
     """Each node writes a file to the folder of checkpoints, and the next node reads it."""
     faults = {
-        examined.file: _told(examined.actor.write.remote(base, examined.file))
+        examined.file: _answered(examined.actor.write.remote(base, examined.file))
         for examined in working
     }
     for examined, other in zip(working, [*working[1:], *working[:1]], strict=True):
         if faults[examined.file]:
             _mark(examined, f"cannot write checkpoints: {faults[examined.file]}")
-        elif fault := _told(examined.actor.read.remote(base, other.file)):
+        elif fault := _answered(examined.actor.read.remote(base, other.file)):
             _mark(examined, f"does not find the checkpoints of {other.node.name}: {fault}")
         else:
             examined.node = replace(examined.node, checkpoints="ok")
     for examined in working:
-        _told(examined.actor.remove.remote(base, examined.file))
+        _answered(examined.actor.remove.remote(base, examined.file))
 
 
-def _told(reference: Any) -> str:
+def _answered(reference: Any) -> str:
     """A witness's answer, or why there is none."""
     import ray
     from ray.exceptions import RayError

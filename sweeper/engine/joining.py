@@ -156,7 +156,7 @@ def _try(address: str, environment: Mapping[str, str]) -> None:
     limit.start()
     try:
         assert process.stdout is not None  # noqa: S101  a pipe was asked for
-        found = next(filter(None, map(_told, process.stdout)), None)
+        found = next(filter(None, map(_result_in, process.stdout)), None)
     finally:
         limit.cancel()
         process.kill()
@@ -179,7 +179,7 @@ def judge(address: str, found: Mapping[str, str] | None) -> None:
         raise InputError(f"--ray-address: {_reason(address, **found)}")
 
 
-def _told(line: str) -> dict[str, str] | None:
+def _result_in(line: str) -> dict[str, str] | None:
     """The result of the attempt to join in a line of the other process, if the line has one."""
     if any(word in line for word in NO_TOKEN):
         return {"kind": "AuthenticationError", "text": ""}
