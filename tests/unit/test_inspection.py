@@ -21,7 +21,7 @@ KEY = data_facts.load_key(DIGITS)
 def _without_ray(monkeypatch: pytest.MonkeyPatch) -> None:
     """Witnesses answer at once, in this process."""
     monkeypatch.setattr(inspection, "_answers", list)
-    monkeypatch.setattr(inspection, "_told", str)
+    monkeypatch.setattr(inspection, "_answered", str)
     monkeypatch.setattr(inspection, "_clock", lambda actor: (actor.clock.remote(), 0.001))
 
 
