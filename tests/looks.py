@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import planted
 
-from sweeper.analysis.comparable import gate
+from sweeper.analysis.comparable import comparable_cells
 from sweeper.analysis.factors import axes, scientific
 from sweeper.analysis.frames import load
 from sweeper.analysis.measures import measures, responses
@@ -12,9 +12,10 @@ from sweeper.analysis.view import SweepView
 
 
 def look_of(plan: planted.Plan) -> SweepView:
-    """All measures of the cells that the gate lets in."""
+    """All measures of the cells that may be compared."""
     frames = load(planted.Memory(plan), plan.sweep.name)
-    judged, listed = gate(frames, paths=list(frames.sweep.spec["scientific"])), measures(frames)
+    judged = comparable_cells(frames, paths=list(frames.sweep.spec["scientific"]))
+    listed = measures(frames)
     factors = scientific(frames, cells=judged.compared or judged.cells)
     table = {one.name: responses(frames, measure=one, cells=judged.cells) for one in listed}
     return SweepView(frames, judged, listed, table, factors, *axes(factors))

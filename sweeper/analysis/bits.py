@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from sweeper.analysis.frames import Frames
 from sweeper.analysis.measures import REPORTED, Measure
 from sweeper.states import RunState
+from trainers.groups import minority_and_majority
 
 MOST_LABELS = 64_000_000  # bytes unpacked: a text that claims more is damaged
 EXACT = 1e-6  # recalls are recorded as float32
@@ -153,7 +154,7 @@ def weights(
     Classes without test examples are left out, as in the metric itself. Overall accuracy weighs
     classes by their test examples.
     """
-    minority, majority = thirds(class_counts)
+    minority, majority = minority_and_majority(class_counts)
     there = support > 0
 
     def mean_of(members: Sequence[int]) -> NDArray[np.float64]:
@@ -176,10 +177,3 @@ def weights(
         case _:
             return None
     return found if np.isfinite(found).all() else None
-
-
-def thirds(class_counts: Sequence[int]) -> tuple[list[int], list[int]]:
-    """Minority and majority: the last and the first third by training count, ties by label."""
-    ranked = sorted(range(len(class_counts)), key=lambda c: (-class_counts[c], c))
-    third = max(1, len(class_counts) // 3)
-    return ranked[-third:], ranked[:third]

@@ -1,4 +1,4 @@
-"""The gate: which cells may be compared, and in which way (statistics 2.0)."""
+"""Which cells may be compared, and in which way (statistics 2.0)."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from sweeper.analysis.frames import Frames, last_epoch
 from sweeper.states import FINISHED, RunState
 
 
-class Reading(StrEnum):
+class Comparison(StrEnum):
     """How a sweep's cells can be read."""
 
     PAIRED = "paired"  # levels repeat over a grid: differences within replicates
@@ -28,19 +28,19 @@ LOST = frozenset({RunState.PRUNED, RunState.FAILED})
 
 
 @dataclass(frozen=True)
-class Gate:
-    """The cells that are told of, how they can be read, and in plain words why not otherwise.
+class Comparable:
+    """The reported cells, which comparison they allow, and why no stronger one.
 
     `compared` are those whose levels enter comparisons and trends.
     """
 
-    reading: Reading
+    comparison: Comparison
     cells: tuple[int, ...]
     reasons: tuple[str, ...]
     compared: tuple[int, ...] = ()
 
 
-def gate(frames: Frames, *, paths: Sequence[str]) -> Gate:
+def comparable_cells(frames: Frames, *, paths: Sequence[str]) -> Comparable:
     """What may be compared in this sweep; `paths` are its scientific factors.
 
     One budget, one data set, one checkpoint rule (the last epoch of the budget), a grid in which
@@ -58,19 +58,21 @@ def gate(frames: Frames, *, paths: Sequence[str]) -> Gate:
         why = "No run has finished yet."
         if states and states <= FINISHED:
             why = "No run is complete: all failed or were pruned."
-        return Gate(Reading.NOTHING, usable, (*reasons, why))
+        return Comparable(Comparison.NOTHING, usable, (*reasons, why))
     varied = [path for path in paths if len(set(column(kept, path=path))) > 1]
     if not varied:
-        return Gate(Reading.NOTHING, usable, (*reasons, "No factor takes more than one level."))
+        return Comparable(
+            Comparison.NOTHING, usable, (*reasons, "No factor takes more than one level.")
+        )
     why = _no_grid(kept, paths=varied, method=frames.sweep.spec["search"]["method"])
     if why:
-        return Gate(Reading.SCATTER, usable, (*reasons, why), usable)
+        return Comparable(Comparison.SCATTER, usable, (*reasons, why), usable)
     compared, more = whole_levels(frames, cells=usable, paths=varied)
     reasons += more
     if len(compared) < 2:
         why = "No factor keeps two levels that have complete runs."
-        return Gate(Reading.NOTHING, usable, (*reasons, why))
-    return Gate(Reading.PAIRED, usable, tuple(reasons), compared)
+        return Comparable(Comparison.NOTHING, usable, (*reasons, why))
+    return Comparable(Comparison.PAIRED, usable, tuple(reasons), compared)
 
 
 def whole_levels(

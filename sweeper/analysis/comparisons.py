@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from sweeper.analysis.intervals import LEAST, LEVEL, rounding
-from sweeper.analysis.stopping import PLAIN, Rule, TwoStages
+from sweeper.analysis.stopping import PLAIN, Rule, SteinTwoStage
 
 POWER = 0.84  # the normal quantile of 80 %, as the rule for N has it
 
@@ -79,7 +79,7 @@ def kept(
 
 def start_of(rule: Rule) -> int | None:
     """How many first replicates tell the spread; None: all of them."""
-    return rule.start if isinstance(rule, TwoStages) else None
+    return rule.start if isinstance(rule, SteinTwoStage) else None
 
 
 def level_of(rule: Rule) -> float:

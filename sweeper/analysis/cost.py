@@ -11,7 +11,7 @@ from scipy import stats
 from sweeper.analysis.frames import Frames
 from sweeper.analysis.intervals import LEVEL, Estimate, replicates_needed
 from sweeper.analysis.measures import POINTS
-from sweeper.analysis.stopping import Fixed, Looking, Rule, TwoStages
+from sweeper.analysis.stopping import Fixed, GroupSequential, Rule, SteinTwoStage
 from sweeper.analysis.verdicts import Price, Verdict, Word
 from sweeper.states import RunState
 
@@ -40,7 +40,7 @@ class Costs:
         if verdict.word is not Word.UNDECIDED or self.going_on:
             return replace(verdict, needed=None) if self.going_on else verdict
         rule = self.rule
-        df = rule.start - 1 if isinstance(rule, TwoStages) else None
+        df = rule.start - 1 if isinstance(rule, SteinTwoStage) else None
         needed = replicates_needed(estimate, df=df, shares=rule.shares)
         if needed is None:
             return replace(verdict, needed=None)
@@ -51,13 +51,13 @@ class Costs:
             self.planned + more,
             seconds,
             self._command(estimate, more),
-            beyond=isinstance(self.rule, Looking),
+            beyond=isinstance(self.rule, GroupSequential),
         )
         return replace(verdict, needed=needed, price=price)
 
     def _command(self, estimate: Estimate, more: int) -> str:
         launch, wanted = f"sweeper launch {shlex.quote(self.spec)}", self.planned + more
-        if not isinstance(self.rule, TwoStages):
+        if not isinstance(self.rule, SteinTwoStage):
             key = self.rule.key if isinstance(self.rule, Fixed) else "replicates"
             return f"{launch} --set {key}={wanted}"
         half = min(self.rule.half_width, deciding_half_width(estimate, start=self.rule.start))
@@ -70,7 +70,7 @@ def costs(frames: Frames, *, rule: Rule) -> Costs:
     """The costs of this sweep's replicates, from what its own have taken."""
     sweep = frames.sweep
     planned = int(frames.reported_runs["replicate"].nunique())
-    fixed = not isinstance(rule, Looking | TwoStages)
+    fixed = not isinstance(rule, GroupSequential | SteinTwoStage)
     ended = (
         any(one["ended"] for one in sweep.stages if one["plan"] == sweep.spec["replicates"])
         if not fixed

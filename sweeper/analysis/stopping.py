@@ -143,17 +143,17 @@ class Contrast:
 def contrasts(frames: Frames) -> list[Contrast]:
     """The primary family: the objective's differences of every scientific factor, as reported."""
     asked = list(frames.sweep.spec.get("scientific", {}))
-    gate = comparable.gate(frames, paths=asked)
-    if gate.reading is not comparable.Reading.PAIRED:
+    found = comparable.comparable_cells(frames, paths=asked)
+    if found.comparison is not comparable.Comparison.PAIRED:
         return []
     measure = objective(frames.sweep.spec)
-    y = responses(frames, measure=measure, cells=gate.compared)
+    y = responses(frames, measure=measure, cells=found.compared)
     margin = MARGIN if measure.unit == "points" else None
     return [
         Contrast(
             factor.path, one.level, one.estimate.family, measure.direction, margin, one.by_replicate
         )
-        for factor in scientific(frames, cells=gate.compared)
+        for factor in scientific(frames, cells=found.compared)
         for one in effects.paired(
             effects.over_levels(y, cells=frames.cells, factor=factor),
             reference=factor.reference,
@@ -216,7 +216,7 @@ class Fixed:
 
 
 @dataclass(frozen=True)
-class TwoStages:
+class SteinTwoStage:
     """Stein's: each primary difference to within `half_width`, at most `cap` replicates.
 
     `first` keeps which replicates the spread was told from, once it was.
@@ -297,7 +297,7 @@ class TwoStages:
 
 
 @dataclass(frozen=True)
-class Looking:
+class GroupSequential:
     """Looks at so many replicates each; `taken` of them are behind us."""
 
     looks: tuple[int, ...]
@@ -358,7 +358,7 @@ class Looking:
         )
 
 
-Rule: TypeAlias = Fixed | TwoStages | Looking
+Rule: TypeAlias = Fixed | SteinTwoStage | GroupSequential
 PLAIN = Fixed()
 MOST = 1_000_000  # replicates that a first stage may ask for, before the cap
 
@@ -381,9 +381,11 @@ def rule_of(sweep: Sweep, *, replicates: int = 0) -> Rule:
     if "screen" in plan:
         return Fixed(_screened(plan), "replicates.confirm")
     if "looks" in plan:
-        return Looking(tuple(plan["looks"]), tuple(one["replicates"] for one in stages), replicates)
+        return GroupSequential(
+            tuple(plan["looks"]), tuple(one["replicates"] for one in stages), replicates
+        )
     measure = objective(sweep.spec)
-    return TwoStages(
+    return SteinTwoStage(
         half_width=plan["target"] * (POINTS if measure.unit == "points" else 1.0),
         cap=plan["max"],
         start=plan["start"],

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from sweeper.analysis.stopping import Fixed, Rule, TwoStages, planned_before, stopped
+from sweeper.analysis.stopping import Fixed, Rule, SteinTwoStage, planned_before, stopped
 from sweeper.analysis.verdicts import MANY, Verdict, cost_of, needed_sentence
 from sweeper.store.records import Sweep
 
@@ -34,7 +34,7 @@ def plain(rule: Rule) -> str:
         return ""
     plan = (
         f"the number of replicates followed from the spread of the first {rule.start}"
-        if isinstance(rule, TwoStages)
+        if isinstance(rule, SteinTwoStage)
         else "whether more replicates were added followed from looks at the differences"
     )
     return (

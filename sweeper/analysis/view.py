@@ -12,7 +12,7 @@ import pandas as pd
 from sweeper.analysis import comparable, effects
 from sweeper.analysis import cost as price
 from sweeper.analysis import stopping as precision
-from sweeper.analysis.comparable import Gate, Reading
+from sweeper.analysis.comparable import Comparable, Comparison
 from sweeper.analysis.cost import Costs
 from sweeper.analysis.factors import Factor, axes, scientific
 from sweeper.analysis.frames import Frames
@@ -35,7 +35,7 @@ class SweepView:
     """
 
     frames: Frames
-    gate: Gate
+    comparable: Comparable
     measures: tuple[Measure, ...]
     responses: dict[str, pd.DataFrame]
     factors: tuple[Factor, ...]
@@ -52,7 +52,7 @@ class SweepView:
     @property
     def grid(self) -> bool:
         """Whether levels can be compared within replicates."""
-        return self.gate.reading is Reading.PAIRED
+        return self.comparable.comparison is Comparison.PAIRED
 
     @property
     def others(self) -> tuple[Factor, ...]:
@@ -89,7 +89,7 @@ class SweepView:
     def levels(
         self, measure: Measure, *, factor: Factor, at: tuple[Factor, Any] | None = None
     ) -> pd.DataFrame:
-        y = self.responses[measure.name].loc[list(self.gate.compared)]
+        y = self.responses[measure.name].loc[list(self.comparable.compared)]
         return effects.over_levels(y, cells=self.frames.cells, factor=factor, at=at)
 
     @cached_property
@@ -116,8 +116,8 @@ class SweepView:
 
 def view_of(frames: Frames) -> SweepView:
     """The view of a sweep; cells are compared only where they form a grid."""
-    gate = comparable.gate(frames, paths=list(frames.sweep.spec.get("scientific", {})))
-    grid, listed = gate.reading is Reading.PAIRED, measures(frames)
-    factors = scientific(frames, cells=gate.compared if grid else gate.cells)
-    table = {one.name: responses(frames, measure=one, cells=gate.cells) for one in listed}
-    return SweepView(frames, gate, listed, table, factors, *axes(factors))
+    found = comparable.comparable_cells(frames, paths=list(frames.sweep.spec.get("scientific", {})))
+    grid, listed = found.comparison is Comparison.PAIRED, measures(frames)
+    factors = scientific(frames, cells=found.compared if grid else found.cells)
+    table = {one.name: responses(frames, measure=one, cells=found.cells) for one in listed}
+    return SweepView(frames, found, listed, table, factors, *axes(factors))

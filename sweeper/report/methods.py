@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from sweeper import __version__
-from sweeper.analysis.comparable import Reading
 from sweeper.analysis.factors import Factor, name_of, scientific, show
 from sweeper.analysis.frames import Frames
 from sweeper.analysis.intervals import LEAST
@@ -116,7 +115,7 @@ def _statistics(view: SweepView) -> Iterator[str]:
         "Intervals of means are 95 % Student t intervals over replicates, with the test set held "
         "fixed; over so few replicates bootstrap intervals are too narrow (Hesterberg, 2015)."
     )
-    if view.gate.reading is not Reading.PAIRED:
+    if not view.grid:
         if view.of(screening.build) is not None:
             yield view.rule.method()
         return

@@ -17,7 +17,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup, escape
 
 from sweeper import files
-from sweeper.analysis.comparable import Reading
+from sweeper.analysis.comparable import Comparison
 from sweeper.analysis.frames import Frames, Reads, load
 from sweeper.analysis.verdicts import caution
 from sweeper.analysis.view import SweepView, view_of
@@ -162,7 +162,7 @@ def _said(view: SweepView) -> dict[str, Any]:
 
 
 def _caution(view: SweepView) -> str:
-    if view.gate.reading is Reading.NOTHING:
+    if view.comparable.comparison is Comparison.NOTHING:
         return ""
     ns = [
         one.estimate.n

@@ -33,7 +33,7 @@ from sweeper.topics.response import estimate as response
 from sweeper.topics.response import section as response_section
 from sweeper.topics.several import estimate as several
 from sweeper.topics.several import text as wording
-from sweeper.topics.several.estimate import Member, Row, Several
+from sweeper.topics.several.estimate import Claimed, OneSweep, Several
 from sweeper.topics.subset_variance import section as draws
 
 OUT = "several-sweeps.html"
@@ -141,7 +141,7 @@ def _caption(found: Several) -> str:
     return f"The verdicts side by side: {what} in {found.measure.title}{per}{unit}; {better}"
 
 
-def _verdict(row: Row) -> dict[str, Any]:
+def _verdict(row: Claimed) -> dict[str, Any]:
     estimate, verdict = row.estimate, row.verdict
     word = words.clearness(verdict, estimate) if row.step else verdict.badge
     against = f"{show(row.level)} against {show(row.reference)}" if row.level is not None else ""
@@ -156,7 +156,7 @@ def _verdict(row: Row) -> dict[str, Any]:
     }
 
 
-def _each(one: Member, block: bytes) -> dict[str, Any]:
+def _each(one: OneSweep, block: bytes) -> dict[str, Any]:
     """Where a sweep comes from and how it was made."""
     about = {"bytes": len(block), "sha256": hashlib.sha256(block).hexdigest()}
     return {

@@ -1,4 +1,4 @@
-"""The gate: what may be compared, and what is said where it may not."""
+"""What may be compared, and what is said where it may not."""
 
 from dataclasses import replace
 
@@ -6,7 +6,7 @@ import numpy as np
 import planted
 import pytest
 
-from sweeper.analysis.comparable import Reading
+from sweeper.analysis.comparable import Comparison
 from sweeper.analysis.frames import load
 from sweeper.analysis.view import view_of
 from sweeper.report import page
@@ -27,19 +27,19 @@ def look(plan):
 def test_a_full_grid_is_read_in_pairs():
     """Factorial, one budget: nothing is refused."""
     found = look(planted.plan(replicates=3))
-    assert found.gate.reading is Reading.PAIRED
-    assert found.gate.reasons == ()
+    assert found.comparable.comparison is Comparison.PAIRED
+    assert found.comparable.reasons == ()
 
 
 @pytest.mark.parametrize("method", ["qmc", "random", "tpe", "gp"])
 def test_drawn_cells_get_no_paired_test(method):
-    """Cells that differ in every factor at once are described; the gate says why."""
+    """Cells that differ in every factor at once are described; it is said why."""
     rng = np.random.default_rng(0)
     drawn = [{B: int(2 ** rng.integers(1, 8)), "train.width": float(rng.uniform(1, 4))}
              for _ in range(12)]  # fmt: skip
     found = look(planted.plan(cells=drawn, levels={B: [2], "train.width": [1.0]}, method=method))
-    assert found.gate.reading is Reading.SCATTER
-    assert method in found.gate.reasons[0]
+    assert found.comparable.comparison is Comparison.SCATTER
+    assert method in found.comparable.reasons[0]
     assert not found.of(differences.build).primary
     assert not found.of(trends.build).slopes
     assert cells.ranks(found)[B] < -0.5
@@ -49,8 +49,8 @@ def test_an_incomplete_grid_is_not_read_in_pairs():
     """Levels that meet different levels of the other factor are confounded with it."""
     grid = [{B: 2, RATIO: 1.0}, {B: 8, RATIO: 1.0}, {B: 2, RATIO: 0.05}]
     found = look(planted.plan(cells=grid))
-    assert found.gate.reading is Reading.SCATTER
-    assert "3 of 4" in found.gate.reasons[0]
+    assert found.comparable.comparison is Comparison.SCATTER
+    assert "3 of 4" in found.comparable.reasons[0]
 
 
 def test_cells_of_another_budget_are_left_out_by_name():
@@ -60,8 +60,8 @@ def test_cells_of_another_budget_are_left_out_by_name():
     config = {**odd.config, "train": {**odd.config["train"], "epochs": 60}}
     plan.cells[2] = replace(odd, config=config)
     found = look(plan)
-    assert found.gate.cells == (1, 2)
-    assert "another budget" in found.gate.reasons[0]
+    assert found.comparable.cells == (1, 2)
+    assert "another budget" in found.comparable.reasons[0]
     assert found.factors[0].levels == (2, 8)
     assert found.of(trends.build).slopes[0].overall.estimate.n == 5
 
@@ -70,15 +70,15 @@ def test_no_finished_run_is_said_plainly():
     """Nothing to compare is a state of its own, not an error."""
     waiting = {(c, r): (None, "") for c in range(8) for r in range(2)}
     found = look(planted.plan(replicates=2, failures=waiting))
-    assert found.gate.reading is Reading.NOTHING
-    assert "No run has finished" in found.gate.reasons[-1]
+    assert found.comparable.comparison is Comparison.NOTHING
+    assert "No run has finished" in found.comparable.reasons[-1]
 
 
 def test_all_runs_failed_is_said_plainly():
     """All failed: a report without numbers, with the failures."""
     failed = {(c, r): (Ending.DIVERGED, "nan") for c in range(8) for r in range(3)}
     found = look(planted.plan(replicates=3, failures=failed))
-    assert found.gate.reading is Reading.NOTHING
+    assert found.comparable.comparison is Comparison.NOTHING
     assert words.lead(found).headline == (
         "There is nothing to compare. No run is complete: all failed or were pruned."
     )
@@ -94,7 +94,7 @@ def test_a_level_that_was_pruned_whole_leaves_the_other_levels_a_trend():
     whole = planted.plan(seed=3)
     less = planted.plan(seed=3, failures=lost(7))
     found = look(less)
-    assert found.gate.reasons == (
+    assert found.comparable.reasons == (
         "Left out of comparisons and trends: batch size 128: 1 of 2 cells pruned.",
     )
     y = {(whole.cells[c].factors[B], whole.cells[c].factors[RATIO], r): 100 * float(
@@ -114,11 +114,13 @@ def test_a_level_that_was_pruned_whole_leaves_the_other_levels_a_trend():
 def test_a_level_without_any_complete_run_is_named_with_its_fate():
     """All its cells were pruned, or failed, or some of each."""
     pruned = look(planted.plan(levels={B: [2, 8, 32]}, failures=lost(2)))
-    assert pruned.gate.reasons[0].endswith("trends: batch size 32: pruned.")
+    assert pruned.comparable.reasons[0].endswith("trends: batch size 32: pruned.")
     failed = look(planted.plan(levels={B: [2, 8, 32]}, failures=lost(2, ending=Ending.DIVERGED)))
-    assert failed.gate.reasons[0].endswith("trends: batch size 32: failed.")
+    assert failed.comparable.reasons[0].endswith("trends: batch size 32: failed.")
     both = {**lost(6), **lost(7, ending=Ending.DIVERGED)}
-    assert look(planted.plan(failures=both)).gate.reasons[0].endswith("128: pruned or failed.")
+    assert (
+        look(planted.plan(failures=both)).comparable.reasons[0].endswith("128: pruned or failed.")
+    )
 
 
 def test_a_level_that_failed_whole_is_still_told_at_chance():
@@ -136,14 +138,14 @@ def test_a_lost_cell_of_two_levels_leaves_the_other_factor():
     """Least is given away: one of three ratios, rather than one of two batch sizes."""
     levels = {B: [2, 8], RATIO: [1.0, 0.1, 0.05]}
     found = look(planted.plan(levels=levels, failures=lost(5)))
-    assert found.gate.reasons[0].endswith("trends: train ratio 0.05: 1 of 2 cells pruned.")
+    assert found.comparable.reasons[0].endswith("trends: train ratio 0.05: 1 of 2 cells pruned.")
     assert [one.levels for one in found.factors] == [(2, 8), (0.1, 1.0)]
 
 
 def test_nothing_is_compared_when_one_level_alone_is_left():
     """Two levels, one pruned: its runs are shown, and no comparison is made up."""
     found = look(planted.plan(levels={B: [2, 8]}, failures=lost(1)))
-    assert found.gate.reading is Reading.NOTHING
+    assert found.comparable.comparison is Comparison.NOTHING
     assert words.lead(found).headline == (
         "There is nothing to compare. No factor keeps two levels that have complete runs."
     )
@@ -153,7 +155,7 @@ def test_a_run_that_is_still_to_come_leaves_its_level_in():
     """What is not finished is not lost: the trend waits for it."""
     waiting = {(7, r): (None, "") for r in range(5)}
     found = look(planted.plan(failures=waiting))
-    assert found.gate.reasons == ()
+    assert found.comparable.reasons == ()
     assert found.factors[0].levels == (2, 8, 32, 128)
 
 
@@ -209,7 +211,7 @@ def test_hidden_and_tuning_cells_are_not_reported():
     """Only cells that the spec still names, and never those that chose the learning rate."""
     plan = planted.plan(levels={B: [2, 8, 32]}, replicates=3)
     plan.cells[2] = replace(plan.cells[2], role="tuning")
-    assert look(plan).gate.cells == (1, 2)
+    assert look(plan).comparable.cells == (1, 2)
 
 
 def test_a_factor_that_does_not_always_apply_breaks_the_grid():
@@ -220,7 +222,7 @@ def test_a_factor_that_does_not_always_apply_breaks_the_grid():
     ]
     plan = planted.plan(levels=paths, cells=cells, replicates=3)
     found = look(plan)
-    assert found.gate.reading is Reading.SCATTER
+    assert found.comparable.comparison is Comparison.SCATTER
     assert None in found.factors[0].levels
     frames = load(planted.Memory(plan), plan.sweep.name)
     assert "not set" in page.html(frames)
@@ -236,7 +238,7 @@ def test_odd_levels_are_levels(levels, second):
         replicates=3,
     )
     found = look(plan)
-    assert found.gate.reading is Reading.PAIRED
+    assert found.comparable.comparison is Comparison.PAIRED
     assert {
         d.estimate.n for one in found.of(differences.build).primary for d in one.differences
     } == {3}
@@ -247,5 +249,5 @@ def test_a_cell_that_is_there_twice_is_not_read_in_pairs():
     """Duplicated rows of the design: two cells of the same levels, so no grid."""
     cells = [{B: 2}, {B: 8}, {B: 8}]
     found = look(planted.plan(cells=cells, levels={B: [2, 8]}))
-    assert found.gate.reading is Reading.SCATTER
-    assert "do not form a grid" in found.gate.reasons[0]
+    assert found.comparable.comparison is Comparison.SCATTER
+    assert "do not form a grid" in found.comparable.reasons[0]

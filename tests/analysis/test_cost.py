@@ -11,7 +11,13 @@ from scipy import stats
 from sweeper.analysis import cost as price
 from sweeper.analysis.frames import load
 from sweeper.analysis.intervals import mean_interval
-from sweeper.analysis.stopping import PLAIN, Looking, TwoStages, look_interval, stein_interval
+from sweeper.analysis.stopping import (
+    PLAIN,
+    GroupSequential,
+    SteinTwoStage,
+    look_interval,
+    stein_interval,
+)
 from sweeper.analysis.stopping_text import settling
 from sweeper.analysis.verdicts import MANY, Verdict, Word, judge, needed_sentence
 from sweeper.analysis.view import view_of
@@ -63,7 +69,7 @@ def test_without_a_time_none_is_told():
 
 def test_two_stages_ask_for_a_narrower_target():
     """The target and the cap that would find a change of this size."""
-    rule = TwoStages(2.0, 20, 5, "points", {})
+    rule = SteinTwoStage(2.0, 20, 5, "points", {})
     one = stein_interval(X, first=X, half_width=2.0)
     found = priced(one, rule=rule).price
     assert found is not None
@@ -76,7 +82,7 @@ def test_two_stages_ask_for_a_narrower_target():
 def test_after_the_last_look_more_is_but_a_hint():
     """The error is spent; while looks are left, the plan itself asks for more."""
     one = look_interval(X, looks=2, at=2)
-    rule = Looking((3, 5), (3, 5), 5)
+    rule = GroupSequential((3, 5), (3, 5), 5)
     assert "beyond the planned looks" in needed_sentence(priced(one, rule=rule))
     assert needed_sentence(priced(one, rule=rule, going_on=True)) == ""
 

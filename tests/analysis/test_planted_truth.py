@@ -1,7 +1,7 @@
 """End to end over 200 seeds: a planted curve, interaction and 10 % failures are told as planted.
 
-From records as a store gives them, through the gate, to the verdicts: with the estimators that the
-report uses, and for a few seeds with the whole answer, which must say the same.
+From records as a store gives them, through the choice of cells, to the verdicts: with the
+estimators that the report uses, and for a few seeds with the whole answer, which must say the same.
 """
 
 from __future__ import annotations
@@ -50,11 +50,11 @@ def frames_of(seed, *, truth, failures, noise=0.012, replicates=REPLICATES):
 
 def look_at(frames):
     """What the analyses look at, for the objective alone."""
-    gate = comparable.gate(frames, paths=list(LEVELS))
-    factors = scientific(frames, cells=gate.compared)
+    kept = comparable.comparable_cells(frames, paths=list(LEVELS))
+    factors = scientific(frames, cells=kept.compared)
     objective = measures(frames)[0]
-    y = responses(frames, measure=objective, cells=gate.cells)
-    return SweepView(frames, gate, (objective,), {objective.name: y}, factors, *axes(factors))
+    y = responses(frames, measure=objective, cells=kept.cells)
+    return SweepView(frames, kept, (objective,), {objective.name: y}, factors, *axes(factors))
 
 
 def primary(look):

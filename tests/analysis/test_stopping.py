@@ -15,8 +15,8 @@ from sweeper.analysis.frames import load
 from sweeper.analysis.intervals import mean_interval
 from sweeper.analysis.stopping import (
     Contrast,
-    Looking,
-    TwoStages,
+    GroupSequential,
+    SteinTwoStage,
     look_interval,
     stein,
     stein_interval,
@@ -115,8 +115,8 @@ def looked_at_sweep(rng):
 @pytest.mark.parametrize(
     ("rule", "sweep"),
     [
-        (TwoStages(0.8, 400, 5, "points", {}), two_stage_sweep),
-        (Looking((5, 10, 20)), looked_at_sweep),
+        (SteinTwoStage(0.8, 400, 5, "points", {}), two_stage_sweep),
+        (GroupSequential((5, 10, 20)), looked_at_sweep),
     ],
     ids=["two stages", "looks"],
 )
@@ -132,7 +132,8 @@ def test_the_set_of_a_planned_stop_is_made_by_hand():
     third of the error."""
     rng = np.random.default_rng(5)
     y = rng.normal(size=(3, 12)) + np.array([[0.0], [0.9], [1.2]])
-    stage, look = (TwoStages(0.8, 40, 5, "points", {}), Looking((5, 12, 20), (5, 12), 12))
+    stage = SteinTwoStage(0.8, 40, 5, "points", {})
+    look = GroupSequential((5, 12, 20), (5, 12), 12)
     for rule, alpha, first in ((stage, 0.05, 5), (look, 0.05 / 3, 12)):
         beaten = []
         for j in range(3):
@@ -184,7 +185,7 @@ def contrast(values, level=2, family=1):
 
 def test_the_noisiest_difference_decides_for_all_cells():
     """One number of replicates for every compared cell."""
-    rule = TwoStages(1.0, 40, 5, "points", {})
+    rule = SteinTwoStage(1.0, 40, 5, "points", {})
     quiet, noisy = [0.1, 0.2, 0.3, 0.2, 0.1], [1.0, 2.0, 4.0, 3.0, 2.0]
     said = rule.decide([contrast(quiet), contrast(noisy, 8)], replicates=5)
     assert said.wanted == stein(noisy, half_width=1.0, cap=10**6) > 5
@@ -194,7 +195,7 @@ def test_the_noisiest_difference_decides_for_all_cells():
 def test_a_decision_about_the_same_numbers_is_the_same():
     """Asked with the second stage there, the first still tells how many it takes."""
     rng = np.random.default_rng(8)
-    x, rule = rng.normal(0, 1, 60), TwoStages(1.0, 60, 5, "points", {})
+    x, rule = rng.normal(0, 1, 60), SteinTwoStage(1.0, 60, 5, "points", {})
     wanted = rule.decide([contrast(x[:5])], replicates=5).wanted
     for n in range(5, wanted):
         assert rule.decide([contrast(x[:n])], replicates=n).wanted == wanted
@@ -203,14 +204,14 @@ def test_a_decision_about_the_same_numbers_is_the_same():
 
 def test_a_look_counts_only_the_replicates_that_it_planned():
     """Replicates of an earlier plan that lie beyond it are not seen."""
-    rule = Looking((5, 10))
+    rule = GroupSequential((5, 10))
     x = [0.1, -0.3, 0.2, 0.4, -0.2, 90.0, 91.0]
     assert rule.decide([contrast(x)], replicates=5) == rule.decide([contrast(x[:5])], replicates=5)
 
 
 def test_nothing_to_compare_ends_a_plan():
     """All cells failed: more of the same would too."""
-    for rule in (Looking((5, 10)), TwoStages(1.0, 20, 5, "points", {})):
+    for rule in (GroupSequential((5, 10)), SteinTwoStage(1.0, 20, 5, "points", {})):
         assert rule.decide([], replicates=5).ended == "nothing"
 
 

@@ -278,7 +278,7 @@ def test_every_effect_is_a_row_of_the_export():
 
 @pytest.mark.parametrize("at", list(product([0, 2], [0, 1])))
 def test_a_grid_with_a_combination_missing_is_no_grid(at):
-    """The gate reads it as drawn cells: no table at all."""
+    """The cells count as drawn: no table at all."""
     levels = {planted.BATCH: [2, 8, 32], planted.RATIO: [1.0, 0.05]}
     cells = [
         {planted.BATCH: b, planted.RATIO: q}

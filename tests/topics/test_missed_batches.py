@@ -15,8 +15,7 @@ from sweeper.analysis.frames import load
 from sweeper.analysis.view import view_of
 from sweeper.topics.missed_batches import estimate as missed_batches
 from sweeper.topics.missed_batches import text as missed_batches_text
-from sweeper.topics.missed_batches.estimate import MINORITY, minority, with_replacement, without
-from trainers.groups import class_groups
+from sweeper.topics.missed_batches.estimate import MINORITY, with_replacement, without
 
 
 @cache
@@ -59,13 +58,6 @@ def test_with_replacement_it_is_the_power():
     """(1 - p)^B, and larger than without replacement."""
     assert float(with_replacement(5, total=50, batch=8)) == pytest.approx(0.9**8)
     assert float(without(5, total=50, batch=8)) < 0.9**8
-
-
-@given(st.lists(st.integers(0, 500), min_size=1, max_size=30))
-def test_the_minority_is_the_trainers(counts):
-    """The same classes as the group that is measured."""
-    expected = class_groups(counts)["minority"]
-    assert tuple(np.flatnonzero(minority(counts))) == expected
 
 
 def test_each_level_has_its_own_share():

@@ -14,7 +14,7 @@ from screened import screened
 
 from sweeper.analysis import screening
 from sweeper.analysis import stopping_text as words_precision
-from sweeper.analysis.comparable import Reading
+from sweeper.analysis.comparable import Comparison
 from sweeper.analysis.intervals import mean_interval
 from sweeper.analysis.measures import objective
 from sweeper.analysis.view import SweepView, view_of
@@ -120,7 +120,7 @@ def levels_of(found: SweepView) -> list[Any]:
 def test_nothing_is_said_before_screening_is_decided() -> None:
     """No number, and the reason."""
     found = view_of(screened(undecided=True))
-    assert found.gate.reading is Reading.NOTHING
+    assert found.comparable.comparison is Comparison.NOTHING
     assert found.of(screened_topic.build) is not None
     assert found.of(screened_topic.build).rows == ()
     assert found.of(differences.build).primary == ()
@@ -130,7 +130,7 @@ def test_cells_without_a_grid_are_told_by_the_fresh_replicates() -> None:
     """Drawn cells are screened as well: answer, method, and no importance among what was left."""
     frames = screened(method="qmc")
     found = view_of(frames)
-    assert found.gate.reading is Reading.SCATTER
+    assert found.comparable.comparison is Comparison.SCATTER
     assert found.of(importance.build) is None
     said = words.lead(found).headline
     assert said.startswith("Screening left 2 of 4 cells; on fresh replicates")

@@ -26,7 +26,6 @@ from sweeper.topics.prediction_changes import estimate as examples
 from sweeper.topics.variance_sources import estimate as variance_sources
 from sweeper.topics.variance_sources import text as words_anatomy
 from trainers.data.dataset import pack_labels
-from trainers.groups import class_groups
 
 DRAWS = int(os.environ.get("COVERAGE_DRAWS", "400"))
 SLACK = 4 * math.sqrt(0.95 * 0.05 / DRAWS)
@@ -278,15 +277,6 @@ def test_cells_have_the_means_of_the_table_of_cells(sweep):
     for one in found.of(variance_sources.build).cells:
         row = rows.loc[(one.cell, one.measure.name)]
         assert (one.inner.value, one.inner.low) == pytest.approx((row["mean"], row["low"]), 1e-5)
-
-
-@given(st.lists(st.integers(0, 300), min_size=2, max_size=12))
-def test_groups_are_those_of_the_trainer(counts):
-    """Minority and majority by training count, ties by label."""
-    groups = class_groups(counts)
-    minority, majority = bits.thirds(counts)
-    assert sorted(minority) == list(groups["minority"])
-    assert sorted(majority) == list(groups["majority"])
 
 
 def test_a_class_without_test_examples_is_left_out_of_the_means():

@@ -272,14 +272,12 @@ def apart(
     n = min(len(a), len(b))
     if n < LEAST or not (a.std() > 0 or b.std() > 0):
         return mean_interval([float(a.mean() - b.mean())] if n else [], family=family)
-    errors = np.array([a.var(ddof=1) / len(a), b.var(ddof=1) / len(b)])
-    error = math.sqrt(errors.sum())
-    df = errors.sum() ** 2 / (errors**2 / [len(a) - 1, len(b) - 1]).sum()
-    half = error * float(stats.t.ppf(1 - (1 - LEVEL) / (2 * family), df))
-    value = float(a.mean() - b.mean())
-    p = float(2 * stats.t.sf(abs(value) / error, df))
+    test: Any = stats.ttest_ind(a, b, equal_var=False)
+    low, high = map(float, test.confidence_interval(1 - (1 - LEVEL) / family))
+    error = math.sqrt(a.var(ddof=1) / len(a) + b.var(ddof=1) / len(b))
     method = f"{LEVEL:.0%} Welch t interval, simultaneous over {family}"
-    return Estimate(value, value - half, value + half, error, n, p, family, method)
+    p, value = float(test.pvalue), float(a.mean() - b.mean())
+    return Estimate(value, low, high, error, n, p, family, method)
 
 
 def correlations(y: Mapping[str, pd.DataFrame]) -> list[tuple[str, str, float]]:

@@ -17,7 +17,6 @@ import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 from scipy import special, stats
 
-from sweeper.analysis.comparable import Reading
 from sweeper.analysis.factors import Factor
 from sweeper.analysis.intervals import FIRM, LEAST, LEVEL, Estimate, holm, rounding
 from sweeper.analysis.measures import Measure
@@ -29,7 +28,7 @@ STEPS = 56  # halvings of a bracket for a noncentrality: a double has 53 digits
 
 
 @dataclass(frozen=True)
-class Effect:
+class Explained:
     """A factor, or an interaction of several; without factors: the interactions of higher order.
 
     Attributes:
@@ -80,7 +79,7 @@ class Anova:
     """
 
     measure: Measure
-    effects: tuple[Effect, ...]
+    effects: tuple[Explained, ...]
     n: int
     cells: int
     dropped: tuple[int, ...]
@@ -282,7 +281,7 @@ def _effects(
     factors: Sequence[Factor],
     parts: NDArray[np.float64],
     alpha: float,
-) -> Iterator[Effect]:
+) -> Iterator[Explained]:
     repeats = [_repeat(y, axes) for axes in found.axes]
     p, p_epsilon = found.p, np.array([p for _, p in repeats])
     single = np.array([len(axes) == 1 for axes in found.axes])
@@ -292,7 +291,7 @@ def _effects(
         p_repeat[family] = adjust(p_epsilon[family])
     whole = float(parts.sum())
     for at, axes in enumerate(found.axes):
-        yield Effect(
+        yield Explained(
             factors=tuple(factors[axis] for axis in axes),
             ss=float(found.ss[at]),
             df=found.df[at],
@@ -348,9 +347,9 @@ def _method(found: Squares, *, n: int) -> str:
 
 def build(view: SweepView) -> Anova | Withheld | None:
     """The table of the objective over all factors; None with fewer than two factors or no grid."""
-    if len(view.factors) < 2 or view.gate.reading is not Reading.PAIRED:
+    if len(view.factors) < 2 or not view.grid:
         return None
-    y = view.responses[view.objective.name].loc[list(view.gate.compared)]
+    y = view.responses[view.objective.name].loc[list(view.comparable.compared)]
     whole = y.dropna(axis=1)
     dropped = [int(r) for r in y.columns if r not in whole.columns]
     cells = view.frames.cells["factors"]

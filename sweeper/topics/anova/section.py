@@ -11,7 +11,7 @@ from sweeper.analysis.withheld import Withheld
 from sweeper.analysis.wording import percent
 from sweeper.drawing.figure import Figure, Section, count, numbers, text
 from sweeper.drawing.table import Table, p_value
-from sweeper.topics.anova.estimate import Anova, Effect, build, of_noise, rows
+from sweeper.topics.anova.estimate import Anova, Explained, build, of_noise, rows
 from sweeper.topics.anova.text import caution, explained, methods
 from sweeper.topics.base import Topic
 from sweeper.topics.fairness.text import edges
@@ -86,7 +86,7 @@ def _sizes(one: Anova) -> Figure:
     )
 
 
-def _bounds(effect: Effect) -> tuple[float, float, float]:
+def _bounds(effect: Explained) -> tuple[float, float, float]:
     return effect.size.value, effect.size.low, effect.size.high
 
 
@@ -149,7 +149,7 @@ def table(one: Anova) -> Table:
     )
 
 
-def _row(one: Anova, effect: Effect) -> tuple[str, ...]:
+def _row(one: Anova, effect: Explained) -> tuple[str, ...]:
     size = effect.size
     return (
         effect.name,

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from sweeper.analysis.view import SweepView
 from sweeper.analysis.wording import SMALL, capitalised, joined, percent
 from sweeper.topics.anova.estimate import Anova, build
-from sweeper.topics.anova.estimate import Effect as Explained
+from sweeper.topics.anova.estimate import Explained as Explained
 
 
 def explained(one: Anova) -> Iterator[str]:

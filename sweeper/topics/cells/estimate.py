@@ -13,7 +13,7 @@ def build(view: SweepView) -> pd.DataFrame:
     spec = view.frames.sweep.spec
     paths = [*spec.get("scientific", {}), *(spec.get("nuisance") or {})]
     return effects.cell_table(
-        view.frames, cells=view.gate.cells, measures=view.measures, factors=paths
+        view.frames, cells=view.comparable.cells, measures=view.measures, factors=paths
     )
 
 

@@ -21,7 +21,6 @@ from numpy.typing import ArrayLike, NDArray
 from scipy import optimize, stats
 
 from sweeper.analysis import effects
-from sweeper.analysis.comparable import Reading
 from sweeper.analysis.factors import BATCH_SIZE, Factor
 from sweeper.analysis.intervals import LEAST, LEVEL, Estimate
 from sweeper.analysis.measures import POINTS
@@ -65,7 +64,7 @@ class Reached:
 
 
 @dataclass(frozen=True)
-class Line:
+class StepsLine:
     """All batch sizes at one level of the second factor.
 
     Attributes:
@@ -82,7 +81,7 @@ class Line:
 
 
 @dataclass(frozen=True)
-class Efficiency:
+class StepsToTarget:
     """Steps to the target, line by line; `rule` says how the target was set.
 
     `measure` names the split that it is read on: `minority accuracy on val`.
@@ -93,13 +92,13 @@ class Efficiency:
     measure: str
     unit: str
     rule: str
-    lines: tuple[Line, ...]
+    lines: tuple[StepsLine, ...]
 
 
-def build(view: SweepView) -> Efficiency | None:
+def build(view: SweepView) -> StepsToTarget | None:
     """Steps to a target; None where batch size is not the axis, or no curve was recorded."""
     x = view.x
-    if x is None or x.path != BATCH_SIZE or view.gate.reading is not Reading.PAIRED:
+    if x is None or x.path != BATCH_SIZE or not view.grid:
         return None
     if len(x.levels) < 2 or not view.frames.curves["objective"].notna().any():
         return None
@@ -108,10 +107,10 @@ def build(view: SweepView) -> Efficiency | None:
         f"{view.frames.split} of the batch size that ends worst"
     )
     lines, measure = tuple(_lines(view, x)), f"{view.objective.title} on {view.frames.split}"
-    return Efficiency(x, view.by, measure, view.objective.unit, rule, lines)
+    return StepsToTarget(x, view.by, measure, view.objective.unit, rule, lines)
 
 
-def _lines(view: SweepView, x: Factor) -> Iterator[Line]:
+def _lines(view: SweepView, x: Factor) -> Iterator[StepsLine]:
     curves = _curves(view)
     for level, held in view.lines():
         ends = _by_level(view, {run: best[-1] for run, (_, best) in curves.items()}, held)
@@ -126,7 +125,9 @@ def _lines(view: SweepView, x: Factor) -> Iterator[Line]:
 def _curves(view: SweepView) -> dict[Any, tuple[NDArray[np.float64], NDArray[np.float64]]]:
     """Steps and the best value so far, of each complete run that is compared."""
     runs = view.frames.reported_runs
-    complete = runs[(runs["state"] == RunState.COMPLETE) & runs["cell"].isin(view.gate.compared)]
+    complete = runs[
+        (runs["state"] == RunState.COMPLETE) & runs["cell"].isin(view.comparable.compared)
+    ]
     rows = view.frames.curves[view.frames.curves["run"].isin(complete.index)]
     factor = POINTS if view.objective.unit == "points" else 1.0
     running = np.fmin if view.objective.direction == "minimize" else np.fmax
@@ -146,10 +147,10 @@ def _by_level(
     if view.x is None:
         raise ValueError("no axis, no levels")
     runs = view.frames.reported_runs
-    runs = runs[runs["cell"].isin(view.gate.compared)]
+    runs = runs[runs["cell"].isin(view.comparable.compared)]
     long = runs[["cell", "replicate"]].assign(y=pd.Series(values, dtype=float))
     wide = long.pivot(index="cell", columns="replicate", values="y")
-    wide = wide.reindex(index=pd.Index(view.gate.compared, name="cell"))
+    wide = wide.reindex(index=pd.Index(view.comparable.compared, name="cell"))
     return effects.over_levels(wide, cells=view.frames.cells, factor=view.x, at=held)
 
 
@@ -161,7 +162,7 @@ def _line(
     target: float,
     level: Any,
     held: tuple[Factor, Any] | None,
-) -> Line:
+) -> StepsLine:
     lowest = view.objective.direction == "minimize"
     found = {run: first(*one, target=target, lowest=lowest) for run, one in curves.items()}
     tables = [
@@ -176,11 +177,11 @@ def _line(
     logs = tables[1].to_numpy(dtype=float)
     fit = critical(np.array(x.levels, dtype=float), logs=logs, soonest=_soonest(reached))
     if isinstance(fit, Withheld):
-        return Line(level, target, reached, fit, ())
+        return StepsLine(level, target, reached, fit, ())
     estimate, smallest = fit
     grid = np.geomspace(float(x.levels[0]), float(x.levels[-1]), 33)
     fitted = tuple((float(b), float(smallest * (1 + estimate.value / b))) for b in grid)
-    return Line(level, target, reached, estimate, fitted)
+    return StepsLine(level, target, reached, estimate, fitted)
 
 
 def _reached(
@@ -292,7 +293,7 @@ def _fit(batch: NDArray[np.float64], logs: NDArray[np.float64]) -> tuple[float, 
     return theta, math.exp(float(smallest(theta).mean()))
 
 
-def rows(found: Efficiency | None) -> list[dict[str, Any]]:
+def rows(found: StepsToTarget | None) -> list[dict[str, Any]]:
     """The step of each replicate at each batch size, NaN where the target is never reached."""
     return [
         {

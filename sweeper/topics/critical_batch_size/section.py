@@ -17,7 +17,13 @@ from sweeper.drawing.figure import Figure, Mark, Section, axis, count, level_loo
 from sweeper.drawing.table import Table
 from sweeper.topics.base import Topic
 from sweeper.topics.critical_batch_size import text as said
-from sweeper.topics.critical_batch_size.estimate import Efficiency, Line, Reached, build, rows
+from sweeper.topics.critical_batch_size.estimate import (
+    Reached,
+    StepsLine,
+    StepsToTarget,
+    build,
+    rows,
+)
 from sweeper.topics.critical_batch_size.text import methods
 
 METHOD = (
@@ -37,7 +43,7 @@ def section(view: SweepView) -> Section | None:
     )
 
 
-def figure(one: Efficiency) -> Figure:
+def figure(one: StepsToTarget) -> Figure:
     looks = [level_look(at) for at in range(len(one.lines))]
     names = [f"{one.by.name} {show(line.at)}" if one.by else "all cells" for line in one.lines]
     steps = [s for line in one.lines for r in line.reached for s in r.steps.values()]
@@ -72,7 +78,7 @@ def _range(steps: Sequence[float]) -> list[float]:
 
 
 def _traces(
-    one: Efficiency, line: Line, *, look: dict[str, Any], name: str, top: float
+    one: StepsToTarget, line: StepsLine, *, look: dict[str, Any], name: str, top: float
 ) -> list[dict[str, Any]]:
     points = [
         (r.level, step, f"replicate {at}") for r in line.reached for at, step in r.steps.items()
@@ -121,7 +127,7 @@ def _traces(
     return found
 
 
-def table(one: Efficiency) -> Table:
+def table(one: StepsToTarget) -> Table:
     by = [one.by.name] if one.by else []
     rows = [_row(one, line, reached) for line in one.lines for reached in line.reached]
     head = [
@@ -148,7 +154,7 @@ def table(one: Efficiency) -> Table:
     )
 
 
-def _row(one: Efficiency, line: Line, reached: Reached) -> tuple[str, ...]:
+def _row(one: StepsToTarget, line: StepsLine, reached: Reached) -> tuple[str, ...]:
     seen, fit = len(reached.steps), line.critical
     told = ("n/a", "n/a", "n/a")
     if not isinstance(fit, Withheld):

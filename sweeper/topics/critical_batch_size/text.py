@@ -9,10 +9,10 @@ from sweeper.analysis.intervals import Estimate
 from sweeper.analysis.view import SweepView
 from sweeper.analysis.withheld import Withheld
 from sweeper.analysis.wording import FIXED
-from sweeper.topics.critical_batch_size.estimate import Efficiency, Line, build
+from sweeper.topics.critical_batch_size.estimate import StepsLine, StepsToTarget, build
 
 
-def efficiency(found: Efficiency) -> list[str]:
+def efficiency(found: StepsToTarget) -> list[str]:
     """The rule of the target, and each line's critical batch size."""
     told = [f"The target is {found.rule}."]
     for line in found.lines:
@@ -24,7 +24,7 @@ def efficiency(found: Efficiency) -> list[str]:
     return told
 
 
-def critical(found: Efficiency, line: Line) -> str:
+def critical(found: StepsToTarget, line: StepsLine) -> str:
     """`Critical batch size at train ratio 1: about 12 (95 % jackknife interval 8 to 19, n = 5).`"""
     held = f" at {found.by.name} {show(line.at)}" if found.by else ""
     one = line.critical

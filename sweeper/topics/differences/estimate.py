@@ -120,7 +120,7 @@ def _without_collapsed(view: SweepView) -> Iterator[Effect]:
     flags = collapse_flags(view, objective)
     if not flags.to_numpy().any():
         return
-    y = view.responses[objective.name].where(~flags).loc[list(view.gate.compared)]
+    y = view.responses[objective.name].where(~flags).loc[list(view.comparable.compared)]
     for factor in view.factors:
         levels = effects.over_levels(y, cells=view.frames.cells, factor=factor)
         yield _effect(view, levels, factor=factor, measure=objective, rule=view.rule, priced=False)
@@ -132,7 +132,9 @@ def _with_failures(view: SweepView) -> Iterator[WithFailures]:
         return
     frames, pruned = view.frames, {RunState.PRUNED}
     paths = list(frames.sweep.spec["scientific"])
-    cells, _ = comparable.whole_levels(frames, cells=view.gate.cells, paths=paths, lost=pruned)
+    cells, _ = comparable.whole_levels(
+        frames, cells=view.comparable.cells, paths=paths, lost=pruned
+    )
     y = view.responses[objective.name].loc[list(cells)]
     filled, count = effects.at_chance(y, runs=frames.reported_runs, chance=view.chance)
     if not count:

@@ -35,7 +35,7 @@ class Failures:
 
 def build(view: SweepView) -> Failures:
     """Both, for the cells that are reported."""
-    shares = effects.failure_shares(view.frames, cells=view.gate.cells)
+    shares = effects.failure_shares(view.frames, cells=view.comparable.cells)
     return Failures(tuple(shares), tuple(_collapses(view)))
 
 

@@ -191,7 +191,7 @@ def _tuned(view: SweepView, axes: Sequence[Factor]) -> Iterator[Tuned]:
         if role == "tuning" and not hidden:
             tried.setdefault(combination(levels, paths=paths), []).append(int(cell))
     runs = _runs(view)
-    for cell in view.gate.compared or view.gate.cells:
+    for cell in view.comparable.compared or view.comparable.cells:
         levels = cells["factors"][cell]
         group = tried.get(combination(levels, paths=paths))
         if group:
@@ -354,7 +354,7 @@ def _tuned_rate(
         return Condition(name, False, f"{why} It was not tuned for each level.")
     if RATE not in (spec.get("nuisance") or {}):
         return Condition(name, False, "One learning rate for all levels: it was not tuned.")
-    compared = len(view.gate.compared)
+    compared = len(view.comparable.compared)
     enough = sum(sum(bool(c.values) for c in one.candidates) > 1 for one in cells)
     if not any(axis.path == RATE for axis in axes) or enough < compared:
         return Condition(name, False, f"{enough} of {compared} cells have two or more rates tried.")
@@ -363,7 +363,7 @@ def _tuned_rate(
 
 def _equal_budget(view: SweepView, *, cells: Sequence[Tuned], equal: bool) -> Condition:
     name = "equal budget"
-    if len(view.gate.cells) < len(view.frames.reported):
+    if len(view.comparable.cells) < len(view.frames.reported):
         return Condition(name, True, "Cells of another budget are left out; the rest have one.")
     if not cells:
         return Condition(name, True, "All cells train equally long; none was tuned.")
@@ -387,7 +387,7 @@ def _not_at_edge(axes: Sequence[Factor], *, cells: Sequence[Tuned]) -> Condition
 
 
 def _complete(view: SweepView, *, dropped: int) -> Condition:
-    name, out = "complete blocks", len(view.gate.cells) - len(view.gate.compared)
+    name, out = "complete blocks", len(view.comparable.cells) - len(view.comparable.compared)
     if dropped:
         count = f"{dropped} replicate lacks" if dropped == 1 else f"{dropped} replicates lack"
         return Condition(name, False, f"{count} some of the runs.")
@@ -397,7 +397,7 @@ def _complete(view: SweepView, *, dropped: int) -> Condition:
 
 
 def _no_collapse(view: SweepView, *, collapsed: Collection[tuple[int, int]]) -> Condition:
-    count = sum(cell in set(view.gate.compared) for cell, _ in collapsed)
+    count = sum(cell in set(view.comparable.compared) for cell, _ in collapsed)
     if count:
         runs = "1 run" if count == 1 else f"{count} runs"
         return Condition("no collapse", False, f"{runs} collapsed.")
@@ -455,9 +455,8 @@ def withheld(view: SweepView, *, held: Factor | None = None, at: Any = None) -> 
     found, factors = view.of(build), view.frames.cells["factors"]
     if found is None:
         return ""
-    cells = [
-        cell for cell in view.gate.compared if held is None or factors[cell].get(held.path) == at
-    ]
+    compared = view.comparable.compared
+    cells = [one for one in compared if held is None or factors[one].get(held.path) == at]
     return edge_reason(found.at_edge(cells))
 
 

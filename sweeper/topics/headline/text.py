@@ -10,7 +10,7 @@ from typing import Any
 import pandas as pd
 
 from sweeper.analysis import stopping_text
-from sweeper.analysis.comparable import Reading
+from sweeper.analysis.comparable import Comparison
 from sweeper.analysis.factors import RATIO, Factor, name_of, show
 from sweeper.analysis.frames import Frames
 from sweeper.analysis.intervals import Estimate
@@ -85,9 +85,9 @@ def lead(view: SweepView) -> Lead:
     screened = view.of(screening.build)
     if screened is not None:
         return _screened(screened)
-    if view.gate.reading is Reading.NOTHING:
-        return Lead(f"There is nothing to compare. {view.gate.reasons[-1]}")
-    if view.gate.reading is Reading.SCATTER:
+    if view.comparable.comparison is Comparison.NOTHING:
+        return Lead(f"There is nothing to compare. {view.comparable.reasons[-1]}")
+    if view.comparable.comparison is Comparison.SCATTER:
         return _description(view)
     slope = next((one for one in view.of(trends.build).slopes if one.factor is view.x), None)
     if slope is not None:
@@ -243,7 +243,7 @@ def _at_chance(view: SweepView, *, best: float, chance: float) -> Lead:
 
 def lines(view: SweepView) -> list[Line]:
     """The findings below the first screen, the most important first."""
-    if view.gate.reading is not Reading.PAIRED or view.x is None:
+    if not view.grid or view.x is None:
         return []
     found, primary = view.of(trends.build), view.of(differences.build).primary
     slopes = [one for one in found.slopes if one.factor is view.x]
@@ -387,8 +387,8 @@ def progress(frames: Frames) -> str:
 
 def caveats(view: SweepView) -> list[str]:
     """What a reader must know before believing anything."""
-    told = list(view.gate.reasons)
-    if view.gate.reading is Reading.NOTHING:
+    told = list(view.comparable.reasons)
+    if view.comparable.comparison is Comparison.NOTHING:
         told.pop()  # the headline says it
     told += notes(view.frames.sweep.facts)
     runs = view.frames.reported_runs
@@ -402,7 +402,7 @@ def caveats(view: SweepView) -> list[str]:
     dropped = {
         r for one in view.of(differences.build).primary for d in one.differences for r in d.dropped
     }
-    if dropped and view.gate.reading is Reading.PAIRED:
+    if dropped and view.grid:
         told.append(
             "Comparisons use only replicates that have every run they need; "
             f"{len(dropped)} of {len(set(runs['replicate']))} replicates lack some."

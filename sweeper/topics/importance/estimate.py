@@ -18,7 +18,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy import stats
 
-from sweeper.analysis.comparable import Reading
+from sweeper.analysis.comparable import Comparison
 from sweeper.analysis.factors import Factor
 from sweeper.analysis.measures import Measure
 from sweeper.analysis.view import SweepView
@@ -37,7 +37,7 @@ Model = Any  # of scikit-learn: fit(X, y), predict(X)
 
 
 @dataclass(frozen=True)
-class Share:
+class FactorShare:
     """How much of the model's variance a factor makes, 0 to 1."""
 
     factor: Factor
@@ -56,7 +56,7 @@ class Importance:
     """
 
     measure: Measure
-    shares: tuple[Share, ...]
+    shares: tuple[FactorShare, ...]
     model: str
     r2: float
     cells: int
@@ -196,7 +196,7 @@ def importance(
         )
     alone, total = sobol(fitted(model, x, y).predict, scales=scales)
     shares = [
-        Share(*one) for one in zip(factors, map(float, alone), map(float, total), strict=True)
+        FactorShare(*one) for one in zip(factors, map(float, alone), map(float, total), strict=True)
     ]
     shares.sort(key=lambda one: -one.total)
     return Importance(measure, tuple(shares), name, r2, len(y), n)
@@ -204,7 +204,7 @@ def importance(
 
 def build(view: SweepView) -> Importance | Withheld | None:
     """Importance on the objective; None on a grid (the exact table is there) or of one factor."""
-    if view.gate.reading is not Reading.SCATTER or len(view.factors) < 2:
+    if view.comparable.comparison is not Comparison.SCATTER or len(view.factors) < 2:
         return None
     if view.of(screening.build) is not None:
         return None  # a model of cells that were left because they are good would be wrong

@@ -13,16 +13,17 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.special import gammaln
+from scipy import stats
 
 from sweeper.analysis.factors import BATCH_SIZE, RATIO, Factor
 from sweeper.analysis.view import SweepView
+from trainers.groups import minority_and_majority
 
 MINORITY = "the minority"
 
 
 @dataclass(frozen=True)
-class Share:
+class BatchShare:
     """One class, or the minority as a whole, at a level of the axis and of the second factor."""
 
     name: str
@@ -36,7 +37,7 @@ class Share:
 
 
 @dataclass(frozen=True)
-class Absence:
+class MissedBatches:
     """The shares along the axis; classes by frequency, the most frequent first.
 
     An expectation from the class sizes, not an estimate: it has no interval.
@@ -45,21 +46,21 @@ class Absence:
     x: Factor
     by: Factor | None
     classes: tuple[str, ...]
-    shares: tuple[Share, ...]  # of the minority first, then of each class
+    shares: tuple[BatchShare, ...]  # of the minority first, then of each class
 
-    def of(self, name: str, *, by: Any) -> tuple[Share, ...]:
+    def of(self, name: str, *, by: Any) -> tuple[BatchShare, ...]:
         """Along the axis."""
         return tuple(one for one in self.shares if one.name == name and one.by == by)
 
 
-def build(view: SweepView) -> Absence | None:
+def build(view: SweepView) -> MissedBatches | None:
     """The shares; None where neither batch size nor class sizes vary along the figure."""
     x, by = view.x, view.by
     drawn = {one.path for one in (x, by) if one is not None}
     if not view.grid or x is None or not drawn & {BATCH_SIZE, RATIO}:
         return None
     names = [str(one) for one in view.frames.sweep.facts.get("classes", ())]
-    cells = view.frames.cells.loc[list(view.gate.compared)]
+    cells = view.frames.cells.loc[list(view.comparable.compared)]
     counts = np.array([list(one) for one in cells["class_counts"]], dtype=float)
     if not len(names) or counts.shape != (len(cells), len(names)):
         return None
@@ -79,7 +80,7 @@ def build(view: SweepView) -> Absence | None:
     ]
     shares.sort(key=lambda one: one.name != MINORITY)
     order = np.argsort(-counts.mean(axis=0), kind="stable")
-    return Absence(x, by, tuple(names[c] for c in order), tuple(shares))
+    return MissedBatches(x, by, tuple(names[c] for c in order), tuple(shares))
 
 
 def _grid(x: Factor, by: Factor | None) -> list[tuple[Any, Any]]:
@@ -94,17 +95,17 @@ def _at(
     batches: NDArray[np.float64],
     x: Any,
     by: Any,
-) -> list[Share]:
+) -> list[BatchShare]:
     """The shares over the cells `at`, whose means are taken where other factors vary too."""
     if not at:
         return []
     own, size = counts[at], batches[at]
     total = own.sum(axis=1)
-    members = np.array([minority(row) for row in own])
-    groups = [(MINORITY, (own * members).sum(axis=1))]
+    minority = [row[list(minority_and_majority(row)[0])].sum() for row in own]
+    groups = [(MINORITY, np.array(minority))]
     groups += [(name, own[:, c]) for c, name in enumerate(names)]
     return [
-        Share(
+        BatchShare(
             name,
             x,
             by,
@@ -118,25 +119,10 @@ def _at(
     ]
 
 
-def minority(counts: ArrayLike) -> NDArray[np.bool_]:
-    """Which classes are the minority: the last third by count, at least one; ties by label."""
-    counts = np.asarray(counts, dtype=float)
-    ranked = np.argsort(-counts, kind="stable")
-    members = np.zeros(len(counts), dtype=bool)
-    members[ranked[-max(1, len(counts) // 3) :]] = True
-    return members
-
-
 def without(n: ArrayLike, *, total: ArrayLike, batch: ArrayLike) -> NDArray[np.float64]:
     """C(total - n, batch) / C(total, batch); a batch larger than the data is all of them."""
     n, total = np.asarray(n, dtype=float), np.asarray(total, dtype=float)
-    batch = np.minimum(np.asarray(batch, dtype=float), total)
-    rest = total - n
-    possible = rest >= batch
-    safe = np.where(possible, rest, batch)
-    log = gammaln(safe + 1) - gammaln(safe - batch + 1)
-    log = log - gammaln(total + 1) + gammaln(total - batch + 1)
-    return np.where(possible, np.exp(np.minimum(log, 0.0)), 0.0)
+    return stats.hypergeom.pmf(0, total, n, np.minimum(np.asarray(batch, dtype=float), total))
 
 
 def with_replacement(n: ArrayLike, *, total: ArrayLike, batch: ArrayLike) -> NDArray[np.float64]:
@@ -145,7 +131,7 @@ def with_replacement(n: ArrayLike, *, total: ArrayLike, batch: ArrayLike) -> NDA
     return (1.0 - n / np.maximum(total, 1.0)) ** np.asarray(batch, dtype=float)
 
 
-def rows(found: Absence | None) -> list[dict[str, Any]]:
+def rows(found: MissedBatches | None) -> list[dict[str, Any]]:
     """Each share as a row."""
     return [
         {

@@ -22,7 +22,7 @@ from sweeper.drawing.figure import (
 from sweeper.drawing.table import Table
 from sweeper.topics.base import Topic
 from sweeper.topics.missed_batches import text as said
-from sweeper.topics.missed_batches.estimate import MINORITY, Absence, build, rows
+from sweeper.topics.missed_batches.estimate import MINORITY, MissedBatches, build, rows
 
 MOST = 6  # classes drawn: the rarest and some in between
 MOST_ROWS = 400
@@ -47,7 +47,7 @@ def section(view: SweepView) -> Section | None:
     )
 
 
-def _minority(one: Absence) -> Figure:
+def _minority(one: MissedBatches) -> Figure:
     levels = one.by.levels if one.by else (None,)
     names = [f"{one.by.name} {show(level)}" if one.by else MINORITY for level in levels]
     data = [
@@ -65,7 +65,7 @@ def _minority(one: Absence) -> Figure:
     )
 
 
-def _classes(one: Absence) -> Figure:
+def _classes(one: MissedBatches) -> Figure:
     """Single classes at the first level of the second factor: for the train ratio, the strongest.
 
     From the most to the least frequent, at most six.
@@ -96,14 +96,16 @@ def _classes(one: Absence) -> Figure:
     )
 
 
-def _layout(one: Absence) -> dict[str, Any]:
+def _layout(one: MissedBatches) -> dict[str, Any]:
     return {
         "xaxis": axis(one.x),
         "yaxis": {"title": {"text": "batches without it (%)"}, "range": [-3, 103]},
     }
 
 
-def _line(one: Absence, name: str, *, by: Any, label: str, look: dict[str, Any]) -> dict[str, Any]:
+def _line(
+    one: MissedBatches, name: str, *, by: Any, label: str, look: dict[str, Any]
+) -> dict[str, Any]:
     shares = one.of(name, by=by)
     return {
         "type": "scatter",
@@ -118,7 +120,7 @@ def _line(one: Absence, name: str, *, by: Any, label: str, look: dict[str, Any])
     }
 
 
-def table(one: Absence) -> Table:
+def table(one: MissedBatches) -> Table:
     by = [one.by.name] if one.by else []
     rows = [
         (

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from sweeper.analysis.factors import show
 from sweeper.analysis.wording import share, where
-from sweeper.topics.missed_batches.estimate import MINORITY, Absence
+from sweeper.topics.missed_batches.estimate import MINORITY, MissedBatches
 
 
-def absence(found: Absence) -> str:
+def absence(found: MissedBatches) -> str:
     """The ends of the minority's lines, at the strongest imbalance."""
     by = found.by.levels[0] if found.by else None
     line = found.of(MINORITY, by=by)

@@ -15,7 +15,6 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import stats
 
-from sweeper.analysis.comparable import Reading
 from sweeper.analysis.factors import RATIO, Factor
 from sweeper.analysis.frames import Frames
 from sweeper.analysis.intervals import LEAST, LEVEL, Estimate, mean_interval
@@ -59,7 +58,7 @@ class Crossing:
 
 
 @dataclass(frozen=True)
-class ByClass:
+class PerClass:
     """Recall in points on the test split, class by class.
 
     Attributes:
@@ -74,11 +73,11 @@ class ByClass:
     crossing: Crossing | Withheld
 
 
-def build(view: SweepView) -> ByClass | None:
+def build(view: SweepView) -> PerClass | None:
     """Class by level; None without an axis, without pairs, or where no recall was recorded."""
     names = [str(one) for one in view.frames.sweep.facts.get("classes", ())]
     keys = [(REPORTED, "recall", f"class:{name}") for name in names]
-    if view.x is None or view.gate.reading is not Reading.PAIRED:
+    if view.x is None or not view.grid:
         return None
     if not names or any(key not in view.frames.numbers.columns for key in keys):
         return None
@@ -86,7 +85,7 @@ def build(view: SweepView) -> ByClass | None:
     at = held.levels[0] if held else None
     cells = [
         cell
-        for cell in view.gate.compared
+        for cell in view.comparable.compared
         if held is None or view.frames.cells["factors"][cell].get(held.path) == at
     ]
     counts = np.array([view.frames.cells["class_counts"][cell] for cell in cells], dtype=float)
@@ -98,7 +97,7 @@ def build(view: SweepView) -> ByClass | None:
         _one(names[c], samples=float(samples[c]), y=by_level[:, c], factor=view.x) for c in order
     )
     fixed = bool((counts == counts[0]).all())
-    return ByClass(view.x, held, at, classes, _crossing(view.x, by_level, samples, fixed=fixed))
+    return PerClass(view.x, held, at, classes, _crossing(view.x, by_level, samples, fixed=fixed))
 
 
 def _recalls(
@@ -221,7 +220,7 @@ def fieller(
     return (-half - root) / square, (-half + root) / square
 
 
-def rows(found: ByClass | None) -> list[dict[str, Any]]:
+def rows(found: PerClass | None) -> list[dict[str, Any]]:
     """Recall and change of each class at each level as a row."""
     if found is None:
         return []

@@ -15,7 +15,7 @@ from sweeper.drawing.table import Table
 from sweeper.topics.base import Topic
 from sweeper.topics.fairness.text import edges
 from sweeper.topics.per_class import text as said
-from sweeper.topics.per_class.estimate import ByClass, OneClass, build, rows
+from sweeper.topics.per_class.estimate import OneClass, PerClass, build, rows
 from sweeper.topics.per_class.text import methods
 
 MOST = 40  # classes whose fields hold numbers
@@ -36,7 +36,7 @@ def section(view: SweepView) -> Section | None:
     return Section("classes", "Class by class", intro, (heat(one),), (("The numbers", table(one)),))
 
 
-def heat(one: ByClass) -> Figure:
+def heat(one: PerClass) -> Figure:
     """Change in recall from the reference level, row by row a class."""
     change = [_changes(row) for row in one.classes]
     most = max((abs(v) for row in change for v in row if math.isfinite(v)), default=0.0) or 1e-9
@@ -100,7 +100,7 @@ def _label(recall: Estimate, moved: float) -> str:
     return f"<b>{step}</b> {number(recall.value)}" if step else number(recall.value)
 
 
-def table(one: ByClass) -> Table:
+def table(one: PerClass) -> Table:
     """Recall with its interval, and the paired difference with its own."""
     rows = []
     for row in one.classes:

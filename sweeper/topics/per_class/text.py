@@ -8,10 +8,10 @@ from sweeper.analysis.factors import BATCH_SIZE, Factor, show
 from sweeper.analysis.view import SweepView
 from sweeper.analysis.withheld import Withheld
 from sweeper.analysis.wording import FIXED
-from sweeper.topics.per_class.estimate import ByClass, Crossing, build
+from sweeper.topics.per_class.estimate import Crossing, PerClass, build
 
 
-def crossing(found: ByClass) -> str:
+def crossing(found: PerClass) -> str:
     """From which class size on the low end of the axis wins, with its interval."""
     one = found.crossing
     if isinstance(one, Withheld):

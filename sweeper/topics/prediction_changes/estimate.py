@@ -16,7 +16,6 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from sweeper.analysis.bits import Answers, answers
-from sweeper.analysis.comparable import Reading
 from sweeper.analysis.effects import as_written
 from sweeper.analysis.factors import Factor
 from sweeper.analysis.intervals import LEAST
@@ -40,7 +39,7 @@ class ClassChange:
 
 
 @dataclass(frozen=True)
-class Changes:
+class PredictionChanges:
     """What changes from level `low` to level `high` of the axis, at one level of the second factor.
 
     Attributes:
@@ -94,16 +93,16 @@ def by_luck(share: NDArray[np.float64], *, runs: int) -> NDArray[np.float64]:
     return 2 * most_right * most_wrong
 
 
-def build(view: SweepView) -> tuple[Changes, ...]:
+def build(view: SweepView) -> tuple[PredictionChanges, ...]:
     """Between the ends of the axis, over all other factors, at each level of the second one."""
     known = answers(view.frames)
-    if known is None or view.x is None or view.gate.reading is not Reading.PAIRED:
+    if known is None or view.x is None or not view.grid:
         return ()
     found = (_changes(view, known, x=view.x, level=level) for level, _ in view.lines())
     return tuple(one for one in found if one is not None)
 
 
-def _changes(view: SweepView, known: Answers, *, x: Factor, level: Any) -> Changes | None:
+def _changes(view: SweepView, known: Answers, *, x: Factor, level: Any) -> PredictionChanges | None:
     ends = [_cells(view, x=x, end=end, level=level) for end in (x.levels[0], x.levels[-1])]
     both = [cell for cells in ends for cell in cells]
     seen = sorted(set.intersection(*[set(known.right.get(cell, ())) for cell in both]))
@@ -122,14 +121,16 @@ def _changes(view: SweepView, known: Answers, *, x: Factor, level: Any) -> Chang
     )
     classes = tuple(_of_class(known, c, signs=signs, luck=luck) for c in range(len(known.classes)))
     held = view.by
-    return Changes(x, held, level if held else None, x.levels[0], x.levels[-1], len(seen), classes)
+    return PredictionChanges(
+        x, held, level if held else None, x.levels[0], x.levels[-1], len(seen), classes
+    )
 
 
 def _cells(view: SweepView, *, x: Factor, end: Any, level: Any) -> list[int]:
     factors = view.frames.cells["factors"].to_dict()
     return [
         cell
-        for cell in view.gate.compared
+        for cell in view.comparable.compared
         if factors[cell].get(x.path) == end
         and (view.by is None or factors[cell].get(view.by.path) == level)
     ]
@@ -149,13 +150,13 @@ def _of_class(
     )
 
 
-def rows(found: Sequence[Changes]) -> pd.DataFrame:
+def rows(found: Sequence[PredictionChanges]) -> pd.DataFrame:
     """Every example that changes as a row: where, its place in the test split, its class."""
     listed = [row for one in found for row in _rows(one)]
     return as_written(pd.DataFrame(listed), rows=listed, columns=["at", "low", "high"])
 
 
-def _rows(one: Changes) -> Iterator[dict[str, Any]]:
+def _rows(one: PredictionChanges) -> Iterator[dict[str, Any]]:
     for group in one.classes:
         for change, places in (("gained", group.gained), ("lost", group.lost)):
             for place in places:

@@ -9,7 +9,7 @@ from sweeper.analysis.view import SweepView
 from sweeper.drawing.figure import Section
 from sweeper.drawing.table import Table
 from sweeper.topics.base import Topic
-from sweeper.topics.prediction_changes.estimate import Changes, build, rows
+from sweeper.topics.prediction_changes.estimate import PredictionChanges, build, rows
 from sweeper.topics.prediction_changes.text import changes
 from sweeper.topics.variance_sources import estimate as variance_sources
 
@@ -35,7 +35,7 @@ def section(view: SweepView) -> Section | None:
     )
 
 
-def table(found: Sequence[Changes]) -> Table:
+def table(found: Sequence[PredictionChanges]) -> Table:
     """Counts by class, with the places of the first that change."""
     rows = tuple(row for one in found for row in _rows(one))
     return Table(
@@ -61,7 +61,7 @@ def table(found: Sequence[Changes]) -> Table:
     )
 
 
-def _rows(one: Changes) -> Iterator[tuple[str, ...]]:
+def _rows(one: PredictionChanges) -> Iterator[tuple[str, ...]]:
     at = f"{one.held.name} {show(one.at)}" if one.held is not None else "mean over all"
     for group in one.classes:
         yield (

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from sweeper.analysis.factors import show
-from sweeper.topics.prediction_changes.estimate import Changes
+from sweeper.topics.prediction_changes.estimate import PredictionChanges
 
 
-def changes(one: Changes, *, thing: str) -> str:
+def changes(one: PredictionChanges, *, thing: str) -> str:
     """`From 2 to 128, 54 test images are lost and 15 gained; about 57 would change by luck.`"""
     where = f"at {one.held.name} {show(one.at)}, " if one.held is not None else ""
     text = (

@@ -17,7 +17,7 @@ import numpy as np
 import pandas as pd
 
 from sweeper.analysis import comparisons
-from sweeper.analysis.comparable import Reading
+from sweeper.analysis.comparable import Comparison
 from sweeper.analysis.factors import RATIO, column, is_number, name_of, show
 from sweeper.analysis.frames import Frames
 from sweeper.analysis.intervals import FIRM, LEAST, Estimate, mean_interval
@@ -100,7 +100,8 @@ def recommend(view: SweepView, *, at: Mapping[str, str] | None = None) -> Recomm
             "chosen on the test split; run it under another name with data.val: test or pool"
         )
     held = _held(view, at=at or {})
-    cells = [cell for cell in view.gate.cells if _holds(view.frames.cells["factors"][cell], held)]
+    factors = frames.cells["factors"]
+    cells = [cell for cell in view.comparable.cells if _holds(factors[cell], held)]
     objective = replace(view.objective, key=("val", view.objective.name, ""))
     y = _whole(responses(view.frames, measure=objective, cells=cells))
     if not len(y):
@@ -147,14 +148,14 @@ def _holds(levels: Mapping[str, Any], held: Mapping[str, Any]) -> bool:
 
 def _held(view: SweepView, *, at: Mapping[str, str]) -> dict[str, Any]:
     """The level of each condition: as typed, or the strongest imbalance."""
-    cells = view.frames.cells.loc[list(view.gate.cells)]
+    cells = view.frames.cells.loc[list(view.comparable.cells)]
     asked = list(view.frames.sweep.spec.get("scientific", {}))
     levels = {path: _levels(column(cells, path=path)) for path in asked}
     for path in at:
         if path not in levels:
             raise InputError(f"--at {path}: no factor of this sweep{nearest(path, levels)}")
     held = {path: _level(path, text, levels[path]) for path, text in at.items()}
-    for path in asked if view.gate.reading is Reading.PAIRED else ():
+    for path in asked if view.grid else ():
         if not path.startswith(CONDITIONS) or path in held or len(levels[path]) < 2:
             continue
         if path != RATIO:
@@ -259,7 +260,7 @@ def _remarks(view: SweepView, made: Recommendation, *, cell: int, left_out: int)
             "The best of several flatters itself on the split where it was chosen: go by the test "
             "numbers, and by a replicate of your own if it matters."
         )
-    if view.gate.reading is Reading.SCATTER:
+    if view.comparable.comparison is Comparison.SCATTER:
         method = view.frames.sweep.spec["search"]["method"]
         yield (
             f"The cells were drawn by {method} and differ in several factors at once: the best of "
@@ -281,7 +282,7 @@ def _remarks(view: SweepView, made: Recommendation, *, cell: int, left_out: int)
 
 def _mixed(view: SweepView, made: Recommendation) -> Iterator[str]:
     """Conditions that a design without a grid mixes with choices."""
-    cells = view.frames.cells.loc[list(view.gate.cells)]
+    cells = view.frames.cells.loc[list(view.comparable.cells)]
     paths = [
         path
         for path in view.frames.sweep.spec.get("scientific", {})

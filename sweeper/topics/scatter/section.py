@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from sweeper.analysis.comparable import Reading
+from sweeper.analysis.comparable import Comparison
 from sweeper.analysis.factors import Factor, show
 from sweeper.analysis.view import SweepView
 from sweeper.drawing.figure import (
@@ -81,7 +81,7 @@ def _spread_out(levels: pd.Series) -> np.ndarray:
 
 
 def section(view: SweepView) -> Section | None:
-    if view.gate.reading is not Reading.SCATTER:
+    if view.comparable.comparison is not Comparison.SCATTER:
         return None
     drawn = panels(view)
     if not drawn:

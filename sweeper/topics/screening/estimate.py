@@ -18,7 +18,7 @@ from sweeper.analysis.view import SweepView
 
 
 @dataclass(frozen=True)
-class Row:
+class ScreenedCell:
     """One cell: what it showed in screening, and on the fresh replicates where it has any.
 
     Attributes:
@@ -45,10 +45,10 @@ class Screened:
     measure: Measure
     screen: int
     confirm: int
-    rows: tuple[Row, ...]
+    rows: tuple[ScreenedCell, ...]
 
     @property
-    def left(self) -> tuple[Row, ...]:
+    def left(self) -> tuple[ScreenedCell, ...]:
         return tuple(one for one in self.rows if one.stays)
 
 
@@ -72,11 +72,11 @@ def build(view: SweepView) -> Screened | None:
 
 def _row(
     one: Fate, *, measure: Measure, confirmed: Sequence[tuple[Levels, Estimate, bool | None]]
-) -> Row:
+) -> ScreenedCell:
     scale = POINTS if measure.unit == "points" else 1.0
     values = tuple(scale * value for value in one.values)
     mean = float(np.mean(values)) if values else math.nan
-    row = Row(one.levels, one.fate, one.by, values, one.lost, one.stays, mean)
+    row = ScreenedCell(one.levels, one.fate, one.by, values, one.lost, one.stays, mean)
     for levels, estimate, top in confirmed:
         if one.stays and one.levels.items() <= levels.items():
             return replace(row, fresh=estimate, may_be_best=top)

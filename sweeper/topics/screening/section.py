@@ -13,7 +13,7 @@ from sweeper.drawing.figure import Figure, Mark, Section, count, numbers, text
 from sweeper.drawing.table import MOST_ROWS, Table
 from sweeper.topics.base import Topic
 from sweeper.topics.screening import text as wording
-from sweeper.topics.screening.estimate import Row, Screened, build, rows
+from sweeper.topics.screening.estimate import Screened, ScreenedCell, build, rows
 
 MOST_DRAWN = 40
 FRESH, STAYS, GONE = "fresh, 95 % t interval", "screening, stays", "screening, goes"
@@ -65,7 +65,7 @@ def figure(one: Screened) -> Figure:
     )
 
 
-def _points(rows: Sequence[Row], names: Sequence[str], *, stays: bool) -> dict[str, Any]:
+def _points(rows: Sequence[ScreenedCell], names: Sequence[str], *, stays: bool) -> dict[str, Any]:
     mine = [
         (name, value)
         for name, row in zip(names, rows, strict=True)
@@ -84,7 +84,7 @@ def _points(rows: Sequence[Row], names: Sequence[str], *, stays: bool) -> dict[s
     }
 
 
-def _means(rows: Sequence[Row], names: Sequence[str]) -> dict[str, Any]:
+def _means(rows: Sequence[ScreenedCell], names: Sequence[str]) -> dict[str, Any]:
     mine = [(name, row.fresh) for name, row in zip(names, rows, strict=True) if row.fresh]
     return {
         "type": "scatter",
@@ -135,7 +135,7 @@ def table(one: Screened) -> Table:
     )
 
 
-def _cells(one: Screened, row: Row, paths: list[str]) -> tuple[str, ...]:
+def _cells(one: Screened, row: ScreenedCell, paths: list[str]) -> tuple[str, ...]:
     unit, fresh = one.measure.unit, row.fresh
     sure = {None: "n/a", True: "yes", False: "no"}[row.may_be_best]
     values = ", ".join(number(value, unit=unit) for value in row.values) or "n/a"

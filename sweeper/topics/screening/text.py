@@ -9,7 +9,7 @@ from sweeper.analysis.factors import name_of, show
 from sweeper.analysis.measures import words
 from sweeper.analysis.screening import BEATEN, BEYOND, FAILED
 from sweeper.analysis.wording import FIXED, interval, number
-from sweeper.topics.screening.estimate import Row, Screened
+from sweeper.topics.screening.estimate import Screened, ScreenedCell
 
 MOST = 4  # cells that are named in a sentence
 EXPLORATORY = (
@@ -41,7 +41,7 @@ def headline(found: Screened) -> str:
     return f"{kept}; on fresh replicates {which} may be the best for {title}: {named}{rest}."
 
 
-def _fresh(found: Screened, one: Row) -> str:
+def _fresh(found: Screened, one: ScreenedCell) -> str:
     if one.fresh is None:
         return levels(one.levels)
     unit = found.measure.unit
@@ -58,7 +58,7 @@ def leader(found: Screened) -> str:
     return f"Another beats the cell that led in screening: {_fresh(found, first)}."
 
 
-def fate(one: Row) -> str:
+def fate(one: ScreenedCell) -> str:
     """What became of a cell, and by which rule."""
     if one.fate == BEATEN and one.by is not None:
         return f"beaten by {levels(one.by)}"

@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from itertools import combinations
 from typing import Any
 
-from sweeper.analysis.comparable import Reading
 from sweeper.analysis.factors import axes
 from sweeper.analysis.frames import Frames
 from sweeper.analysis.intervals import Estimate
@@ -40,7 +39,7 @@ def unit_of(unit: str) -> str:
 
 
 @dataclass(frozen=True)
-class Member:
+class OneSweep:
     """One of the sweeps.
 
     Attributes:
@@ -62,13 +61,13 @@ class Member:
 
 
 @dataclass(frozen=True)
-class Row:
+class Claimed:
     """What one sweep says of a factor: its trend, or one level against the reference.
 
     `step` is what the trend is per, empty for a level; `by_replicate` are the trend's slopes.
     """
 
-    member: Member
+    member: OneSweep
     level: Any
     reference: Any
     step: str
@@ -97,7 +96,7 @@ class Shared:
 
     path: str
     name: str
-    rows: tuple[Row, ...]
+    rows: tuple[Claimed, ...]
     gaps: tuple[Gap, ...]
     side: SideBySide | None
     over: Mapping[str, Across]
@@ -107,7 +106,7 @@ class Shared:
 class Several:
     """The sweeps in the order named, and the factors that all of them have, the main one first."""
 
-    members: tuple[Member, ...]
+    members: tuple[OneSweep, ...]
     measure: Measure
     shared: tuple[Shared, ...]
     draws: tuple[Draw, ...] = ()  # of two sweeps that differ in how they draw the subset
@@ -167,7 +166,7 @@ def build(frames: Sequence[Frames]) -> Several:
     return Several(members, members[0].view.objective, tuple(shared), split)
 
 
-def _members(frames: Sequence[Frames]) -> tuple[Member, ...]:
+def _members(frames: Sequence[Frames]) -> tuple[OneSweep, ...]:
     seen: dict[str, int] = {}
     found = []
     for one in frames:
@@ -177,14 +176,14 @@ def _members(frames: Sequence[Frames]) -> tuple[Member, ...]:
         amounts = sorted({train.get("steps") or train.get("epochs") for train in trains})
         unit = spec.get("budget", {}).get("unit", "epochs")
         found.append(
-            Member(name, one, view_of(one), task, one.data, unit, ", ".join(map(str, amounts)))
+            OneSweep(name, one, view_of(one), task, one.data, unit, ", ".join(map(str, amounts)))
         )
     return tuple(found)
 
 
-def _shared(members: Sequence[Member], *, path: str) -> Shared:
+def _shared(members: Sequence[OneSweep], *, path: str) -> Shared:
     rows = tuple(row for one in members for row in _rows(one, path=path))
-    views = {one.name: one.view for one in members if one.view.gate.reading is Reading.PAIRED}
+    views = {one.name: one.view for one in members if one.view.grid}
     side = across.side_by_side(views, path=path)
     reference = side.factor.reference if side else None
     over = {}
@@ -203,17 +202,17 @@ def _shared(members: Sequence[Member], *, path: str) -> Shared:
     return Shared(path, name, rows, tuple(_gaps(rows)), side, over)
 
 
-def _has(one: Member, path: str) -> bool:
+def _has(one: OneSweep, path: str) -> bool:
     return any(factor.path == path for factor in one.view.factors)
 
 
-def _rows(one: Member, *, path: str) -> Iterator[Row]:
+def _rows(one: OneSweep, *, path: str) -> Iterator[Claimed]:
     view = one.view
     fair = view.of(fairness.build)
     claim = fair.claim(path) if fair else None
     for slope in view.of(trends.build).slopes:
         if slope.factor.path == path and slope.measure.name == view.objective.name:
-            yield Row(
+            yield Claimed(
                 one,
                 None,
                 None,
@@ -227,7 +226,7 @@ def _rows(one: Member, *, path: str) -> Iterator[Row]:
     for effect in view.of(differences.build).primary:
         if effect.factor.path == path:
             for difference, verdict in zip(effect.differences, effect.verdicts, strict=True):
-                yield Row(
+                yield Claimed(
                     one,
                     difference.level,
                     difference.reference,
@@ -238,10 +237,10 @@ def _rows(one: Member, *, path: str) -> Iterator[Row]:
                     difference.by_replicate,
                 )
             return
-    yield Row(one, None, None, "", NOTHING, Verdict(Word.UNKNOWN), claim, {})
+    yield Claimed(one, None, None, "", NOTHING, Verdict(Word.UNKNOWN), claim, {})
 
 
-def _gaps(rows: Sequence[Row]) -> Iterator[Gap]:
+def _gaps(rows: Sequence[Claimed]) -> Iterator[Gap]:
     """Every pair of trends of one step."""
     steps = {row.step for row in rows if row.by_replicate}
     if len(steps) != 1 or not steps.pop():

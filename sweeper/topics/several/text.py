@@ -9,7 +9,7 @@ from sweeper.analysis.measures import words
 from sweeper.analysis.verdicts import Word
 from sweeper.analysis.wording import FIXED, capitalised, interval, joined, number
 from sweeper.topics.across.estimate import TASKS, Across
-from sweeper.topics.several.estimate import Gap, Row, Several, Shared, unit_of
+from sweeper.topics.several.estimate import Claimed, Gap, Several, Shared, unit_of
 
 OPEN = {Word.UNDECIDED: "undecided", Word.WITHHELD: "withheld", Word.UNKNOWN: "without a verdict"}
 
@@ -36,12 +36,12 @@ def agreement(found: Several, shared: Shared) -> Iterator[str]:
         yield _agreement(found, shared, rows)
 
 
-def _told(row: Row) -> bool:
+def _told(row: Claimed) -> bool:
     return bool(row.step) or row.level is not None or row.reference is not None
 
 
-def _agreement(found: Several, shared: Shared, rows: Sequence[Row]) -> str:
-    decided: dict[str, list[Row]] = {}
+def _agreement(found: Several, shared: Shared, rows: Sequence[Claimed]) -> str:
+    decided: dict[str, list[Claimed]] = {}
     for one in rows:
         if one.verdict.word not in OPEN:
             decided.setdefault(_clause(found, shared, one), []).append(one)
@@ -57,7 +57,7 @@ def _agreement(found: Several, shared: Shared, rows: Sequence[Row]) -> str:
     return f"In {len(agreed)} of {len(rows)} sweeps {clause}{_by(found, agreed)}; {rest}."
 
 
-def _apart(decided: dict[str, list[Row]], rows: Sequence[Row]) -> str:
+def _apart(decided: dict[str, list[Claimed]], rows: Sequence[Claimed]) -> str:
     rest = _open(rows)
     tail = f"; {rest}" if rest else ""
     units = {clause: {one.member.unit for one in agreed} for clause, agreed in decided.items()}
@@ -72,13 +72,13 @@ def _apart(decided: dict[str, list[Row]], rows: Sequence[Row]) -> str:
     return f"The sweeps do not agree: {'; '.join(parts)}{tail}."
 
 
-def _one_task(groups: Sequence[Sequence[Row]]) -> bool:
+def _one_task(groups: Sequence[Sequence[Claimed]]) -> bool:
     """Whether some data set is in every group: else data set and budget change together."""
     tasks = [{one.member.task for one in group} for group in groups]
     return bool(set.intersection(*tasks))
 
 
-def _clause(found: Several, shared: Shared, row: Row) -> str:
+def _clause(found: Several, shared: Shared, row: Claimed) -> str:
     """`minority accuracy falls with batch size`, `mixup is better than none`."""
     if row.step:
         if row.verdict.word is Word.EQUIVALENT:
@@ -91,17 +91,17 @@ def _clause(found: Several, shared: Shared, row: Row) -> str:
     return f"{level} is {row.verdict.word} than {show(row.reference)}"
 
 
-def _subject(found: Several, shared: Shared, row: Row) -> str:
+def _subject(found: Several, shared: Shared, row: Claimed) -> str:
     if row.step:
         return f"tells whether {found.measure.title} changes with {shared.name}"
     return f"tells {_level(shared, row)} from {show(row.reference)}"
 
 
-def _level(shared: Shared, row: Row) -> str:
+def _level(shared: Shared, row: Claimed) -> str:
     return f"{shared.name} {show(row.level)}"
 
 
-def _by(found: Several, rows: Sequence[Row]) -> str:
+def _by(found: Several, rows: Sequence[Claimed]) -> str:
     """`, by 0.6 to 2.6 points with each doubling of batch size`, where all have one step."""
     if (
         not found
@@ -116,7 +116,7 @@ def _by(found: Several, rows: Sequence[Row]) -> str:
     return f", by {span} {unit}".rstrip() + step
 
 
-def _open(rows: Sequence[Row]) -> str:
+def _open(rows: Sequence[Claimed]) -> str:
     """`undecided in 1 (b)`; empty when all are decided."""
     parts = []
     for word, said in OPEN.items():
@@ -126,7 +126,7 @@ def _open(rows: Sequence[Row]) -> str:
     return ", ".join(parts)
 
 
-def _named(rows: Sequence[Row]) -> str:
+def _named(rows: Sequence[Claimed]) -> str:
     return f"{len(rows)} ({', '.join(one.member.name for one in rows)})"
 
 

@@ -96,7 +96,7 @@ def build(looks: Sequence[tuple[str, SweepView]]) -> tuple[Draw, ...]:
 
 
 def _configs(view: SweepView) -> list[Any]:
-    return list(view.frames.cells["config"].loc[list(view.gate.cells)])
+    return list(view.frames.cells["config"].loc[list(view.comparable.cells)])
 
 
 def _pair(one: str, wide: SweepView, *, two: str, fixed: SweepView) -> Iterator[Draw]:
@@ -128,7 +128,7 @@ def _named(view: SweepView) -> dict[str, int]:
                 ),
             )
         ): cell
-        for cell in view.gate.cells
+        for cell in view.comparable.cells
     }
 
 

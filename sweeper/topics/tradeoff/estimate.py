@@ -17,7 +17,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy import stats
 
 from sweeper.analysis import comparisons
-from sweeper.analysis.comparable import Reading
+from sweeper.analysis.comparable import Comparison
 from sweeper.analysis.factors import combination
 from sweeper.analysis.intervals import LEAST, LEVEL, Estimate, mean_interval
 from sweeper.analysis.measures import REPORTED, Measure, responses
@@ -56,7 +56,7 @@ class Spot:
 
 
 @dataclass(frozen=True)
-class Price:
+class ErrorCost:
     """The cells that no other cell beats on (w minority + majority) / (w + 1).
 
     Attributes:
@@ -72,7 +72,7 @@ class Price:
 
 
 @dataclass(frozen=True)
-class Exchange:
+class TradeOff:
     """All cells with a complete run; `note` says why nothing is priced.
 
     `apart` names the factors of the imbalance, at whose levels cells are compared.
@@ -80,13 +80,13 @@ class Exchange:
 
     apart: tuple[str, ...]
     spots: tuple[Spot, ...]
-    prices: tuple[Price, ...]
+    prices: tuple[ErrorCost, ...]
     note: str = ""
 
 
-def build(view: SweepView) -> Exchange | None:
+def build(view: SweepView) -> TradeOff | None:
     """The exchange; None with fewer than two cells, or without the two accuracies."""
-    if view.gate.reading is Reading.NOTHING:
+    if view.comparable.comparison is Comparison.NOTHING:
         return None
     pair = [
         Measure(name, name.replace("_", " "), (REPORTED, name, ""), "points", "maximize")
@@ -94,7 +94,7 @@ def build(view: SweepView) -> Exchange | None:
     ]
     if any(one.key not in view.frames.numbers.columns for one in pair):
         return None
-    cells = view.gate.compared or view.gate.cells
+    cells = view.comparable.compared or view.comparable.cells
     y = np.stack(
         [responses(view.frames, measure=one, cells=cells).to_numpy(dtype=float) for one in pair]
     )
@@ -122,7 +122,7 @@ def build(view: SweepView) -> Exchange | None:
         for at, cell in enumerate(kept)
     )
     found, note = prices(y, cells=kept, apart=apart, rule=view.rule)
-    return Exchange(tuple(one.name for one in data), spots, found, note)
+    return TradeOff(tuple(one.name for one in data), spots, found, note)
 
 
 def _groups(apart: Sequence[Hashable]) -> list[list[int]]:
@@ -182,7 +182,7 @@ def prices(
     apart: Sequence[Hashable] | None = None,
     weights: Sequence[float] = PRICES,
     rule: Rule = PLAIN,
-) -> tuple[tuple[Price, ...], str]:
+) -> tuple[tuple[ErrorCost, ...], str]:
     """The set of best cells (2.5) at each price, and why there is none; y (2, a, R).
 
     `apart` gives each cell's imbalance: only cells of one are compared.
@@ -204,7 +204,7 @@ def _price(
     groups: Sequence[Sequence[int]],
     weight: float,
     rule: Rule,
-) -> Price:
+) -> ErrorCost:
     majority, minority = y
     score, stays, ns = (weight * minority + majority) / (weight + 1), [], []
     for members in groups:
@@ -214,10 +214,10 @@ def _price(
         ns.append(int(found.n.min()))
     n, family = min(ns), max(len(members) for members in groups) - 1
     method = comparisons.method(n, most=n, family=family, rule=rule, what="cell")
-    return Price(weight, tuple(cells[at] for at in sorted(stays)), n, family, method)
+    return ErrorCost(weight, tuple(cells[at] for at in sorted(stays)), n, family, method)
 
 
-def rows(found: Exchange | None) -> list[dict[str, Any]]:
+def rows(found: TradeOff | None) -> list[dict[str, Any]]:
     """Each cell's two accuracies, and the prices at which it may be best."""
     spots, prices = (found.spots, found.prices) if found else ((), ())
     return [

@@ -33,7 +33,7 @@ from sweeper.drawing.table import Table
 from sweeper.topics.base import Topic
 from sweeper.topics.fairness.text import edges
 from sweeper.topics.tradeoff import text as said
-from sweeper.topics.tradeoff.estimate import Exchange, Price, Spot, build, rows
+from sweeper.topics.tradeoff.estimate import ErrorCost, Spot, TradeOff, build, rows
 from sweeper.topics.tradeoff.text import MOST_REGIONS, methods
 
 MOST_LEVELS = 8  # told apart by colour
@@ -68,7 +68,7 @@ def section(view: SweepView) -> Section | None:
     return Section("exchange", "What the majority pays", intro, (figure(view, one),), tuple(tables))
 
 
-def figure(view: SweepView, one: Exchange) -> Figure:
+def figure(view: SweepView, one: TradeOff) -> Figure:
     few = len(one.spots) <= MOST_REGIONS
     groups = _groups(view, one)
     start = len(one.prices) // 2
@@ -114,7 +114,7 @@ class _Group:
     spots: tuple[Spot, ...]
 
 
-def _groups(view: SweepView, one: Exchange) -> list[_Group]:
+def _groups(view: SweepView, one: TradeOff) -> list[_Group]:
     x = view.x if view.x is not None and len(view.x.levels) <= MOST_LEVELS else None
     factor = view.by or x
     if factor is None:
@@ -133,7 +133,7 @@ def _groups(view: SweepView, one: Exchange) -> list[_Group]:
 
 
 def _marks(
-    view: SweepView, group: _Group, *, price: Price | None, labelled: bool
+    view: SweepView, group: _Group, *, price: ErrorCost | None, labelled: bool
 ) -> dict[str, Any]:
     x, spots = view.x, group.spots
     labels = [
@@ -155,21 +155,21 @@ def _marks(
     }
 
 
-def _filled(group: _Group, price: Price | None) -> dict[str, Any]:
+def _filled(group: _Group, price: ErrorCost | None) -> dict[str, Any]:
     """Filled where the cell may be best at this price; all open where nothing is priced."""
     best = set(price.best) if price else set()
     symbols = [group.symbol + ("" if spot.cell in best else "-open") for spot in group.spots]
     return {"color": group.colour, "size": 11, "symbol": symbols, "line": {"width": 1.6}}
 
 
-def _stop(view: SweepView, price: Price, *, groups: Sequence[_Group]) -> Stop:
+def _stop(view: SweepView, price: ErrorCost, *, groups: Sequence[_Group]) -> Stop:
     names = [named(view, cell) for cell in price.best]
     patch = {at: {"marker": _filled(group, price)} for at, group in enumerate(groups)}
     count = sum(len(group.spots) for group in groups)
     return Stop(number(price.weight, unit=""), said.priced(price, names=names, of=count), patch)
 
 
-def _fronts(one: Exchange) -> list[dict[str, Any]]:
+def _fronts(one: TradeOff) -> list[dict[str, Any]]:
     """One a group of cells that are compared with each other."""
     groups = dict.fromkeys(spot.apart for spot in one.spots)
     return [_front([s for s in one.spots if s.pareto and s.apart == key]) for key in groups]
@@ -210,7 +210,7 @@ def named(view: SweepView, cell: int) -> str:
     return named or f"cell {cell}"
 
 
-def cells(view: SweepView, one: Exchange) -> Table:
+def cells(view: SweepView, one: TradeOff) -> Table:
     few = len(one.spots) <= MOST_REGIONS
     rows = [
         (
@@ -247,7 +247,7 @@ def cells(view: SweepView, one: Exchange) -> Table:
     )
 
 
-def prices(view: SweepView, one: Exchange) -> Table:
+def prices(view: SweepView, one: TradeOff) -> Table:
     rows = [
         (
             number(price.weight, unit=""),

@@ -6,12 +6,12 @@ from collections.abc import Iterator, Sequence
 
 from sweeper.analysis.view import SweepView
 from sweeper.analysis.wording import FIXED, number
-from sweeper.topics.tradeoff.estimate import Exchange, Price, build
+from sweeper.topics.tradeoff.estimate import ErrorCost, TradeOff, build
 
 MOST_REGIONS = 24  # cells drawn with their region and their label
 
 
-def exchange(found: Exchange) -> str:
+def exchange(found: TradeOff) -> str:
     """How many cells are on the front, in a sentence."""
     front, cells = sum(one.pareto for one in found.spots), len(found.spots)
     verb = "is" if front == 1 else "are"
@@ -26,7 +26,7 @@ def exchange(found: Exchange) -> str:
     return f"{text} {found.note}".strip()
 
 
-def priced(one: Price, *, names: Sequence[str], of: int) -> str:
+def priced(one: ErrorCost, *, names: Sequence[str], of: int) -> str:
     """`A minority error counts as 2 majority errors: 3 of 8 cells may be best: ...`"""
     cells = "; ".join(names[:6]) + (f"; and {len(names) - 6} more" if len(names) > 6 else "")
     return (

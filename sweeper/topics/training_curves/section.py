@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from sweeper.analysis.comparable import Reading
 from sweeper.analysis.factors import Factor, column, combination, show
 from sweeper.analysis.measures import words
 from sweeper.analysis.view import SweepView
@@ -42,10 +41,10 @@ def panels(view: SweepView) -> list[Figure]:
     """The objective, then the losses; one panel a level of the second factor."""
     if not len(view.frames.curves):
         return []
-    if view.gate.reading is not Reading.PAIRED:
+    if not view.grid:
         view = replace(view, x=None, by=None)
     runs = view.frames.reported_runs
-    runs = runs[(runs["epoch"] > 0) & runs["cell"].isin(view.gate.cells)]
+    runs = runs[(runs["epoch"] > 0) & runs["cell"].isin(view.comparable.cells)]
     cells = view.frames.cells.loc[list(runs["cell"])]
     tagged = pd.DataFrame(
         {
@@ -265,7 +264,7 @@ def table(view: SweepView) -> Table | None:
     if view.x is None or not len(view.frames.curves):
         return None
     runs = view.frames.reported_runs
-    complete = runs[(runs["state"] == RunState.COMPLETE) & runs["cell"].isin(view.gate.cells)]
+    complete = runs[(runs["state"] == RunState.COMPLETE) & runs["cell"].isin(view.comparable.cells)]
     last = view.frames.curves.drop_duplicates("run", keep="last").set_index("run")
     last = last.reindex(complete.index)
     axes = [one for one in (view.by, view.x) if one is not None]

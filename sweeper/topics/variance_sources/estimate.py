@@ -29,7 +29,7 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from sweeper.analysis.bits import Answers, answers, by_class, weights
-from sweeper.analysis.comparable import Reading
+from sweeper.analysis.comparable import Comparison
 from sweeper.analysis.effects import as_written
 from sweeper.analysis.factors import Factor
 from sweeper.analysis.intervals import LEAST, LEVEL, Estimate, mean_interval, rounding
@@ -164,7 +164,7 @@ class Bar:
 
 
 @dataclass(frozen=True)
-class Share:
+class SourceShare:
     """The parts of several error bars of one measure together: of their summed variances.
 
     Attributes:
@@ -188,7 +188,7 @@ class Share:
 
 
 @dataclass(frozen=True)
-class Anatomy:
+class VarianceSources:
     """Error bars taken apart, of every measure that is a sum of recalls.
 
     Attributes:
@@ -200,7 +200,7 @@ class Anatomy:
 
     cells: tuple[Bar, ...]
     differences: tuple[Bar, ...]
-    shares: tuple[Share, ...]
+    shares: tuple[SourceShare, ...]
     thing: str
     left_out: tuple[str, ...]
     without: int
@@ -276,14 +276,14 @@ def _outer(inner: Estimate, split: Sources, *, smallest: tuple[str, int]) -> Est
 Key: TypeAlias = tuple[str, str, str | None, Any, Any]
 
 
-def build(view: SweepView) -> Anatomy | None:
+def build(view: SweepView) -> VarianceSources | None:
     """The anatomy of every cell, and of the differences that the report shows; None without bits.
 
     Differences: each factor on the objective over all others; the axis on every measure, also at
     each level of the second factor, with the intervals that the report has elsewhere.
     """
     known = answers(view.frames)
-    if known is None or view.gate.reading is Reading.NOTHING:
+    if known is None or view.comparable.comparison is Comparison.NOTHING:
         return None
     parts = _Parts(view, known, _reported(view))
     listed = [one for one in view.measures if parts.linear(one)]
@@ -292,7 +292,7 @@ def build(view: SweepView) -> Anatomy | None:
     means = tuple(one for measure in listed for one in parts.cells(measure))
     differences = tuple(_differences(view, parts, listed))
     image = view.frames.sweep.facts.get("kind") == "image"
-    return Anatomy(
+    return VarianceSources(
         cells=means,
         differences=differences,
         shares=tuple(_shares(view, listed, means=means, differences=differences)),
@@ -321,7 +321,7 @@ def _reported(view: SweepView) -> dict[Key, Estimate]:
 
 def _shares(
     view: SweepView, listed: Sequence[Measure], *, means: Sequence[Bar], differences: Sequence[Bar]
-) -> Iterator[Share]:
+) -> Iterator[SourceShare]:
     """The shares of the means, then of the axis's overall differences, where there are any."""
     overall = [one for one in differences if one.factor is view.x and one.held is None]
     for measure in listed:
@@ -337,7 +337,7 @@ def _shares(
             ]
             first, second, third = (one / (sum(amounts) or math.nan) for one in amounts)
             widest = max(known, key=lambda one: one.outer.high - one.outer.low)
-            yield Share(
+            yield SourceShare(
                 measure,
                 "means" if of == "means" else "differences",
                 len(known),
@@ -349,7 +349,7 @@ def _shares(
 
 
 def _differences(view: SweepView, parts: _Parts, listed: Sequence[Measure]) -> Iterator[Bar]:
-    if view.gate.reading is not Reading.PAIRED:
+    if not view.grid:
         return
     for measure in listed:
         for factor in view.factors:
@@ -369,7 +369,7 @@ class _Parts:
         self.label = known.label
 
     def linear(self, measure: Measure) -> bool:
-        return all(self._weights(measure, cell) is not None for cell in self.view.gate.cells)
+        return all(self._weights(measure, cell) is not None for cell in self.view.comparable.cells)
 
     def without(self) -> int:
         """Complete runs without usable bits."""
@@ -386,7 +386,7 @@ class _Parts:
         return np.any([one != 0 for one in found if one is not None], axis=0)
 
     def cells(self, measure: Measure) -> Iterator[Bar]:
-        for cell in self.view.gate.cells:
+        for cell in self.view.comparable.cells:
             seen = sorted(self.known.right.get(cell, ()))
             if seen:
                 yield bar(
@@ -433,7 +433,7 @@ class _Parts:
     def _groups(self, factor: Factor, *, held: Factor | None, at: Any) -> dict[Any, list[int]]:
         """The compared cells of each level, in the order of the levels."""
         groups: dict[Any, list[int]] = {level: [] for level in factor.levels}
-        for cell in self.view.gate.compared:
+        for cell in self.view.comparable.compared:
             levels = self.factors[cell]
             if held is None or levels.get(held.path) == at:
                 groups[levels.get(factor.path)].append(cell)
@@ -457,7 +457,7 @@ class _Parts:
         return total
 
 
-def rows(found: Anatomy | None) -> pd.DataFrame:
+def rows(found: VarianceSources | None) -> pd.DataFrame:
     """Every error bar as a row: both intervals, the shares, and what they rest on."""
     bars = (*found.differences, *found.cells) if found else ()
     listed = [_row(one) for one in bars]

@@ -14,7 +14,7 @@ from sweeper.analysis.wording import interval, number
 from sweeper.drawing.figure import Figure, Mark, Section, axis, count, level_look, numbers, text
 from sweeper.drawing.table import Table
 from sweeper.topics.base import Topic
-from sweeper.topics.variance_sources.estimate import Anatomy, Bar, Share, build, rows
+from sweeper.topics.variance_sources.estimate import Bar, SourceShare, VarianceSources, build, rows
 from sweeper.topics.variance_sources.text import methods, parts, percent, runs
 
 MOST_PANELS = 3
@@ -44,7 +44,7 @@ def section(view: SweepView) -> Section | None:
     )
 
 
-def _panels(view: SweepView, one: Anatomy) -> Iterator[Figure]:
+def _panels(view: SweepView, one: VarianceSources) -> Iterator[Figure]:
     """The axis's differences with both intervals, one panel a measure."""
     x = view.x
     listed = [m for m in view.measures if any(b.measure == m for b in one.differences)]
@@ -53,7 +53,7 @@ def _panels(view: SweepView, one: Anatomy) -> Iterator[Figure]:
             yield _panel(view, one, measure=measure, x=x)
 
 
-def _panel(view: SweepView, one: Anatomy, *, measure: Measure, x: Factor) -> Figure:
+def _panel(view: SweepView, one: VarianceSources, *, measure: Measure, x: Factor) -> Figure:
     own = [bar for bar in one.differences if bar.measure == measure and bar.factor is x]
     lines: list[tuple[str, list[Bar], dict[str, Any]]] = []
     overall = [bar for bar in own if bar.held is None]
@@ -153,7 +153,7 @@ def _hover(bar: Bar) -> str:
     )
 
 
-def _shares(one: Anatomy) -> Figure:
+def _shares(one: VarianceSources) -> Figure:
     """A stacked bar for the means and for the differences of each measure."""
     names = [
         text(_name(share)).replace("differences in ", "differences in<br>") for share in one.shares
@@ -181,18 +181,18 @@ def _shares(one: Anatomy) -> Figure:
     )
 
 
-def _name(share: Share) -> str:
+def _name(share: SourceShare) -> str:
     title = share.measure.title
     return title if share.of == "means" else f"differences in {title}"
 
 
-def _said(share: Share) -> str:
+def _said(share: SourceShare) -> str:
     return ", ".join(
         f"{name} {percent(part)}" for name, part in zip(SOURCES, share.parts, strict=True)
     )
 
 
-def _part(listed: Sequence[Share], names: Sequence[str], at: int) -> dict[str, Any]:
+def _part(listed: Sequence[SourceShare], names: Sequence[str], at: int) -> dict[str, Any]:
     values = [100 * share.parts[at] for share in listed]
     return {
         "type": "bar",
@@ -221,7 +221,7 @@ NOTE = (
 )
 
 
-def differences(one: Anatomy) -> Table:
+def differences(one: VarianceSources) -> Table:
     """Both intervals of every difference."""
     rows = [
         (
@@ -248,7 +248,7 @@ def _where(bar: Bar) -> str:
     return f"{bar.held.name} {show(bar.at)}" if bar.held is not None else "mean over all"
 
 
-def cells(one: Anatomy, *, rule: Rule) -> Table:
+def cells(one: VarianceSources, *, rule: Rule) -> Table:
     """Both intervals of every cell's mean."""
     shown = one.cells[:MOST_ROWS]
     rows = [
@@ -289,7 +289,7 @@ def _numbers(bar: Bar, *, signed: bool = True) -> tuple[str, ...]:
     )
 
 
-def shares(one: Anatomy) -> Table:
+def shares(one: VarianceSources) -> Table:
     """The parts of the variance, over the cells and over the differences of the axis."""
     rows = [
         (

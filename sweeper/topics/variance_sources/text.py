@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from sweeper.analysis.factors import show
 from sweeper.analysis.view import SweepView
 from sweeper.analysis.wording import FIXED, joined, number
-from sweeper.topics.variance_sources.estimate import Anatomy, Bar, Share, build
+from sweeper.topics.variance_sources.estimate import Bar, SourceShare, VarianceSources, build
 
 OWNERS = {
     "minority_accuracy": "the minority has",
@@ -16,7 +16,7 @@ OWNERS = {
 }
 
 
-def parts(found: Anatomy) -> Iterator[str]:
+def parts(found: VarianceSources) -> Iterator[str]:
     """What gives the error, whether replicates can still help, and what fades on new data."""
     yield from (_dominated(one, thing=found.thing) for one in found.shares if one.of_test_set)
     yield from _fading([one for one in found.differences if one.fades])
@@ -32,7 +32,7 @@ def parts(found: Anatomy) -> Iterator[str]:
         )
 
 
-def runs(found: Anatomy, *, name: str) -> str:
+def runs(found: VarianceSources, *, name: str) -> str:
     """What sets runs apart, and how to tell the draw of the subset from the rest."""
     if not found.redrawn:
         return (
@@ -48,7 +48,7 @@ def runs(found: Anatomy, *, name: str) -> str:
     )
 
 
-def _dominated(one: Share, *, thing: str) -> str:
+def _dominated(one: SourceShare, *, thing: str) -> str:
     """`More replicates will not help minority accuracy much: the minority has 12 test images.`"""
     unit = one.measure.unit
     owner = OWNERS.get(one.measure.name, "the test split has")
