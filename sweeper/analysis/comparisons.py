@@ -78,7 +78,7 @@ def kept(
 
 
 def start_of(rule: Rule) -> int | None:
-    """How many first replicates tell the spread; None: all of them."""
+    """The number of first replicates that estimate the variance; None: all of them."""
     return rule.start if isinstance(rule, SteinTwoStage) else None
 
 
@@ -101,7 +101,7 @@ def needed(mean: float, *, sd: float, n: int, told: int | None = None) -> int | 
 
 
 def method(n: int, *, most: int, family: int, rule: Rule, what: str = "level") -> str:
-    """How a set was told, of `n` to `most` replicates."""
+    """The method behind a set of best levels, from `n` to `most` replicates."""
     span, start = f"{n}" if n == most else f"{n} to {most}", start_of(rule)
     spread = f", spread of the first {start} (Stein)" if start is not None else ""
     return (

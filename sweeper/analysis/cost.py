@@ -36,7 +36,7 @@ class Costs:
     going_on: bool
 
     def priced(self, verdict: Verdict, *, estimate: Estimate) -> Verdict:
-        """The verdict, with its price when it is undecided and a number can be told."""
+        """The verdict; if undecided, with the replicates that would decide it and their time."""
         if verdict.word is not Word.UNDECIDED or self.going_on:
             return replace(verdict, needed=None) if self.going_on else verdict
         rule = self.rule

@@ -164,7 +164,7 @@ def sign_flip(values: ArrayLike) -> float:
 def replicates_needed(
     estimate: Estimate, *, df: int | None = None, shares: int = 1, power: float = 0.8
 ) -> int | None:
-    """About how many replicates would separate such a mean from 0; None when nothing can be said.
+    """About how many replicates would separate such a mean from 0; None without a variance.
 
     `((T(1 - .05 / (2 family shares), df) + z) sd / |mean|)^2`, from the observed mean and sd: a
     rough guide. `df` is n - 1 unless given, `shares` the parts that the error is divided into.

@@ -68,7 +68,7 @@ def _goodness(y: NDArray[np.float64], *, direction: str) -> NDArray[np.float64]:
 
 @dataclass(frozen=True)
 class Fate:
-    """What screening said of one cell, as it is kept with the sweep.
+    """The result of screening for one cell, as it is stored with the sweep.
 
     Attributes:
         values: the objective on val of each complete replicate, as recorded.
@@ -106,7 +106,7 @@ def decision(plan: Mapping[str, Any], facts: Sequence[Mapping[str, Any]]) -> Dec
 
 
 def fates(frames: Frames) -> list[Fate]:
-    """What the rule says of every cell, in their order."""
+    """The result for every cell, in the order of the cells."""
     spec = frames.sweep.spec
     direction, keep = spec["objective"]["direction"], spec["replicates"]["keep"]
     reference = spec.get("reference") or {}

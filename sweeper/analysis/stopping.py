@@ -164,7 +164,7 @@ def contrasts(frames: Frames) -> list[Contrast]:
 
 @dataclass(frozen=True)
 class Decision:
-    """What a rule says of a sweep that has so many replicates.
+    """The decision of a rule at a number of replicates.
 
     Attributes:
         wanted: how many it is to have; more only when `ended` is empty.
@@ -243,7 +243,7 @@ class SteinTwoStage:
     def first_stage(
         self, values: Mapping[int, float], *, of: Levels | None = None
     ) -> tuple[int, ...]:
-        """The replicates that tell the spread: those kept, else the first complete ones."""
+        """The replicates that estimate the variance: those kept, else the first complete ones."""
         kept = self.first.get(of) if of is not None else None
         if kept is not None and set(kept) <= set(values):
             return kept
@@ -270,7 +270,7 @@ class SteinTwoStage:
     def _facts(self, one: Contrast) -> Mapping[str, Any]:
         first = self.first_stage(one.by_replicate, of=one.key)
         d = [one.by_replicate[r] for r in first]
-        # A first stage that lacks blocks is filled up before it tells anything.
+        # A first stage that lacks blocks is completed before it estimates a variance.
         needed = (
             self.start
             if len(first) < self.start
@@ -405,7 +405,7 @@ def _screened(plan: Mapping[str, Any]) -> str:
 
 
 def _first_stages(sweep: Sweep) -> Mapping[Levels, tuple[int, ...]]:
-    """Which replicates each difference's spread was told from, of any target with this start.
+    """The replicates behind each difference's variance, for every target with this start.
 
     Only whole first stages: one that lacked blocks told nothing yet.
     """

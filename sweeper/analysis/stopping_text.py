@@ -25,7 +25,7 @@ def plan(sweep: Sweep, *, replicates: int) -> Iterator[str]:
 
 
 def plain(rule: Rule) -> str:
-    """What is said of intervals that do not follow the plan for replicates; may be empty.
+    """A remark on intervals that ignore the plan for replicates; empty where there is no plan.
 
     Means, sizes and what is exploratory are as if the number had been fixed. Differences, trends
     and the sets of best levels follow the plan.

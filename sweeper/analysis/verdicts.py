@@ -15,7 +15,7 @@ MARGIN = 1.0  # percentage points: less than this does not matter
 
 
 class Word(StrEnum):
-    """What an interval says of a change."""
+    """The verdict that an interval allows."""
 
     BETTER = "better"
     WORSE = "worse"

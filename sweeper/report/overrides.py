@@ -1,4 +1,4 @@
-"""Where the sweep differs from its spec's text: what `--set` changed, told beside that text."""
+"""The keys that `--set` changed, to be shown beside the text of the spec."""
 
 from __future__ import annotations
 

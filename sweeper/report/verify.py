@@ -61,7 +61,7 @@ class Difference:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What came of it: nothing in `told` and `remarks` empty means that the page is right."""
+    """The result of a comparison; the page is right if there are no differences and no remark."""
 
     differences: tuple[Difference, ...]
     remark: str = ""

@@ -46,7 +46,7 @@ def _leans_on_equal_variances(one: Explained) -> bool:
 
 
 def methods(view: SweepView) -> Iterator[str]:
-    """What the methods paragraph says of it, where the page shows it."""
+    """The sentences for the methods paragraph; none where the page shows nothing of it."""
     if isinstance(view.of(build), Anova):
         yield (
             "Effects in the factorial analysis of variance are reported with intervals from the "

@@ -50,7 +50,7 @@ def _needed(tie: Against) -> int:
 
 
 def methods(view: SweepView) -> Iterator[str]:
-    """What the methods paragraph says of it, where the page shows it."""
+    """The sentences for the methods paragraph; none where the page shows nothing of it."""
     if view.of(build) and view.replicates >= LEAST:
         yield (
             "A level counts as possibly best unless another beats it in a one-sided paired t test "

@@ -38,7 +38,7 @@ def critical(found: StepsToTarget, line: StepsLine) -> str:
 
 
 def methods(view: SweepView) -> Iterator[str]:
-    """What the methods paragraph says of it, where the page shows it."""
+    """The sentences for the methods paragraph; none where the page shows nothing of it."""
     found = view.of(build)
     if found is None:
         return

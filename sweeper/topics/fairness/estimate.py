@@ -86,7 +86,7 @@ class Condition(NamedTuple):
 
 @dataclass(frozen=True)
 class Claim:
-    """The badge of one primary claim: what the sweep says of one factor."""
+    """The badge of the primary claim about one factor."""
 
     path: str
     name: str

@@ -1,4 +1,4 @@
-"""What is said of tuning and of the fairness of claims."""
+"""Tuning and the fairness of claims, in short sentences."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ def edges(view: SweepView, *, start: str = "Not settled") -> str:
 
 
 def methods(view: SweepView) -> Iterator[str]:
-    """What the methods paragraph says of it, where the page shows it."""
+    """The sentences for the methods paragraph; none where the page shows nothing of it."""
     found = view.of(build)
     if found is None or not found.claims or not view.grid or view.replicates < LEAST:
         return

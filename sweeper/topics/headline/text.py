@@ -306,7 +306,7 @@ def _grouped(marks: tuple[Mark, ...], *, named: str, reference: str) -> Iterator
 
 
 def _claim(verdict: Verdict) -> tuple[str, str]:
-    """What a verdict says of one level, and the word that leads to the reference."""
+    """The verdict on one level in words, and the word before the reference."""
     seems = "seems" if verdict.suggestive else "is"
     much = "materially " if verdict.material else ""
     match verdict.word:
@@ -456,7 +456,7 @@ def _collapse_words(view: SweepView) -> Iterator[str]:
 
 
 def _best_row(view: SweepView) -> pd.Series | None:
-    """The cell with the best mean; the winner's mean flatters itself."""
+    """The cell with the best mean; that mean is biased upwards (winner's curse)."""
     if not len(view.of(cells.build)):
         return None
     rows = view.of(cells.build)[view.of(cells.build)["measure"] == view.objective.name].dropna(

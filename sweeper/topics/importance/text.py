@@ -26,7 +26,7 @@ def important(one: Importance) -> Iterator[str]:
 
 
 def methods(view: SweepView) -> Iterator[str]:
-    """What the methods paragraph says of it, where the page shows it."""
+    """The sentences for the methods paragraph; none where the page shows nothing of it."""
     found = view.of(build)
     if isinstance(found, Importance):
         yield (

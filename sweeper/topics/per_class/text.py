@@ -39,7 +39,7 @@ def _crossed(factor: Factor, one: Crossing, *, sizes: Sequence[float]) -> str:
 
 
 def methods(view: SweepView) -> Iterator[str]:
-    """What the methods paragraph says of it, where the page shows it."""
+    """The sentences for the methods paragraph; none where the page shows nothing of it."""
     found = view.of(build)
     if found is not None and isinstance(found.crossing, Crossing):
         yield (

@@ -1,4 +1,4 @@
-"""One configuration to take home, chosen on `val`, told with its evidence on `test`.
+"""The recommended configuration: chosen on `val`, reported with its evidence on `test`.
 
 The rule: among the cells that have most complete replicates, at the conditions held, the one with
 the best mean objective on `val`; of equal ones the cheapest. Factors of `data:` are conditions that
@@ -35,7 +35,7 @@ CONDITIONS = "data."
 
 @dataclass(frozen=True)
 class Rival:
-    """A cell that the choice could not be told apart from.
+    """A cell that the data cannot separate from the chosen one.
 
     Attributes:
         behind: how far its mean on val is behind the choice's, in the measure's unit.
@@ -59,7 +59,7 @@ class Recommendation:
         config: its `data` and `train` blocks, whole.
         held: the conditions at which cells were compared.
         compared: how many cells the choice was made among.
-        val: the objective where it was chosen; flatters itself.
+        val: the objective where it was chosen, biased upwards by the choice.
         test: the objective first, then the groups of classes, where it is reported.
         rivals: the nearest first.
         withheld: why the report gives no verdicts on these cells; empty where it does.

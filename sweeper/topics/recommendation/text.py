@@ -32,7 +32,7 @@ def document(made: Recommendation) -> dict[str, Any]:
 
 
 def evidence(made: Recommendation) -> dict[str, Any]:
-    """Why this one, how good it is, and what it could not be told apart from."""
+    """Why this cell was chosen, how good it is, and which cells may be as good."""
     objective = made.test[0][0]
     return {
         "question": made.question,

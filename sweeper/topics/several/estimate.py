@@ -62,7 +62,7 @@ class OneSweep:
 
 @dataclass(frozen=True)
 class Claimed:
-    """What one sweep says of a factor: its trend, or one level against the reference.
+    """The result of one sweep for a factor: its trend, or one level against the reference.
 
     `step` is what the trend is per, empty for a level; `by_replicate` are the trend's slopes.
     """

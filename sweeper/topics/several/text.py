@@ -1,4 +1,4 @@
-"""What is said of several sweeps: whether they agree, by how much they differ, what is a task."""
+"""Several sweeps in words: whether they agree, by how much they differ, what is a task."""
 
 from __future__ import annotations
 

@@ -241,7 +241,7 @@ def bar(
 
 
 def _half(variance: float, *, df: float, family: int) -> float:
-    """Half the width of an interval; 0 without variance, NaN where it cannot be told."""
+    """Half the width of an interval; 0 without variance, NaN where the variance is unknown."""
     if not variance > 0:
         return variance
     return float(stats.t.ppf(1 - (1 - LEVEL) / (2 * family), df)) * math.sqrt(variance)

@@ -33,7 +33,7 @@ def parts(found: VarianceSources) -> Iterator[str]:
 
 
 def runs(found: VarianceSources, *, name: str) -> str:
-    """What sets runs apart, and how to tell the draw of the subset from the rest."""
+    """Why runs differ, and how to separate the draw of the subset from other causes."""
     if not found.redrawn:
         return (
             "All replicates train on the same samples: runs differ in their initialisation and in "
@@ -80,7 +80,7 @@ def percent(share: float) -> str:
 
 
 def methods(view: SweepView) -> Iterator[str]:
-    """What the methods paragraph says of it, where the page shows it."""
+    """The sentences for the methods paragraph; none where the page shows nothing of it."""
     found = view.of(build)
     if found and any(one.outer.known for one in (*found.cells, *found.differences)):
         yield (
