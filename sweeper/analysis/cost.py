@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 import pandas as pd
@@ -23,7 +24,8 @@ class Costs:
     """What a further replicate of every reported cell costs in this sweep.
 
     Attributes:
-        spec: what `sweeper launch` is given: the spec's file, else the sweep's name.
+        spec: what `sweeper launch` is given: the spec's file, else the sweep's name; empty
+            where it was launched from Python.
         planned: replicates of each cell by now, complete or not.
         seconds: of one replicate of all cells, on the workers that were used; None when unknown.
         going_on: whether a plan asks for further replicates anyway.
@@ -56,14 +58,22 @@ class Costs:
         return replace(verdict, needed=needed, price=price)
 
     def _command(self, estimate: Estimate, more: int) -> str:
-        launch, wanted = f"sweeper launch {shlex.quote(self.spec)}", self.planned + more
+        wanted = self.planned + more
         if not isinstance(self.rule, SteinTwoStage):
             key = self.rule.key if isinstance(self.rule, Fixed) else "replicates"
-            return f"{launch} --set {key}={wanted}"
+            return self._launch({key: str(wanted)})
         half = min(self.rule.half_width, deciding_half_width(estimate, start=self.rule.start))
         target = half / (POINTS if self.rule.unit == "points" else 1.0)
         cap = max(wanted, self.rule.cap)
-        return f"{launch} --set replicates.target={target:.2g} --set replicates.max={cap}"
+        return self._launch({"replicates.target": f"{target:.2g}", "replicates.max": str(cap)})
+
+    def _launch(self, values: Mapping[str, str]) -> str:
+        """The command that launches the sweep with these values; without a file, the call."""
+        if not self.spec:
+            inner = ", ".join(f'"{key}": {value}' for key, value in values.items())
+            return f"sweeper.launch(spec, set={{{inner}}})"
+        words = " ".join(f"--set {key}={value}" for key, value in values.items())
+        return f"sweeper launch {shlex.quote(self.spec)} {words}"
 
 
 def costs(frames: Frames, *, rule: Rule) -> Costs:
@@ -76,7 +86,7 @@ def costs(frames: Frames, *, rule: Rule) -> Costs:
         if not fixed
         else True
     )
-    hint = str(sweep.provenance.get("spec_file") or sweep.name)
+    hint = str(sweep.provenance.get("spec_file", sweep.name))  # empty: launched from Python
     return Costs(hint, planned, block_seconds(frames), rule, going_on=not ended)
 
 

@@ -84,6 +84,18 @@ class Frames:
         return PurePath(block.get("path") or "").name or str(block.get("dataset", ""))
 
     @property
+    def own_trainer(self) -> str:
+        """The name of the user's own training function; empty for Sweeper's trainer."""
+        return str(self.sweep.spec.get("trainer") or "")
+
+    @property
+    def budgets(self) -> list[int]:
+        """The epochs or steps of the reported cells, as far as their configurations have them."""
+        trains = [config["train"] for config in self.reported["config"]]
+        amounts = {train.get("steps") or train.get("epochs") for train in trains}
+        return sorted(amounts - {None})
+
+    @property
     def reported(self) -> pd.DataFrame:
         """The cells that the report speaks of: in the spec, and not tuning."""
         return self.cells[(self.cells["role"] == "report") & ~self.cells["hidden"]]

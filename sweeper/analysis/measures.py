@@ -15,6 +15,7 @@ import pandas as pd
 from sweeper.analysis.frames import Frames
 from sweeper.states import RunState
 from sweeper.store.records import Key
+from trainers.config import OBJECTIVES
 
 REPORTED = "test"
 UNBOUNDED = frozenset({"loss"})
@@ -51,7 +52,7 @@ def objective(spec: dict[str, Any]) -> Measure:
     """The spec's objective, on the reported split."""
     metric = spec["objective"]["metric"]
     direction = spec["objective"].get("direction", "maximize")
-    unit = "" if metric in UNBOUNDED else "points"
+    unit = "points" if metric in OBJECTIVES.keys() - UNBOUNDED else ""
     title = words(metric)
     return Measure(metric, title, (REPORTED, metric, ""), unit, direction, "objective")
 

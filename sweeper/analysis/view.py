@@ -109,8 +109,10 @@ class SweepView:
         return self.chance if accuracy else None
 
     @property
-    def chance(self) -> float:
-        """The accuracy of guessing, in points."""
+    def chance(self) -> float | None:
+        """The accuracy of guessing, in points; None if the classes are not known."""
+        if self.frames.own_trainer:
+            return None
         return POINTS / max(len(self.frames.sweep.facts.get("classes", ())), 1)
 
 

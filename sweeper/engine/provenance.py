@@ -39,6 +39,8 @@ def collect(*, trainer: str) -> dict[str, Any]:
 
 def spec_file(source: str) -> str:
     """The argument of `sweeper launch`, without its folder: a file, or a shipped space's name."""
+    if source.startswith("<"):  # a text or a dictionary, from Python
+        return ""
     path = Path(source)
     shipped = path.parent.name == "search_spaces"
     return path.stem if shipped else path.name

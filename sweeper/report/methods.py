@@ -47,14 +47,21 @@ def _design(view: SweepView) -> str:
     varied = joined([_levels(one) for one in _varied(view)]) or "no factor"
     classes = view.frames.sweep.facts.get("classes", ())
     unit = spec.get("budget", {}).get("unit", "epochs")
-    amounts = {one["train"].get("steps") or one["train"].get("epochs") for one in cells["config"]}
-    budget = f"{joined([str(one) for one in sorted(amounts)])} {unit}"
+    budget = f"{joined(list(map(str, view.frames.budgets)))} {unit}"
     replicates = view.frames.reported_runs["replicate"].nunique()
     ran = "once" if replicates == 1 else f"{replicates} times"
     size, each = f"{len(cells)} cells", "Each cell"
     if view.of(screening.build) is not None:
         size = f"{len(_screened(view.frames))} cells, of which screening left {len(cells)}"
         each = "Each of these"
+    if view.frames.own_trainer:
+        return (
+            f"We varied {varied} {DESIGNS.get(method, 'at chosen points')} of {size}. {each} was "
+            f"trained {ran} with our own training function {view.frames.own_trainer!r}. Its seeds "
+            "change from replicate to replicate and are the same for all cells within a replicate "
+            "(common random numbers). Every run was read at its last report. "
+            f"{_tuning(view.frames)}"
+        )
     return (
         f"Following Shwartz-Ziv et al. (2023), we varied {varied} on the data {view.frames.data} "
         f"({len(classes)} classes) {DESIGNS.get(method, 'at chosen points')} of {size}. "

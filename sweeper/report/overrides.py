@@ -26,7 +26,7 @@ def overrides(sweep: Sweep) -> list[str]:
     except SpecError:
         return []
     left_out = {f"data.{key}" for key in PLACES}  # made whole when read, and never shown
-    if written["train"]["evaluations"] is None:  # chosen by the launch
+    if written["train"].get("evaluations", 0) is None:  # chosen by the launch
         left_out.add("train.evaluations")
     before, now = dict(_flat(written)), dict(_flat(sweep.spec))
     return [

@@ -158,6 +158,7 @@ def _said(view: SweepView) -> dict[str, Any]:
         "caution": _caution(view),
         "facts": facts(view.frames),
         "objective_words": view.objective.title,
+        "own_trainer": view.frames.own_trainer,
     }
 
 
@@ -209,8 +210,9 @@ def facts(frames: Frames) -> list[tuple[str, str]]:
         ("worker time", tables.seconds(worker_seconds(frames))),
     ]
     unit = frames.sweep.spec.get("budget", {}).get("unit", "epochs")
-    amounts = {one["train"].get("steps") or one["train"].get("epochs") for one in cells["config"]}
-    listed.append(("budget", f"{', '.join(str(one) for one in sorted(amounts))} {unit}"))
+    amounts = ", ".join(map(str, frames.budgets))
+    listed.append(("budget", f"{amounts} {unit}" if amounts else ""))
+    listed.append(("trainer", frames.own_trainer))
     listed.append(("data", frames.data))
     return [(label, value) for label, value in listed if value]
 

@@ -435,7 +435,7 @@ def _target(plan: Target, *, metric: str) -> Iterator[Problem]:
     if plan.max < plan.start:
         reason = f"must be at least start, which is {plan.start}"
         yield Problem(("replicates", "max"), reason, plan.max)
-    if metric != "loss" and plan.target >= WIDEST:
+    if metric in OBJECTIVES.keys() - {"loss"} and plan.target >= WIDEST:
         meant = f"; did you mean {plan.target / 100:g}?" if plan.target / 100 < WIDEST else ""
         reason = f"{metric} is a share: 0.01 is one point, and it must be below {WIDEST:g}{meant}"
         yield Problem(("replicates", "target"), reason, plan.target)

@@ -77,6 +77,11 @@ def table(view: SweepView) -> Table:
         "median time",
         "failed or pruned",
     ]
+    if view.frames.own_trainer:  # which reports neither
+        unknown = {head.index(name) for name in ("training samples", "updates")}
+        head, *rows = (
+            [one for at, one in enumerate(row) if at not in unknown] for row in (head, *rows)
+        )
     unit = "%" if view.objective.unit == "points" else "its own unit"
     return tabulate(
         f"Cells: {words(view.objective.name)} on the test split, in {unit}",

@@ -128,7 +128,8 @@ def _without_collapsed(view: SweepView) -> Iterator[Effect]:
 
 def _with_failures(view: SweepView) -> Iterator[WithFailures]:
     objective = view.objective
-    if not (objective.unit == "points" and objective.direction == "maximize"):
+    share = objective.unit == "points" and objective.direction == "maximize"
+    if not share or view.chance is None:
         return
     frames, pruned = view.frames, {RunState.PRUNED}
     paths = list(frames.sweep.spec["scientific"])

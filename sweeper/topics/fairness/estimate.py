@@ -347,6 +347,9 @@ def _tuned_rate(
     view: SweepView, *, factor: Factor, axes: Sequence[Factor], cells: Sequence[Tuned]
 ) -> Condition:
     name, spec = "tuned rate", view.frames.sweep.spec
+    if view.frames.own_trainer:
+        why = "The trainer is a function of your own, whose learning rate Sweeper does not know."
+        return Condition(name, None, why)
     if factor.path == RATE:
         return Condition(name, None, "The learning rate is itself the factor.")
     if RATE in spec.get("scientific", {}):
@@ -363,6 +366,8 @@ def _tuned_rate(
 
 def _equal_budget(view: SweepView, *, cells: Sequence[Tuned], equal: bool) -> Condition:
     name = "equal budget"
+    if view.frames.own_trainer and len(view.frames.budgets) != 1:
+        return Condition(name, None, "A function of your own may train as long as it likes.")
     if len(view.comparable.cells) < len(view.frames.reported):
         return Condition(name, True, "Cells of another budget are left out; the rest have one.")
     if not cells:

@@ -40,6 +40,11 @@ from sweeper.topics.trends import estimate as trends
 from sweeper.topics.trends.estimate import Dependence, Slope
 from trainers.notes import notes
 
+OWN_TRAINER = (
+    "The trainer is a function of your own ({}), which reports no class counts and no single "
+    "answers: class groups, trade-offs, missed batches, variance sources and changed predictions "
+    "are left out."
+)
 DESCRIBED = "A description of the cells, not a test."
 SCREENED = "95 % t intervals over fresh replicates, each on its own."
 
@@ -391,6 +396,8 @@ def caveats(view: SweepView) -> list[str]:
     if view.comparable.comparison is Comparison.NOTHING:
         told.pop()  # the headline says it
     told += notes(view.frames.sweep.facts)
+    if view.frames.own_trainer:
+        told.append(OWN_TRAINER.format(view.frames.own_trainer))
     runs = view.frames.reported_runs
     told += stopping_text.plan(view.frames.sweep, replicates=runs["replicate"].nunique())
     failed = int((runs["state"] == RunState.FAILED).sum())

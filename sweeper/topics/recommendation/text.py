@@ -23,7 +23,16 @@ RIVALS = 12  # more than this are counted, not listed
 
 
 def document(made: Recommendation) -> dict[str, Any]:
-    """`data` and `train` of the choice, and `evidence` for it: plain values."""
+    """`data` and `train` of the choice, and `evidence` for it: plain values.
+
+    `trainer` and `config`, if the trainer is a function of the user's own.
+    """
+    if "trainer" in made.config:
+        return {
+            "trainer": made.config["trainer"],
+            "config": made.config["train"],
+            "evidence": evidence(made),
+        }
     return {
         "data": made.config["data"],
         "train": made.config["train"],
@@ -69,12 +78,16 @@ def text(made: Recommendation) -> str:
     yaml.width = 96
     body = io.StringIO()
     yaml.dump(document(made), body)
-    return (
-        "# The recommended configuration of a sweep, with the evidence for it; by sweeper best.\n"
-        "# Train it, and keep the network with its model card:\n"
+    then = (
+        "# config is what the training function gets.\n"
+        if "trainer" in made.config
+        else "# Train it, and keep the network with its model card:\n"
         "#   sweeper train THIS_FILE --out model\n"
-        f"{body.getvalue()}"
     )
+    first = (
+        "# The recommended configuration of a sweep, with the evidence for it; by sweeper best.\n"
+    )
+    return f"{first}{then}{body.getvalue()}"
 
 
 def write(made: Recommendation, out: Path, *, force: bool) -> Path:

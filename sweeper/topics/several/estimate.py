@@ -172,11 +172,9 @@ def _members(frames: Sequence[Frames]) -> tuple[OneSweep, ...]:
     for one in frames:
         spec, name = one.sweep.spec, one.sweep.name
         task = seen.setdefault(str(one.sweep.facts.get("fingerprint") or one.data), len(seen))
-        trains = [config["train"] for config in one.reported["config"]]
-        amounts = sorted({train.get("steps") or train.get("epochs") for train in trains})
         unit = spec.get("budget", {}).get("unit", "epochs")
         found.append(
-            OneSweep(name, one, view_of(one), task, one.data, unit, ", ".join(map(str, amounts)))
+            OneSweep(name, one, view_of(one), task, one.data, unit, ", ".join(map(str, one.budgets)))
         )
     return tuple(found)
 

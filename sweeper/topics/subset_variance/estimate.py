@@ -80,7 +80,7 @@ def _pooled(cells: Sequence[NDArray[np.float64]]) -> tuple[float, int]:
 
 def redrawn(view: SweepView) -> bool:
     """Whether each replicate of the sweep trains on a subset of its own."""
-    ways = [config["data"]["imbalance"] for config in _configs(view)]
+    ways = [config["data"]["imbalance"] for config in _configs(view) if config["data"]]
     return any(one["profile"] != "natural" and DRAW not in one for one in ways)
 
 
@@ -90,7 +90,8 @@ def build(looks: Sequence[tuple[str, SweepView]]) -> tuple[Draw, ...]:
         found
         for one, wide in looks
         for two, narrow in looks
-        if redrawn(wide) and all(DRAW in each["data"]["imbalance"] for each in _configs(narrow))
+        if redrawn(wide)
+        and all(DRAW in each["data"].get("imbalance", {}) for each in _configs(narrow))
         for found in _pair(one, wide, two=two, fixed=narrow)
     )
 
