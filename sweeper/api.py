@@ -7,8 +7,11 @@ The command line uses the same functions. What is heavy is imported inside them,
 from __future__ import annotations
 
 import json
+import logging
 import os
-from collections.abc import Mapping, Sequence
+import sys
+import warnings
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -17,6 +20,8 @@ from sweeper.errors import EngineError, SpecError, SweepHalted
 from sweeper.lookup import DEFAULT_STORAGE
 
 if TYPE_CHECKING:
+    from rich.console import Console
+
     from sweeper.engine.driver import Outcome
     from sweeper.spec import Spec
     from sweeper.sweeps import Sweep
@@ -108,12 +113,9 @@ def launch(
     lookup.check_storage(storage)
     lookup.check_ray(ray_address, allow_open=allow_unauthenticated_ray)
     loaded = load_spec(spec, set=[*_overrides(set), *_named(trainer)])
-    from rich.console import Console
-
-    from sweeper.engine.driver import launch as drive
     from sweeper.live import Display
 
-    console = Console(stderr=True, force_jupyter=False, quiet=not progress)
+    drive, console = _engine(), _console(quiet=not progress)
     with Display(loaded.name, console=console) as display:
         outcome = drive(
             loaded,
@@ -128,6 +130,23 @@ def launch(
     _check(outcome)
     console.print(outcome.message, markup=False, highlight=False)
     return open(outcome.sweep, storage=storage)
+
+
+def _engine() -> Callable[..., Outcome]:
+    """The launch of the engine, whose imports complain of missing widgets in a notebook."""
+    logging.getLogger("ray.widgets.util").setLevel(logging.WARNING)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "IProgress not found")
+        from sweeper.engine.driver import launch as drive
+    return drive
+
+
+def _console(*, quiet: bool) -> Console:
+    """Standard error; in a notebook line by line, because a live picture needs a terminal."""
+    from rich.console import Console
+
+    lines = False if "ipykernel" in sys.modules else None
+    return Console(stderr=True, force_jupyter=False, force_terminal=lines, quiet=quiet)
 
 
 def _named(trainer: Trainable | None) -> list[str]:

@@ -255,7 +255,9 @@ class Report:
     ) -> None:
         self._take, self._layout, self._epoch = take, layout, after
 
-    def __call__(self, epoch: int, *, state: Any = None, **splits: Mapping[str, Any]) -> None:
+    def __call__(
+        self, epoch: int | np.integer[Any], *, state: Any = None, **splits: Mapping[str, Any]
+    ) -> None:
         """Reports one epoch.
 
         Args:

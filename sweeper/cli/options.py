@@ -77,7 +77,9 @@ OpenRay = Annotated[
 Plugins = Annotated[
     list[Path] | None,
     typer.Option(
-        "--plugin", metavar="FILE", help="A Python file that registers models or data; repeatable."
+        "--plugin",
+        metavar="FILE",
+        help="A Python file that registers models, data or trainers; repeatable.",
     ),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, of a versioned schema.")]

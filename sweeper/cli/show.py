@@ -236,11 +236,7 @@ def plan(console: Console, name: str, found: Preview) -> None:
     if rest:
         took = duration(sum(kind.seconds for kind in rest))
         console.print(f"and {len(rest)} cheaper kinds of cells, {took} together", highlight=False)
-    console.print(
-        f"about {duration(found.seconds)} on {found.workers} workers "
-        f"({duration(found.low)} to {duration(found.high)})",
-        highlight=False,
-    )
+    console.print(_time(found), highlight=False)
     if found.evaluating is not None:
         console.print(
             f"evaluation at {found.evaluations} points of each run takes "
@@ -260,6 +256,16 @@ def plan(console: Console, name: str, found: Preview) -> None:
             "differences",
             highlight=False,
         )
+
+
+def _time(found: Preview) -> str:
+    """The time that the sweep takes, if its runs could be timed."""
+    if not found.seconds:
+        return f"the time on {found.workers} workers is not known: nothing was timed"
+    return (
+        f"about {duration(found.seconds)} on {found.workers} workers "
+        f"({duration(found.low)} to {duration(found.high)})"
+    )
 
 
 def detectable(console: Console, found: Sequence[Detectable]) -> None:

@@ -61,6 +61,8 @@ class OwnMaker(CellMaker):
                 "trainer", name, f"is not the function that was passed, {given.name!r}"
             )
         function = given or trainables.named(name)
+        if given is not None:
+            _check_sent(given)
         self.version = f"{name} {function.version}"
         mark, files = trainables.fingerprint(function.data)
         self._own_facts = {"fingerprint": mark, "kind": "own", "classes": [], "files": files}
@@ -90,6 +92,23 @@ class OwnMaker(CellMaker):
         if before is None or before.provenance.get("trainer") != self.version:
             return ()
         return before.layout
+
+
+def _check_sent(function: Trainable) -> None:
+    """Returns when Ray can send the function to a worker.
+
+    Raises:
+        InputError: it holds something of this process, such as a lock or an open file.
+    """
+    from ray import cloudpickle
+
+    try:
+        cloudpickle.dumps(function)  # pyright: ignore[reportPrivateImportUsage]
+    except Exception as error:  # a class of what the function holds may raise anything
+        raise InputError(
+            f"trainer {function.name!r} cannot be sent to workers: {error}; make what it uses "
+            "inside the function"
+        ) from error
 
 
 class _Enough(BaseException):

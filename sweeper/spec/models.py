@@ -63,7 +63,8 @@ class Objective(Worded):
     """The number by which cells are compared. A word is the metric."""
 
     metric: str = Field(
-        default="minority_accuracy", description=f"One of {', '.join(sorted(OBJECTIVES))}."
+        default="minority_accuracy",
+        description=f"One of {', '.join(sorted(OBJECTIVES))}; with `trainer` any that it reports.",
     )
     direction: Literal["maximize", "minimize"] = Field(
         default_factory=_direction, description="Which direction is better; set by the metric."

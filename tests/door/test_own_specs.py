@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import threading
 from collections.abc import Callable
 from typing import Any
 
@@ -171,6 +172,18 @@ def test_the_first_report_is_made_with_a_whole_configuration() -> None:
         search={"method": "qmc", "trials": 4},
     )
     assert seen == {"epochs": 3, "layers": [8, 8], "depth": 1, "decay": 0.1}
+
+
+def test_a_function_that_cannot_be_sent_is_refused() -> None:
+    """What belongs to this process, such as a lock, is of no use in a worker."""
+    lock = threading.Lock()
+
+    def function(config: Any, replicate: Any, report: Any) -> None:
+        with lock:
+            report(0, val={"accuracy": 0.5}, test={"accuracy": 0.5})
+
+    with pytest.raises(sweeper.InputError, match="'mine' cannot be sent to workers: "):
+        made(function)
 
 
 def test_changed_data_are_named(tmp_path: Any) -> None:
