@@ -112,7 +112,8 @@ class FunctionTrainer:
         self._last |= {member: one for member, one in said.items() if one is not None}
         table.done, table.fresh = self._last[self.alive[0]].epoch + 1, True
         table.reports += 1
-        if table.done == table.expected and all(one.finite for one in self._last.values()):
+        finite = all(self._last[member].finite for member in self.alive)
+        if table.done == table.expected and finite:
             self._ahead = self._advance()  # mostly the end, which then goes with these numbers
             if self._over(self._ahead):
                 table.ended = True
@@ -168,7 +169,12 @@ class FunctionTrainer:
             run.close()
 
     def state(self) -> tuple[dict[str, Any], dict[str, Any]] | None:
-        """Tensors and JSON to go on from; None where a function keeps no state."""
+        """Tensors and JSON to go on from; None if a function keeps no state, or is already ahead.
+
+        What a function has passed is its own, and changes as it goes on.
+        """
+        if any(one is not None for one in self._ahead.values()):
+            return None
         last = {member: self._last.get(member) for member in self.alive}
         tensors: dict[str, Any] = {}
         members: dict[str, Any] = {}
@@ -245,6 +251,7 @@ class Run:
         self._said.put(said)
 
     def _take(self, reported: Reported) -> None:
+        kept.packed(reported.state, {}, at="0")  # what cannot be kept is an error at the report
         self._said.put(reported)
         if not self._go.get():
             raise Stopped

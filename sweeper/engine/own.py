@@ -7,7 +7,7 @@ from typing import Any
 
 from sweeper import trainables
 from sweeper.design import Design, design
-from sweeper.engine import evaluations
+from sweeper.engine import evaluations, kept
 from sweeper.engine.cells import CellMaker
 from sweeper.engine.messages import OwnTrainer
 from sweeper.errors import InputError, SpecError
@@ -124,6 +124,7 @@ def first_report(spec: Spec, function: Trainable, *, mark: str) -> tuple[Key, ..
     found: list[Reported] = []
 
     def take(reported: Reported) -> None:
+        kept.packed(reported.state, {}, at="0")
         found.append(reported)
         raise _Enough
 

@@ -123,6 +123,24 @@ def test_a_run_that_was_killed_between_its_last_report_and_its_end_ends() -> Non
     assert through(again) == [rounds[-1]]
 
 
+def test_nothing_is_kept_of_a_function_that_is_already_ahead() -> None:
+    """It reports more than `epochs` says, and has changed the array that it had passed."""
+
+    def longer(config: Any, replicate: Any, report: Any) -> None:
+        total = np.zeros(1)
+        for epoch in range(3):
+            total += 1
+            report(epoch, **score(epoch, 0.0), state={"total": total})
+
+    made = trainer(longer, {"epochs": 1})
+    made.train_round()
+    assert made.state() is None
+    made.train_round()
+    found = made.state()
+    assert found is not None
+    assert [one.tolist() for one in found[0].values()] == [[2.0]]
+
+
 def test_a_function_that_keeps_nothing_has_no_checkpoint() -> None:
     """It starts again."""
 

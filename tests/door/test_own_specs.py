@@ -118,6 +118,10 @@ def test_the_first_report_says_what_is_measured() -> None:
     assert made(reporting(test=score)).spec.objective.split == "test"
 
 
+def keeping(config: Any, replicate: Any, report: Any) -> None:
+    report(0, test={"accuracy": 0.5}, state={"model": object()})
+
+
 def fails(config: Any, replicate: Any, report: Any) -> None:
     raise KeyError("lr")
 
@@ -125,6 +129,7 @@ def fails(config: Any, replicate: Any, report: Any) -> None:
 @pytest.mark.parametrize(
     ("function", "line"),
     [
+        (keeping, "trainer 'mine': report: state at model is a object"),
         (fails, "trainer 'mine' failed before its first report: KeyError: 'lr'"),
         (lambda config, replicate, report: None, "trainer 'mine' has ended without a report"),
         (reporting(dev={"accuracy": 1}), "trainer 'mine': report: 'dev' is no split"),
