@@ -174,7 +174,9 @@ def _members(frames: Sequence[Frames]) -> tuple[OneSweep, ...]:
         task = seen.setdefault(str(one.sweep.facts.get("fingerprint") or one.data), len(seen))
         unit = spec.get("budget", {}).get("unit", "epochs")
         found.append(
-            OneSweep(name, one, view_of(one), task, one.data, unit, ", ".join(map(str, one.budgets)))
+            OneSweep(
+                name, one, view_of(one), task, one.data, unit, ", ".join(map(str, one.budgets))
+            )
         )
     return tuple(found)
 
