@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
+from statsmodels.stats.multitest import multipletests
 from statsmodels.stats.proportion import proportion_confint
 
 from sweeper.analysis.intervals import (
@@ -69,6 +70,7 @@ def test_adjusted_p_values_follow_holms_steps(p):
         least = max(least, min(1.0, (len(p) - step) * p[at]))
         expected[at] = least
     assert holm(p) == pytest.approx(expected, abs=1e-12)
+    assert holm(p) == pytest.approx(multipletests(p, method="holm")[1], abs=1e-12)
 
 
 def test_a_missing_p_value_stays_missing_and_does_not_count():
