@@ -118,7 +118,7 @@ def test_levels_that_training_had_not_are_shown(
     fresh.to_csv("new.csv", index=False)
     assert run(["predict", str(model), "new.csv"]) == 0
     shown = capsys.readouterr().err
-    assert "no levels of the training data: values in 'town' (60 of 60 rows)" in shown
+    assert "the training data do not have them: values in 'town' (60 of 60 rows)" in shown
 
 
 @pytest.mark.parametrize(
