@@ -43,11 +43,15 @@ def fill(storage: str, **changes: Any) -> None:
     with Store.open(storage, create=True) as store:
         sweep = store.create_sweep(
             NewSweep(
-                name=spec.name, question=spec.question, spec_text=spec.text,
-                spec=spec.model_dump(mode="json"), layout=maker.layout, facts=maker.facts,
+                name=spec.name,
+                question=spec.question,
+                spec_text=spec.text,
+                spec=spec.model_dump(mode="json"),
+                layout=maker.layout,
+                facts=maker.facts,
                 provenance={"trainer": maker.version, "spec_file": ""},
             )
-        )  # fmt: skip
+        )
         lease = store.acquire(sweep.id, {"host": "h", "pid": 1})
         cells = {c.id: c for c in store.add_cells(lease, Planned(spec, maker).first())}
         runs = store.runs(sweep.id)
@@ -73,9 +77,13 @@ def _reports(
         value = one.numbers["val", "reward", ""]
         found.append(
             Report(
-                run_id=ids[0], attempt_id=ids[1], epoch=one.epoch + 1, step=one.epoch + 1,
-                numbers=numbers, seconds=0.1 * (one.epoch + 1),
+                run_id=ids[0],
+                attempt_id=ids[1],
+                epoch=one.epoch + 1,
+                step=one.epoch + 1,
+                numbers=numbers,
+                seconds=0.1 * (one.epoch + 1),
                 end=End(ending=Ending.COMPLETE, value=value) if last else None,
             )
-        )  # fmt: skip
+        )
     return found

@@ -136,8 +136,17 @@ def offences(source: str) -> list[str]:
 
 def test_four_doors_lead_to_the_trainer() -> None:
     """What comes without torch may be used anywhere; the rest is to train, and to predict."""
-    light = ("cache", "config", "cores", "folders", "groups", "identity", "notes", "plugins",
-             "streams")  # fmt: skip
+    light = (
+        "cache",
+        "config",
+        "cores",
+        "folders",
+        "groups",
+        "identity",
+        "notes",
+        "plugins",
+        "streams",
+    )
     anywhere = {f"trainers.{name}" for name in light}
     names = ("engine/worker.py", "engine/data_facts.py", "train.py", "predict.py")
     doors = {ROOT / "sweeper" / name for name in names}

@@ -28,7 +28,7 @@ class Stopped(BaseException):
 
 
 class Result(NamedTuple):
-    """What one member did in one round; the fields of `trainers.loop.RoundResult` in use."""
+    """The result of one member in one round: the used fields of `trainers.loop.RoundResult`."""
 
     member: int
     numbers: np.ndarray

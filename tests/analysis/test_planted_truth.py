@@ -63,8 +63,7 @@ def primary(look):
     for factor in look.factors:
         y = look.levels(objective, factor=factor)
         for one in effects.paired(y, reference=factor.reference, direction=objective.direction):
-            verdict = judge(one.estimate, direction=objective.direction,
-                            margin=MARGIN)  # fmt: skip
+            verdict = judge(one.estimate, direction=objective.direction, margin=MARGIN)
             words[factor.path, one.level] = verdict.word
     return words
 

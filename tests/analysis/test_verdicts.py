@@ -163,8 +163,10 @@ def test_a_loss_that_rises_is_worse():
     told = words.lead(found)
     assert told.headline.startswith("Loss rises by")
     assert (told.badge, told.tone) == ("clear rise", "worse")
-    changes = {one.level: (one.estimate.value > 0, one.improves)
-                   for one in found.of(differences.build).primary[0].differences}  # fmt: skip
+    changes = {
+        one.level: (one.estimate.value > 0, one.improves)
+        for one in found.of(differences.build).primary[0].differences
+    }
     assert changes == {2: (False, 1.0), 32: (True, 0.0), 128: (True, 0.0)}
     [levels_line] = [one for one in words.lines(found) if "each level against" in one.heading]
     assert re.search(r"[Bb]atch size 2 \(−[\d.]+\) is better than 8", levels_line.text)

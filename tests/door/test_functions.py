@@ -194,10 +194,15 @@ def test_all_that_a_training_loop_keeps_comes_back() -> None:
     model(torch.ones(2)).sum().backward()
     optimizer.step()
     value = {
-        "model": model.state_dict(), "optimizer": optimizer.state_dict(),
-        "coef": np.arange(6.0).reshape(2, 3).T, "scalar": np.array(2.5), "n": np.int64(3),
-        "texts": ["a", None, True, 1.5], "pair": (1, 2), "empty": {},
-    }  # fmt: skip
+        "model": model.state_dict(),
+        "optimizer": optimizer.state_dict(),
+        "coef": np.arange(6.0).reshape(2, 3).T,
+        "scalar": np.array(2.5),
+        "n": np.int64(3),
+        "texts": ["a", None, True, 1.5],
+        "pair": (1, 2),
+        "empty": {},
+    }
     tensors: dict[str, Any] = {}
     form = kept.packed(value, tensors, at="0")
     back = kept.unpacked(form, kept.copied(tensors))
@@ -208,8 +213,11 @@ def test_all_that_a_training_loop_keeps_comes_back() -> None:
     assert np.array_equal(back["coef"], value["coef"])
     assert (back["scalar"].shape, float(back["scalar"])) == ((), 2.5)
     assert (back["n"], back["texts"], back["pair"], back["empty"]) == (
-        3, ["a", None, True, 1.5], (1, 2), {},
-    )  # fmt: skip
+        3,
+        ["a", None, True, 1.5],
+        (1, 2),
+        {},
+    )
 
 
 @pytest.mark.parametrize(
@@ -235,10 +243,16 @@ def job(function: Callable[..., Any], folder: Path, **changes: Any) -> Job:
     own = OwnTrainer(name="f", function=Trainable("f", function), layout=LAYOUT, fingerprint=MARK)
     config = {"trainer": "f", "data": {}, "train": {"epochs": 3, "x": 0.5}}
     whole: dict[str, Any] = {
-        "pack": 1, "members": (JobMember(run=5, attempt=7, replicate=0, config=config),),
-        "form": "folded", "threads": 1, "device": "cpu", "checkpoint_dir": str(folder),
-        "checkpoint_seconds": 0.0, "fingerprints": {}, "own": own,
-    }  # fmt: skip
+        "pack": 1,
+        "members": (JobMember(run=5, attempt=7, replicate=0, config=config),),
+        "form": "folded",
+        "threads": 1,
+        "device": "cpu",
+        "checkpoint_dir": str(folder),
+        "checkpoint_seconds": 0.0,
+        "fingerprints": {},
+        "own": own,
+    }
     return Job(**{**whole, **changes})
 
 
@@ -331,8 +345,11 @@ def test_a_node_without_the_function_or_its_files_is_unfit(tmp_path: Path) -> No
     file = tmp_path / "x.csv"
     file.write_text("1")
     changed = OwnTrainer(
-        name="f", function=Trainable("f", walking), layout=LAYOUT, files=(str(file),),
+        name="f",
+        function=Trainable("f", walking),
+        layout=LAYOUT,
+        files=(str(file),),
         fingerprint="another",
-    )  # fmt: skip
+    )
     [message] = messages(job(walking, tmp_path, own=changed))
     assert "are not what the driver read" in message.unfit

@@ -27,8 +27,9 @@ def test_the_name_of_a_shipped_space_is_enough() -> None:
     assert sweeper.load_spec("batch_size").name == "batch-size-digits"
 
 
-@pytest.mark.parametrize("set", [{"train.epochs": 5, "train.model": "mlp"},
-                                 ["train.epochs=5", "train.model=mlp"]])  # fmt: skip
+@pytest.mark.parametrize(
+    "set", [{"train.epochs": 5, "train.model": "mlp"}, ["train.epochs=5", "train.model=mlp"]]
+)
 def test_values_are_put_in_the_place_of_others(set) -> None:
     """By dotted key, as after --set."""
     spec = sweeper.load_spec(TREE, set=set)

@@ -40,9 +40,11 @@ def test_the_types_that_editors_see_are_of_the_same_names() -> None:
     """The stub has every public name, and no other."""
     tree = ast.parse((ROOT / "sweeper" / "__init__.pyi").read_text("utf-8"))
     imported = {
-        alias.asname for node in tree.body if isinstance(node, ast.ImportFrom)
+        alias.asname
+        for node in tree.body
+        if isinstance(node, ast.ImportFrom)
         for alias in node.names
-    }  # fmt: skip
+    }
     assert imported == {*sweeper.__all__} - {"__version__"}
     assert (ROOT / "sweeper" / "py.typed").exists()
 

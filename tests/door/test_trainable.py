@@ -142,9 +142,13 @@ def test_numbers_are_kept_by_split_metric_and_class() -> None:
     )
     [one] = taken
     assert list(one.numbers) == [
-        ("val", "accuracy", ""), ("val", "recall", "class:0"), ("val", "recall", "class:1"),
-        ("test", "accuracy", ""), ("test", "recall", "class:cat"), ("test", "recall", "class:dog"),
-    ]  # fmt: skip
+        ("val", "accuracy", ""),
+        ("val", "recall", "class:0"),
+        ("val", "recall", "class:1"),
+        ("test", "accuracy", ""),
+        ("test", "recall", "class:cat"),
+        ("test", "recall", "class:dog"),
+    ]
     assert one.numbers["val", "accuracy", ""] == 0.75
     assert one.finite, "a class without samples has no recall"
     assert (one.epoch, one.state) == (0, {"x": 1})
