@@ -10,7 +10,7 @@ import subprocess
 import time
 from collections.abc import Callable
 
-HANG = 900.0  # seconds: far more than anything here takes on one slow, busy core
+HANG = 300.0  # seconds: far more than anything here takes on one slow, busy core
 FOR_EVER = 1e6  # seconds: what must not be waited for
 MOMENT = 1.0  # seconds in which something may happen, and need not
 

@@ -148,9 +148,9 @@ def _before(
 
 
 def _load(spec: str, overrides: list[str] | None) -> Spec:
-    from sweeper.api import load_spec
+    from sweeper.spec import load
 
-    return load_spec(Path(spec), set=overrides or ())
+    return load(lookup.find_spec(spec), overrides or [])
 
 
 @app.command(epilog="Example: sweeper init mine.yaml --space batch_size")

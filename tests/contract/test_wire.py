@@ -209,7 +209,7 @@ def _read_only(url: str, value: str) -> None:
 
 
 def test_33_a_failover_is_waited_for(postgresql: Server) -> None:
-    """A server that only lets read, as a new primary does at first, is asked again until it does.
+    """A server that allows reading only, as a new primary does at first, is asked again.
 
     With no patience left the message says what it is.
     """
@@ -221,13 +221,13 @@ def test_33_a_failover_is_waited_for(postgresql: Server) -> None:
         report = plan.report(plan.run_ids[0], ending=Ending.COMPLETE)
         waiting, found = in_the_background(lambda: plan.record(report))
         met = store.database._outages[False]
-        eventually(lambda: "only lets read" in str(met.error), "nothing was refused")
+        eventually(lambda: "allows reading only" in str(met.error), "nothing was refused")
         _read_only(url, "off")
         waiting.join(timeout=HANG)
         assert found == [{plan.run_ids[0]: RunState.COMPLETE}]
         _read_only(url, "on")
         store.database.patience = 0.0
-        for said in ("terminating connection", "only lets read"):
+        for said in ("terminating connection", "allows reading only"):
             with pytest.raises(DatabaseLost, match=said):
                 store.save_prices(plan.lease, {})
 
