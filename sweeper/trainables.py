@@ -19,6 +19,7 @@ from typing import Any, NamedTuple, cast, overload
 import numpy as np
 
 from sweeper.errors import InputError, nearest
+from sweeper.spec.own import IMPORTED
 from trainers.streams import generator
 
 SPLITS = ("train", "val", "test")
@@ -93,6 +94,8 @@ def trainable(
         one = Trainable(
             name or body.__name__, body, str(version), tuple(str(folder / path) for path in paths)
         )
+        if one.name == IMPORTED:
+            raise InputError(f"trainer {IMPORTED!r} stands for imported runs; choose another name")
         TRAINABLES[one.name] = one
         return one
 

@@ -48,7 +48,7 @@ def comparable_cells(frames: Frames, *, paths: Sequence[str]) -> Comparable:
     without a grid there is no paired comparison at all.
     """
     cells = frames.reported
-    kept, reasons = _one_budget(cells, paths=paths)
+    kept, reasons = (cells, []) if _set_apart(frames, paths) else _one_budget(cells, paths=paths)
     kept, more = _full_length(frames, cells=kept)
     reasons += more
     usable = tuple(int(cell) for cell in kept.index)
@@ -137,6 +137,11 @@ def budget(config: dict[str, Any]) -> tuple[str, int]:
         return "epochs", config["train"].get("epochs", 0)
     steps = config["train"].get("steps")
     return ("steps", steps) if steps is not None else ("epochs", config["train"]["epochs"])
+
+
+def _set_apart(frames: Frames, paths: Sequence[str]) -> bool:
+    """Whether the budget of imported runs is a factor, which they vary on purpose."""
+    return frames.foreign and "epochs" in paths
 
 
 def _one_budget(cells: pd.DataFrame, *, paths: Sequence[str]) -> tuple[pd.DataFrame, list[str]]:

@@ -29,6 +29,7 @@ class Costs:
         planned: replicates of each cell by now, complete or not.
         seconds: of one replicate of all cells, on the workers that were used; None when unknown.
         going_on: whether a plan asks for further replicates anyway.
+        launchable: whether Sweeper can make more; else there is no command, and no price.
     """
 
     spec: str
@@ -36,6 +37,7 @@ class Costs:
     seconds: float | None
     rule: Rule
     going_on: bool
+    launchable: bool = True
 
     def priced(self, verdict: Verdict, *, estimate: Estimate) -> Verdict:
         """The verdict; if undecided, with the replicates that would decide it and their time."""
@@ -44,8 +46,8 @@ class Costs:
         rule = self.rule
         df = rule.start - 1 if isinstance(rule, SteinTwoStage) else None
         needed = replicates_needed(estimate, df=df, shares=rule.shares)
-        if needed is None:
-            return replace(verdict, needed=None)
+        if needed is None or not self.launchable:
+            return replace(verdict, needed=needed)
         more = needed - estimate.n
         seconds = None if self.seconds is None else more * self.seconds
         price = Price(
@@ -87,7 +89,8 @@ def costs(frames: Frames, *, rule: Rule) -> Costs:
         else True
     )
     hint = str(sweep.provenance.get("spec_file", sweep.name))  # empty: launched from Python
-    return Costs(hint, planned, block_seconds(frames), rule, going_on=not ended)
+    seconds, ours = block_seconds(frames), not frames.imported
+    return Costs(hint, planned, seconds, rule, going_on=not ended, launchable=ours)
 
 
 def block_seconds(frames: Frames) -> float | None:

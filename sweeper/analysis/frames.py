@@ -18,6 +18,7 @@ import numpy as np
 import pandas as pd
 
 from sweeper.errors import StoreError, nearest
+from sweeper.spec.own import IMPORTED
 from sweeper.states import RunState
 from sweeper.store.records import Attempt, Cell, Key, Observations, Pack, Predictions, Run, Sweep
 
@@ -87,6 +88,16 @@ class Frames:
     def own_trainer(self) -> str:
         """The name of the user's own training function; empty for Sweeper's trainer."""
         return str(self.sweep.spec.get("trainer") or "")
+
+    @property
+    def imported(self) -> dict[str, Any]:
+        """What is known of runs that others made; empty where Sweeper made them."""
+        return dict(self.sweep.provenance.get("imported") or {})
+
+    @property
+    def foreign(self) -> bool:
+        """Whether others made the runs, with a trainer that is not Sweeper's."""
+        return self.own_trainer == IMPORTED
 
     @property
     def budgets(self) -> list[int]:

@@ -52,7 +52,8 @@ def objective(spec: dict[str, Any]) -> Measure:
     """The spec's objective, on the reported split."""
     metric = spec["objective"]["metric"]
     direction = spec["objective"].get("direction", "maximize")
-    unit = "points" if metric in OBJECTIVES.keys() - UNBOUNDED else ""
+    share = spec["objective"].get("unit") == "share" or metric in OBJECTIVES.keys() - UNBOUNDED
+    unit = "points" if share else ""
     title = words(metric)
     return Measure(metric, title, (REPORTED, metric, ""), unit, direction, "objective")
 

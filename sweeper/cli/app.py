@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from sweeper import __version__, lookup
-from sweeper.cli import completion, inputs, logs, machine, models, settings
+from sweeper.cli import completion, imports, inputs, logs, machine, models, settings
 from sweeper.cli.options import (
     AsJson,
     Force,
@@ -421,6 +421,11 @@ def retry(
     endings = [inputs.one_of("--reason", reason, FAILURES) for reason in reasons or ()]
     with opened(storage) as store:
         found = lookup.find_sweep(store, sweep)
+        if read := found.provenance.get("imported"):
+            raise InputError(
+                f"sweep '{found.name}' was imported from {read.get('file')}: its runs were made "
+                "elsewhere, and nothing can be tried again"
+            )
         from sweeper.store.lease import here
 
         lease = store.acquire(found.id, here())
@@ -453,6 +458,7 @@ def schema() -> None:
     print(json.dumps(json_schema(), indent=2))
 
 
+app.command("import", epilog=imports.IMPORT)(imports.import_runs)
 app.command(epilog=machine.DOCTOR)(machine.doctor)
 app.command(epilog=machine.CACHE)(machine.cache)
 app.command(epilog=machine.CONFIG)(machine.config)

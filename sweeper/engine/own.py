@@ -13,6 +13,7 @@ from sweeper.engine.messages import OwnTrainer
 from sweeper.errors import InputError, SpecError
 from sweeper.spec import ADAPTIVE, Screen, Spec
 from sweeper.spec import factors as f
+from sweeper.spec.own import IMPORTED
 from sweeper.store.records import Key, Sweep
 from sweeper.trainables import Replicate, Report, Reported, ReportError, Trainable
 from trainers.config import Config
@@ -30,11 +31,29 @@ def prepared(
     Raises:
         InputError: the data or the function cannot be used.
     """
+    _refuse_imported(spec, before)
     if spec.trainer is not None:
         own = OwnMaker(spec, given, before=before)
         return own.spec, own
     maker = CellMaker(spec)
     return evaluations.decided(spec, maker, before=before.spec if before else None), maker
+
+
+def _refuse_imported(spec: Spec, before: Sweep | None) -> None:
+    """Returns if Sweeper can make the sweep's runs.
+
+    Raises:
+        SpecError: others made them, and `sweeper import` has read them.
+    """
+    if before is not None and (read := before.provenance.get("imported")):
+        reason = (
+            f"sweep '{spec.name}' in this database was imported from {read.get('file')}: its runs "
+            "were made elsewhere and cannot be launched; give this spec another name"
+        )
+        raise spec.problem("name", spec.name, reason)
+    if spec.trainer == IMPORTED:
+        reason = "stands for runs that others made and `sweeper import` has read; nothing can be "
+        raise spec.problem("trainer", IMPORTED, f"{reason}launched")
 
 
 class OwnMaker(CellMaker):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from sweeper import __version__
+from sweeper.analysis import imported
 from sweeper.analysis.factors import Factor, name_of, scientific, show
 from sweeper.analysis.frames import Frames
 from sweeper.analysis.intervals import LEAST
@@ -54,6 +55,9 @@ def _design(view: SweepView) -> str:
     if view.of(screening.build) is not None:
         size = f"{len(_screened(view.frames))} cells, of which screening left {len(cells)}"
         each = "Each of these"
+    if view.frames.foreign:
+        chosen = DESIGNS.get(method, "at chosen points")
+        return f"We read {varied} {chosen} of {size}. {imported.design(view.frames)}"
     if view.frames.own_trainer:
         return (
             f"We varied {varied} {DESIGNS.get(method, 'at chosen points')} of {size}. {each} was "
@@ -108,6 +112,8 @@ def _outcome(view: SweepView) -> str:
             " Minority and majority are the thirds of the classes with the fewest and the most "
             "training samples; a group's accuracy is the mean of its classes' recalls."
         )
+    if view.frames.foreign:
+        return f"The primary outcome is {view.objective.title}, as it was recorded."
     return (
         f"The primary outcome is {view.objective.title} on the test split, which no choice was "
         f"made on.{groups}"

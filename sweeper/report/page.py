@@ -17,6 +17,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup, escape
 
 from sweeper import files
+from sweeper.analysis import imported
 from sweeper.analysis.comparable import Comparison
 from sweeper.analysis.frames import Frames, Reads, load
 from sweeper.analysis.verdicts import caution
@@ -159,6 +160,7 @@ def _said(view: SweepView) -> dict[str, Any]:
         "facts": facts(view.frames),
         "objective_words": view.objective.title,
         "own_trainer": view.frames.own_trainer,
+        "imported": imported.reading(view.frames) if view.frames.foreign else "",
     }
 
 
@@ -212,7 +214,8 @@ def facts(frames: Frames) -> list[tuple[str, str]]:
     unit = frames.sweep.spec.get("budget", {}).get("unit", "epochs")
     amounts = ", ".join(map(str, frames.budgets))
     listed.append(("budget", f"{amounts} {unit}" if amounts else ""))
-    listed.append(("trainer", frames.own_trainer))
+    listed.append(("read from", imported.origin(frames) if frames.foreign else ""))
+    listed.append(("trainer", "" if frames.foreign else frames.own_trainer))
     listed.append(("data", frames.data))
     return [(label, value) for label, value in listed if value]
 

@@ -74,6 +74,11 @@ class Objective(Worded):
         description="The split of the objective: val. With `data.val: none` it is test, and "
         "nothing is selected.",
     )
+    unit: Literal["share"] | None = Field(
+        default=None,
+        description="With `trainer`: share, if the metric lies between 0 and 1 and the report "
+        "shows it in percent. null: set by the metric.",
+    )
 
     @field_validator("metric")
     @classmethod
@@ -92,6 +97,13 @@ class Objective(Worded):
         metric = info.data.get("metric")
         if metric in OBJECTIVES and value != OBJECTIVES[metric]:
             raise ValueError(f"the direction of {metric} is {OBJECTIVES[metric]}")
+        return value
+
+    @field_validator("unit")
+    @classmethod
+    def _own_unit(cls, value: str | None, info: ValidationInfo) -> str | None:
+        if value is not None and info.data.get("metric") in OBJECTIVES:
+            raise ValueError(f"the unit of {info.data['metric']} is known; leave it out")
         return value
 
 

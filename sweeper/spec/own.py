@@ -10,6 +10,7 @@ from pydantic import Strict, model_serializer
 from sweeper.spec.factors import Level
 from trainers.config import Config
 
+IMPORTED = "imported"  # the trainer of runs that others made, which `sweeper import` has read
 Fixed: TypeAlias = Level | Annotated[tuple[Level, ...], Strict(False)]
 
 

@@ -146,7 +146,7 @@ class Store(Reader):
         Raises:
             StoreError: Optuna has a study of that name that is not ours.
         """
-        return self.database.write(lambda connection: _create_sweep(connection, new))
+        return self.database.write(lambda connection: create_sweep(connection, new))
 
     def acquire(self, sweep_id: int, holder: dict[str, Any]) -> Lease:
         """Takes the right to write; `holder` is best `lease.here()`.
@@ -291,7 +291,8 @@ class Store(Reader):
         self.fenced(lease, lambda c: c.execute(query.values(**values, updated_at=clock())))
 
 
-def _create_sweep(connection: Connection, new: NewSweep) -> Sweep:
+def create_sweep(connection: Connection, new: NewSweep) -> Sweep:
+    """See `Store.create_sweep`."""
     found = reads.sweeps(connection, SweepTable.name == new.name)
     if found:
         return found[0]

@@ -35,6 +35,7 @@ COMMANDS = [
     "best",
     "train",
     "diff",
+    "import",
 ]
 HEAVY = ["torch", "ray", "pandas", "optuna", "sklearn", "scipy", "sqlalchemy", "plotly", "trainers"]
 

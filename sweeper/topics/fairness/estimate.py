@@ -17,6 +17,7 @@ import numpy as np
 from sweeper.analysis import effects
 from sweeper.analysis.factors import Factor, combination, is_number, name_of
 from sweeper.analysis.frames import Frames
+from sweeper.analysis.imported import UNKNOWN
 from sweeper.analysis.measures import POINTS
 from sweeper.analysis.verdicts import Verdict, withhold
 from sweeper.analysis.view import SweepView
@@ -347,6 +348,8 @@ def _tuned_rate(
     view: SweepView, *, factor: Factor, axes: Sequence[Factor], cells: Sequence[Tuned]
 ) -> Condition:
     name, spec = "tuned rate", view.frames.sweep.spec
+    if view.frames.foreign:
+        return Condition(name, None, UNKNOWN)
     if view.frames.own_trainer:
         why = "The trainer is a function of your own, whose learning rate Sweeper does not know."
         return Condition(name, None, why)
@@ -366,6 +369,8 @@ def _tuned_rate(
 
 def _equal_budget(view: SweepView, *, cells: Sequence[Tuned], equal: bool) -> Condition:
     name = "equal budget"
+    if view.frames.foreign:
+        return Condition(name, None, UNKNOWN)
     if view.frames.own_trainer and len(view.frames.budgets) != 1:
         return Condition(name, None, "A function of your own may train as long as it likes.")
     if len(view.comparable.cells) < len(view.frames.reported):

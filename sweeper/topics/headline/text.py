@@ -9,7 +9,7 @@ from typing import Any
 
 import pandas as pd
 
-from sweeper.analysis import stopping_text
+from sweeper.analysis import imported, stopping_text
 from sweeper.analysis.comparable import Comparison
 from sweeper.analysis.factors import RATIO, Factor, name_of, show
 from sweeper.analysis.frames import Frames
@@ -396,7 +396,9 @@ def caveats(view: SweepView) -> list[str]:
     if view.comparable.comparison is Comparison.NOTHING:
         told.pop()  # the headline says it
     told += notes(view.frames.sweep.facts)
-    if view.frames.own_trainer:
+    if view.frames.foreign:
+        told += imported.caveats(view.frames)
+    elif view.frames.own_trainer:
         told.append(OWN_TRAINER.format(view.frames.own_trainer))
     runs = view.frames.reported_runs
     told += stopping_text.plan(view.frames.sweep, replicates=runs["replicate"].nunique())

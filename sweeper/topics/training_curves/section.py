@@ -251,10 +251,9 @@ def section(view: SweepView) -> Section | None:
         "val": "on the validation split, which serves selection only",
         "test": "on the test split, for the data have no validation split; nothing was selected",
     }
-    intro = (
-        "Lines are means over complete runs, shades the range of their replicates. These are read "
-        f"{where[view.frames.split]}."
-    )
+    intro = "Lines are means over complete runs, shades the range of their replicates."
+    if not view.frames.foreign:
+        intro += f" These are read {where[view.frames.split]}."
     behind = folds((THE_NUMBERS, table(view)))
     return Section("training", "Training curves", intro, tuple(drawn), behind, "panels two")
 

@@ -1,0 +1,169 @@
+"""`sweeper import`: runs that others made, as a sweep that is reported like any other."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from sweeper import lookup
+from sweeper.cli import inputs, logs
+from sweeper.cli.options import Storage
+from sweeper.errors import InputError
+from sweeper.lookup import DEFAULT_STORAGE
+
+if TYPE_CHECKING:
+    from sweeper.importing.columns import Columns
+    from sweeper.importing.rows import Rules
+    from sweeper.importing.sweep import Wanted
+
+IMPORT = "Example: sweeper import runs.csv --factor batch_size --replicate seed --metric accuracy"
+
+Named = Annotated[
+    list[str] | None,
+    typer.Option("--factor", metavar="[NAME=]COLUMN", help="What the runs vary; repeatable."),
+]
+Metrics = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--metric", metavar="[NAME=]COLUMN", help="What was measured, the objective first."
+    ),
+]
+Run = Annotated[str, typer.Option("--run", metavar="COLUMN", help="Which run a row is about.")]
+Epoch = Annotated[
+    str,
+    typer.Option("--epoch", metavar="COLUMN", help="The epoch, where each has a row."),
+]
+Replicate = Annotated[
+    str,
+    typer.Option("--replicate", metavar="COLUMN", help="What runs of several cells share: a seed."),
+]
+State = Annotated[
+    str,
+    typer.Option(
+        "--state", metavar="COLUMN", help="How a run ended: a word, or true where it diverged."
+    ),
+]
+Seconds = Annotated[
+    str, typer.Option("--seconds", metavar="COLUMN", help="How long a run took, in seconds.")
+]
+Direction = Annotated[
+    str,
+    typer.Option(
+        metavar="WORD", help="maximize or minimize, where the metric's name does not say."
+    ),
+]
+Search = Annotated[
+    str,
+    typer.Option(
+        metavar="WORD", help="How settings that form no grid were chosen: random, qmc, tpe, gp."
+    ),
+]
+Short = Annotated[
+    str,
+    typer.Option(metavar="WORD", help="Runs that end before the others: refuse, or pruned."),
+]
+Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask whether the roles are right.")]
+
+
+def import_runs(
+    source: Annotated[str, typer.Argument(metavar="SOURCE", help="A table of runs.")],
+    storage: Storage = DEFAULT_STORAGE,
+    name: Annotated[str, typer.Option(help="The name of the sweep; by default the source's.")] = "",
+    question: Annotated[str, typer.Option(help="The question, for the report's title.")] = "",
+    factors: Named = None,
+    metrics: Metrics = None,
+    replicate: Replicate = "",
+    run: Run = "",
+    epoch: Epoch = "",
+    state: State = "",
+    seconds: Seconds = "",
+    direction: Direction = "",
+    search: Search = "",
+    short: Short = "refuse",
+    yes: Yes = False,
+) -> None:
+    """Read finished runs that others made into a sweep, to report them like any other.
+
+    The roles of the columns are guessed where they are not given, and shown before anything is
+    stored. Nothing is trained, and nothing can be launched.
+    """
+    from sweeper.importing.columns import Columns
+    from sweeper.importing.rows import Rules
+    from sweeper.importing.sweep import DRAWN, Wanted
+
+    lookup.check_storage(storage)
+    words = {"--direction": (direction, ("maximize", "minimize")), "--search": (search, DRAWN)}
+    for option, (word, valid) in words.items():
+        if word:
+            inputs.one_of(option, word, valid)
+    given = Columns(
+        factors=_named("--factor", factors),
+        metrics=_named("--metric", metrics),
+        run=run,
+        epoch=epoch,
+        replicate=replicate,
+        state=state,
+        seconds=seconds,
+    )
+    inputs.one_of("--short", short, ("refuse", "pruned"))
+    rules = Rules(pruned=short == "pruned")
+    from sweeper.importing.read import name_of
+
+    wanted = Wanted(name or name_of(source), question, direction, search)
+    _import(source, storage, given=given, rules=rules, wanted=wanted, yes=yes)
+
+
+def _named(option: str, words: Sequence[str] | None) -> dict[str, str]:
+    """The columns by name, of `COLUMN` or `NAME=COLUMN`."""
+    from sweeper.importing.columns import plain
+
+    found: dict[str, str] = {}
+    for word in words or ():
+        name, equals, column = word.partition("=")
+        key, column = (name, column) if equals else (plain(word), word)
+        if not key or not column:
+            raise InputError(f"{option}: {word!r} must be COLUMN, or NAME=COLUMN")
+        if key in found:
+            raise InputError(f"{option}: {key} is named twice")
+        found[key] = column
+    return found
+
+
+def _import(
+    what: str, storage: str, *, given: Columns, rules: Rules, wanted: Wanted, yes: bool
+) -> None:
+    from sweeper.importing import shown, sweep
+    from sweeper.importing.columns import guess
+    from sweeper.importing.read import source_of
+    from sweeper.importing.runs import read
+    from sweeper.store.store import Store
+
+    source = source_of(what)
+    columns = guess(source.frame, given.over(source.known))
+    runs = read(source, columns, rules)
+    spec = sweep.spec_of(source, columns, runs, wanted)
+    for line in shown.lines(source, columns, runs, spec):
+        logs.say(line)
+    if not _agreed(yes=yes):
+        raise InputError("nothing was imported: the answer was no")
+    with Store.open(storage, create=True) as store:
+        made = sweep.keep(store, storage, sweep.finished(source, columns, runs, spec))
+    print(made.name)
+    for line in inputs.next_commands(made.name, storage):
+        logs.say(line)
+
+
+def _agreed(*, yes: bool) -> bool:
+    """Whether the roles are right, as the user says.
+
+    Raises:
+        InputError: nobody can be asked.
+    """
+    if yes:
+        return True
+    if not sys.stdin.isatty():
+        raise InputError("import: the roles above are not confirmed; --yes agrees to them")
+    return typer.confirm("Import these runs?", err=True)
