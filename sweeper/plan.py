@@ -10,7 +10,7 @@ from __future__ import annotations
 import heapq
 import math
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from itertools import pairwise
 from typing import Any, Literal, TypeAlias, TypeVar
@@ -248,3 +248,31 @@ def _longest_first(made: list[NewPack], runs: Sequence[Run], *, block: int) -> l
     made = sorted(made, key=lambda pack: min(place[run] for run in pack.run_ids))
     blocks = (made[i : i + block] for i in range(0, len(made), block))
     return [pack for part in blocks for pack in sorted(part, key=lambda pack: -pack.seconds)]
+
+
+def awaited(
+    cells: Iterable[Cell],
+    *,
+    scientific: Collection[str],
+    trials: int | None,
+    eligible: Callable[[Cell], bool],
+) -> list[Cell | None]:
+    """The cells that will follow: a candidate for each pick; None if a sampler chooses the cell.
+
+    Args:
+        cells: the cells so far.
+        scientific: paths of the scientific factors.
+        trials: the cells of an adaptive search; None for a search that is not adaptive.
+        eligible: whether a candidate may be picked: it has a value, or a run that has not ended.
+    """
+    if trials is not None:
+        return [None] * (trials - len(list(cells)))
+    waiting: dict[tuple[str, ...], Cell] = {}
+    picked: set[tuple[str, ...]] = set()
+    for cell in cells:
+        levels = tuple(str(cell.factors.get(path)) for path in scientific)
+        if cell.role != "tuning":
+            picked.add(levels)
+        elif eligible(cell):
+            waiting.setdefault(levels, cell)
+    return [cell for levels, cell in waiting.items() if levels not in picked]

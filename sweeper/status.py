@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
+from sweeper.plan import awaited
 from sweeper.spec import ADAPTIVE
-from sweeper.states import RunState
+from sweeper.states import FINISHED, RunState
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from sweeper.store.records import Cell, Sweep
+    from sweeper.store.records import Cell, Run, Sweep
     from sweeper.store.store import Store
 
 
@@ -36,25 +37,26 @@ def sweep_status(store: Store, sweep: Sweep) -> dict[str, Any]:
         "updated_at": sweep.updated_at,
         "cells": dict(sorted(Counter(cell.role for cell in cells).items())),
         "runs": {str(state): states.get(state, 0) for state in RunState},
-        "awaited": _awaited(sweep, cells),
+        "awaited": _awaited(sweep, cells, runs),
         "failures": dict(sorted(endings.items())),
         "decided": sweep.stages[-1]["text"] if sweep.stages else "",
     }
 
 
-def _awaited(sweep: Sweep, cells: Sequence[Cell]) -> int:
-    """The runs that will follow: of tuning's picks, or of a sampler's cells."""
+def _awaited(sweep: Sweep, cells: Sequence[Cell], runs: Sequence[Run]) -> int:
+    """The number of runs that will follow: of tuning's picks, or of a sampler's cells."""
     if sweep.state == "complete":
         return 0
-    names, first = sorted(sweep.spec.get("scientific", {})), sweep.spec.get("replicates", 0)
+    search, first = sweep.spec["search"], sweep.spec.get("replicates", 0)
     if isinstance(first, dict):
         first = first.get("start") or first.get("screen") or first["looks"][0]
-
-    if sweep.spec["search"]["method"] in ADAPTIVE:
-        return max(sweep.spec["search"]["trials"] - len(cells), 0) * first
-
-    def levels(*, tuning: bool) -> set[tuple[str, ...]]:
-        mine = [cell for cell in cells if (cell.role == "tuning") is tuning]
-        return {tuple(str(cell.factors.get(name)) for name in names) for cell in mine}
-
-    return len(levels(tuning=True) - levels(tuning=False)) * first
+    open_or_valued = {
+        run.cell_id for run in runs if run.state not in FINISHED or run.value is not None
+    }
+    following = awaited(
+        cells,
+        scientific=sweep.spec.get("scientific", {}),
+        trials=search["trials"] if search["method"] in ADAPTIVE else None,
+        eligible=lambda cell: cell.id in open_or_valued,
+    )
+    return len(following) * first

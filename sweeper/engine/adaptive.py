@@ -52,9 +52,6 @@ class Adaptive:
     def unasked(self) -> bool:
         return self._left() > 0
 
-    def awaited(self) -> Mapping[str, int]:
-        return {"": max(self._left(), 0)}
-
     def _left(self) -> int:
         return 0 if self._exhausted else (self._spec.search.trials or 0) - len(self._known)
 

@@ -121,10 +121,6 @@ class Cells(Protocol):
         """Whether `more` has further cells."""
         ...
 
-    def awaited(self) -> Mapping[str, int]:
-        """The number of cells that will follow, by pack key; "" if the key is not known yet."""
-        ...
-
 
 class Planned:
     """All cells are known at once: factorial, random and Sobol designs without nuisance factors."""
@@ -143,9 +139,6 @@ class Planned:
 
     def unasked(self) -> bool:
         return False
-
-    def awaited(self) -> Mapping[str, int]:
-        return {}
 
     def _all(self) -> Iterable[NewCell]:
         for design in designs(self._spec):

@@ -9,7 +9,7 @@ from functools import partial
 from itertools import chain
 
 from sweeper import search
-from sweeper.design import design
+from sweeper.design import design, pack_key
 from sweeper.engine import checkpoint_paths, cluster, precision, probe, provenance
 from sweeper.engine.adaptive import Adaptive
 from sweeper.engine.cells import REPORT, Cells
@@ -25,8 +25,8 @@ from sweeper.engine.recorder import index_of, value_at
 from sweeper.engine.run_tracker import RunTracker
 from sweeper.engine.screening import Screened
 from sweeper.engine.worker_pool import WorkerPool, terms
-from sweeper.plan import Price
-from sweeper.spec import Screen
+from sweeper.plan import Price, awaited
+from sweeper.spec import ADAPTIVE, Screen
 from sweeper.states import Ending, RunState
 from sweeper.store.records import Cell, End, NewCell, Pack, Report
 
@@ -317,11 +317,11 @@ class Launch:
 
     def _confirmed(self) -> bool:
         assert self.conductor is not None  # noqa: S101
-        awaited = self.awaited()
-        left = self.conductor.eta.left(0.0, awaited=awaited.price)
+        following = self.awaited()
+        left = self.conductor.eta.left(0.0, awaited=following.price)
         runs = sum(not run.finished for run in self.tracker.runs.values())
-        text = f"{runs + awaited.runs} runs to do"
-        text += f", the first {runs}" if awaited.runs else ""
+        text = f"{runs + following.runs} runs to do"
+        text += f", the first {runs}" if following.runs else ""
         text += f" in {len(self.tracker.packs)} packs"
         if self.staged and self.staged.may_follow():
             text += f", and up to {self.staged.may_follow()} more by the plan for replicates"
@@ -365,22 +365,33 @@ class Launch:
     def show(self) -> None:
         """Shows the current progress."""
         if self.conductor is not None:
-            awaited = self.awaited()
+            following = self.awaited()
             running = self.conductor.running_seconds()
-            left = self.conductor.eta.left(running, awaited=awaited.price)
+            left = self.conductor.eta.left(running, awaited=following.price)
             more = self.staged.may_follow() if self.staged else 0
             self.request.say(
-                snapshot(self.tracker, self.best, left, awaited=awaited, may_follow=more)
+                snapshot(self.tracker, self.best, left, awaited=following, may_follow=more)
             )
 
     def awaited(self) -> Awaited:
         """The runs that will certainly follow, such as those after tuning."""
-        cells, replicates = self.cells.awaited(), len(self.session.maker.replicates[REPORT])
+        cells, replicates = self._awaited_cells(), len(self.session.maker.replicates[REPORT])
         price = (0.0, 0)
         if self.conductor is not None:
-            price = self.packer.foresee(cells, replicates=replicates)
-        count = sum(cells.values())
-        return Awaited(cells=count, runs=count * replicates, price=price)
+            keys = Counter("" if cell is None else pack_key(cell.config) for cell in cells)
+            price = self.packer.foresee(keys, replicates=replicates)
+        return Awaited(cells=len(cells), runs=len(cells) * replicates, price=price)
+
+    def _awaited_cells(self) -> list[Cell | None]:
+        spec, tracker = self.spec, self.tracker
+        if spec.search.method in ADAPTIVE and not self.cells.unasked():
+            return []  # the sampler has no further cells, maybe before all trials
+        return awaited(
+            tracker.cells.values(),
+            scientific=spec.scientific,
+            trials=spec.search.trials if spec.search.method in ADAPTIVE else None,
+            eligible=lambda cell: not tracker.finished(cell.id) or bool(tracker.values(cell.id)),
+        )
 
     def save_hours(self) -> None:
         """Stores the running time over all launches, for `limits.hours`."""

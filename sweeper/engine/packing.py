@@ -84,7 +84,7 @@ class Packer:
         """The seconds of the packs that will follow, and the number of packs without a price.
 
         Args:
-            awaited: cells by pack key, from `Cells.awaited`.
+            awaited: cells by pack key; "" if the key is not known yet.
         """
         pack, seconds, unpriced = self._spec.resources.pack, 0.0, 0
         for key, cells in awaited.items():

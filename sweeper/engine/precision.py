@@ -65,9 +65,6 @@ class Staged:
     def unasked(self) -> bool:
         return self._inner.unasked() or not self.ended
 
-    def awaited(self) -> Mapping[str, int]:
-        return self._inner.awaited()
-
     def extended(self, cells: Sequence[NewCell]) -> list[NewCell]:
         """Cells as first planned, with the replicates that were added since."""
         wanted = self._context.maker.replicates[REPORT]

@@ -6,13 +6,12 @@ A cell's pick runs as soon as its own candidates have ended; cells do not wait f
 from __future__ import annotations
 
 import math
-from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from statistics import fmean, stdev
 from typing import Any
 
-from sweeper.design import Design, candidates, designs, pack_key
+from sweeper.design import Design, candidates, designs
 from sweeper.engine.cells import REPORT, TUNING, CellMaker
 from sweeper.spec import Spec
 from sweeper.store.records import Cell, NewCell
@@ -20,9 +19,8 @@ from sweeper.store.records import Cell, NewCell
 
 @dataclass
 class _Group:
-    """A scientific cell with its candidates, by hash and in order, and their pack key."""
+    """A scientific cell with its candidates, by hash and in order."""
 
-    key: str
     designs: dict[str, Design] = field(default_factory=dict)
     ended: dict[str, list[float]] = field(default_factory=dict)
 
@@ -51,7 +49,7 @@ class Tuned:
     def first(self) -> list[NewCell]:
         cells = []
         for design in designs(self._spec):
-            group = _Group(pack_key(design.config))
+            group = _Group()
             for candidate in candidates(self._spec, design):
                 cell = self._maker.make(candidate, role=TUNING)
                 group.designs[cell.hash] = candidate
@@ -75,9 +73,6 @@ class Tuned:
 
     def unasked(self) -> bool:
         return False
-
-    def awaited(self) -> Mapping[str, int]:
-        return Counter(group.key for group in self._groups if not group.decided)
 
     def _picked(self, group: _Group) -> list[NewCell]:
         hashes = list(group.designs)

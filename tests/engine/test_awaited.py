@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,13 +12,12 @@ import pytest
 from sweeper.cli.show import status_remarks, status_row
 from sweeper.design import pack_key
 from sweeper.engine import driver
-from sweeper.engine.adaptive import Adaptive
-from sweeper.engine.cells import CellMaker, Planned
+from sweeper.engine.cells import CellMaker
 from sweeper.engine.launching import Launch
 from sweeper.engine.packing import Packer
 from sweeper.engine.run_tracker import RunTracker
 from sweeper.engine.tuning import Tuned
-from sweeper.plan import Price
+from sweeper.plan import Price, awaited
 from sweeper.spec import parse
 from sweeper.status import sweep_status
 from sweeper.store.records import Cell, Lease, NewCell
@@ -42,59 +43,73 @@ def there(new: list[NewCell]) -> list[Cell]:
     ]
 
 
+def following(cells: list[Cell], ended: Collection[int] = ()) -> list[Cell | None]:
+    """What follows if the cells with these numbers have ended, each without a value."""
+    return awaited(
+        cells,
+        scientific=["train.batch_size"],
+        trials=None,
+        eligible=lambda cell: cell.id not in ended,
+    )
+
+
 def test_the_number_of_runs_stays_as_tuning_goes_on() -> None:
     """Each pick takes the place of what was awaited: 12 + 15 runs from first to last."""
     spec = parse(SPEC)
-    maker = CellMaker(spec)
-    tuned = Tuned(spec, maker)
-    first = tuned.first()
-    runs = sum(len(cell.replicates) for cell in first)
-    totals = [runs + 5 * sum(tuned.awaited().values())]
-    for cell in there(first):
-        picks = tuned.after(cell, {cell.hash: [0.5]})
-        runs += sum(len(pick.replicates) for pick in picks)
-        totals.append(runs + 5 * sum(tuned.awaited().values()))
-    assert totals == [27] * 7
-    assert not tuned.awaited()
+    tuned = Tuned(spec, CellMaker(spec))
+    candidates = there(tuned.first())
+    cells, totals = list(candidates), []
+    for candidate in candidates:
+        totals.append(sum(len(cell.replicates) for cell in cells) + 5 * len(following(cells)))
+        cells += there(tuned.after(candidate, {candidate.hash: [0.5]}))
+    assert totals == [27] * 6
+    assert not following(cells)
 
 
-def test_what_follows_is_known_by_its_pack_key() -> None:
+def test_a_cell_whose_candidates_all_failed_is_not_awaited() -> None:
+    """Its pick would have no value to rest on; one open candidate is enough to wait for."""
+    spec = parse(SPEC)
+    cells = there(Tuned(spec, CellMaker(spec)).first())
+    assert len(following(cells, ended={0})) == 3
+    assert len(following(cells, ended={0, 1})) == 2
+
+
+def test_what_follows_has_the_pack_key_of_its_candidates() -> None:
     """So its price is that of the candidates, which differ in the learning rate alone."""
     spec = parse(SPEC)
-    tuned = Tuned(spec, CellMaker(spec))
-    keys = {pack_key(cell.config) for cell in tuned.first()}
-    assert tuned.awaited() == dict.fromkeys(keys, 1)
+    cells = there(Tuned(spec, CellMaker(spec)).first())
+    keys = [pack_key(cell.config) for cell in following(cells) if cell is not None]
+    assert sorted(keys) == sorted({pack_key(cell.config) for cell in cells})
 
 
-def test_an_adaptive_search_has_as_many_cells_as_it_was_given() -> None:
-    """Which ones, nobody knows."""
-    spec = parse("name: a\nscientific:\n  train.lr: {low: 0.01, high: 1.0, log: true}\n"
-                 "search: {method: tpe, trials: 8}\n")  # fmt: skip
-    nothing: Any = None
-    search = Adaptive(spec, nothing, nothing, tell=nothing, unusable=nothing)
-    assert search.awaited() == {"": 8}
-    search.knows(["a", "b", "c"])
-    assert search.awaited() == {"": 5}
+def test_an_adaptive_search_awaits_the_trials_that_it_has_not_asked_for() -> None:
+    """Which cells they will be, nobody knows."""
+    spec = parse(SPEC)
+    cells = there(Tuned(spec, CellMaker(spec)).first())[:3]
+    levels = ["train.batch_size"]
+    found = awaited(cells, scientific=levels, trials=8, eligible=lambda cell: True)
+    assert found == [None] * 5
 
 
 def test_a_plan_without_tuning_awaits_nothing() -> None:
     """All of its cells are there."""
     spec = parse(SPEC)
-    assert Planned(spec, CellMaker(spec)).awaited() == {}
+    cells = [replace(cell, role="report") for cell in there(Tuned(spec, CellMaker(spec)).first())]
+    assert following(cells) == []
 
 
 @pytest.mark.parametrize(
-    ("awaited", "expected"),
+    ("keys", "expected"),
     [
         ({"a": 3}, (3 * 5 * 2.0, 0)),  # K = 5: 0.1 s a step, 100 steps, five runs
         ({"": 2}, (2 * 5 * 2.0, 0)),
         ({}, (0.0, 0)),
     ],
 )
-def test_awaited_runs_have_a_price(awaited: dict[str, int], expected: tuple[float, int]) -> None:
+def test_awaited_runs_have_a_price(keys: dict[str, int], expected: tuple[float, int]) -> None:
     """As packs of one cell's replicates; of cells that nobody knows, the mean of what is known."""
     price = Price("a", {1: 0.03, 5: 0.1, 20: 0.1}, "folded", 100)
-    assert packer(SPEC, {"a": price}).foresee(awaited, replicates=5) == pytest.approx(expected)
+    assert packer(SPEC, {"a": price}).foresee(keys, replicates=5) == pytest.approx(expected)
 
 
 def test_awaited_runs_of_packs_of_a_given_size_have_a_price_too() -> None:
