@@ -195,8 +195,12 @@ def plain(name: str) -> str:
     return re.sub(r"[-_.]+", "-", name).lower()
 
 
+def bare(requirement: str) -> str:
+    return plain(re.split(r"[\[<>=!~]", requirement)[0])
+
+
 def test_the_lock_file_holds_each_dependency_at_the_version_of_the_constraints() -> None:
-    """An image is built from what the tests ran with; a new dependency must be locked too."""
+    """An image has the versions of the tests, a new dependency too, and nothing of an extra."""
     text = (DOCKER / "requirements.lock").read_text("utf-8")
     assert "://" not in text
     entries = [line for line in text.splitlines() if not line.startswith("#")]
@@ -205,7 +209,9 @@ def test_the_lock_file_holds_each_dependency_at_the_version_of_the_constraints()
     assert len(locked) == len(entries)
     project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))
     needed = [*project["project"]["dependencies"], *project["build-system"]["requires"]]
-    assert {plain(re.split(r"[\[<>=!~]", one)[0]) for one in needed} <= set(locked)
+    assert {bare(requirement) for requirement in needed} <= set(locked)
+    extras = project["project"]["optional-dependencies"].values()
+    assert {bare(requirement) for extra in extras for requirement in extra} & set(locked) == set()
     lines = (ROOT / "constraints.txt").read_text("utf-8").splitlines()
     pinned = dict(line.split("==") for line in lines if not line.startswith("#"))
     wanted = {plain(name): version for name, version in pinned.items()}
