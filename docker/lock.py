@@ -3,7 +3,7 @@
 
     python docker/lock.py > docker/requirements.lock
 
-Run it with the Python, on the processor and in the system of the image, for example inside of the
+Run it with the Python, on the processor and in the system of the image, for example inside the
 base image. Options go to pip, such as --extra-index-url with PyTorch's own index of builds for
 processors. The file holds names, versions and hashes, no addresses.
 """
@@ -40,9 +40,9 @@ def main(options: list[str]) -> None:
 
 def lines(report: dict[str, Any]) -> Iterator[str]:
     """The packages of pip's report but Sweeper itself, by name."""
-    for one in sorted(report["install"], key=lambda one: one["metadata"]["name"].lower()):
-        name, version = one["metadata"]["name"], one["metadata"]["version"]
-        info = one["download_info"]
+    for package in sorted(report["install"], key=lambda each: each["metadata"]["name"].lower()):
+        name, version = package["metadata"]["name"], package["metadata"]["version"]
+        info = package["download_info"]
         if "dir_info" in info:  # Sweeper itself, which is built from its folder
             continue
         yield f"{name}=={version} --hash=sha256:{info['archive_info']['hashes']['sha256']}"

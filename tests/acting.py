@@ -178,7 +178,7 @@ def value(lr: float, *, replicate: int, rounds: int, best: float = 0.1) -> float
 
 
 def check_numbers(url: str, name: str, *, runs: int) -> None:
-    """Every number of every round of so many runs is what the part says, to the bit."""
+    """Checks that every number of so many runs equals the formula of the trainer, to the bit."""
     found = history.numbers(url, name)
     assert len(found) == runs
     for (factors, replicate), rounds in found.items():

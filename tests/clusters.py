@@ -29,7 +29,7 @@ def free_port() -> int:
 
 @dataclass
 class Node:
-    """The processes of one node, told apart by a variable that they inherit."""
+    """The processes of one node, known by a variable that they inherit."""
 
     name: str
     process: subprocess.Popen[str]

@@ -14,7 +14,7 @@ PAGE = b"\0" * 4096
 
 
 class NoDisk(Exception):
-    """None can be mounted here; says why."""
+    """Raised where no disk can be mounted; the text is the reason."""
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""The networks of `trainers.models` written as anybody would in PyTorch: oracles, one run each."""
+"""The networks of `trainers.models` in ordinary PyTorch: oracles, one run each."""
 
 from __future__ import annotations
 

@@ -311,7 +311,7 @@ def with_recalls(
 
 
 def elsewhere(one: Plan, *, data: str = "", steps: int | None = None) -> Plan:
-    """The plan on other data, told by its name, or under a budget of so many steps."""
+    """The plan on other data, known by its name, or under a budget of so many steps."""
     facts, spec, cells = one.sweep.facts, dict(one.sweep.spec), list(one.cells)
     if data:
         facts = {**facts, "fingerprint": hashlib.sha256(data.encode()).hexdigest()}

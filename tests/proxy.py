@@ -34,7 +34,7 @@ class Cut:
 
 @dataclass
 class Wire:
-    """One client's connection and the one to the server that belongs to it."""
+    """A client's connection, and its connection to the server."""
 
     client: socket.socket
     server: socket.socket

@@ -69,7 +69,7 @@ class Server:
 
 
 class NoServer(Exception):
-    """No PostgreSQL can be started here; says why."""
+    """Raised where no PostgreSQL can be started; the text is the reason."""
 
 
 @contextmanager

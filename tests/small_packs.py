@@ -40,7 +40,7 @@ def table(*, seed: int = 8) -> Dataset:
 
 
 def config(*, ratio: float = 0.5, **train: Any) -> Config:
-    """A run of two small epochs, each evaluated, unless `train` says otherwise."""
+    """A run of two small epochs, each evaluated, unless `train` sets something else."""
     imbalance = {"profile": "exponential", "train_ratio": ratio}
     defaults = {"epochs": 2, "batch_size": 8, "lr": 0.05, "width": 0.25, "evaluations": 1000}
     return Config.model_validate({"data": {"imbalance": imbalance}, "train": defaults | train})

@@ -83,7 +83,7 @@ class Plan:
         correct: bytes | None = None,
         **changes: Any,
     ) -> Report:
-        """What the run's attempt says at an epoch; an end as well when `ending` is given."""
+        """The report of a run's attempt at an epoch; with an end if `ending` is given."""
         end = (
             None
             if ending is None
@@ -124,7 +124,7 @@ class Plan:
 
 
 def planned(store: Store, *, cells: Sequence[NewCell] | None = None, name: str = "digits") -> Plan:
-    """A sweep with its lease, its cells (two of two replicates) and one pack of all runs."""
+    """A sweep with its lease, two cells of two replicates, and one pack of all runs."""
     sweep = store.create_sweep(new_sweep(name))
     lease = store.acquire(sweep.id, HOLDER)
     added = store.add_cells(lease, cells or [new_cell(0), new_cell(1)])

@@ -89,7 +89,7 @@ def test_help_loads_neither_torch_nor_ray() -> None:
 
 
 def test_reading_a_spec_loads_neither_torch_nor_ray() -> None:
-    """A wrong key is told of before anything heavy starts."""
+    """A wrong key is reported before anything slow starts."""
     code = (
         "import sys\nfrom sweeper import spec, design\n"
         "found = spec.load('search_spaces/batch_size.yaml')\n"

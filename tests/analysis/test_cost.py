@@ -88,7 +88,7 @@ def test_after_the_last_look_more_is_but_a_hint():
 
 
 def test_a_decided_verdict_has_no_price():
-    """Nor has one that no number of replicates can be told for."""
+    """A difference without a number of replicates has no cost either."""
     sure = Verdict(Word.BETTER)
     assert costs().priced(sure, estimate=mean_interval(X)) == sure
 
@@ -108,7 +108,7 @@ def moments(*minutes):
     ],
 )
 def test_workers_are_counted_while_any_works(started, ended, expected):
-    """All spans over the time in which there was one."""
+    """All training time, divided by the time in which at least one worker trained."""
     assert price.busy(moments(*started), moments(*ended)) == pytest.approx(expected)
 
 
@@ -146,7 +146,7 @@ def test_every_undecided_line_of_a_report_says_its_price():
 
 
 def test_a_number_of_replicates_that_nobody_would_run_is_not_offered():
-    """Far too many: how many is said, for the smallest of them, and no command."""
+    """Far too many replicates: the text has the number for the smallest effect, and no command."""
     tiny = mean_interval(np.asarray(X) - np.mean(X) + 0.02 * np.std(X))
     near, far = priced(mean_interval(X)), priced(tiny)
     assert near.price is not None

@@ -82,7 +82,7 @@ def test_a_missing_p_value_stays_missing_and_does_not_count():
 
 @pytest.mark.parametrize("values", [[], [1.0], [1.0, 2.0], [math.nan, 1.0, math.inf, 2.0]])
 def test_fewer_than_three_replicates_get_no_interval(values):
-    """Two points are points; the note says n."""
+    """Two values are drawn as points; the note states n."""
     one = mean_interval(values)
     assert not one.known
     assert one.note == f"n = {one.n}"

@@ -1,4 +1,4 @@
-"""End to end over 200 seeds: a planted curve, interaction and 10 % failures are told as planted.
+"""Over 200 seeds: a planted curve, interaction and 10 % failures are reported as planted.
 
 From records as a store gives them, through the choice of cells, to the verdicts: with the
 estimators that the report uses, and for a few seeds with the whole answer, which must say the same.

@@ -38,7 +38,7 @@ def test_the_smallest_effects_are_those_of_the_table(n, d):
 @pytest.mark.parametrize("family", [1, 3, 12])
 @pytest.mark.parametrize("n", [3, 5, 20])
 def test_the_smallest_effect_has_the_power_asked_for(n, family):
-    """Its power is 80 %, and no power is told of two replicates."""
+    """Its power is 80 %, and for two replicates no power is given."""
     d = power.smallest(n=n, family=family)
     assert power.power(d, n=n, family=family) == pytest.approx(0.8, abs=1e-4)
     assert math.isnan(power.smallest(n=2))
@@ -86,7 +86,7 @@ def test_a_plan_says_what_it_can_find(replicates, n, family, shares):
 
 
 def test_a_target_says_what_it_can_find():
-    """From the target itself; a noisy pilot tells that the cap leaves more."""
+    """The effect follows from the target; after a noisy pilot, the limit leaves more."""
     spec = parse(f"{SPEC}replicates: {{target: 0.01, max: 20}}")
     wide, near = stats.t.ppf([1 - 0.05 / 6, 0.8], 4)
     [one] = detectable(spec)
@@ -109,7 +109,7 @@ def test_nothing_is_told_where_nothing_is_compared_in_pairs(more):
 
 
 def test_a_database_that_is_not_there_is_no_pilot(tmp_path):
-    """A plan is made before anything is: nothing is said of it."""
+    """A plan is made before any run exists, so there is no message about a pilot."""
     said = []
     assert pilots("n", f"sqlite:///{tmp_path}/none.db", say=said.append) == {}
     assert said == []

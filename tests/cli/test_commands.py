@@ -1,4 +1,4 @@
-"""Each command does what it says, with the exit code it promises."""
+"""Each command does what its help describes, and ends with the documented exit code."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def launched(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str, str]:
 def test_launch_runs_everything_and_names_what_comes_next(
     launched: tuple[Path, str, str],
 ) -> None:
-    """Progress goes to stderr, the end says how many runs are complete and how to see them."""
+    """Progress goes to stderr; the end has the number of complete runs and how to see them."""
     _, out, err = launched
     assert out == ""
     assert "8 of 8 runs are complete" in err

@@ -45,7 +45,7 @@ def test_a_spec_is_a_shipped_space_or_a_file(tmp_path: Path) -> None:
 
 
 def test_sweeps_are_those_of_the_database(tmp_path: Path) -> None:
-    """The one that the environment or the option names; without one, nothing and no error."""
+    """The environment or the option names the database; without it, no names and no error."""
     url = f"sqlite:///{tmp_path / 'a.db'}"
     with Store.open(url, create=True) as store:
         for name in ("digits", "digits-steps", "moons"):

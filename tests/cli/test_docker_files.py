@@ -176,7 +176,7 @@ def locker() -> Any:
 
 
 def test_locking_keeps_names_versions_and_hashes_only() -> None:
-    """Where the packages came from is not said, and Sweeper itself is not among them."""
+    """The lock has no addresses, and Sweeper itself is not among the packages."""
     hashes = {"archive_info": {"hashes": {"sha256": "abc"}}, "url": "https://host/b.whl"}
     report = {
         "install": [

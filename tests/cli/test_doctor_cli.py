@@ -1,4 +1,4 @@
-"""`sweeper doctor` says what is in the way of a sweep, and the way out."""
+"""`sweeper doctor` reports what prevents a sweep, and how to mend it."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def free(monkeypatch: pytest.MonkeyPatch):
 
 
 def test_a_folder_for_sockets_that_was_named_and_cannot_be_used_is_told() -> None:
-    """Not wrong, since another one is used; and why."""
+    """This is a note and no fault, since another folder is used; the line has the reason."""
     found = ray_folder({"TMPDIR": "/tmp/" + "x" * 100})  # noqa: S108
     assert (found.state, found.text.split(";")[0]) == ("note", "/tmp")  # noqa: S108
     assert "TMPDIR cannot be used: its path has 105 bytes" in found.text

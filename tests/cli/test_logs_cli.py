@@ -98,7 +98,7 @@ def test_a_log_file_that_cannot_be_written_is_refused(
 def test_a_full_disk_ends_the_log_and_not_the_command(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """It is said once."""
+    """The message is printed once."""
     if not Path("/dev/full").exists():
         pytest.skip("no /dev/full on this machine")
     assert run(["init", str(tmp_path / "a.yaml"), "--log-file", "/dev/full"]) == 0

@@ -19,7 +19,7 @@ TRAIN = {"model": "mlp", "width": 0.1, "epochs": 4, "batch_size": 16, "lr": 0.1}
 
 
 def _rows(count: int, seed: int) -> pd.DataFrame:
-    """Three classes that age and town tell apart; a tenth of the ages is missing."""
+    """Three classes that age and town determine; a tenth of the ages is missing."""
     rng = np.random.default_rng(seed)
     kind = np.arange(count) % 3
     age = np.where(rng.random(count) < 0.1, np.nan, rng.normal(30 * kind, 4))

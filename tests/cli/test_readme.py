@@ -1,4 +1,4 @@
-"""What the documents tell one to type exists and works."""
+"""The commands that the documents show exist and work."""
 
 from __future__ import annotations
 
@@ -114,7 +114,7 @@ def test_bare_make_lists_the_commands() -> None:
 
 
 def test_the_make_targets_in_the_documents_exist() -> None:
-    """Nobody is told to type a target that is not there."""
+    """Every make target that a document names exists."""
     told = {
         target
         for path in DOCUMENTS

@@ -20,7 +20,7 @@ SECRET = "g%he?m-9"  # noqa: S105 - of a server that lives for one test
 
 
 def _told(url: str, *, error: type[SweeperError]) -> str:
-    """The message; fails when any of the traceback's lines tells the password."""
+    """Returns the message; fails if any line of the traceback contains the password."""
     with pytest.raises(SweeperError) as caught:
         Store.open(url, create=True, patience=0.1)
     assert type(caught.value) is error
@@ -82,7 +82,7 @@ def test_a_wrong_password_is_refused_without_telling_it(locked: str) -> None:
 
 
 def test_a_password_that_is_missing_is_asked_for(locked: str) -> None:
-    """Exit 2: the server wants one, and the address has none."""
+    """Exit 2: the server asks for a password, and the address has none."""
     bare = make_url(locked)._replace(password=None)
     message = _told(bare.render_as_string(hide_password=False), error=StoreError)
     assert message.endswith("refused: no password supplied")
@@ -125,7 +125,7 @@ def test_a_role_without_rights_is_told_which(postgresql: Server, weak: str, orde
 
 
 def test_the_right_password_is_never_shown(locked: str) -> None:
-    """Neither a store nor a study tells it, and both work with its odd characters."""
+    """Neither a store nor a study shows the password, and both work with its odd characters."""
     with Store.open(locked, create=True) as store:
         study = Study(locked, "digits", objective="accuracy", direction="maximize")
         for thing in (store, store.database, store.database.address, study):

@@ -1,7 +1,7 @@
 """Fault 51: the database fails at the n-th call, for n = 1, 2, ... until it passes.
 
 Each failure is injected below SQLAlchemy, before the call (nothing happened) or after it (it
-happened, and nobody was told): after a commit, that is the unknown commit. Whatever n, the
+happened, and the caller got an error): after a commit, that is the unknown commit. Whatever n, the
 history must be that of an undisturbed sweep.
 """
 

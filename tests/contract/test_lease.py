@@ -30,7 +30,7 @@ def _age(store: Store, seconds: float) -> None:
 
 
 def test_a_held_lease_names_its_holder(plan: Plan) -> None:
-    """The second launch is told host, pid and the age of the last beat."""
+    """The second launch's message has the host, the pid and the age of the last beat."""
     told = r"'digits' is held by elsewhere, pid 4242, last beat \d+ s"
     with pytest.raises(HeldError, match=told):
         plan.store.acquire(plan.sweep.id, OTHER)
@@ -56,7 +56,7 @@ def test_a_beat_keeps_the_lease(plan: Plan) -> None:
 
 
 def test_a_clock_set_back_does_not_lock_the_sweep(plan: Plan) -> None:
-    """A beat from the future is no living driver's: that one has beaten since."""
+    """A beat from the future comes from no living driver: a living driver has beaten since."""
     _age(plan.store, -3600.0)
     assert plan.store.acquire(plan.sweep.id, OTHER).epoch == plan.lease.epoch + 1
 
@@ -153,7 +153,7 @@ def test_a_lease_row_deleted_by_hand_comes_back_above_all_epochs(plan: Plan) -> 
 
 
 def test_a_killed_driver_of_this_machine_is_known_to_be_dead(store: Store) -> None:
-    """Its lease need not expire; a living one's must, though it is of this machine as well."""
+    """The lease of a dead driver need not expire; that of a living driver on this machine must."""
     sweep = store.create_sweep(new_sweep())
     code = "import json; from sweeper.store.lease import here; print(json.dumps(here()))"
     script = [sys.executable, "-c", f"{code}; input()"]
@@ -185,7 +185,7 @@ def test_a_process_of_an_unknown_machine_is_not_known_to_be_dead(
 
 
 def test_a_later_process_with_the_same_number_is_another(store: Store) -> None:
-    """Process numbers come round again; the time of the start tells them apart."""
+    """Process numbers are used again; the time of the start distinguishes the processes."""
     sweep = store.create_sweep(new_sweep())
     store.acquire(sweep.id, {**here(), "started": "1"})
     assert store.acquire(sweep.id, here()).epoch == 2

@@ -70,7 +70,7 @@ def test_the_migrations_arrive_at_the_tables(store: Store) -> None:
 
 
 def test_the_revisions_are_the_scripts() -> None:
-    """A new script cannot be forgotten in the list that tells old from newer."""
+    """The list that orders old and newer databases has every script."""
     names = sorted(path.name[:4] for path in (schema.SCRIPTS / "versions").glob("[0-9]*.py"))
     assert names == list(schema.REVISIONS)
 

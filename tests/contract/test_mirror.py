@@ -144,7 +144,7 @@ def test_a_failed_cell_fails_with_its_reasons(
 def test_a_cell_with_one_failed_replicate_is_complete_over_the_others(
     plan: Plan, mirror: Callable[..., Study], loaded: Callable[..., optuna.Study]
 ) -> None:
-    """n says over how many, and there is no standard error of one."""
+    """n is the number of replicates, and with one replicate there is no standard error."""
     plan.finish(plan.run_ids[0], value=0.5)
     plan.begin([plan.run_ids[1]])
     plan.record(plan.report(plan.run_ids[1], value=None, ending=Ending.DIVERGED))
@@ -421,7 +421,7 @@ def test_a_running_trial_that_no_cell_owns_is_failed(
 
 
 def _optimised(study: optuna.Study, value: float, *, times: int) -> None:
-    """What a user does who takes the study for one of theirs."""
+    """What users do who think that the study is theirs."""
 
     def objective(trial: optuna.Trial) -> float:
         trial.suggest_float("train.lr", 0.001, 0.5)
@@ -433,7 +433,7 @@ def _optimised(study: optuna.Study, value: float, *, times: int) -> None:
 def test_trials_that_somebody_else_has_added_are_failed_and_named_once(
     plan: Plan, mirror: Callable[..., Study], loaded: Callable[..., optuna.Study]
 ) -> None:
-    """The best trial is one of the sweep's again; what the others were stays to be read."""
+    """The best trial is again a trial of the sweep; the others can still be read."""
     _finish_all(plan, [0.5, 0.75, 0.25, 0.25])
     mirror().sync(plan.store, plan.lease, plan.sweep)
     ours = loaded().trials

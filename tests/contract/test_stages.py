@@ -30,14 +30,14 @@ def test_decisions_come_back_in_their_order(plan: Plan) -> None:
 
 
 def test_a_decision_is_never_taken_back(plan: Plan) -> None:
-    """Said twice, as after an unknown commit, the first one stands."""
+    """Written twice, as after an unknown commit, the first decision stays."""
     plan.store.add_stage(plan.lease, number=0, body=FIRST)
     plan.store.add_stage(plan.lease, number=0, body=SECOND)
     assert stages(plan) == [FIRST]
 
 
 def test_a_driver_without_the_lease_decides_nothing(plan: Plan) -> None:
-    """Another one has the sweep by now."""
+    """Another driver has the sweep by now."""
     plan.store.release(plan.lease)
     plan.store.acquire(plan.sweep.id, HOLDER)
     with pytest.raises(LeaseLost):

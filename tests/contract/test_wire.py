@@ -116,7 +116,7 @@ def test_33_a_server_that_accepts_and_says_nothing_is_asked_again(
 def test_33_a_beat_does_not_wait_for_a_statement_that_hangs(
     plan: Plan, proxy: Proxy, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The lease is kept by a connection of its own; who insists is not kept by the other one."""
+    """A beat has a connection of its own, and does not wait for the connection that hangs."""
     monkeypatch.setattr(store_module, "LIMIT_SECONDS", FOR_EVER)
     insists = threading.Event()
     plan.store.attend(insists.is_set)

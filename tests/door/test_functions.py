@@ -50,7 +50,7 @@ def through(made: FunctionTrainer) -> list[list[list[float]]]:
 
 
 def test_each_report_is_a_round_and_the_last_one_is_the_end() -> None:
-    """The end comes with the last report where `epochs` says which is the last."""
+    """With `epochs` in the configuration, the last report ends the run."""
     made = trainer(walking, {"epochs": 3, "x": 1.0})
     rounds = []
     while made.round < made.timetable.rounds:
@@ -124,7 +124,7 @@ def test_a_run_that_was_killed_between_its_last_report_and_its_end_ends() -> Non
 
 
 def test_nothing_is_kept_of_a_function_that_is_already_ahead() -> None:
-    """It reports more than `epochs` says, and has changed the array that it had passed."""
+    """Reports more often than `epochs` allows, and changes the array that it has passed."""
 
     def longer(config: Any, replicate: Any, report: Any) -> None:
         total = np.zeros(1)
@@ -285,7 +285,7 @@ def test_a_worker_reports_each_epoch_and_the_end(tmp_path: Path) -> None:
 
 
 def test_a_worker_goes_on_from_a_checkpoint_that_is_recorded(tmp_path: Path) -> None:
-    """Not from a later one: its numbers would be missing."""
+    """Not from a later state: its numbers would be missing."""
     whole = messages(job(walking, tmp_path / "whole"))
     worker = PackWorker()
     worker.take(job(walking, tmp_path / "cut"))
@@ -338,7 +338,7 @@ def test_a_report_that_is_not_finite_ends_the_run_as_diverged(tmp_path: Path) ->
 
 
 def test_a_node_without_the_function_or_its_files_is_unfit(tmp_path: Path) -> None:
-    """That says nothing of the run, which goes to another node."""
+    """The run is not at fault, and goes to another node."""
     unknown = OwnTrainer(name="unheard of", layout=LAYOUT, fingerprint=MARK)
     [message] = messages(job(walking, tmp_path, own=unknown))
     assert "'unheard of' is not defined" in message.unfit

@@ -71,7 +71,7 @@ def shown(cell: list[dict[str, Any]], kind: str) -> str:
 def test_7_the_page_runs_in_a_notebook_after_a_kill(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Cells show what the page says, and the killed sweep goes on as the cells run again."""
+    """Cells print what the page shows, and the killed sweep continues when the cells run again."""
     killed(tmp_path)
     cells = outputs(tmp_path, monkeypatch)
     said = "".join(one.get("text", "") for cell in cells for one in cell)

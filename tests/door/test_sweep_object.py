@@ -96,7 +96,7 @@ def test_a_notebook_shows_question_answer_and_curve(sweep: sweeper.Sweep) -> Non
 
 
 def test_a_sweep_without_results_has_a_card_too(tmp_path: Path) -> None:
-    """It says that there is nothing to compare."""
+    """The text states that there is nothing to compare."""
     url = f"sqlite:///{tmp_path}/sweeper.db"
     nothing = {(cell, r): (None, "") for cell in range(8) for r in range(5)}
     with Store.open(url, create=True) as store:

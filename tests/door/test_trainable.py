@@ -51,7 +51,7 @@ def written(folder: Path, **parts: Any) -> ModuleType:
 
 
 def test_a_decorated_function_is_known_by_its_name() -> None:
-    """By its own name or by the one that was given; it can still be called."""
+    """A trainer has its function's name or a given name, and can still be called."""
 
     @sweeper.trainable(name="other", version=3)
     def known(config: Any, replicate: Any, report: Any) -> int:
@@ -199,7 +199,7 @@ def test_a_report_that_cannot_be_recorded_is_refused(
 def test_later_reports_go_on_with_the_same_metrics(
     epoch: int, splits: dict[str, Any], reason: str
 ) -> None:
-    """Epochs rise, and the first report has said what there is."""
+    """Epochs rise, and the first report has declared the metrics."""
     report, _ = reports()
     report(1, val={"a": 1})
     with pytest.raises(ReportError, match=re.escape(reason)):

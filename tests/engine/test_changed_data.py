@@ -1,4 +1,4 @@
-"""Data that are not what the last launch read: said as what it is, and never mixed unasked."""
+"""Data that differ from what the last launch read: reported, and never mixed without a request."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ def begun(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 
 def rows(folder: Path) -> list[str]:
-    """Everything that the database says."""
+    """Everything that the database holds."""
     with sqlite3.connect(folder / "sweeper.db") as connection:
         found = list(connection.iterdump())
     connection.close()
@@ -115,7 +115,7 @@ def test_without_agreement_nothing_begins(
 def test_new_data_agrees(
     folder: Path, begun: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """The samples are said, and new and hidden cells get their cause."""
+    """The message has the number of samples, and the cause of new and hidden cells."""
     write(folder, of_the_second=30)
     assert run(["launch", "spec.yaml", "--yes", "--new-data"]) == 0
     assert "the data file has changed since the last launch" in capsys.readouterr().err
@@ -160,14 +160,14 @@ def test_somebody_at_a_terminal_is_asked(
 
 
 def test_the_same_data_in_another_place_are_no_change(folder: Path, begun: list[str]) -> None:
-    """Data are told by their content."""
+    """The content identifies the data."""
     (folder / "moved.npz").write_bytes((folder / "numbers.npz").read_bytes())
     assert run(["launch", "spec.yaml", "--set", "data.path=moved.npz"]) == 0
     assert begun
 
 
 def test_other_data_by_the_spec_are_the_specs_change(folder: Path, begun: list[str]) -> None:
-    """Who writes another rule into the spec has said so already."""
+    """A user who writes another rule into the spec has already agreed."""
     assert run(["launch", "spec.yaml", "--set", "data.max_per_class=20"]) == 0
     assert begun == ["the spec has changed"]
 

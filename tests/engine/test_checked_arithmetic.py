@@ -48,7 +48,7 @@ def job(form: str, plugins: tuple[str, ...] = ()) -> Job:
 
 
 def test_a_form_is_chosen_before_anything_is_timed(planted: tuple[str, ...]) -> None:
-    """The first one that is right; what is wrong with those before it is told."""
+    """The first correct form is used; the errors of the forms before it are reported."""
     asked = ProbeJob(
         key="k", config=CONFIG.model_dump(mode="json"), ks=(1, 2), threads=4, device="cpu",
         plugins=planted,
@@ -60,7 +60,7 @@ def test_a_form_is_chosen_before_anything_is_timed(planted: tuple[str, ...]) -> 
 
 
 def test_a_node_refuses_a_pack_whose_form_is_wrong_there(planted: tuple[str, ...]) -> None:
-    """It says why, and which form is right; a form that is right is not refused."""
+    """The refusal has the reason and the correct form; a correct form is not refused."""
     refused = worker.refusal(CONFIG, job("bent", planted))
     assert refused is not None
     assert refused.form == "folded"

@@ -252,7 +252,7 @@ def test_26_a_worker_that_lives_and_does_not_get_on_is_ended(stage) -> None:
 
 
 def test_a_driver_that_was_stopped_itself_ends_nobody(stage) -> None:
-    """What workers said meanwhile has not been heard yet."""
+    """Messages that workers sent meanwhile have not been read yet."""
     one = stage(SPEC + "limits: {loading_seconds: 500, hang_seconds: 100}\n")
     job = one.begin()
     one.say(job, 1)
@@ -284,7 +284,7 @@ def test_15_the_first_silence_costs_a_run_nothing_and_the_second_an_attempt(stag
 
 
 def test_44_a_node_that_cannot_do_the_work_costs_its_runs_nothing(stage) -> None:
-    """The attempt names the node and what it lacks, and says nothing of the run."""
+    """The attempt names the node and what the node lacks; the run is not at fault."""
     one = stage(SPEC + "limits: {attempts: 1}\n")
     job = one.begin()
     one.say(job, 0, unfit="the data cannot be read: no such file")

@@ -1,4 +1,4 @@
-"""Joining a cluster: who may, what the one line says to whoever may not, and nothing left behind.
+"""Joining a cluster: who may join, the one line that others get, and no file or process left.
 
 The cluster is a real `ray start --head` with token authentication, on this machine.
 """

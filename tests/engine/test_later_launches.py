@@ -65,7 +65,7 @@ def launch(folder: Path, spec: str = SPEC) -> driver.Outcome:
 
 
 def test_a_factor_stated_later_at_its_value_belongs_to_the_old_cells(tmp_path) -> None:
-    """The same configurations: nothing runs again, and their cells say what the spec says."""
+    """Equal configurations: nothing runs again, and their cells have the levels of the new spec."""
     run_it(tmp_path)
     wider = SPEC.replace("[0.01, 0.1]", "[0.01, 0.1]\n  train.momentum: [0.9, 0.95]").replace(
         "replicates: 2", "replicates: 1"
@@ -179,7 +179,7 @@ def test_a_signal_after_the_last_round_interrupts_nothing(tmp_path, monkeypatch)
     ],
 )
 def test_an_interrupted_sweep_says_what_interrupted_it(launched, count, why) -> None:
-    """Nobody who said no is told of a signal."""
+    """A user who answers no gets no message about a signal."""
     launch: Any = SimpleNamespace(**{"declined": False, **launched})
     request = SimpleNamespace(interrupts=SimpleNamespace(count=count, fault=""))
     session: Any = SimpleNamespace(request=request)
@@ -219,7 +219,7 @@ def _write(place: Path, images: np.ndarray) -> None:
 
 
 def test_a_sweep_goes_on_from_another_folder(tmp_path, monkeypatch) -> None:
-    """The data are told by their content: same cells, same packs, same checkpoints, new path."""
+    """The content identifies the data: same cells, same packs, same checkpoints, new path."""
     seen = []
     for place in (_folder(tmp_path / "one"), _folder(tmp_path / "two")):
         monkeypatch.chdir(tmp_path)

@@ -76,7 +76,7 @@ def test_what_ray_says_becomes_a_reason(error, ending) -> None:
     ],
 )
 def test_what_the_trainer_raises_becomes_a_reason(error, ending) -> None:
-    """Exceptions inside the worker are told apart by class."""
+    """The class of an exception inside the worker decides the reason."""
     found, text = endings.of_exception(error)
     assert found is ending
     assert len(text) <= endings.LAST_CHARACTERS
@@ -228,7 +228,7 @@ def test_a_home_in_the_address_is_the_users(tmp_path, monkeypatch) -> None:
 
 
 def test_removing_the_last_checkpoints_leaves_no_empty_folder_of_ours(tmp_path) -> None:
-    """And never one of the user's, whatever it is called."""
+    """A folder of the user is never removed, whatever its name."""
     beside = checkpoint_paths.of(f"sqlite:///{tmp_path}/a.db", environment={})
     Path(beside.of_pack(1, pack=2)).mkdir(parents=True)
     beside.remove(1, pack=2)

@@ -94,7 +94,7 @@ def test_the_spread_of_the_first_stage_says_how_many_follow(tmp_path) -> None:
 
 
 def test_no_more_than_the_cap(tmp_path) -> None:
-    """However noisy: and the reason says that the target was not reached."""
+    """This holds for any noise; the reason states that the target was not reached."""
     with staged(tmp_path, TARGET) as stage:
         finish(stage, noisy(0.2))
         assert replicates(stage) == [tuple(range(12))] * 2
@@ -210,7 +210,7 @@ def test_a_crash_around_a_decision_changes_nothing(
 
 
 def test_a_finished_plan_is_not_judged_again(tmp_path) -> None:
-    """The next launch finds nothing to do, and says no second time what was decided."""
+    """The next launch finds nothing to do, and does not repeat the decision."""
     noise = noisy(0.01)
     with again(tmp_path, TARGET, 1) as stage:
         finish(stage, noise)

@@ -1,6 +1,6 @@
-"""The names of Ray and Optuna that are not public and that Sweeper uses all the same.
+"""The names of Ray and Optuna that are not public and that Sweeper uses nevertheless.
 
-A new version may rename any of them: this says which, and who uses it.
+A new version may rename any of them: a failure names the name and the file that uses it.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ def test_a_private_name_is_still_there(module: str, name: str) -> None:
 
 
 def test_no_other_private_module_is_imported() -> None:
-    """Whoever adds one adds it above, with its use."""
+    """A new private name is added above, with its use."""
     known = {module for module, _ in NAMES} | {module.rpartition(".")[0] for module, _ in NAMES}
     for path in ROOT.rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):

@@ -1,4 +1,4 @@
-"""What the probe measures, on trainers whose steps take what a test says, and whom it waits for."""
+"""What the probe measures, on trainers of a given speed, and which workers it waits for."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ class Large:
 
 
 def test_a_pack_that_finds_no_room_is_left_out(monkeypatch) -> None:
-    """The smaller ones have a price, and K is chosen among them."""
+    """The smaller K have a price, and K is chosen among them."""
     monkeypatch.setattr(worker, "TRAINER", Large)
     found = worker.time_packs(job("k", 1, 5, 10, 20))
     assert isinstance(found, Timing)

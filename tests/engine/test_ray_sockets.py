@@ -46,7 +46,7 @@ def test_the_users_folder_is_taken_as_long_as_there_is_room(short: Path) -> None
 
 @pytest.mark.parametrize("folder", [READ_ONLY, "/nonexistent"])
 def test_a_folder_that_is_missing_or_read_only_is_passed_over(folder: str) -> None:
-    """The next one is as good."""
+    """The next folder is as good."""
     assert sockets.check({"TMPDIR": folder}) == sockets.OTHERS[0]
 
 

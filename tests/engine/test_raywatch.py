@@ -11,7 +11,7 @@ from sweeper.engine.raywatch import Watch
 
 
 class Scene:
-    """A Ray that can be ended, and what the watch said and did."""
+    """A stand-in for Ray that can be ended, and a record of what the watch reported and did."""
 
     def __init__(self, *, grace: float) -> None:
         self.process, self.looks = "", 0
@@ -31,7 +31,7 @@ class Scene:
 
 
 def test_a_ray_that_lives_is_left_alone() -> None:
-    """However often it is looked at, nothing is said, and leaving ends the watch."""
+    """While Ray lives, the watch reports nothing, and leaving ends the watch."""
     scene = Scene(grace=0.0)
     with scene.watch:
         eventually(lambda: scene.looks > 5, "the watch never looks")
@@ -40,7 +40,7 @@ def test_a_ray_that_lives_is_left_alone() -> None:
 
 
 def test_a_driver_that_comes_round_is_not_taken_over() -> None:
-    """It is told once which process has ended, and leaves by itself."""
+    """The driver learns once which process has ended, and stops by itself."""
     scene = Scene(grace=HANG)
     with scene.watch:
         scene.process = "raylet"
@@ -58,7 +58,7 @@ def test_a_driver_that_is_caught_is_taken_over() -> None:
 
 
 def test_a_fault_stops_at_once_and_is_kept_only_where_nobody_asked() -> None:
-    """Who has asked the driver to stop is told that, not what ended Ray."""
+    """After a request to stop, the message is about the request, not about Ray's end."""
     alone, asked = Interrupts(), Interrupts()
     asked.count = 1
     for one in (alone, asked):

@@ -73,7 +73,7 @@ def test_nodes_of_one_host_are_told_apart(looked) -> None:
 
 
 def test_a_node_is_used_no_more_after_two_failures_or_one_that_will_not_pass(looked) -> None:
-    """It is said once; when no other is left, that is said with the reasons."""
+    """The message comes once; when no other node is left, a message has the reasons."""
     found = looked(node("a", CPU=1.0), node("b", CPU=1.0), node("head"))
     a, b = found.free(Counter())
     assert found.strike(a, "no data") == ""

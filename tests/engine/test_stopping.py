@@ -178,7 +178,7 @@ with (
     ids=["does", "hangs"],
 )
 def test_9_a_second_signal_ends_a_driver_that_hears_nothing(record: str) -> None:
-    """What can be recorded is, and whatever hangs, the command that goes on is said."""
+    """What can be recorded is recorded; the message always has the command that continues."""
     code = LAST.format(record=record, for_ever=FOR_EVER)
     ended = subprocess.run(
         [sys.executable, "-c", code], timeout=HANG, check=False, capture_output=True, text=True

@@ -151,7 +151,7 @@ resources: {workers: 2, pack: 2}
 
 
 def test_an_adaptive_search_goes_on_where_it_stopped(make_place) -> None:
-    """A sampler is told every finished cell; more trials ask for more, and never twice."""
+    """A sampler receives every finished cell; more trials add cells, and none twice."""
     place = make_place(ADAPTIVE)
     run(place)
     assert len(cells(place)) == 8
@@ -246,7 +246,7 @@ SECRET = "open-sesame"  # noqa: S105  of no database
 def test_workers_cannot_read_where_the_database_is(make_place, monkeypatch) -> None:
     """Neither the URL nor a password reaches a worker: not by its environment, not by Ray's tables.
 
-    Ray tells every worker its driver's command line, unless it is kept from it.
+    By default, Ray gives every worker its driver's command line.
     """
     place = make_place(POISON)
     place.storage += f"?password={SECRET}"

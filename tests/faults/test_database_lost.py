@@ -1,4 +1,4 @@
-"""A database that goes for good while a sweep runs: its file, its disk, its server's answers."""
+"""A database that is lost while a sweep runs: its file, its disk, its server's answers."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ class Held:
         eventually(self.hold.holds, "no round was ever ended", process=self.process)
 
     def goes_on(self) -> tuple[int, str]:
-        """The exit code, and what was said in one line, once the runs are let go."""
+        """Returns the exit code and the message of one line, after the held runs are released."""
         self.hold.let_go()
         return self.ends()
 
@@ -96,7 +96,7 @@ def replace(place: Place) -> None:
 def test_35_a_database_file_that_is_gone_is_saved_and_said(
     make_place: Callable[..., Place], strike: Callable[[Place], None]
 ) -> None:
-    """The launch ends with 1 and says where a copy of all that was recorded is, and how to go on.
+    """The launch ends with 1 and names the copy of all that was recorded, and how to continue.
 
     The copy has no run RUNNING and no holder; renamed, it is the sweep.
     """
@@ -192,7 +192,7 @@ class Visitor:
 def test_34_and_36_a_dashboard_that_asks_throughout_and_no_room_for_checkpoints(
     make_place, disk: Disk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Neither holds the sweep up: each request is answered, and the missing checkpoint is said."""
+    """Neither delays the sweep: each request is answered, and the missing checkpoint is named."""
     monkeypatch.setenv("SWEEPER_CHECKPOINTS", str(disk.folder))
     place = make_place("place", SPEC + "limits: {checkpoint_seconds: 0.001}\n")
     disk.fill()

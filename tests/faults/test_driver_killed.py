@@ -112,7 +112,7 @@ def test_5_killed_after_the_commit_before_the_mirror(place, undisturbed) -> None
 
 
 def test_6_killed_while_the_report_is_written(place, undisturbed) -> None:
-    """An old report stays whole until the new one is."""
+    """An old report stays whole until the new report is whole."""
     place.storage = like(undisturbed)
     page = place.folder / "page.html"
     code, output = place.run("--out", str(page), verb="report")

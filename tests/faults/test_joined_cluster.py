@@ -63,7 +63,7 @@ def running(place: Place) -> int:
 
 
 def read(process: subprocess.Popen[str], *wanted: str) -> str:
-    """What a driver prints until it has said all of this."""
+    """Returns what a driver prints until it has printed all these texts."""
     assert process.stdout is not None
     said = ""
     for line in process.stdout:
@@ -133,7 +133,7 @@ def test_17_a_head_that_dies_ends_the_launch_within_seconds(joined, cluster) -> 
 
 @pytest.mark.soak
 def test_15_a_worker_that_is_stopped_is_replaced(joined, cluster) -> None:
-    """A9: no sign of life for `limits.silent_seconds` is told, and costs its runs nothing."""
+    """A9: no sign of life for `limits.silent_seconds` is reported; its runs lose nothing."""
     joined.write_spec(SPEC.replace("limits: {", "limits: {silent_seconds: 5, "))
     hold = acting.Hold(joined.folder, rounds=2)
     node = cluster.join()

@@ -1,4 +1,4 @@
-"""Two drivers, one sweep: one runs it, the other says who does."""
+"""Two drivers for one sweep: the first runs it, the second names the first."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def test_11_the_second_of_two_drivers_is_refused(place, undisturbed) -> None:
 
 
 def test_12_the_same_spec_from_another_folder_is_the_same_sweep(place, undisturbed) -> None:
-    """A sweep is known by its database and name, not by where one stands."""
+    """The database and the name identify a sweep, not the working folder."""
     place.storage = f"sqlite:///{undisturbed}"
     before = history.numbers(place.storage, "faults")
     elsewhere = place.folder / "elsewhere"

@@ -1,4 +1,4 @@
-"""Workers that are killed or kill themselves: runs are tried again, reasons are told apart."""
+"""Workers that are killed or kill themselves: runs are tried again, each with its own reason."""
 
 from __future__ import annotations
 
@@ -165,7 +165,7 @@ def test_25_ways_to_die_are_told_apart(faulty, fault, ending, said) -> None:
 
 
 def test_25_the_sweep_goes_on_around_its_poisoned_cells(faulty) -> None:
-    """One cell's failure costs the others nothing; the exit code says that there were failures."""
+    """A failing cell does not affect other cells; the exit code shows that there were failures."""
     assert faulty.code == 3, faulty.output
     assert faulty.runs[0.1].state is RunState.COMPLETE
     assert len(faulty.attempts[0.1]) == 1

@@ -1,7 +1,7 @@
 """Long-tailed CIFAR as published, out of the loader: true sizes and labels, pixels that are blank.
 
 CIFAR's own files are pickles that may not lie here; these have their form, their number of images
-and their labels, and torchvision is told their hashes. Where SWEEPER_DATA has the real CIFAR-10,
+and their labels, and torchvision is given their hashes. Where SWEEPER_DATA has the real CIFAR-10,
 its Parquet form gives the same counts.
 """
 

@@ -199,7 +199,7 @@ class Plot:
         return made
 
     def lives(self, pid: int) -> str:
-        """In the place of `lease._started`: what the machine of the current process says."""
+        """Replaces `lease._started`: returns what the simulated machine reports."""
         found = self._processes.get((self.world.here().host, pid))
         return found.started if found is not None and not found.dead else ""
 
@@ -251,7 +251,7 @@ class Plot:
         self.world.bury()
 
     def trouble(self) -> None:
-        """Lets things go wrong, each about as often as the seed says."""
+        """Plans the faults, each about as often as the seed demands."""
         world, faults = self.world, self.world.faults
         world.every(faults.partition_every, self._partition)
         world.every(faults.full_disk_every, self._fill_disk)

@@ -24,7 +24,7 @@ def lost(name: str) -> sqlite3.OperationalError:
 
 
 class Gate:
-    """What stands between the processes and the database: one engine, in whoever's name it is used.
+    """Stands between the processes and the database: one engine, used by each process in turn.
 
     One engine for all: statements are compiled once.
     """

@@ -1,7 +1,7 @@
 """Jobs trained by a formula: what a played worker computes, and the checkpoints that it keeps.
 
 The protocol is that of `sweeper.engine.worker`: a training goes on from a checkpoint that is not
-ahead of what was recorded, leaves dropped members out, and says a message after each round.
+ahead of what was recorded, leaves dropped members out, and sends a message after each round.
 """
 
 from __future__ import annotations

@@ -58,7 +58,7 @@ class Process:
 
     @property
     def holder(self) -> dict[str, Any]:
-        """As `lease.here()` says it."""
+        """The machine and the process, as in `lease.here()`."""
         return {"host": self.host, "pid": self.pid, "started": self.started, "machine": self.host}
 
     def check(self) -> None:
@@ -287,7 +287,7 @@ class World:
         self.at(0.0, self.bury)
 
     def bury(self) -> None:
-        """Ends the threads of the dead, which lets go of their transactions."""
+        """Ends the threads of dead processes, which ends their transactions."""
         while self._dead:
             for thread in self._dead.pop().threads:
                 if thread and not thread.dead:
@@ -295,7 +295,7 @@ class World:
 
     @staticmethod
     def thread() -> Thread:
-        """The current one."""
+        """The current thread."""
         return _thread()
 
     @staticmethod

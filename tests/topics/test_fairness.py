@@ -279,7 +279,7 @@ def test_a_collapsed_run_is_named():
 
 
 def test_one_cell_has_no_claims():
-    """Nothing to compare and no tuning: nothing is said of fairness."""
+    """Nothing to compare and no tuning: the page has no section about fairness."""
     assert found(planted.plan(levels={planted.BATCH: [8]})).of(fairness.build) is None
 
 

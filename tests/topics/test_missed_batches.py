@@ -50,7 +50,7 @@ def test_the_share_is_what_permutations_give():
     [(0, 10, 4, 1.0), (10, 10, 4, 0.0), (3, 10, 10, 0.0), (3, 10, 64, 0.0), (7, 10, 4, 0.0)],
 )
 def test_the_ends_are_exact(n, total, batch, share):
-    """No class, one class, a batch of everything, a larger one, one that must hold it."""
+    """No sample of the class, only its samples, whole batches, too few samples of other classes."""
     assert float(without(n, total=total, batch=batch)) == share
 
 
@@ -94,5 +94,5 @@ def test_the_sentence_names_both_ends():
 
 @pytest.mark.parametrize(("value", "text"), [(0.0, "0.0"), (0.0001, "under 0.05"), (0.5, "50")])
 def test_a_small_share_is_not_called_none(value, text):
-    """Under 0.05 % says so."""
+    """A share below 0.05 % is written as such."""
     assert wording.share(value) == f"{text}\N{NO-BREAK SPACE}%"

@@ -81,7 +81,7 @@ def test_the_planted_crossing_is_found(one):
 
 
 def test_a_gain_that_does_not_depend_on_the_class_has_no_crossing():
-    """No relation: said so, never a number."""
+    """Without a relation the page states this, and gives no number."""
     found = sweep(lambda factors, label: 0.6, noise=0.03)
     assert isinstance(found.crossing, Withheld)
     assert "cannot be told" in words_groups.crossing(found)

@@ -1,4 +1,4 @@
-"""Screening: the best cell stays, the fresh block tells the truth, and it alone is reported."""
+"""Screening: the best cell stays, the fresh replicates are unbiased, and only they are reported."""
 
 from __future__ import annotations
 
@@ -154,7 +154,7 @@ def test_the_page_names_every_cell_and_the_rule() -> None:
 
 
 def test_a_page_can_be_made_while_screening_goes_on() -> None:
-    """It says so, and shows no number of the screening."""
+    """The page states this, and shows no number of the screening."""
     page = html(screened(undecided=True))
     assert "Screening goes on: nothing is reported" in page
 

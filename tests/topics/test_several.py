@@ -89,7 +89,7 @@ def test_an_undecided_sweep_is_no_disagreement():
 
 
 def test_a_sweep_without_runs_has_no_verdict():
-    """It stands in the table, and the others are told of."""
+    """The sweep stands in the table, and the page describes the other sweeps."""
     none = {(cell, r): (None, "") for cell in range(3) for r in range(5)}
     one = found(sweep("a", -0.02), sweep("b", -0.02, data="letters", failures=none))
     assert words_several.headline(one).endswith("; without a verdict in 1 (b).")

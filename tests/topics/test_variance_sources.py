@@ -142,7 +142,7 @@ def test_neither_order_nor_side_changes_the_components(seed, replicates, classes
 
 
 def test_endless_replicates_leave_what_the_test_set_gives():
-    """The floor, told from five runs, is what a hundred times as many come to."""
+    """The smallest variance, estimated from five runs, agrees with a hundred times as many runs."""
     rng = np.random.default_rng(4)
     p = 1 / (1 + np.exp(-rng.normal(1, 2, (400, 1))))
     many = (rng.random((400, 600)) < p).astype(float)
@@ -241,7 +241,7 @@ def test_new_data_are_covered(sizes, location, hard, other):
 
 
 def test_inner_intervals_are_those_of_the_differences(sweep):
-    """The same estimates as in the tables of differences: one report says one thing."""
+    """The same estimates as in the tables of differences: a report does not contradict itself."""
     _, _, found = sweep
     told = {
         (e.measure.name, e.factor.path, e.held and e.held.path, e.at, d.level): d.estimate
@@ -326,7 +326,7 @@ def test_labels_come_back_as_they_were_packed():
 
 
 def test_a_measure_that_is_no_mean_over_examples_is_named():
-    """macro F1 is told of as left out; the groups are taken apart all the same."""
+    """The page names macro F1 as left out; the groups still have their components."""
     found = taken(answered(metric="macro_f1", examples=10))
     assert found.left_out == ("macro F1",)
     assert {one.measure.name for one in found.differences} > {"minority_accuracy"}
@@ -348,7 +348,7 @@ def test_a_small_test_set_is_blamed():
 
 
 def test_runs_that_differ_are_not_the_test_sets_fault():
-    """Large test set, lucky runs: nothing is said against replicates."""
+    """Large test set, equal runs by chance: the page does not advise against replicates."""
     found = taken(answered(examples=400, hard=0.1, runs=1.5))
     assert "More replicates" not in " ".join(words_anatomy.parts(found))
     means = next(s for s in found.shares if s.of == "means")

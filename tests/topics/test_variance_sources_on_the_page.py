@@ -58,7 +58,7 @@ def test_each_difference_has_a_thick_and_a_thin_bar(frames, found):
 
 
 def test_the_shares_are_stacked_to_the_whole(frames, found):
-    """Runs, test set and single answers of every row add up to 100, and are said in the text."""
+    """Runs, test set and the residual of every row add up to 100 %, and stand in the text."""
     figure = anatomy.section(found).figures[-1]
     assert [one["name"] for one in figure.data] == ["runs", "test set", "single answers"]
     for parts in zip(*[one["x"] for one in figure.data], strict=True):

@@ -38,7 +38,7 @@ BAD = [
 
 @pytest.mark.parametrize(("train", "key", "reason"), BAD)
 def test_what_cannot_run_is_named(train: dict[str, Any], key: str, reason: str) -> None:
-    """One line says which key, which value, and what would do."""
+    """One line has the key, the value, and a valid value."""
     with pytest.raises(ConfigError) as caught:
         check(config(**train), images().facts)
     assert caught.value.key.startswith(key)

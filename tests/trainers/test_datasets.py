@@ -498,7 +498,7 @@ def test_damaged_or_missing_mnist_is_refused(tmp_path):
 
 @pytest.fixture
 def cifar_folder(tmp_path, monkeypatch):
-    """A CIFAR-10 of 20 images whose hashes torchvision is told to expect."""
+    """A CIFAR-10 of 20 images; torchvision is given their hashes."""
     from torchvision.datasets import CIFAR10
 
     folder = tmp_path / CIFAR10.base_folder

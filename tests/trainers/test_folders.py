@@ -43,7 +43,7 @@ def test_what_is_written_is_read_listed_and_removed(place: str) -> None:
 
 
 def test_a_file_that_is_not_there_is_not_found(place: str) -> None:
-    """Whoever reads tells it from a storage that fails."""
+    """A reader can distinguish it from a storage that fails."""
     with pytest.raises(FileNotFoundError):
         folders.opened(place).read("a.bin")
 

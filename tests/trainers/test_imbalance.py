@@ -59,7 +59,7 @@ def test_an_n_max_beyond_the_pool_is_refused_with_the_largest_that_it_has(pool, 
 
 
 def test_a_ratio_that_the_data_cannot_reach_is_refused_with_the_smallest_that_they_can():
-    """A class of no sample is raised to one by no one: the ratio would be another than stated."""
+    """A class without samples gets none: the ratio would differ from the stated ratio."""
     pool = {"a": 40, "b": 30, "c": 35}
     with pytest.raises(ConfigError, match=r"has 30 samples, so the smallest ratio is 0\.0334$"):
         check_counts(Imbalance(profile="step", train_ratio=1e-9), pool)

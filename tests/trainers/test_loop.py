@@ -137,7 +137,7 @@ def test_the_same_pack_gives_the_same_bits_in_another_process(train: dict[str, A
 
 @pytest.mark.parametrize("train", LEVERS)
 def test_a_state_after_a_drop_loads_into_the_whole_pack(train: dict[str, Any]) -> None:
-    """The composition is the job's; the checkpoint says who is left."""
+    """The job has the composition; the checkpoint has the members that are left."""
     settings = config(**{"epochs": 3} | train)
     first = pack(images(), settings, settings, settings)
     first.train_round()
@@ -230,7 +230,7 @@ def test_a_parameter_that_no_logit_shows_is_divergence(monkeypatch: pytest.Monke
 
 
 def test_a_rate_far_too_high_is_reported_not_raised() -> None:
-    """A real divergence runs through to the round's end and is told as such."""
+    """A real divergence continues to the end of the round, and is reported as a divergence."""
     trainer = pack(images(), config(lr=1e20, norm="none"), config(norm="none"))
     assert [r.finite for r in trainer.train_round()] == [False, True]
 

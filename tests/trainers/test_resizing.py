@@ -169,7 +169,7 @@ def test_sixteen_bits_are_refused_by_name():
     ],
 )
 def test_large_images_need_a_size_and_bombs_are_refused(size, form, reason):
-    """1024 a side without a size; with one 100 million pixels."""
+    """Without `data.size` the limit is 1024 a side; with it, 100 million pixels."""
     if reason is None:
         pixels.check_pixels(form, size, refuse)
     else:
@@ -215,7 +215,7 @@ def test_images_of_several_sizes_become_one_size(tmp_path):
 
 
 def test_grey_among_colours_gets_three_channels(tmp_path):
-    """And where all are grey there is one."""
+    """Where all images are grey there is one channel."""
     root = _photos(tmp_path / "f")
     Image.open(root / "a/0.jpg").convert("L").save(root / "a/0.jpg")
     assert load(_config(root, size=16)).facts["shape"] == [3, 16, 16]

@@ -204,6 +204,6 @@ def test_a_timing_has_the_share_of_the_evaluations_that_there_will_be() -> None:
 
 
 def _judged(trainer: Any) -> float:
-    """Seconds of an evaluation of 27 samples and a subset, if 12 and a first part take one each."""
+    """Seconds of an evaluation, if 12 of its 27 samples and a first part take a second each."""
     samples, _ = next(trainer._subset_batches())
     return 27 / 12 + sum(trainer.counts) / samples

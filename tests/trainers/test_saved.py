@@ -207,7 +207,7 @@ def digits(tmp_path_factory: pytest.TempPathFactory) -> Model:
 def test_images_that_do_not_fit_are_refused(
     arrays: dict[str, np.ndarray], message: str, digits: Model, tmp_path: Path
 ) -> None:
-    """In one line that says what there is, and what the model takes."""
+    """One line has what the data are, and what the model takes."""
     np.savez(tmp_path / "d.npz", **arrays)  # pyright: ignore[reportArgumentType]
     with pytest.raises(ConfigError) as caught:
         read_samples(tmp_path / "d.npz", digits.inputs, digits.classes)
@@ -265,7 +265,7 @@ def test_tables_that_do_not_fit_are_refused(tmp_path: Path) -> None:
 
 
 def test_a_damaged_model_is_refused(tmp_path: Path) -> None:
-    """Other weights, broken JSON, another format, nothing at all: told apart, in one line."""
+    """Other weights, broken JSON, another format, no file: each has its own message of one line."""
     dataset, trainer, [result] = trained(Config.model_validate({"data": DIGITS, "train": SMALL}))
     folder = tmp_path / "m"
     save(folder, trainer, dataset, result)
@@ -361,7 +361,7 @@ def test_a_wrong_file_is_told_in_one_line(
 
 
 def test_paths_in_a_file_are_from_its_folder(tmp_path: Path) -> None:
-    """As in a spec; absolute ones stay."""
+    """As in a spec; absolute paths stay."""
     (tmp_path / "run.yaml").write_text("data: {dataset: table, path: t.csv, test_path: /u.csv}\n")
     config, evidence = read(tmp_path / "run.yaml")
     assert (config.data.path, config.data.test_path) == (str(tmp_path / "t.csv"), "/u.csv")

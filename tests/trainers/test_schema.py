@@ -280,7 +280,7 @@ def test_infinite_numbers_are_refused(tmp_path: Path, word: str) -> None:
 
 
 def test_a_column_of_decimal_commas_is_refused(tmp_path: Path) -> None:
-    """Not one of them is a number here, and 250 categories would come of it."""
+    """None of them is a number here, and the result would be 250 categories."""
     words = [age.replace(".", ",") for age in ages()]
     message = refusal(write(tmp_path / "t.csv", {"age": words}))
     assert f"has {words[0]!r} in row 0, counted from 0, of column 'age': that is a comma" in message
@@ -354,7 +354,7 @@ def test_text_in_parquet_is_what_its_author_said(tmp_path: Path) -> None:
 def test_classes_that_differ_by_blanks_or_case_are_refused(
     tmp_path: Path, names: tuple[str, str]
 ) -> None:
-    """Both names are told; a typing error must not make a class."""
+    """The message has both names; a typing error must not make a class."""
     message = refusal(write(tmp_path / "t.csv", {"y": [*names, "b"] * 20}))
     one, two = sorted(names)
     assert f"has the classes {one!r} and {two!r}, equal but for blanks or case" in message

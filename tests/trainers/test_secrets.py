@@ -59,7 +59,7 @@ def config(link: Path, name: str) -> DataConfig:
 def test_a_file_that_is_no_data_is_refused_without_a_word_of_it(
     name: str, content: str, tmp_path: Path
 ) -> None:
-    """Whatever the form that the spec says it has."""
+    """This holds for every form that the spec may name."""
     secret = tmp_path / "secret"
     secret.write_text(FILES[content])
     inner = "MNIST/raw/train-images-idx3-ubyte" if name == "mnist" else name

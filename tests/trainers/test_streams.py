@@ -32,7 +32,7 @@ def test_names_cannot_run_into_each_other() -> None:
 
 
 def test_draws_are_the_same_on_every_machine() -> None:
-    """The draws of a name are fixed for good: a recorded sweep can go on with a later version."""
+    """The draws of a name never change: a recorded sweep can continue with a later version."""
     assert generator("data", 0, "order", 1).integers(0, 1000, 4).tolist() == GOLDEN
 
 

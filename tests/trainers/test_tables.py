@@ -183,7 +183,7 @@ def test_the_index_that_pandas_stores_is_no_feature(tmp_path):
 
 
 def test_a_byte_order_mark_is_no_part_of_a_name(tmp_path):
-    """Excel's CSV begins with one; the first column is found all the same."""
+    """Excel's CSV begins with such a mark; the first column is found nevertheless."""
     text = _frame()[["kind", "age"]].to_csv(index=False)
     assert load(_text(tmp_path / "t.csv", b"\xef\xbb\xbf" + text.encode())).classes[0] == "bad"
 
@@ -358,7 +358,7 @@ def test_columns_that_no_network_takes_are_refused(tmp_path, kind):
 
 
 def test_broken_and_unknown_files_are_refused(tmp_path):
-    """Cut Parquet, cut gzip, gzip in name only, another ending: each says what it is."""
+    """Cut Parquet, cut gzip, gzip in name only, another ending: each message names the fault."""
     whole = Path(_table(tmp_path / "w.parquet", _frame()).path).read_bytes()
     packed = gzip.compress(CSV.encode())
     bad = {

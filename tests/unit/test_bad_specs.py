@@ -358,7 +358,7 @@ class TestFiles:
         assert self.line(path) == f"{path}: is a pipe or a device, a spec is a regular file"
 
     def test_socket(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        """Nor is a socket one; it cannot even be opened."""
+        """A socket is no file either; it cannot even be opened."""
         monkeypatch.chdir(tmp_path)  # the address of a socket is at most 107 bytes
         with socket.socket(socket.AF_UNIX) as server:
             server.bind("s")
@@ -413,7 +413,7 @@ class TestFiles:
         assert self.line(path) == f"{path}{expected}"
 
     def test_a_byte_order_mark_is_skipped(self, tmp_path: Path) -> None:
-        """Editors on Windows write one; it is no part of the first key."""
+        """Editors on Windows write this mark; it is no part of the first key."""
         path = tmp_path / "s.yaml"
         path.write_bytes(b"\xef\xbb\xbf" + BASE.encode())
         assert spec.load(path).name == "n"

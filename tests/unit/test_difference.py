@@ -33,7 +33,7 @@ def test_only_what_differs_is_told() -> None:
 
 
 def test_facts_count_where_both_sides_know_them() -> None:
-    """A spec file knows no fingerprint, so it is not said to differ."""
+    """A spec file has no fingerprint, so the fingerprint is no difference."""
     assert changes(side({}, mark="x"), side({})) == []
     assert changes(side({}, mark="x"), side({}, mark="y")) == [Change("mark", "x", "y")]
 

@@ -77,7 +77,7 @@ def test_tables_are_not_overwritten_unasked(plan, tmp_path):
 
 
 def test_a_file_is_not_a_folder(plan, tmp_path):
-    """One line that says so."""
+    """The message has one line."""
     (tmp_path / "x").write_text("")
     with pytest.raises(InputError, match="is a file; name a folder"):
         export(planted.Memory(plan), plan.sweep.name, tmp_path / "x")

@@ -26,7 +26,7 @@ def _without_ray(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def asked(name: str = "one", *, gpus: float = 0, cpus: float = 1, **says: Any) -> Any:
-    """A node whose witness says what is given, and the truth of this machine elsewhere."""
+    """A node that reports the given facts, and this machine's facts for the rest."""
     witness = Witness()
     methods = {
         word: SimpleNamespace(remote=getattr(witness, word))

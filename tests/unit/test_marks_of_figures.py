@@ -38,7 +38,7 @@ def test_many_replicates_are_no_lines():
 
 @pytest.mark.parametrize("noise", [0.12, 0.001])
 def test_an_interval_that_is_cut_is_marked(noise):
-    """An arrow at 100 where an interval of accuracies near it goes on, told in the introduction."""
+    """An arrow at 100 where an interval continues beyond; the introduction explains it."""
     near = section("response", noise=noise, truth=lambda factors: 0.97, replicates=3)
     symbols = [
         str(trace.get("marker", {}).get("symbol")) for one in near.figures for trace in one.data

@@ -70,7 +70,7 @@ def test_lines_marks_and_bars_are_where_the_page_has_them():
 
 
 def test_words_on_an_axis_keep_their_order():
-    """As the page says; heat maps from the bottom up, as there."""
+    """Equal to the page, with heat maps from the bottom up."""
     trace = {"type": "scatter", "mode": "markers", "x": ["b", "a"], "y": ["r", "r"]}
     order = {"type": "category", "categoryarray": ["a", "b", "c"]}
     drawn = axes(figure([trace], xaxis=order, yaxis={"type": "category"}))
@@ -110,6 +110,6 @@ def test_without_matplotlib_the_way_out_is_named(monkeypatch, tmp_path, capsys):
 
 
 def test_another_format_is_refused(tmp_path, capsys):
-    """The only one is named."""
+    """The only format is named."""
     assert run(["report", "--figures", "png", "--storage", f"sqlite:///{tmp_path}/no.db"]) == 2
     assert "valid: pdf" in capsys.readouterr().err

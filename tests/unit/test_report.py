@@ -106,7 +106,7 @@ def test_every_figure_has_a_text_alternative_and_a_table(full):
     [({(c, r) for c in range(8) for r in (1, 2)}, "Partial: 8 of 24 runs finished"), (set(), None)],
 )
 def test_a_partial_sweep_says_so_at_the_top(left, text):
-    """And a whole one does not."""
+    """A complete sweep has no such line."""
     shown = visible(html(replicates=3, failures=dict.fromkeys(left, (None, ""))))
     assert ("Partial:" in shown) == (text is not None)
     if text:
@@ -114,7 +114,7 @@ def test_a_partial_sweep_says_so_at_the_top(left, text):
 
 
 def test_few_replicates_are_called_suggestive_at_the_top():
-    """n = 3: said beside the headline."""
+    """n = 3 stands beside the headline."""
     shown = visible(html(replicates=3))
     assert "at best suggestive" in shown[: shown.index('class="cards"')]
 
@@ -153,7 +153,7 @@ def test_no_machine_person_or_address_is_in_the_page():
     ],
 )
 def test_paths_and_addresses_are_cut(text, clean):
-    """The last part of a path says which file; the rest says whose machine."""
+    """The last part of a path names the file; the rest would identify the machine."""
     assert scrub(text) == clean
 
 
@@ -175,7 +175,7 @@ def test_a_specs_relative_path_is_cut_too():
     ],
 )
 def test_a_path_with_spaces_is_cut_whole(text, clean):
-    """In every way in which YAML writes one: a user's name may stand around the space."""
+    """In every form that YAML allows: a user's name may stand around the space."""
     assert scrub_spec(text) == clean
 
 
@@ -190,7 +190,7 @@ def test_a_reason_to_halt_names_no_path():
 
 
 def test_what_was_set_on_the_command_line_stands_beside_the_specs_text():
-    """The text alone would claim other epochs than were run; a path is not told."""
+    """The text alone would claim other epochs than were run; no path is shown."""
     text = (
         "name: n\ndata: {dataset: npz, path: x.npz}\ntrain: {epochs: 12}\n"
         "scientific: {train.batch_size: [2, 8], train.lr: [0.1, 0.2]}\n"

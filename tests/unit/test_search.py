@@ -146,7 +146,7 @@ def curve(found: Spec, value: float, running: optuna.Study) -> int:
     ],
 )
 def test_a_pruner_stops_the_worst_cell_at_its_first_decision(pruner: str, stopped_at: int) -> None:
-    """And the best one never; `min_evaluations` is the first decision."""
+    """The best cell is never pruned; `min_evaluations` is the first decision."""
     found = stated(method="qmc", pruner=pruner)
     running = study(found)
     good = [curve(found, 0.9, running) for _ in range(6)]

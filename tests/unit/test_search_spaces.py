@@ -1,4 +1,4 @@
-"""The spaces that come with Sweeper: each is a spec, says what it costs, and fits the digits."""
+"""The spaces that come with Sweeper: each is a spec, states its cost, and fits the digits."""
 
 from __future__ import annotations
 

@@ -50,7 +50,7 @@ def test_the_text_is_kept_as_written() -> None:
 
 
 def test_the_resolved_spec_is_json_and_a_spec() -> None:
-    """What the database keeps can be read again, and says the same."""
+    """What the database keeps can be read again, and gives the same spec."""
     found = spec.parse(EXAMPLE)
     dumped = json.dumps(found.model_dump(mode="json"))
     again = spec.parse(dumped)
@@ -107,7 +107,7 @@ def test_a_word_stands_for_the_first_key_of_its_block(block: str, word: str, key
 
 @pytest.mark.parametrize(("metric", "direction"), [("accuracy", "maximize"), ("loss", "minimize")])
 def test_the_direction_follows_from_the_metric(metric: str, direction: str) -> None:
-    """It need not be said; when it is, it must be right (test_bad_specs)."""
+    """The key is optional; if it is present, it must be correct (test_bad_specs)."""
     objective = spec.parse(f"{SMALL}objective: {metric}").objective
     assert (objective.direction, objective.split) == (direction, "val")
 
@@ -195,7 +195,7 @@ def test_overrides_reach_every_place() -> None:
 
 
 def test_an_override_makes_the_block_it_needs() -> None:
-    """A spec that says nothing of `limits` can be given one from the command line."""
+    """The command line can set a limit that the spec does not have."""
     assert spec.parse(SMALL, overrides=["limits.hours=0.5"]).limits.hours == 0.5
 
 
@@ -225,7 +225,7 @@ def test_config_for_puts_levels_in_their_places() -> None:
 def test_what_only_the_data_can_tell_points_into_the_file(
     key: str, value: object, line: str
 ) -> None:
-    """A trainer's refusal is told like every other: at the factor's level, or at the key."""
+    """A refusal by the trainer has the usual form: at the factor's level, or at the key."""
     assert str(spec.parse(EXAMPLE, "s.yaml").problem(key, value, "no")) == line
 
 

@@ -34,7 +34,7 @@ LEGAL = {
 
 @pytest.mark.parametrize(("old", "new"), list(product(RunState, RunState)))
 def test_only_the_legal_moves_are_made(old: RunState, new: RunState) -> None:
-    """Any other move is our own mistake, and says so."""
+    """Any other move is our own mistake, and raises an error."""
     if (old.value, new.value) in LEGAL:
         assert move(old, new) is new
     else:
@@ -102,12 +102,12 @@ def test_no_reason_is_both_final_and_uncounted() -> None:
     ],
 )
 def test_a_cell_follows_from_its_runs(runs: str, expected: str) -> None:
-    """Nothing is told as ended while a run is open, nor as running when none is."""
+    """A sweep is not shown as ended while a run is open, nor as running when no run is open."""
     assert trial_state(map(RunState, runs.split())) == expected
 
 
 def test_states_are_the_words_of_database_and_optuna() -> None:
-    """They are stored: renaming one is a migration."""
+    """The names are stored: a new name needs a migration."""
     assert [str(state) for state in RunState] == [
         "pending", "running", "complete", "pruned", "failed",
     ]  # fmt: skip

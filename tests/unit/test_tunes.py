@@ -1,4 +1,4 @@
-"""Ray Tune's searchers and schedulers: asked for cells, told how they ended, and whom to stop."""
+"""Ray Tune's searchers and schedulers: they suggest cells, receive results, and stop runs."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ search: {method: tune, trials: 16, seed: 3}
 
 
 class Listed(Searcher):
-    """Suggests from a list, and keeps what it is told."""
+    """Suggests from a list, and keeps the results that it receives."""
 
     def __init__(self, points: list[Any]) -> None:
         super().__init__()

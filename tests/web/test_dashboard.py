@@ -246,7 +246,7 @@ def _artifacts(shelf: dashboard.Application, study: int) -> list[dict[str, str]]
 
 
 def test_the_sweeps_study_alone_has_its_report(shelf: dashboard.Application) -> None:
-    """A name that says what it is, as a page; the other studies have none."""
+    """The report's entry has a clear name; the other studies have no such entry."""
     [found] = _artifacts(shelf, 1)
     assert (found["filename"], found["mimetype"]) == ("mine report.html", "text/html")
     assert [_artifacts(shelf, study) for study in (2, 3)] == [[], []]

@@ -107,7 +107,7 @@ def test_connections_that_send_nothing_lock_nobody_out(patient: int) -> None:
 
 
 def test_a_request_that_never_ends_is_closed(hasty: int) -> None:
-    """Whether some of it has come, or nothing, or a whole one before it."""
+    """This holds if a part of the request has come, or nothing, or a whole request before it."""
     with begun(hasty) as half, opened(hasty) as silent, opened(hasty) as again:
         assert b"the page" in asked(again, hasty)
         again.sendall(HALF.format(port=hasty).encode())
@@ -117,7 +117,7 @@ def test_a_request_that_never_ends_is_closed(hasty: int) -> None:
 
 
 def test_a_browsers_connection_serves_many_requests(patient: int) -> None:
-    """One connection after another request is not one that waits for its first."""
+    """A connection after a request is not a connection that waits for its first request."""
     with opened(patient) as asking:
         for _ in range(3 * 16):
             assert b"the page" in asked(asking, patient)

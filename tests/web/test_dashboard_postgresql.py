@@ -119,7 +119,7 @@ def test_the_connection_itself_cannot_write(url: str) -> None:
 
 
 def test_options_of_the_address_hold_beside_read_only(url: str) -> None:
-    """An address that names a schema is not led elsewhere: there is no study in this one."""
+    """An address that names a schema uses this schema, which has no study."""
     mark = "&" if "?" in url else "?"
     with pytest.raises(InputError, match="no Optuna study"):
         dashboard.reading_storage(f"{url}{mark}options=-csearch_path%3Dpg_temp")

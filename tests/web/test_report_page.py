@@ -169,7 +169,7 @@ def test_axe_finds_no_violation(browser, pages, name, scheme):
 
 
 def test_the_pages_that_axe_looks_at_show_every_section():
-    """No builder of a section is without one on them."""
+    """Every builder of a section is shown on one of the pages."""
     unseen = {one.section for one in TOPICS}
     for name in AXED:
         frames = framed(PLANS[name]())

@@ -203,7 +203,7 @@ def test_without_a_script_all_is_there_to_read(browser, file):
 
 
 def test_a_figure_is_a_table_of_what_it_draws(seen):
-    """Every mean and replicate by its level's name; a level that is hidden is still told."""
+    """Every mean and replicate has its level's name; a hidden level is listed too."""
     chart = seen.page.locator('section[aria-labelledby="response"] .chart >> nth=0')
     chart.get_by_text("As a table").click()
     seen.until("document.querySelector('[data-table] td') !== null")
