@@ -27,7 +27,7 @@ DIGITS = 12  # of a hash
 _METRIC = re.compile(r"[A-Za-z]\w{0,99}")
 
 Key = tuple[str, str, str]  # split, metric, target
-Body = Callable[[dict[str, Any], "Replicate", "Report"], object]
+Body = Callable[[dict[str, Any], "Replicate", "Reporter"], object]
 
 
 class ReportError(ValueError):
@@ -50,7 +50,7 @@ class Trainable:
     stated: str = ""
     data: tuple[str, ...] = ()
 
-    def __call__(self, config: dict[str, Any], replicate: Replicate, report: Report) -> object:
+    def __call__(self, config: dict[str, Any], replicate: Replicate, report: Reporter) -> object:
         return self.function(config, replicate, report)
 
     @property
@@ -244,7 +244,7 @@ class Reported(NamedTuple):
         return all(math.isfinite(v) for (_, _, target), v in self.numbers.items() if not target)
 
 
-class Report:
+class Reporter:
     """What a training function calls after each epoch.
 
     Args:

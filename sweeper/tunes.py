@@ -182,12 +182,12 @@ class TunePruner(optuna.pruners.BasePruner):
 
     def __init__(self, *, metric: str, mode: str) -> None:
         self._metric, self._mode = metric, mode
-        self._groups: dict[str, _Group] = {}
+        self._groups: dict[str, _ComparedTrials] = {}
         _check_keys(self._scheduler(), metric)
 
     def prune(self, study: optuna.Study, trial: FrozenTrial) -> bool:
         if study.study_name not in self._groups:
-            self._groups[study.study_name] = _Group(self._scheduler(), self._metric)
+            self._groups[study.study_name] = _ComparedTrials(self._scheduler(), self._metric)
         group = self._groups[study.study_name]
         group.hear(study.get_trials(deepcopy=False, states=ENDED))
         return group.stops(trial)
@@ -230,7 +230,7 @@ class _Controller:
         return []
 
 
-class _Group:
+class _ComparedTrials:
     """Trials that a scheduler compares."""
 
     def __init__(self, scheduler: Any, metric: str) -> None:

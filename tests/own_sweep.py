@@ -13,8 +13,7 @@ from sweeper.engine.own import OwnMaker
 from sweeper.states import Ending
 from sweeper.store import Store
 from sweeper.store.records import End, NewPack, NewSweep, Report
-from sweeper.trainables import Replicate, Reported, Trainable
-from sweeper.trainables import Report as Reports
+from sweeper.trainables import Replicate, Reported, Reporter, Trainable
 
 SPEC: dict[str, Any] = {
     "name": "own",
@@ -69,7 +68,7 @@ def _reports(
     config: Mapping[str, Any], replicate: int, layout: Any, ids: tuple[int, int]
 ) -> list[Report]:
     seen: list[Reported] = []
-    mine(config, Replicate(replicate), Reports(seen.append, layout=layout))
+    mine(config, Replicate(replicate), Reporter(seen.append, layout=layout))
     found = []
     for one in seen:
         last = one is seen[-1]

@@ -16,7 +16,7 @@ from sweeper.engine.cells import CellMaker, Planned
 from sweeper.engine.conductor import Conductor
 from sweeper.engine.context import Request, Session
 from sweeper.engine.launching import Launch
-from sweeper.engine.messages import Job, MemberResult, Message, Reached, Refusal
+from sweeper.engine.messages import Job, MemberResult, Message, PackProgress, Refusal
 from sweeper.engine.packing import Packer
 from sweeper.spec import parse
 from sweeper.states import Ending
@@ -118,7 +118,7 @@ class Stage:
             for place, m in enumerate(job.members)
             if m.run not in dropped
         ]  # fmt: skip
-        reached = Reached(
+        reached = PackProgress(
             round=round, rounds=3, step=round, epoch=round,
             evaluation=0 if skipped else round,
         )  # fmt: skip

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from patience import HANG
 ROOT = Path(__file__).parents[1]
 SOURCES = sorted([*(ROOT / "sweeper").rglob("*.py"), *(ROOT / "trainers").rglob("*.py")])
 
+REPEATED = {"Columns", "Mark", "Price", "Runs", "Sweep"}  # class names of several files: add none
 FORBIDDEN_IMPORTS = {"pickle", "cloudpickle", "dill", "joblib", "shelve", "marshal", "yaml"}
 FORBIDDEN_CALLS = {"eval", "exec", "compile", "yaml.load", "torch.load", "os.system", "os.popen"}
 
@@ -71,6 +73,17 @@ def test_a_planted_violation_is_found(importer: str, imported: str, tmp_path: Pa
     assert ran.returncode == 1, ran.stdout + ran.stderr
     assert imported in ran.stdout or "not listed" in ran.stdout
     assert " 1 broken" in ran.stdout or "not listed" in ran.stdout
+
+
+def test_each_class_has_a_name_of_its_own() -> None:
+    """One name has one meaning in all files; a `Sweep` is a record, and the view of a record."""
+    names = Counter(
+        node.name
+        for path in SOURCES
+        for node in ast.walk(ast.parse(path.read_text("utf-8")))
+        if isinstance(node, ast.ClassDef)
+    )
+    assert {name for name, count in names.items() if count > 1} <= REPEATED
 
 
 def test_help_loads_neither_torch_nor_ray() -> None:

@@ -73,7 +73,7 @@ class Disk(Folder):
         shutil.rmtree(self.path, ignore_errors=True)
 
 
-class Shared(Folder):
+class UrlFolder(Folder):
     """A folder at a URL: a file is written under a temporary name, then moved."""
 
     def __init__(self, url: str) -> None:
@@ -151,7 +151,7 @@ def opened(place: str | Path) -> Folder:
     """
     text = str(place)
     if is_url(text):
-        return Shared(text.rstrip("/"))
+        return UrlFolder(text.rstrip("/"))
     return Disk(Path(local(text)))
 
 

@@ -24,7 +24,7 @@ from trainers.feed import Batch, Feed, Pool, Recipe
 from trainers.fused import FORMS
 from trainers.losses import smoothing_by_class
 from trainers.metrics import hits, measure
-from trainers.pack import Objective, Pack, Terms, design
+from trainers.pack import LossTerms, PackedNetworks, PackLoss, design
 from trainers.rounds import Timetable, chosen
 from trainers.step import OPTIMIZERS, Ascent, schedule
 
@@ -113,7 +113,7 @@ class PackTrainer:
         self._judged = [split for split in dataset.y if split != "train"]
         self._subsets = self._draw_subsets(dataset)
         replicates = [m.replicate for m in members]
-        self.pack = Pack.fresh(self._design, replicates, fingerprint=self.fingerprint)
+        self.pack = PackedNetworks.fresh(self._design, replicates, fingerprint=self.fingerprint)
         self._assemble()
 
     def _timetable(self, dataset: Dataset) -> Timetable:
@@ -134,7 +134,7 @@ class PackTrainer:
         trains = [m.config.train for m in members]
         train, parameters = trains[0], self.pack.parameters
         self.optimizer = OPTIMIZERS[train.optimizer](parameters, trains)
-        self.objective = Objective(trains, self.counts, like=parameters.data)
+        self.objective = PackLoss(trains, self.counts, like=parameters.data)
         sharp = any(t.sam.radius for t in trains)
         self.ascent = Ascent(parameters, trains, self.counts) if sharp else None
         self.feed = Feed(
@@ -231,7 +231,7 @@ class PackTrainer:
             for k, member in enumerate(self.alive)
         ]
 
-    def update(self, batch: Batch) -> tuple[Terms, Tensor]:
+    def update(self, batch: Batch) -> tuple[LossTerms, Tensor]:
         """Makes an update; returns the terms of its first pass and the minimised objective (K,)."""
         share = schedule(
             self.config.train, self.step, steps=self.steps, epoch_steps=self.feed.epoch_steps
@@ -249,7 +249,7 @@ class PackTrainer:
         return terms, objective.detach()
 
     def _sharp_gradient(
-        self, ascent: Ascent, batch: Batch, terms: Terms, objective: Tensor
+        self, ascent: Ascent, batch: Batch, terms: LossTerms, objective: Tensor
     ) -> Tensor:
         """The gradient at the end of SAM's ascent."""
         weights = batch.weights

@@ -52,7 +52,7 @@ class Precision:
 
 
 @dataclass(frozen=True)
-class Design:
+class PackDesign:
     """What all members share: a network, perhaps a projector, and how they are computed."""
 
     network: Network
@@ -65,27 +65,29 @@ class Design:
 
 def design(
     train: TrainConfig, *, inputs: tuple[int, ...], classes: int, form: Form, device: torch.device
-) -> Design:
+) -> PackDesign:
     """Builds the network of a configuration, and a projector if SSL has weight."""
     blueprint = Blueprint()
     network = MODELS[train.model](blueprint, train, inputs=inputs, classes=classes)
     wanted = train.ssl.weight > 0
     projector = Projector(blueprint, network.width, norm=train.norm) if wanted else None
     precision = Precision.of(train.precision, device)
-    return Design(network, projector, blueprint, form, precision, device)
+    return PackDesign(network, projector, blueprint, form, precision, device)
 
 
-class Pack:
+class PackedNetworks:
     """The networks of K members."""
 
-    def __init__(self, design: Design, parameters: Parameters, statistics: Statistics) -> None:
+    def __init__(self, design: PackDesign, parameters: Parameters, statistics: Statistics) -> None:
         self.design, self.parameters, self.statistics = design, parameters, statistics
         self.members = parameters.layout.members
         self._moving = self._pass(True, self.statistics)
         self._still = self._pass(True, None)
 
     @classmethod
-    def fresh(cls, design: Design, replicates: Sequence[int], *, fingerprint: str) -> Pack:
+    def fresh(
+        cls, design: PackDesign, replicates: Sequence[int], *, fingerprint: str
+    ) -> PackedNetworks:
         """A pack before training: drawn parameters, initial statistics."""
         form, device, dtype = design.form, design.device, design.precision.dtype
         parameters = draw_parameters(
@@ -100,10 +102,10 @@ class Pack:
         statistics = Statistics.fresh(norms, len(replicates), device=device, dtype=dtype)
         return cls(design, parameters, statistics)
 
-    def select(self, keep: Sequence[int]) -> Pack:
+    def select(self, keep: Sequence[int]) -> PackedNetworks:
         """The pack of some members only, by position."""
         parameters = self.parameters.select(keep, form=self.design.form)
-        return Pack(self.design, parameters, self.statistics.select(keep))
+        return PackedNetworks(self.design, parameters, self.statistics.select(keep))
 
     def _pass(
         self, training: bool, statistics: Statistics | None, moments: Moments | None = None
@@ -177,7 +179,7 @@ class Pack:
         mean.add_(gap, alpha=share)
 
 
-class Objective:
+class PackLoss:
     """The objective of each member, L = L_sup + weight L_SSL, as (K,)."""
 
     def __init__(
@@ -190,18 +192,18 @@ class Objective:
         self._ssl_loss = SSL_LOSSES[first.ssl.loss] if first.ssl.weight > 0 else None
         self._weight = torch.tensor([t.ssl.weight for t in trains], dtype=like.dtype).to(like)
 
-    def terms(self, pack: Pack, batch: Batch, *, moving: bool) -> Terms:
+    def terms(self, pack: PackedNetworks, batch: Batch, *, moving: bool) -> LossTerms:
         """The terms of a step's losses."""
         logits = pack.logits(batch.x, moving=moving)
         losses = self._loss(logits, batch.targets, self._counts)
         if self._ssl_loss is None or batch.views is None:
-            return Terms(logits, losses, None)
+            return LossTerms(logits, losses, None)
         u, v = (pack.projections(view) for view in batch.views)
-        return Terms(logits, losses, self._weight * self._ssl_loss(u, v, self._ssl))
+        return LossTerms(logits, losses, self._weight * self._ssl_loss(u, v, self._ssl))
 
 
 @dataclass(frozen=True)
-class Terms:
+class LossTerms:
     """Logits (K, B, C), supervised losses (K, B), and the weighted SSL loss (K,) or None."""
 
     logits: Tensor

@@ -119,7 +119,7 @@ def _map(name: str, value: float, *, height: int, width: int) -> tuple[float, ..
 
 
 @dataclass(frozen=True)
-class Table:
+class OperationTable:
     """The operations that a stage of a policy can draw, one in each row.
 
     Attributes:
@@ -158,10 +158,10 @@ def all_kinds(x: Tensor, kinds: Tensor, p: Tensor, used: Sequence[int]) -> Tenso
     return result
 
 
-def _table(rows: Sequence[Row], device: torch.device) -> Table:
+def _table(rows: Sequence[Row], device: torch.device) -> OperationTable:
     kinds = torch.tensor([kind for kind, _ in rows], device=device)
     parameters = torch.tensor([p for _, p in rows], dtype=torch.float32, device=device)
-    return Table(kinds, parameters, tuple(sorted({kind for kind, _ in rows})))
+    return OperationTable(kinds, parameters, tuple(sorted({kind for kind, _ in rows})))
 
 
 def _both_signs(name: str, value: float, *, height: int, width: int) -> list[Row]:
@@ -170,7 +170,7 @@ def _both_signs(name: str, value: float, *, height: int, width: int) -> list[Row
 
 
 @lru_cache(maxsize=64)
-def _wide_table(height: int, width: int, device: torch.device) -> Table:
+def _wide_table(height: int, width: int, device: torch.device) -> OperationTable:
     strengths = _magnitudes(31, wide=True, height=height, width=width)
     rows = [
         row
@@ -182,7 +182,7 @@ def _wide_table(height: int, width: int, device: torch.device) -> Table:
 
 
 @lru_cache(maxsize=64)
-def _rand_table(height: int, width: int, device: torch.device) -> Table:
+def _rand_table(height: int, width: int, device: torch.device) -> OperationTable:
     strengths = _magnitudes(31, wide=False, height=height, width=width)
     rows = [
         row
@@ -193,7 +193,7 @@ def _rand_table(height: int, width: int, device: torch.device) -> Table:
 
 
 @lru_cache(maxsize=64)
-def _auto_table(stage: int, height: int, width: int, device: torch.device) -> Table:
+def _auto_table(stage: int, height: int, width: int, device: torch.device) -> OperationTable:
     strengths = _magnitudes(10, wide=False, height=height, width=width)
     none = _row("identity", 0.0, height=height, width=width)
     rows = []

@@ -34,7 +34,7 @@ from trainers.feed import Pool
 from trainers.fused import FORMS, Layout, Parameters, Statistics
 from trainers.loop import PackTrainer, RoundResult
 from trainers.metrics import METRICS, layout
-from trainers.pack import Design, Pack, design
+from trainers.pack import PackDesign, PackedNetworks, design
 
 FORMAT = 2  # of model.json; rises when a key changes its meaning or is removed
 WEIGHTS, FACTS, CARD = "model.safetensors", "model.json", "README.md"
@@ -52,7 +52,7 @@ class Model:
     config: Config
     classes: tuple[str, ...]
     inputs: Inputs
-    pack: Pack
+    pack: PackedNetworks
     facts: Mapping[str, Any]
 
     def logits(self, samples: Samples) -> Tensor:
@@ -159,7 +159,7 @@ def _config(config: Config) -> dict[str, Any]:
     return tree
 
 
-def _tensors(pack: Pack, member: int) -> dict[str, Tensor]:
+def _tensors(pack: PackedNetworks, member: int) -> dict[str, Tensor]:
     """The parameters of the network and the statistics of its norms, without the projector."""
     statistics = pack.statistics
     means, variances = (statistics.layout.split(part) for part in (statistics.mean, statistics.var))
@@ -237,7 +237,7 @@ def _columns(inputs: Inputs) -> int:
     return sum(1 + scale.marks_missing for scale in scales) + sum(inputs.encoder.cardinalities)
 
 
-def _pack(made: Design, tensors: Mapping[str, Tensor]) -> Pack:
+def _pack(made: PackDesign, tensors: Mapping[str, Tensor]) -> PackedNetworks:
     """A pack of one member with these tensors; a KeyError or ValueError if they do not fit."""
     specs = sorted(made.blueprint.parameters, key=lambda p: (not p.decays, p.size))
     for spec in specs:
@@ -254,4 +254,4 @@ def _pack(made: Design, tensors: Mapping[str, Tensor]) -> Pack:
     ]
     if parts[0].numel() != sum(norms.values()):
         raise ValueError("the statistics have another shape")
-    return Pack(made, parameters, Statistics(Layout(1, norms), *parts))
+    return PackedNetworks(made, parameters, Statistics(Layout(1, norms), *parts))

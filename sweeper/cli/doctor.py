@@ -24,7 +24,7 @@ ELSEWHERE = "name other places: --storage, SWEEPER_CHECKPOINTS, TMPDIR, SWEEPER_
 
 
 @dataclass(frozen=True, kw_only=True)
-class Finding:
+class CheckResult:
     """The result of a check."""
 
     what: str
@@ -32,7 +32,7 @@ class Finding:
     text: str
 
 
-def examine(storage: str) -> Iterator[Finding]:
+def examine(storage: str) -> Iterator[CheckResult]:
     """Returns every finding, cheap ones first; the database `storage` need not exist yet."""
     from trainers.cache import root
 
@@ -50,57 +50,63 @@ def examine(storage: str) -> Iterator[Finding]:
     yield database(storage)
 
 
-def version(package: str, floor: tuple[int, ...]) -> Finding:
+def version(package: str, floor: tuple[int, ...]) -> CheckResult:
     """Checks that a package is installed and not older than `floor`."""
     needed = ".".join(map(str, floor))
     try:
         found = metadata.version(package)
     except metadata.PackageNotFoundError:
-        return Finding(what=package, state="wrong", text=f"not installed; {needed} or newer needed")
+        return CheckResult(
+            what=package, state="wrong", text=f"not installed; {needed} or newer needed"
+        )
     numbers = tuple(int(part) for part in found.split("+")[0].split(".") if part.isdigit())
     if numbers < floor:
-        return Finding(what=package, state="wrong", text=f"{found}; {needed} or newer needed")
-    return Finding(what=package, state="ok", text=found)
+        return CheckResult(what=package, state="wrong", text=f"{found}; {needed} or newer needed")
+    return CheckResult(what=package, state="ok", text=found)
 
 
-def database(storage: str) -> Finding:
+def database(storage: str) -> CheckResult:
     """Checks that the database can be opened, and its settings."""
     from sweeper.store import dialects
     from sweeper.store.store import Store
 
     address = dialects.parse(storage)
     if address.path is not None and not address.path.exists():
-        return Finding(what="database", state="ok", text=f"{address.label}: launch will make it")
+        return CheckResult(
+            what="database", state="ok", text=f"{address.label}: launch will make it"
+        )
     try:
         with Store.open(storage, create=False) as store:
             sweeps = len(store.sweeps())
     except SweeperError as error:
-        return Finding(what="database", state="wrong", text=str(error))
-    return Finding(what="database", state="ok", text=f"{address.label}: {sweeps} sweeps")
+        return CheckResult(what="database", state="wrong", text=str(error))
+    return CheckResult(what="database", state="ok", text=f"{address.label}: {sweeps} sweeps")
 
 
-def _python() -> Finding:
+def _python() -> CheckResult:
     found = platform.python_version()
     state = "ok" if sys.version_info >= (3, 11) else "wrong"
-    return Finding(what="python", state=state, text=f"{found} on {platform.platform(terse=True)}")
+    return CheckResult(
+        what="python", state=state, text=f"{found} on {platform.platform(terse=True)}"
+    )
 
 
-def _cores() -> Finding:
+def _cores() -> CheckResult:
     from sweeper.engine.cluster import cores
 
-    return Finding(what="cores", state="ok", text=f"{cores()}")
+    return CheckResult(what="cores", state="ok", text=f"{cores()}")
 
 
-def _gpu() -> Finding:
+def _gpu() -> CheckResult:
     import torch
 
     names = [torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())]
     if names:
-        return Finding(what="gpu", state="ok", text=", ".join(names))
-    return Finding(what="gpu", state="note", text="none: runs train on the processor")
+        return CheckResult(what="gpu", state="ok", text=", ".join(names))
+    return CheckResult(what="gpu", state="note", text="none: runs train on the processor")
 
 
-def ray_auth(environment: Mapping[str, str]) -> Finding:
+def ray_auth(environment: Mapping[str, str]) -> CheckResult:
     """Checks that Ray requires a token, and that others on this machine cannot read it."""
     from sweeper.engine import joining
 
@@ -108,29 +114,29 @@ def ray_auth(environment: Mapping[str, str]) -> Finding:
     try:
         joining.check_mode(environment, allowed=False)
     except InputError as error:
-        return Finding(what="ray auth", state="wrong", text=str(error))
+        return CheckResult(what="ray auth", state="wrong", text=str(error))
     if warning := joining.exposed(environment):
-        return Finding(what="ray auth", state="note", text=f"token; {where}; {warning}")
-    return Finding(what="ray auth", state="ok", text=f"token; {where}")
+        return CheckResult(what="ray auth", state="note", text=f"token; {where}; {warning}")
+    return CheckResult(what="ray auth", state="ok", text=f"token; {where}")
 
 
-def ray_folder(environment: Mapping[str, str]) -> Finding:
+def ray_folder(environment: Mapping[str, str]) -> CheckResult:
     """Checks that there is a folder for Ray's sockets, and that it is the named one."""
     from sweeper.engine import sockets
 
     try:
         folder = sockets.check(environment)
     except InputError as error:
-        return Finding(what="ray folder", state="wrong", text=str(error))
+        return CheckResult(what="ray folder", state="wrong", text=str(error))
     faults = [
         f"{place.name} cannot be used: {place.fault}"
         for place in takewhile(lambda place: place.fault, sockets.places(environment))
     ]
     state = "note" if faults else "ok"
-    return Finding(what="ray folder", state=state, text="; ".join([folder, *faults]))
+    return CheckResult(what="ray folder", state=state, text="; ".join([folder, *faults]))
 
 
-def shared_memory(folder: str = "") -> Finding:
+def shared_memory(folder: str = "") -> CheckResult:
     """Checks that Ray's object store fits into shared memory."""
     from sweeper.engine import cluster, sockets
 
@@ -138,18 +144,18 @@ def shared_memory(folder: str = "") -> Finding:
     instead = "Ray uses a folder on disk, which is slower"
     if not sockets.writable(folder):
         text = f"{folder} cannot be written: {instead}"
-        return Finding(what="shared memory", state="note", text=text)
+        return CheckResult(what="shared memory", state="note", text=text)
     free = shutil.disk_usage(folder).free
     if free <= cluster.OBJECT_STORE_BYTES:
         text = (
             f"{free / 2**20:.0f} MiB free in {folder}: {instead}; "
             "in a container: docker run --shm-size=256m"
         )
-        return Finding(what="shared memory", state="note", text=text)
-    return Finding(what="shared memory", state="ok", text=f"{free / 2**30:.1f} GiB free")
+        return CheckResult(what="shared memory", state="note", text=text)
+    return CheckResult(what="shared memory", state="ok", text=f"{free / 2**30:.1f} GiB free")
 
 
-def home(folder: Path, *, cache: Path) -> Finding:
+def home(folder: Path, *, cache: Path) -> CheckResult:
     """Checks that files for later launches can be written, mostly in the home directory."""
     from sweeper.engine import sockets
 
@@ -158,11 +164,11 @@ def home(folder: Path, *, cache: Path) -> Finding:
             f"{cache} cannot be written: each launch checks and converts again; "
             "SWEEPER_CACHE=FOLDER names another place"
         )
-        return Finding(what="home", state="note", text=text)
+        return CheckResult(what="home", state="note", text=text)
     if not sockets.writable(folder):
         text = f"{folder} cannot be written, and need not: the cache is {cache}"
-        return Finding(what="home", state="ok", text=text)
-    return Finding(what="home", state="ok", text=str(folder))
+        return CheckResult(what="home", state="ok", text=text)
+    return CheckResult(what="home", state="ok", text=str(folder))
 
 
 def _there(folder: Path) -> Path:
@@ -189,7 +195,7 @@ def _filled(storage: str) -> dict[str, Path]:
     return found
 
 
-def disk(folders: Mapping[str, Path]) -> Finding:
+def disk(folders: Mapping[str, Path]) -> CheckResult:
     """Returns the free space of each of these folders, which need not exist yet."""
     free = {
         what: shutil.disk_usage(_there(folder)).free / 2**30 for what, folder in folders.items()
@@ -201,16 +207,18 @@ def disk(folders: Mapping[str, Path]) -> Finding:
     ]
     if low:
         text = f"{'; '.join(low)}: make room, or {ELSEWHERE}"
-        return Finding(what="disk", state="wrong", text=text)
+        return CheckResult(what="disk", state="wrong", text=text)
     least = min(free.values())
-    return Finding(what="disk", state="ok", text=f"{least:.1f} GiB free for {', '.join(folders)}")
+    return CheckResult(
+        what="disk", state="ok", text=f"{least:.1f} GiB free for {', '.join(folders)}"
+    )
 
 
-def _data(environment: Mapping[str, str]) -> Finding:
+def _data(environment: Mapping[str, str]) -> CheckResult:
     folder = environment.get("SWEEPER_DATA")
     if not folder:
         text = "SWEEPER_DATA is not set: digits come with scikit-learn, files are named by path"
-        return Finding(what="data", state="note", text=text)
+        return CheckResult(what="data", state="note", text=text)
     there = Path(folder).is_dir()
     text = folder if there else f"{folder} (SWEEPER_DATA) is not a folder"
-    return Finding(what="data", state="ok" if there else "wrong", text=text)
+    return CheckResult(what="data", state="ok" if there else "wrong", text=text)

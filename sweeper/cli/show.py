@@ -19,9 +19,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
     from pathlib import Path
 
-    from sweeper.cli.doctor import Finding
+    from sweeper.cli.doctor import CheckResult
     from sweeper.engine.detectable import Detectable
-    from sweeper.engine.inspection import Node
+    from sweeper.engine.inspection import NodeFindings
     from sweeper.engine.preview import Kind, Preview
     from sweeper.predict import Predicted
     from sweeper.report.difference import Change
@@ -137,7 +137,7 @@ def statuses(console: Console, found: Sequence[Mapping[str, Any]]) -> None:
             console.print(Text(f"{status['name']}: {remark}"), soft_wrap=True)
 
 
-def findings(console: Console, found: Sequence[Finding]) -> None:
+def findings(console: Console, found: Sequence[CheckResult]) -> None:
     """Prints the findings of `doctor`."""
     table = Table(box=None, show_header=False, pad_edge=False)
     for finding in found:
@@ -146,7 +146,7 @@ def findings(console: Console, found: Sequence[Finding]) -> None:
     console.print(table)
 
 
-def nodes(console: Console, found: Sequence[Node]) -> None:
+def nodes(console: Console, found: Sequence[NodeFindings]) -> None:
     """Prints a row for each node of a cluster, then a line for each problem of a node."""
     table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
     for name in ("", "node", "cpus", "gpus", "data", "checkpoints", "clock", "reach"):

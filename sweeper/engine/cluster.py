@@ -246,11 +246,11 @@ def _job(*, joined: bool) -> JobConfig:
     """
     from ray.job_config import JobConfig
 
-    class Job(JobConfig):
+    class OwnPathJob(JobConfig):
         def _runtime_env_has_working_dir(self) -> bool:
             return True  # keeps Ray from adding the working directory
 
-    job = Job(runtime_env=_rules() if joined else None)
+    job = OwnPathJob(runtime_env=_rules() if joined else None)
     job._py_driver_sys_path = own_path()[::-1]  # Ray puts each path before the last one
     return job
 

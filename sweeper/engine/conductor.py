@@ -16,9 +16,9 @@ from sweeper.engine.checkpoint_paths import Checkpoints
 from sweeper.engine.circuit_breaker import CircuitBreaker
 from sweeper.engine.context import Session
 from sweeper.engine.eta import Eta, Seen
-from sweeper.engine.messages import Job, JobMember, MemberResult, Message, Reached, Refusal
+from sweeper.engine.messages import Job, JobMember, MemberResult, Message, PackProgress, Refusal
 from sweeper.engine.packing import Packer
-from sweeper.engine.probe import Place
+from sweeper.engine.probe import ProbeConditions
 from sweeper.engine.pruning import Pruning, group_of
 from sweeper.engine.recorder import Recorder, reports_of, value_at
 from sweeper.engine.run_tracker import RunTracker, TrackedRun
@@ -40,7 +40,7 @@ class Host(Protocol):
     cells: Cells
     packer: Packer
     pruning: Pruning | None
-    place: Place
+    place: ProbeConditions
     checkpoints: Checkpoints
     objective: int  # its index in a round's numbers
 
@@ -316,7 +316,7 @@ class Conductor:
         return members
 
     def _should_stop(
-        self, pruning: Pruning, reached: Reached, member: MemberResult, ended: set[int]
+        self, pruning: Pruning, reached: PackProgress, member: MemberResult, ended: set[int]
     ) -> bool:
         cell = self._tracker.cells[self._tracker.runs[member.run].cell_id]
         runs = self._tracker.of_cell[cell.id]

@@ -33,7 +33,7 @@ from sweeper.engine.own import prepared
 from sweeper.engine.plugins import load as load_plugins
 from sweeper.engine.progress import Event, Progress
 from sweeper.engine.raywatch import Watch
-from sweeper.engine.tuning import Tuned
+from sweeper.engine.tuning import TunedCells
 from sweeper.errors import DatabaseLost, LeaseLost, StoreError, SweeperError
 from sweeper.spec import ADAPTIVE, Spec
 from sweeper.states import RunState
@@ -170,7 +170,7 @@ def _cells(
     if spec.search.method in ADAPTIVE:
         maker.facts_of(spec.config_for({}))
         return None, []
-    cells = Tuned(spec, maker, say=say) if spec.nuisance else Planned(spec, maker)
+    cells = TunedCells(spec, maker, say=say) if spec.nuisance else Planned(spec, maker)
     return cells, cells.first()
 
 
@@ -409,7 +409,7 @@ def _outcome(session: Session, launch: Launch) -> Outcome:
         return Outcome(exit_code=code, sweep=name, message=message)
     failed = counts[RunState.FAILED]
     _set_state(session, "complete", f"{failed} runs failed" if failed else "")
-    unpicked = len(session.cells.unpicked) if isinstance(session.cells, Tuned) else 0
+    unpicked = len(session.cells.unpicked) if isinstance(session.cells, TunedCells) else 0
     if failed or unpicked:
         message = f"{done}, {failed} failed; the report names them"
         if unpicked:

@@ -18,7 +18,7 @@ from sweeper import trainables
 from sweeper.engine import kept
 from sweeper.engine.messages import OwnTrainer
 from sweeper.spec.own import epochs_in
-from sweeper.trainables import Replicate, Report, Reported, ReportError, Trainable
+from sweeper.trainables import Replicate, Reported, Reporter, ReportError, Trainable
 
 PATIENCE_SECONDS = 10.0  # for a function that is stopped to clean up
 
@@ -37,7 +37,7 @@ class Result(NamedTuple):
 
 
 @dataclass
-class Timetable:
+class FunctionRounds:
     """The rounds of a function, of which a report ends each.
 
     Attributes:
@@ -89,8 +89,8 @@ class FunctionTrainer:
     ) -> None:
         self._function, self._members, self._own = function, tuple(members), own
         self.alive = list(range(len(members)))
-        self.timetable = Timetable(expected=min(epochs_in(config) for config, _ in members))
-        self._runs: dict[int, Run] = {}
+        self.timetable = FunctionRounds(expected=min(epochs_in(config) for config, _ in members))
+        self._runs: dict[int, FunctionCall] = {}
         self._last: dict[int, Reported] = {}
         self._ahead: dict[int, Reported | None] = {}
         self._start: dict[int, tuple[int, Any]] = {}  # after which epoch, with which state
@@ -122,11 +122,11 @@ class FunctionTrainer:
     def _advance(self) -> dict[int, Reported | None]:
         return {member: self._running(member).advance() for member in self.alive}
 
-    def _running(self, member: int) -> Run:
+    def _running(self, member: int) -> FunctionCall:
         if member not in self._runs:
             config, replicate = self._members[member]
             after, state = self._start.get(member, (-1, None))
-            self._runs[member] = Run(
+            self._runs[member] = FunctionCall(
                 self._function,
                 config,
                 Replicate(replicate, self._own.fingerprint, state),
@@ -199,7 +199,7 @@ class FunctionTrainer:
         self.timetable.done = max(one.epoch for one in self._last.values()) + 1
 
 
-class Run:
+class FunctionCall:
     """One call of a function, in a thread that waits at each report."""
 
     def __init__(
@@ -214,7 +214,7 @@ class Run:
         self._go: SimpleQueue[bool] = SimpleQueue()
         self._said: SimpleQueue[Reported | BaseException | None] = SimpleQueue()
         self._call = (function, dict(config), replicate)
-        self._report = Report(self._take, layout=layout, after=after)
+        self._report = Reporter(self._take, layout=layout, after=after)
         self._thread = threading.Thread(target=self._main, name="sweeper-function", daemon=True)
         self._thread.start()
 

@@ -24,7 +24,7 @@ CONTENT = b"written by sweeper doctor"
 
 
 @dataclass(frozen=True, kw_only=True)
-class Node:
+class NodeFindings:
     """The findings about a node.
 
     Attributes:
@@ -102,7 +102,7 @@ class Witness:
 class _Asked:
     """A node, its actor, and what is known so far."""
 
-    node: Node
+    node: NodeFindings
     actor: Any
     file: str = field(default_factory=lambda: f"doctor-{uuid.uuid4().hex}")
 
@@ -130,7 +130,7 @@ def fingerprints(spec: Spec) -> dict[str, str]:
 
 def examine(
     address: str, *, spec: Spec | None, storage: str, say: Callable[[str], None]
-) -> list[Node]:
+) -> list[NodeFindings]:
     """Examines every living node of the cluster at `address`.
 
     Raises:
@@ -169,7 +169,7 @@ def cards() -> list[str]:
     return [f"{name} {total}, {used} used" for name, total, used in rows]
 
 
-def as_dict(node: Node) -> dict[str, Any]:
+def as_dict(node: NodeFindings) -> dict[str, Any]:
     """A node as a JSON value."""
     return {"state": node.state, **asdict(node)}
 
@@ -179,7 +179,7 @@ def drift(sent: float, theirs: float, received: float) -> tuple[float, float]:
     return theirs - (sent + received) / 2, received - sent
 
 
-def _living() -> list[tuple[Node, str]]:
+def _living() -> list[tuple[NodeFindings, str]]:
     """Each living node with its number in Ray, by name."""
     import ray
 
@@ -187,11 +187,11 @@ def _living() -> list[tuple[Node, str]]:
     for listed in filter(lambda listed: listed["Alive"], ray.nodes()):
         name = f"{listed['NodeManagerHostname']} ({listed['NodeManagerAddress']})"
         cpus, gpus = (listed["Resources"].get(kind, 0.0) for kind in ("CPU", "GPU"))
-        found.append((Node(name=name, cpus=cpus, gpus=gpus), listed["NodeID"]))
+        found.append((NodeFindings(name=name, cpus=cpus, gpus=gpus), listed["NodeID"]))
     return sorted(found, key=lambda listed: (listed[0].name, listed[1]))
 
 
-def _ask(node: Node, number: str) -> _Asked:
+def _ask(node: NodeFindings, number: str) -> _Asked:
     import ray
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
@@ -243,7 +243,7 @@ def _clock(actor: Any) -> tuple[float, float]:
     return min(found, key=lambda one: one[1])
 
 
-def _wrong_cards(node: Node, found: Sequence[str]) -> list[str]:
+def _wrong_cards(node: NodeFindings, found: Sequence[str]) -> list[str]:
     if node.gpus <= len(found):
         return []
     return [f"Ray counts {node.gpus:g} GPUs, and nvidia-smi shows {len(found)}"]

@@ -18,12 +18,12 @@ from sweeper.engine.context import Session
 from sweeper.engine.interrupts import StopNow
 from sweeper.engine.packing import Packer
 from sweeper.engine.precision import PlanContext, Staged
-from sweeper.engine.probe import Place, Question
+from sweeper.engine.probe import ProbeConditions, Question
 from sweeper.engine.progress import Awaited, Best, snapshot
 from sweeper.engine.pruning import Pruning, group_of
 from sweeper.engine.recorder import index_of, value_at
 from sweeper.engine.run_tracker import RunTracker
-from sweeper.engine.screening import Screened
+from sweeper.engine.screening import ScreenedCells
 from sweeper.engine.worker_pool import WorkerPool, terms
 from sweeper.plan import Price, awaited
 from sweeper.spec import ADAPTIVE, Screen
@@ -48,7 +48,7 @@ class Launch:
         self.tracker = RunTracker()
         self.best = Best(self.spec, self.tracker)
         self.conductor: Conductor | None = None
-        self.place = Place.of(self.spec.resources, self.request.plugins)
+        self.place = ProbeConditions.of(self.spec.resources, self.request.plugins)
         self.halted = ""
         self.checkpoints = checkpoint_paths.of(self.request.storage)
         self._began = self.request.clock()
@@ -205,7 +205,7 @@ class Launch:
             sweep=session.sweep,
             say=self.request.say,
         )
-        kind = Screened if isinstance(self.spec.precision, Screen) else Staged
+        kind = ScreenedCells if isinstance(self.spec.precision, Screen) else Staged
         return kind(context, self.cells)
 
     def _known(self) -> list[NewCell]:

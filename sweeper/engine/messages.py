@@ -151,7 +151,7 @@ class MemberResult:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Reached:
+class PackProgress:
     """The progress of a pack.
 
     Attributes:
@@ -180,7 +180,7 @@ class Message:
 
     pack: int
     job: int
-    reached: Reached
+    reached: PackProgress
     seconds: float  # of training, since the attempt began
     node: str
     device: str

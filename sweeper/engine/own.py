@@ -15,7 +15,7 @@ from sweeper.spec import ADAPTIVE, Screen, Spec
 from sweeper.spec import factors as f
 from sweeper.spec.own import IMPORTED
 from sweeper.store.records import Key, Sweep
-from sweeper.trainables import Replicate, Report, Reported, ReportError, Trainable
+from sweeper.trainables import Replicate, Reported, Reporter, ReportError, Trainable
 from trainers.config import Config
 
 
@@ -149,7 +149,7 @@ def first_report(spec: Spec, function: Trainable, *, mark: str) -> tuple[Key, ..
 
     config = _first_cell(spec).config.model_dump(mode="json")["train"]
     try:
-        function(config, Replicate(0, mark), Report(take, layout=None))
+        function(config, Replicate(0, mark), Reporter(take, layout=None))
     except _Enough:
         return tuple(found[0].numbers)
     except ReportError as error:

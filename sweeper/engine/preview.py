@@ -14,7 +14,7 @@ from sweeper.engine.cells import REPORT, TUNING, CellMaker
 from sweeper.engine.eta import UNKNOWN_FACTOR
 from sweeper.engine.own import prepared
 from sweeper.engine.packing import questions, shared
-from sweeper.engine.probe import Place
+from sweeper.engine.probe import ProbeConditions
 from sweeper.engine.progress import Event
 from sweeper.engine.worker_pool import WorkerPool, terms
 from sweeper.plan import Price
@@ -184,7 +184,7 @@ def _probed(
     )
     on_event(f"joining Ray at {ray_address}" if ray_address else "starting Ray")
     with cluster.started(address=ray_address, cpus=asked * cpus, gpus=asked * gpus):
-        place = Place.of(spec.resources, plugin_files)
+        place = ProbeConditions.of(spec.resources, plugin_files)
         with WorkerPool(terms(spec, joined=ray_address is not None), say=on_event) as pool:
             pool.wait(lambda: None)
             workers = pool.room

@@ -33,7 +33,7 @@ class Question:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Place:
+class ProbeConditions:
     """The conditions of the measurement: as the workers will train."""
 
     threads: int  # the most, unless the spec sets the number
@@ -42,7 +42,7 @@ class Place:
     plugins: tuple[str, ...] = ()
 
     @classmethod
-    def of(cls, resources: Resources, plugins: tuple[str, ...]) -> Place:
+    def of(cls, resources: Resources, plugins: tuple[str, ...]) -> ProbeConditions:
         """A worker with these resources, with at most one thread for each of its cores."""
         asked = resources.threads
         return cls(
@@ -77,7 +77,7 @@ def question(
 
 def measure_there(
     questions: Sequence[Question],
-    place: Place,
+    place: ProbeConditions,
     pool: WorkerPool,
     *,
     tell: Callable[[Event], None],
@@ -113,7 +113,7 @@ class ProbeJobs:
     def __init__(
         self,
         questions: Sequence[Question],
-        place: Place,
+        place: ProbeConditions,
         *,
         tell: Callable[[Probing], None],
         check: Callable[[], None],

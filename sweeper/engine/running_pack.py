@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from sweeper.engine.messages import Reached
+from sweeper.engine.messages import PackProgress
 from sweeper.engine.worker_pool import Worker
 from sweeper.spec.models import Limits
 from sweeper.states import Ending
@@ -31,7 +31,7 @@ class RunningPack:
     worker: Worker
     began: float
     heard: float
-    reached: Reached = field(default_factory=Reached)
+    reached: PackProgress = field(default_factory=PackProgress)
     killed_for: Ending | None = None
     killed_text: str = ""
     leaving: set[int] = field(default_factory=set)

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from sweeper.analysis.stopping import Decision
 
 
-class Screened(Staged):
+class ScreenedCells(Staged):
     """Cells of another source, all of them screened, the remaining ones reported."""
 
     def __init__(self, context: PlanContext, inner: Cells) -> None:

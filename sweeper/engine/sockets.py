@@ -25,7 +25,7 @@ ROOM = len(PREFIX) + 9  # with the slash before and the suffix of `mkdtemp`
 
 
 @dataclass(frozen=True)
-class Place:
+class SocketFolder:
     """A folder for Ray's folder, and why it cannot be used; empty if it can."""
 
     folder: str
@@ -38,14 +38,14 @@ def below() -> int:
     return len(f"/session_2026-01-01_00-00-00_000000_{os.getpid()}/sockets/plasma_store")
 
 
-def places(environment: Mapping[str, str] = os.environ) -> Iterator[Place]:
+def places(environment: Mapping[str, str] = os.environ) -> Iterator[SocketFolder]:
     """All possible folders, the user's choice first."""
     named = [(name, environment.get(name, "")) for name in NAMED]
     own = environment.get("XDG_RUNTIME_DIR", "")
     for name, folder in (*named, *zip(OTHERS, OTHERS, strict=True), ("XDG_RUNTIME_DIR", own)):
         if folder:
             whole = os.path.abspath(folder)
-            yield Place(whole, name, _fault(whole))
+            yield SocketFolder(whole, name, _fault(whole))
 
 
 def _fault(folder: str) -> str:

@@ -18,7 +18,7 @@ from sweeper.store.records import Cell, NewCell
 
 
 @dataclass
-class _Group:
+class _TunedCell:
     """A scientific cell with its candidates, by hash and in order."""
 
     designs: dict[str, Design] = field(default_factory=dict)
@@ -30,7 +30,7 @@ class _Group:
         return len(self.ended) == len(self.designs)
 
 
-class Tuned:
+class TunedCells:
     """Candidates first, then the pick of each scientific cell on the reported replicates.
 
     Attributes:
@@ -43,13 +43,13 @@ class Tuned:
         self.unpicked: list[dict[str, Any]] = []
         self._spec, self._maker, self._say = spec, maker, say
         self._maximize = spec.objective.direction == "maximize"
-        self._groups: list[_Group] = []
-        self._of_hash: dict[str, list[_Group]] = {}
+        self._groups: list[_TunedCell] = []
+        self._of_hash: dict[str, list[_TunedCell]] = {}
 
     def first(self) -> list[NewCell]:
         cells = []
         for design in designs(self._spec):
-            group = _Group()
+            group = _TunedCell()
             for candidate in candidates(self._spec, design):
                 cell = self._maker.make(candidate, role=TUNING)
                 group.designs[cell.hash] = candidate
@@ -74,7 +74,7 @@ class Tuned:
     def unasked(self) -> bool:
         return False
 
-    def _picked(self, group: _Group) -> list[NewCell]:
+    def _picked(self, group: _TunedCell) -> list[NewCell]:
         hashes = list(group.designs)
         chosen = pick(
             [group.ended[key] for key in hashes],
@@ -86,7 +86,7 @@ class Tuned:
             return []
         return [self._maker.make(group.designs[hashes[chosen]], role=REPORT)]
 
-    def _without_pick(self, group: _Group) -> None:
+    def _without_pick(self, group: _TunedCell) -> None:
         factors = next(iter(group.designs.values())).factors
         levels = {name: factors[name] for name in self._spec.scientific if name in factors}
         self.unpicked.append(levels)

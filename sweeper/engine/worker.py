@@ -23,8 +23,8 @@ from sweeper.engine.messages import (
     MemberResult,
     Message,
     OwnTrainer,
+    PackProgress,
     ProbeJob,
-    Reached,
     Refusal,
     Timing,
 )
@@ -333,12 +333,12 @@ class PackWorker:
             refusal=self._refusal,
         )
 
-    def _reached(self) -> Reached:
+    def _reached(self) -> PackProgress:
         trainer = self._trainer
         if trainer is None:
-            return Reached()
+            return PackProgress()
         round, timetable = int(trainer.round), trainer.timetable
-        return Reached(
+        return PackProgress(
             round=round,
             rounds=timetable.rounds,
             step=int(trainer.step),

@@ -47,7 +47,7 @@ VERSION = re.compile(r"[\w.+-]{1,40}")
 
 
 @dataclass(frozen=True)
-class Difference:
+class Mismatch:
     """One place where the page is not what its data make."""
 
     where: str
@@ -60,10 +60,10 @@ class Difference:
 
 
 @dataclass(frozen=True)
-class Outcome:
+class Verification:
     """The result of a comparison; the page is right if there are no differences and no remark."""
 
-    differences: tuple[Difference, ...]
+    differences: tuple[Mismatch, ...]
     remark: str = ""
 
     @property
@@ -71,7 +71,7 @@ class Outcome:
         return not self.differences and not self.remark
 
 
-def verify(path: Path) -> Outcome:
+def verify(path: Path) -> Verification:
     """Compare the report at `path` with what its data make.
 
     Raises:
@@ -80,18 +80,18 @@ def verify(path: Path) -> Outcome:
     raw = _read(path)
     again = _again(_block(raw, path), path)
     if raw == again.encode():
-        return Outcome(())
+        return Verification(())
     made_by = _made_by(raw)
     text = raw.decode("utf-8", errors="replace")
     if made_by == __version__:
-        return Outcome(tuple(differences(text, again)))
+        return Verification(tuple(differences(text, again)))
     made_apart = (CODE, OWN["manifest"])
     told = [one for one in differences(text, again) if not one.where.startswith(made_apart)]
     remark = (
         f"made by Sweeper {made_by}, and this is {__version__}: "
         "code and style are not compared, and some of the rest may differ for that reason"
     )
-    return Outcome(tuple(told), remark)
+    return Verification(tuple(told), remark)
 
 
 def _again(block: bytes, path: Path) -> str:
@@ -143,7 +143,7 @@ def _made_by(raw: bytes) -> str:
 # --- where two pages differ ----------------------------------------------------------------------
 
 
-def differences(text: str, again: str) -> Iterator[Difference]:
+def differences(text: str, again: str) -> Iterator[Mismatch]:
     """Every difference between a page and the same page made again, in the page's order."""
     if text == again:
         return
@@ -160,7 +160,7 @@ def differences(text: str, again: str) -> Iterator[Difference]:
             told = True
             yield found
     if not told:
-        yield Difference("the file", "something that is no part of a page", "nothing there")
+        yield Mismatch("the file", "something that is no part of a page", "nothing there")
 
 
 def _common(one: Sequence[str], two: Sequence[str]) -> int:
@@ -204,18 +204,18 @@ def _places(parts: Sequence[str]) -> list[str]:
     return places
 
 
-def _inside(where: str, left: str, right: str) -> Iterator[Difference]:
+def _inside(where: str, left: str, right: str) -> Iterator[Mismatch]:
     """What differs inside one part: for figures and manifest, entry by entry."""
     trees = _tree(left), _tree(right)
     if where in (OWN["figures"], OWN["manifest"]) and None not in trees:
         found = False
         for path, one, two in _entries(*trees):
             found = True
-            yield Difference(_entry(where, path, trees[1]), _shown(one), _shown(two))
+            yield Mismatch(_entry(where, path, trees[1]), _shown(one), _shown(two))
         if found:
             return
     at = _first(left, right)
-    yield Difference(where, _around(left, at), _around(right, at))
+    yield Mismatch(where, _around(left, at), _around(right, at))
 
 
 def _tree(part: str) -> Any:

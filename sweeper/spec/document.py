@@ -48,10 +48,10 @@ class Position:
 
 
 @dataclass(frozen=True)
-class Node:
+class YamlNode:
     """A value of a document; `where` is the position of its key, or the override that set it."""
 
-    value: Scalar | tuple[Node, ...] | Mapping[str, Node]
+    value: Scalar | tuple[YamlNode, ...] | Mapping[str, YamlNode]
     where: Position
 
     @property
@@ -64,7 +64,7 @@ class Node:
         return self.value
 
     @property
-    def entries(self) -> Mapping[str, Node]:
+    def entries(self) -> Mapping[str, YamlNode]:
         """The keys of a mapping; an empty mapping for other nodes."""
         return self.value if isinstance(self.value, Mapping) else {}
 
@@ -134,7 +134,7 @@ def _decode(name: str, data: bytes) -> str:
         raise error(Position(name, line), "", "is not UTF-8 text") from cause
 
 
-def compose(text: str, name: str, *, lines: bool = True, key: str = "") -> Node:
+def compose(text: str, name: str, *, lines: bool = True, key: str = "") -> YamlNode:
     """Reads the value of a YAML text; null if it is empty.
 
     Args:
@@ -182,7 +182,7 @@ class _Composer:
     lines: bool
     path: list[str] = field(default_factory=list[str])
     nodes: int = 0
-    anchors: dict[str, Node] = field(default_factory=dict[str, Node])
+    anchors: dict[str, YamlNode] = field(default_factory=dict[str, YamlNode])
     open_anchors: set[str] = field(default_factory=set[str])
 
     def where(self, line: int) -> Position:
@@ -192,8 +192,8 @@ class _Composer:
         """Makes an error at the current key."""
         return error(where, ".".join(self.path), reason, *value)
 
-    def document(self, events: Iterator[Any]) -> Node:
-        root: Node | None = None
+    def document(self, events: Iterator[Any]) -> YamlNode:
+        root: YamlNode | None = None
         for event in events:
             is_start = _is(event, DocumentStartEvent)
             if is_start and root is not None:
@@ -202,13 +202,13 @@ class _Composer:
             if is_start:
                 self._check_version(event)
                 root = self.node(next(events), events, depth=0)
-        return Node(None, self.where(0)) if root is None else root
+        return YamlNode(None, self.where(0)) if root is None else root
 
     def _check_version(self, event: Any) -> None:
         if event.version not in (None, (1, 2)):
             raise error(self.where(event.start_mark.line), "", "%YAML: only version 1.2 is read")
 
-    def node(self, event: Any, events: Iterator[Any], *, depth: int) -> Node:
+    def node(self, event: Any, events: Iterator[Any], *, depth: int) -> YamlNode:
         where = self.where(event.start_mark.line)
         if isinstance(event, AliasEvent):
             return self._alias(event, where)
@@ -219,7 +219,7 @@ class _Composer:
         self._count(1, where)
         with_anchor = {event.anchor} - {None}
         self.open_anchors |= with_anchor
-        node = Node(self._value(event, events, depth, where), where)
+        node = YamlNode(self._value(event, events, depth, where), where)
         self.open_anchors -= with_anchor
         self.anchors.update(dict.fromkeys(with_anchor, node))
         return node
@@ -234,14 +234,14 @@ class _Composer:
         except ValueError as cause:
             raise self.wrong(where, str(cause), event.value) from cause
 
-    def _items(self, events: Iterator[Any], depth: int) -> Iterator[Node]:
+    def _items(self, events: Iterator[Any], depth: int) -> Iterator[YamlNode]:
         for event in events:
             if isinstance(event, SequenceEndEvent):
                 return
             yield self.node(event, events, depth=depth)
 
-    def _mapping(self, events: Iterator[Any], depth: int) -> dict[str, Node]:
-        entries: dict[str, Node] = {}
+    def _mapping(self, events: Iterator[Any], depth: int) -> dict[str, YamlNode]:
+        entries: dict[str, YamlNode] = {}
         for event in events:
             if isinstance(event, MappingEndEvent):
                 break
@@ -251,7 +251,7 @@ class _Composer:
             if key in entries:
                 raise self.wrong(where, f"the key is given twice, first at {entries[key].where}")
             # A value has the line of its key, even if it begins on a later line.
-            entries[key] = Node(self.node(next(events), events, depth=depth).value, where)
+            entries[key] = YamlNode(self.node(next(events), events, depth=depth).value, where)
             self.path.pop()
         return entries
 
@@ -265,14 +265,14 @@ class _Composer:
         except ValueError as cause:
             raise self.wrong(where, str(cause), event.value) from cause
 
-    def _alias(self, event: Any, where: Position) -> Node:
+    def _alias(self, event: Any, where: Position) -> YamlNode:
         if event.anchor in self.open_anchors:
             raise error(where, "", f"the anchor {shown(event.anchor)} contains itself")
         if event.anchor not in self.anchors:
             raise error(where, "", f"no anchor {shown(event.anchor)} before this line")
         node = self.anchors[event.anchor]
         self._count(_size(node), where)
-        return Node(node.value, where)
+        return YamlNode(node.value, where)
 
     def _count(self, nodes: int, where: Position) -> None:
         self.nodes += nodes
@@ -280,7 +280,7 @@ class _Composer:
             raise error(where, "", f"more than {MAX_NODES:,} values, aliases expanded")
 
 
-def _size(node: Node) -> int:
+def _size(node: YamlNode) -> int:
     children = node.value if isinstance(node.value, tuple) else node.entries.values()
     return 1 + sum(map(_size, children))
 
@@ -332,7 +332,9 @@ def _whole(text: str) -> int:
     return number
 
 
-def put(root: Node, keys: Sequence[str], new: Node, *, missing: Callable[[str], Any]) -> Node:
+def put(
+    root: YamlNode, keys: Sequence[str], new: YamlNode, *, missing: Callable[[str], Any]
+) -> YamlNode:
     """Returns `root` with the value at `keys` replaced; missing blocks on the way are made.
 
     Raises what `missing` returns for a key on the way that is not a block.
@@ -341,5 +343,5 @@ def put(root: Node, keys: Sequence[str], new: Node, *, missing: Callable[[str], 
         return new
     if not isinstance(root.value, Mapping):
         raise missing(keys[0])
-    old = root.value.get(keys[0], Node({}, new.where))
-    return Node({**root.value, keys[0]: put(old, keys[1:], new, missing=missing)}, root.where)
+    old = root.value.get(keys[0], YamlNode({}, new.where))
+    return YamlNode({**root.value, keys[0]: put(old, keys[1:], new, missing=missing)}, root.where)

@@ -10,7 +10,7 @@ from pydantic import Field, PrivateAttr, ValidationError
 
 from sweeper.errors import SpecError
 from sweeper.spec import complaints, document, rules
-from sweeper.spec.document import Node, Position
+from sweeper.spec.document import Position, YamlNode
 from sweeper.spec.models import OWN, VERSION, SpecFile
 from sweeper.spec.rules import NOTHING, Problem
 from trainers.config import PLACES
@@ -26,7 +26,7 @@ class Spec(SpecFile):
     text: str = Field(default="", exclude=True)  # as written, without overrides
     source: str = Field(default="", exclude=True)  # the file, or a name for a text
     warnings: tuple[str, ...] = Field(default=(), exclude=True)
-    _root: Node = PrivateAttr(default=Node({}, Position("")))
+    _root: YamlNode = PrivateAttr(default=YamlNode({}, Position("")))
 
     def problem(self, key: str, value: object, reason: str) -> SpecError:
         """Makes the error of a problem that the data reveal, such as a trainer's `ConfigError`.
@@ -57,7 +57,7 @@ class Spec(SpecFile):
 
     @classmethod
     def of(
-        cls, file: SpecFile, *, text: str, source: str, warnings: tuple[str, ...], root: Node
+        cls, file: SpecFile, *, text: str, source: str, warnings: tuple[str, ...], root: YamlNode
     ) -> Spec:
         """Combines a checked file with what later messages need to point into it."""
         spec = cls.model_construct(**dict(file), text=text, source=source, warnings=warnings)
@@ -93,7 +93,7 @@ def parse(
     return _spec(root, rejected, text=text, source=name)
 
 
-def _spec(root: Node, rejected: Sequence[SpecError], *, text: str, source: str) -> Spec:
+def _spec(root: YamlNode, rejected: Sequence[SpecError], *, text: str, source: str) -> Spec:
     """The spec in a document; `rejected` are the errors of its overrides.
 
     Raises:
@@ -108,7 +108,7 @@ def _spec(root: Node, rejected: Sequence[SpecError], *, text: str, source: str) 
     return Spec.of(file, text=text, source=source, warnings=tuple(notes), root=root)
 
 
-def _checked(root: Node) -> tuple[SpecFile, list[Problem]]:
+def _checked(root: YamlNode) -> tuple[SpecFile, list[Problem]]:
     """The spec in a document, and its problems; with problems the spec must not be used.
 
     Factors are checked even if keys are unknown or values have wrong types. The rules between keys
@@ -124,11 +124,11 @@ def _checked(root: Node) -> tuple[SpecFile, list[Problem]]:
     return file, problems + wrong
 
 
-def _factors(root: Node, wrong: Collection[tuple[str | int, ...]]) -> SpecFile:
+def _factors(root: YamlNode, wrong: Collection[tuple[str | int, ...]]) -> SpecFile:
     """A spec of the factors that are not among the wrong ones, and of nothing else."""
     blocks: dict[str, dict[str, Any]] = {}
     for role in ROLES:
-        block = root.entries.get(role, Node({}, root.where))
+        block = root.entries.get(role, YamlNode({}, root.where))
         right = (name for name in block.entries if (role, name) not in wrong)
         blocks[role] = {name: block.entries[name].plain for name in right}
     trainer = root.entries.get("trainer")
@@ -145,7 +145,7 @@ def _raise_all(errors: Sequence[SpecError]) -> None:
         raise SpecError(*lines)
 
 
-def _check_root(root: Node) -> None:
+def _check_root(root: YamlNode) -> None:
     if root.value is None:
         raise document.error(root.where, "", "the file is empty; `sweeper init` writes an example")
     if not isinstance(root.value, Mapping):
@@ -157,19 +157,19 @@ def _check_root(root: Node) -> None:
         raise document.error(version.where, "version", reason, version.value)
 
 
-def _anchored(root: Node, folder: str) -> Node:
+def _anchored(root: YamlNode, folder: str) -> YamlNode:
     """The document with absolute paths of data, because workers run in other folders."""
     data = root.entries.get("data", root).entries
     for key in sorted(PLACES & data.keys()):
         node = data[key]
         if isinstance(node.value, str) and node.value and not os.path.isabs(node.value):
-            whole = Node(os.path.abspath(os.path.join(folder, node.value)), node.where)
+            whole = YamlNode(os.path.abspath(os.path.join(folder, node.value)), node.where)
             root = document.put(root, ["data", key], whole, missing=SpecError)
             data = root.entries["data"].entries
     return root
 
 
-def override(root: Node, overrides: Sequence[str]) -> tuple[Node, list[SpecError]]:
+def override(root: YamlNode, overrides: Sequence[str]) -> tuple[YamlNode, list[SpecError]]:
     """Applies every `KEY=VALUE`; returns the document and the errors of the rejected ones.
 
     A factor has its whole name, `scientific.train.batch_size=[2, 8]`; a key of its range follows
@@ -185,7 +185,7 @@ def override(root: Node, overrides: Sequence[str]) -> tuple[Node, list[SpecError
     return root, rejected
 
 
-def _overridden(root: Node, text: str, seen: set[str]) -> Node:
+def _overridden(root: YamlNode, text: str, seen: set[str]) -> YamlNode:
     key, equals, value = text.partition("=")
     key, where = key.strip(), Position(f"--set {document.shown(text)}")
     if not equals or not key or not all(key.split(".")):
@@ -198,7 +198,7 @@ def _overridden(root: Node, text: str, seen: set[str]) -> Node:
     return _override_one(root, key, document.compose(value, where.name, lines=False, key=key))
 
 
-def _override_one(root: Node, key: str, node: Node) -> Node:
+def _override_one(root: YamlNode, key: str, node: YamlNode) -> YamlNode:
     for role in ROLES:
         if key in root.entries.get(role, node).entries:
             hint = f"is a {role} factor; set {role}.{key} to change its levels"
@@ -210,7 +210,7 @@ def _override_one(root: Node, key: str, node: Node) -> Node:
     return document.put(root, _keys(root, key), node, missing=missing)
 
 
-def _keys(root: Node, key: str) -> list[str]:
+def _keys(root: YamlNode, key: str) -> list[str]:
     role, _, rest = key.partition(".")
     if role not in BY_FACTOR or not rest:
         return key.split(".")
@@ -218,7 +218,7 @@ def _keys(root: Node, key: str) -> list[str]:
     return [role, factor, last] if factor in root.entries.get(role, root).entries else [role, rest]
 
 
-def _error(problem: Problem, root: Node) -> SpecError:
+def _error(problem: Problem, root: YamlNode) -> SpecError:
     node, keys = root, [str(part) for part in problem.path if not isinstance(part, int)]
     for part in problem.path:
         children = node.value if isinstance(node.value, tuple) else ()

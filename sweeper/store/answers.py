@@ -23,7 +23,7 @@ LOOK_SECONDS = 0.2
 
 
 @dataclass
-class Waiting:
+class PendingStatement:
     """A connection with a statement that is not answered yet."""
 
     connection: Any
@@ -31,7 +31,7 @@ class Waiting:
     limit: float
 
 
-class Answers:
+class AnswerWatch:
     """Watches, in its own thread, for statements that the server does not answer.
 
     Args:
@@ -40,7 +40,7 @@ class Answers:
 
     def __init__(self, hurried: Callable[[], bool]) -> None:
         self._hurried = hurried
-        self._waiting: dict[int, Waiting] = {}
+        self._waiting: dict[int, PendingStatement] = {}
         self._lock = threading.Lock()  # a connection is cut before it is closed, or not at all
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._run, name="sweeper-answers", daemon=True)
@@ -74,7 +74,7 @@ class Answers:
 
     def _sent(self, connection: Any, limit: float) -> None:
         with self._lock:
-            self._waiting[id(connection)] = Waiting(connection, time.monotonic(), limit)
+            self._waiting[id(connection)] = PendingStatement(connection, time.monotonic(), limit)
 
     def answered(self, connection: Any) -> None:
         """Ends the wait for this connection."""

@@ -27,7 +27,7 @@ from sqlalchemy.exc import (
 
 from sweeper.errors import DatabaseLost, DatabaseMoved, StoreError, SweeperError
 from sweeper.store import dialects
-from sweeper.store.answers import Answers
+from sweeper.store.answers import AnswerWatch
 from sweeper.store.dialects import Address
 
 T = TypeVar("T")
@@ -91,7 +91,7 @@ class Database:
         self._lock = self._waiting.lock()
         self._connection: Connection | None = None
         self._file = dialects.identity(address)
-        self._answers: Answers | None = None
+        self._answers: AnswerWatch | None = None
         # A full disk can still be read, so reads and writes have separate outages.
         self._outages = {True: Outage(), False: Outage()}
 
@@ -110,7 +110,7 @@ class Database:
         """The same database with a separate connection."""
         return Database(self.address, patience=patience, waiting=self._waiting)
 
-    def watch(self, answers: Answers, *, limit: float) -> None:
+    def watch(self, answers: AnswerWatch, *, limit: float) -> None:
         """Waits at most `limit` seconds for a server's answer to a statement."""
         self._answers = answers
         answers.watch(self.engine, limit=limit)

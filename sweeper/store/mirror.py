@@ -32,7 +32,7 @@ NOTE_VERSION, NOTE, NOTE_LENGTH = "dashboard:note_ver", "dashboard:note_str:", 2
 
 
 @dataclass(frozen=True, kw_only=True)
-class Target:
+class MirroredSweep:
     """The sweep to mirror, and the properties of its study."""
 
     sweep: Sweep
@@ -66,7 +66,7 @@ Views = dict[str, View]  # by role
 Foreign = dict[str, list[int]]  # numbers of trials that belong to no cell, by study
 
 
-def catch_up(connection: Connection, target: Target) -> tuple[Views, Foreign]:
+def catch_up(connection: Connection, target: MirroredSweep) -> tuple[Views, Foreign]:
     """Makes the studies, and clears the marks of cells that the studies lack or show wrongly.
 
     Trials that others have added are marked failed.
@@ -99,7 +99,7 @@ def is_behind(connection: Connection, sweep_id: int) -> bool:
     return bool(_finished(connection, sweep_id, limit=1))
 
 
-def mirror(connection: Connection, target: Target, views: Views) -> tuple[int, Views]:
+def mirror(connection: Connection, target: MirroredSweep, views: Views) -> tuple[int, Views]:
     """Mirrors up to `CHUNK` finished cells; returns how many, and the studies as they are now."""
     cells = _finished(connection, target.sweep.id, limit=CHUNK)
     views = dict(views)
@@ -127,7 +127,7 @@ def set_note(connection: Connection, study_id: int, markdown: str) -> None:
     _set_attributes(connection, models.StudySystemAttributeModel, study_id, attributes)
 
 
-def _open(connection: Connection, target: Target, role: str) -> View:
+def _open(connection: Connection, target: MirroredSweep, role: str) -> View:
     """The role's study, made if needed, with distributions of all levels of its cells."""
     study_id = _ensure_study(connection, target, role)
     distributions = _distributions(connection, target.sweep, role)
@@ -151,7 +151,7 @@ def _open(connection: Connection, target: Target, role: str) -> View:
     return View(study_id=study_id, distributions=distributions)
 
 
-def _ensure_study(connection: Connection, target: Target, role: str) -> int:
+def _ensure_study(connection: Connection, target: MirroredSweep, role: str) -> int:
     table, name = models.StudyModel.__table__, target.study_name(role)
     found = connection.execute(select(table.c.study_id).where(table.c.study_name == name)).scalar()
     if found is not None:
@@ -185,7 +185,9 @@ def _covers(distributions: Mapping[str, BaseDistribution], cell: Cell) -> bool:
     )
 
 
-def _mirror_role(connection: Connection, target: Target, view: View, cells: Sequence[Cell]) -> None:
+def _mirror_role(
+    connection: Connection, target: MirroredSweep, view: View, cells: Sequence[Cell]
+) -> None:
     _lock_study(connection, view.study_id)
     mirrored = [
         (

@@ -23,7 +23,7 @@ from sweeper.states import Ending, RunState, move
 from sweeper.store import cells as cell_rows
 from sweeper.store import dialects, reads, recording, schema
 from sweeper.store import lease as leases
-from sweeper.store.answers import LIMIT_SECONDS, Answers
+from sweeper.store.answers import LIMIT_SECONDS, AnswerWatch
 from sweeper.store.database import Database
 from sweeper.store.reads import Reader, chunks
 from sweeper.store.records import (
@@ -65,7 +65,7 @@ class Store(Reader):
         super().__init__(database)
         server = database.address.path is None
         self.pulse = database.twin(patience=leases.BEAT) if server else database
-        self._answers: Answers | None = None
+        self._answers: AnswerWatch | None = None
 
     @classmethod
     def open(cls, url: str, *, create: bool, patience: float = 60.0) -> Store:
@@ -113,7 +113,7 @@ class Store(Reader):
             give_up: whether the driver was asked to stop at once, which ends all waiting.
         """
         server = self.database.address.path is None
-        self._answers = Answers(give_up) if server else None
+        self._answers = AnswerWatch(give_up) if server else None
         for database, limit in ((self.database, LIMIT_SECONDS), (self.pulse, leases.BEAT)):
             database.give_up, database.in_use = give_up, True
             if self._answers is not None:

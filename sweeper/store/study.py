@@ -24,7 +24,7 @@ from sweeper.errors import StoreError
 from sweeper.store import dialects, mirror
 from sweeper.store.database import patiently
 from sweeper.store.dialects import Address
-from sweeper.store.mirror import Target, Views
+from sweeper.store.mirror import MirroredSweep, Views
 from sweeper.store.records import Lease, Sweep
 from sweeper.store.store import Store
 
@@ -87,7 +87,7 @@ class Study:
             LeaseLost: another driver has the sweep.
             StoreError: a study of that name belongs to others.
         """
-        target = Target(sweep=sweep, objective=self.objective, direction=self._direction)
+        target = MirroredSweep(sweep=sweep, objective=self.objective, direction=self._direction)
         if self._under != (store, lease):
             self._views, foreign = store.fenced(lease, lambda c: mirror.catch_up(c, target))
             self._under = (store, lease)

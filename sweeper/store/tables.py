@@ -44,7 +44,7 @@ def _words(enum: type[RunState] | type[Ending]) -> EnumColumn:
     )
 
 
-class Table(DeclarativeBase):
+class StoredTable(DeclarativeBase):
     """The base of all tables; the migrations must produce its `metadata`."""
 
     metadata = MetaData(naming_convention=NAMING)
@@ -58,7 +58,7 @@ class Table(DeclarativeBase):
     }
 
 
-class SweepTable(Table):
+class SweepTable(StoredTable):
     """A sweep; `lease_epoch` is the highest epoch ever given, in case the lease row is deleted."""
 
     __tablename__ = "sweeper_sweep"
@@ -78,7 +78,7 @@ class SweepTable(Table):
     updated_at: Mapped[float]
 
 
-class LeaseTable(Table):
+class LeaseTable(StoredTable):
     """The right to write to a sweep; `token` names the call that took it, for an unknown commit."""
 
     __tablename__ = "sweeper_lease"
@@ -92,7 +92,7 @@ class LeaseTable(Table):
     beat_at: Mapped[float]
 
 
-class CellTable(Table):
+class CellTable(StoredTable):
     """A configuration. `open_runs` counts its unfinished runs, so that the mirror finds finished
     cells without reading the others.
     """
@@ -116,7 +116,7 @@ class CellTable(Table):
     open_runs: Mapped[int]
 
 
-class RunTable(Table):
+class RunTable(StoredTable):
     """A training run. Attempts up to number `forgiven` no longer count towards its failure."""
 
     __tablename__ = "sweeper_run"
@@ -134,7 +134,7 @@ class RunTable(Table):
     forgiven: Mapped[int]
 
 
-class PackTable(Table):
+class PackTable(StoredTable):
     """Runs that train together; (`token`, `position`) identifies a pack of a call."""
 
     __tablename__ = "sweeper_pack"
@@ -150,7 +150,7 @@ class PackTable(Table):
     token: Mapped[str] = mapped_column(String(32))
 
 
-class AttemptTable(Table):
+class AttemptTable(StoredTable):
     """An attempt at a run; made before it is dispatched."""
 
     __tablename__ = "sweeper_attempt"
@@ -171,7 +171,7 @@ class AttemptTable(Table):
     error: Mapped[str]
 
 
-class ObservationTable(Table):
+class ObservationTable(StoredTable):
     """All numbers of a run at an epoch: float32, little-endian, in the sweep's layout."""
 
     __tablename__ = "sweeper_observation"
@@ -183,7 +183,7 @@ class ObservationTable(Table):
     numbers: Mapped[bytes] = mapped_column(LargeBinary())
 
 
-class PredictionTable(Table):
+class PredictionTable(StoredTable):
     """Which test examples a complete run predicts correctly, a bit each (`records.Predictions`)."""
 
     __tablename__ = "sweeper_prediction"
@@ -193,7 +193,7 @@ class PredictionTable(Table):
     bits: Mapped[bytes] = mapped_column(LargeBinary())
 
 
-class StageTable(Table):
+class StageTable(StoredTable):
     """Decisions about a sweep's replicates, in order (`records.Sweep.stages`)."""
 
     __tablename__ = "sweeper_stage"

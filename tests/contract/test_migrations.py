@@ -17,7 +17,7 @@ from store_samples import Plan, new_sweep, planned
 
 from sweeper.errors import StoreError
 from sweeper.store import Store, schema
-from sweeper.store.tables import Table
+from sweeper.store.tables import StoredTable
 
 LATER = """
 import sqlalchemy as sa
@@ -64,7 +64,7 @@ def test_the_migrations_arrive_at_the_tables(store: Store) -> None:
 
         options = {"include_name": ours, "version_table": schema.VERSION_TABLE}
         context = MigrationContext.configure(connection, opts={**options, "compare_type": True})
-        return list(compare_metadata(context, Table.metadata))
+        return list(compare_metadata(context, StoredTable.metadata))
 
     assert store.database.read(differences) == []
 
@@ -188,6 +188,6 @@ def test_a_database_of_somebody_else_is_refused(
 
 
 def _make_foreign(connection: Connection) -> None:
-    Table.metadata.drop_all(connection)
+    StoredTable.metadata.drop_all(connection)
     connection.execute(text("DROP TABLE sweeper_alembic_version"))
     connection.execute(text("CREATE TABLE customers (id INTEGER)"))

@@ -14,7 +14,7 @@ import pytest
 
 import sweeper
 from sweeper import trainables
-from sweeper.trainables import Replicate, Report, Reported, ReportError
+from sweeper.trainables import Replicate, Reported, Reporter, ReportError
 
 BODY = """
 import sweeper
@@ -124,9 +124,9 @@ def test_seeds_are_common_to_cells_and_differ_by_name() -> None:
     assert one.tolist() == two.tolist()
 
 
-def reports(layout: Any = None, after: int = -1) -> tuple[Report, list[Reported]]:
+def reports(layout: Any = None, after: int = -1) -> tuple[Reporter, list[Reported]]:
     taken: list[Reported] = []
-    return Report(taken.append, layout=layout, after=after), taken
+    return Reporter(taken.append, layout=layout, after=after), taken
 
 
 def test_numbers_are_kept_by_split_metric_and_class() -> None:

@@ -16,7 +16,7 @@ from sweeper.engine.cells import CellMaker
 from sweeper.engine.launching import Launch
 from sweeper.engine.packing import Packer
 from sweeper.engine.run_tracker import RunTracker
-from sweeper.engine.tuning import Tuned
+from sweeper.engine.tuning import TunedCells
 from sweeper.plan import Price, awaited
 from sweeper.spec import parse
 from sweeper.status import sweep_status
@@ -56,7 +56,7 @@ def following(cells: list[Cell], ended: Collection[int] = ()) -> list[Cell | Non
 def test_the_number_of_runs_stays_as_tuning_goes_on() -> None:
     """Each pick takes the place of what was awaited: 12 + 15 runs from first to last."""
     spec = parse(SPEC)
-    tuned = Tuned(spec, CellMaker(spec))
+    tuned = TunedCells(spec, CellMaker(spec))
     candidates = there(tuned.first())
     cells, totals = list(candidates), []
     for candidate in candidates:
@@ -69,7 +69,7 @@ def test_the_number_of_runs_stays_as_tuning_goes_on() -> None:
 def test_a_cell_whose_candidates_all_failed_is_not_awaited() -> None:
     """Its pick would have no value to rest on; one open candidate is enough to wait for."""
     spec = parse(SPEC)
-    cells = there(Tuned(spec, CellMaker(spec)).first())
+    cells = there(TunedCells(spec, CellMaker(spec)).first())
     assert len(following(cells, ended={0})) == 3
     assert len(following(cells, ended={0, 1})) == 2
 
@@ -77,7 +77,7 @@ def test_a_cell_whose_candidates_all_failed_is_not_awaited() -> None:
 def test_what_follows_has_the_pack_key_of_its_candidates() -> None:
     """So its price is that of the candidates, which differ in the learning rate alone."""
     spec = parse(SPEC)
-    cells = there(Tuned(spec, CellMaker(spec)).first())
+    cells = there(TunedCells(spec, CellMaker(spec)).first())
     keys = [pack_key(cell.config) for cell in following(cells) if cell is not None]
     assert sorted(keys) == sorted({pack_key(cell.config) for cell in cells})
 
@@ -85,7 +85,7 @@ def test_what_follows_has_the_pack_key_of_its_candidates() -> None:
 def test_an_adaptive_search_awaits_the_trials_that_it_has_not_asked_for() -> None:
     """Which cells they will be, nobody knows."""
     spec = parse(SPEC)
-    cells = there(Tuned(spec, CellMaker(spec)).first())[:3]
+    cells = there(TunedCells(spec, CellMaker(spec)).first())[:3]
     levels = ["train.batch_size"]
     found = awaited(cells, scientific=levels, trials=8, eligible=lambda cell: True)
     assert found == [None] * 5
@@ -94,7 +94,9 @@ def test_an_adaptive_search_awaits_the_trials_that_it_has_not_asked_for() -> Non
 def test_a_plan_without_tuning_awaits_nothing() -> None:
     """All of its cells are there."""
     spec = parse(SPEC)
-    cells = [replace(cell, role="report") for cell in there(Tuned(spec, CellMaker(spec)).first())]
+    cells = [
+        replace(cell, role="report") for cell in there(TunedCells(spec, CellMaker(spec)).first())
+    ]
     assert following(cells) == []
 
 

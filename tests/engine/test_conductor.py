@@ -328,7 +328,7 @@ def test_a_pack_that_goes_on_replays_what_had_finished(stage) -> None:
 
 
 def _diverged(one: Stage, job, member, *, round: int):
-    from sweeper.engine.messages import MemberResult, Message, Reached
+    from sweeper.engine.messages import MemberResult, Message, PackProgress
 
     members = tuple(
         MemberResult(run=m.run, attempt=m.attempt, numbers=bytes(4 * one.length))
@@ -336,7 +336,7 @@ def _diverged(one: Stage, job, member, *, round: int):
     )
     gone = replace(members[0], end=Ending.DIVERGED)
     assert gone.run == member.run
-    reached = Reached(round=round, rounds=3, step=round, epoch=round, evaluation=round)
+    reached = PackProgress(round=round, rounds=3, step=round, epoch=round, evaluation=round)
     return Message(
         pack=job.pack, job=job.number, reached=reached, seconds=1.0, node="", device="",
         from_epoch=0, members=(gone, *members[1:]), done=False,

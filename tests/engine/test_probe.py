@@ -10,7 +10,7 @@ import pytest
 from sweeper.engine import probe, timing, worker
 from sweeper.engine.interrupts import StopNow
 from sweeper.engine.messages import ProbeJob, Timing
-from sweeper.engine.probe import Place, ProbeJobs, Question
+from sweeper.engine.probe import ProbeConditions, ProbeJobs, Question
 from sweeper.engine.progress import Probing
 from sweeper.states import Ending
 from trainers.config import Config
@@ -94,7 +94,7 @@ def worker_named(name: str) -> Any:
 def asked(*keys: str, **more: Any) -> tuple[ProbeJobs, dict[str, Any]]:
     """Questions, each with a worker of its own that has begun to answer."""
     plain = {"check": lambda: None, "tell": lambda event: None}
-    place = Place(threads=1, device="cpu")
+    place = ProbeConditions(threads=1, device="cpu")
     asking = ProbeJobs([question(key, 1) for key in keys], place, **(plain | more))
     workers: dict[str, Any] = {key: Actor(key) for key in (*keys, "more")}
     for key in keys:

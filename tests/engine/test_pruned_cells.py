@@ -16,7 +16,7 @@ from sweeper.design import candidates, designs
 from sweeper.engine.cells import REPORT, TUNING, CellMaker
 from sweeper.engine.messages import Job
 from sweeper.engine.pruning import Pruning, group_of
-from sweeper.engine.tuning import Tuned
+from sweeper.engine.tuning import TunedCells
 from sweeper.spec import parse
 from sweeper.states import Ending, RunState
 from sweeper.store.records import Cell, NewCell
@@ -151,7 +151,7 @@ def test_candidates_are_compared_with_their_rivals_only() -> None:
     """A candidate judged by those of another scientific cell would fall for what is asked about."""
     spec = parse(TUNED)
     maker = CellMaker(spec)
-    tuning = cells(maker, Tuned(spec, maker).first())
+    tuning = cells(maker, TunedCells(spec, maker).first())
     groups: dict[str, set[int]] = {}
     for cell in tuning:
         group = group_of(cell, spec.scientific)
@@ -175,7 +175,7 @@ def test_a_cell_whose_candidates_all_fail_is_told(monkeypatch) -> None:
     """It has nothing to report, and a report that merely lacks it would not say so."""
     spec, said = parse(TUNED), []
     maker = CellMaker(spec)
-    tuned = Tuned(spec, maker, say=said.append)
+    tuned = TunedCells(spec, maker, say=said.append)
     tuning = cells(maker, tuned.first())
     worth = {16: [], 32: [0.5]}
     picks = [

@@ -12,7 +12,7 @@ import pytest
 
 from sweeper.states import RunState
 from sweeper.store import Store
-from sweeper.trainables import Replicate, Report, Reported, fingerprint
+from sweeper.trainables import Replicate, Reported, Reporter, fingerprint
 
 pytestmark = pytest.mark.slow
 EPOCHS = 9
@@ -56,7 +56,7 @@ def walked(size: float, number: int) -> list[bytes]:
     seen: list[Reported] = []
     config = {"epochs": EPOCHS, "step.size": size}
     replicate = Replicate(number, fingerprint(())[0])
-    namespace["walk"](config, replicate, Report(seen.append, layout=None))
+    namespace["walk"](config, replicate, Reporter(seen.append, layout=None))
     return [np.array([*one.numbers.values()], "<f4").tobytes() for one in seen]
 
 

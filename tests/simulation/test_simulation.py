@@ -18,7 +18,7 @@ from patience import HANG
 from sqlalchemy import Connection, select, update
 
 from sweeper.engine.conductor import Conductor
-from sweeper.engine.messages import Reached
+from sweeper.engine.messages import PackProgress
 from sweeper.states import UNCOUNTED
 from sweeper.store import lease as leases
 from sweeper.store import mirror, reads
@@ -114,7 +114,7 @@ def taking_in_again(
     self: Conductor, running: Any, message: Any, take: Any = Conductor._round
 ) -> None:
     """Passes such a round on to the ledger, which has the last word."""
-    running.reached = Reached()
+    running.reached = PackProgress()
     take(self, running, message)
 
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from sweeper.engine.messages import Job, JobMember, MemberResult, Message, Reached, Refusal
+from sweeper.engine.messages import Job, JobMember, MemberResult, Message, PackProgress, Refusal
 from sweeper.states import Ending
 from trainers.config import Config
 from trainers.rounds import Timetable
@@ -146,7 +146,7 @@ class Training:
         refusal: Refusal | None = None,
     ) -> Message:
         """The message after a round."""
-        reached = Reached(
+        reached = PackProgress(
             round=self.round,
             rounds=self.timetable.rounds,
             step=self.round,

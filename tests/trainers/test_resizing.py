@@ -162,10 +162,14 @@ def test_sixteen_bits_are_refused_by_name():
 @pytest.mark.parametrize(
     ("size", "form", "reason"),
     [
-        (None, pixels.Form(1025, 4, False), "has 4 x 1025 pixels, at most 1024 a side: set data."),
-        (None, pixels.Form(1024, 1024, True), None),
-        (64, pixels.Form(10_000, 10_000, True), None),
-        (64, pixels.Form(10_000, 10_001, True), "at most 100,000,000 are decoded"),
+        (
+            None,
+            pixels.ImageShape(1025, 4, False),
+            "has 4 x 1025 pixels, at most 1024 a side: set data.",
+        ),
+        (None, pixels.ImageShape(1024, 1024, True), None),
+        (64, pixels.ImageShape(10_000, 10_000, True), None),
+        (64, pixels.ImageShape(10_000, 10_001, True), "at most 100,000,000 are decoded"),
     ],
 )
 def test_large_images_need_a_size_and_bombs_are_refused(size, form, reason):

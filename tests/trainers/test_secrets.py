@@ -10,7 +10,7 @@ import pytest
 
 from trainers.config import DATA_ROOTS, ConfigError, DataConfig
 from trainers.data import load
-from trainers.data.columns import Encoder, Scale
+from trainers.data.columns import Encoder, NumberScale
 from trainers.data.unseen import Inputs, read
 
 SECRET = "hunter2"  # noqa: S105
@@ -95,7 +95,7 @@ def test_a_line_of_other_length_is_told_by_its_number_of_columns(tmp_path: Path)
 
 def test_a_table_of_one_column_is_predicted_where_the_model_takes_it(tmp_path: Path) -> None:
     """One column without a comma is any text, unless it is called as the model's."""
-    encoder = Encoder({"width": Scale(0.0, 1.0, marks_missing=False)}, {})
+    encoder = Encoder({"width": NumberScale(0.0, 1.0, marks_missing=False)}, {})
     inputs = Inputs("table", (), np.empty(0), np.empty(0), encoder, "y")
     path = tmp_path / "new.csv"
     path.write_text("width\n1\n2\n")

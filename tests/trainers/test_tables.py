@@ -11,7 +11,7 @@ import pytest
 
 from trainers.config import ConfigError, DataConfig
 from trainers.data import SPLITS, load
-from trainers.data.columns import Levels, Scale, Text
+from trainers.data.columns import LevelCodes, NumberScale, Text
 from trainers.data.schema import Rule, read
 
 ROWS = 60
@@ -201,7 +201,7 @@ def test_scaling_is_robust_and_keeps_order():
     """The bulk has unit spread, outliers stay within 3 and in their order."""
     rng = np.random.default_rng(0)
     values = np.concatenate([rng.normal(50, 10, 10_000), [-1e9, 1e5, 1e300]])
-    (scaled,) = Scale.fit(values).apply(values)
+    (scaled,) = NumberScale.fit(values).apply(values)
     assert np.quantile(scaled, [0.25, 0.5, 0.75]) == pytest.approx([-0.66, 0, 0.66], abs=0.03)
     assert np.abs(scaled).max() <= 3
     assert np.argsort(scaled).tolist() == np.argsort(values).tolist()
@@ -210,26 +210,28 @@ def test_scaling_is_robust_and_keeps_order():
 def test_a_column_that_is_nearly_always_zero_keeps_its_small_steps():
     """With equal quartiles and outliers in the thousands, 0, 1 and 2 stay well apart."""
     values = np.concatenate([np.zeros(850), np.ones(100), np.full(48, 2.0), [4000, -4000]])
-    (scaled,) = Scale.fit(values).apply(np.array([0.0, 1.0, 2.0, 4000.0]))
+    (scaled,) = NumberScale.fit(values).apply(np.array([0.0, 1.0, 2.0, 4000.0]))
     assert (np.diff(scaled) > 0.3).all()
 
 
 @pytest.mark.parametrize("values", [[5.0, 5.0, 5.0], [np.nan] * 3, [5.0, np.nan, 5.0]])
 def test_constant_and_empty_columns_are_zero(values):
     """No division by a spread of nothing."""
-    scaled, *_ = Scale.fit(np.array(values)).apply(np.array(values))
+    scaled, *_ = NumberScale.fit(np.array(values)).apply(np.array(values))
     assert scaled.tolist() == [0, 0, 0]
 
 
 def test_gaps_outside_the_pool_need_no_mark():
     """A column that is whole in the pool has no mark; a later gap is the median."""
-    assert [list(c) for c in Scale.fit(np.arange(5.0)).apply(np.array([np.nan, 2.0]))] == [[0, 0]]
+    assert [list(c) for c in NumberScale.fit(np.arange(5.0)).apply(np.array([np.nan, 2.0]))] == [
+        [0, 0]
+    ]
 
 
 def test_levels_are_those_of_the_pool():
     """A level outside the pool's rows is 0, as is a missing one."""
     column = _categories(["b", "a", None, "c", "b"])
-    levels = Levels.fit(column, np.array([0, 1, 2]))
+    levels = LevelCodes.fit(column, np.array([0, 1, 2]))
     assert levels.codes(column).tolist() == [2, 1, 0, 0, 2]
     assert levels.cardinality == 3
 
@@ -238,7 +240,7 @@ def test_only_the_commonest_levels_have_codes():
     """A column of identifiers must not become thousands of inputs."""
     names = [f"id {i:04}" for i in range(1000)] + ["id 0900"] * 3
     column = _categories([*names])
-    levels = Levels.fit(column, np.arange(1003))
+    levels = LevelCodes.fit(column, np.arange(1003))
     assert levels.cardinality == 256
     assert "id 0900" in levels.levels
     assert levels.codes(column).max() == 255

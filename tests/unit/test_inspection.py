@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from sweeper.engine import data_facts, inspection, nodes
-from sweeper.engine.inspection import Node, Witness
+from sweeper.engine.inspection import NodeFindings, Witness
 from trainers.config import DataConfig
 
 DIGITS = DataConfig(dataset="digits", max_per_class=20)
@@ -37,11 +37,11 @@ def asked(name: str = "one", *, gpus: float = 0, cpus: float = 1, **says: Any) -
     methods |= {
         word: SimpleNamespace(remote=lambda *_, value=value: value) for word, value in says.items()
     }
-    node = Node(name=name, cpus=cpus, gpus=gpus)
+    node = NodeFindings(name=name, cpus=cpus, gpus=gpus)
     return inspection._Asked(node=node, actor=SimpleNamespace(**methods))
 
 
-def looked(one: Any, data: dict[str, str]) -> Node:
+def looked(one: Any, data: dict[str, str]) -> NodeFindings:
     inspection._look(one, data)
     return one.node
 

@@ -40,13 +40,13 @@ class Text:
 
 
 @dataclass(frozen=True)
-class Levels:
+class LevelCodes:
     """The levels of a column that have their own code, starting from 1."""
 
     levels: tuple[str, ...]
 
     @classmethod
-    def fit(cls, column: Text, pool: np.ndarray) -> Levels:
+    def fit(cls, column: Text, pool: np.ndarray) -> LevelCodes:
         """Takes the levels in the pool's rows, at most MAX_LEVELS of them, sorted."""
         shown = column.codes[pool]
         counts = np.bincount(shown[shown >= 0], minlength=len(column.levels))
@@ -69,7 +69,7 @@ class Levels:
 
 
 @dataclass(frozen=True)
-class Scale:
+class NumberScale:
     """How a column of numbers is filled and scaled."""
 
     median: float
@@ -77,7 +77,7 @@ class Scale:
     marks_missing: bool
 
     @classmethod
-    def fit(cls, values: np.ndarray) -> Scale:
+    def fit(cls, values: np.ndarray) -> NumberScale:
         """Fits to the pool's values (N,) float64, NaN where missing."""
         present = values[~np.isnan(values)]
         if not len(present):
@@ -112,8 +112,8 @@ class Encoder:
         missing: marks of a missing number, in addition to the usual ones.
     """
 
-    scales: Mapping[str, Scale]
-    levels: Mapping[str, Levels]
+    scales: Mapping[str, NumberScale]
+    levels: Mapping[str, LevelCodes]
     missing: tuple[Token, ...] = ()
 
     @property
@@ -164,8 +164,8 @@ class Encoder:
     @classmethod
     def of_json(cls, tree: Mapping[str, Any]) -> Encoder:
         """Restores an encoder from `as_json`; a KeyError or TypeError if the JSON is not valid."""
-        scales = {name: Scale(**scale) for name, scale in tree["numbers"].items()}
-        levels = {name: Levels(tuple(found)) for name, found in tree["categories"].items()}
+        scales = {name: NumberScale(**scale) for name, scale in tree["numbers"].items()}
+        levels = {name: LevelCodes(tuple(found)) for name, found in tree["categories"].items()}
         return cls(scales, levels, tuple(tree["missing"]))
 
 

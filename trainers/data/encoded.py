@@ -32,7 +32,7 @@ from trainers.cores import cores
 from trainers.data import pixels
 from trainers.data.dataset import Dataset, fingerprint, image_dataset
 from trainers.data.labels import Labels
-from trainers.data.pixels import Form
+from trainers.data.pixels import ImageShape
 from trainers.data.splits import pick
 
 MOST_THREADS = 8  # for decoding; each holds an image of at most 300 MB
@@ -58,7 +58,7 @@ class Scan:
     """The result of scanning files: each file's SHA-256 and form, or why its form is unreadable."""
 
     digests: Sequence[bytes]
-    forms: Sequence[Form | ConfigError]
+    forms: Sequence[ImageShape | ConfigError]
 
 
 def dataset(
@@ -112,7 +112,7 @@ def read(files: Files, size: int | None, *, colour: bool) -> np.ndarray:
 def scan(files: Files) -> Scan:
     """Reads the hash and the form of each file."""
 
-    def look(row: int) -> tuple[bytes, Form | ConfigError]:
+    def look(row: int) -> tuple[bytes, ImageShape | ConfigError]:
         content = files.read(row)
         try:
             found = pixels.form(content, partial(files.refuse, row))

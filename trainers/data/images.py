@@ -52,7 +52,7 @@ def load(config: DataConfig) -> Dataset:
 
 
 @dataclass(frozen=True)
-class Cells:
+class ImageColumn:
     """Image files in the rows of a column."""
 
     content: Sequence[bytes]
@@ -68,7 +68,7 @@ class Cells:
         return self.raised(f"has an image, row {row} counted from 0, that {reason}")
 
 
-def cells(images: pa.ChunkedArray, name: str, refuse: Refuse) -> Cells:
+def cells(images: pa.ChunkedArray, name: str, refuse: Refuse) -> ImageColumn:
     """The files in a column: bytes, or Hugging Face's struct with a field `bytes`.
 
     The struct's field `path` names the file's former place and is never opened.
@@ -87,10 +87,10 @@ def cells(images: pa.ChunkedArray, name: str, refuse: Refuse) -> Cells:
         if pa.types.is_struct(kind):
             reason += ", or with its path alone, which is not followed: store the bytes"
         raise refuse(reason)
-    return Cells(images.to_pylist(), refuse)
+    return ImageColumn(images.to_pylist(), refuse)
 
 
-def _files(table: pa.Table, config: DataConfig, *, key: str) -> Cells:
+def _files(table: pa.Table, config: DataConfig, *, key: str) -> ImageColumn:
     name = config.image or IMAGE
     blamed = "image" if config.image else key
     return cells(column(table, name, config, key=blamed), name, refusal(config, key))

@@ -34,7 +34,7 @@ MAX_PIXELS = 100_000_000  # with a size; a decoded image of three channels then 
 
 
 @dataclass(frozen=True)
-class Form:
+class ImageShape:
     """An image's properties from the file's first bytes, after rotation."""
 
     height: int
@@ -45,7 +45,7 @@ class Form:
         return f"{self.height} x {self.width} pixels, {'colour' if self.colour else 'grey'}"
 
 
-def form(encoded: bytes, refuse: Refuse) -> Form:
+def form(encoded: bytes, refuse: Refuse) -> ImageShape:
     """Returns the form of an image file, without decoding it.
 
     Raises:
@@ -62,10 +62,10 @@ def form(encoded: bytes, refuse: Refuse) -> Form:
     if mode not in GREY + COLOUR:
         reason = f"has Pillow's mode {mode}, more than 8 bits a channel or an unusual colour space"
         raise refuse(f"{reason}: convert it to 8 bits, grey or RGB")
-    return Form(height, width, mode in COLOUR)
+    return ImageShape(height, width, mode in COLOUR)
 
 
-def check_pixels(form: Form, size: int | None, refuse: Refuse) -> None:
+def check_pixels(form: ImageShape, size: int | None, refuse: Refuse) -> None:
     """Checks that an image is small enough to decode.
 
     Raises:

@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 
 from trainers.config import ConfigError, DataConfig, Token
-from trainers.data.columns import MAX_LEVELS, Encoder, Kind, Levels, Scale
+from trainers.data.columns import MAX_LEVELS, Encoder, Kind, LevelCodes, NumberScale
 from trainers.data.dataset import Dataset, fingerprint, table_dataset
 from trainers.data.files import (
     by_name,
@@ -74,8 +74,8 @@ def _encode(
     pool = picks["train"][1]
     source = columns["train"]
     encoder = Encoder(
-        {name: Scale.fit(values[pool]) for name, values in source.numbers.items()},
-        {name: Levels.fit(values, pool) for name, values in source.texts.items()},
+        {name: NumberScale.fit(values[pool]) for name, values in source.numbers.items()},
+        {name: LevelCodes.fit(values, pool) for name, values in source.texts.items()},
         missing,
     )
     x, codes = {}, {}
@@ -153,7 +153,7 @@ def _content(classes: tuple[str, ...], columns: Columns, y: np.ndarray) -> str:
     arrays = [y, *columns.numbers.values()]
     for text in columns.texts.values():
         # Sorted, because the order in which levels occur depends on the file format.
-        sorted_levels = Levels(tuple(sorted(text.levels)))
+        sorted_levels = LevelCodes(tuple(sorted(text.levels)))
         names += sorted_levels.levels
         arrays.append(sorted_levels.codes(text))
     return fingerprint(tuple(names), *arrays)

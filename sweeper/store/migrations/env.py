@@ -5,11 +5,11 @@ from __future__ import annotations
 from alembic import context
 
 from sweeper.store.schema import VERSION_TABLE
-from sweeper.store.tables import Table
+from sweeper.store.tables import StoredTable
 
 context.configure(
     connection=context.config.attributes["connection"],
-    target_metadata=Table.metadata,
+    target_metadata=StoredTable.metadata,
     version_table=VERSION_TABLE,  # `alembic_version` is Optuna's
     transactional_ddl=True,
 )

@@ -15,13 +15,13 @@ from sweeper.drawing.table import Table
 from sweeper.topics.across.estimate import ADOPT, Across, SideBySide, Standing
 from sweeper.topics.performance_profiles import section as profiles
 from sweeper.topics.several import text as said
-from sweeper.topics.several.estimate import Several, Shared, unit_of
+from sweeper.topics.several.estimate import Several, SharedFactor, unit_of
 
 ROW = 27  # pixels
 LONGEST = 26  # characters of a sweep's name beside an axis
 
 
-def section(found: Several, shared: Shared, *, at: int) -> Section | None:
+def section(found: Several, shared: SharedFactor, *, at: int) -> Section | None:
     side = shared.side
     if side is None:
         return None
@@ -53,7 +53,7 @@ def section(found: Several, shared: Shared, *, at: int) -> Section | None:
     return Section(f"factor-{at}", title, " ".join(filter(None, intro)), tuple(drawn), tuple(folds))
 
 
-def _profiles(found: Several, shared: Shared, *, at: int) -> Iterator[Figure]:
+def _profiles(found: Several, shared: SharedFactor, *, at: int) -> Iterator[Figure]:
     """One a unit of the budget that has enough data sets."""
     x = found.members[0].view.x
     for place, (unit, one) in enumerate(shared.over.items()):
@@ -70,7 +70,7 @@ def _profiles(found: Several, shared: Shared, *, at: int) -> Iterator[Figure]:
 # --- figures -------------------------------------------------------------------------------------
 
 
-def forest(found: Several, shared: Shared, side: SideBySide, *, at: int) -> Figure:
+def forest(found: Several, shared: SharedFactor, side: SideBySide, *, at: int) -> Figure:
     """One row a sweep and level; over enough tasks, their mean."""
     factor, ticks, data = side.factor, {}, []
     axis = found.members[0].view.x
@@ -290,7 +290,7 @@ def differences(side: SideBySide) -> Table:
     )
 
 
-def gaps(shared: Shared, *, unit: str) -> Table:
+def gaps(shared: SharedFactor, *, unit: str) -> Table:
     rows = (
         (
             one.one,

@@ -87,7 +87,7 @@ class Gap:
 
 
 @dataclass(frozen=True)
-class Shared:
+class SharedFactor:
     """A factor that all sweeps have.
 
     Attributes:
@@ -108,7 +108,7 @@ class Several:
 
     members: tuple[OneSweep, ...]
     measure: Measure
-    shared: tuple[Shared, ...]
+    shared: tuple[SharedFactor, ...]
     draws: tuple[Draw, ...] = ()  # of two sweeps that differ in how they draw the subset
 
     @property
@@ -181,7 +181,7 @@ def _members(frames: Sequence[Frames]) -> tuple[OneSweep, ...]:
     return tuple(found)
 
 
-def _shared(members: Sequence[OneSweep], *, path: str) -> Shared:
+def _shared(members: Sequence[OneSweep], *, path: str) -> SharedFactor:
     rows = tuple(row for one in members for row in _rows(one, path=path))
     views = {one.name: one.view for one in members if one.view.grid}
     side = across.side_by_side(views, path=path)
@@ -199,7 +199,7 @@ def _shared(members: Sequence[OneSweep], *, path: str) -> Shared:
     name = next(
         (factor.name for one in members for factor in one.view.factors if factor.path == path), path
     )
-    return Shared(path, name, rows, tuple(_gaps(rows)), side, over)
+    return SharedFactor(path, name, rows, tuple(_gaps(rows)), side, over)
 
 
 def _has(one: OneSweep, path: str) -> bool:

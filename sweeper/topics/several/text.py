@@ -9,7 +9,7 @@ from sweeper.analysis.measures import words
 from sweeper.analysis.verdicts import Word
 from sweeper.analysis.wording import FIXED, capitalised, interval, joined, number
 from sweeper.topics.across.estimate import TASKS, Across
-from sweeper.topics.several.estimate import Claimed, Gap, Several, Shared, unit_of
+from sweeper.topics.several.estimate import Claimed, Gap, Several, SharedFactor, unit_of
 
 OPEN = {Word.UNDECIDED: "undecided", Word.WITHHELD: "withheld", Word.UNKNOWN: "without a verdict"}
 
@@ -26,7 +26,7 @@ def more(found: Several) -> list[str]:
     return [one for one in told if one]
 
 
-def agreement(found: Several, shared: Shared) -> Iterator[str]:
+def agreement(found: Several, shared: SharedFactor) -> Iterator[str]:
     """A sentence for the trend, or one for each level and its reference."""
     kinds = dict.fromkeys((one.level, one.reference) for one in shared.rows if _told(one))
     if not kinds:
@@ -40,7 +40,7 @@ def _told(row: Claimed) -> bool:
     return bool(row.step) or row.level is not None or row.reference is not None
 
 
-def _agreement(found: Several, shared: Shared, rows: Sequence[Claimed]) -> str:
+def _agreement(found: Several, shared: SharedFactor, rows: Sequence[Claimed]) -> str:
     decided: dict[str, list[Claimed]] = {}
     for one in rows:
         if one.verdict.word not in OPEN:
@@ -78,7 +78,7 @@ def _one_task(groups: Sequence[Sequence[Claimed]]) -> bool:
     return bool(set.intersection(*tasks))
 
 
-def _clause(found: Several, shared: Shared, row: Claimed) -> str:
+def _clause(found: Several, shared: SharedFactor, row: Claimed) -> str:
     """`minority accuracy falls with batch size`, `mixup is better than none`."""
     if row.step:
         if row.verdict.word is Word.EQUIVALENT:
@@ -91,13 +91,13 @@ def _clause(found: Several, shared: Shared, row: Claimed) -> str:
     return f"{level} is {row.verdict.word} than {show(row.reference)}"
 
 
-def _subject(found: Several, shared: Shared, row: Claimed) -> str:
+def _subject(found: Several, shared: SharedFactor, row: Claimed) -> str:
     if row.step:
         return f"tells whether {found.measure.title} changes with {shared.name}"
     return f"tells {_level(shared, row)} from {show(row.reference)}"
 
 
-def _level(shared: Shared, row: Claimed) -> str:
+def _level(shared: SharedFactor, row: Claimed) -> str:
     return f"{shared.name} {show(row.level)}"
 
 
@@ -147,14 +147,14 @@ def sizes(gaps: Sequence[Gap], *, unit: str) -> str:
     )
 
 
-def firmness(shared: Shared) -> str:
+def firmness(shared: SharedFactor) -> str:
     few = dict.fromkeys(one.member.name for one in shared.rows if one.verdict.suggestive)
     if not few:
         return ""
     return f"With fewer than five replicates a verdict is at best suggestive: {', '.join(few)}."
 
 
-def budgets(found: Several, shared: Shared) -> Iterator[str]:
+def budgets(found: Several, shared: SharedFactor) -> Iterator[str]:
     """What counts as a task, and over how many."""
     if found.tasks < len(found.members):
         yield (
@@ -166,7 +166,7 @@ def budgets(found: Several, shared: Shared) -> Iterator[str]:
         yield f"An interval over data sets needs {TASKS} of them under one unit of the budget."
 
 
-def over(shared: Shared) -> str:
+def over(shared: SharedFactor) -> str:
     """How the sections on tasks are to be read."""
     told = [text for unit, one in shared.over.items() if (text := _levels(one, unit))]
     told += [
@@ -178,7 +178,7 @@ def over(shared: Shared) -> str:
     return " ".join(told)
 
 
-def profiles(found: Several, shared: Shared) -> str:
+def profiles(found: Several, shared: SharedFactor) -> str:
     """What the profiles show, and what their score is; empty where there are none."""
     if all(one.profiles is None for one in shared.over.values()):
         return ""
