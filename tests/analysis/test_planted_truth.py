@@ -1,4 +1,4 @@
-"""Over 200 seeds: a planted curve, interaction and 10 % failures are reported as planted.
+"""Over 100 seeds: a planted curve, interaction and 10 % failures are reported as planted.
 
 From records as a store gives them, through the choice of cells, to the verdicts: with the
 estimators that the report uses, and for a few seeds with the whole answer, which must say the same.
@@ -24,7 +24,7 @@ from sweeper.topics.differences import estimate as differences
 from sweeper.topics.trends import estimate as trends
 
 pytestmark = pytest.mark.slow
-SEEDS = 200
+SEEDS = 100
 REPLICATES = 16  # of a grid of 8 cells, a tenth of the runs lost, about 7 are complete
 NULL = 5
 B, RATIO = planted.BATCH, planted.RATIO
@@ -84,7 +84,7 @@ PLANTED = {(B, 2): Word.BETTER, (B, 32): Word.WORSE, (B, 128): Word.WORSE,
 
 @pytest.fixture(scope="module")
 def looks():
-    """200 sweeps of a curve that falls, more so under imbalance, with a tenth of the runs lost."""
+    """100 sweeps of a curve that falls, more so under imbalance, with a tenth of the runs lost."""
     return [
         look_at(frames_of(seed, truth=planted.headline, failures=failing(seed)))
         for seed in range(SEEDS)
@@ -93,7 +93,7 @@ def looks():
 
 @pytest.fixture(scope="module")
 def nulls():
-    """200 sweeps in which no factor does anything."""
+    """100 sweeps in which no factor does anything."""
     return [
         look_at(frames_of(1000 + seed, truth=planted.flat, failures={}, replicates=NULL))
         for seed in range(SEEDS)

@@ -8,7 +8,7 @@ import math
 import history
 import numpy as np
 import pytest
-from places import SPEC
+from places import SPEC, Place
 
 from sweeper.states import Ending, RunState
 from sweeper.store import Store
@@ -24,17 +24,14 @@ DIVERGING = (
 )
 
 
-def test_22_and_24_a_diverging_member_leaves_its_pack_and_the_rest_go_on(place, make_place) -> None:
+def test_22_and_24_a_diverging_member_leaves_its_pack_and_the_rest_go_on(place) -> None:
     """NaN at the first steps, an infinite loss, a gradient of nothing: only the first two end."""
-    place.write_spec(DIVERGING)
-    code, output = place.run()
-    assert code == 3, output
+    diverge(place)
     with Store.open(place.storage, create=False) as store:
         [sweep] = store.sweeps()
         of_cell = {c.id: c.factors["train.lr"] for c in store.cells(sweep.id)}
         runs = {of_cell[r.cell_id]: r for r in store.runs(sweep.id)}
         assert len(store.packs(sweep.id)) == 1
-        metrics = [tuple(key) for key in sweep.layout]
     for lr in (1e6, 1e30):
         assert runs[lr].state is RunState.FAILED
         assert runs[lr].ending is Ending.DIVERGED
@@ -45,7 +42,20 @@ def test_22_and_24_a_diverging_member_leaves_its_pack_and_the_rest_go_on(place, 
         value = runs[lr].value
         assert value is not None
         assert math.isfinite(value)
-    _alike_alone(place, make_place, index=metrics.index(("train", "loss", "")))
+
+
+def diverge(place: Place) -> None:
+    """Runs the sweep of which two runs diverge."""
+    place.write_spec(DIVERGING)
+    code, output = place.run()
+    assert code == 3, output
+
+
+def of_loss(place: Place) -> int:
+    """The place of the training loss among a round's numbers."""
+    with Store.open(place.storage, create=False) as store:
+        [sweep] = store.sweeps()
+        return [tuple(key) for key in sweep.layout].index(("train", "loss", ""))
 
 
 # How far runs of other compositions have drifted apart by round, relatively: float32 sums in
@@ -53,8 +63,11 @@ def test_22_and_24_a_diverging_member_leaves_its_pack_and_the_rest_go_on(place, 
 DRIFT = {1: 1e-3, 2: 1e-2, 3: 3e-2}
 
 
-def _alike_alone(place, make_place, *, index: int) -> None:
-    """The survivor's training loss is its own, whoever is or was with it in the pack."""
+@pytest.mark.soak
+def test_22_a_survivor_trains_as_without_the_diverging_members(place, make_place) -> None:
+    """Its training loss is its own; tests/trainers/test_loop.py shows the same of one trainer."""
+    diverge(place)
+    index = of_loss(place)
     alone = make_place(
         "alone",
         DIVERGING.replace("[1.0e-9, 0.05, 1.0e+6, 1.0e+30]", "[0.05, 0.06]"),
@@ -89,9 +102,7 @@ def test_24_a_gradient_of_nothing_is_no_failure(make_place) -> None:
     code, output = place.run("--plugin", str(plugin))
     assert code == 0, output
     history.check(place.storage, "faults", rounds=3)
-    with Store.open(place.storage, create=False) as store:
-        [sweep] = store.sweeps()
-        index = [tuple(key) for key in sweep.layout].index(("train", "loss", ""))
+    index = of_loss(place)
     for rounds in history.numbers(place.storage, "faults").values():
         losses = [np.frombuffer(packed, dtype="<f4")[index] for packed in rounds.values()]
         assert np.isfinite(losses).all()

@@ -101,6 +101,7 @@ def test_cifar100_without_validation_has_the_published_totals(
     assert dataset.facts["counts"]["test"] == [100] * 100
 
 
+@pytest.mark.soak
 def test_the_real_cifar10_has_the_published_counts() -> None:
     """The JPEG form of the real images, whose class sizes are not made here."""
     folder = Path(os.environ.get("SWEEPER_DATA", "")) / "cifar10"

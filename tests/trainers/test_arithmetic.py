@@ -50,8 +50,15 @@ def guard(plugin: Path, monkeypatch: pytest.MonkeyPatch) -> Guard:
     return Guard(threads=1, plugins=(str(plugin),))
 
 
-@pytest.mark.parametrize("isa", ["", "AVX2"])
-@pytest.mark.parametrize("threads", [1, 2])
+@pytest.mark.parametrize(
+    ("threads", "isa"),
+    [
+        (1, ""),
+        (2, "AVX2"),
+        pytest.param(1, "AVX2", marks=pytest.mark.soak),
+        pytest.param(2, "", marks=pytest.mark.soak),
+    ],
+)
 def test_every_forms_layers_have_the_gradients_of_float64(threads: int, isa: str) -> None:
     """Channels, kernels, strides, members and memory formats; AVX2 has kernels of its own."""
     found = subprocess.run(

@@ -147,7 +147,7 @@ def test_the_last_values_do_not_depend_on_how_often_a_run_is_evaluated(
         assert [one.correct for one in results] == [one.correct for one in expected]
 
 
-@pytest.mark.parametrize("budget", [{"epochs": 6}, {"steps": 800}])
+@pytest.mark.parametrize("budget", [{"epochs": 6}, {"steps": 200}])
 @pytest.mark.parametrize("norm_statistics", ["clean", "running"])
 def test_the_same_bits_come_after_an_interruption_between_two_evaluations(
     budget: dict[str, int], norm_statistics: str

@@ -12,7 +12,7 @@ from sweeper.errors import InputError
 from sweeper.report import page, verify
 from sweeper.states import Ending
 
-ZERO, MANY = "0123456789", 120
+ZERO, MANY = "0123456789", 40
 
 
 @pytest.fixture(scope="module")
@@ -45,7 +45,7 @@ def another_digit(text, at):
 
 
 def test_a_digit_changed_outside_the_data_is_found(text):
-    """Text, tables, figures, manifest, style, scripts and bundle: 120 places drawn at random.
+    """Text, tables, figures, manifest, style, scripts and bundle: 40 places drawn at random.
 
     Half of them outside the code, which is most of the file.
     """

@@ -151,19 +151,24 @@ def test_the_page_prints(browser, tmp_path):
     ("name", "scheme"),
     [
         *((name, "light") for name in AXED),
-        ("full", "dark"),
-        *(pytest.param(name, "dark", marks=pytest.mark.soak) for name in AXED[1:]),
+        ("screened", "dark"),  # the smallest page
+        *(pytest.param(name, "dark", marks=pytest.mark.soak) for name in AXED[:-1]),
     ],
 )
 def test_axe_finds_no_violation(browser, pages, name, scheme):
-    """Contrast, names, headings, tables: axe-core is content, with every table open."""
+    """Contrast, names, headings, tables: axe-core finds no fault, with every table open.
+
+    The theme changes colours only, so the dark one is examined for contrast.
+    """
     from axe_playwright_python.base import AXE_FILE_PATH
 
     seen = Visit(browser, pages(name), color_scheme=scheme, bypass_csp=True)
     seen.page.evaluate(OPEN)
     seen.until(FILLED)
     seen.page.evaluate(AXE_FILE_PATH.read_text(encoding="utf-8"))
-    found = seen.page.evaluate("axe.run(document, {resultTypes: ['violations']})")
+    rules = {"runOnly": ["color-contrast"]} if scheme == "dark" else {}
+    options = {"resultTypes": ["violations"], **rules}
+    found = seen.page.evaluate("options => axe.run(document, options)", options)
     assert [(one["id"], [node["html"][:120] for node in one["nodes"][:3]])
             for one in found["violations"]] == []  # fmt: skip
 
