@@ -18,9 +18,14 @@ if TYPE_CHECKING:
     from sweeper.importing.columns import Columns
     from sweeper.importing.rows import Rules
     from sweeper.importing.sweep import Wanted
+    from sweeper.store.finished import Finished
 
 IMPORT = "Example: sweeper import runs.csv --factor batch_size --replicate seed --metric accuracy"
 
+SourceArgument = Annotated[
+    str,
+    typer.Argument(metavar="SOURCE", help="A table, a report, or a study of Optuna's."),
+]
 Named = Annotated[
     list[str] | None,
     typer.Option("--factor", metavar="[NAME=]COLUMN", help="What the runs vary; repeatable."),
@@ -65,11 +70,12 @@ Short = Annotated[
     str,
     typer.Option(metavar="WORD", help="Runs that end before the others: refuse, or pruned."),
 ]
+Study = Annotated[str, typer.Option(metavar="NAME", help="Which study of an Optuna storage.")]
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask whether the roles are right.")]
 
 
 def import_runs(
-    source: Annotated[str, typer.Argument(metavar="SOURCE", help="A table of runs.")],
+    source: SourceArgument,
     storage: Storage = DEFAULT_STORAGE,
     name: Annotated[str, typer.Option(help="The name of the sweep; by default the source's.")] = "",
     question: Annotated[str, typer.Option(help="The question, for the report's title.")] = "",
@@ -83,6 +89,7 @@ def import_runs(
     direction: Direction = "",
     search: Search = "",
     short: Short = "refuse",
+    study: Study = "",
     yes: Yes = False,
 ) -> None:
     """Read finished runs that others made into a sweep, to report them like any other.
@@ -110,10 +117,13 @@ def import_runs(
     )
     inputs.one_of("--short", short, ("refuse", "pruned"))
     rules = Rules(pruned=short == "pruned")
-    from sweeper.importing.read import name_of
+    from sweeper.importing import read
 
-    wanted = Wanted(name or name_of(source), question, direction, search)
-    _import(source, storage, given=given, rules=rules, wanted=wanted, yes=yes)
+    if read.is_report(source):
+        _import_report(source, storage, given=given, name=name, yes=yes)
+        return
+    wanted = Wanted(name, question, direction, search)
+    _import(source, storage, given=given, rules=rules, wanted=wanted, study=study, yes=yes)
 
 
 def _named(option: str, words: Sequence[str] | None) -> dict[str, str]:
@@ -133,37 +143,55 @@ def _named(option: str, words: Sequence[str] | None) -> dict[str, str]:
 
 
 def _import(
-    what: str, storage: str, *, given: Columns, rules: Rules, wanted: Wanted, yes: bool
+    what: str, storage: str, *, given: Columns, rules: Rules, wanted: Wanted, study: str, yes: bool
 ) -> None:
-    from sweeper.importing import shown, sweep
+    from sweeper.importing import read, shown, sweep
     from sweeper.importing.columns import guess
-    from sweeper.importing.read import source_of
-    from sweeper.importing.runs import read
-    from sweeper.store.store import Store
+    from sweeper.importing.runs import read as runs_of
 
-    source = source_of(what)
+    source = read.source_of(what, study=study)
     columns = guess(source.frame, given.over(source.known))
-    runs = read(source, columns, rules)
+    runs = runs_of(source, columns, rules)
     spec = sweep.spec_of(source, columns, runs, wanted)
     for line in shown.lines(source, columns, runs, spec):
         logs.say(line)
-    if not _agreed(yes=yes):
-        raise InputError("nothing was imported: the answer was no")
-    with Store.open(storage, create=True) as store:
-        made = sweep.keep(store, storage, sweep.finished(source, columns, runs, spec))
-    print(made.name)
-    for line in inputs.next_commands(made.name, storage):
-        logs.say(line)
+    _keep([sweep.finished(source, columns, runs, spec)], storage, yes=yes)
 
 
-def _agreed(*, yes: bool) -> bool:
-    """Whether the roles are right, as the user says.
+def _import_report(what: str, storage: str, *, given: Columns, name: str, yes: bool) -> None:
+    from pathlib import Path
+
+    from sweeper.importing import archive
+
+    for option, _ in given.named():
+        raise InputError(f"{option} is for tables, and {what} is a report: it has its own roles")
+    sweeps = archive.read(Path(what))
+    if name and len(sweeps) > 1:
+        raise InputError(f"--name is for one sweep, and {what} has {len(sweeps)}")
+    sweeps = [archive.renamed(one, name) for one in sweeps] if name else sweeps
+    for one in sweeps:
+        logs.say(f"sweep '{one.sweep.name}': {len(one.cells)} cells, {len(one.runs)} runs")
+    _keep(sweeps, storage, yes=yes)
+
+
+def _keep(sweeps: Sequence[Finished], storage: str, *, yes: bool) -> None:
+    """Stores the sweeps if the user agrees, and says what comes next.
 
     Raises:
-        InputError: nobody can be asked.
+        InputError: the user does not agree, or cannot be asked.
     """
-    if yes:
-        return True
-    if not sys.stdin.isatty():
+    from sweeper.importing import sweep
+    from sweeper.store.store import Store
+
+    if not yes and not sys.stdin.isatty():
         raise InputError("import: the roles above are not confirmed; --yes agrees to them")
-    return typer.confirm("Import these runs?", err=True)
+    if not yes and not typer.confirm("Import these runs?", err=True):
+        raise InputError("nothing was imported: the answer was no")
+    with Store.open(storage, create=True) as store:
+        for one in sweeps:
+            sweep.check_name(store, one.sweep.name)
+        for one in sweeps:
+            print(sweep.keep(store, storage, one).name)
+    for one in sweeps:
+        for line in inputs.next_commands(one.sweep.name, storage):
+            logs.say(line)

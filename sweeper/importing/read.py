@@ -2,23 +2,30 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 
 from sweeper.errors import InputError
-from sweeper.importing import tables
+from sweeper.importing import optuna_study, tables
 from sweeper.importing.source import Source
+from sweeper.report import page
 
-FORMATS = "a table (.csv, .tsv, .jsonl, .json, .parquet)"
+FORMATS = (
+    "a table (.csv, .tsv, .jsonl, .json, .parquet), a report of Sweeper's (.html), "
+    "a study of Optuna's (sqlite:///FILE, another address, or a journal .log)"
+)
 
 
-def source_of(what: str) -> Source:
+def source_of(what: str, *, study: str = "") -> Source:
     """The table of runs behind a path.
 
     Raises:
         InputError: it is not there, of no known format, or cannot be read.
     """
     path = Path(what)
+    if "://" in what or (path.is_file() and path.suffix.lower() in optuna_study.JOURNALS):
+        return optuna_study.read(what, study)
+    if study:
+        raise InputError("--study is for a study of Optuna's: an address, or a journal file")
     if not path.exists():
         raise InputError(f"{what}: no such file or folder")
     if path.is_file() and path.suffix.lower() in tables.KINDS:
@@ -26,7 +33,6 @@ def source_of(what: str) -> Source:
     raise InputError(f"{what}: is of no format that can be imported; valid: {FORMATS}")
 
 
-def name_of(what: str) -> str:
-    """A name for the sweep, from the name of what is read."""
-    stem = re.sub(r"[^A-Za-z0-9 ._-]+", "-", Path(what.rstrip("/")).stem).strip("-. _")
-    return stem[:80] or "imported"
+def is_report(what: str) -> bool:
+    """Whether it is a page of `sweeper report`."""
+    return page.is_report(Path(what))

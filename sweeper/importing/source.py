@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -24,6 +25,7 @@ class Source:
         where: the place of a row in words, by its index: `line 17`.
         known: the columns whose role the format itself defines.
         digest: a hash of what was read.
+        direction: which way the first metric is better, as far as the format has it.
         search: how the settings were chosen, as far as the format has it.
         remarks: what a reader of the report must know about the format.
     """
@@ -34,8 +36,15 @@ class Source:
     where: Callable[[int], str]
     digest: str
     known: Columns = field(default_factory=Columns)
+    direction: str = ""
     search: str = ""
     remarks: tuple[str, ...] = ()
+
+    @property
+    def sweep(self) -> str:
+        """A name for the sweep, by that of what is read."""
+        stem = re.sub(r"[^A-Za-z0-9 ._-]+", "-", Path(self.name).stem).strip("-. _")
+        return re.sub(r"\.{2,}", ".", stem)[:80] or "imported"
 
     def problem(self, text: str, *, row: int | None = None) -> InputError:
         """The error of the whole table, or of a row by its index."""

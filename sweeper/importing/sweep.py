@@ -27,7 +27,7 @@ from sweeper.spec.factors import Level
 from sweeper.spec.own import IMPORTED
 from sweeper.states import RunState
 from sweeper.store import lease as leases
-from sweeper.store.finished import Finished, FinishedAttempt, FinishedPack, FinishedRun, add
+from sweeper.store.finished import Finished, FinishedAttempt, FinishedPack, FinishedRun, add, taken
 from sweeper.store.records import Key, NewCell, NewSweep, Sweep
 from sweeper.store.store import Store
 from sweeper.store.study import Study
@@ -44,6 +44,7 @@ class Wanted:
     """How the sweep is to be called and read.
 
     Attributes:
+        name: empty: that of the source.
         direction: which way is better; empty: by the name of the metric.
         search: how the settings were chosen where they form no grid; empty: at random.
     """
@@ -64,13 +65,13 @@ def spec_of(source: Source, columns: Columns, runs: Runs, wanted: Wanted) -> Spe
     levels = {name: _levels([*cells.values()], name) for name in columns.factors}
     grid = math.prod(map(len, levels.values())) == len(cells)
     metric = runs.objective[1]
-    way = wanted.direction or OBJECTIVES.get(metric) or direction(metric)
+    way = wanted.direction or source.direction or OBJECTIVES.get(metric) or direction(metric)
     objective: dict[str, Any] = {"metric": metric, "direction": way}
     first = next(iter(columns.metrics))
     if metric not in OBJECTIVES and is_share(first, source.frame[columns.metrics[first]]):
         objective["unit"] = "share"
     tree: dict[str, Any] = {
-        "name": wanted.name,
+        "name": wanted.name or source.sweep,
         "question": wanted.question,
         "trainer": IMPORTED,
         "fixed": {**runs.fixed, **({"epochs": runs.budget} if runs.budget else {})},
@@ -79,7 +80,10 @@ def spec_of(source: Source, columns: Columns, runs: Runs, wanted: Wanted) -> Spe
         "replicates": len({one.replicate for one in runs.runs}),
     }
     if not grid:
-        tree["search"] = {"method": wanted.search or "random", "trials": len(cells)}
+        tree["search"] = {
+            "method": wanted.search or source.search or "random",
+            "trials": len(cells),
+        }
     tree["fixed"] = {key: one for key, one in tree["fixed"].items() if key not in levels}
     text = f"# Written by sweeper import from {source.name} ({source.kind}).\n{_yaml(tree)}"
     try:
@@ -196,6 +200,16 @@ def _run(one: ForeignRun, *, cell: int, pack: int, objective: int) -> FinishedRu
             for epoch, row in zip(one.epochs, numbers, strict=True)
         ),
     )
+
+
+def check_name(store: Store, name: str) -> None:
+    """Returns if no sweep has the name.
+
+    Raises:
+        StoreError: one has.
+    """
+    if store.sweep(name) is not None:
+        raise taken(name)
 
 
 def keep(store: Store, storage: str, new: Finished) -> Sweep:

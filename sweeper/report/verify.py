@@ -94,6 +94,15 @@ def verify(path: Path) -> Verification:
     return Verification(tuple(told), remark)
 
 
+def block_of(path: Path) -> bytes:
+    """The data inside a report, as `archive.dump` or `archive.dump_all` wrote them.
+
+    Raises:
+        InputError: it cannot be read, or is no report of Sweeper's.
+    """
+    return _block(_read(path), path)
+
+
 def _again(block: bytes, path: Path) -> str:
     again = several.remake if carry.holds_several(block) else page.remake
     try:

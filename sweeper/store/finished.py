@@ -107,15 +107,18 @@ def add(store: Store, new: Finished) -> Sweep:
     return store.database.write(lambda connection: _add(connection, new))
 
 
+def taken(name: str) -> StoreError:
+    """The error that a sweep of that name is there."""
+    return StoreError(f"--name: a sweep '{name}' is in this database already; choose another name")
+
+
 def _add(connection: Connection, new: Finished) -> Sweep:
     name = new.sweep.name
     found = reads.sweeps(connection, SweepTable.name == name)
     if found and found[0].provenance == new.sweep.provenance:
         return found[0]  # an earlier try of this call, whose commit was unknown
     if found:
-        raise StoreError(
-            f"--name: a sweep '{name}' is in this database already; choose another name"
-        )
+        raise taken(name)
     sweep = create_sweep(connection, new.sweep)
     now = connection.execute(select(clock())).scalar_one()
     cells = _insert(connection, CellTable, _cells(new, sweep.id))
