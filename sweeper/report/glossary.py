@@ -29,6 +29,7 @@ OF_ONE = (
     ("beaten", "Said of a level that another one leads within replicates by more than chance "
      "explains; in at least 95 of 100 sweeps it is not said of the best level."),
     ("Pareto set", "The cells of which no other is as good in both accuracies and better in one."),
+    ("tuning curve", "What the best of n trials of random search reaches, over n."),
     ("price", "How many majority errors one minority error weighs."),
     ("joint region", "Where both means of a cell may lie. Made in this way, 95 of 100 such regions "
      "contain the two true means."),

@@ -40,6 +40,8 @@ from sweeper.topics.registry import sections
 
 GENERATOR = '<meta name="generator" content="Sweeper report">'
 TEMPLATES = Path(__file__).parent / "templates"
+HEROES = ("response", "tuning")  # sections whose first figure stands on the first screen
+MOST_BUDGETS = 6  # that are listed one by one
 SCRIPTS = ("draw.js", "state.js", "runs.js", "save.js", "table.js", "start.js")
 
 
@@ -107,7 +109,7 @@ def remake(block: bytes) -> str:
         about=about,
         parts=parts,
         short={part.id: topic.short for topic, part in shown if topic.short},
-        hero=next((part.figures[0] for part in parts if part.id == "response"), None),
+        hero=next((part.figures[0] for part in parts if part.id in HEROES), None),
         **_said(view),
         methods=(told := methods(view)),
         bibtex=bibtex(" ".join(told)),
@@ -212,7 +214,10 @@ def facts(frames: Frames) -> list[tuple[str, str]]:
         ("worker time", tables.seconds(worker_seconds(frames))),
     ]
     unit = frames.sweep.spec.get("budget", {}).get("unit", "epochs")
-    amounts = ", ".join(map(str, frames.budgets))
+    budgets = frames.budgets
+    amounts = ", ".join(map(str, budgets))
+    if len(budgets) > MOST_BUDGETS:
+        amounts = f"{budgets[0]} to {budgets[-1]}"
     listed.append(("budget", f"{amounts} {unit}" if amounts else ""))
     listed.append(("read from", imported.origin(frames) if frames.foreign else ""))
     listed.append(("trainer", "" if frames.foreign else frames.own_trainer))

@@ -27,6 +27,14 @@ WORKS = {
   volume    = {3},
   year      = {2021},
 }""",
+    "Lourie et al., 2024": """@inproceedings{lourie2024show,
+  author    = {Lourie, Nicholas and Cho, Kyunghyun and He, He},
+  title     = {Show Your Work with Confidence: Confidence Bands for Tuning Curves},
+  booktitle = {Proceedings of the 2024 Conference of the North American Chapter of the Association
+               for Computational Linguistics: Human Language Technologies},
+  year      = {2024},
+  eprint    = {2311.09480},
+}""",
     "Hesterberg, 2015": """@article{hesterberg2015what,
   author  = {Hesterberg, Tim C.},
   title   = {What Teachers Should Know About the Bootstrap: Resampling in the Undergraduate

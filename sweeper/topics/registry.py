@@ -22,11 +22,13 @@ from sweeper.topics.screening import section as screening
 from sweeper.topics.tradeoff import section as tradeoff
 from sweeper.topics.training_curves import section as training_curves
 from sweeper.topics.trends import section as trends
+from sweeper.topics.tuning_curve import section as tuning_curve
 from sweeper.topics.variance_sources import section as variance_sources
 
 TOPICS: tuple[Topic, ...] = (
     screening.TOPIC,
     response.TOPIC,
+    tuning_curve.TOPIC,
     differences.TOPIC,
     best_levels.TOPIC,
     per_class.TOPIC,

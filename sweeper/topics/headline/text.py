@@ -38,6 +38,8 @@ from sweeper.topics.screening import text as screening_text
 from sweeper.topics.screening.estimate import Screened
 from sweeper.topics.trends import estimate as trends
 from sweeper.topics.trends.estimate import Dependence, Slope
+from sweeper.topics.tuning_curve import estimate as tuning_curve
+from sweeper.topics.tuning_curve import text as tuning_text
 from trainers.notes import notes
 
 OWN_TRAINER = (
@@ -93,7 +95,7 @@ def lead(view: SweepView) -> Lead:
     if view.comparable.comparison is Comparison.NOTHING:
         return Lead(f"There is nothing to compare. {view.comparable.reasons[-1]}")
     if view.comparable.comparison is Comparison.SCATTER:
-        return _description(view)
+        return _description(view) if view.of(tuning_curve.build) is None else _tuned(view)
     slope = next((one for one in view.of(trends.build).slopes if one.factor is view.x), None)
     if slope is not None:
         return replace(_trend(slope, by=view.by), claim=_claim_of(view, slope.factor))
@@ -227,6 +229,14 @@ def _description(view: SweepView) -> Lead:
         basis=DESCRIBED,
         badge="descriptive",
     )
+
+
+def _tuned(view: SweepView) -> Lead:
+    """A random search whose settings ran once: what tuning reaches at each level."""
+    found = view.of(tuning_curve.build)
+    assert found is not None  # noqa: S101  the caller looked
+    more = tuple(tuning_text.more(found))
+    return Lead(tuning_text.headline(found), more, basis=tuning_text.BASIS, badge="random search")
 
 
 def _screened(one: Screened) -> Lead:
