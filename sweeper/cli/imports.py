@@ -24,7 +24,9 @@ IMPORT = "Example: sweeper import runs.csv --factor batch_size --replicate seed 
 
 SourceArgument = Annotated[
     str,
-    typer.Argument(metavar="SOURCE", help="A table, a report, or a study of Optuna's."),
+    typer.Argument(
+        metavar="SOURCE", help="A table, a report, a study of Optuna's, or a folder of runs."
+    ),
 ]
 Named = Annotated[
     list[str] | None,

@@ -40,11 +40,14 @@ SECONDS = (
     "seconds", "time_total_s", "duration", "duration_s", "runtime", "train_time", "time",
 )  # fmt: skip
 NEVER = frozenset({
-    "address", "created", "date", "datetime", "done", "duration", "end", "experiment", "host",
-    "hostname", "ip", "logdir", "node", "path", "pid", "runtime", "seconds", "start", "tags",
-    "time", "timestamp", "updated", "user",
+    "address", "artifact", "checkpoint", "created", "date", "datetime", "dir", "done", "duration",
+    "end", "experiment", "host", "hostname", "ip", "logdir", "node", "path", "pid", "runtime",
+    "seconds", "start", "tags", "time", "timestamp", "timesteps", "updated", "uri", "url", "user",
 })  # fmt: skip
-PREFIX = re.compile(r"^(config|params|param|hparams|hyperparameters|hp|user_attrs)[/._]", re.I)
+# What loggers write before the names of settings and of metrics.
+SETTING = re.compile(r"^(config|params|param|hparams|hyperparameters|hp)[/._]", re.I)
+METRIC = re.compile(r"^(metrics|summary)[/.]", re.I)
+OTHER = re.compile(r"^(tags|user_attrs|system_attrs)[/._]", re.I)
 LONGEST = 1e8  # seconds of a run
 MOST_WORDS = 50  # different words in a column; more are names of runs, not levels
 
@@ -85,9 +88,9 @@ class Columns:
         """The same roles as words of a command line."""
         for option, column in self.named():
             listed = {"--factor": self.factors, "--metric": self.metrics}.get(option, {})
-            name = next((name for name, one in listed.items() if one == column), column)
+            name = next((name for name, one in listed.items() if one == column), "")
             yield option
-            yield shlex.quote(column if name == plain(column) else f"{name}={column}")
+            yield shlex.quote(f"{name}={column}" if name not in ("", plain(column)) else column)
 
     @property
     def used(self) -> set[str]:
@@ -96,7 +99,7 @@ class Columns:
 
 def plain(column: str) -> str:
     """A column's name as the name of a factor or metric: `config/lr` is `lr`."""
-    bare = PREFIX.sub("", column)
+    bare = OTHER.sub("", METRIC.sub("", SETTING.sub("", column)))
     parts = [re.sub(r"\W+", "_", part, flags=re.ASCII).strip("_") for part in bare.split(".")]
     name = ".".join(part for part in parts if part) or "column"
     return re.sub(r"(^|\.)(\d)", r"\1_\2", name)
@@ -124,13 +127,20 @@ def guess(frame: pd.DataFrame, given: Columns) -> Columns:
         found = replace(found, metrics=_metrics(frame, varying, without=found.used))
     if not found.factors:
         free = [one for one in names_of(frame) if one not in found.used and one not in varying]
+        free = _marked(free, SETTING) or [one for one in free if not METRIC.match(one)]
         found = replace(found, factors=_factors(frame, free, run=found.run))
     if not found.seconds:
         found = replace(found, seconds=_time(frame, without=found.used))
     if not found.fixed:
         free = [one for one in names_of(frame) if one not in found.used]
+        free = [one for one in _marked(free, SETTING) or free if not words(one) & NEVER]
         found = replace(found, fixed=_named(one for one in free if _is_constant(frame[one])))
     return found
+
+
+def _marked(names: Sequence[str], mark: re.Pattern[str]) -> list[str]:
+    """The names with a logger's mark."""
+    return [one for one in names if mark.match(one)]
 
 
 def _structure(frame: pd.DataFrame, given: Columns) -> Columns:
@@ -203,11 +213,12 @@ def _metrics(
     That is a share on the test or validation split before any other, and losses last.
     """
     numbers = [one for one in names_of(frame) if one not in without and _is_measured(frame[one])]
-    numbers = [one for one in numbers if not words(one) & NEVER]
+    numbers = [one for one in numbers if not words(one) & NEVER and not SETTING.match(one)]
+    numbers = _marked(numbers, METRIC) or numbers
     usual = [one for one in numbers if words(one) & METRICS and not words(one) & NO_METRICS]
     if varying:
         usual = [one for one in usual if one in varying]
-    chosen = usual or [one for one in numbers if one in varying]
+    chosen = usual or [one for one in numbers if one in varying or METRIC.match(one)]
 
     def rank(column: str) -> tuple[bool, bool, int]:
         has = words(column)

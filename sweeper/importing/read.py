@@ -5,13 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 
 from sweeper.errors import InputError
-from sweeper.importing import optuna_study, tables
+from sweeper.importing import folders, optuna_study, tables
 from sweeper.importing.source import Source
 from sweeper.report import page
 
 FORMATS = (
     "a table (.csv, .tsv, .jsonl, .json, .parquet), a report of Sweeper's (.html), "
-    "a study of Optuna's (sqlite:///FILE, another address, or a journal .log)"
+    "a study of Optuna's (sqlite:///FILE, another address, or a journal .log), "
+    "a folder of Ray Tune's or MLflow's"
 )
 
 
@@ -30,6 +31,10 @@ def source_of(what: str, *, study: str = "") -> Source:
         raise InputError(f"{what}: no such file or folder")
     if path.is_file() and path.suffix.lower() in tables.KINDS:
         return tables.read(path)
+    if path.is_dir() and folders.is_mlflow(path):
+        return folders.mlflow(path)
+    if path.is_dir() and folders.is_ray(path):
+        return folders.ray_tune(path)
     raise InputError(f"{what}: is of no format that can be imported; valid: {FORMATS}")
 
 

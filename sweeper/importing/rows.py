@@ -96,9 +96,20 @@ def groups(source: Source, columns: Columns) -> Iterator[tuple[str, pd.DataFrame
     _once(
         source, frame, [columns.run, columns.epoch], "run {0} has epoch {1} twice; is --run right?"
     )
+    frame = frame[_measured(frame, columns)]
     ordered = frame.sort_values(columns.epoch, kind="stable")
     for name, rows in ordered.groupby(columns.run, sort=False):
         yield str(name), rows
+
+
+def _measured(frame: pd.DataFrame, columns: Columns) -> pd.Series:
+    """The rows with a number, and the last row of a run that has none.
+
+    Loggers write a row for each step, of which few have the metrics that are asked for.
+    """
+    known = frame[list(columns.metrics.values())].notna().any(axis=1)
+    empty = ~known.groupby(frame[columns.run]).transform("any")
+    return known | (empty & ~frame.duplicated([columns.run], keep="last"))
 
 
 def _once(source: Source, frame: pd.DataFrame, by: Sequence[str], text: str) -> None:
