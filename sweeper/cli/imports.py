@@ -25,7 +25,7 @@ IMPORT = "Example: sweeper import runs.csv --factor batch_size --replicate seed 
 SourceArgument = Annotated[
     str,
     typer.Argument(
-        metavar="SOURCE", help="A table, a report, a study of Optuna's, or a folder of runs."
+        metavar="SOURCE", help="A table, a folder of runs, a study of Optuna's, or a report."
     ),
 ]
 Named = Annotated[
@@ -151,7 +151,8 @@ def _import(
     from sweeper.importing.columns import guess
     from sweeper.importing.runs import read as runs_of
 
-    source = read.source_of(what, study=study)
+    objective = next(iter(given.metrics.values()), "")
+    source = read.source_of(what, study=study, objective=objective)
     columns = guess(source.frame, given.over(source.known))
     runs = runs_of(source, columns, rules)
     spec = sweep.spec_of(source, columns, runs, wanted)

@@ -220,13 +220,16 @@ def _metrics(
         usual = [one for one in usual if one in varying]
     chosen = usual or [one for one in numbers if one in varying or METRIC.match(one)]
 
-    def rank(column: str) -> tuple[bool, bool, int]:
-        has = words(column)
-        splits = ("test", "val", "valid", "validation", "eval")
-        split = next((at for at, name in enumerate(splits) if name in has), len(splits))
-        return "train" in has or "training" in has, bool(has & LOWER), split
-
     return _named(sorted(chosen, key=rank))
+
+
+def rank(metric: str) -> tuple[bool, bool, bool, int]:
+    """How likely a metric is the objective, by its name: the likeliest first."""
+    has = words(metric)
+    splits = ("test", "val", "valid", "validation", "eval")
+    split = next((at for at, name in enumerate(splits) if name in has), len(splits))
+    training = not has.isdisjoint(("train", "training"))
+    return not has & METRICS, training, bool(has & LOWER), split
 
 
 def _is_measured(values: pd.Series) -> bool:

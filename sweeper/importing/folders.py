@@ -58,7 +58,7 @@ def ray_tune(folder: Path) -> Source:
         file = trial / RESULTS if (trial / RESULTS).is_file() else trial / PROGRESS
         label = trial.relative_to(folder).as_posix()
         files[f"{label}/{file.name}"] = file
-        config = _flat(_json(trial / PARAMS), "config/") if (trial / PARAMS).is_file() else {}
+        config = flat(json_of(trial / PARAMS), "config/") if (trial / PARAMS).is_file() else {}
         reports = list(_results(file)) or [(0, {})]
         for line, report in reports:
             rows.append({"trial": label, "state": state, **config, **report})
@@ -79,9 +79,10 @@ def _results(file: Path) -> Iterator[tuple[int, dict[str, Any]]]:
             lines = enumerate(file.read_text("utf-8").splitlines(), 1)
             listed = ((number, json.loads(line)) for number, line in lines if line.strip())
         for number, tree in listed:
-            config = _flat(tree.pop("config", {}), "config/")
-            flat = _flat(tree, "")
-            yield number, {**config, **{key: one for key, one in flat.items() if key not in ADDED}}
+            config = flat(tree.pop("config", {}), "config/")
+            report = flat(tree, "")
+            kept = {key: one for key, one in report.items() if key not in ADDED}
+            yield number, {**config, **kept}
     except (OSError, ValueError, AttributeError) as error:
         raise InputError(f"{file}: cannot be read: {error}") from error
 
@@ -97,7 +98,7 @@ def mlflow(folder: Path) -> Source:
     files: dict[str, Path] = {}
     for meta in _below(folder, META):
         run = meta.parent
-        about = _yaml(meta) if (run / "metrics").is_dir() else {}
+        about = yaml_of(meta) if (run / "metrics").is_dir() else {}
         if not about or about.get("lifecycle_stage") == "deleted":
             continue
         label = run.relative_to(folder).as_posix()
@@ -182,18 +183,23 @@ def _source(
     )
 
 
-def _flat(tree: Mapping[str, Any], prefix: str) -> dict[str, Any]:
+def flat(tree: Mapping[str, Any], prefix: str) -> dict[str, Any]:
     """The values of nested blocks, by names joined with `/`."""
     found: dict[str, Any] = {}
     for key, value in tree.items():
         if isinstance(value, Mapping):
-            found |= _flat(value, f"{prefix}{key}/")
+            found |= flat(value, f"{prefix}{key}/")
         else:
             found[f"{prefix}{key}"] = value
     return found
 
 
-def _json(path: Path) -> dict[str, Any]:
+def json_of(path: Path) -> dict[str, Any]:
+    """The block in a JSON file.
+
+    Raises:
+        InputError: it cannot be read.
+    """
     try:
         tree = json.loads(path.read_text("utf-8"))
     except (OSError, ValueError) as error:
@@ -201,7 +207,12 @@ def _json(path: Path) -> dict[str, Any]:
     return tree if isinstance(tree, dict) else {}
 
 
-def _yaml(path: Path) -> dict[str, Any]:
+def yaml_of(path: Path) -> dict[str, Any]:
+    """The block in a YAML file.
+
+    Raises:
+        InputError: it cannot be read.
+    """
     try:
         tree = YAML(typ="safe", pure=True).load(path.read_text("utf-8"))
     except (OSError, ValueError, YAMLError) as error:

@@ -5,19 +5,23 @@ from __future__ import annotations
 from pathlib import Path
 
 from sweeper.errors import InputError
-from sweeper.importing import folders, optuna_study, tables
+from sweeper.importing import event_files, folders, optuna_study, tables
 from sweeper.importing.source import Source
 from sweeper.report import page
 
 FORMATS = (
     "a table (.csv, .tsv, .jsonl, .json, .parquet), a report of Sweeper's (.html), "
     "a study of Optuna's (sqlite:///FILE, another address, or a journal .log), "
-    "a folder of Ray Tune's or MLflow's"
+    "a folder of Ray Tune's, MLflow's or TensorBoard's"
 )
 
 
-def source_of(what: str, *, study: str = "") -> Source:
+def source_of(what: str, *, study: str = "", objective: str = "") -> Source:
     """The table of runs behind a path.
+
+    Args:
+        study: of an Optuna storage.
+        objective: the column of the first metric, where it is given.
 
     Raises:
         InputError: it is not there, of no known format, or cannot be read.
@@ -35,6 +39,8 @@ def source_of(what: str, *, study: str = "") -> Source:
         return folders.mlflow(path)
     if path.is_dir() and folders.is_ray(path):
         return folders.ray_tune(path)
+    if path.is_dir() and event_files.is_logged(path):
+        return event_files.read(path, objective)
     raise InputError(f"{what}: is of no format that can be imported; valid: {FORMATS}")
 
 

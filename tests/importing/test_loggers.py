@@ -156,6 +156,7 @@ def test_a_metric_of_mlflow_that_is_no_metric_is_refused(imports: Imports) -> No
 MLFLOW_CSV = (
     "run_id,experiment_id,status,artifact_uri,start_time,metrics.acc,params.lr,params.seed\n"
 )
+MLFLOW_ROW = "{at:032x},0,FINISHED,file:///x/{at},2026-01-01 10:00:0{at},{acc},{lr},{seed}"
 WANDB_CSV = '"Name","State","Notes","User","Tags","Created","Runtime","Sweep","lr","seed","acc"\n'
 WANDB_ROW = (
     '"calm-fog-{at}","finished","-","me","","2026-01-0{at}","7.5","s","{lr}","{seed}","{acc}"'
