@@ -102,6 +102,7 @@ def import_runs(
     from sweeper.importing.columns import Columns
     from sweeper.importing.rows import Rules
     from sweeper.importing.sweep import DRAWN, Wanted
+    from sweeper.spec.models import NAME_RULE, is_name
 
     lookup.check_storage(storage)
     words = {"--direction": (direction, ("maximize", "minimize")), "--search": (search, DRAWN)}
@@ -117,6 +118,8 @@ def import_runs(
         state=state,
         seconds=seconds,
     )
+    if name and not is_name(name):
+        raise InputError(f"--name: {name!r} {NAME_RULE}")
     inputs.one_of("--short", short, ("refuse", "pruned"))
     rules = Rules(pruned=short == "pruned")
     from sweeper.importing import read

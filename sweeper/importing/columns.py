@@ -23,6 +23,7 @@ EPOCHS = (
 REPLICATES = (
     "replicate", "seed", "random_seed", "rng_seed", "random_state", "repeat", "repetition", "fold",
 )  # fmt: skip
+COUNTERS = frozenset({*EPOCHS, "id", "index", "number", "run", "trial"})  # never factors
 STATES = ("state", "status", "run_state")
 DIVERGED = frozenset({"nan", "diverged", "failed", "crashed"})  # words in a true-or-false column
 METRICS = frozenset({
@@ -239,7 +240,11 @@ def _is_measured(values: pd.Series) -> bool:
 def _factors(frame: pd.DataFrame, free: Sequence[str], *, run: str) -> dict[str, str]:
     """Columns with several levels; the batch size first, for it makes the axis of the figures."""
     likely = [
-        one for one in free if not words(one) & NEVER and _is_factor(frame[one], frame, run=run)
+        one
+        for one in free
+        if not words(one) & NEVER
+        and plain(one).lower().strip("_") not in COUNTERS
+        and _is_factor(frame[one], frame, run=run)
     ]
     return _named(sorted(likely, key=lambda one: not {"batch", "size"} <= words(one)))
 
@@ -251,7 +256,7 @@ def _is_factor(values: pd.Series, frame: pd.DataFrame, *, run: str) -> bool:
     runs = frame[run].nunique() if run else len(frame)
     if pd.api.types.is_numeric_dtype(values):
         return True
-    return levels <= MOST_WORDS and (levels < runs or levels < 2)
+    return levels <= MOST_WORDS and levels < runs
 
 
 def _is_constant(values: pd.Series) -> bool:

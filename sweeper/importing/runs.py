@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import pandas as pd
 
 from sweeper.analysis.factors import show
+from sweeper.drawing.redact import scrub
 from sweeper.errors import nearest
 from sweeper.importing import blocks, rows, splits
 from sweeper.importing.columns import Columns, names_of
@@ -61,9 +62,14 @@ def read(source: Source, columns: Columns, rules: Rules) -> Runs:
         objective=objective,
         paired=paired,
         budget=budget,
-        fixed={name: level for name, level in fixed.items() if level is not None},
+        fixed={name: level for name, level in fixed.items() if _harmless(level)},
         remarks=tuple(remarks),
     )
+
+
+def _harmless(level: Level) -> bool:
+    """Whether a value that all runs share may be kept: no path, address or missing value."""
+    return level is not None and (not isinstance(level, str) or scrub(level) == level)
 
 
 def _ended(

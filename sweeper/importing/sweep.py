@@ -89,7 +89,8 @@ def spec_of(source: Source, columns: Columns, runs: Runs, wanted: Wanted) -> Spe
     try:
         spec = parse(text, source.name)
     except SpecError as error:
-        raise InputError(f"{source.name}: {error.lines[0]}") from error
+        line = error.lines[0].removeprefix(f"{source.name}:").partition(": ")[2]
+        raise InputError(f"{source.name}: {line}") from error
     return spec.model_copy(
         update={"objective": spec.objective.model_copy(update={"split": split_of(runs.layout)})}
     )

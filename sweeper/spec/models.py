@@ -304,6 +304,12 @@ NAME_RULE = (
 )
 
 
+def is_name(value: str) -> bool:
+    """Whether a sweep can have the name."""
+    endings = (" ", ".tuning", ".screening")
+    return bool(_NAME.fullmatch(value)) and ".." not in value and not value.endswith(endings)
+
+
 def _flat(value: Any) -> Any:
     return dict(leaves(cast("Mapping[str, Any]", value))) if isinstance(value, Mapping) else value
 
@@ -369,11 +375,7 @@ class SpecFile(Block):
     @field_validator("name")
     @classmethod
     def _plain_name(cls, value: str) -> str:
-        if (
-            not _NAME.fullmatch(value)
-            or ".." in value
-            or value.endswith((" ", ".tuning", ".screening"))
-        ):
+        if not is_name(value):
             raise ValueError(NAME_RULE)
         return value
 

@@ -416,3 +416,57 @@ def test_real_curves_of_random_search_are_read_without_options(imports: Imports)
     assert imports.rows("SELECT count(*) FROM sweeper_observation") == [(len(rows),)]
     [(best,)] = imports.rows("SELECT max(value) FROM sweeper_run")
     assert best == pytest.approx(last["top_1"].max(), rel=1e-6)
+
+
+@pytest.mark.parametrize(("answer", "code"), [("y\n", 0), ("n\n", 2), ("\n", 2)])
+def test_a_user_at_a_terminal_is_asked(
+    imports: Imports, write: Write, monkeypatch: pytest.MonkeyPatch, answer: str, code: int
+) -> None:
+    """Yes imports; no, and no answer, leave everything as it is."""
+
+    class Terminal(io.StringIO):
+        def isatty(self) -> bool:
+            return True
+
+    monkeypatch.setattr("sys.stdin", Terminal(answer))
+    found, _, err = imports.run("import", write("grid.csv", GRID))
+    assert found == code
+    assert "Import these runs? [y/N]" in err
+    assert imports.stored == (code == 0)
+
+
+def test_a_name_that_no_sweep_can_have_is_refused(imports: Imports, write: Write) -> None:
+    """The rule of a spec's name, for tables and reports alike."""
+    code, _, err = imports.run("import", write("grid.csv", GRID), "--name", "a/b", "--yes")
+    assert code == 2
+    assert err.startswith("sweeper: --name: 'a/b' must be 1 to 100 letters")
+    assert not imports.stored
+
+
+def test_counters_and_paths_are_neither_factors_nor_values(imports: Imports, write: Write) -> None:
+    """A best epoch is a result, and a folder of one machine is nobody's setting."""
+    text = "run_id,index,best_epoch,epoch,lr,data_dir,optimizer,accuracy\n" + "".join(
+        f"r{at},{at},{at + 3},{at + 3},{0.1 * (1 + at % 2)},/home/somebody/data,sgd,0.{5 + at}\n"
+        for at in range(4)
+    )
+    words = ("--factor", "lr", "--yes")
+    assert imports.run("import", write("t.csv", text), *words)[0] == 0
+    [(spec,)] = imports.rows("SELECT spec FROM sweeper_sweep")
+    assert json.loads(spec)["fixed"] == {"optimizer": "sgd"}
+    assert b"/home/somebody" not in Path("sweeper.db").read_bytes()
+    _, _, err = imports.run("import", "t.csv", "--name", "again")
+    shown = [line.split()[1] for line in err.splitlines() if line.split()[0] == "factor"]
+    assert shown == ["lr", "best_epoch"] or shown == ["best_epoch", "lr"]
+
+
+def test_nothing_can_be_recommended_without_numbers_on_val(imports: Imports, write: Write) -> None:
+    """`sweeper best` chooses on val, which most tables do not have."""
+    assert imports.run("import", write("grid.csv", GRID), "--yes")[0] == 0
+    code, _, err = imports.run("best", "grid")
+    assert code == 2
+    assert "was imported without numbers on val and on test" in err
+    both = GRID.replace(",accuracy", ",val_accuracy,test_accuracy").splitlines()
+    text = "\n".join([both[0], *(f"{line},{line.rpartition(',')[2]}" for line in both[1:])])
+    assert imports.run("import", write("both.csv", text), "--yes")[0] == 0
+    code, out, _ = imports.run("best", "both")
+    assert (code, "batch_size: 2" in out) == (0, True)

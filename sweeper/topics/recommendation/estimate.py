@@ -94,6 +94,11 @@ def recommend(view: SweepView, *, at: Mapping[str, str] | None = None) -> Recomm
             validation split to choose on.
     """
     frames = view.frames
+    if frames.split != "val" and frames.foreign:
+        raise InputError(
+            f"sweep '{frames.sweep.name}' was imported without numbers on val and on test, and "
+            "nothing is chosen on the split that is reported"
+        )
     if frames.split != "val":
         raise InputError(
             f"sweep '{frames.sweep.name}' has no validation split (data.val: none), and nothing is "
