@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from sweeper.analysis.frames import Frames
 
-UNKNOWN = "The runs were imported, and what they do not record is not known here."
+UNKNOWN = "Not known: the runs were imported, and the source does not say."
 
 
 def origin(frames: Frames) -> str:

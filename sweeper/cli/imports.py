@@ -156,7 +156,7 @@ def _import(
 
     objective = next(iter(given.metrics.values()), "")
     source = read.source_of(what, study=study, objective=objective)
-    columns = guess(source.frame, given.over(source.known))
+    columns = guess(source.frame, given.over(source.known)).apart()
     runs = runs_of(source, columns, rules)
     spec = sweep.spec_of(source, columns, runs, wanted)
     for line in shown.lines(source, columns, runs, spec):

@@ -49,6 +49,13 @@ NEVER = frozenset({
 SETTING = re.compile(r"^(config|params|param|hparams|hyperparameters|hp)[/._]", re.I)
 METRIC = re.compile(r"^(metrics|summary)[/.]", re.I)
 OTHER = re.compile(r"^(tags|user_attrs|system_attrs)[/._]", re.I)
+# Columns of the report's tables, which stand beside the factors.
+TABLED = frozenset({
+    "cell", "class_counts", "complete", "config", "ending", "epoch", "error", "failed", "hash",
+    "hidden", "high", "low", "max", "mean", "measure", "median", "method", "min", "n", "note",
+    "optuna_number", "pruned", "replicate", "replicates", "role", "run", "runs", "sd", "seconds",
+    "state", "step", "updates", "value", "why",
+})  # fmt: skip
 LONGEST = 1e8  # seconds of a run
 MOST_WORDS = 50  # different words in a column; more are names of runs, not levels
 
@@ -76,6 +83,14 @@ class Columns:
         """These roles, and those of `other` where this has none."""
         names = ("factors", "metrics", "fixed", "run", "epoch", "replicate", "state", "seconds")
         return Columns(**{name: getattr(self, name) or getattr(other, name) for name in names})
+
+    def apart(self) -> Columns:
+        """The same, with factors whose names are no columns of the report's tables.
+
+        A factor `method` becomes `config.method`, which the report shows as "method".
+        """
+        names = {name: f"config.{name}" if name in TABLED else name for name in self.factors}
+        return replace(self, factors={names[name]: one for name, one in self.factors.items()})
 
     def named(self) -> Iterator[tuple[str, str]]:
         """Each option with its column, as a user gives it."""

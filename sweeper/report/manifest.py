@@ -51,7 +51,7 @@ def provenance(frames: Frames, data: Mapping[str, Any]) -> list[tuple[str, str]]
         ("state", f"{sweep.state} {scrub(sweep.state_reason)}".strip()),
         ("created", _when(sweep.created_at)),
         ("last change", _when(sweep.updated_at)),
-        *scrub_tree(sweep.provenance).items(),
+        *scrub_tree(_brief(sweep.provenance)).items(),
         ("data fingerprint", str(facts.get("fingerprint", ""))),
         ("classes", ", ".join(str(one) for one in facts.get("classes", ()))),
         *[
@@ -64,6 +64,15 @@ def provenance(frames: Frames, data: Mapping[str, Any]) -> list[tuple[str, str]]
         ("data inside the page", f"{data['bytes'] / 1000:.0f} kB, sha256 {data['sha256']}"),
     ]
     return [(label, value) for label, value in listed if value]
+
+
+def _brief(provenance: Mapping[str, Any]) -> dict[str, Any]:
+    """The provenance without the remarks of an import, which stand elsewhere."""
+    read = provenance.get("imported")
+    if not read:
+        return dict(provenance)
+    kept = {key: read[key] for key in ("from", "file", "sha256") if key in read}
+    return {**provenance, "imported": kept}
 
 
 def _when(moment: datetime) -> str:

@@ -28,6 +28,8 @@ def overrides(sweep: Sweep) -> list[str]:
     left_out = {f"data.{key}" for key in PLACES}  # made whole when read, and never shown
     if written["train"].get("evaluations", 0) is None:  # chosen by the launch
         left_out.add("train.evaluations")
+    if written.get("trainer") is not None:  # decided by what was reported
+        left_out.add("objective.split")
     before, now = dict(_flat(written)), dict(_flat(sweep.spec))
     return [
         f"{key}: {_shown(now[key])} (in the text: {_shown(before[key])})"

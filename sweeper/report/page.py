@@ -206,12 +206,13 @@ def facts(frames: Frames) -> list[tuple[str, str]]:
     complete = int((runs["state"] == RunState.COMPLETE).sum())
     cells_of, seen = frames.cells["role"], ~frames.cells["hidden"].astype(bool)
     screened = int(((cells_of == "screening") & seen).sum())
+    spent = worker_seconds(frames)
     listed = [
         ("cells screened", str(screened) if screened else ""),
         ("cells", str(len(cells))),
         ("replicates", str(runs["replicate"].nunique())),
         ("runs complete", f"{complete} of {len(runs)}"),
-        ("worker time", tables.seconds(worker_seconds(frames))),
+        ("worker time", tables.seconds(spent) if spent or not frames.foreign else ""),
     ]
     unit = frames.sweep.spec.get("budget", {}).get("unit", "epochs")
     budgets = frames.budgets

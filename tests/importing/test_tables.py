@@ -328,6 +328,9 @@ def test_an_import_is_reported_like_any_other_sweep(imports: Imports, write: Wri
     assert "function of your own" not in text
     assert "training function" not in text
     assert "sweeper launch" not in text
+    assert "fairness in doubt" in text
+    assert "Run otherwise" not in text
+    assert "worker time" not in text
     assert imports.run("export", "grid", "--out", "tables")[0] == 0
     summary = pd.read_csv("tables/summary.csv")
     of_two = summary[(summary["batch_size"] == 2) & (summary["width"] == "a")]
@@ -470,3 +473,19 @@ def test_nothing_can_be_recommended_without_numbers_on_val(imports: Imports, wri
     assert imports.run("import", write("both.csv", text), "--yes")[0] == 0
     code, out, _ = imports.run("best", "both")
     assert (code, "batch_size: 2" in out) == (0, True)
+
+
+def test_a_factor_may_have_the_name_of_a_column_of_the_report(
+    imports: Imports, write: Write
+) -> None:
+    """`method` compares methods, and the report's tables have a column of that name."""
+    rows = [
+        f"{m},{n},{s},0.{5 + s}{len(m)}" for m in ("sgd", "sam+") for n in (1, 2) for s in (1, 2, 3)
+    ]
+    text = "method,n,seed,accuracy\n" + "\n".join(rows)
+    assert imports.run("import", write("t.csv", text), "--yes")[0] == 0
+    assert "Which levels of method may be the best" in imports.page("t")
+    assert imports.run("export", "t", "--out", "tables")[0] == 0
+    summary = pd.read_csv("tables/summary.csv")
+    assert set(summary["config.method"]) == {"sgd", "sam+"}
+    assert set(summary["config.n"]) == {1, 2}

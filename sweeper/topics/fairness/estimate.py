@@ -349,7 +349,7 @@ def _tuned_rate(
 ) -> Condition:
     name, spec = "tuned rate", view.frames.sweep.spec
     if view.frames.foreign:
-        return Condition(name, None, UNKNOWN)
+        return Condition(name, False, UNKNOWN)
     if view.frames.own_trainer:
         why = "The trainer is a function of your own, whose learning rate Sweeper does not know."
         return Condition(name, None, why)
@@ -369,8 +369,8 @@ def _tuned_rate(
 
 def _equal_budget(view: SweepView, *, cells: Sequence[Tuned], equal: bool) -> Condition:
     name = "equal budget"
-    if view.frames.foreign:
-        return Condition(name, None, UNKNOWN)
+    if view.frames.foreign and len(view.frames.budgets) != 1:
+        return Condition(name, False, UNKNOWN)
     if view.frames.own_trainer and len(view.frames.budgets) != 1:
         return Condition(name, None, "A function of your own may train as long as it likes.")
     if len(view.comparable.cells) < len(view.frames.reported):
