@@ -7,7 +7,8 @@ STAMP := $(VENV)/.installed
 CONSTRAINTS ?= constraints.txt
 TESTS ?= tests
 DRAWN := analysis/test_coverage analysis/test_stopping topics/test_critical_batch_size \
-  topics/test_screening topics/test_subset_variance topics/test_variance_sources
+  topics/test_screening topics/test_subset_variance topics/test_tuning_curve \
+  topics/test_variance_sources
 # auto: one process more than there are cores (tests/conftest.py).
 PARALLEL ?= -n auto --dist worksteal
 

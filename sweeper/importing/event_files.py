@@ -51,11 +51,6 @@ class Logged:
     seconds: dict[int, float] = field(default_factory=dict[int, float])
 
 
-def is_logged(folder: Path) -> bool:
-    """Whether the folder has event files."""
-    return next(folder.rglob(FILES), None) is not None
-
-
 def read(folder: Path, objective: str = "") -> Source:
     """The runs of a log folder: a row for each step at which the objective was logged.
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 from sweeper.errors import InputError
-from sweeper.importing import event_files, folders, optuna_study, tables
+from sweeper.importing import folders, optuna_study, tables
 from sweeper.importing.source import Source
 from sweeper.report import page
 
+EVENTS = "*tfevents*"  # in the name of each event file of TensorBoard's
 FORMATS = (
     "a table (.csv, .tsv, .jsonl, .json, .parquet), a report of Sweeper's (.html), "
     "a study of Optuna's (sqlite:///FILE, another address, or a journal .log), "
@@ -39,7 +40,10 @@ def source_of(what: str, *, study: str = "", objective: str = "") -> Source:
         return folders.mlflow(path)
     if path.is_dir() and folders.is_ray(path):
         return folders.ray_tune(path)
-    if path.is_dir() and event_files.is_logged(path):
+    if path.is_dir() and next(path.rglob(EVENTS), None) is not None:
+        # Imported here because it takes a second and only event files need it.
+        from sweeper.importing import event_files
+
         return event_files.read(path, objective)
     raise InputError(f"{what}: is of no format that can be imported; valid: {FORMATS}")
 

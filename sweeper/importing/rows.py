@@ -168,7 +168,7 @@ def run_of(
         InputError: a factor changes, or a number is missing in a run that is complete.
     """
     last = int(rows.index[-1])
-    for factor, column in columns.factors.items():
+    for factor, column in columns.factors.items() if len(rows) > 1 else ():
         levels = rows[column].map(str)
         if levels.nunique() > 1:
             odd = int(levels.index[levels != levels.iloc[0]][0])

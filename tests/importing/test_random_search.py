@@ -87,9 +87,23 @@ def real() -> Path:
     return path
 
 
+def _check_stored(imports: Imports, rows: pd.DataFrame) -> None:
+    """All roles are guessed right: every row is stored, and each run's state and last value."""
+    last = rows.sort_values("epoch").groupby("iteration").tail(1)
+    states = dict(imports.rows("SELECT state, count(*) FROM sweeper_run GROUP BY state"))
+    diverged = int(last["nan_train_loss"].sum())
+    assert states == {"complete": len(last) - diverged, "failed": diverged}
+    assert imports.rows("SELECT count(*) FROM sweeper_observation") == [(len(rows),)]
+    [(best,)] = imports.rows("SELECT max(value) FROM sweeper_run")
+    assert best == pytest.approx(last["top_1"].max(), rel=1e-6)
+
+
 def test_the_best_real_runs_are_near_and_the_medians_mislead(imports: Imports) -> None:
     """At most 3 points between the best tuned runs; the page says so in its first sentence."""
-    assert imports.run("import", str(real()), "--yes")[0] == 0
+    code, _, err = imports.run("import", str(real()), "--yes")
+    assert code == 0
+    assert "441 cells (no grid; taken as search: random), 441 runs" in err
+    _check_stored(imports, pd.read_parquet(real()))
     seen = view(imports, "convnext_tiny")
     found = seen.of(estimate.build)
     assert found is not None

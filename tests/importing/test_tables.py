@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import io
 import json
-import os
 import random
 import struct
 from collections.abc import Callable
@@ -399,26 +398,6 @@ def test_an_import_is_a_study_of_optuna(imports: Imports, write: Write) -> None:
     found = {(one.params["batch_size"], one.params["width"]): one.value for one in study.trials}
     means = pd.read_csv(io.StringIO(GRID)).groupby(["batch_size", "width"])["accuracy"].mean()
     assert found == {key: pytest.approx(value, rel=1e-6) for key, value in means.items()}
-
-
-def test_real_curves_of_random_search_are_read_without_options(imports: Imports) -> None:
-    """512 runs of ConvNeXt on ImageNet, of which 71 left no row: all roles are guessed right."""
-    folder = os.environ.get("SWEEPER_DATA")
-    path = Path(folder or "", "tuning_curves", "convnext_tiny.parquet")
-    if not folder or not path.is_file():
-        pytest.skip("SWEEPER_DATA does not name the folder of the real data sets")
-    code, _, err = imports.run("import", str(path), "--yes")
-    assert code == 0
-    assert "441 cells (no grid; taken as search: random), 441 runs" in err
-    assert "71 of the runs 1 to 512 have no row" in err
-    rows = pd.read_parquet(path)
-    last = rows.sort_values("epoch").groupby("iteration").tail(1)
-    states = dict(imports.rows("SELECT state, count(*) FROM sweeper_run GROUP BY state"))
-    diverged = int(last["nan_train_loss"].sum())
-    assert states == {"complete": len(last) - diverged, "failed": diverged}
-    assert imports.rows("SELECT count(*) FROM sweeper_observation") == [(len(rows),)]
-    [(best,)] = imports.rows("SELECT max(value) FROM sweeper_run")
-    assert best == pytest.approx(last["top_1"].max(), rel=1e-6)
 
 
 @pytest.mark.parametrize(("answer", "code"), [("y\n", 0), ("n\n", 2), ("\n", 2)])
