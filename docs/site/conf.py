@@ -33,6 +33,7 @@ include_patterns = [
 exclude_patterns = ["docs/site/start", "docs/site/static"]
 
 myst_heading_anchors = 3  # the anchors that GitHub gives to headings
+smartquotes = False  # they make a dash of the hyphens of --option
 default_role = "code"  # docstrings mark code by single quotes
 autodoc_typehints = "signature"
 autodoc_member_order = "bysource"

@@ -34,7 +34,7 @@ def best(
     """Print the recommended configuration as YAML, for `sweeper train`.
 
     It has the best mean objective on the validation split; the test split is not used.
-    Conditions, the factors of data:, are fixed: the strongest imbalance, unless --at names another.
+    Factors of the data are fixed at the strongest imbalance, unless --at names another level.
     """
     held = inputs.pairs("--at", at or ())
     with opened(storage) as store:

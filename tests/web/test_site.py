@@ -87,6 +87,15 @@ def test_the_python_reference_has_every_public_name(site: Path) -> None:
     assert documented >= set(sweeper.__all__) - {"__version__"}
 
 
+@needs_sphinx
+@pytest.mark.slow
+def test_options_keep_their_two_hyphens(site: Path) -> None:
+    """A reader copies what the page of the commands shows, so `--at` must not become a dash."""
+    page = (site / "docs" / "cli.html").read_text("utf-8")
+    assert "unless --at names" in page
+    assert not re.search(r"[–—]\w", page)
+
+
 def test_the_list_of_decisions_is_complete() -> None:
     """Each decision has a row, with its own first line as the title."""
     folder = ROOT / "docs" / "decisions"
