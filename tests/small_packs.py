@@ -11,7 +11,7 @@ from torch import Tensor
 from trainers.config import Config
 from trainers.data.dataset import Dataset, image_dataset, table_dataset
 from trainers.feed import Batch
-from trainers.loop import Member, PackTrainer
+from trainers.loop import Member, PackTrainer, RoundResult
 
 SIZES = {"train": 60, "val": 12, "test": 15}
 
@@ -63,6 +63,12 @@ def train_steps(trainer: PackTrainer, steps: int) -> list[Batch]:
 def parameters_of(trainer: PackTrainer, member: int) -> dict[str, Tensor]:
     """Copies of one member's parameters, by name."""
     return {n: b[member].clone() for n, b in trainer.pack.parameters.blocks().items()}
+
+
+def numbers_of(result: RoundResult) -> np.ndarray:
+    """The numbers of a round that ends with an evaluation."""
+    assert result.numbers is not None
+    return result.numbers
 
 
 def apart(one: dict[str, Tensor], other: dict[str, Tensor]) -> float:

@@ -65,7 +65,7 @@ def test_the_answer_is_taken_home(folder: Path, capsys: pytest.CaptureFixture[st
     card = Path("model/README.md").read_text()
     assert "## Evidence for this configuration" in card
     assert f"sweep: {NAME}" in card
-    flat, labels = load_digits(return_X_y=True)
+    flat, labels = map(np.asarray, load_digits(return_X_y=True))
     np.savez("d.npz", x=(flat / 16).astype(np.float32).reshape(-1, 8, 8), y=labels)
     capsys.readouterr()
     assert run(["predict", "model", "d.npz"]) == 0

@@ -44,7 +44,7 @@ def test_a_difference_is_taken_over_tasks_and_not_over_replicates() -> None:
     assert one.family == 2
     np.testing.assert_allclose([one.low, one.high, one.p], [low, high, oracle.pvalue])
     assert "tasks" in one.method
-    assert found[2].p_wilcoxon == pytest.approx(stats.wilcoxon(a, b, method="exact").pvalue)
+    assert found[2].p_wilcoxon == pytest.approx(stats.wilcoxon(a, b, method="exact")[1])
 
 
 def test_four_tasks_give_points_and_no_interval() -> None:
@@ -93,7 +93,7 @@ def test_the_agreement_of_rankings_is_kendalls_w() -> None:
     y = tasks({"a": [1, 2, 3], "b": [1, 3, 2], "c": [3, 1, 2]})
     rhos = [rho for _, _, rho in across.correlations(y)]
     assert across.agreement(y) == pytest.approx((np.mean(rhos) * 2 + 1) / 3)
-    oracle = stats.spearmanr([1, 2, 3], [1, 3, 2]).statistic
+    oracle = stats.spearmanr([1, 2, 3], [1, 3, 2])[0]
     assert {(a, b): rho for a, b, rho in across.correlations(y)}["a", "b"] == pytest.approx(oracle)
 
 

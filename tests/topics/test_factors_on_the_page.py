@@ -25,6 +25,13 @@ def read(**settings):
     return view_of(frames)
 
 
+def shown(topic, found):
+    """The section of a topic, which must be there."""
+    section = topic.section(found)
+    assert section is not None
+    return section
+
+
 def drawn(truth, **settings):
     cells = [
         {"train.weight_decay": 10 ** (-2 + 2 * at / 23), planted.BATCH: [2, 8, 32][at % 3]}
@@ -47,7 +54,7 @@ def test_every_topic_has_its_place_on_the_page():
 def test_best_levels_have_a_figure_a_factor_and_a_row_a_finding(grid):
     """Kept and beaten together are all levels of each row of a figure."""
     found = grid
-    one = best.section(found)
+    one = shown(best, found)
     assert [figure.id for figure in one.figures] == [
         f"best-{planted.BATCH}", f"best-{planted.RATIO}"
     ]  # fmt: skip
@@ -65,19 +72,19 @@ def test_best_levels_have_a_figure_a_factor_and_a_row_a_finding(grid):
 def test_no_mean_of_a_winner_is_claimed(grid):
     """2.5: neither words nor table hold the mean of a level."""
     found = grid
-    one = best.section(found)
-    shown = one.intro + " ".join(cell for _, table in one.tables for row in table.rows
+    one = shown(best, found)
+    text = one.intro + " ".join(cell for _, table in one.tables for row in table.rows
                                  for cell in row)  # fmt: skip
     means = found.of(response.build).curve[
         found.of(response.build).curve["measure"] == found.objective.name
     ]["mean"]
-    assert not any(f"{mean:.1f}" in shown for mean in means)
+    assert not any(f"{mean:.1f}" in text for mean in means)
 
 
 def test_sizes_have_intervals_and_shares_have_none(grid):
     """A share's interval would hold it in 56 to 96 % only."""
     found = grid
-    shares, sizes = anova.section(found).figures
+    shares, sizes = shown(anova, found).figures
     assert "error_x" not in shares.data[0]
     bars = sizes.data[0]["error_x"]
     for at, effect in enumerate(found.of(anova.build).effects):
@@ -91,7 +98,7 @@ def test_sizes_have_intervals_and_shares_have_none(grid):
 def test_the_exact_table_names_method_n_and_families(grid):
     """Every p beside its family, every interval with its law and n."""
     found = grid
-    [(_, table)] = anova.section(found).tables
+    [(_, table)] = shown(anova, found).tables
     assert [row[7] for row in table.rows] == ["2 (Holm)", "2 (Holm)", "1 (Benjamini-Hochberg)"]
     assert "noncentral F interval" in table.note
     assert "5 complete replicates as blocks, 8 cells" in table.note
@@ -108,7 +115,7 @@ def test_what_is_withheld_is_said_and_not_drawn():
 def test_importance_is_labelled_in_figure_and_table():
     """Model-based, no interval, and what the model is worth."""
     found = drawn(lambda f: 0.8 + 0.05 * math.log10(f["train.weight_decay"]))
-    one = importance.section(found)
+    one = shown(importance, found)
     assert "model-based, no interval" in one.figures[0].title
     [(_, table)] = one.tables
     assert {row[-1] for row in table.rows} == {"model-based, no interval"}

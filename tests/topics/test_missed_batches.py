@@ -20,7 +20,9 @@ from sweeper.topics.missed_batches.estimate import MINORITY, with_replacement, w
 
 @cache
 def usual():
-    return absence()
+    found = absence()
+    assert found is not None
+    return found
 
 
 def absence(**settings):

@@ -94,12 +94,13 @@ def test_only_fresh_replicates_are_reported() -> None:
     """Every number of the answer is of the five fresh ones, and the dropped cells are named."""
     frames = screened()
     found = view_of(frames)
-    assert found.of(screened_topic.build) is not None
+    answer = found.of(screened_topic.build)
+    assert answer is not None
     fresh = frames.reported_runs
     assert set(fresh["replicate"]) == {3, 4, 5, 6, 7}
     tested = 100 * frames.numbers[objective(frames.sweep.spec).key]
     means = tested.reindex(fresh.index).groupby(fresh["cell"]).mean()
-    rows = {one.levels["train.momentum"]: one for one in found.of(screened_topic.build).rows}
+    rows = {one.levels["train.momentum"]: one for one in answer.rows}
     assert {rate for rate, one in rows.items() if one.fresh} == {0.03, 0.1}
     assert sorted(one.fresh.value for one in rows.values() if one.fresh) == pytest.approx(
         sorted(means)
@@ -121,8 +122,9 @@ def test_nothing_is_said_before_screening_is_decided() -> None:
     """No number, and the reason."""
     found = view_of(screened(undecided=True))
     assert found.comparable.comparison is Comparison.NOTHING
-    assert found.of(screened_topic.build) is not None
-    assert found.of(screened_topic.build).rows == ()
+    answer = found.of(screened_topic.build)
+    assert answer is not None
+    assert answer.rows == ()
     assert found.of(differences.build).primary == ()
 
 

@@ -19,6 +19,13 @@ def frames_of(plan):
     return load(planted.Memory(plan), plan.sweep.name)
 
 
+def shown(topic, found):
+    """The section of a topic, which must be there."""
+    section = topic.section(found)
+    assert section is not None
+    return section
+
+
 @pytest.fixture(scope="module")
 def frames():
     return frames_of(planted.with_answers(planted.plan(epochs=2), examples=12))
@@ -40,7 +47,7 @@ def test_without_answers_there_is_no_section():
 
 def test_each_difference_has_a_thick_and_a_thin_bar(frames, found):
     """One panel a measure; the thin bar is the outer interval, the thick one the inner."""
-    section = anatomy.section(found)
+    section = shown(anatomy, found)
     panels = section.figures[:-1]
     assert [one.id for one in panels] == [
         "anatomy-minority_accuracy", "anatomy-majority_accuracy", "anatomy-balanced_accuracy",
@@ -59,7 +66,7 @@ def test_each_difference_has_a_thick_and_a_thin_bar(frames, found):
 
 def test_the_shares_are_stacked_to_the_whole(frames, found):
     """Runs, test set and the residual of every row add up to 100 %, and stand in the text."""
-    figure = anatomy.section(found).figures[-1]
+    figure = shown(anatomy, found).figures[-1]
     assert [one["name"] for one in figure.data] == ["runs", "test set", "single answers"]
     for parts in zip(*[one["x"] for one in figure.data], strict=True):
         assert sum(parts) == pytest.approx(100, abs=0.01)
@@ -68,7 +75,7 @@ def test_the_shares_are_stacked_to_the_whole(frames, found):
 
 def test_every_interval_names_its_method_n_family_and_unit(frames, found):
     """In the tables, beside the numbers."""
-    section = anatomy.section(found)
+    section = shown(anatomy, found)
     for label, table in section.tables[:2]:
         for column in ("n", "family", "this test set", "new data", "df", "test examples"):
             assert column in table.head, label
@@ -79,7 +86,7 @@ def test_every_interval_names_its_method_n_family_and_unit(frames, found):
 
 def test_counts_by_class_and_places_are_listed(frames, found):
     """A row a class at each level of the second factor; long lists are cut and say so."""
-    (_, table), *_ = examples.section(found).tables
+    (_, table), *_ = shown(examples, found).tables
     assert len(table.rows) == 20
     assert all(len(row) == len(table.head) for row in table.rows)
     assert examples._places(range(20)) == "0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11 and 8 more"

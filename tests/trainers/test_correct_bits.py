@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from small_packs import config, images, pack, table
+from small_packs import config, images, numbers_of, pack, table
 
 from trainers.loop import PackTrainer, RoundResult
 from trainers.metrics import layout
@@ -51,14 +51,16 @@ def test_recalls_follow_from_the_bits(data: Any, train: dict[str, Any]) -> None:
     (result,) = last_round(pack(data, config(**train)))
     bits, labels = bits_of(result, len(data.y["test"])), data.y["test"]
     for label, name in enumerate(data.classes):
-        recorded = result.numbers[layout(data.classes).index(("test", "recall", f"class:{name}"))]
+        recorded = numbers_of(result)[
+            layout(data.classes).index(("test", "recall", f"class:{name}"))
+        ]
         assert recorded == np.float32(bits[labels == label].mean())
 
 
 def test_the_numbers_are_as_long_as_ever() -> None:
     """The bits travel to the host beside the numbers, and leave them as they were."""
     trainer = pack(images(), config())
-    lengths = {len(trainer.train_round()[0].numbers) for _ in range(trainer.rounds)}
+    lengths = {len(numbers_of(trainer.train_round()[0])) for _ in range(trainer.rounds)}
     assert lengths == {len(layout(images().classes))}
 
 

@@ -3,6 +3,7 @@
 import json
 import re
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -54,8 +55,9 @@ def _prepare(data: dict, folder: Path, image_bytes) -> None:
         y = np.arange(30)[:, None] % CLASSES
         x = np.stack([_image(c, (8, 8)) for c in y[:, 0].tolist()])
         parts = {"train": slice(18), "val": slice(18, 24), "test": slice(24, 30)}
-        np.savez(path, **{f"{p}_images": x[rows] for p, rows in parts.items()},
-                 **{f"{p}_labels": y[rows] for p, rows in parts.items()})  # fmt: skip
+        arrays: dict[str, Any] = {f"{p}_images": x[rows] for p, rows in parts.items()}
+        arrays |= {f"{p}_labels": y[rows] for p, rows in parts.items()}
+        np.savez(path, **arrays)
     elif data["dataset"] == "images":
         for key in ("path", "test_path"):
             if key in data:

@@ -85,7 +85,7 @@ def test_digits_are_those_of_scikit_learn():
     from sklearn.datasets import load_digits
 
     dataset = load(DataConfig())
-    flat, labels = load_digits(return_X_y=True)
+    flat, labels = map(np.asarray, load_digits(return_X_y=True))
     ours = [
         (label, (16 * image).tobytes())
         for split in SPLITS

@@ -3,6 +3,7 @@
 import json
 import os
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -60,7 +61,7 @@ def _npz(path: Path, **arrays) -> DataConfig:
     return _config(dataset="npz", path=path)
 
 
-def _medmnist(shape=(6, 6, 3), labels=Y[:, None]):
+def _medmnist(shape=(6, 6, 3), labels=Y[:, None]) -> dict[str, Any]:
     x, _ = _arrays(shape=shape)
     ends = {"train": slice(0, 30), "val": slice(30, 45), "test": slice(45, 60)}
     return {

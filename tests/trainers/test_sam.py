@@ -82,6 +82,8 @@ def test_steps_are_those_of_two_passes_by_hand(normaliser: str, asymmetry: float
     means, variances = trainer.pack.statistics.views["stage2.0.first.norm"]
     norm = plain.get_submodule("blocks.stage2_0.first_norm")
     assert isinstance(norm, nn.BatchNorm2d)
+    assert norm.running_mean is not None
+    assert norm.running_var is not None
     assert torch.allclose(means, norm.running_mean, atol=1e-12)
     assert torch.allclose(variances, norm.running_var, atol=1e-12)
 
@@ -149,7 +151,7 @@ def test_a_mixed_sample_weighs_what_its_labels_weigh(mixer: str) -> None:
 
 def test_the_second_pass_leaves_running_statistics_alone() -> None:
     """After one update they are those of the first pass: SGD's own, to the bit."""
-    settings = {"norm_statistics": "running"}
+    settings: dict[str, Any] = {"norm_statistics": "running"}
     sam = pack(images(), config(sam={"radius": 0.5}, **settings))
     sgd = pack(images(), config(**settings))
     train_steps(sam, 1)

@@ -370,7 +370,7 @@ def test_paths_in_a_file_are_from_its_folder(tmp_path: Path) -> None:
 
 def test_digits_from_a_file_are_the_digits_it_trained_on(digits: Model, tmp_path: Path) -> None:
     """The published images in 0..1 as an archive: most of them are known again."""
-    flat, labels = load_digits(return_X_y=True)
+    flat, labels = map(np.asarray, load_digits(return_X_y=True))
     np.savez(tmp_path / "d.npz", x=(flat / 16).astype(np.float32).reshape(-1, 8, 8), y=labels)
     samples = read_samples(tmp_path / "d.npz", digits.inputs, digits.classes)
     assert samples.y is not None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -50,7 +51,7 @@ def config(link: Path, name: str) -> DataConfig:
     if name == "mnist":
         return DataConfig(dataset="mnist", path=str(folder.parents[1]))
     kind = {"images.parquet": "images", "archive.npz": "npz"}.get(name, "table")
-    target = {"target": "y"} if kind == "table" else {}
+    target: dict[str, Any] = {"target": "y"} if kind == "table" else {}
     return DataConfig(dataset=kind, path=str(link), **target)
 
 

@@ -2,6 +2,7 @@
 
 import gzip
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -32,12 +33,14 @@ def _table(path: Path, frame: pd.DataFrame, **fields) -> DataConfig:
         frame.to_parquet(path, index=False)
     else:
         frame.to_csv(path, index=False)
-    return DataConfig(**({"dataset": "table", "path": str(path), "target": "kind"} | fields))
+    settings: dict[str, Any] = {"dataset": "table", "path": str(path), "target": "kind"}
+    return DataConfig(**settings | fields)
 
 
 def _text(path: Path, text: str | bytes, **fields) -> DataConfig:
     path.write_bytes(text.encode() if isinstance(text, str) else text)
-    return DataConfig(**({"dataset": "table", "path": str(path), "target": "kind"} | fields))
+    settings: dict[str, Any] = {"dataset": "table", "path": str(path), "target": "kind"}
+    return DataConfig(**settings | fields)
 
 
 def _refusal(config: DataConfig) -> str:
@@ -69,6 +72,7 @@ def test_numbers_and_categories_are_told_apart(tmp_path):
     assert dataset.cardinalities == (4, 3, 4)
     assert sorted(np.unique(_together(dataset, "codes"))) == [1, 2, 3]
     assert dataset.classes == ("bad", "good")
+    assert dataset.codes is not None
     assert {dataset.x["val"].dtype.str, dataset.codes["val"].dtype.str} == {"<f4", "<i8"}
 
 
@@ -137,6 +141,7 @@ def test_a_test_file_is_read_like_the_training_file(tmp_path):
     other["age"] = np.nan
     path = _table(tmp_path / "test.csv", other).path
     dataset = load(_table(tmp_path / "t.csv", _frame(), test_path=path))
+    assert dataset.codes is not None
     assert dataset.codes["test"][:4, 0].tolist() == [3, 0, 3, 0]  # Bern 1, Graz 2, Ulm 3
     assert (dataset.x["test"] == 0).all()
     assert len(dataset.y["train"]) + len(dataset.y["val"]) == ROWS
@@ -155,6 +160,7 @@ def test_scaling_is_fitted_on_the_pool_alone(tmp_path):
 def test_tables_of_one_sort_of_column(tmp_path):
     """Numbers only: no codes. Categories only: no numbers."""
     numbers = load(_table(tmp_path / "t.csv", _frame()[["age", "kind"]]))
+    assert numbers.codes is not None
     assert (numbers.codes["train"].shape[1], numbers.cardinalities) == (0, ())
     words = load(_table(tmp_path / "u.csv", _frame()[["town", "kind"]]))
     assert words.x["train"].shape[1] == 0
@@ -361,7 +367,7 @@ def test_columns_that_no_network_takes_are_refused(tmp_path, kind):
 
 def test_broken_and_unknown_files_are_refused(tmp_path):
     """Cut Parquet, cut gzip, gzip in name only, another ending: each message names the fault."""
-    whole = Path(_table(tmp_path / "w.parquet", _frame()).path).read_bytes()
+    whole = Path(str(_table(tmp_path / "w.parquet", _frame()).path)).read_bytes()
     packed = gzip.compress(CSV.encode())
     bad = {
         "cut.parquet": (whole[:-30], "cannot be read as Parquet"),

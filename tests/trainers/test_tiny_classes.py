@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -29,7 +30,7 @@ def test_small_classes_are_left_out_of_every_split_by_name(archive: Path) -> Non
     dataset = load(DataConfig(dataset="npz", path=str(archive), min_per_class=4))
     assert dataset.classes == ("a", "c")
     assert dataset.facts["left_out"] == {"b": 3, "d": 1}
-    assert sum(map(np.array, dataset.facts["counts"].values())).tolist() == [60, 40]
+    assert np.sum([*dataset.facts["counts"].values()], axis=0).tolist() == [60, 40]
     for split, y in dataset.y.items():
         assert dataset.x[split][:, 0, 0, 0].tolist() == (20 * y).tolist()
     assert notes(dataset.facts)[0] == (
@@ -65,7 +66,7 @@ def test_a_class_without_training_samples_can_be_left_out(tmp_path: Path) -> Non
 
 def test_the_natural_pool_takes_a_class_of_one_sample(archive: Path) -> None:
     """What the messages offer does run: as the pool is, or without the small classes."""
-    data = {"dataset": "npz", "path": str(archive)}
+    data: dict[str, Any] = {"dataset": "npz", "path": str(archive)}
     tail = {"imbalance": {"profile": "exponential", "train_ratio": 0.2}}
 
     def counts(**more: object) -> tuple[int, ...]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import get_args
+from typing import Any, get_args
 
 import optuna
 import pytest
@@ -61,7 +61,7 @@ def quality(factors: dict[str, object]) -> float:
     return -abs(float(str(factors["train.lr"])) - 0.1)
 
 
-def told(found: Spec, number: int) -> list[dict[str, object]]:
+def told(found: Spec, number: int) -> list[dict[str, Any]]:
     """The parameters of cells asked for one by one, each with the value of its learning rate."""
     running, asked = study(found), []
     for _ in range(number):
