@@ -25,8 +25,12 @@ def section(view: SweepView) -> Section | None:
 
 
 def _place(view: SweepView, row: pd.Series) -> list[int]:
-    """The order of a cell by its levels: cells were added as their nuisance was picked."""
-    return [one.levels.index(row[one.path]) for one in view.factors]
+    """The order of a cell by its levels: cells were added as their nuisance was picked.
+
+    A level that was left out of the comparisons comes last.
+    """
+    known = [(one.levels, row[one.path]) for one in view.factors]
+    return [levels.index(level) if level in levels else len(levels) for levels, level in known]
 
 
 def table(view: SweepView) -> Table:
