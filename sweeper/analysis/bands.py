@@ -65,9 +65,10 @@ def inside(low: Array, high: Array) -> float:
     it ends at n: before low[i] it is at most i, at high[i] it is at least i + 1.
     """
     n = len(low)
-    stops = sorted([(float(t), 0, i) for i, t in enumerate(low)] + [
-        (float(t), 1, i) for i, t in enumerate(high)
-    ])  # fmt: skip
+    stops = sorted(
+        [(float(t), 0, i) for i, t in enumerate(low)]
+        + [(float(t), 1, i) for i, t in enumerate(high)]
+    )
     least, most, now = 0, 0, 0.0  # counts that are still possible, and the time
     chance = np.ones(1)  # of the counts from `least` on
     for time, is_high, i in stops:

@@ -63,8 +63,16 @@ def ray_tune(folder: Path) -> Source:
         for line, report in reports:
             rows.append({"trial": label, "state": state, **config, **report})
             places.append(f"{label}/{file.name}: line {line}" if line else label)
-    return _source("Ray Tune folder", folder, rows, places, files, epoch="training_iteration",
-                   seconds="time_total_s", run="trial")  # fmt: skip
+    return _source(
+        "Ray Tune folder",
+        folder,
+        rows,
+        places,
+        files,
+        epoch="training_iteration",
+        seconds="time_total_s",
+        run="trial",
+    )
 
 
 def _results(file: Path) -> Iterator[tuple[int, dict[str, Any]]]:
@@ -118,8 +126,9 @@ def mlflow(folder: Path) -> Source:
         for step, numbers in sorted(steps.items()) or [(0, {})]:
             rows.append({**base, "step": step, **numbers})
             places.append(f"{label}, step {step}")
-    return _source("MLflow folder", folder, rows, places, files, epoch="step",
-                   seconds="duration_s", run="run")  # fmt: skip
+    return _source(
+        "MLflow folder", folder, rows, places, files, epoch="step", seconds="duration_s", run="run"
+    )
 
 
 def _logged(file: Path) -> Iterator[tuple[int, float]]:

@@ -122,9 +122,14 @@ def test_open_runs_stay_open(store: Store) -> None:
     """A sweep that was cut off has pending runs, which its cells count."""
     new = made(cells=1)
     waiting = FinishedRun(
-        cell=0, replicate=0, state=RunState.PENDING, epoch=0, ending=None, attempts=(),
+        cell=0,
+        replicate=0,
+        state=RunState.PENDING,
+        epoch=0,
+        ending=None,
+        attempts=(),
         observations=(),
-    )  # fmt: skip
+    )
     cut = Finished(sweep=new.sweep, state="interrupted", cells=new.cells, runs=[waiting], packs=())
     sweep = finished.add(store, cut)
     assert sweep.state == "interrupted"

@@ -80,8 +80,9 @@ def test_another_tag_can_be_the_objective(imports: Imports) -> None:
     assert set(found(imports).values()) == {0.25}
     code, _, err = imports.run("import", "logs", "--metric", "acc", "--yes")
     assert (code, err) == (
-        2, "sweeper: logs: no run has logged 'acc'; there are: val/acc, train/loss\n"
-    )  # fmt: skip
+        2,
+        "sweeper: logs: no run has logged 'acc'; there are: val/acc, train/loss\n",
+    )
 
 
 def test_scalars_of_tensorflow_and_folders_of_keras_are_read(imports: Imports) -> None:
@@ -109,11 +110,12 @@ def test_half_of_a_last_event_is_left_out_and_damage_is_refused(imports: Imports
     """A killed run leaves half an event; a file of other bytes is no event file."""
     for lr, seed in RUNS:
         scalars(f"logs/lr={lr},seed={seed}", lr, seed)
-    for path in Path("logs").rglob("*tfevents*"):
+    files = list(Path("logs").rglob("*tfevents*"))
+    for path in files:
         whole = path.read_bytes()
         path.write_bytes(whole + whole[:20])
     assert imports.run("import", "logs", "--yes")[0] == 0
-    path.write_bytes(b"x" * 40)
+    files[-1].write_bytes(b"x" * 40)
     code, _, err = imports.run("import", "logs", "--name", "other", "--yes")
     assert code == 2
     assert err.endswith("is damaged, or no event file of TensorBoard's\n")

@@ -130,10 +130,19 @@ def test_with_the_runs_that_left_no_row_the_order_is_the_opposite(imports: Impor
     free = iter(sorted(set(range(1, 513)) - set(rows["iteration"])))
     rng, first = np.random.default_rng(0), rows.iloc[0].to_dict()
     lost = [
-        {**first, "iteration": next(free), "batch_size": batch, "lr": float(rng.uniform(5, 40)),
-         "nan_train_loss": True, "epoch": 0, "top_1": CHANCE, "top_5": CHANCE}
-        for batch, count in WITHOUT_ROWS.items() for _ in range(count)
-    ]  # fmt: skip
+        {
+            **first,
+            "iteration": next(free),
+            "batch_size": batch,
+            "lr": float(rng.uniform(5, 40)),
+            "nan_train_loss": True,
+            "epoch": 0,
+            "top_1": CHANCE,
+            "top_5": CHANCE,
+        }
+        for batch, count in WITHOUT_ROWS.items()
+        for _ in range(count)
+    ]
     pd.concat([rows, pd.DataFrame(lost)], ignore_index=True).to_parquet("whole.parquet")
     assert imports.run("import", "whole.parquet", "--yes")[0] == 0
     found = view(imports, "whole").of(estimate.build)
