@@ -21,6 +21,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import secrets
 import subprocess
 import sys
 import tempfile
@@ -120,6 +121,8 @@ def _ray(task: Task, *, reuse: bool) -> Outcome:
 
     root = str(Path(__file__).parents[1])
     runtime = {"env_vars": {"PYTHONPATH": root}}
+    # Without it Ray writes a token to ~/.ray/auth_token, where others can read it.
+    os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
     ray.init(address="local", num_cpus=WORKERS, include_dashboard=False, runtime_env=runtime)
     search = OptunaSearch(
         space={

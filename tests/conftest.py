@@ -6,6 +6,7 @@ import atexit
 import os
 import shutil
 import tempfile
+from collections.abc import Iterator
 from itertools import groupby
 from pathlib import Path
 
@@ -26,6 +27,20 @@ if "PYTEST_XDIST_WORKER" not in os.environ:  # a cache of this run, which its pr
     os.environ["SWEEPER_CACHE"] = tempfile.mkdtemp(prefix="sweeper-tests-")
     atexit.register(shutil.rmtree, os.environ["SWEEPER_CACHE"], ignore_errors=True)
     os.environ["XDG_CONFIG_HOME"] = os.environ["SWEEPER_CACHE"]  # not the developer's own settings
+
+# A home of each process's own: not the developer's files, and nothing is left in theirs.
+os.environ["HOME"] = tempfile.mkdtemp(prefix="home-of-tests-")
+atexit.register(shutil.rmtree, os.environ["HOME"], ignore_errors=True)
+TOKEN = Path(os.environ["HOME"], ".ray", "auth_token")
+
+
+@pytest.fixture(autouse=True)
+def no_token_is_left_in_the_home() -> Iterator[None]:
+    """Fails the test in which Ray writes its token where every user of the machine can read it."""
+    yield
+    left = TOKEN.exists()
+    TOKEN.unlink(missing_ok=True)
+    assert not left, f"{TOKEN} was written: each Ray gets its token in RAY_AUTH_TOKEN"
 
 
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:

@@ -75,12 +75,18 @@ def prepare() -> None:
 
 @contextmanager
 def started(
-    *, address: str | None, cpus: float, gpus: float, listen: Callable[[], None] = lambda: None
+    *,
+    address: str | None,
+    cpus: float,
+    gpus: float,
+    say: Callable[[str], None] = lambda text: None,
+    listen: Callable[[], None] = lambda: None,
 ) -> Iterator[Capacity]:
     """Runs Ray: a local Ray that ends with this process, or the cluster at `address`.
 
     `cpus` and `gpus` are the total that the workers ask for. A local Ray offers at least that many
-    processors, because runs may share a core, and exactly the GPUs that exist.
+    processors, because runs may share a core, and exactly the GPUs that exist. `say` is told of a
+    token file that others can read.
 
     Ray takes over SIGTERM when it starts, and returns it to the system when it ends; `listen` is
     called each time, to take it back.
@@ -93,6 +99,8 @@ def started(
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
+        if os.environ["RAY_AUTH_MODE"] == "token" and (warning := joining.exposed(os.environ)):
+            say(f"warning: {warning}")
         _init(address=address, cpus=cpus)
         listen()
         if address is not None:
@@ -181,15 +189,12 @@ def _listening(node: Any, listen: Callable[[], None]) -> Iterator[None]:
         listen()
 
 
-def check(address: str | None, *, say: Callable[[str], None] = lambda text: None) -> None:
+def check(address: str | None) -> None:
     """Checks that Ray can be started here, or that the cluster at `address` can be joined.
 
     Raises:
         InputError: there is no folder for its sockets, or the cluster refuses access.
     """
-    asks = os.environ.get("RAY_AUTH_MODE", "token") == "token"
-    if asks and (warning := joining.exposed(os.environ)):
-        say(f"warning: {warning}")
     if address is None:
         sockets.check()
         return

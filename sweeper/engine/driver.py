@@ -129,7 +129,7 @@ class _Source(NamedTuple):
 def _check(spec: Spec, ray_address: str | None, *, say: Callable[[Event], None]) -> None:
     """All checks that need no data."""
     search.check(spec)
-    cluster.check(ray_address, say=say)
+    cluster.check(ray_address)
     checkpoint_paths.check()
     if remark := checkpoint_paths.remark(ray_address):
         say(remark)

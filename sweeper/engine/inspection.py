@@ -136,10 +136,10 @@ def examine(
     Raises:
         InputError: the cluster, the data or the folder of checkpoints cannot be used.
     """
-    cluster.check(address, say=say)
+    cluster.check(address)
     checkpoint_paths.check()
     data = fingerprints(spec) if spec is not None else {}
-    with cluster.started(address=address, cpus=0, gpus=0):
+    with cluster.started(address=address, cpus=0, gpus=0, say=say):
         asked = [_ask(node, number) for node, number in _living()]
         for examined in asked:
             _look(examined, data)

@@ -255,6 +255,7 @@ class Launch:
             address=address,
             cpus=asked * spec.resources.cpus,
             gpus=asked * spec.resources.gpus,
+            say=self.request.say,
             listen=self.request.interrupts.listen,
         ) as capacity:
             self._check_interrupted()

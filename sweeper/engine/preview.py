@@ -78,7 +78,7 @@ def preview(
     cluster.prepare()
     loaded = plugins.load(plugin_files)
     search.check(spec)
-    cluster.check(ray_address, say=on_event)
+    cluster.check(ray_address)
     for warning in spec.warnings:
         on_event(warning)
     spec, maker = prepared(spec, before=before)
@@ -183,7 +183,7 @@ def _probed(
         cells, dict(Counter(run.cell_id for run in runs)), replicates=spec.replicates
     )
     on_event(f"joining Ray at {ray_address}" if ray_address else "starting Ray")
-    with cluster.started(address=ray_address, cpus=asked * cpus, gpus=asked * gpus):
+    with cluster.started(address=ray_address, cpus=asked * cpus, gpus=asked * gpus, say=on_event):
         place = ProbeConditions.of(spec.resources, plugin_files)
         with WorkerPool(terms(spec, joined=ray_address is not None), say=on_event) as pool:
             pool.wait(lambda: None)

@@ -207,3 +207,15 @@ def test_what_is_there_is_neither_overwritten_nor_guessed(
     assert re.search(expected, the_line(capsys.readouterr().err))
     assert (folder / "there.html").read_text() == "mine"
     assert (folder / "there" / "runs.csv").read_text() == "mine"
+
+
+def test_a_refused_launch_says_nothing_of_a_token_that_it_does_not_use(
+    folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Others can read the token file of this home, but no Ray is started or joined with it."""
+    monkeypatch.setenv("HOME", str(folder))
+    (folder / ".ray").mkdir()
+    (folder / ".ray" / "auth_token").write_text("a" * 64)
+    (folder / ".ray" / "auth_token").chmod(0o644)
+    assert run(["launch", "tiny.yaml", "--set", "data.dataset=digit"]) == 2
+    assert "data.dataset" in the_line(capsys.readouterr().err)

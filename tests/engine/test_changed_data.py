@@ -43,7 +43,6 @@ def write(folder: Path, *, of_the_second: int = 40, seed: int = 0) -> None:
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A sweep in a database, with its cells, as an earlier launch has left it."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("HOME", str(tmp_path))  # a launch warns of this user's token for Ray
     write(tmp_path)
     (tmp_path / "spec.yaml").write_text(SPEC)
     leave(tmp_path)

@@ -37,7 +37,7 @@ with cluster.started(address=None, cpus=1, gpus=0):
 SEEN = """
 import os, sys, ray
 from sweeper.engine import cluster
-with cluster.started(address=sys.argv[1], cpus=1, gpus=0):
+with cluster.started(address=sys.argv[1], cpus=1, gpus=0, say=sys.stderr.write):
     print(ray.get(ray.remote(lambda: os.environ.get("SWEEPER_JOB_DATA_ROOT")).remote()))
 """
 
@@ -142,30 +142,35 @@ def test_doctor_shows_each_node_of_a_cluster_and_what_is_wrong(head: str, place:
     assert "cannot write checkpoints: [Errno 2] No such file or directory" in told.stdout
 
 
-@pytest.mark.slow
-def test_workers_of_a_cluster_are_told_the_jobs_data_root(head: str, place: Path) -> None:
-    """They were started before the job, with an environment of their own."""
-    variables = environment(
-        RAY_AUTH_TOKEN_PATH=token_in(place, TOKEN), SWEEPER_DATA_ROOT=str(place)
-    )
-    done = subprocess.run(
+def seen(head: str, **variables: str) -> subprocess.CompletedProcess[str]:
+    """What a worker of the cluster sees of its job's variables, and what was said on stderr."""
+    return subprocess.run(
         [sys.executable, "-c", SEEN, head],
-        env=variables,
+        env=environment(**variables),
         check=False,
         capture_output=True,
         text=True,
         timeout=HANG,
     )
+
+
+@pytest.mark.slow
+def test_workers_of_a_cluster_are_told_the_jobs_data_root(head: str, place: Path) -> None:
+    """They were started before the job, with an environment of their own."""
+    done = seen(head, RAY_AUTH_TOKEN_PATH=token_in(place, TOKEN), SWEEPER_DATA_ROOT=str(place))
     assert done.stdout.strip() == str(place), done.stderr
+    assert "can be read by others" not in done.stderr
 
 
 @pytest.mark.slow
 def test_a_token_file_that_others_can_read_is_warned_of(head: str, place: Path) -> None:
-    """The file is named with the command that mends it; the launch goes on as it would."""
-    readable = token_in(place, OTHER, 0o644)
-    lines = refused(place, head, RAY_AUTH_TOKEN_PATH=readable)
-    assert "can be read by others: chmod 600" in " ".join(lines)
-    assert "refuses the token" in lines[-1]
+    """The file is named with the command that mends it, by a launch that is not refused."""
+    [line] = refused(place, head, RAY_AUTH_TOKEN_PATH=token_in(place, OTHER, 0o644))
+    assert "refuses the token" in line
+    readable = token_in(place, TOKEN, 0o644)
+    done = seen(head, RAY_AUTH_TOKEN_PATH=readable, SWEEPER_DATA_ROOT=str(place))
+    assert f"can be read by others: chmod 600 {readable}" in done.stderr
+    assert done.stdout.strip() == str(place)
 
 
 def test_a_port_that_says_nothing_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
