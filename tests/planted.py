@@ -288,6 +288,15 @@ def scattered(**settings: Any) -> Plan:
     return with_answers(plan(**{**made, **settings}), examples=400, hard=1.0, runs=0.1)
 
 
+def searched(**settings: Any) -> Plan:
+    """A random search of two batch sizes and of widths, a run each: what a tuning curve is of."""
+    widths = np.random.default_rng(4).uniform(0.5, 2.0, 20).round(2)
+    cells = [{BATCH: (8, 64)[at % 2], "train.width": float(w)} for at, w in enumerate(widths)]
+    levels = {BATCH: [8, 64], "train.width": [0.5]}
+    made = {"cells": cells, "levels": levels, "method": "random", "replicates": 1, "epochs": 2}
+    return plan(**{**made, **settings})
+
+
 def sloping(factors: Mapping[str, Any]) -> float:
     """Falls by 5 points a doubling, so that a model of a few cells can see it."""
     return 0.95 - 0.05 * math.log2(factors[BATCH])

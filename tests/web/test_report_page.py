@@ -42,13 +42,14 @@ NOTHING = {"replicates": 1, "failures": {(cell, 0): (None, "") for cell in range
 PLANS = {
     "full": planted.everything,
     "no grid": planted.scattered,
+    "random search": planted.searched,
     "screened": screened,
     "two replicates": partial(planted.everything, replicates=2, failures={}),
     "words": partial(planted.plan, levels={"train.augmentation": ["none", "mixup"]}, replicates=3),
     "drawn": partial(planted.plan, **DRAWN),
     "nothing": partial(planted.plan, **NOTHING),
 }
-AXED = ("full", "no grid", "screened")
+AXED = ("full", "no grid", "random search", "screened")
 
 
 @pytest.fixture(scope="module")
