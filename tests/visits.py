@@ -17,6 +17,7 @@ HANG_MS = HANG * 1000
 
 # Every fold open, and every figure as a table made.
 OPEN = "document.querySelectorAll('details').forEach(one => { one.open = true; })"
+DRAWN = "[...document.querySelectorAll('[data-figure]')].every(p => p.querySelector('.main-svg'))"
 FILLED = "[...document.querySelectorAll('[data-table]')].every(one => one.querySelector('td'))"
 
 

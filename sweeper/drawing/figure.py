@@ -122,6 +122,7 @@ class Section:
     Attributes:
         id: its anchor, and the part of the file that `sweeper verify` names.
         intro: its paragraphs, a line each.
+        finding: its result in a short sentence, which is read while the section is folded.
         tables: (label of the fold, table); without a label the table stands open.
         layout: "" one figure under the other, "panels" side by side, "panels two" in two columns.
     """
@@ -132,6 +133,7 @@ class Section:
     figures: tuple[Figure, ...] = ()
     tables: tuple[tuple[str, Table], ...] = ()
     layout: str = ""
+    finding: str = ""
 
 
 def text(value: object) -> str:

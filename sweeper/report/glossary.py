@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterable
+
+Entry = tuple[str, str]
+
 OF_ONE = (
     ("cell", "One configuration: a level of every factor."),
     ("hash", "The first digits of what names a cell's whole configuration."),
@@ -76,3 +81,15 @@ OF_SEVERAL = (
     ("performance profile", "Of how many data sets a level's mean is at least as good as a score, "
      "drawn over the score."),
 )  # fmt: skip
+
+
+def used(entries: Iterable[Entry], text: str) -> list[Entry]:
+    """The entries of which a word stands in the text, alone or with the ending of a plural."""
+    plain = " ".join(text.split())
+    return [
+        entry for entry in entries if any(_stands(word, plain) for word in entry[0].split(", "))
+    ]
+
+
+def _stands(word: str, text: str) -> bool:
+    return bool(re.search(rf"(?<!\w){re.escape(word)}s?(?!\w)", text, flags=re.IGNORECASE))

@@ -9,7 +9,8 @@ import os
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
-from functools import cache
+from functools import cache, partial
+from html import unescape
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +29,7 @@ from sweeper.drawing.figure import Section
 from sweeper.drawing.redact import scrub, scrub_spec
 from sweeper.errors import InputError
 from sweeper.report import archive as carry
-from sweeper.report.glossary import OF_ONE
+from sweeper.report.glossary import OF_ONE, used
 from sweeper.report.manifest import manifest, provenance
 from sweeper.report.methods import methods
 from sweeper.report.overrides import overrides
@@ -42,7 +43,7 @@ GENERATOR = '<meta name="generator" content="Sweeper report">'
 TEMPLATES = Path(__file__).parent / "templates"
 HEROES = ("response", "tuning")  # sections whose first figure stands on the first screen
 MOST_BUDGETS = 6  # that are listed one by one
-SCRIPTS = ("draw.js", "state.js", "runs.js", "save.js", "table.js", "start.js")
+SCRIPTS = ("draw.js", "folds.js", "state.js", "runs.js", "save.js", "table.js", "start.js")
 
 
 def write(store: Reads, name: str, *, out: Path, force: bool = False) -> Path:
@@ -108,6 +109,7 @@ def remake(block: bytes) -> str:
         block=block,
         about=about,
         parts=parts,
+        opened={part.id for topic, part in shown if topic.open},
         short={part.id: topic.short for topic, part in shown if topic.short},
         hero=next((part.figures[0] for part in parts if part.id in HEROES), None),
         **_said(view),
@@ -123,28 +125,35 @@ def remake(block: bytes) -> str:
 def render(
     template: str, *, block: bytes, about: Mapping[str, Any], parts: Sequence[Section], **said: Any
 ) -> str:
-    """A template with what every page has: style, scripts and their policy, figures, data."""
-    script = _script()
-    return (
-        _environment()
-        .get_template(template)
-        .render(
-            generator=Markup(GENERATOR),  # noqa: S704 constant
-            policy=policy(bundle(), script),
-            bundle=Markup(bundle()),  # noqa: S704 our own vendored file
-            script=Markup(script),  # noqa: S704 our own file
-            style=Markup(_text("page.css")),  # noqa: S704 our own file
-            payload=payload([asdict(one) for part in parts for one in part.figures]),
-            manifest=payload(about),
-            data=base64.b64encode(block).decode(),
-            sections=parts,
-            number=number,
-            interval=interval,
-            scale=scale,
-            place=place,
-            **said,
-        )
+    """A template with what every page has: style, scripts and their policy, figures, data.
+
+    `glossary` is cut to the words that the page uses without it.
+    """
+    script, glossary = _script(), said.pop("glossary")
+    fill = partial(
+        _environment().get_template(template).render,
+        generator=Markup(GENERATOR),  # noqa: S704 constant
+        policy=policy(bundle(), script),
+        bundle=Markup(bundle()),  # noqa: S704 our own vendored file
+        script=Markup(script),  # noqa: S704 our own file
+        style=Markup(_text("page.css")),  # noqa: S704 our own file
+        payload=payload([asdict(one) for part in parts for one in part.figures]),
+        manifest=payload(about),
+        data=base64.b64encode(block).decode(),
+        sections=parts,
+        number=number,
+        interval=interval,
+        scale=scale,
+        place=place,
+        **said,
     )
+    return fill(glossary=used(glossary, _readable(fill(glossary=()))))
+
+
+def _readable(page: str) -> str:
+    """What a reader sees of a page: its text, without style and scripts."""
+    bare = re.sub(r"<(script|style)\b.*?</\1>", " ", page, flags=re.DOTALL)
+    return unescape(re.sub(r"<[^>]*>", " ", bare))
 
 
 def _said(view: SweepView) -> dict[str, Any]:

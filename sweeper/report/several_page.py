@@ -36,6 +36,7 @@ from sweeper.topics.several import text as wording
 from sweeper.topics.several.estimate import Claimed, OneSweep, Several
 from sweeper.topics.subset_variance import section as draws
 
+FOLDED = {draws.ID, "sweeps"}
 OUT = "several-sweeps.html"
 
 
@@ -81,6 +82,7 @@ def remake(block: bytes) -> str:
         block=block,
         about=about,
         parts=parts,
+        opened={one.id for one in parts} - FOLDED,
         names=[one.name for one in found.members],
         **said,
         each=each,
@@ -199,6 +201,7 @@ def _sections(found: Several) -> Iterator[Section]:
         "The sweeps",
         "Each has a report of its own: sweeper report NAME.",
         tables=(("", _table_of_sweeps(found)),),
+        finding=f"{len(found.members)} sweeps: data, budget, runs and time.",
     )
 
 

@@ -7,7 +7,7 @@ import pytest
 
 from sweeper.analysis.frames import load
 from sweeper.analysis.view import view_of
-from sweeper.report.glossary import OF_ONE, OF_SEVERAL
+from sweeper.report.glossary import OF_ONE, OF_SEVERAL, used
 from sweeper.report.methods import methods
 from sweeper.report.references import WORKS, bibtex
 
@@ -64,6 +64,14 @@ def test_a_pick_at_the_edge_is_told():
     """What rests on it was withheld."""
     plan = planted.with_tuning(planted.plan(), (0.01, 0.1, 1.0), truth=lambda _, rate: rate)
     assert "Verdicts that rest on a pick at an edge were withheld." in told(plan)
+
+
+def test_the_glossary_holds_the_words_that_the_page_uses():
+    """As whole words, in either case, alone or as a plural; one word of an entry is enough."""
+    entries = [("epoch, update", "1"), ("n", "2"), ("Pareto set", "3"), ("cell", "4")]
+    assert used(entries, "40 Updates in no time") == entries[:1]
+    assert used(entries, "the Pareto\n set of n cells") == entries[1:]
+    assert used(entries, "excellent") == []
 
 
 def test_a_word_is_explained_once():

@@ -5,7 +5,7 @@ import io
 
 import planted
 import pytest
-from visits import FILLED, OPEN, Visit, chromium
+from visits import DRAWN, FILLED, OPEN, Visit, chromium
 
 from sweeper.analysis.frames import load
 from sweeper.report import several_page as several
@@ -47,9 +47,8 @@ def test_it_opens_offline_and_in_silence(browser, file, scheme, width):
     """No message, no request, no sideways scrolling; every figure drawn, hostile names as text."""
     seen = Visit(browser, file, viewport={"width": width, "height": 844}, color_scheme=scheme)
     assert seen.page.locator("[data-figure]").count() > 6
-    assert seen.page.evaluate(
-        "[...document.querySelectorAll('[data-figure]')].every(p => p.querySelector('.main-svg'))"
-    )
+    seen.page.evaluate(OPEN)
+    seen.until(DRAWN)
     assert seen.page.evaluate("document.documentElement.scrollWidth <= innerWidth")
     assert seen.page.locator("img").count() == 0
     assert EVIL in seen.page.locator(".verdicts").inner_text()

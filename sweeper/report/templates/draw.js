@@ -154,23 +154,28 @@ function prepared(figure, theme) {
   if ((own.yaxis || {}).type === "log") { logTicks(data, own.yaxis); }
   return { data: data, own: own };
 }
-function drawOne(figure, place, theme, fixed) {
+function printing() { return root.classList.contains("printing"); }
+function themeNow() { return dark.matches && !printing() ? night : light; }
+function drawOne(figure, place) {
+  const theme = themeNow();
   const ready = prepared(figure, theme);
-  const drawn = layout(figure, ready.own, theme, fixed ? place.clientWidth : 0);
+  const drawn = layout(figure, ready.own, theme, printing() ? place.clientWidth : 0);
   drawn.height = Number(place.getAttribute("data-height")) || drawn.height;
   window.Plotly.react(place, ready.data, drawn, { displayModeBar: false, responsive: true });
 }
 function places(figure) {
   return document.querySelectorAll('[data-figure="' + CSS.escape(figure.id) + '"]');
 }
-function draw(theme, fixed) {
-  document.querySelectorAll("[data-colour]").forEach(function (one) {
-    one.style.color = token(theme, one.getAttribute("data-colour").slice(1));
+// A figure in a closed fold has no width; it is drawn when the fold is opened.
+function drawAll(figure) {
+  places(figure).forEach(function (place) {
+    if (!place.closest("details.part:not([open])")) { drawOne(figure, place); }
   });
-  figures.forEach(function (figure) { drawAll(figure, theme, fixed); });
 }
-function drawAll(figure, theme, fixed) {
-  places(figure).forEach(function (place) { drawOne(figure, place, theme, fixed); });
+function draw() {
+  document.querySelectorAll("[data-colour]").forEach(function (one) {
+    one.style.color = token(themeNow(), one.getAttribute("data-colour").slice(1));
+  });
+  figures.forEach(drawAll);
+  folds.forEach(function (part) { if (part.open) { fresh.add(part); } });
 }
-function themeNow() { return dark.matches ? night : light; }
-function now() { draw(themeNow(), false); }

@@ -43,7 +43,7 @@ function sliders() {
     input.disabled = false;
     input.addEventListener("input", function () {
       view.stop.set(figure.id, Number(input.value));
-      drawAll(figure, themeNow(), false);
+      drawAll(figure);
       showControls();
     });
     input.addEventListener("change", function () { change(function () { /* as it stands */ }); });
@@ -118,12 +118,4 @@ window.addEventListener("hashchange", function () {
   view = read(location.hash);
   show();
 });
-dark.addEventListener("change", now);
-window.addEventListener("beforeprint", function () {
-  root.classList.add("printing");
-  draw(light, true);
-});
-window.addEventListener("afterprint", function () {
-  root.classList.remove("printing");
-  now();
-});
+dark.addEventListener("change", draw);

@@ -68,13 +68,15 @@ function toggle(set, value) {
 function go(anchor) {
   const target = document.getElementById(anchor);
   if (!target) { return; }
-  target.tabIndex = -1;
+  reveal(target);
   target.scrollIntoView();
-  target.focus({ preventScroll: true });
+  const fold = target.closest("summary");
+  if (!fold) { target.tabIndex = -1; }
+  (fold || target).focus({ preventScroll: true });
 }
 let shownAnchor = "";
 function show() {
-  now();
+  draw();
   showControls();
   showRuns();
   if (view.anchor !== shownAnchor && view.anchor) { go(view.anchor); }

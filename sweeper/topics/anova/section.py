@@ -29,7 +29,7 @@ def section(view: SweepView) -> Section | None:
     if one is None:
         return None
     if isinstance(one, Withheld):
-        return Section("explained", TITLE, one.reason)
+        return Section("explained", TITLE, one.reason, finding=f"Not computed. {one.reason}")
     parts = (*explained(one), caution(one), edges(view), METHOD, plain(view.rule))
     said = " ".join(part for part in parts if part)
     return Section(
@@ -39,6 +39,7 @@ def section(view: SweepView) -> Section | None:
         (_shares(one), _sizes(one)),
         (("The numbers", table(one)),),
         "panels two",
+        next(explained(one)),
     )
 
 

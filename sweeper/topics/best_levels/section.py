@@ -167,4 +167,6 @@ def _numbers(one: BestSet, against: Against) -> tuple[str, ...]:
     )
 
 
-TOPIC = Topic(section, short="Best levels", methods=methods, tables={"best": (build, rows)})
+TOPIC = Topic(
+    section, short="Best levels", open=True, methods=methods, tables={"best": (build, rows)}
+)

@@ -21,7 +21,9 @@ def section(view: SweepView) -> Section | None:
     if not len(view.of(build)):  # of the reported ones none is there yet
         return None
     intro = "`sweeper diff` and the hashes of two cells: what sets them apart."
-    return Section("cells", "Cells", intro, tables=folds(("", table(view))))
+    made = table(view)
+    finding = f"{len(made.rows)} cells: levels, means, samples and times."
+    return Section("cells", "Cells", intro, tables=folds(("", made)), finding=finding)
 
 
 def _place(view: SweepView, row: pd.Series) -> list[int]:

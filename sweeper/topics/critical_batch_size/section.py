@@ -39,7 +39,12 @@ def section(view: SweepView) -> Section | None:
     parts = (*said.efficiency(one), METHOD, plain(view.rule))
     intro = "\n".join(part for part in parts if part)
     return Section(
-        "efficiency", "Steps to a target", intro, (figure(one),), (("The numbers", table(one)),)
+        "efficiency",
+        "Steps to a target",
+        intro,
+        (figure(one),),
+        (("The numbers", table(one)),),
+        finding=said.critical(one, one.lines[0]),
     )
 
 

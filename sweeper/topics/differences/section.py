@@ -264,4 +264,4 @@ def with_failures(view: SweepView) -> Table | None:
     )
 
 
-TOPIC = Topic(section, short="Differences", tables={"differences": (build, rows)})
+TOPIC = Topic(section, short="Differences", open=True, tables={"differences": (build, rows)})

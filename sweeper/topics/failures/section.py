@@ -6,7 +6,7 @@ import pandas as pd
 
 from sweeper.analysis.factors import show
 from sweeper.analysis.view import SweepView
-from sweeper.analysis.wording import number
+from sweeper.analysis.wording import joined, number
 from sweeper.drawing.figure import Section, folds
 from sweeper.drawing.redact import scrub
 from sweeper.drawing.table import MOST_ROWS, Table, reached, tabulate
@@ -24,7 +24,21 @@ def section(view: SweepView) -> Section | None:
         ("Collapsed runs" if listed else "", fallen),
         ("Share of runs that fail, by cell", shares(view)),
     )
-    return Section("failures", "Failures, pruned and collapsed runs", "", tables=behind)
+    title = "Failures, pruned and collapsed runs"
+    return Section("failures", title, "", tables=behind, finding=_finding(view))
+
+
+def _finding(view: SweepView) -> str:
+    """How many runs failed, were pruned, or collapsed; a run may collapse on several measures."""
+    states = view.frames.reported_runs["state"]
+    fallen = {(one.cell, one.replicate) for one in view.of(build).collapses}
+    counts = {
+        "failed": int((states == RunState.FAILED).sum()),
+        "pruned": int((states == RunState.PRUNED).sum()),
+        "collapsed": len(fallen),
+    }
+    told = joined([f"{count} {what}" for what, count in counts.items() if count])
+    return f"Of {len(states)} runs: {told}."
 
 
 def failed(view: SweepView) -> Table | None:

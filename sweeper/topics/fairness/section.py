@@ -42,6 +42,7 @@ def section(view: SweepView) -> Section | None:
         tuple(_panels(view, fair)),
         tuple(tables),
         "panels two",
+        said.finding(fair),
     )
 
 

@@ -27,6 +27,17 @@ def holds(value: bool | None) -> str:
     return "does not apply" if value is None else "yes" if value else "no"
 
 
+def finding(found: Fairness) -> str:
+    """How many comparisons are fair, and what the others lack."""
+    fair, count = sum(one.fair for one in found.claims), len(found.claims)
+    missing = dict.fromkeys(lack.name for one in found.claims for lack in one.missing)
+    if not count:
+        return tuning(found)[0]
+    if fair == count:
+        return "The comparison is fair." if count == 1 else f"All {count} comparisons are fair."
+    return f"{fair} of {count} comparisons are fair; not met: {joined(list(missing))}."
+
+
 def tuning(found: Fairness) -> list[str]:
     """How the cells were tuned, in short sentences."""
     if not found.cells:

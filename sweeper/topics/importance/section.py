@@ -21,13 +21,14 @@ def section(view: SweepView) -> Section | None:
     if one is None:
         return None
     if isinstance(one, Withheld):
-        return Section("importance", TITLE, one.reason)
+        return Section("importance", TITLE, one.reason, finding=f"Not computed. {one.reason}")
     return Section(
         "importance",
         TITLE,
         " ".join(important(one)),
         (_figure(one),),
         (("The numbers", table(one)),),
+        finding=next(important(one)),
     )
 
 

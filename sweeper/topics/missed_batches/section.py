@@ -44,6 +44,7 @@ def section(view: SweepView) -> Section | None:
         (_minority(one), _classes(one)),
         (("The numbers", table(one)),),
         "panels two",
+        said.absence(one) or "How often a batch holds no sample of a class.",
     )
 
 

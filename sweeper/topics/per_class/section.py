@@ -142,4 +142,6 @@ def table(one: PerClass) -> Table:
     )
 
 
-TOPIC = Topic(section, short="Classes", methods=methods, tables={"classes": (build, rows)})
+TOPIC = Topic(
+    section, short="Classes", open=True, methods=methods, tables={"classes": (build, rows)}
+)

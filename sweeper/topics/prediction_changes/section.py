@@ -10,7 +10,7 @@ from sweeper.drawing.figure import Section
 from sweeper.drawing.table import Table
 from sweeper.topics.base import Topic
 from sweeper.topics.prediction_changes.estimate import PredictionChanges, build, rows
-from sweeper.topics.prediction_changes.text import changes
+from sweeper.topics.prediction_changes.text import changes, finding
 from sweeper.topics.variance_sources import estimate as variance_sources
 
 MOST_PLACES = 12  # named in a field of the table
@@ -32,6 +32,7 @@ def section(view: SweepView) -> Section | None:
         "Which test examples change",
         " ".join([*said, METHOD]),
         tables=(("Counts by class", table(view.of(build))),),
+        finding=finding(view.of(build)[0], thing=thing),
     )
 
 

@@ -6,6 +6,11 @@ from sweeper.analysis.factors import show
 from sweeper.topics.prediction_changes.estimate import PredictionChanges
 
 
+def finding(one: PredictionChanges, *, thing: str) -> str:
+    """`From batch size 2 to 128, 54 test images are lost and 15 gained.`"""
+    return changes(one, thing=thing).partition(". Between")[0] + "."
+
+
 def changes(one: PredictionChanges, *, thing: str) -> str:
     """`From 2 to 128, 54 test images are lost and 15 gained; about 57 would change by luck.`"""
     where = f"at {one.held.name} {show(one.at)}, " if one.held is not None else ""

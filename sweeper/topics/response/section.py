@@ -252,4 +252,4 @@ def table(view: SweepView, *, measures: Sequence[Measure]) -> Table | None:
     )
 
 
-TOPIC = Topic(section, short="Response")
+TOPIC = Topic(section, short="Response", open=True)

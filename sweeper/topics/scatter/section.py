@@ -95,4 +95,4 @@ def section(view: SweepView) -> Section | None:
     return Section("scatter", title, intro, tuple(drawn), layout="panels two")
 
 
-TOPIC = Topic(section, short="By factor")
+TOPIC = Topic(section, short="By factor", open=True)

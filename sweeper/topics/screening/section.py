@@ -155,4 +155,4 @@ def _cells(one: Screened, row: ScreenedCell, paths: list[str]) -> tuple[str, ...
     )
 
 
-TOPIC = Topic(section, short="Screening", tables={"screening": (build, rows)})
+TOPIC = Topic(section, short="Screening", open=True, tables={"screening": (build, rows)})

@@ -10,15 +10,18 @@ from sweeper.drawing.table import Table
 from sweeper.topics.several.estimate import Several
 from sweeper.topics.subset_variance.estimate import Draw
 
+ID = "draws"
+
 
 def section(found: Several) -> Section | None:
     if not found.draws:
         return None
     return Section(
-        "draws",
+        ID,
         "Luck of the subset and luck of the start",
         "\n".join(_words(found)),
         tables=(("The numbers", table(found)),),
+        finding="How much the draw of the training subset adds to the spread of runs.",
     )
 
 

@@ -269,4 +269,6 @@ def prices(view: SweepView, one: TradeOff) -> Table:
     )
 
 
-TOPIC = Topic(section, short="Exchange", methods=methods, tables={"exchange": (build, rows)})
+TOPIC = Topic(
+    section, short="Exchange", open=True, methods=methods, tables={"exchange": (build, rows)}
+)

@@ -87,7 +87,9 @@ def section(view: SweepView) -> Section | None:
     )
     label = "Trends and interaction in numbers" if figure else ""
     behind = folds((THE_NUMBERS, heat_table(view)), (label, slopes))
-    return Section("interaction", "Trends and interaction", intro, drawn([figure]), behind)
+    finding = "The average change a step, and whether the factors act together."
+    title = "Trends and interaction"
+    return Section("interaction", title, intro, drawn([figure]), behind, finding=finding)
 
 
 def heat_table(view: SweepView) -> Table | None:

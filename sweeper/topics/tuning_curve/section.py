@@ -236,4 +236,6 @@ def levels(found: Tuning) -> Table:
     )
 
 
-TOPIC = Topic(section, short="Tuning", methods=methods, tables={"tuning_curve": (build, rows)})
+TOPIC = Topic(
+    section, short="Tuning", open=True, methods=methods, tables={"tuning_curve": (build, rows)}
+)

@@ -15,7 +15,7 @@ from sweeper.drawing.figure import Figure, Mark, Section, axis, count, level_loo
 from sweeper.drawing.table import Table
 from sweeper.topics.base import Topic
 from sweeper.topics.variance_sources.estimate import Bar, SourceShare, VarianceSources, build, rows
-from sweeper.topics.variance_sources.text import methods, parts, percent, runs
+from sweeper.topics.variance_sources.text import finding, methods, parts, percent, runs
 
 MOST_PANELS = 3
 MOST_ROWS = 400
@@ -41,6 +41,7 @@ def section(view: SweepView) -> Section | None:
         (*_panels(view, one), _shares(one)),
         tuple(tables),
         "panels two",
+        finding(one),
     )
 
 

@@ -32,6 +32,17 @@ def parts(found: VarianceSources) -> Iterator[str]:
         )
 
 
+def finding(found: VarianceSources) -> str:
+    """What gives the error of the first measure that is taken apart."""
+    one = found.shares[0]
+    of = "" if one.of == "means" else "differences in "
+    by_runs, by_test, by_answers = map(percent, one.parts)
+    return (
+        f"The error of {of}{one.measure.title}: {by_runs} from runs, {by_test} from the test set, "
+        f"{by_answers} from single answers."
+    )
+
+
 def runs(found: VarianceSources, *, name: str) -> str:
     """Why runs differ, and how to separate the draw of the subset from other causes."""
     if not found.redrawn:
