@@ -1,9 +1,10 @@
 """What every figure shares: its form, looks of levels, axes, text. Nothing is computed.
 
 A figure is a plain plotly dictionary. Colours are tokens (`@ink`, `@level0`, `@ramp:0.5` ...) that
-the page's script resolves for the light and the dark theme. Levels of the second factor wear
-Okabe-Ito colours, levels of the axis an ordered ramp; each also has its own marker, the same in
-every figure. Legends are HTML, drawn by the template from a figure's keys.
+the page's script resolves for the light and the dark theme. Orange means worse and green better,
+so no level has these colours: levels of the second factor are blue, gold or grey, levels of the
+axis an ordered ramp from violet to pink. Each also has its own marker, the same in every figure.
+Legends are HTML, drawn by the template from a figure's keys.
 """
 
 from __future__ import annotations
@@ -102,7 +103,8 @@ class Runs:
 class Figure:
     """A figure, the text that stands for it, and its legend.
 
-    A trace belongs to the mark of the legend whose label is its name, or its `legendgroup`.
+    A trace belongs to the mark of the legend whose label is its name, or its `legendgroup`. A
+    folded figure is shown below the others of its section when the reader asks for it.
     """
 
     id: str
@@ -113,6 +115,7 @@ class Figure:
     legend: tuple[Mark, ...] = ()
     slider: Slider | None = None
     runs: Runs | None = None
+    folded: bool = False
 
 
 @dataclass(frozen=True)
@@ -121,8 +124,9 @@ class Section:
 
     Attributes:
         id: its anchor, and the part of the file that `sweeper verify` names.
-        intro: its paragraphs, a line each.
+        intro: its one or two sentences, or paragraphs, a line each.
         finding: its result in a short sentence, which is read while the section is folded.
+        reading: how to read its figures, and what they rest on; folded.
         tables: (label of the fold, table); without a label the table stands open.
         layout: "" one figure under the other, "panels" side by side, "panels two" in two columns.
     """
@@ -134,6 +138,7 @@ class Section:
     tables: tuple[tuple[str, Table], ...] = ()
     layout: str = ""
     finding: str = ""
+    reading: str = ""
 
 
 def text(value: object) -> str:

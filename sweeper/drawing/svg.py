@@ -113,6 +113,10 @@ def _trace(plane: _Plane, trace: dict[str, Any]) -> Iterator[str]:
         yield _line(places, trace.get("line", {}), opacity)
     if bars := trace.get("error_y"):
         yield from _bars(plane, places, ys, bars)
+    if "text" in mode:
+        for place, said in zip(places, trace.get("text", ()), strict=False):
+            if place is not None and said:
+                yield _text(place[0] + 4, place[1] - 4, said, anchor="start")
     if "markers" in mode:
         marker = trace.get("marker", {})
         faint = opacity * marker.get("opacity", 1.0)

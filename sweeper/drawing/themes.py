@@ -11,9 +11,9 @@ HEIGHT = 360
 COLOURS = {
     "ink": "#1d232b", "soft": "#56606c", "grid": "#e6e9ed", "paper": "#ffffff", "heat": "#14181d",
 }  # fmt: skip
-LEVELS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#b87f00", "#56b4e9", "#1d232b", "#8a8f00")
-RAMP = ("#440154", "#3b528b", "#21918c", "#4aa84f", "#c29b00")
-DIVERGING = ("#ee9c62", "#f6f6f4", "#7ab8e0")
+LEVELS = ("#0072b2", "#8a7a00", "#3a9bd1", "#5d6b7a", "#004a78", "#ad9b2f", "#1d232b", "#8791a0")
+RAMP = ("#2a0a5e", "#6b3fc4", "#a8329a", "#d4558f", "#e58bb4")
+DIVERGING = ("#ee9c62", "#f6f6f4", "#6fc7b0")
 
 
 def colour(token: Any) -> Any:

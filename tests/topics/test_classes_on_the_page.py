@@ -107,7 +107,7 @@ def test_few_replicates_have_sections_without_intervals(replicates):
     """n = 1 and 2: points, no verdicts, no failure."""
     parts = made(planned(replicates=replicates))
     assert parts["exchange"].figures[0].slider is None
-    assert "cannot be told" in parts["classes"].intro
+    assert "cannot be told" in parts["classes"].reading
 
 
 def test_lost_cells_and_hostile_names_are_drawn():

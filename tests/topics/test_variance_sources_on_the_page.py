@@ -45,8 +45,21 @@ def test_without_answers_there_is_no_section():
     assert "anatomy" not in tables_of(frames)
 
 
-def test_each_difference_has_a_thick_and_a_thin_bar(frames, found):
+def test_a_panel_whose_thin_bars_show_nothing_is_not_drawn(found):
+    """Where both intervals of all differences of a measure are about equal."""
+    for measure in found.measures[:3]:
+        bars = [b for b in found.of(variance_sources.build).differences
+                if b.measure == measure and b.factor is found.x]  # fmt: skip
+        wider = [(b.outer.high - b.outer.low) / (b.inner.high - b.inner.low) for b in bars]
+        panels = {one.id for one in shown(anatomy, found).figures}
+        assert (f"anatomy-{measure.name}" in panels) == (max(wider) > 1.1)
+    assert len(panels) == 2, "one of three measures, and the shares"
+
+
+def test_each_difference_has_a_thick_and_a_thin_bar():
     """One panel a measure; the thin bar is the outer interval, the thick one the inner."""
+    plan = planted.plan(epochs=2, noise=0.002)
+    found = view_of(frames_of(planted.with_answers(plan, examples=12, hard=1.0, runs=0.05)))
     section = shown(anatomy, found)
     panels = section.figures[:-1]
     assert [one.id for one in panels] == [

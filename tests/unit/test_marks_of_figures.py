@@ -1,7 +1,5 @@
 """What a figure marks beside its means: single replicates, and intervals that are cut."""
 
-from itertools import pairwise
-
 import planted
 import pytest
 
@@ -47,19 +45,39 @@ def test_an_interval_that_is_cut_is_marked(noise):
     assert bool(arrows) == ("An arrow at 0 or 100" in near.intro) == (noise > 0.1)
 
 
-def test_means_are_joined_by_a_curve_without_hills_of_its_own():
-    """Through every mean, and between two of them never beyond both; words are joined straight."""
+def test_means_are_joined_by_straight_lines():
+    """One line a level through its means alone: no shape between them is drawn."""
     for figure in section("response").figures:
-        curves = [one for one in figure.data if one.get("meta") == "between"]
         means = [one for one in figure.data if "error_y" in one]
-        assert len(curves) == len(means) == 2
-        for curve, mean in zip(curves, means, strict=True):
-            at = dict(zip(curve["x"], curve["y"], strict=True))
-            assert [at[x] for x in mean["x"]] == pytest.approx(mean["y"], rel=1e-4)
-            ends = list(zip(mean["x"], mean["y"], strict=True))
-            for (a, one), (b, two) in pairwise(ends):
-                inside = [y for x, y in at.items() if a <= x <= b]
-                assert min(one, two) - 1e-3 <= min(inside) <= max(inside) <= max(one, two) + 1e-3
-    words = section("response", levels={"train.augmentation": ["none", "mixup", "cutmix"]},
-                    truth=lambda factors: 0.8)  # fmt: skip
-    assert not [one for figure in words.figures for one in figure.data if "meta" in one]
+        lines = [one for one in figure.data if "lines" in one["mode"]]
+        assert lines == means
+        assert [len(one["x"]) for one in lines] == [4, 4]
+        assert not any("shape" in one["line"] for one in lines)
+
+
+@pytest.mark.parametrize(("truth", "noise", "near"), [(0.14, 0.03, True), (0.9, 0.01, False)])
+def test_the_chance_level_is_drawn_where_the_data_are_near_it(truth, noise, near):
+    """A dotted line at 10 %, one in ten classes, with its name; the axis reaches it."""
+    figure = section("response", truth=lambda factors: truth, noise=noise).figures[0]
+    lines = [one for one in figure.data if one.get("name") == "chance"]
+    assert bool(lines) == near
+    for line in lines:
+        assert line["y"] == [10.0, 10.0]
+        assert line["text"][0].startswith("chance, 10")
+        low, high = figure.layout["yaxis"]["range"]
+        assert low <= 10 <= high
+
+
+def test_an_axis_shows_the_part_that_the_data_fill():
+    """Its ends lie close around marks and bars, and the title names them."""
+    for figure in section("response", noise=0.01).figures:
+        low, high = figure.layout["yaxis"]["range"]
+        bars = [one for one in figure.data if "error_y" in one]
+        tops, ends = [], []
+        for one in bars:
+            sizes = one["error_y"]
+            tops += [y + up for y, up in zip(one["y"], sizes["array"], strict=True)]
+            ends += [y - down for y, down in zip(one["y"], sizes["arrayminus"], strict=True)]
+        assert low < min(ends) < low + 0.25 * (high - low)
+        assert high > max(tops) > high - 0.25 * (high - low)
+        assert f"axis {low:.0f} to {min(high, 100):.0f}" in figure.title

@@ -12,6 +12,16 @@ OPENED = ("response", "differences", "best", "classes", "exchange", "training")
 FOLDED = ("anatomy", "absence", "examples", "interaction", "explained", "fairness", "efficiency",
           "cells", "failures", "method", "methods", "provenance")  # fmt: skip
 CLOSED = "document.querySelectorAll('details.part:not([open])').length"
+WORDS = """() => {
+  const texts = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
+  let words = 0;
+  while (texts.nextNode()) {
+    const holder = texts.currentNode.parentElement;
+    if (holder.closest("svg, script, style") || !holder.checkVisibility()) { continue; }
+    words += (texts.currentNode.textContent.match(/\\S+/g) || []).length;
+  }
+  return words;
+}"""  # ticks and fields of figures are no words
 WIDTH = "document.querySelector('[data-figure^=anatomy] .main-svg').clientWidth"
 
 
@@ -99,3 +109,32 @@ def test_printing_opens_every_fold_and_closes_it_again(seen):
     assert seen.page.evaluate(DRAWN)
     seen.page.evaluate("window.dispatchEvent(new Event('afterprint'))")
     assert seen.page.evaluate(CLOSED) == folds == len(FOLDED)
+
+
+def test_the_page_of_a_grid_is_read_in_two_minutes(browser, tmp_path):
+    """With folds closed: at most 6,000 pixels at 1,280, and at most 1,200 words."""
+    plan = planted.everything(
+        levels={planted.BATCH: [2, 8, 32, 128], planted.RATIO: [1.0, 0.05]},
+        replicates=5,
+        failures={},
+    )
+    out = page.save(page.html(framed(plan)), out=tmp_path / "report.html")
+    opened = Visit(browser, out, viewport=SIZE)
+    assert opened.page.evaluate("document.documentElement.scrollHeight") <= 6000
+    assert 500 <= opened.page.evaluate(WORDS) <= 1200
+    opened.context.close()
+
+
+def test_a_command_has_a_button_that_copies_it(browser, tmp_path):
+    """And nothing else in code letters has."""
+    plan = planted.plan(replicates=4, noise=0.05)
+    out = page.save(page.html(framed(plan)), out=tmp_path / "report.html")
+    opened = Visit(browser, out, viewport=SIZE)
+    codes = opened.page.locator("main code")
+    assert codes.count()
+    for at in range(codes.count()):
+        follows = codes.nth(at).locator("xpath=following-sibling::*[1][self::button]")
+        assert follows.count() == codes.nth(at).text_content().startswith("sweeper ")
+    opened.page.locator("code + button.copy:visible").first.click()
+    assert opened.page.evaluate("getSelection().toString()").startswith("sweeper ")
+    opened.context.close()

@@ -85,7 +85,7 @@ def test_a_level_has_one_look_in_all_panels_and_is_hidden_in_all(browser, file):
     count = "document.querySelectorAll('#response ~ * .scatterlayer .trace').length"
     before = seen.page.evaluate(count)
     seen.page.locator('button.key[data-label="train ratio 0.05"]').first.click()
-    seen.until(f"{count} === {before - 18}")
+    seen.until(f"{count} === {before - 12}")
     assert seen.page.evaluate("location.hash") == "#;hide=train%20ratio%200.05"
     assert seen.trouble() == []
     seen.context.close()

@@ -5,15 +5,15 @@ const root = document.documentElement;
 const dark = window.matchMedia("(prefers-color-scheme: dark)");
 const light = {
   ink: "#1d232b", soft: "#56606c", grid: "#e6e9ed", paper: "#ffffff", heat: "#14181d",
-  level: ["#0072b2", "#d55e00", "#009e73", "#cc79a7", "#b87f00", "#56b4e9", "#1d232b", "#8a8f00"],
-  ramp: ["#440154", "#3b528b", "#21918c", "#4aa84f", "#c29b00"],
-  diverging: [[0, "#ee9c62"], [0.5, "#f6f6f4"], [1, "#7ab8e0"]]
+  level: ["#0072b2", "#8a7a00", "#3a9bd1", "#5d6b7a", "#004a78", "#ad9b2f", "#1d232b", "#8791a0"],
+  ramp: ["#2a0a5e", "#6b3fc4", "#a8329a", "#d4558f", "#e58bb4"],
+  diverging: [[0, "#ee9c62"], [0.5, "#f6f6f4"], [1, "#6fc7b0"]]
 };
 const night = {
   ink: "#e8ebef", soft: "#a3adb8", grid: "#2a3139", paper: "#171b21", heat: "#f4f6f8",
-  level: ["#56b4e9", "#f0882f", "#2fc59a", "#e59bc4", "#f0c42f", "#4a9bd9", "#e8ebef", "#b9bf3a"],
-  ramp: ["#b18cf0", "#6f9be8", "#35b7ac", "#7ad151", "#fde725"],
-  diverging: [[0, "#a9521b"], [0.5, "#242a32"], [1, "#23699c"]]
+  level: ["#56b4e9", "#d9c24a", "#9ad4f5", "#a9b4c0", "#2f8fd0", "#efe09a", "#e8ebef", "#7d8793"],
+  ramp: ["#9377e8", "#b57de0", "#db83cf", "#f0a0cc", "#fbd0e2"],
+  diverging: [[0, "#a9521b"], [0.5, "#242a32"], [1, "#1f7a62"]]
 };
 
 function mix(stops, part) {
@@ -62,7 +62,7 @@ function axis(theme, given) {
 }
 function layout(figure, own, theme, width) {
   const base = {
-    autosize: true, height: own.height || 340,
+    autosize: true, height: own.height || 280,
     margin: { l: 52, r: 14, t: 12, b: 48 },
     paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)",
     font: { family: getComputedStyle(document.body).fontFamily, color: theme.ink, size: 12.5 },
@@ -154,11 +154,28 @@ function prepared(figure, theme) {
   if ((own.yaxis || {}).type === "log") { logTicks(data, own.yaxis); }
   return { data: data, own: own };
 }
+// The fields of a heat map keep room for their numbers: on a narrow page they stand in two lines
+// without the scale of colours, and a wide map scrolls in its own box.
+function fit(data, place) {
+  data.forEach(function (trace) {
+    if (trace.type !== "heatmap") { return; }
+    const width = place.parentElement.clientWidth;
+    const columns = trace.z.length ? trace.z[0].length : 0;
+    if (width > 520) { place.style.minWidth = ""; return; }
+    trace.showscale = false;
+    trace.textfont.size = 11;
+    trace.text = (trace.text || []).map(function (row) {
+      return row.map(function (text) { return text.replace("</b> ", "</b><br>"); });
+    });
+    place.style.minWidth = (110 + 44 * columns) + "px";
+  });
+}
 function printing() { return root.classList.contains("printing"); }
 function themeNow() { return dark.matches && !printing() ? night : light; }
 function drawOne(figure, place) {
   const theme = themeNow();
   const ready = prepared(figure, theme);
+  fit(ready.data, place);
   const drawn = layout(figure, ready.own, theme, printing() ? place.clientWidth : 0);
   drawn.height = Number(place.getAttribute("data-height")) || drawn.height;
   window.Plotly.react(place, ready.data, drawn, { displayModeBar: false, responsive: true });
@@ -169,7 +186,7 @@ function places(figure) {
 // A figure in a closed fold has no width; it is drawn when the fold is opened.
 function drawAll(figure) {
   places(figure).forEach(function (place) {
-    if (!place.closest("details.part:not([open])")) { drawOne(figure, place); }
+    if (!folded(place)) { drawOne(figure, place); }
   });
 }
 function draw() {

@@ -1,11 +1,12 @@
 // Folds: a part of the page is drawn while it is open; links, the address and printing open it.
-const folds = Array.from(document.querySelectorAll("details.part"));
+const folds = Array.from(document.querySelectorAll("details[data-fold]"));
 const fresh = new Set(); // open parts whose figures are drawn as the view and the theme are now
 
+function folded(place) { return place.closest("details[data-fold]:not([open])") !== null; }
 function drawPart(part) {
   if (!part.open || fresh.has(part)) { return; }
   part.querySelectorAll("[data-figure]").forEach(function (place) {
-    drawOne(byId.get(place.getAttribute("data-figure")), place);
+    if (!folded(place)) { drawOne(byId.get(place.getAttribute("data-figure")), place); }
   });
   fresh.add(part);
 }

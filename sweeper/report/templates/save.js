@@ -65,10 +65,7 @@ function saveCsv(figure) {
            fileName(figure, "csv"));
 }
 function rowsOf(figure) {
-  const numbers = prepared(figure, light).data.filter(function (trace) {
-    return trace.meta !== "between";
-  });
-  return numbers.flatMap(function (trace) {
+  return prepared(figure, light).data.flatMap(function (trace) {
     return (trace.type === "heatmap" ? heatRows : pointRows)(figure, trace);
   });
 }

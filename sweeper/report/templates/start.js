@@ -1,5 +1,8 @@
 // Controls: what the page's text already holds becomes something to press.
 function tools(figure, place) {
+  const foot = document.createElement("div");
+  foot.className = "foot";
+  place.closest(".chart").append(foot);
   const bar = document.createElement("div");
   bar.className = "tools";
   bar.setAttribute("role", "group");
@@ -20,7 +23,7 @@ function tools(figure, place) {
     made.title = "Save as " + kind;
     bar.append(made);
   });
-  place.closest(".chart").append(bar);
+  foot.append(bar);
 }
 function keys() {
   document.querySelectorAll(".key").forEach(function (old) {
@@ -83,8 +86,12 @@ function contents() {
     });
   });
 }
+// Texts to paste, and commands, have a button that copies them.
 function copies() {
-  document.querySelectorAll("[data-copy]").forEach(function (box) {
+  const commands = Array.from(document.querySelectorAll("main code")).filter(function (one) {
+    return one.textContent.startsWith("sweeper ");
+  });
+  Array.from(document.querySelectorAll("[data-copy]")).concat(commands).forEach(function (box) {
     const made = button("Copy", null, function () {
       const range = document.createRange();
       range.selectNodeContents(box);
@@ -94,6 +101,7 @@ function copies() {
       made.textContent = document.execCommand("copy") ? "Copied" : "Selected";
     });
     made.className = "copy";
+    if (box.tagName === "CODE") { made.setAttribute("aria-label", "Copy: " + box.textContent); }
     box.after(made);
   });
 }

@@ -2,12 +2,12 @@
 function listing(figure, place) {
   const box = document.createElement("details");
   const summary = document.createElement("summary");
-  summary.textContent = "As a table";
+  summary.textContent = "Table";
   summary.title = figure.title;
   box.append(summary);
   box.setAttribute("data-table", figure.id);
   box.addEventListener("toggle", function () { list(figure, box); });
-  place.closest(".chart").append(box);
+  place.closest(".chart").querySelector(".foot").prepend(box);
 }
 function list(figure, box) {
   while (box.children.length > 1) { box.lastChild.remove(); }

@@ -15,7 +15,7 @@ from sweeper.drawing.table import Table
 from sweeper.topics.base import Topic
 from sweeper.topics.fairness.text import edges
 from sweeper.topics.per_class import text as said
-from sweeper.topics.per_class.estimate import OneClass, PerClass, build, rows
+from sweeper.topics.per_class.estimate import Crossing, OneClass, PerClass, build, rows
 from sweeper.topics.per_class.text import methods
 
 MOST = 40  # classes whose fields hold numbers
@@ -28,12 +28,20 @@ def section(view: SweepView) -> Section | None:
         return None
     held = f" {where(one.held, one.at)}" if one.held else ""
     intro = (
-        f"Recall of each class on the test split{held}, the most frequent class on top. Colours "
-        f"show the change from {one.factor.name} {show(one.factor.reference)}. "
-        f"{said.crossing(one)}"
+        f"Recall of each class{held}, the most frequent class on top; colours and bold numbers "
+        f"show the change from {one.factor.name} {show(one.factor.reference)}."
     )
-    intro = " ".join(part for part in (intro, edges(view), plain(view.rule)) if part)
-    return Section("classes", "Class by class", intro, (heat(one),), (("The numbers", table(one)),))
+    crossing, told = said.crossing(one), isinstance(one.crossing, Crossing)
+    intro = " ".join(part for part in (intro, crossing if told else "", edges(view)) if part)
+    reading = ("" if told else crossing, "All numbers are from the test split.", plain(view.rule))
+    return Section(
+        "classes",
+        "Class by class",
+        intro,
+        (heat(one),),
+        (("The numbers", table(one)),),
+        reading=" ".join(part for part in reading if part),
+    )
 
 
 def heat(one: PerClass) -> Figure:
@@ -83,7 +91,7 @@ def heat(one: PerClass) -> Figure:
                 "autorange": "reversed",
                 "showgrid": False,
             },
-            "height": min(150 + (38 if few else 12) * len(one.classes), 1400),
+            "height": min(150 + (30 if few else 12) * len(one.classes), 1400),
         },
     )
 

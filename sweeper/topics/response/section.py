@@ -4,18 +4,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from itertools import pairwise
-from typing import Any, TypeAlias
+from typing import Any
 
 import numpy as np
 import pandas as pd
-from scipy.interpolate import PchipInterpolator
 
 from sweeper.analysis.factors import Factor, show
 from sweeper.analysis.measures import Measure, goal
 from sweeper.analysis.stopping_text import plain
 from sweeper.analysis.view import SweepView
-from sweeper.analysis.wording import number
+from sweeper.analysis.wording import FIXED, number
 from sweeper.drawing.figure import (
     THE_NUMBERS,
     Figure,
@@ -36,71 +34,106 @@ from sweeper.drawing.table import Table, span, tabulate
 from sweeper.topics.base import Topic
 from sweeper.topics.response.estimate import build
 
-Traces: TypeAlias = list[dict[str, Any]]
-BETWEEN = "between"  # what is drawn between numbers, and left out of the page's tables
+MOST = 4  # panels
+NEAR = 0.35  # of the range: a chance level as near as that is drawn
 
 
 def objective_panel(view: SweepView, *, order: Sequence[Any], shared: list[float] | None) -> Figure:
     """The objective's panel; `order`: levels of the lines in all sweeps, for one look in all."""
-    return _response(view, view.objective, shared=shared, order=order)
+    return _response(view, view.objective, span=shared, order=order)
 
 
 def panels(view: SweepView) -> list[Figure]:
     """One panel a measure: means with intervals joined by lines, raw replicates as points."""
     if view.x is None or not len(view.of(build).curve):
         return []
-    drawn = _panels(view)
-    shared = _shared_range(view, drawn)
+    drawn = [one for one in view.measures if one.role != "contrast"][:MOST]
     order = view.by.levels if view.by else (None,)
-    return [_response(view, measure, shared=shared, order=order) for measure in drawn]
-
-
-def _panels(view: SweepView) -> list[Measure]:
-    """The objective, then the class groups, at most four panels."""
-    return [one for one in view.measures if one.role != "contrast"][:4]
+    return [_response(view, one, span=_span(view, one), order=order) for one in drawn]
 
 
 def objective_range(view: SweepView) -> list[float] | None:
-    """The vertical range of the objective's panel alone."""
-    return _shared_range(view, [view.objective])
+    """The vertical range of the objective's panel."""
+    return _span(view, view.objective)
 
 
-def _shared_range(view: SweepView, drawn: Sequence[Measure]) -> list[float] | None:
-    """One vertical range for all panels in points, so that they can be compared by eye."""
-    names = [one.name for one in drawn if one.bounded]
-    rows = view.of(build).points[view.of(build).points["measure"].isin(names)]
-    bars = view.of(build).curve[view.of(build).curve["measure"].isin(names)]
-    seen = np.concatenate([rows["value"], bars["low"], bars["high"]])
+def _span(view: SweepView, measure: Measure) -> list[float] | None:
+    """The vertical range around the data of a measure in points, with a chance level near them."""
+    if not measure.bounded:
+        return None
+    points, means = (
+        rows[rows["measure"] == measure.name]
+        for rows in (view.of(build).points, view.of(build).curve)
+    )
+    seen = np.concatenate([points["value"], means["low"], means["high"]])
     seen = seen[np.isfinite(seen)].clip(0, 100)
     if not len(seen):
         return None
-    room = 0.06 * float(np.ptp(seen)) + 0.5
-    return [max(float(seen.min()) - room, -1.0), min(float(seen.max()) + room, 101.0)]
+    low, high = float(seen.min()), float(seen.max())
+    chance = _chance(view, measure)
+    if chance is not None and abs(np.clip(chance, low, high) - chance) <= NEAR * (high - low):
+        low, high = min(low, chance), max(high, chance)
+    room = 0.06 * (high - low) + 0.5
+    return [max(low - room, -1.0), min(high + room, 101.0)]
+
+
+def _chance(view: SweepView, measure: Measure) -> float | None:
+    """What guessing scores; None where the measure is no accuracy."""
+    return view.chance if measure.bounded and measure.direction == "maximize" else None
 
 
 def _response(
-    view: SweepView, measure: Measure, *, shared: list[float] | None, order: Sequence[Any]
+    view: SweepView, measure: Measure, *, span: list[float] | None, order: Sequence[Any]
 ) -> Figure:
     x, levels = view.x, view.by.levels if view.by else (None,)
     if x is None:
         raise ValueError("a response curve needs an axis")
-    data = []
+    yaxis: dict[str, Any] = {"title": {"text": unit_title(measure)}}
+    data, drawn, zoom = [], axis(x), ""
+    if measure.bounded and span:
+        yaxis["range"], zoom = span, _zoom(span)
+        data += _chance_line(_chance(view, measure), span=span, ends=drawn["range"])
     for at, level in enumerate(order):
         if level in levels:
             data += _line(view, measure, x=x, level=level, at=at, count=len(order))
-    yaxis: dict[str, Any] = {"title": {"text": unit_title(measure)}}
-    if measure.bounded and shared:
-        yaxis["range"] = shared
     rows = view.of(build).curve[view.of(build).curve["measure"] == measure.name]
     return Figure(
         f"response-{measure.name}".replace(" ", "-"),
-        f"{measure.title} ({count(rows['n'])})",
+        f"{measure.title} ({count(rows['n'])}{zoom})",
         f"{measure.title} over {x.name}; means with intervals, and each replicate. "
         "The table below holds the same numbers.",
         data,
-        {"xaxis": axis(x), "yaxis": yaxis},
+        {"xaxis": drawn, "yaxis": yaxis},
         _line_keys(view, order),
     )
+
+
+def _zoom(span: Sequence[float]) -> str:
+    """Which part of 0 to 100 the axis shows; empty where it shows all of it."""
+    low, high = max(span[0], 0.0), min(span[1], 100.0)
+    return "" if low < 1 and high > 99 else f"; axis {low:.0f} to {high:.0f}{FIXED}%"
+
+
+def _chance_line(
+    chance: float | None, *, span: Sequence[float], ends: Sequence[float]
+) -> list[dict[str, Any]]:
+    """A thin dotted line with its name, where the axis reaches the chance level."""
+    if chance is None or not span[0] <= chance <= span[1]:
+        return []
+    return [
+        {
+            "type": "scatter",
+            "mode": "lines+text",
+            "showlegend": False,
+            "hoverinfo": "skip",
+            "name": "chance",
+            "x": numbers(ends),
+            "y": numbers([chance, chance]),
+            "text": [f"chance, {number(chance, unit='')}{FIXED}%", ""],
+            "textposition": "top right",
+            "line": {"color": "@soft", "dash": "dot", "width": 1},
+        }
+    ]
 
 
 def _line_keys(view: SweepView, order: Sequence[Any]) -> tuple[Mark, ...]:
@@ -140,14 +173,9 @@ def _line(
         },
         "legendgroup": name,
     }
-    smooth = (
-        _smooth(place + shift, means["mean"].to_numpy(dtype=float), name=name, style=style)
-        if x.scale != "category"
-        else []
-    )
     mean = {
         "type": "scatter",
-        "mode": "markers" if smooth else "lines+markers",
+        "mode": "lines+markers",
         "name": text(name),
         "legendgroup": name,
         "x": numbers(place + shift),
@@ -159,28 +187,7 @@ def _line(
         "hovertemplate": "%{text}<extra>%{fullData.name}</extra>",
     }
     cut = beyond(place + shift, means, bounded=measure.bounded, colour=style["colour"], name=name)
-    return [raw, *smooth, mean, *cut]
-
-
-def _smooth(place: np.ndarray, y: np.ndarray, *, name: str, style: dict[str, Any]) -> Traces:
-    """Means joined by a curve that makes no hill between them (PCHIP); nothing of two levels."""
-    if len(place) < 3 or not np.isfinite(y).all():
-        return []
-    x = np.unique(np.concatenate([np.linspace(a, b, 9) for a, b in pairwise(place)]))
-    return [
-        {
-            "type": "scatter",
-            "mode": "lines",
-            "showlegend": False,
-            "hoverinfo": "skip",
-            "name": text(name),
-            "legendgroup": name,
-            "meta": BETWEEN,
-            "x": numbers(x),
-            "y": numbers(PchipInterpolator(place, y)(x)),
-            "line": {"color": style["colour"], "dash": style["dash"], "width": 2},
-        }
-    ]
+    return [raw, mean, *cut]
 
 
 def _at(rows: pd.DataFrame, measure: Measure, level: Any) -> pd.DataFrame:
@@ -201,16 +208,20 @@ def section(view: SweepView) -> Section | None:
     drawn = panels(view)
     if not drawn:
         return None
-    over = ", ".join(one.name for one in view.others)
-    averaged = f" The curve is the mean over {over}." if over else ""
     intro = (
-        "Filled marks are means over replicates, bars their 95 % t intervals (each on its own, "
-        "test set fixed), open marks single replicates; the line between levels is drawn, not "
-        "estimated. All numbers are from the test split; "
-        f"{goal(view.objective)} for {view.objective.title}.{averaged}"
+        "Filled marks are means over replicates with 95 % t intervals, open marks single "
+        f"replicates; {goal(view.objective)} for {view.objective.title}."
     ) + (CUT if any(_is_cut(panel) for panel in drawn) else "")
+    over = ", ".join(one.name for one in view.others)
+    reading = (
+        "Each interval stands on its own, for this test set. All numbers are from the test split. "
+        "Straight lines join the means; nothing between two levels was measured. Each axis shows "
+        "the part that the data fill, which its title names."
+    ) + (f" The curve is the mean over {over}." if over else "")
     behind = folds((THE_NUMBERS, table(view, measures=view.measures)))
-    return Section("response", "Response curve", intro, tuple(drawn), behind, "panels")
+    return Section(
+        "response", "Response curve", intro, tuple(drawn), behind, "panels", reading=reading
+    )
 
 
 def _is_cut(panel: Figure) -> bool:

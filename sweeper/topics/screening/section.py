@@ -19,7 +19,7 @@ MOST_DRAWN = 40
 FRESH, STAYS, GONE = "fresh, 95 % t interval", "screening, stays", "screening, goes"
 METHOD = (
     "A cell went on to fresh replicates unless another beat it on the validation split within the "
-    "screening replicates (one-sided paired t, Bonferroni). "
+    "screening replicates (one-sided paired t, Bonferroni)."
 )
 
 
@@ -27,11 +27,11 @@ def section(view: SweepView) -> Section | None:
     one = view.of(build)
     if one is None:
         return None
-    told = METHOD + wording.EXPLORATORY if one.rows else wording.headline(one)
-    tables = (("The numbers", table(one)),) if one.rows else ()
-    return Section(
-        "screening", "Which cells screening left", told, (figure(one),) if one.rows else (), tables
-    )
+    title = "Which cells screening left"
+    if not one.rows:
+        return Section("screening", title, wording.headline(one))
+    tables = (("The numbers", table(one)),)
+    return Section("screening", title, wording.EXPLORATORY, (figure(one),), tables, reading=METHOD)
 
 
 def figure(one: Screened) -> Figure:

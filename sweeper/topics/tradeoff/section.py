@@ -47,25 +47,30 @@ def section(view: SweepView) -> Section | None:
         return None
     few = len(one.spots) <= MOST_REGIONS
     regions = few and any(spot.region.outline for spot in one.spots)
-    shown = (
-        "Outlines are joint 95 % regions of the two means over replicates, cut at 0 and 100 %. "
-        if regions
-        else ""
-    )
-    intro = (
-        f"Each mark is a cell: up is better for the minority, right for the majority. {shown}"
-        f"{said.exchange(one)}"
-    )
+    intro = "Each mark is a cell: up is better for the minority, right for the majority."
     if one.prices:
-        intro += (
-            " Filled marks are the cells that no other cell beats at the price under the figure: "
-            "how many majority errors one minority error is worth to you. The price is yours; the "
-            "95 % hold for one price at a time."
+        intro += " Filled marks are the cells that no other cell beats at the price that you set."
+    reading = [said.exchange(one), plain(view.rule)]
+    if regions:
+        reading.append(
+            "Outlines are joint 95 % regions of the two means over replicates, cut at 0 and 100 %."
         )
-    intro = " ".join(part for part in (intro, edges(view), plain(view.rule)) if part)
+    if one.prices:
+        reading.append(
+            "The price is how many majority errors one minority error is worth to you; the 95 % "
+            "hold for one price at a time."
+        )
+    intro = " ".join(part for part in (intro, edges(view)) if part)
     tables = [("The cells", cells(view, one))]
     tables += [("The best cells at each price", prices(view, one))] if one.prices else []
-    return Section("exchange", "What the majority pays", intro, (figure(view, one),), tuple(tables))
+    return Section(
+        "exchange",
+        "What the majority pays",
+        intro,
+        (figure(view, one),),
+        tuple(tables),
+        reading=" ".join(part for part in reading if part),
+    )
 
 
 def figure(view: SweepView, one: TradeOff) -> Figure:
@@ -94,7 +99,7 @@ def figure(view: SweepView, one: TradeOff) -> Figure:
         {
             "xaxis": {"title": {"text": "majority accuracy (%)"}},
             "yaxis": {"title": {"text": "minority accuracy (%)"}},
-            "height": 430,
+            "height": 340,
         },
         (
             *[Mark(group.name, group.colour, group.symbol) for group in groups if group.name],

@@ -162,6 +162,7 @@ def _loss_curves(curves: pd.DataFrame, *, view: SweepView, level: Any, at: int) 
         [one for one in data if any(y is not None for y in one["y"])],
         _axes("loss", unit=_unit(view), positive=True),
         _axis_keys(view),
+        folded=True,
     )
 
 
@@ -251,11 +252,15 @@ def section(view: SweepView) -> Section | None:
         "val": "on the validation split, which serves selection only",
         "test": "on the test split, for the data have no validation split; nothing was selected",
     }
-    intro = "Lines are means over complete runs, shades the range of their replicates."
-    if not view.frames.foreign:
-        intro += f" These are read {where[view.frames.split]}."
+    intro = (
+        "Lines are means over complete runs, shades the range of their replicates. "
+        "Choose a level or a shade to see its single runs, failed and pruned ones as well."
+    )
+    reading = "" if view.frames.foreign else f"The curves are read {where[view.frames.split]}."
     behind = folds((THE_NUMBERS, table(view)))
-    return Section("training", "Training curves", intro, tuple(drawn), behind, "panels two")
+    return Section(
+        "training", "Training curves", intro, tuple(drawn), behind, "panels two", reading=reading
+    )
 
 
 def table(view: SweepView) -> Table | None:

@@ -44,15 +44,17 @@ def section(view: SweepView) -> Section | None:
     if found is None:
         return None
     intro = (
-        f"What the best of n trials of random search reaches at each {found.factor.name}: lines "
-        f"are medians of the best, shades their 95{FIXED}% bands, which hold for all numbers of "
-        f"trials and all levels at once, and are drawn as far as the runs bound them. "
+        f"What the best of n trials of random search reaches at each {found.factor.name}. "
         f"{certainty(found)}"
+    )
+    reading = (
+        f"Lines are medians of the best, shades their 95{FIXED}% bands, which hold for all numbers "
+        "of trials and all levels at once, and are drawn as far as the runs bound them."
     )
     figures = drawn((_curves(found), _rates(view, found)))
     second = f"\n{rates(found)}" if rates(found) else ""
     tables = folds((THE_NUMBERS, table(found)), ("Each level's runs", levels(found)))
-    return Section("tuning", TITLE, intro + second, figures, tables)
+    return Section("tuning", TITLE, intro + second, figures, tables, reading=reading)
 
 
 def _curves(found: Tuning) -> Figure:

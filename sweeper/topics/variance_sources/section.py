@@ -19,6 +19,7 @@ from sweeper.topics.variance_sources.text import finding, methods, parts, percen
 
 MOST_PANELS = 3
 MOST_ROWS = 400
+VISIBLE = 1.1  # an outer interval as wide, over the inner one, can be told from it
 SOURCES = ("runs", "test set", "single answers")
 COLOURS = ("@soft", "@level4", "@grid")  # three shades as well, always in this order
 ROOM = 16  # percent: a smaller part has no room for its number
@@ -50,8 +51,16 @@ def _panels(view: SweepView, one: VarianceSources) -> Iterator[Figure]:
     x = view.x
     listed = [m for m in view.measures if any(b.measure == m for b in one.differences)]
     for measure in listed[:MOST_PANELS] if x is not None else ():
-        if measure.minus is None and x is not None:
+        if measure.minus is None and x is not None and _tells(one, measure=measure, x=x):
             yield _panel(view, one, measure=measure, x=x)
+
+
+def _tells(one: VarianceSources, *, measure: Measure, x: Factor) -> bool:
+    """Whether an interval for new data is visibly wider than that for this test set."""
+    own = (bar for bar in one.differences if bar.measure == measure and bar.factor is x)
+    return any(
+        bar.outer.high - bar.outer.low > VISIBLE * (bar.inner.high - bar.inner.low) for bar in own
+    )
 
 
 def _panel(view: SweepView, one: VarianceSources, *, measure: Measure, x: Factor) -> Figure:
