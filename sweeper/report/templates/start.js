@@ -89,7 +89,7 @@ function contents() {
 // Texts to paste, and commands, have a button that copies them.
 function copies() {
   const commands = Array.from(document.querySelectorAll("main code")).filter(function (one) {
-    return one.textContent.startsWith("sweeper ");
+    return one.textContent.startsWith("sweeper ") && !one.closest("summary");
   });
   Array.from(document.querySelectorAll("[data-copy]")).concat(commands).forEach(function (box) {
     const made = button("Copy", null, function () {

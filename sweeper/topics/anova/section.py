@@ -83,7 +83,7 @@ def _sizes(one: Anova) -> Figure:
         "Each effect's part of itself and the noise, with its 95 % noncentral F interval: "
         f"{'; '.join(said)}.",
         [dots],
-        _layout(names, "part of effect plus noise (%)"),
+        _layout(names, "part of effect<br>plus noise (%)"),
     )
 
 

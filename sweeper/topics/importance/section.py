@@ -54,7 +54,10 @@ def _figure(one: Importance) -> Figure:
             _dots(alone, names, "alone", {"color": "@level0", "symbol": "circle", "size": 8}),
         ],
         {
-            "xaxis": {"title": {"text": "share of the model's variance (%)"}, "range": [-4, 104]},
+            "xaxis": {
+                "title": {"text": "share of the model's<br>variance (%)"},
+                "range": [-4, 104],
+            },
             "yaxis": {
                 "type": "category",
                 "categoryorder": "array",

@@ -177,7 +177,7 @@ def _shares(one: VarianceSources) -> Figure:
         {
             "barmode": "stack",
             "bargap": 0.35,
-            "xaxis": {"title": {"text": "share of the variance (%)"}, "range": [0, 100.5]},
+            "xaxis": {"title": {"text": "share of the<br>variance (%)"}, "range": [0, 100.5]},
             "yaxis": {
                 "type": "category",
                 "categoryorder": "array",
@@ -215,7 +215,7 @@ def _part(listed: Sequence[SourceShare], names: Sequence[str], at: int) -> dict[
         "textposition": "inside",
         "insidetextanchor": "middle",
         "textangle": 0,
-        "constraintext": "none",
+        "constraintext": "inside",
         "hovertemplate": "%{y}: %{x:.0f} %<extra>%{fullData.name}</extra>",
         "marker": {"color": COLOURS[at], "line": {"color": "@soft", "width": 1}},
     }
