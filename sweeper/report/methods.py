@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from sweeper import __version__
-from sweeper.analysis import imported
+from sweeper.analysis import held, imported
 from sweeper.analysis.factors import Factor, name_of, scientific, show
 from sweeper.analysis.frames import Frames
 from sweeper.analysis.intervals import LEAST
@@ -126,7 +126,8 @@ def _statistics(view: SweepView) -> Iterator[str]:
         return
     yield (
         "Intervals of means are 95 % Student t intervals over replicates, with the test set held "
-        "fixed; over so few replicates bootstrap intervals are too narrow (Hesterberg, 2015)."
+        "fixed; over so few replicates bootstrap intervals are too narrow (Hesterberg, 2015). "
+        f"{held.of_means(view.replicates)}"
     )
     if not view.grid:
         if view.of(screening.build) is not None:
@@ -140,7 +141,8 @@ def _statistics(view: SweepView) -> Iterator[str]:
         yield (
             f"Levels were compared with a reference within replicates ({span}) by paired t "
             "intervals, simultaneous over the levels of a factor (Bonferroni); p values were "
-            "adjusted by Holm's method (Holm, 1979). Each pair has its own variance."
+            "adjusted by Holm's method (Holm, 1979). Each pair has its own variance. "
+            f"{held.of_comparisons(view.replicates)}"
         )
     planned = view.rule.method()
     if planned:
