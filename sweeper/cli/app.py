@@ -285,12 +285,17 @@ def report(
         str | None,
         typer.Option(metavar="pdf", help="For a paper: PDFs and LaTeX tables, in a folder beside."),
     ] = None,
+    one_page: Annotated[
+        bool, typer.Option("--one-page", help="One A4 page to hand on, as HTML and as PDF.")
+    ] = False,
     force: Force = False,
 ) -> None:
     """Write a sweep's report, one self-contained page, and print its path.
 
     Several sweeps give one page that compares them.
     """
+    if one_page and (figures is not None or (sweeps is not None and len(sweeps) > 1)):
+        raise InputError("--one-page is for one sweep, and without --figures")
     if sweeps is not None and len(sweeps) > 1:
         _report_all(sweeps, storage, out=out, figures=figures, force=force)
         return
@@ -301,6 +306,9 @@ def report(
         check()
     with opened(storage) as store:
         name = lookup.find_sweep(store, sweeps[0] if sweeps else None).name
+        if one_page:
+            _report_sheet(store, name, out=out or Path(f"{name}-one-page.html"), force=force)
+            return
         from sweeper.report.page import write
 
         print(page := write(store, name, out=out or Path(f"{name}.html"), force=force))
@@ -311,6 +319,17 @@ def report(
             folder = page.with_name(f"{page.stem}-figures")
             for path in draw(load(store, name), folder):
                 print(path)
+
+
+def _report_sheet(store: Store, name: str, *, out: Path, force: bool) -> None:
+    from sweeper.analysis.frames import load
+    from sweeper.report import pdf, sheet
+
+    print(made := sheet.write(store, name, out=out, force=force))
+    try:
+        print(pdf.write_sheet(load(store, name), made.with_suffix(".pdf")))
+    except InputError as error:
+        logs.say(f"without a PDF: {error}")
 
 
 def _report_all(

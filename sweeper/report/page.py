@@ -131,12 +131,12 @@ def render(
     """
     script, glossary = _script(), said.pop("glossary")
     fill = partial(
-        _environment().get_template(template).render,
+        environment().get_template(template).render,
         generator=Markup(GENERATOR),  # noqa: S704 constant
         policy=policy(bundle(), script),
         bundle=Markup(bundle()),  # noqa: S704 our own vendored file
         script=Markup(script),  # noqa: S704 our own file
-        style=Markup(_text("page.css")),  # noqa: S704 our own file
+        style=Markup(text_of("page.css")),  # noqa: S704 our own file
         payload=payload([asdict(one) for part in parts for one in part.figures]),
         manifest=payload(about),
         data=base64.b64encode(block).decode(),
@@ -167,7 +167,7 @@ def _said(view: SweepView) -> dict[str, Any]:
         "partial": words.progress(view.frames),
         "state": scrub(sweep.state_reason),
         "caveats": words.caveats(view),
-        "caution": _caution(view),
+        "caution": caution_of(view),
         "facts": facts(view.frames),
         "objective_words": view.objective.title,
         "own_trainer": view.frames.own_trainer,
@@ -175,7 +175,8 @@ def _said(view: SweepView) -> dict[str, Any]:
     }
 
 
-def _caution(view: SweepView) -> str:
+def caution_of(view: SweepView) -> str:
+    """The warning of few replicates; may be empty."""
     if view.comparable.comparison is Comparison.NOTHING:
         return ""
     ns = [
@@ -259,21 +260,23 @@ def _digest(text: str) -> str:
 @cache
 def bundle() -> str:
     """plotly.js 4.1.1, cartesian, minified: https://github.com/plotly/plotly.js (MIT)."""
-    return _text("plotly-cartesian.min.js")
+    return text_of("plotly-cartesian.min.js")
 
 
 def _script() -> str:
     """The page's own script: its files share one scope of their own."""
-    inner = "\n".join(_text(name) for name in SCRIPTS)
+    inner = "\n".join(text_of(name) for name in SCRIPTS)
     return f'"use strict";\n(function () {{\n{inner}\n}})();'
 
 
-def _text(name: str) -> str:
+def text_of(name: str) -> str:
+    """A file that lies beside the templates."""
     return (TEMPLATES / name).read_text(encoding="utf-8")
 
 
 @cache
-def _environment() -> Environment:
+def environment() -> Environment:
+    """The templates of reports."""
     made = Environment(
         loader=PackageLoader("sweeper.report"),
         autoescape=True,

@@ -9,6 +9,7 @@ import re
 from collections.abc import Callable, Iterable, Sequence
 from html import unescape
 from pathlib import Path
+from textwrap import wrap
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -21,6 +22,7 @@ from sweeper.drawing.themes import COLOURS, DIVERGING, LEVELS, RAMP
 from sweeper.errors import InputError
 from sweeper.files import replacing
 from sweeper.report import archive as carry
+from sweeper.report import sheet
 from sweeper.topics.cells import section as cells
 from sweeper.topics.differences import section as differences
 from sweeper.topics.registry import sections
@@ -28,6 +30,9 @@ from sweeper.topics.registry import sections
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
+A4 = (8.27, 11.69)  # inches
+EDGE = 0.07  # of the page's width
+LETTER = 0.58  # the average width of a letter, as a part of its size
 INCHES = (3.5, 2.6)  # one column of a paper
 ROW = 0.2  # inches of a heat map's or a list's row
 MARKERS = {
@@ -75,6 +80,20 @@ def write(frames: Frames, folder: Path) -> list[Path]:
         return [*files, _file(folder, "tables.tex", lambda path: _tex(path, view))]
     except OSError as error:
         raise InputError(f"{folder}: cannot be written: {error.strerror}") from error
+
+
+def write_sheet(frames: Frames, path: Path) -> Path:
+    """The sheet of a sweep on one A4 page.
+
+    Raises:
+        InputError: matplotlib is not installed, or the file cannot be written.
+    """
+    check()
+    made = sheet.sheet_of(view_of(carry.clean(frames)))
+    try:
+        return _file(path.parent, path.name, lambda target: _draw_sheet(made, target))
+    except OSError as error:
+        raise InputError(f"{path}: cannot be written: {error.strerror}") from error
 
 
 def _safe(name: str) -> str:
@@ -308,6 +327,61 @@ def _plain(text: Any) -> str:
     """Without plotly's marks, and without mathematics in a level's name."""
     bare = re.sub(r"</?b>", "", str(text).replace("<br>", "\n"))
     return unescape(bare).replace("$", r"\$")
+
+
+# --- the sheet -----------------------------------------------------------------------------------
+
+
+def _draw_sheet(made: sheet.Sheet, path: Path) -> None:
+    """Words from the top down, the figure and the table side by side, words again."""
+    import matplotlib as mpl
+    from matplotlib.figure import Figure as Canvas
+
+    answer, *rest = sheet.texts(made).items()
+    with mpl.rc_context(STYLE):
+        canvas = Canvas(figsize=A4)
+        top = _words(canvas, [made.question], 0.95, size=15, bold=True)
+        top = _titled(canvas, *answer, top - 0.01, size=11)
+        if made.figure is not None:
+            draw(canvas.add_axes((0.13, top - 0.27, 0.36, 0.22)), made.figure)
+        if made.table is not None:
+            left = 0.55 if made.figure is not None else EDGE
+            _grid(canvas.add_axes((left, top - 0.33, 1 - EDGE - left, 0.31)), made.table)
+        top -= 0.37
+        for title, told in rest:
+            top = _titled(canvas, title, told, top, size=9)
+        canvas.savefig(path, format="pdf", metadata={"CreationDate": None})
+
+
+def _titled(canvas: Any, title: str, told: Sequence[str], top: float, *, size: float) -> float:
+    """A heading and its sentences; returns where they end, as a part of the page's height."""
+    top = _words(canvas, [title], top, size=8, bold=True)
+    return _words(canvas, told, top, size=size) - 0.012
+
+
+def _words(
+    canvas: Any, told: Sequence[str], top: float, *, size: float, bold: bool = False
+) -> float:
+    """Sentences, wrapped to the page's width by an average width of letters."""
+    letters = int((1 - 2 * EDGE) * A4[0] * 72 / (LETTER * size))
+    for line in (line for one in told for line in wrap(_plain(one).replace("`", ""), letters)):
+        canvas.text(EDGE, top, line, fontsize=size, weight="bold" if bold else "normal", va="top")
+        top -= 1.35 * size / 72 / A4[1]
+    return top
+
+
+def _grid(axes: Axes, table: Table) -> None:
+    axes.axis("off")
+    axes.set_title(_plain(table.caption), fontsize=8)
+    cells = [[_plain(cell) for cell in row] for row in table.rows]
+    head = ["\n".join(wrap(_plain(name), 9)) for name in table.head]
+    drawn = axes.table(cells, colLabels=head, loc="upper center", edges="horizontal")
+    drawn.auto_set_font_size(False)
+    drawn.set_fontsize(7)
+    drawn.auto_set_column_width(list(range(len(head))))
+    for (row, _), cell in drawn.get_celld().items():
+        cell.set_linewidth(0.4)
+        cell.set_height(0.11 if row == 0 else 0.065)
 
 
 # --- tables --------------------------------------------------------------------------------------

@@ -24,7 +24,7 @@ from sweeper import __version__
 from sweeper.analysis.wording import FIXED
 from sweeper.errors import InputError
 from sweeper.report import archive as carry
-from sweeper.report import page
+from sweeper.report import page, sheet
 from sweeper.report import several_page as several
 
 MOST_BYTES = 256_000_000  # of a file; the largest report is a few megabytes
@@ -78,7 +78,7 @@ def verify(path: Path) -> Verification:
         InputError: it cannot be read, is no report of Sweeper's, or its data cannot be read.
     """
     raw = _read(path)
-    again = _again(_block(raw, path), path)
+    again = _again(_block(raw, path), path, sheet_wanted=sheet.MARK.encode() in raw[:100])
     if raw == again.encode():
         return Verification(())
     made_by = _made_by(raw)
@@ -103,10 +103,10 @@ def block_of(path: Path) -> bytes:
     return _block(_read(path), path)
 
 
-def _again(block: bytes, path: Path) -> str:
+def _again(block: bytes, path: Path, *, sheet_wanted: bool = False) -> str:
     again = several.remake if carry.holds_several(block) else page.remake
     try:
-        return again(block)
+        return sheet.remake(block) if sheet_wanted else again(block)
     except InputError as error:
         raise InputError(f"{path}: {error}") from error
     except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:

@@ -57,9 +57,9 @@ def test_lines_marks_and_bars_are_where_the_page_has_them():
     drawn = axes(figure([trace], xaxis={"tickvals": [1, 2], "ticktext": ["one", "a &amp; b"],
                                         "range": [0, 3], "title": {"text": "x<br>y"}}))  # fmt: skip
     line, marks = drawn.lines[:2]
-    assert line.get_color() == "#d55e00"
+    assert line.get_color() == "#8a7a00"
     assert np.asarray(line.get_ydata())[0] == 3.0
-    assert marks.get_markerfacecolor() == "#c29b00"
+    assert marks.get_markerfacecolor() == "#e58bb4"
     assert drawn.get_xlim() == (0, 3)
     assert [one.get_text() for one in drawn.get_xticklabels()] == ["one", "a & b"]
     assert drawn.get_xlabel() == "x\ny"

@@ -1,10 +1,12 @@
 """Folds of the report in a real browser: what is folded, and everything that opens it."""
 
+import re
+
 import planted
 import pytest
 from visits import DRAWN, Visit, chromium, framed
 
-from sweeper.report import page
+from sweeper.report import page, sheet
 
 pytestmark = pytest.mark.slow
 SIZE = {"width": 1280, "height": 900}
@@ -137,4 +139,15 @@ def test_a_command_has_a_button_that_copies_it(browser, tmp_path):
         assert follows.count() == codes.nth(at).text_content().startswith("sweeper ")
     opened.page.locator("code + button.copy:visible").first.click()
     assert opened.page.evaluate("getSelection().toString()").startswith("sweeper ")
+    opened.context.close()
+
+
+@pytest.mark.parametrize("kind", [planted.everything, planted.scattered])
+def test_the_sheet_fits_one_page_of_paper_and_a_telephone(browser, tmp_path, kind):
+    """Printed on A4 it is one page; on 390 pixels nothing scrolls sideways but its table."""
+    out = page.save(sheet.html(framed(kind())), out=tmp_path / "sheet.html")
+    opened = Visit(browser, out, viewport={"width": 390, "height": 800})
+    assert opened.page.evaluate("document.documentElement.scrollWidth") <= 390
+    assert len(re.findall(rb"/Type\s*/Page\b", opened.page.pdf(format="A4"))) == 1
+    assert opened.trouble() == []
     opened.context.close()
