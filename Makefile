@@ -6,9 +6,9 @@ STAMP := $(VENV)/.installed
 # Or constraints-lowest.txt; or /dev/null: the newest version of each dependency.
 CONSTRAINTS ?= constraints.txt
 TESTS ?= tests
-DRAWN := analysis/test_coverage analysis/test_stopping topics/test_critical_batch_size \
-  topics/test_screening topics/test_subset_variance topics/test_tuning_curve \
-  topics/test_variance_sources
+DRAWN := analysis/test_coverage analysis/test_real_noise analysis/test_stopping \
+  topics/test_critical_batch_size topics/test_screening topics/test_subset_variance \
+  topics/test_tuning_curve topics/test_variance_sources
 # auto: one process more than there are cores (tests/conftest.py).
 PARALLEL ?= -n auto --dist worksteal
 

@@ -108,7 +108,9 @@ def test_a_figures_entry_is_named(written, text, tmp_path):
     """Which figure and which entry: the title, not a line of JSON."""
     start = text.index('"y":[', text.index('id="figures"')) + 5
     found = changed(written, another_digit(text, start), tmp_path).differences
-    assert str(found[0]).startswith('figure "minority accuracy (n = 4 to 5)", data 0 y 0: shows ')
+    figure, _, entry = str(found[0]).partition('", ')
+    assert figure.startswith('figure "minority accuracy (n = 4 to 5;')
+    assert entry.startswith("data 0 y 0: shows ")
 
 
 def test_the_command_lists_differences_and_exits_with_1(text, tmp_path, capsys):
