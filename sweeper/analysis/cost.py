@@ -48,16 +48,27 @@ class Costs:
         needed = replicates_needed(estimate, df=df, shares=rule.shares)
         if needed is None or not self.launchable:
             return replace(verdict, needed=needed)
+        return replace(verdict, needed=needed, price=self._price(needed, estimate=estimate))
+
+    def settling(self, estimate: Estimate, *, needed: int) -> Price | None:
+        """The price of `needed` replicates in all, for a difference of this size; None: no price.
+
+        Nothing is offered while a plan goes on, or for runs that Sweeper did not make.
+        """
+        if self.going_on or not self.launchable:
+            return None
+        return self._price(needed, estimate=estimate)
+
+    def _price(self, needed: int, *, estimate: Estimate) -> Price:
         more = needed - estimate.n
         seconds = None if self.seconds is None else more * self.seconds
-        price = Price(
+        return Price(
             more,
             self.planned + more,
             seconds,
             self._command(estimate, more),
             beyond=isinstance(self.rule, GroupSequential),
         )
-        return replace(verdict, needed=needed, price=price)
 
     def _command(self, estimate: Estimate, more: int) -> str:
         wanted = self.planned + more

@@ -16,7 +16,7 @@ import pandas as pd
 
 from sweeper.analysis.factors import Factor, combination
 from sweeper.analysis.frames import Frames
-from sweeper.analysis.intervals import Estimate, clopper_pearson, holm, mean_interval, sign_flip
+from sweeper.analysis.intervals import Estimate, clopper_pearson, mean_interval, sign_flip
 from sweeper.analysis.measures import Measure, responses
 from sweeper.states import RunState
 
@@ -29,6 +29,7 @@ class Difference:
     """A level against the reference level, within replicates.
 
     Attributes:
+        p_adjusted: p of the estimate times its family, at most 1 (Bonferroni).
         by_replicate: replicate -> y[level, r] - y[reference, r], complete blocks only.
         dropped: planned replicates that lack one of the two.
         improves: share of replicates in which the level is better.
@@ -39,7 +40,7 @@ class Difference:
     level: Any
     reference: Any
     estimate: Estimate
-    p_holm: float
+    p_adjusted: float
     by_replicate: dict[int, float]
     dropped: tuple[int, ...]
     improves: float
@@ -67,14 +68,18 @@ def over_levels(
     *,
     cells: pd.DataFrame,
     factor: Factor,
-    at: tuple[Factor, Any] | None = None,
+    held: Mapping[str, Any] | None = None,
 ) -> pd.DataFrame:
-    """y[level, r] of one factor, averaged over the others; `at` holds one of these at a level."""
-    if at is not None:
-        held, level = at
+    """y[level, r] of one factor, averaged over the others but those `held` (path -> level)."""
+    fixed = {path: level for path, level in (held or {}).items() if path != factor.path}
+    if fixed:
         factors = cells["factors"].to_dict()
-        keep = [factors[cell].get(held.path) == level for cell in y.index]
-        y = y[keep]
+        y = y[
+            [
+                all(factors[cell].get(path) == level for path, level in fixed.items())
+                for cell in y.index
+            ]
+        ]
     frame = marginal(y, cells=cells, paths=[factor.path])
     place = {key[0]: at for at, key in enumerate(frame.index)}
     frame = frame.iloc[[place[level] for level in factor.levels]]
@@ -85,7 +90,7 @@ def over_levels(
 def paired(y: pd.DataFrame, *, reference: Any, direction: str) -> list[Difference]:
     """Each level against `reference`: simultaneous t intervals, each pair with its own variance.
 
-    `mean(d) +- T(1 - .05 / (2k), R - 1) sd(d) / sqrt(R)` with k = a - 1; Holm's p beside it.
+    `mean(d) +- T(1 - .05 / (2k), R - 1) sd(d) / sqrt(R)` with k = a - 1; p times k beside it.
     """
     rows = dict(zip(y.index, y.to_numpy(dtype=float), strict=True))
     base = rows.pop(reference)
@@ -95,10 +100,14 @@ def paired(y: pd.DataFrame, *, reference: Any, direction: str) -> list[Differenc
         _difference(row, base=base, replicates=replicates, family=len(rows), sign=sign)
         for row in rows.values()
     ]
-    adjusted = holm([one["estimate"].p for one in found]) if found else []
     return [
-        Difference(level=level, reference=reference, p_holm=float(p), **one)
-        for level, one, p in zip(others, found, adjusted, strict=True)
+        Difference(
+            level=level,
+            reference=reference,
+            p_adjusted=min(one["estimate"].p * one["estimate"].family, 1.0),
+            **one,
+        )
+        for level, one in zip(others, found, strict=True)
     ]
 
 

@@ -15,6 +15,9 @@ from sweeper.analysis.frames import Frames
 
 BATCH_SIZE = "train.batch_size"
 RATIO = "data.imbalance.train_ratio"
+CONDITIONS = frozenset(
+    f"data.{name}" for name in ("dataset", "path", "test_path", "target", "labels", "test_labels")
+)
 NAMES = {
     RATIO: "train ratio",
     "data.imbalance.profile": "imbalance profile",
@@ -38,6 +41,20 @@ class Factor:
     levels: tuple[Any, ...]
     scale: Literal["log2", "linear", "category"]
     reference: Any
+
+    @property
+    def is_condition(self) -> bool:
+        """Whether it describes the data that a user meets, and so is no choice."""
+        return is_condition(self.path)
+
+    @property
+    def strongest(self) -> Any:
+        """The level of a condition that the question is about.
+
+        Of an imbalance the strongest (the smallest train ratio); of words the first as written.
+        """
+        smallest = self.scale == "category" or self.path.endswith("ratio")
+        return self.levels[0] if smallest else self.levels[-1]
 
     def position(self, level: Any) -> float:
         """Where `level` lies on the axis: its log2, itself, or its place in the list."""
@@ -151,19 +168,36 @@ def _reference(levels: Sequence[Any], *, path: str, listed: Sequence[Any], scale
 def axes(factors: Sequence[Factor]) -> tuple[Factor | None, Factor | None]:
     """The factor on the axis and the one that makes the lines.
 
-    Batch size comes first where it is a factor, else the first numeric factor, else the first.
-    The train ratio makes the lines, unless it is the only factor; else the next factor does.
+    Batch size comes first where it is a factor, else the first numeric choice, else the first. A
+    condition makes the lines, the train ratio before others, unless there is no choice beside it;
+    else the next factor does.
     """
     if not factors:
         return None, None
     ranked = sorted(factors, key=_eagerness)
     x, rest = ranked[0], [one for one in factors if one is not ranked[0]]
-    by = next((one for one in rest if one.path == RATIO), rest[0] if rest else None)
+    conditions = sorted(
+        (one for one in rest if one.is_condition), key=lambda one: one.path != RATIO
+    )
+    by = next(iter(conditions), rest[0] if rest else None)
     return x, by
 
 
 def _eagerness(one: Factor) -> tuple[bool, bool, bool]:
-    return one.path != BATCH_SIZE, one.path == RATIO, one.scale == "category"
+    return one.path != BATCH_SIZE, one.is_condition, one.scale == "category"
+
+
+def is_condition(path: str) -> bool:
+    """Whether a factor describes the data that a user meets; image size and features are choices.
+
+    The imbalance, the data set and its files.
+    """
+    return path.startswith("data.imbalance.") or path in CONDITIONS
+
+
+def strongest(factors: Sequence[Factor]) -> dict[str, Any]:
+    """Each condition among the factors, at the level that the question is about."""
+    return {one.path: one.strongest for one in factors if one.is_condition}
 
 
 def combination(factors: Mapping[str, Any], *, paths: Sequence[str]) -> tuple[Any, ...]:

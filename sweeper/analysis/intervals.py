@@ -17,6 +17,8 @@ from scipy import stats
 LEVEL = 0.95
 LEAST = 3  # fewer replicates than this get no interval
 FIRM = 5  # fewer than this: never better than "suggestive"
+POWER = 0.84  # the normal quantile of a power of 80 %
+MOST = 1_000_000  # more replicates than this are not named
 FLIPS = 6  # fewer replicates than this cannot tell by their signs
 
 
@@ -166,20 +168,55 @@ def sign_flip(values: ArrayLike) -> float:
 
 
 def replicates_needed(
-    estimate: Estimate, *, df: int | None = None, shares: int = 1, power: float = 0.8
+    estimate: Estimate, *, df: int | None = None, shares: int = 1, z: float = POWER
 ) -> int | None:
     """About how many replicates would separate such a mean from 0; None without a variance.
 
-    `((T(1 - .05 / (2 family shares), df) + z) sd / |mean|)^2`, from the observed mean and sd: a
-    rough guide. `df` is n - 1 unless given, `shares` the parts that the error is divided into.
+    From the observed mean and sd: a rough guide. `replicates_for` has the formula.
     """
-    df = estimate.n - 1 if df is None else df
-    if estimate.n < LEAST or df < 1 or not estimate.sd > 0 or estimate.value == 0:
+    if estimate.n < LEAST or not estimate.sd > 0 or not math.isfinite(estimate.value):
         return None
-    tail = (1 - LEVEL) / (2 * estimate.family * shares)
-    quantile = float(stats.t.ppf(1 - tail, df)) + float(stats.norm.ppf(power))
-    need = (quantile * estimate.sd / abs(estimate.value)) ** 2
-    return max(math.ceil(need), estimate.n + 1) if need < 1e6 else None
+    ratio = abs(estimate.value) / estimate.sd
+    return replicates_for(ratio, family=estimate.family, n=estimate.n, df=df, shares=shares, z=z)
+
+
+def replicates_for(
+    ratio: float,
+    *,
+    family: int,
+    n: int,
+    df: int | None = None,
+    shares: int = 1,
+    z: float = POWER,
+) -> int | None:
+    """The smallest N above `n` with N >= ((T(1 - .05 / (2 family shares), N - 1) + z) / ratio)^2.
+
+    Args:
+        ratio: mean over sd of the differences.
+        df: degrees of freedom, where the spread is that of a first stage; N - 1 unless given.
+        shares: the parts that planned looks divide the error into.
+        z: normal quantile of the power; 0.84 is 80 %.
+
+    Returns None where no N up to a million does.
+    """
+    if not (math.isfinite(ratio) and ratio > 0):
+        return None
+    tail = (1 - LEVEL) / (2 * family * shares)
+
+    def short(count: int) -> bool:
+        quantile = float(stats.t.ppf(1 - tail, count - 1 if df is None else df))
+        return ((quantile + z) / ratio) ** 2 > count
+
+    low = max(n, LEAST - 1)
+    high = low + 1
+    while short(high):  # what is wanted falls with N, so it is met from some N on
+        low, high = high, 2 * high
+        if low > MOST:
+            return None
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (middle, high) if short(middle) else (low, middle)
+    return high if high <= MOST else None
 
 
 def as_row(estimate: Estimate) -> dict[str, Any]:

@@ -6,12 +6,12 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-import numpy as np
 from scipy import optimize, stats
 
 from sweeper.analysis.frames import Frames
 from sweeper.analysis.intervals import LEAST, LEVEL
-from sweeper.analysis.stopping import contrasts
+from sweeper.analysis.pairs import all_pairs
+from sweeper.analysis.stopping import families
 
 POWER = 0.8
 
@@ -55,7 +55,7 @@ def smallest_of_target(
 
 @dataclass(frozen=True)
 class Pilot:
-    """The spread of one factor's paired differences so far: of the noisiest level."""
+    """The spread of one factor's paired differences so far: of the noisiest pair."""
 
     sd: float  # in the measure's unit
     n: int
@@ -64,9 +64,9 @@ class Pilot:
 def pilots(frames: Frames) -> Mapping[str, Pilot]:
     """Factor -> pilot, from the runs that a sweep has; a factor without three blocks has none."""
     found: dict[str, Pilot] = {}
-    for one in contrasts(frames):
-        d = list(one.by_replicate.values())
-        sd = float(np.std(d, ddof=1)) if len(d) >= LEAST else 0.0
-        if sd > 0 and (one.factor not in found or sd > found[one.factor].sd):
-            found[one.factor] = Pilot(sd, len(d))
+    for one in families(frames):
+        pairs = all_pairs(one.y.to_numpy(float))
+        sd = float(pairs.sd.max(initial=0.0))
+        if pairs.n >= LEAST and sd > 0:
+            found[one.factor] = Pilot(sd, pairs.n)
     return found

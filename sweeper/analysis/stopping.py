@@ -1,11 +1,7 @@
 """How many replicates are enough, by a rule that was fixed before any were seen (statistics 3.3).
 
-Three rules. A fixed number: plain t intervals. Stein's two stages: the spread of the first
-replicates alone tells how many it takes to know each difference to within a half-width; mean and
-spread of normal noise are independent, so that the interval made of the final mean, the first
-spread and its degrees of freedom is exact, where one with the final spread is not. Planned looks:
-each look gets its share of the error, so that all of them together make no more false alarms than
-one.
+Three rules: a fixed number, Stein's two stages, and planned looks. `planned.py` has their
+intervals, `pairs.py` the table of all pairs that they decide by.
 
 A rule decides about the sweep by what is recorded, and nothing else: asked again after a crash it
 says the same. What it has said is kept with the sweep (`Sweep.stages`), first stages and spent
@@ -14,152 +10,76 @@ error included, and is never decided anew.
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import combinations
 from typing import Any, TypeAlias
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
-from scipy import stats
+import pandas as pd
 
 from sweeper.analysis import comparable, effects
-from sweeper.analysis.effects import Difference
-from sweeper.analysis.factors import Factor, scientific
+from sweeper.analysis.factors import scientific, strongest
 from sweeper.analysis.frames import Frames
-from sweeper.analysis.intervals import LEVEL, Estimate, holm, mean_interval
-from sweeper.analysis.measures import POINTS, objective, responses
-from sweeper.analysis.verdicts import MARGIN, Word, judge
+from sweeper.analysis.intervals import FIRM, Estimate, mean_interval
+from sweeper.analysis.measures import POINTS, Measure, objective, responses
+from sweeper.analysis.pairs import Pairs, all_pairs, standings, undecided
+from sweeper.analysis.planned import ALPHA, look_interval, stein, stein_interval
+from sweeper.analysis.verdicts import MARGIN
 from sweeper.store.records import Sweep
-
-ALPHA = 1 - LEVEL
-Levels: TypeAlias = tuple[str, Any]  # a factor's path, and the level that is compared
-
-
-# --- the estimators, of arrays
-
-
-def stein(first: ArrayLike, *, half_width: float, cap: int, family: int = 1) -> int:
-    """How many replicates give a difference an interval of this half-width.
-
-    `max(n0, ceil((T(1 - .05 / (2 family), n0 - 1) s0 / h)^2))`, at most `cap`; n0 and s0 are of
-    the first stage (n0,). Source: Stein 1945.
-    """
-    x = _finite(first)
-    if len(x) < 2:
-        return cap
-    need = (_quantile(family=family, df=len(x) - 1) * float(x.std(ddof=1)) / half_width) ** 2
-    return min(max(len(x), math.ceil(min(need, cap))), cap)
-
-
-def stein_interval(
-    values: ArrayLike, *, first: ArrayLike, half_width: float = 0.0, family: int = 1
-) -> Estimate:
-    """The mean of `values` (N,) with `mean +- max(h, T(.975, n0 - 1) s0 / sqrt(N))`.
-
-    `first` (n0,) are the differences of the first stage, which `values` hold too; `sd` is theirs.
-    """
-    x, start = _finite(values), _finite(first)
-    plain = mean_interval(x, family=family)
-    spread = mean_interval(start, family=family)
-    n, n0 = len(x), len(start)
-    together = f", simultaneous over {family} comparisons (Bonferroni)" if family > 1 else ""
-    method = (
-        f"95% two-stage interval (Stein) over {n} replicates, spread of the first {n0}{together}"
-    )
-    rule = f"two stages, spread of the first {n0}"
-    if not spread.known:
-        return replace(
-            plain,
-            low=math.nan,
-            high=math.nan,
-            p=math.nan,
-            method=method,
-            note=spread.note,
-            rule=rule,
-        )
-    error = spread.sd / math.sqrt(n)
-    half = max(half_width, _quantile(family=family, df=n0 - 1) * error)
-    p = float(2 * stats.t.sf(abs(plain.value) / error, n0 - 1))
-    return Estimate(
-        plain.value,
-        plain.value - half,
-        plain.value + half,
-        spread.sd,
-        n,
-        p,
-        family,
-        method,
-        "",
-        rule,
-    )
-
-
-def look_interval(values: ArrayLike, *, looks: int, at: int = 0, family: int = 1) -> Estimate:
-    """The t interval of `values` (n,) at one of several looks, each with its share of the error.
-
-    `mean +- T(1 - .05 / (2 family looks), n - 1) s / sqrt(n)`; look `at` counts from 1, 0 is none
-    of the planned ones.
-    """
-    x = _finite(values)
-    found = mean_interval(x, family=family, level=1 - ALPHA / looks)
-    which = f"look {at} of {looks}" if at else f"between {looks} looks"
-    together = f", simultaneous over {family} comparisons (Bonferroni)" if family > 1 else ""
-    method = (
-        f"t interval over {len(x)} replicates at {which}: {1 - ALPHA / looks:.1%} each, 95% over "
-        f"all looks{together}"
-    )
-    return replace(found, method=method, rule=which)
-
-
-def _finite(values: ArrayLike) -> NDArray[np.float64]:
-    x = np.asarray(values, dtype=float).ravel()
-    return x[np.isfinite(x)]
-
-
-def _quantile(*, family: int, df: int, shares: int = 1) -> float:
-    return float(stats.t.ppf(1 - ALPHA / (2 * family * shares), df))
-
 
 # --- what they are asked about
 
 
 @dataclass(frozen=True)
-class Contrast:
-    """A primary paired difference: a level against the reference, by complete replicate."""
+class Family:
+    """The levels of a factor on the objective, at the condition in question.
+
+    Attributes:
+        y: index level, columns replicates, NaN where a run is missing.
+        margin: the difference that does not matter, in the measure's unit; None: there is none.
+    """
 
     factor: str
-    level: Any
-    family: int
+    y: pd.DataFrame
     direction: str
     margin: float | None
-    by_replicate: Mapping[int, float]
-
-    @property
-    def key(self) -> Levels:
-        return self.factor, self.level
 
 
-def contrasts(frames: Frames) -> list[Contrast]:
-    """The primary family: the objective's differences of every scientific factor, as reported."""
+def families(frames: Frames) -> list[Family]:
+    """What the answer and every plan for replicates rest on: a table of all pairs a choice.
+
+    Conditions are held where the question asks (the strongest imbalance), and are compared only
+    where the sweep varies nothing else. None where cells cannot be compared in pairs.
+    """
     asked = list(frames.sweep.spec.get("scientific", {}))
     found = comparable.comparable_cells(frames, paths=asked)
     if found.comparison is not comparable.Comparison.PAIRED:
         return []
     measure = objective(frames.sweep.spec)
     y = responses(frames, measure=measure, cells=found.compared)
-    margin = MARGIN if measure.unit == "points" else None
+    factors = scientific(frames, cells=found.compared)
+    held = strongest(factors)
+    choices = [one for one in factors if one.path not in held] or list(factors)
     return [
-        Contrast(
-            factor.path, one.level, one.estimate.family, measure.direction, margin, one.by_replicate
+        Family(
+            one.path,
+            effects.over_levels(y, cells=frames.cells, factor=one, held=held),
+            measure.direction,
+            margin_of(measure),
         )
-        for factor in scientific(frames, cells=found.compared)
-        for one in effects.paired(
-            effects.over_levels(y, cells=frames.cells, factor=factor),
-            reference=factor.reference,
-            direction=measure.direction,
-        )
+        for one in choices
     ]
+
+
+def complete_replicates(y: pd.DataFrame) -> list[int]:
+    """The replicates of y[level, r] that have every level."""
+    return [int(r) for r in y.dropna(axis=1).columns]
+
+
+def margin_of(measure: Measure) -> float | None:
+    """The difference in this measure that does not matter; a loss has none."""
+    return MARGIN if measure.unit == "points" else None
 
 
 @dataclass(frozen=True)
@@ -196,15 +116,14 @@ class Fixed:
     told: str = ""
     key: str = "replicates"
 
-    def interval(
-        self, values: Mapping[int, float], *, family: int = 1, of: Levels | None = None
-    ) -> Estimate:
-        """The interval of a mean difference, from the differences by replicate.
-
-        `of` names a primary difference.
-        """
-        del of
+    def interval(self, values: Mapping[int, float], *, family: int = 1) -> Estimate:
+        """The interval of a mean difference, from the differences by replicate."""
         return mean_interval(list(values.values()), family=family)
+
+    def pairs(self, y: pd.DataFrame, *, direction: str, factor: str = "") -> Pairs:
+        """The table of all pairs of y[level, r]; `factor` names a primary one."""
+        del factor
+        return all_pairs(y.to_numpy(float), levels=tuple(y.index), direction=direction)
 
     @property
     def shares(self) -> int:
@@ -219,39 +138,47 @@ class Fixed:
 class SteinTwoStage:
     """Stein's: each primary difference to within `half_width`, at most `cap` replicates.
 
-    `first` keeps which replicates the spread was told from, once it was.
+    `first` has the replicates that estimated the spread, once they did.
     """
 
     half_width: float  # in the measure's unit: points, or as it comes
     cap: int
     start: int
     unit: str
-    first: Mapping[Levels, tuple[int, ...]]
+    first: Mapping[str, tuple[int, ...]]  # by factor
 
     @property
     def shares(self) -> int:
         return 1
 
-    def interval(
-        self, values: Mapping[int, float], *, family: int = 1, of: Levels | None = None
-    ) -> Estimate:
-        """A primary difference's is at least `half_width` to either side; another's as it is."""
-        kept = [values[r] for r in self.first_stage(values, of=of)]
-        floor = 0.0 if of is None else self.half_width
-        return stein_interval(list(values.values()), first=kept, half_width=floor, family=family)
+    def interval(self, values: Mapping[int, float], *, family: int = 1) -> Estimate:
+        """With the spread of the first replicates."""
+        first = [values[r] for r in sorted(values)[: self.start]]
+        return stein_interval(list(values.values()), first=first, family=family)
 
-    def first_stage(
-        self, values: Mapping[int, float], *, of: Levels | None = None
-    ) -> tuple[int, ...]:
+    def pairs(self, y: pd.DataFrame, *, direction: str, factor: str = "") -> Pairs:
+        """With the first spread; a primary factor's intervals reach `half_width` at least."""
+        first = self.first_stage(y, factor=factor)
+        return all_pairs(
+            y.to_numpy(float),
+            levels=tuple(y.index),
+            direction=direction,
+            first=[list(map(int, y.columns)).index(r) for r in first],
+            floor=self.half_width if factor else 0.0,
+            rule=f"two stages, spread of the first {len(first)}",
+        )
+
+    def first_stage(self, y: pd.DataFrame, *, factor: str) -> tuple[int, ...]:
         """The replicates that estimate the variance: those kept, else the first complete ones."""
-        kept = self.first.get(of) if of is not None else None
-        if kept is not None and set(kept) <= set(values):
+        complete = complete_replicates(y)
+        kept = self.first.get(factor)
+        if kept is not None and set(kept) <= set(complete):
             return kept
-        return tuple(sorted(values)[: self.start])
+        return tuple(sorted(complete)[: self.start])
 
-    def decide(self, found: Sequence[Contrast], *, replicates: int) -> Decision:
+    def decide(self, found: Sequence[Family], *, replicates: int) -> Decision:
         """Whether the differences are as exact as asked, or what is still missing."""
-        facts = tuple(self._facts(one) for one in found)
+        facts = tuple(fact for one in found for fact in self._facts(one))
         short = max((fact["needed"] - fact["n"] for fact in facts), default=0)
         size = amount(self.half_width, unit=self.unit)
         if not found:
@@ -267,24 +194,26 @@ class SteinTwoStage:
         text = f"the first stage asks for {wanted} replicates to reach a target of {size}"
         return Decision(wanted, "", text, 0.0, facts)
 
-    def _facts(self, one: Contrast) -> Mapping[str, Any]:
-        first = self.first_stage(one.by_replicate, of=one.key)
-        d = [one.by_replicate[r] for r in first]
-        # A first stage that lacks blocks is completed before it estimates a variance.
-        needed = (
-            self.start
-            if len(first) < self.start
-            else stein(d, half_width=self.half_width, cap=MOST, family=one.family)
-        )
-        sd = float(np.std(d, ddof=1)) if len(d) > 1 else None
-        return {
-            "factor": one.factor,
-            "level": one.level,
-            "n": len(one.by_replicate),
-            "first": list(first),
-            "sd": sd,
-            "needed": needed,
-        }
+    def _facts(self, one: Family) -> Iterator[Mapping[str, Any]]:
+        y, first = one.y, self.first_stage(one.y, factor=one.factor)
+        pairs = list(combinations(y.index, 2))
+        for two, level in pairs:
+            d = (y.loc[level] - y.loc[two])[list(first)].to_numpy(float)
+            # A first stage that lacks blocks is completed before it estimates a variance.
+            needed = (
+                self.start
+                if len(first) < self.start
+                else stein(d, half_width=self.half_width, cap=MOST, family=len(pairs))
+            )
+            yield {
+                "factor": one.factor,
+                "level": level,
+                "against": two,
+                "n": len(complete_replicates(y)),
+                "first": list(first),
+                "sd": float(np.std(d, ddof=1)) if len(d) > 1 else None,
+                "needed": needed,
+            }
 
     def method(self) -> str:
         return (
@@ -308,17 +237,27 @@ class GroupSequential:
     def shares(self) -> int:
         return len(self.looks)
 
-    def interval(
-        self, values: Mapping[int, float], *, family: int = 1, of: Levels | None = None
-    ) -> Estimate:
+    def interval(self, values: Mapping[int, float], *, family: int = 1) -> Estimate:
         """With this look's share of the error."""
-        del of
         at = self.looks.index(self.replicates) + 1 if self.replicates in self.taken else 0
         return look_interval(list(values.values()), looks=len(self.looks), at=at, family=family)
 
-    def decide(self, found: Sequence[Contrast], *, replicates: int) -> Decision:
-        """Whether every difference is decided at this look."""
-        facts = tuple(self._facts(one, replicates) for one in found)
+    def pairs(self, y: pd.DataFrame, *, direction: str, factor: str = "") -> Pairs:
+        """With this look's share of the error."""
+        del factor
+        at = self.looks.index(self.replicates) + 1 if self.replicates in self.taken else 0
+        which = f"look {at} of {len(self.looks)}" if at else f"between {len(self.looks)} looks"
+        return all_pairs(
+            y.to_numpy(float),
+            levels=tuple(y.index),
+            direction=direction,
+            shares=len(self.looks),
+            rule=which,
+        )
+
+    def decide(self, found: Sequence[Family], *, replicates: int) -> Decision:
+        """Whether every level is decided at this look."""
+        facts = tuple(fact for one in found for fact in self._facts(one, replicates))
         undecided = sum(not fact["decided"] for fact in facts)
         at, alpha = self.looks.index(replicates) + 1, ALPHA / len(self.looks)
         which = f"look {at} of {len(self.looks)}"
@@ -326,33 +265,39 @@ class GroupSequential:
             text = f"nothing can be compared at {which}"
             return Decision(replicates, "nothing", text, alpha)
         if not undecided:
-            text = f"stopped at {which}, with {replicates} replicates: every difference decided"
+            text = f"stopped at {which}, with {replicates} replicates: every level decided"
             return Decision(replicates, "decided", text, alpha, facts)
-        left = f"{undecided} of {len(found)} differences undecided"
+        left = f"{undecided} of {len(facts)} levels undecided"
         if at == len(self.looks):
             text = f"stopped at {which}, the last, with {replicates} replicates: {left}"
             return Decision(replicates, "last_look", text, alpha, facts)
         text = f"{which}, with {replicates} replicates: {left}; the next is at {self.looks[at]}"
         return Decision(self.looks[at], "", text, alpha, facts)
 
-    def _facts(self, one: Contrast, replicates: int) -> Mapping[str, Any]:
-        values = [d for r, d in one.by_replicate.items() if r < replicates]
-        estimate = look_interval(values, looks=len(self.looks), family=one.family)
-        verdict = judge(estimate, direction=one.direction, margin=one.margin)
-        decided = verdict.word not in (Word.UNDECIDED, Word.UNKNOWN) and not verdict.suggestive
-        return {
-            "factor": one.factor,
-            "level": one.level,
-            "n": len(values),
-            "decided": decided,
-            "verdict": str(verdict.word),
-        }
+    def _facts(self, one: Family, replicates: int) -> Iterator[Mapping[str, Any]]:
+        y = one.y[[r for r in one.y.columns if int(r) < replicates]]  # pyright: ignore
+        found = all_pairs(
+            y.to_numpy(float),
+            levels=tuple(y.index),
+            direction=one.direction,
+            shares=len(self.looks),
+        )
+        open_levels = undecided(found, margin=one.margin)
+        for standing in standings(found):
+            settled = found.n >= FIRM and standing.level not in open_levels
+            yield {
+                "factor": one.factor,
+                "level": standing.level,
+                "n": found.n,
+                "decided": settled,
+                "verdict": "beaten" if standing.beaten else "may be best",
+            }
 
     def method(self) -> str:
         listed = ", ".join(map(str, self.looks[:-1])) + f" and {self.looks[-1]}"
         return (
-            f"The differences were looked at after {listed} replicates at most, and the sweep "
-            "stopped as soon as every one was decided. Each look has its share of the error "
+            f"The levels were compared after {listed} replicates at most, and the sweep "
+            "stopped as soon as every level was decided. Each look has its share of the error "
             f"(alpha = {ALPHA:.2f} / {len(self.looks)}), so that together they make no more false "
             "alarms than one."
         )
@@ -404,8 +349,8 @@ def _screened(plan: Mapping[str, Any]) -> str:
     )
 
 
-def _first_stages(sweep: Sweep) -> Mapping[Levels, tuple[int, ...]]:
-    """The replicates behind each difference's variance, for every target with this start.
+def _first_stages(sweep: Sweep) -> Mapping[str, tuple[int, ...]]:
+    """The replicates behind the variances of each factor, for every target with this start.
 
     Only whole first stages: one that lacked blocks told nothing yet.
     """
@@ -415,7 +360,7 @@ def _first_stages(sweep: Sweep) -> Mapping[Levels, tuple[int, ...]]:
         if isinstance(plan, Mapping) and plan.get("start") == start:
             for one in stage["facts"]:
                 if len(one["first"]) >= start:
-                    kept.setdefault((one["factor"], one["level"]), tuple(one["first"]))
+                    kept.setdefault(one["factor"], tuple(one["first"]))
     return kept
 
 
@@ -447,21 +392,3 @@ def stopped(sweep: Sweep) -> str:
     """The rule that stopped the sweep, in a sentence without its full stop; empty when none did."""
     stages = stages_of(sweep)
     return str(stages[-1]["text"]) if stages and stages[-1]["ended"] not in ("", "fixed") else ""
-
-
-# --- in the place of plain intervals
-
-
-def follow(found: Sequence[Difference], *, rule: Rule, factor: Factor) -> list[Difference]:
-    """Paired differences with the intervals of the rule, and Holm's p over them and the looks."""
-    if isinstance(rule, Fixed):
-        return list(found)
-    made = [
-        rule.interval(one.by_replicate, family=one.estimate.family, of=(factor.path, one.level))
-        for one in found
-    ]
-    adjusted = holm([one.p for one in made]) if made else np.empty(0)
-    return [
-        replace(one, estimate=estimate, p_holm=float(min(p * rule.shares, 1.0)))
-        for one, estimate, p in zip(found, made, adjusted, strict=True)
-    ]

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 
 from sweeper.analysis.stopping import Fixed, Rule, SteinTwoStage, planned_before, stopped
-from sweeper.analysis.verdicts import MANY, Verdict, cost_of, needed_sentence
+from sweeper.analysis.verdicts import MANY, Verdict, cost_of
 from sweeper.store.records import Sweep
 
 
@@ -43,18 +43,12 @@ def plain(rule: Rule) -> str:
     )
 
 
-def settling(judged: Sequence[tuple[str, Verdict]]) -> str:
-    """What would decide the undecided ones of several levels, each with its label; may be empty."""
-    priced = [(one.price, label, one) for label, one in judged if one.price is not None]
-    found = sorted((one for one in priced if one[0].more <= MANY), key=lambda one: one[0].more)
-    if not found or len(priced) == 1:
-        few = min(priced, key=lambda one: one[0].more, default=None)
-        return needed_sentence(few[2]) if few else ""
-    (least, first, _), (most, last, _) = found[0], found[-1]
-    if first == last or least.more == most.more:
-        which = first if first == last else "them"
-        return f"About {most.more} more replicates would decide {which}{cost_of(most)}"
-    return (
-        f"About {least.more} more replicates would decide {first}, about {most.more} also {last}"
-        f"{cost_of(most)}"
-    )
+def price(verdict: Verdict, *, goal: str) -> str:
+    """`About 3 more replicates would show 8 about equal to 2: about 40 min; sweeper launch ...`"""
+    price = verdict.price
+    if price is None:
+        return f"About {verdict.needed} replicates in all would {goal}." if verdict.needed else ""
+    if price.more > MANY:
+        return f"It would take about {price.more:,} more replicates to {goal}."
+    count = "One more replicate" if price.more == 1 else f"About {price.more} more replicates"
+    return f"{count} would {goal}{cost_of(price)}"

@@ -14,12 +14,13 @@ from sweeper.analysis import cost as price
 from sweeper.analysis import stopping as precision
 from sweeper.analysis.comparable import Comparable, Comparison
 from sweeper.analysis.cost import Costs
-from sweeper.analysis.factors import Factor, axes, scientific
+from sweeper.analysis.factors import Factor, axes, scientific, show, strongest
 from sweeper.analysis.frames import Frames
 from sweeper.analysis.intervals import Estimate
 from sweeper.analysis.measures import POINTS, Measure, measures, responses
+from sweeper.analysis.pairs import Pairs
 from sweeper.analysis.stopping import Rule
-from sweeper.analysis.verdicts import MARGIN, Verdict, judge
+from sweeper.analysis.verdicts import Verdict, judge
 
 T = TypeVar("T")
 
@@ -55,9 +56,30 @@ class SweepView:
         return self.comparable.comparison is Comparison.PAIRED
 
     @property
+    def choices(self) -> tuple[Factor, ...]:
+        """The factors that a user chooses; all others are conditions."""
+        return tuple(one for one in self.factors if not one.is_condition)
+
+    @property
+    def question(self) -> Factor | None:
+        """The factor whose levels the answer compares; None where only conditions vary."""
+        return next((one for one in (self.x, *self.choices) if one in self.choices), None)
+
+    @cached_property
+    def held(self) -> dict[str, Any]:
+        """Each condition at the level that the question is about: path -> level."""
+        return strongest(self.factors)
+
+    @property
+    def condition(self) -> str:
+        """`train ratio 0.05`: where levels are compared; empty without a condition."""
+        named = [one for one in self.factors if one.path in self.held]
+        return ", ".join(f"{one.name} {show(self.held[one.path])}" for one in named)
+
+    @property
     def others(self) -> tuple[Factor, ...]:
-        """The factors that the curve averages over."""
-        return tuple(one for one in self.factors if one is not self.x and one is not self.by)
+        """The choices that the curve averages over."""
+        return tuple(one for one in self.choices if one is not self.x and one is not self.by)
 
     @property
     def replicates(self) -> int:
@@ -65,16 +87,15 @@ class SweepView:
         counts = (int(y.notna().sum(axis=1).max()) for y in self.responses.values() if len(y))
         return max(counts, default=0)
 
-    def verdict(
-        self, estimate: Estimate, *, measure: Measure, priced: bool = True, span: float = 1.0
-    ) -> Verdict:
-        """The verdict on a difference or a slope; `priced` adds what more replicates cost.
-
-        `span`: how many steps a slope runs over.
-        """
-        margin = MARGIN if measure.unit == "points" else None
-        found = judge(estimate, direction=measure.direction, margin=margin, span=span)
+    def verdict(self, estimate: Estimate, *, priced: bool = True) -> Verdict:
+        """The verdict on a difference in the objective; `priced` adds what more would cost."""
+        found = judge(estimate, direction=self.objective.direction, margin=self.margin)
         return self.costs.priced(found, estimate=estimate) if priced else found
+
+    @property
+    def margin(self) -> float | None:
+        """The difference in the objective that does not matter; a loss has none."""
+        return precision.margin_of(self.objective)
 
     @property
     def objective(self) -> Measure:
@@ -89,8 +110,18 @@ class SweepView:
     def levels(
         self, measure: Measure, *, factor: Factor, at: tuple[Factor, Any] | None = None
     ) -> pd.DataFrame:
+        """y[level, r] of a factor, the mean over the other choices.
+
+        Conditions are held where the question asks; `at` holds a further factor, or another level.
+        """
         y = self.responses[measure.name].loc[list(self.comparable.compared)]
-        return effects.over_levels(y, cells=self.frames.cells, factor=factor, at=at)
+        held = {**self.held, at[0].path: at[1]} if at else self.held
+        return effects.over_levels(y, cells=self.frames.cells, factor=factor, held=held)
+
+    def pairs(self, factor: Factor, *, y: pd.DataFrame | None = None) -> Pairs:
+        """The table of all pairs of a factor's levels on the objective, as planned."""
+        table = self.levels(self.objective, factor=factor) if y is None else y
+        return self.rule.pairs(table, direction=self.objective.direction, factor=factor.path)
 
     @cached_property
     def rule(self) -> Rule:

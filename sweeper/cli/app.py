@@ -186,9 +186,17 @@ def launch(
         bool,
         typer.Option("--new-data", help="Agree that the data have changed: run everything again."),
     ] = False,
+    page: Annotated[
+        Path | None,
+        typer.Option("--report", metavar="PATH", help="Write the report there at the end."),
+    ] = None,
 ) -> int:
     """Run a sweep; the same command again runs what is missing."""
     lookup.check_storage(storage)
+    if page is not None:
+        from sweeper.report.page import check_target
+
+        check_target(page, force=False, option="--report")
     lookup.check_ray(ray_address, allow_open=open_ray)
     loaded = _load(spec, overrides)
     from sweeper.cli.streams import Lasting
@@ -207,6 +215,13 @@ def launch(
             new_data=new_data,
         )
     logs.say(outcome.message)
+    for line in outcome.answer:
+        logs.say(line)
+    if page is not None:
+        from sweeper.report.page import write
+
+        with opened(storage) as store:
+            logs.say(f"report: {write(store, outcome.sweep, out=page)}")
     if outcome.exit_code != INTERRUPTED:
         for line in inputs.next_commands(outcome.sweep, storage):
             logs.say(line)
@@ -268,6 +283,10 @@ def status(
     with opened(storage) as store:
         chosen = store.sweeps() if sweep is None else [lookup.find_sweep(store, sweep)]
         statuses = [sweep_status(store, sweep) for sweep in chosen]
+        if chosen:
+            from sweeper.so_far import so_far  # statistics take seconds to import
+
+            statuses = [one | so_far(store, str(one["name"])) for one in statuses]
     if as_json:
         print(show.as_json("status", {"sweeps": statuses}))
     elif statuses:

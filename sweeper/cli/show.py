@@ -76,11 +76,19 @@ def status_remarks(status: Mapping[str, Any]) -> Iterator[str]:
     if status["reason"]:
         yield status["reason"]
     if holder and not holder.get("expired"):
-        yield f"driven by {holder.get('host', '?')} pid {holder.get('pid', '?')}"
+        beat = f", last beat {duration(holder['age'])} ago" if "age" in holder else ""
+        yield f"driven by {holder.get('host', '?')} pid {holder.get('pid', '?')}{beat}"
     if status["failures"]:
         yield "failed: " + ", ".join(f"{n} {reason}" for reason, n in status["failures"].items())
     if status["decided"]:
         yield status["decided"]
+    if status.get("answer"):
+        yield status["answer"]
+    elif status.get("best"):
+        yield f"best so far: {status['best']}; no verdict before the runs are complete"
+    if status.get("seconds_left") is not None:
+        low, high = duration(status["seconds_left_low"]), duration(status["seconds_left_high"])
+        yield f"time left: about {duration(status['seconds_left'])} ({low} to {high})"
 
 
 def recalls(console: Console, found: Predicted) -> None:

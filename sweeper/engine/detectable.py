@@ -21,7 +21,7 @@ class Detectable:
 
     Attributes:
         replicates: the planned number; `at_most` under a plan.
-        family: the number of differences that are judged together.
+        family: the number of pairs of levels that are judged together.
         d: in sd of the paired differences; None if a target fixes the effect itself.
         effect: in `unit`; None without a pilot.
         sd: of the pilot's differences, with its replicates; None without a pilot.
@@ -46,7 +46,7 @@ def detectable(spec: Spec, pilots: Mapping[str, Pilot] | None = None) -> tuple[D
         return ()
     levels = {name: len(set(grid(factor) or ())) for name, factor in spec.scientific.items()}
     found = (
-        _one(spec, name, family=number - 1, pilot=(pilots or {}).get(name))
+        _one(spec, name, family=number * (number - 1) // 2, pilot=(pilots or {}).get(name))
         for name, number in levels.items()
         if number > 1
     )

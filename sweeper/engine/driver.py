@@ -6,7 +6,7 @@ import shlex
 import sys
 from collections.abc import Callable, Sequence
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -58,6 +58,7 @@ class Outcome:
     exit_code: int
     sweep: str
     message: str
+    answer: tuple[str, ...] = ()  # the report's, and what it rests on; empty before the sweep ends
 
 
 def launch(
@@ -296,14 +297,14 @@ def _study(request: Request, store: Store, lease: Lease) -> Study:
 
 
 def _run(session: Session) -> Outcome:
-    launch = Launch(session)
+    launch, answer = Launch(session), ()
     try:
         launch.prepare()
         if launch.missing():
             with _watched(session, launch):
                 launch.run()
         launch.settle()
-        _write_note(session)
+        answer = _write_note(session)
     except StopNow:
         launch.abandon("the driver was stopped")
     except LeaseLost:
@@ -314,7 +315,9 @@ def _run(session: Session) -> Outcome:
     launch.show()
     if launch.conductor is not None:
         launch.save_hours()
-    return _outcome(session, launch)
+    outcome = _outcome(session, launch)
+    ended = outcome.exit_code in (COMPLETE, WITH_FAILURES)
+    return replace(outcome, answer=answer) if ended else outcome
 
 
 def _watched(session: Session, launch: Launch) -> Watch:
@@ -355,18 +358,27 @@ def brief(error: BaseException) -> str:
     return f"{type(error).__name__}: {first}"[:BRIEF]
 
 
-def _write_note(session: Session) -> None:
-    """Writes the sweep's summary to its study; a failure does not end the sweep."""
+def _write_note(session: Session) -> tuple[str, ...]:
+    """Writes the sweep's summary to its study, and returns the answer in lines.
+
+    A failure does not end the sweep.
+    """
     # Statistics take seconds to import, and the driver needs them only here.
     from sweeper.analysis.frames import load
+    from sweeper.analysis.view import view_of
     from sweeper.topics.headline.note import note
+    from sweeper.topics.headline.text import lead
 
     try:
-        session.study.set_note(note(load(session.store, session.spec.name)))
+        view = view_of(load(session.store, session.spec.name))
+        session.study.set_note(note(view))
+        said = lead(view)
+        return tuple(line for line in (said.headline, said.basis) if line)
     except LeaseLost:
         raise
     except Exception as error:  # noqa: BLE001  the numbers are safe, whatever is wrong here
         session.request.say(f"the study has no new note: {type(error).__name__}: {error}")
+        return ()
 
 
 def _renewed(spec: Spec, store: Store, lease: Lease, maker: CellMaker) -> Sweep:

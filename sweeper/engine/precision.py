@@ -104,7 +104,7 @@ class Staged:
 
         rule = precision.rule_of(frames.sweep, replicates=self.replicates)
         assert not isinstance(rule, precision.Fixed)  # noqa: S101  the spec has a plan
-        return rule.decide(precision.contrasts(frames), replicates=self.replicates)
+        return rule.decide(precision.families(frames), replicates=self.replicates)
 
     def _decide(self) -> None:
         # Statistics take seconds to import and are needed only here.

@@ -15,6 +15,7 @@ from ruamel.yaml import YAML
 
 from sweeper import __version__
 from sweeper.analysis.frames import load
+from sweeper.analysis.view import view_of
 from sweeper.design import cell_hash
 from sweeper.errors import InputError, SpecError
 from sweeper.importing.blocks import cell_key
@@ -228,7 +229,7 @@ def keep(store: Store, storage: str, new: Finished) -> Sweep:
         lease = store.acquire(sweep.id, leases.here())
         try:
             study.settle(store, lease, sweep)
-            study.set_note(note(load(store, sweep.name)))
+            study.set_note(note(view_of(load(store, sweep.name))))
         finally:
             store.release(lease)
     return sweep

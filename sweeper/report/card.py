@@ -13,6 +13,7 @@ from sweeper.drawing.figure import Figure
 from sweeper.drawing.svg import svg
 from sweeper.report.page import commands
 from sweeper.topics.headline import text as words
+from sweeper.topics.headline.caveats import caveats
 
 
 def card(view: SweepView, curve: Figure | None) -> str:
@@ -30,7 +31,7 @@ def _parts(view: SweepView, curve: Figure | None) -> Iterator[str]:
         yield svg(curve)
     if partial := words.progress(view.frames):
         yield _small(f"So far: {partial}.")
-    for caveat in words.caveats(view):
+    for caveat in caveats(view):
         yield _small(caveat)
 
 

@@ -27,12 +27,14 @@ OF_ONE = (
     ("simultaneous", "The intervals of a family are widened so that, in 95 of 100 families, all of "
      "them are right at once."),
     ("family", "The comparisons that are judged together, and how many they are."),
-    ("p", "How often chance alone would show at least such a difference. By Holm's method it is "
-     "adjusted for the family; by signs it is how often flipped signs would do as well."),
+    ("p", "How often chance alone would show at least such a difference. It is adjusted "
+     "for the family (Bonferroni); by signs it is how often flipped signs would do as well."),
     ("point", "One percentage point: from 80 % to 81 % is one point."),
     ("per doubling", "The change when a factor doubles, averaged over its range."),
-    ("beaten", "Said of a level that another one leads within replicates by more than chance "
-     "explains; in at least 95 of 100 sweeps it is not said of the best level."),
+    ("beaten", "Said of a level that is worse than another one within replicates, by the joint "
+     "intervals of all pairs; any other level may be best."),
+    ("costs", "What a level gives away against the best level, from the least to the most that the "
+     "joint intervals allow."),
     ("Pareto set", "The cells of which no other is as good in both accuracies and better in one."),
     ("tuning curve", "What the best of n trials of random search reaches, over n."),
     ("price", "How many majority errors one minority error weighs."),
@@ -58,7 +60,6 @@ OF_ONE = (
     ("descriptive", "Says what these runs show, without a test."),
     ("test, val", "Reported numbers are read on the test split. The validation split (val) serves "
      "selection only."),
-    ("materially", "By more than one point, even at the interval's near end."),
     ("undecided", "The interval holds 0 and is too wide for about equal; more replicates may "
      "tell."),
     ("about equal", "The whole interval lies within one point of 0."),

@@ -10,11 +10,9 @@ from sweeper.analysis.factors import Factor, name_of, scientific, show
 from sweeper.analysis.frames import Frames
 from sweeper.analysis.intervals import LEAST
 from sweeper.analysis.screening import SCREENING
-from sweeper.analysis.verdicts import MARGIN
 from sweeper.analysis.view import SweepView
 from sweeper.analysis.wording import joined
 from sweeper.states import RunState
-from sweeper.topics.differences import estimate as differences
 from sweeper.topics.failures import estimate as failures
 from sweeper.topics.registry import TOPICS
 from sweeper.topics.screening import estimate as screening
@@ -133,28 +131,17 @@ def _statistics(view: SweepView) -> Iterator[str]:
         if view.of(screening.build) is not None:
             yield view.rule.method()
         return
-    if view.of(differences.build).primary:
-        ns = sorted(
-            {d.estimate.n for one in view.of(differences.build).primary for d in one.differences}
-        )
-        span = f"n = {ns[0]}" if len(ns) == 1 else f"n = {ns[0]} to {ns[-1]}"
-        yield (
-            f"Levels were compared with a reference within replicates ({span}) by paired t "
-            "intervals, simultaneous over the levels of a factor (Bonferroni); p values were "
-            "adjusted by Holm's method (Holm, 1979). Each pair has its own variance. "
-            f"{held.of_comparisons(view.replicates)}"
-        )
     planned = view.rule.method()
     if planned:
         yield planned
     if view.of(trends.build).slopes:
         yield (
-            "Trends were fitted in each replicate and then tested over replicates by t; an "
-            "interaction is the difference of two such slopes."
+            "Average changes a step were fitted in each replicate, with t intervals over "
+            "replicates; an interaction is the difference of two such changes."
         )
     yield (
-        f"A difference counts as material beyond {MARGIN:g} percentage point. All comparisons "
-        "besides the primary outcome over the whole design are exploratory."
+        "All comparisons besides the primary outcome at the condition in question are exploratory "
+        "and have no verdict."
     )
 
 

@@ -37,6 +37,7 @@ from sweeper.report.references import bibtex
 from sweeper.states import RunState
 from sweeper.topics.differences import estimate as differences
 from sweeper.topics.headline import text as words
+from sweeper.topics.headline.caveats import caveats
 from sweeper.topics.registry import sections
 
 GENERATOR = '<meta name="generator" content="Sweeper report">'
@@ -71,14 +72,14 @@ def save(page: str, *, out: Path) -> Path:
     return out
 
 
-def check_target(out: Path, *, force: bool) -> None:
+def check_target(out: Path, *, force: bool, option: str = "--out") -> None:
     """Whether a report may be written there."""
     if not out.parent.is_dir():
-        raise InputError(f"--out {out}: the folder {out.parent} does not exist")
+        raise InputError(f"{option} {out}: the folder {out.parent} does not exist")
     if out.is_dir():
-        raise InputError(f"--out {out}: is a folder; name a file, such as {out / 'report.html'}")
+        raise InputError(f"{option} {out}: is a folder; name a file, such as {out / 'report.html'}")
     if os.path.lexists(out) and not force and not is_report(out):
-        raise InputError(f"--out {out}: exists and is not a Sweeper report; --force replaces it")
+        raise InputError(f"{option} {out}: exists and is not a Sweeper report; --force replaces it")
 
 
 def is_report(path: Path) -> bool:
@@ -166,7 +167,7 @@ def _said(view: SweepView) -> dict[str, Any]:
         "lines": words.lines(view),
         "partial": words.progress(view.frames),
         "state": scrub(sweep.state_reason),
-        "caveats": words.caveats(view),
+        "caveats": caveats(view),
         "caution": caution_of(view),
         "facts": facts(view.frames),
         "objective_words": view.objective.title,

@@ -10,12 +10,12 @@ import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 from sweeper import __version__
 from sweeper.analysis.factors import show
 from sweeper.analysis.frames import Frames, Reads, load
-from sweeper.analysis.measures import goal
 from sweeper.drawing.figure import Figure, Section
 from sweeper.drawing.redact import scrub_spec
 from sweeper.drawing.table import Table, seconds
@@ -29,6 +29,7 @@ from sweeper.report.references import bibtex
 from sweeper.states import RunState
 from sweeper.topics.across import section as across
 from sweeper.topics.headline import text as words
+from sweeper.topics.headline.caveats import caveats
 from sweeper.topics.response import estimate as response
 from sweeper.topics.response import section as response_section
 from sweeper.topics.several import estimate as several
@@ -115,11 +116,10 @@ def _said(found: Several) -> dict[str, Any]:
         "main": main,
         "verdicts": [_verdict(one) for one in main.rows],
         "levels": any(one.level is not None for one in main.rows),
+        "scaled": [SimpleNamespace(estimate=one.cost) for one in main.rows],
         "caption": _caption(found),
         "unit": found.measure.unit,
-        "caveats": [
-            (one.name, caveat) for one in found.members for caveat in words.caveats(one.view)
-        ],
+        "caveats": [(one.name, caveat) for one in found.members for caveat in caveats(one.view)],
         "partial": [
             (one.name, told) for one in found.members if (told := words.progress(one.frames))
         ],
@@ -134,26 +134,25 @@ def _said(found: Several) -> dict[str, Any]:
 
 def _caption(found: Several) -> str:
     """What the numbers of the first table are."""
-    main = found.shared[0]
-    steps = {one.step for one in main.rows if one.step}
-    per = f" per {steps.pop()}" if len(steps) == 1 else ""
-    what = "change" if per else "effect"
     unit = f", in {found.measure.unit}" if found.measure.unit else ""
-    better = goal(found.measure)
-    return f"The verdicts side by side: {what} in {found.measure.title}{per}{unit}; {better}"
+    return (
+        f"The levels of {found.shared[0].name}, sweep by sweep: change in {found.measure.title} "
+        f"against the best level of the sweep{unit}"
+    )
 
 
 def _verdict(row: Claimed) -> dict[str, Any]:
-    estimate, verdict = row.estimate, row.verdict
-    word = words.clearness(verdict, estimate) if row.step else verdict.badge
-    against = f"{show(row.level)} against {show(row.reference)}" if row.level is not None else ""
+    one = row.level
+    tone = ""
+    if one is not None and row.found is not None and not row.found.withheld and row.cost.known:
+        tone = "worse" if one.beaten else "" if one.open else "better"
     return {
         "member": row.member,
         "row": row,
-        "estimate": estimate,
-        "against": against,
-        "badge": word,
-        "tone": str(verdict.word),
+        "estimate": row.cost,
+        "against": show(one.value) if one is not None else "",
+        "badge": wording.badge(row),
+        "tone": tone,
         "claim": row.claim,
     }
 

@@ -24,6 +24,7 @@ from sweeper.report import page
 from sweeper.report.manifest import manifest
 from sweeper.topics.cells import section as cells
 from sweeper.topics.headline import text as words
+from sweeper.topics.headline.caveats import caveats
 from sweeper.topics.response import section as response
 
 MARK = '<html lang="en" class="sheet">'  # by which a sheet is told from a whole page
@@ -131,9 +132,9 @@ def _sure(view: SweepView, lead: words.Lead) -> list[str]:
     if lead.claim is not None:
         missing = ", ".join(one.name for one in lead.claim.missing)
         told.append(f"Fairness in doubt, not met: {missing}." if missing else "Fair comparison.")
-    caveats = words.caveats(view)
-    told += caveats[:MOST_CAVEATS]
-    if len(caveats) > MOST_CAVEATS:
+    warned = caveats(view)
+    told += warned[:MOST_CAVEATS]
+    if len(warned) > MOST_CAVEATS:
         told.append("The whole report has more remarks.")
     return [_ended(one).replace(" below.", " in the whole report.") for one in told if one]
 

@@ -11,15 +11,10 @@ from scipy import stats
 from sweeper.analysis import cost as price
 from sweeper.analysis.frames import load
 from sweeper.analysis.intervals import mean_interval
-from sweeper.analysis.stopping import (
-    PLAIN,
-    GroupSequential,
-    SteinTwoStage,
-    look_interval,
-    stein_interval,
-)
-from sweeper.analysis.stopping_text import settling
-from sweeper.analysis.verdicts import MANY, Verdict, Word, judge, needed_sentence
+from sweeper.analysis.planned import look_interval, stein_interval
+from sweeper.analysis.stopping import PLAIN, GroupSequential, SteinTwoStage
+from sweeper.analysis.stopping_text import price as price_sentence
+from sweeper.analysis.verdicts import MANY, Verdict, Word, judge
 from sweeper.analysis.view import view_of
 from sweeper.topics.differences import estimate as differences
 from sweeper.topics.headline import text as words
@@ -37,18 +32,23 @@ def priced(estimate, **given):
     return costs(**given).priced(verdict, estimate=estimate)
 
 
+def said(verdict):
+    return price_sentence(verdict, goal="settle it")
+
+
 def test_an_undecided_verdict_carries_its_price():
     """Replicates by the formula, minutes for what is missing, and the command that adds them."""
     one = mean_interval(X)
-    t = stats.t.ppf(0.975, 4) + stats.norm.ppf(0.8)
-    needed = int(np.ceil((t * np.std(X, ddof=1) / np.mean(X)) ** 2))
+    needed = 6
+    while needed < ((stats.t.ppf(0.975, needed - 1) + 0.84) * np.std(X, ddof=1) / np.mean(X)) ** 2:
+        needed += 1
     found = priced(one).price
     assert found is not None
     assert (found.more, found.replicates) == (needed - 5, needed)
     assert found.seconds == pytest.approx(60.0 * (needed - 5))
     assert found.command == f"sweeper launch batch_size --set replicates={needed}"
-    assert needed_sentence(priced(one)) == (
-        f"About {needed - 5} more replicates would decide a change of this size: about "
+    assert said(priced(one)) == (
+        f"About {needed - 5} more replicates would settle it: about "
         f"{needed - 5} min; `{found.command}`."
     )
 
@@ -64,7 +64,7 @@ def test_replicates_that_failed_are_asked_for_on_top():
 
 def test_without_a_time_none_is_told():
     """Nothing was timed: the replicates and the command stand alone."""
-    assert " h;" not in needed_sentence(priced(mean_interval(X), seconds=None))
+    assert " h;" not in said(priced(mean_interval(X), seconds=None))
 
 
 def test_two_stages_ask_for_a_narrower_target():
@@ -83,8 +83,8 @@ def test_after_the_last_look_more_is_but_a_hint():
     """The error is spent; while looks are left, the plan itself asks for more."""
     one = look_interval(X, looks=2, at=2)
     rule = GroupSequential((3, 5), (3, 5), 5)
-    assert "beyond the planned looks" in needed_sentence(priced(one, rule=rule))
-    assert needed_sentence(priced(one, rule=rule, going_on=True)) == ""
+    assert "beyond the planned looks" in said(priced(one, rule=rule))
+    assert said(priced(one, rule=rule, going_on=True)) == ""
 
 
 def test_a_decided_verdict_has_no_price():
@@ -152,11 +152,4 @@ def test_a_number_of_replicates_that_nobody_would_run_is_not_offered():
     assert near.price is not None
     assert far.price is not None
     assert far.price.more > MANY
-    assert needed_sentence(far) == (
-        f"A change this small would take about {far.price.more:,} more replicates."
-    )
-    assert settling([("2", near), ("32", far)]) == (
-        f"About {near.price.more} more replicates would decide 2: about {near.price.more} min; "
-        f"`{near.price.command}`."
-    )
-    assert settling([("2", far), ("32", far)]) == needed_sentence(far)
+    assert said(far) == f"It would take about {far.price.more:,} more replicates to settle it."

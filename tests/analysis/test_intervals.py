@@ -116,13 +116,15 @@ def test_any_numbers_give_a_defined_estimate(values):
         assert one.low <= one.value <= one.high
 
 
-def test_replicates_needed_follow_the_formula():
-    """((T(.975, R - 1) + 0.84) sd / |mean|)^2, rounded up."""
+@pytest.mark.parametrize("family", [1, 3])
+def test_replicates_needed_are_the_fewest_that_the_formula_allows(family):
+    """N >= ((T(1 - .05 / (2 family), N - 1) + 0.84) sd / |mean|)^2, by a plain loop."""
     values = np.random.default_rng(3).normal(0.3, 1, 5)
-    expected = ((stats.t.ppf(0.975, 4) + 0.8416212) * values.std(ddof=1) / abs(values.mean())) ** 2
-    assert replicates_needed(mean_interval(values)) == math.ceil(expected)
-    wide = ((stats.t.ppf(1 - 0.025 / 3, 4) + 0.8416212) / (stats.t.ppf(0.975, 4) + 0.8416212)) ** 2
-    assert replicates_needed(mean_interval(values, family=3)) == math.ceil(expected * wide)
+    ratio = abs(values.mean()) / values.std(ddof=1)
+    n = 6
+    while n < ((stats.t.ppf(1 - 0.025 / family, n - 1) + 0.84) / ratio) ** 2:
+        n += 1
+    assert replicates_needed(mean_interval(values, family=family)) == n > 6
 
 
 @pytest.mark.parametrize("n", [6, 7, 11])

@@ -9,7 +9,7 @@ from scipy import stats
 
 from sweeper.analysis import power
 from sweeper.analysis.frames import load
-from sweeper.analysis.stopping import stein, stein_interval
+from sweeper.analysis.planned import stein, stein_interval
 from sweeper.engine.detectable import detectable, pilots
 from sweeper.spec import parse
 
@@ -56,14 +56,14 @@ def test_the_smallest_effect_of_a_target_is_what_is_simulated():
     assert abs(np.mean(hits) - 0.8) <= 4 * math.sqrt(0.16 / 1000)
 
 
-def test_a_pilot_is_the_noisiest_difference():
-    """The largest sd of a factor's paired differences, in points."""
+def test_a_pilot_is_the_noisiest_pair():
+    """The largest sd of the differences of any two levels, in points."""
     made = plan(levels={BATCH: [2, 8, 32]}, replicates=6)
     frames = load(Memory(made), made.sweep.name)
     column = frames.numbers[("test", "minority_accuracy", "")] * 100
     y = column.to_numpy().reshape(3, 6)
     [(factor, pilot)] = power.pilots(frames).items()
-    sds = [np.std(y[i] - y[1], ddof=1) for i in (0, 2)]
+    sds = [np.std(y[i] - y[j], ddof=1) for i, j in ((0, 1), (0, 2), (1, 2))]
     assert (factor, pilot.n) == (BATCH, 6)
     assert pilot.sd == pytest.approx(max(sds))
 
@@ -73,14 +73,14 @@ SPEC = "name: n\nscientific:\n  train.batch_size: [2, 8, 32, 128]\n"
 
 @pytest.mark.parametrize(
     ("replicates", "n", "family", "shares"),
-    [("5", 5, 3, 1), ("{looks: [5, 10, 20]}", 20, 3, 3), ("12", 12, 3, 1)],
+    [("5", 5, 6, 1), ("{looks: [5, 10, 20]}", 20, 6, 3), ("12", 12, 6, 1)],
 )
 def test_a_plan_says_what_it_can_find(replicates, n, family, shares):
     """In sd of differences without a pilot, in points with one."""
     spec = parse(f"{SPEC}replicates: {replicates}")
     [one] = detectable(spec)
     d = power.smallest(n=n, family=family, shares=shares)
-    assert (one.d, one.effect, one.family) == (pytest.approx(d), None, 3)
+    assert (one.d, one.effect, one.family) == (pytest.approx(d), None, 6)
     [one] = detectable(spec, {"train.batch_size": power.Pilot(0.9, 5)})
     assert (one.effect, one.unit) == (pytest.approx(0.9 * d), "points")
 
@@ -88,11 +88,11 @@ def test_a_plan_says_what_it_can_find(replicates, n, family, shares):
 def test_a_target_says_what_it_can_find():
     """The effect follows from the target; after a noisy pilot, the limit leaves more."""
     spec = parse(f"{SPEC}replicates: {{target: 0.01, max: 20}}")
-    wide, near = stats.t.ppf([1 - 0.05 / 6, 0.8], 4)
+    wide, near = stats.t.ppf([1 - 0.05 / 12, 0.8], 4)
     [one] = detectable(spec)
     assert (one.d, one.effect) == (None, pytest.approx(1 + near / wide))
     [noisy] = detectable(spec, {"train.batch_size": power.Pilot(9.0, 5)})
-    assert noisy.effect == pytest.approx(9.0 * power.smallest(n=20, family=3))
+    assert noisy.effect == pytest.approx(9.0 * power.smallest(n=20, family=6))
 
 
 @pytest.mark.parametrize(

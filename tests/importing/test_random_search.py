@@ -15,6 +15,7 @@ from sweeper.analysis.frames import load
 from sweeper.analysis.view import SweepView, view_of
 from sweeper.store import Store
 from sweeper.topics.headline import text as words
+from sweeper.topics.headline.caveats import caveats
 from sweeper.topics.tuning_curve import estimate, text
 
 
@@ -118,7 +119,7 @@ def test_the_best_real_runs_are_near_and_the_medians_mislead(imports: Imports) -
     lead = words.lead(seen)
     assert lead.headline.startswith(headline)
     assert lead.more[0].startswith("No level is ahead of another")
-    assert any("71 of the runs 1 to 512 have no row" in one for one in words.caveats(seen))
+    assert any("71 of the runs 1 to 512 have no row" in one for one in caveats(seen))
 
 
 def test_with_the_runs_that_left_no_row_the_order_is_the_opposite(imports: Imports) -> None:

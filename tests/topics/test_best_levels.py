@@ -1,183 +1,141 @@
-"""The set of best levels: plain loops and scipy's paired t as oracle, properties, words."""
+"""Which level to take: the costs against plain loops, the words, and one voice on every page."""
 
 import math
+import re
 
 import numpy as np
-import pandas as pd
 import planted
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from scipy import stats
 
-from sweeper.analysis.factors import Factor
+from sweeper.analysis import wording
 from sweeper.analysis.frames import load
-from sweeper.analysis.measures import Measure
 from sweeper.analysis.view import view_of
 from sweeper.topics.best_levels import estimate as best_levels
-from sweeper.topics.best_levels import text as words_factors
-from sweeper.topics.best_levels.estimate import best_set
+from sweeper.topics.best_levels import section, text
 
-B = Factor("train.batch_size", "batch size", (2, 8, 32, 128), "log2", 8)
-UP = Measure("accuracy", "accuracy", ("test", "accuracy", ""), "points", "maximize")
-DOWN = Measure("loss", "loss", ("test", "loss", ""), "", "minimize")
+BATCH, RATIO, AUGMENTATION = planted.BATCH, planted.RATIO, "train.augmentation"
 
 
-def frame(y):
-    return pd.DataFrame(y, index=pd.Index(B.levels, dtype=object))
+def viewed(**settings):
+    plan = planted.plan(**settings)
+    return view_of(load(planted.Memory(plan), plan.sweep.name))
 
 
-def noisy(seed, means, replicates=6):
-    rng = np.random.default_rng(seed)
-    y = np.array(means)[:, None] + rng.normal(size=replicates) + rng.normal(size=(4, replicates))
-    return frame(y)
+def asked(**settings):
+    """The comparison that answers a planted sweep."""
+    return answered(viewed(**settings))
 
 
-def beaten_by_hand(y, sign=1):
-    """Level -> those that beat it, by scipy's one-sided paired t at .05 / (a - 1)."""
-    found = {}
-    for j in y.index:
-        for k in y.index:
-            both = y.loc[[j, k]].dropna(axis=1)
-            if j == k or both.shape[1] < 3:
-                continue
-            p = stats.ttest_rel(sign * both.loc[k], sign * both.loc[j], alternative="greater")
-            if p.pvalue < 0.05 / (len(y) - 1):
-                found.setdefault(j, set()).add(k)
+def answered(view):
+    found = best_levels.question(view)
+    assert found is not None
     return found
 
 
-@pytest.mark.parametrize("seed", range(20))
-@pytest.mark.parametrize(("measure", "sign"), [(UP, 1), (DOWN, -1)])
-def test_a_level_stays_unless_another_beats_it(seed, measure, sign):
-    """Kept, beaten and by whom: as plain loops over scipy's paired t say."""
-    y = noisy(seed, [1.5, 1.2, 0.0, -2.0])
-    expected = beaten_by_hand(y, sign)
-    one = best_set(y, factor=B, measure=measure)
-    assert set(one.beaten) == set(expected)
-    assert one.kept == tuple(level for level in B.levels if level not in expected)
-    for level, against in one.beaten.items():
-        assert against.ahead in expected[level]
-        assert against.behind == level
-        assert against.lead == pytest.approx(sign * (y.loc[against.ahead] - y.loc[level]).mean())
+def joint(y, quantile):
+    """low[i, j], high[i, j] of level i minus level j, by plain loops."""
+    a, n = y.shape
+    low, high = np.full((a, a), -math.inf), np.full((a, a), math.inf)
+    for i in range(a):
+        for j in range(a):
+            if i != j:
+                d = y[i] - y[j]
+                half = quantile * d.std(ddof=1) / math.sqrt(n)
+                low[i, j], high[i, j] = d.mean() - half, d.mean() + half
+    return low, high
 
 
-def test_p_is_scipys_times_the_family():
-    """One-sided, Bonferroni over the other levels."""
-    y = noisy(3, [3, 0, 0, 0])
-    one = best_set(y, factor=B, measure=UP)
-    for level, against in one.beaten.items():
-        p = stats.ttest_rel(y.loc[against.ahead], y.loc[level], alternative="greater").pvalue
-        assert against.p == pytest.approx(min(3 * p, 1), rel=1e-9)
-    assert one.family == 3
+@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize(("metric", "sign"), [("minority_accuracy", 1), ("loss", -1)])
+def test_costs_are_those_of_a_plain_loop(seed, metric, sign):
+    """a = max(0, low over all), b = max(0, high over those that may be best)."""
+    view = viewed(levels={BATCH: [2, 8, 32, 128]}, seed=seed, noise=0.01, metric=metric)
+    assert view.x is not None
+    y = sign * view.levels(view.objective, factor=view.x).to_numpy()
+    low, high = joint(y, stats.t.ppf(1 - 0.05 / 12, 4))
+    beaten = [any(low[i, j] > 0 for i in range(4)) for j in range(4)]
+    found = answered(view)
+    assert [one.beaten for one in found.levels] == beaten
+    for j, one in enumerate(found.levels):
+        least = max([0.0, *(low[i, j] for i in range(4) if i != j)])
+        most = max([0.0, *(high[i, j] for i in range(4) if i != j and not beaten[i])])
+        behind = y.mean(axis=1).max() - y[j].mean()
+        ends = sorted((-sign * most, -sign * least))
+        assert (one.cost.low, one.cost.high) == pytest.approx(tuple(ends))
+        assert one.cost.value == pytest.approx(-sign * behind)
+        assert one.open == (not beaten[j] and most > (1.0 if sign > 0 else 0.0))
 
 
-def test_every_pair_that_stays_says_how_many_replicates_would_part_it():
-    """N = ((T(.975, R - 1) + 0.84) sd / mean)^2, rounded up, and more than there are."""
-    y = noisy(5, [0.3, 0.0, 0.2, -4.0])
-    one = best_set(y, factor=B, measure=UP)
-    assert len(one.ties) == len(one.kept) * (len(one.kept) - 1) / 2 > 0
-    for tie in one.ties:
-        d = y.loc[tie.ahead] - y.loc[tie.behind]
-        assert tie.lead == pytest.approx(d.mean())
-        assert tie.lead >= 0
-        need = ((stats.t.ppf(0.975, 5) + 0.84) * d.std() / d.mean()) ** 2
-        assert tie.needed == max(math.ceil(need), 7)
+def test_each_choice_has_a_comparison_and_a_condition_has_none():
+    """The question first; conditions are held at the strongest imbalance."""
+    view = viewed(levels={AUGMENTATION: ["none", "mixup"], RATIO: [1.0, 0.05], BATCH: [2, 8]})
+    found = view.of(best_levels.build)
+    assert [one.factor.path for one in found] == [BATCH, AUGMENTATION]
+    assert {one.condition for one in found} == {"train ratio 0.05"}
+    assert [one.at for one in found[0].elsewhere] == [1.0]
+    rows = best_levels.rows(found)
+    assert rows["kind"].tolist() == ["level", "level", "pair"] * 2
 
 
-def test_a_pair_uses_the_replicates_that_have_both():
-    """Holes shorten the pairs that they touch, and no others."""
-    y = noisy(7, [2, 0, 0, 0])
-    y.loc[8, 0] = math.nan
-    one = best_set(y, factor=B, measure=UP)
-    assert one.n == 5
-    assert "over 5 to 6 replicates" in one.method
-    assert set(one.beaten) == set(beaten_by_hand(y))
+@pytest.mark.parametrize("seed", range(4))
+def test_a_pair_has_one_verdict_and_it_fits_the_levels(seed):
+    """A level is beaten exactly if a verdict of its pairs says worse."""
+    found = asked(seed=seed, noise=0.01)
+    for one in found.levels:
+        mine = [v for (level, _), v in found.verdicts.items() if level == one.value]
+        assert one.beaten == any(verdict.word == "worse" for verdict in mine)
+    for (level, other), verdict in found.verdicts.items():
+        opposite = {"better": "worse", "worse": "better"}.get(verdict.word, verdict.word)
+        assert found.verdicts[other, level].word == opposite
 
 
-@pytest.mark.parametrize("replicates", [0, 1, 2])
-def test_below_three_replicates_all_levels_stay(replicates):
-    """Points only: nothing is beaten, and the note says why."""
-    one = best_set(noisy(1, [9, 0, 0, 0], replicates), factor=B, measure=UP)
-    assert one.kept == B.levels
-    assert one.note
-    assert words_factors.best_levels(one).startswith("No level of batch size is left out: n")
+def test_the_words_name_each_level_once_with_its_fate():
+    """No level that may be best is called best, nor are two of them called equal."""
+    found = asked(noise=0.002, truth=lambda f: 0.8 - 0.3 * (f[BATCH] == 128), seed=3)
+    said = text.answer(found)
+    assert re.match(r"At train ratio 0\.05, take batch size 2, 8 or 32: they ", said)
+    assert said.count("128") == 1
+    for one in found.best:
+        assert one.open == ("cannot be told apart" in said)
 
 
-def test_equal_differences_beat_nobody():
-    """No variance is a saturated metric, not certainty."""
-    y = frame(np.array([[2.0], [1.0], [1.0], [1.0]]) + np.arange(5))
-    one = best_set(y, factor=B, measure=UP)
-    assert one.kept == B.levels
-    assert "gives no test" in one.note
-    assert all(tie.needed is None for tie in one.ties)
-
-
-grids = st.lists(
-    st.lists(st.floats(0, 100), min_size=5, max_size=5), min_size=4, max_size=4
-)  # fmt: skip
-
-
-@settings(max_examples=60)
-@given(grids, st.randoms(use_true_random=False))
-def test_neither_a_replicates_offset_nor_their_order_changes_the_set(values, random):
-    """Blocks cancel; replicates have no order."""
-    y = frame(np.round(values, 3))
-    order = random.sample(range(5), 5)
-    moved = y[order] + [random.randint(-50, 50) for _ in order]
-    one, two = (best_set(each, factor=B, measure=UP) for each in (y, moved))
-    close = [abs(p - 0.05) < 1e-6 for pairs in (one.ties, one.beaten.values()) for p in
-             (against.p for against in pairs)]  # fmt: skip
-    assert one.kept == two.kept or any(close)
-
-
-holes = st.lists(
-    st.lists(st.one_of(st.floats(0, 100), st.just(math.nan)), min_size=5, max_size=5),
-    min_size=4, max_size=4,
-)  # fmt: skip
-
-
-@settings(max_examples=60)
-@given(holes)
-def test_any_holes_leave_a_set_that_is_not_empty(values):
-    """Whatever is missing: each level is either kept or beaten, and one is kept."""
-    one = best_set(frame(values), factor=B, measure=UP)
-    assert one.kept
-    assert set(one.kept) | set(one.beaten) == set(B.levels)
-    assert not set(one.kept) & set(one.beaten)
-
-
-def test_levels_that_beat_each_other_in_a_circle_all_stay():
-    """Each pair shares other replicates: no level is unbeaten, so none is left out."""
-    y = np.full((4, 9), math.nan)
-    for at, (ahead, behind) in enumerate([(0, 1), (1, 2), (2, 0)]):
-        columns = slice(3 * at, 3 * at + 3)
-        y[ahead, columns], y[behind, columns] = [50.0, 50.1, 50.2], [10.0, 10.2, 10.3]
-    y[3] = np.arange(9) / 100
-    one = best_set(frame(y), factor=B, measure=UP)
-    assert one.kept == B.levels
-    assert one.note == best_levels.CIRCLE
-
-
-def told(kept, beaten, n=5, held=None, at=None):
-    lost = {level: best_levels.Against(2, level, 1.0, 1.0, n, 0.01, None) for level in beaten}
-    return words_factors.best_levels(
-        best_levels.BestSet(B, UP, held, at, tuple(kept), lost, (), n, 3, "t")
+def test_a_level_within_the_margin_is_said_not_to_matter():
+    """Beaten, by less than a point."""
+    found = asked(
+        levels={BATCH: [2, 8]}, noise=0.0005, truth=lambda f: 0.8 - 0.005 * (f[BATCH] == 8)
     )
+    assert text.answer(found).count("less than matters") == 1
+    assert text.badge(found) == "decided"
 
 
-def test_the_set_in_words():
-    """No claim that a level that stays is the best, nor that two that stay are equal."""
-    assert told([2, 8], [32, 128]) == (
-        "Batch sizes 2 and 8 cannot be told apart at the top; 32 and 128 are beaten."
+def test_what_would_settle_an_open_level_has_its_price():
+    """Replicates and the command that adds them."""
+    found = asked(levels={BATCH: [2, 8]}, noise=0.02, truth=lambda _: 0.8, seed=1)
+    assert len(found.open) == 2
+    assert re.search(
+        r"more replicates? would (show|separate) batch size|more replicates? would (show|separate)",
+        text.settling(found),
     )
-    assert told([2], [8, 32, 128]) == (
-        "Only batch size 2 is not beaten by another level; 8, 32 and 128 are beaten."
-    )
-    assert told([2, 8, 32], [128], n=4).startswith("The runs suggest that batch sizes 2, 8 and 32")
-    assert told([2, 8, 32, 128], []) == (
-        "No batch size is beaten: 2, 8, 32 and 128 cannot be told apart at the top."
-    )
+    assert "--set replicates=" in text.settling(found)
+
+
+def test_the_figure_and_the_table_hold_the_same_numbers():
+    """A mark a level, and a row a pair."""
+    view = viewed(noise=0.004)
+    drawn = section.section(view)
+    assert drawn is not None
+    [figure] = drawn.figures
+    marks = {y: x for one in figure.data for x, y in zip(one["x"], one["y"], strict=True)}
+    found = answered(view)
+    assert marks == {
+        str(one.value): pytest.approx(one.cost.value, rel=1e-4) for one in found.levels
+    }
+    [(_, table)] = drawn.tables
+    assert len(table.rows) == 6
+    assert {row[7] for row in table.rows} <= {"better", "worse", "about equal"} | {
+        row[7] for row in table.rows if row[7].startswith("undecided")
+    }
 
 
 @pytest.mark.parametrize(
@@ -187,17 +145,4 @@ def test_the_set_in_words():
 )  # fmt: skip
 def test_more_than_one_level_has_a_plural(one, many):
     """The head of the name, not its end."""
-    assert words_factors.plural(one) == many
-
-
-def test_the_answer_has_a_set_for_each_factor_and_for_each_line():
-    """Two factors over all, and the axis at each level of the second; as rows, all levels."""
-    plan = planted.plan(seed=2, noise=0.004)
-    found = view_of(load(planted.Memory(plan), plan.sweep.name))
-    keys = [(one.factor.name, one.at) for one in found.of(best_levels.build)]
-    assert keys == [("batch size", None), ("train ratio", None), ("batch size", 0.05),
-                    ("batch size", 1.0)]  # fmt: skip
-    rows = best_levels.rows(found.of(best_levels.build))
-    listed = rows[rows["kind"] != "tie"]
-    assert len(listed) == 4 + 2 + 4 + 4
-    assert set(listed["kind"]) == {"kept", "beaten"}
+    assert wording.plural(one) == many

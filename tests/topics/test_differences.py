@@ -14,6 +14,7 @@ from sweeper.analysis import effects, trend
 from sweeper.analysis.factors import Factor, axes, scientific
 from sweeper.analysis.frames import load
 from sweeper.analysis.measures import measures, responses
+from sweeper.analysis.verdicts import Word
 from sweeper.analysis.view import view_of
 from sweeper.states import Ending
 from sweeper.topics.cells import estimate as cells
@@ -69,27 +70,47 @@ def test_a_cells_row_is_the_plain_mean_and_t_interval_of_its_replicates(plan, fo
         assert (row["low"], row["high"]) == pytest.approx((y.mean() - half, y.mean() + half))
 
 
-def test_differences_are_paired_within_replicates_and_averaged_over_the_other_factor(plan, found):
-    """Each level minus the reference, mean over ratios, by hand and by scipy."""
+def test_differences_are_paired_within_replicates_where_the_question_asks(plan, found):
+    """Each level minus the reference at the strongest imbalance, over all six pairs, by scipy."""
     known = numbers_of(plan)
-    effect = found.of(differences.build).primary[0]
+    [effect] = found.of(differences.build).primary
+    assert (effect.factor.path, effect.where) == (B, "train ratio 0.05")
     assert [d.level for d in effect.differences] == [2, 32, 128]
-    for d in effect.differences:
-        level = [np.mean([known[d.level, q, r] for q in (1.0, 0.05)]) for r in range(5)]
-        base = [np.mean([known[8, q, r] for q in (1.0, 0.05)]) for r in range(5)]
+    for d, verdict in zip(effect.differences, effect.verdicts, strict=True):
+        level, base = ([known[b, 0.05, r] for r in range(5)] for b in (d.level, 8))
         result = stats.ttest_rel(level, base)
-        bounds = result.confidence_interval(1 - 0.05 / 3)
+        bounds = result.confidence_interval(1 - 0.05 / 6)
         assert d.estimate.p == pytest.approx(result.pvalue, rel=1e-9)
+        assert d.p_adjusted == pytest.approx(min(6 * result.pvalue, 1.0), rel=1e-9)
         assert (d.estimate.low, d.estimate.high) == pytest.approx((bounds.low, bounds.high))
         assert d.correlation == pytest.approx(np.corrcoef(level, base)[0, 1])
+        assert (verdict.word is Word.BETTER) is bool(bounds.low > 0)
+        assert (verdict.word is Word.WORSE) is bool(bounds.high < 0)
+
+
+def test_what_is_exploratory_has_an_interval_and_no_verdict(plan, found):
+    """The condition, the balanced data, other measures; nothing that a primary one says again."""
+    known = numbers_of(plan)
+    listed = found.of(differences.build).exploratory
+    assert not any(one.verdicts for one in listed)
+    told = [(one.factor.path, one.measure.name, one.where) for one in listed]
+    assert len(told) == len(set(told))
+    assert (B, "minority_accuracy", "train ratio 0.05") not in told
+    assert (RATIO, "minority_accuracy", "mean over all") in told
+    weak = next(one for one in listed if one.measure is found.objective and one.at == 1.0)
+    for d in weak.differences:
+        level, base = ([known[b, 1.0, r] for r in range(5)] for b in (d.level, 8))
+        bounds = stats.ttest_rel(level, base).confidence_interval(1 - 0.05 / 3)
+        assert (d.estimate.low, d.estimate.high) == pytest.approx((bounds.low, bounds.high))
 
 
 def test_slopes_are_least_squares_within_each_replicate(plan, found):
     """numpy's polyfit in each replicate gives the same mean, per imbalance level too."""
     known, x = numbers_of(plan), np.log2([2, 8, 32, 128])
     one = found.of(trends.build).slopes[0]
-    for line in one.lines:
-        y = [[known[b, line.at, r] for b in (2, 8, 32, 128)] for r in range(5)]
+    assert (one.condition, [line.at for line in one.lines]) == ("train ratio 0.05", [1.0])
+    for line, ratio in ((one.overall, 0.05), (one.lines[0], 1.0)):
+        y = [[known[b, ratio, r] for b in (2, 8, 32, 128)] for r in range(5)]
         b = [np.polyfit(x, row, 1)[0] for row in y]
         assert line.estimate.value == pytest.approx(np.mean(b))
         assert line.estimate.sd == pytest.approx(np.std(b, ddof=1))
@@ -97,11 +118,9 @@ def test_slopes_are_least_squares_within_each_replicate(plan, found):
 
 def test_the_interaction_is_the_slope_under_strong_minus_weak_imbalance(found):
     """Planted: 2 points more per doubling under imbalance."""
-    one = found.of(trends.build).slopes[0].interaction
+    slope = found.of(trends.build).slopes[0]
+    one, strong, [weak] = slope.interaction, slope.overall, slope.lines
     assert (one.weak, one.strong) == (1.0, 0.05)
-    strong, weak = (
-        next(s for s in found.of(trends.build).slopes[0].lines if s.at == at) for at in (0.05, 1.0)
-    )
     d = [strong.by_replicate[r] - weak.by_replicate[r] for r in range(5)]
     assert one.estimate.value == pytest.approx(np.mean(d))
     assert one.estimate.low < -2.0 < one.estimate.high
@@ -142,17 +161,15 @@ def test_a_word_factors_interaction_is_the_difference_of_differences():
 
 
 def test_a_missing_run_drops_its_replicate_from_what_needs_it_only():
-    """Complete blocks: the failed cell's comparisons have n = 4, the others keep 5."""
+    """Complete blocks: all pairs at the failed cell's ratio have n = 4, balanced data keep 5."""
     failures = {(7, 2): (Ending.DIVERGED, "nan")}
     found = view_of(read(planted.plan(failures=failures)))
-    by_level = {d.level: d for d in found.of(differences.build).primary[0].differences}
-    assert by_level[128].estimate.n == 4
-    assert by_level[128].dropped == (2,)
-    assert by_level[2].estimate.n == 5
-    assert {line.at: line.estimate.n for line in found.of(trends.build).slopes[0].lines} == {
-        0.05: 4,
-        1.0: 5,
-    }
+    [effect] = found.of(differences.build).primary
+    assert [d.level for d in effect.differences] == [2, 32, 128]
+    assert {(d.estimate.n, d.dropped) for d in effect.differences} == {(4, (2,))}
+    slope = found.of(trends.build).slopes[0]
+    assert slope.overall.estimate.n == 4
+    assert {line.at: line.estimate.n for line in slope.lines} == {1.0: 5}
 
 
 def test_failures_are_counted_with_their_exact_interval():
@@ -166,8 +183,8 @@ def test_failures_are_counted_with_their_exact_interval():
 
 
 def test_failed_runs_at_chance_level_are_shown_beside_the_differences():
-    """Failures are never dropped in silence: 2.2 once more with 10 points for them."""
-    failures = {(6, 1): (Ending.DIVERGED, "nan")}
+    """Failures are never dropped in silence: the differences once more with 10 points for them."""
+    failures = {(7, 1): (Ending.DIVERGED, "nan")}
     found = view_of(read(planted.plan(failures=failures)))
     again = found.of(differences.build).with_failures[0]
     assert again.filled == 1
@@ -193,7 +210,7 @@ def test_a_collapsed_run_is_flagged_and_kept():
     healthy = [100 * float(plan.numbers[3, r][-1, at]) for r in range(4)]
     assert fallen.without == pytest.approx(np.mean(healthy), rel=1e-6)
     assert fallen.mean == pytest.approx(np.mean([*healthy, 5.0]), rel=1e-6) == row["mean"]
-    assert len(found.of(differences.build).without_collapsed) == 2
+    assert len(found.of(differences.build).without_collapsed) == 1
 
 
 @pytest.mark.parametrize("worst", [0.3, 0.5])
@@ -324,7 +341,7 @@ def test_the_order_of_levels_only_orders_the_results(values, order):
     assert list(two) == order
     for level in order:
         assert two[level].by_replicate == one[level].by_replicate
-        assert two[level].p_holm == pytest.approx(one[level].p_holm, nan_ok=True)
+        assert two[level].p_adjusted == pytest.approx(one[level].p_adjusted, nan_ok=True)
 
 
 holes = st.lists(

@@ -22,7 +22,6 @@ from sweeper.topics.headline import text as words
 from sweeper.topics.headline.note import note
 from sweeper.topics.recommendation import text as recommended
 from sweeper.topics.recommendation.estimate import recommend
-from sweeper.topics.trends import estimate as trends
 from trainers import card
 
 RATES = (0.01, 0.03, 0.1, 0.3, 1.0)
@@ -142,9 +141,9 @@ def test_the_rank_and_the_pick_agree_with_the_tuner():
 
 
 def test_a_tuned_complete_grid_is_fair(free):
-    """Five conditions hold, for each primary claim."""
+    """Five conditions hold; a condition of the data is no choice, and has no claim."""
     fair = free.of(fairness.build)
-    assert [one.path for one in fair.claims] == [planted.BATCH, planted.RATIO]
+    assert [one.path for one in fair.claims] == [planted.BATCH]
     assert all(one.fair for one in fair.claims)
     assert all(condition.holds for one in fair.claims for condition in one.conditions)
     assert {one.picks for one in fair.cells} == {(0.1,)}
@@ -159,56 +158,55 @@ def test_val_is_what_the_isolation_plot_shows(free):
 
 
 def test_a_pick_at_the_edge_withholds_the_verdicts_that_rest_on_it(free, held):
-    """In the headline, the lines, the note; the same sweep with an inner pick has its verdict."""
-    assert free.of(trends.build).slopes[0].verdict.word is Word.WORSE
-    assert held.of(trends.build).slopes[0].verdict.word is Word.WITHHELD
-    assert held.of(trends.build).slopes[0].overall == free.of(trends.build).slopes[0].overall
+    """In the headline, the pairs, the note; the same sweep with an inner pick has its verdicts."""
+    one, two = best_levels.question(free), best_levels.question(held)
+    assert {v.word for v in one.verdicts.values()} >= {Word.BETTER, Word.WORSE}
+    assert {v.word for v in two.verdicts.values()} == {Word.WITHHELD}
+    assert [level.cost for level in one.levels] == [level.cost for level in two.levels]
     assert all(
         v.word is Word.WITHHELD for one in held.of(differences.build).primary for v in one.verdicts
     )
     lead = words.lead(held)
     assert lead.badge == "withheld"
     assert lead.headline.startswith(
-        "Withheld: the best learning rate lies at the edge of its range in 2 cells."
+        "Withheld: the best learning rate lies at the edge of its range in 1 cell. As tuned, at "
+        "train ratio 0.05, take batch size 2."
     )
+    assert {mark.verdict.word for mark in lead.marks} == {Word.UNKNOWN}
     assert lead.claim is not None
     assert not lead.claim.fair
-    plan = tuning(at_the_edge)
-    assert "Withheld" in note(load(planted.Memory(plan), plan.sweep.name))
+    assert "Withheld" in note(held)
 
 
 def test_a_pick_at_the_edge_is_told_of_the_best_levels_and_of_the_recommendation(free, held):
-    """The sets, their figure and their rows; the evidence of `sweeper best` and its card."""
-    why = "the best learning rate lies at the edge of its range in "
-    assert {one.withheld for one in held.of(best_levels.build) if one.held is None} == {
-        f"{why}2 cells"
-    }
-    assert set(best_levels.rows(held.of(best_levels.build))["withheld"]) == {
-        f"{why}1 cell",
-        f"{why}2 cells",
-    }
+    """The rows and the figure of the levels; the evidence of `sweeper best` and its card."""
+    why = "the best learning rate lies at the edge of its range in 1 cell"
+    assert {one.withheld for one in held.of(best_levels.build)} == {why}
+    assert set(best_levels.rows(held.of(best_levels.build))["withheld"]) == {why}
     told = best_report.section(held)
     assert told is not None
-    assert told.intro.startswith(f"Withheld: {why}2 cells, so levels may change places. As tuned, ")
-    assert all(figure.alt.endswith("may change places.") for figure in told.figures)
+    assert all(figure.alt.startswith(f"Withheld: {why}. ") for figure in told.figures)
     evidence = recommended.evidence(recommend(held))
-    assert evidence["verdicts_withheld"] == f"{why}1 cell"
+    assert evidence["verdicts_withheld"] == why
     assert any(why in remark for remark in evidence["remarks"])
-    assert f"verdicts\\_withheld: {why}1 cell" in "\n".join(card._outline(evidence))
+    assert f"verdicts\\_withheld: {why}" in "\n".join(card._outline(evidence))
     assert recommended.evidence(recommend(free))["verdicts_withheld"] == "no"
     assert not any(one.withheld for one in free.of(best_levels.build))
 
 
-def test_an_edge_at_one_level_of_the_second_factor_leaves_the_other_its_verdicts():
-    """Only what rests on the cell is withheld."""
+def test_an_edge_outside_of_the_question_leaves_the_answer_its_verdicts():
+    """Only what rests on the cell is withheld: the question is about the strongest imbalance."""
 
     def truth(factors, rate):
         return at_the_edge(factors, rate) if factors[planted.RATIO] == 1.0 else peak({}, rate)
 
-    held = found(tuning(truth))
-    listed = [one for one in held.of(differences.build).exploratory if one.held is not None]
-    of = {(one.at, v.word is Word.WITHHELD) for one in listed for v in one.verdicts}
-    assert of == {(1.0, True), (0.05, False)}
+    one = found(tuning(truth))
+    assert fairness.withheld(one) == ""
+    assert condition(one, "not at an edge").holds is True
+    assert words.lead(one).badge == "decided"
+    balanced = recommended.evidence(recommend(one, at={planted.RATIO: "1"}))
+    assert balanced["verdicts_withheld"].endswith("in 1 cell")
+    assert any("in 1 of the 4 cells that are compared" in told for told in balanced["remarks"])
 
 
 def condition(one, name, path=planted.BATCH):
@@ -223,7 +221,7 @@ def test_a_sweep_without_tuning_cells_is_not_shown_to_be_fair():
     assert [missing.name for missing in claim.missing] == ["tuned rate"]
     assert condition(one, "not at an edge").holds is None
     assert words_fairness.badge(claim) == "not shown to be fair: tuned rate"
-    assert one.of(trends.build).slopes[0].verdict.word is Word.WORSE
+    assert best_levels.question(one).verdicts[128, 2].word is Word.WORSE
 
 
 def test_the_learning_rate_as_the_factor_needs_no_tuned_rate():
@@ -259,23 +257,25 @@ def test_a_failed_candidate_is_a_trial_like_any_other():
     assert condition(one, "tuned rate").holds
 
 
-def test_a_lost_replicate_is_no_complete_block():
-    """One failed run: false, and counted."""
-    one = found(replace(tuning(), endings={(0, 1): (Ending.DIVERGED, "nan")}))
+@pytest.mark.parametrize(("cell", "holds"), [(1, False), (0, True)])
+def test_a_lost_replicate_is_no_complete_block(cell, holds):
+    """One failed run at the ratio of the question counts; one on balanced data does not."""
+    one = found(replace(tuning(), endings={(cell, 1): (Ending.DIVERGED, "nan")}))
     seen = condition(one, "complete blocks")
-    assert seen.holds is False
-    assert seen.reason.startswith("1 replicate lacks")
+    assert seen.holds is holds
+    assert holds or seen.reason.startswith("1 replicate lacks")
 
 
-def test_a_collapsed_run_is_named():
-    """One run at chance in a cell that is compared."""
+@pytest.mark.parametrize(("cell", "holds"), [(1, False), (0, True)])
+def test_a_collapsed_run_is_named(cell, holds):
+    """One run at chance in a cell that is compared where the question asks."""
     plan = tuning()
     numbers = dict(plan.numbers)
     column = plan.layout.index(("test", "minority_accuracy", ""))
-    numbers[0, 0] = numbers[0, 0].copy()
-    numbers[0, 0][-1, column] = 0.05
+    numbers[cell, 0] = numbers[cell, 0].copy()
+    numbers[cell, 0][-1, column] = 0.05
     seen = condition(found(replace(plan, numbers=numbers)), "no collapse")
-    assert seen.holds is False
+    assert seen.holds is holds
 
 
 def test_one_cell_has_no_claims():

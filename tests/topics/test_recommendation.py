@@ -173,9 +173,9 @@ def test_what_cannot_be_chosen_is_refused() -> None:
         recommended(plan(), at={"train.batchsize": "8"})
     with pytest.raises(InputError, match="no cell has this level"):
         recommended(plan(), at={BATCH: "7"})
-    levels = {BATCH: [2, 8], "data.max_per_class": [10, 20]}
+    levels = {BATCH: [2, 8], "data.dataset": ["digits", "letters"]}
     with pytest.raises(
         InputError, match="is a condition, not a choice: name the one that is yours"
     ):
         recommended(plan(levels=levels, truth=peak))
-    assert recommended(plan(levels=levels, truth=peak), at={"data.max_per_class": "20"})
+    assert recommended(plan(levels=levels, truth=peak), at={"data.dataset": "letters"})

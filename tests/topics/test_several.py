@@ -43,26 +43,55 @@ def found(*frames):
     return several.build(frames)
 
 
+def p_beaten(frames):
+    """The smallest p with which another level is better than each, times twice the pairs."""
+    y = frames.numbers[("test", "minority_accuracy", "")] * 100
+    runs = frames.runs.loc[y.index]
+    level = runs["cell"].map(lambda cell: frames.cells["factors"][cell][planted.BATCH])
+    table = y.groupby([level, runs["replicate"]]).first().unstack()
+    pairs = len(table) * (len(table) - 1) // 2
+    return {
+        one: min(
+            pairs * 2 * stats.ttest_rel(table.loc[other], table.loc[one],
+                                        alternative="greater").pvalue
+            for other in table.index if other != one
+        )
+        for one in table.index
+    }  # fmt: skip
+
+
 def test_sweeps_that_agree_are_said_to():
-    """All fall: one sentence with the range of sizes, and that the sizes differ."""
+    """All fall: the level that is best, and those that are beaten, in one breath."""
     one = found(
         sweep("a", -0.03), sweep("b", -0.01, data="letters", seed=1),
         sweep("c", -0.02, data="shuttle", seed=2),
     )  # fmt: skip
-    assert re.fullmatch(
-        r"In all 3 sweeps minority accuracy falls with batch size, "
-        r"by (0\.[89]|1\.\d) to (2\.[6-9]|3\.\d) points with each doubling of batch size\.",
-        words_several.headline(one),
+    assert words_several.headline(one) == (
+        "Batch size 2 is best in all 3 sweeps. Batch sizes 8 and 32 are beaten in all 3 sweeps."
     )
-    assert "The sizes differ by more than chance: a minus b is" in words_several.more(one)[0]
 
 
-def test_a_budget_that_turns_the_trend_is_named():
-    """One data set by epochs and by updates: the verdict depends on the budget, not on the data."""
+def test_the_verdicts_of_the_table_are_those_of_scipy():
+    """A level is beaten where one of all paired t tests, Bonferroni over the pairs, says so."""
+    frames = [sweep("a", -0.03), sweep("b", -0.004, data="letters", seed=1),
+              sweep("c", 0.0, data="shuttle", seed=2, noise=0.05)]  # fmt: skip
+    one = found(*frames)
+    p = {frame.sweep.name: p_beaten(frame) for frame in frames}
+    seen = set()
+    for row in one.shared[0].rows:
+        assert row.level is not None
+        lost = bool(p[row.member.name][row.level.value] < 0.05)
+        assert (words_several.badge(row) == "beaten") is lost
+        seen.add(words_several.badge(row))
+    assert seen == {"best", "beaten", "may be best"}
+
+
+def test_an_answer_that_depends_on_the_budget_is_said_to():
+    """One data set by epochs and by updates: the budget is named, not the data."""
     one = found(sweep("e", -0.02), sweep("u", 0.02, steps=60, seed=1))
     assert words_several.headline(one) == (
-        "The verdict depends on the budget: by epochs minority accuracy falls with batch size, "
-        "by updates minority accuracy rises with batch size."
+        "Which batch size to take depends on the budget: batch size 2 is best at 3 epochs; "
+        "batch size 32 is best at 60 updates. Batch size 8 is beaten in both sweeps."
     )
     assert one.tasks == 1
     assert one.members[1].budget == "60 updates"
@@ -71,41 +100,89 @@ def test_a_budget_that_turns_the_trend_is_named():
 def test_budget_and_data_that_change_together_are_not_told_apart():
     """Another data set under another budget: the sweeps disagree, nobody knows why."""
     one = found(sweep("e", -0.02), sweep("u", 0.02, steps=60, data="letters", seed=1))
-    assert words_several.headline(one) == (
-        "The sweeps do not agree: minority accuracy falls with batch size in 1 (e); "
-        "minority accuracy rises with batch size in 1 (u)."
+    assert words_several.headline(one).startswith(
+        "The sweeps do not agree: batch size 2 is best in e; batch size 32 is best in u."
     )
 
 
 def test_an_undecided_sweep_is_no_disagreement():
-    """Two fall, one is undecided: it is named."""
+    """Two have one best level, the third rules none out: that level may be best in all."""
     one = found(
         sweep("a", -0.02), sweep("b", -0.02, data="letters", seed=1),
         sweep("c", 0.0, data="shuttle", seed=2, noise=0.05),
     )  # fmt: skip
-    told = words_several.headline(one)
-    assert told.startswith("In 2 of 3 sweeps minority accuracy falls with batch size, by ")
-    assert told.endswith("; undecided in 1 (c).")
+    assert words_several.headline(one) == "Batch size 2 may be best in all 3 sweeps."
+
+
+def test_sweeps_that_decide_nothing_rule_nothing_out():
+    """No level is said to be better than another."""
+    one = found(*(sweep(name, 0.0, data=name, noise=0.05) for name in "ab"))
+    assert words_several.headline(one) == "No sweep rules out any of batch sizes 2, 8 and 32."
 
 
 def test_a_sweep_without_runs_has_no_verdict():
     """The sweep stands in the table, and the page describes the other sweeps."""
     none = {(cell, r): (None, "") for cell in range(3) for r in range(5)}
     one = found(sweep("a", -0.02), sweep("b", -0.02, data="letters", failures=none))
-    assert words_several.headline(one).endswith("; without a verdict in 1 (b).")
-    assert "points only" in report.html([member.frames for member in one.members])
+    assert words_several.headline(one) == (
+        "Only a compares levels: batch size 2 is best. Batch sizes 8 and 32 are beaten there. "
+        "No comparison in b."
+    )
+    assert "no comparison" in report.html([member.frames for member in one.members])
 
 
-def test_levels_in_words_are_told_one_by_one():
-    """Against their reference, in both sweeps."""
+def test_sweeps_without_a_common_level_are_not_compared():
+    """2, 8 and 32 here, 4 and 16 there."""
+    other = {planted.BATCH: [4, 16]}
+    one = found(sweep("a", -0.02), sweep("b", -0.02, data="letters", levels=other))
+    assert words_several.headline(one) == "The sweeps have no level of batch size in common."
+
+
+def test_a_condition_has_no_best_level():
+    """A sweep of train ratios alone: told as what it is."""
+    ratios = {"levels": {planted.RATIO: [1.0, 0.05]}, "truth": planted.headline}
+    one = found(*(sweep(name, 0.0, data=name, **ratios) for name in "ab"))
+    assert words_several.headline(one) == (
+        "Train ratio is a condition, not a choice: no level of it is best."
+    )
+    assert {words_several.badge(row) for row in one.shared[0].rows} == {"no comparison"}
+
+
+def test_conditions_that_differ_are_named():
+    """Each sweep compares levels at its own strongest imbalance."""
+    both = [{**BATCH, planted.RATIO: [1.0, ratio]} for ratio in (0.05, 0.1)]
+    one = found(*(sweep(name, -0.02, data=name, levels=levels)
+                  for name, levels in zip("ab", both, strict=True)))  # fmt: skip
+    assert words_several.more(one)[0] == (
+        "Levels are compared under different conditions: train ratio 0.05 in a and train ratio "
+        "0.1 in b."
+    )
+    assert words_several.conditions(found(*(sweep(n, -0.02, data=n, levels=both[0])
+                                            for n in "ab")).shared[0]) == (
+        "Levels are compared at train ratio 0.05."
+    )  # fmt: skip
+
+
+def test_few_replicates_only_suggest():
+    """Three replicates: no level is called the best, and the page says why."""
+    one = found(*(sweep(name, -0.02, data=name, replicates=3, noise=0.001) for name in "ab"))
+    assert words_several.headline(one).startswith("Batch size 2 may be best in both sweeps.")
+    assert {words_several.badge(row) for row in one.shared[0].rows} == {
+        "suggests best", "suggests beaten",
+    }  # fmt: skip
+    assert words_several.firmness(one.shared[0]).endswith("at best suggestive: a, b.")
+
+
+def test_levels_in_words_keep_the_name_of_their_factor():
+    """`none` alone would say nothing."""
 
     def truth(factors):
         return 0.7 + 0.06 * (factors["train.augmentation"] == "mixup")
 
     one = found(*(sweep(name, 0, data=name, levels=WORDS, truth=truth, seed=seed)
                   for seed, name in enumerate("ab")))  # fmt: skip
-    assert words_several.headline(one).startswith(
-        "In both sweeps augmentation mixup is better than none, by "
+    assert words_several.headline(one) == (
+        "Augmentation mixup is best in both sweeps. Augmentation none is beaten in both sweeps."
     )
 
 
@@ -174,7 +251,7 @@ def test_the_page_is_a_function_of_its_data(tmp_path, capsys):
     assert verify.verify(out).same
     assert run(["verify", str(out)]) == 0
     capsys.readouterr()
-    changed = text.replace("In both sweeps", "In all sweeps")
+    changed = text.replace("is best in both sweeps", "is best in no sweep")
     out.write_text(changed, encoding="utf-8", newline="")
     assert [one.where for one in verify.verify(out).differences] == ["The answer"]
     assert json.loads(text.split('id="manifest">')[1].split("</script>")[0])["sweeps"][1]["sweep"]

@@ -87,7 +87,7 @@ def test_accuracies_without_a_spread_of_their_own_have_no_region(y):
 
 
 def test_the_best_cells_are_those_of_a_plain_loop():
-    """Each cell against each other, one-sided paired t at 5 % over the others, by scipy."""
+    """Each cell against each other: two-sided paired t tests, Bonferroni over 3 pairs, by scipy."""
     rng = np.random.default_rng(2)
     y = np.array([[[80], [76], [75]], [[50], [56], [58]]]) + rng.normal(0, 1, (2, 3, 6))
     listed, note = prices(y, cells=[4, 5, 6])
@@ -97,11 +97,12 @@ def test_the_best_cells_are_those_of_a_plain_loop():
         best = [
             cell for j, cell in enumerate((4, 5, 6))
             if not any(
-                stats.ttest_rel(score[k], score[j], alternative="greater").pvalue < 0.05 / 2
+                stats.ttest_rel(score[k], score[j], alternative="greater").pvalue < 0.05 / (2 * 3)
                 for k in range(3) if k != j
             )
         ]  # fmt: skip
         assert list(one.best) == best
+        assert one.family == 3
     assert listed[0].best == (4,)
     assert 4 not in listed[-1].best
 
@@ -174,10 +175,23 @@ def test_cells_drawn_one_by_one_have_an_exchange_too():
     assert len(one.spots) == 6
 
 
+def test_cells_on_other_data_are_not_compared():
+    """The data set is a condition: of each, the best cells are found by themselves."""
+    levels = {planted.BATCH: [2, 32], "data.dataset": ["digits", "letters"]}
+
+    def truth(factors):
+        easier = 0.1 * (factors["data.dataset"] == "letters")
+        return 0.6 + easier + 0.1 * (factors[planted.BATCH] == 2)
+
+    one = found(planted.plan(levels=levels, truth=truth, noise=0.004))
+    assert one.apart == ("dataset",)
+    assert {best for price in one.prices for best in price.best} == {1, 2}
+
+
 def test_a_price_is_said_in_words(quiet):
     """The weight, how many cells, which."""
     told = tradeoff_text.priced(quiet.prices[-1], names=["batch size 2", "batch size 8"], of=8)
     assert told.startswith("A minority error counts as 10 majority errors. ")
     assert "of 8 cells may be best" in told
-    assert told.endswith("each against 3 others): batch size 2; batch size 8.")
+    assert told.endswith("6 pairs at once): batch size 2; batch size 8.")
     assert tradeoff_text.weight(1.0) == "A minority error counts as much as a majority error"

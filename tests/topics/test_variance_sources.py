@@ -20,6 +20,7 @@ from sweeper.analysis import bits
 from sweeper.analysis.frames import load
 from sweeper.analysis.measures import Measure
 from sweeper.analysis.view import view_of
+from sweeper.states import Ending
 from sweeper.topics.cells import estimate as cells
 from sweeper.topics.differences import estimate as differences
 from sweeper.topics.prediction_changes import estimate as examples
@@ -244,15 +245,24 @@ def test_inner_intervals_are_those_of_the_differences(sweep):
     """The same estimates as in the tables of differences: a report does not contradict itself."""
     _, _, found = sweep
     told = {
-        (e.measure.name, e.factor.path, e.held and e.held.path, e.at, d.level): d.estimate
+        (e.measure.name, e.factor.path, e.where, d.level): d.estimate
         for e in (*found.of(differences.build).primary, *found.of(differences.build).exploratory)
         for d in e.differences
     }
     assert len(found.of(variance_sources.build).differences) == len(told)
     for one in found.of(variance_sources.build).differences:
-        path = one.held.path if one.held else None
-        assert one.inner == told[one.measure.name, one.factor.path, path, one.at, one.level]
+        assert one.inner == told[one.measure.name, one.factor.path, one.where, one.level]
         assert (one.outer.family, one.outer.n) == (one.inner.family, one.inner.n)
+
+
+def test_a_lost_run_leaves_the_intervals_those_of_the_differences():
+    """Complete blocks over all levels, here as there, though this pair has one more replicate."""
+    found = view_of(frames_of(answered(examples=20, failures={(7, 2): (Ending.DIVERGED, "nan")})))
+    told = {d.level: d.estimate for d in found.of(differences.build).primary[0].differences}
+    held = [one for one in found.of(variance_sources.build).differences
+            if (one.where, one.measure) == ("train ratio 0.05", found.objective)]  # fmt: skip
+    assert {one.level: one.inner for one in held} == told
+    assert {one.outer.n for one in held} == {4}
 
 
 def test_bits_alone_give_the_same_differences(sweep):
@@ -262,8 +272,8 @@ def test_bits_alone_give_the_same_differences(sweep):
         twin = next(
             other
             for other in found.of(variance_sources.build).differences
-            if (other.measure, other.factor, other.at, other.level)
-            == (one.measure, one.factor, one.at, one.level)
+            if (other.measure, other.factor, other.where, other.level)
+            == (one.measure, one.factor, one.where, one.level)
         )
         pair = [(bar.inner.value, bar.inner.low, bar.inner.high) for bar in (one, twin)]
         assert pair[0] == pytest.approx(pair[1], abs=2e-5)

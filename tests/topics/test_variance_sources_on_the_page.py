@@ -45,13 +45,21 @@ def test_without_answers_there_is_no_section():
     assert "anatomy" not in tables_of(frames)
 
 
-def test_a_panel_whose_thin_bars_show_nothing_is_not_drawn(found):
+def differences_of(found):
+    sources = found.of(variance_sources.build)
+    assert sources is not None
+    return sources.differences
+
+
+def test_a_panel_whose_thin_bars_show_nothing_is_not_drawn():
     """Where both intervals of all differences of a measure are about equal."""
+    plan = planted.plan(epochs=2, noise=0.006)
+    found = view_of(frames_of(planted.with_answers(plan, examples=12, runs=0.1)))
+    panels = {one.id for one in shown(anatomy, found).figures}
     for measure in found.measures[:3]:
-        bars = [b for b in found.of(variance_sources.build).differences
+        bars = [b for b in differences_of(found)
                 if b.measure == measure and b.factor is found.x]  # fmt: skip
         wider = [(b.outer.high - b.outer.low) / (b.inner.high - b.inner.low) for b in bars]
-        panels = {one.id for one in shown(anatomy, found).figures}
         assert (f"anatomy-{measure.name}" in panels) == (max(wider) > 1.1)
     assert len(panels) == 2, "one of three measures, and the shares"
 
@@ -67,7 +75,7 @@ def test_each_difference_has_a_thick_and_a_thin_bar():
     ]  # fmt: skip
     thin, thick = panels[0].data[:2]
     assert thin["error_y"]["thickness"] < thick["error_y"]["thickness"]
-    bars = [b for b in found.of(variance_sources.build).differences
+    bars = [b for b in differences_of(found)
             if b.measure is found.objective and b.factor is found.x and b.held is None]  # fmt: skip
     assert thin["error_y"]["array"] == pytest.approx(
         [b.outer.high - b.outer.value for b in bars], rel=1e-4

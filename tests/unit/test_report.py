@@ -73,7 +73,8 @@ def test_the_policy_allows_these_scripts_and_nothing_else(full):
 @pytest.mark.parametrize(
     "part",
     [
-        "with each doubling of batch size",
+        "the runs suggest batch size ",
+        "falls from batch size",
         "95 % t interval over the complete replicates",
         "test split",
         "used for selection only",
@@ -114,9 +115,11 @@ def test_a_partial_sweep_says_so_at_the_top(left, text):
 
 
 def test_few_replicates_are_called_suggestive_at_the_top():
-    """n = 3 stands beside the headline."""
-    shown = visible(html(replicates=3))
-    assert "at best suggestive" in shown[: shown.index('class="cards"')]
+    """With n = 3 nothing is told to take: the runs only suggest it."""
+    shown = visible(html(replicates=3, noise=0.002))
+    [headline] = re.findall(r'class="headline">(.*?)</p>', shown)
+    assert "the runs suggest batch size 2." in headline
+    assert "n = 3" in headline.replace("\N{NO-BREAK SPACE}", " ")
 
 
 def test_no_machine_person_or_address_is_in_the_page():
@@ -327,10 +330,10 @@ def test_an_unknown_sweep_is_named_with_its_nearest():
 def test_the_note_is_markdown_in_which_free_text_is_only_text():
     """Bold question, headline, estimates as a list; HTML and links are escaped."""
     plan = planted.plan(question="<b>[x](javascript:alert(1))</b> & `y`?")
-    told = note(load(planted.Memory(plan), plan.sweep.name))
+    told = note(view_of(load(planted.Memory(plan), plan.sweep.name)))
     assert told.startswith(r"**\<b\>\[x\]\(javascript:alert\(1\)\)\</b\> \& \`y\`?**")
-    assert "falls by" in told
-    assert "\n- train ratio 0.05: " in told
+    assert "take batch size 2" in told
+    assert "\n- 128: " in told
     assert "40 of 40 runs complete" in told
 
 

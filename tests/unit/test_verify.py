@@ -81,7 +81,7 @@ def test_a_digit_changed_in_the_data_is_found(written, text, tmp_path):
 @pytest.mark.parametrize(
     ("old", "new", "where", "shown", "again"),
     [
-        ("falls by", "rises by", "The answer", "rises by", "falls by"),
+        ("falls from", "rises from", "The answer", "rises from", "falls from"),
         ("<td>diverged</td>", "<td>pruned</td>", "Failures", "pruned", "diverged"),
         ('"n":5', '"n":7', None, "", ""),
         ("--ink: #1d232b", "--ink: #1d232c", "code and style", "#1d232c", "#1d232b"),
@@ -116,9 +116,9 @@ def test_a_figures_entry_is_named(written, text, tmp_path):
 def test_the_command_lists_differences_and_exits_with_1(text, tmp_path, capsys):
     """A line each on stdout."""
     out = tmp_path / "report.html"
-    out.write_text(text.replace("falls by", "rises by"), encoding="utf-8", newline="")
+    out.write_text(text.replace("falls from", "rises from"), encoding="utf-8", newline="")
     assert run(["verify", str(out)]) == 1
-    assert "rises by" in capsys.readouterr().out
+    assert "rises from" in capsys.readouterr().out
 
 
 def test_another_version_is_named_and_the_rest_compared(text, tmp_path):
@@ -129,13 +129,13 @@ def test_another_version_is_named_and_the_rest_compared(text, tmp_path):
     assert not found.same
     assert found.remark.startswith(f"made by Sweeper 0.0.9, and this is {__version__}")
     assert found.differences == ()
-    found = changed(None, old.replace("falls by", "rises by"), tmp_path)
-    assert "rises by" in str(found.differences[0])
+    found = changed(None, old.replace("falls from", "rises from"), tmp_path)
+    assert "rises from" in str(found.differences[0])
 
 
 def test_what_a_terminal_would_obey_is_not_printed(written, text, tmp_path):
     """Escape sequences and marks of direction in a hostile page stay in it."""
-    evil = text.replace("falls by", "falls \x1b[2J\u202eby")
+    evil = text.replace("falls from", "falls \x1b[2J\u202efrom")
     told = "\n".join(map(str, changed(written, evil, tmp_path).differences))
     assert "falls" in told
     assert not re.search("[\x1b\u202e]", told)

@@ -20,8 +20,8 @@ from sweeper.analysis.effects import Difference, paired
 from sweeper.analysis.factors import Factor
 from sweeper.analysis.intervals import LEAST, LEVEL, Estimate, holm, mean_interval
 from sweeper.analysis.measures import Measure
-from sweeper.analysis.stopping import follow
 from sweeper.analysis.view import SweepView
+from sweeper.topics.differences.estimate import planned
 from sweeper.topics.performance_profiles.estimate import Profiles, profiles
 
 TASKS = 5  # fewer give a description, and no interval
@@ -118,12 +118,20 @@ def side_by_side(looks: Mapping[str, SweepView], *, path: str) -> SideBySide | N
     if met is None:
         return None
     factor, objective, y = met
-    found = {}
-    for name, rows in y.items():
-        plain = paired(rows, reference=factor.reference, direction=objective.direction)
-        found[name] = tuple(follow(plain, rule=looks[name].rule, factor=factor))
+    found = {name: tuple(_differences(looks[name], factor)) for name in y}
     means = {name: tuple(map(float, rows.mean(axis=1))) for name, rows in y.items()}
     return SideBySide(factor, objective, found, means, tuple(correlations(y)))
+
+
+def _differences(view: SweepView, shared: Factor) -> list[Difference]:
+    """The levels that all have against the reference, as the sweep's own report has them."""
+    own = next(one for one in view.factors if one.path == shared.path)
+    y = view.levels(view.objective, factor=own)
+    if own.is_condition:
+        found = paired(y, reference=shared.reference, direction=view.objective.direction)
+    else:
+        found = planned(view, y, factor=replace(own, reference=shared.reference))
+    return [one for one in found if one.level in shared.levels]
 
 
 def _meet(

@@ -267,7 +267,7 @@ def differences(side: SideBySide) -> Table:
             number(one.estimate.value, unit=unit, signed=True),
             interval(one.estimate, unit=unit),
             str(one.estimate.family),
-            number(one.p_holm, unit=""),
+            number(one.p_adjusted, unit=""),
         )
         for name, listed in side.differences.items()
         for one in listed
@@ -282,7 +282,7 @@ def differences(side: SideBySide) -> Table:
             "difference",
             "95 % interval",
             "family",
-            "p (Holm)",
+            "p (adjusted)",
         ),
         rows,
         words=3,

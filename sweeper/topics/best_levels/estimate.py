@@ -1,217 +1,248 @@
-"""The set of best levels (statistics 2.5): all that no other level beats.
+"""Which level to take: the table of all pairs of each choice, at the condition in question.
 
-The level that is truly best is in the set with at least 95 %, whatever the variances. The mean of
-the level that looks best flatters itself, so none is reported.
+All verdicts on levels come from here (statistics 5): which levels may be best, what each other
+level costs, the shape, and each pair. The mean of the level that looks best flatters itself, so
+none is reported.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from itertools import combinations
 from typing import Any
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
-from sweeper.analysis.comparisons import Pairs, level_of, method, needed, pairs, start_of
 from sweeper.analysis.effects import as_written
 from sweeper.analysis.factors import Factor
-from sweeper.analysis.intervals import FIRM, LEAST
+from sweeper.analysis.intervals import Estimate, as_row
 from sweeper.analysis.measures import Measure
-from sweeper.analysis.stopping import PLAIN, Rule
+from sweeper.analysis.pairs import (
+    Need,
+    Pairs,
+    ResponseShape,
+    Standing,
+    needed,
+    shape_of,
+    standings,
+    undecided,
+)
+from sweeper.analysis.verdicts import Price, Verdict
 from sweeper.analysis.view import SweepView
-from sweeper.topics.fairness.estimate import withheld
-
-CIRCLE = "each level is beaten by another over the replicates that they share, so all stay"
+from sweeper.topics.fairness.estimate import judged, withheld
 
 
 @dataclass(frozen=True)
-class Against:
-    """How far level `ahead` is ahead of `behind`, within the replicates that have both.
+class Level:
+    """One level: what it costs against the best, and what would settle it.
 
     Attributes:
-        lead: the mean difference, positive, in the measure's unit.
-        p: one-sided, times the family of a - 1 comparisons.
-        needed: about how many replicates would separate the two; None where they are separated
-            already, or where nothing can be said.
+        cost: mean change against the level with the best mean, from `-most` to `-least` of the
+            standing, in the measure's own sign; no interval where the table has none.
+        open: whether it may be best without being shown about equal to the best.
+        need, price: the replicates that would about settle it, and their price; None where it is
+            settled or nothing can be said.
     """
 
-    ahead: Any
-    behind: Any
-    lead: float
-    sd: float
-    n: int
-    p: float
-    needed: int | None
+    standing: Standing
+    cost: Estimate
+    open: bool
+    need: Need | None
+    price: Price | None
+
+    @property
+    def value(self) -> Any:
+        return self.standing.level
+
+    @property
+    def beaten(self) -> bool:
+        return self.standing.beaten
 
 
 @dataclass(frozen=True)
-class BestSet:
-    """The levels of one factor that may be the best, and what beat the others.
+class Elsewhere:
+    """The same levels at another level of the condition: a description, and no verdict.
 
     Attributes:
-        held, at: another factor held at a level; None: the mean over all others.
-        beaten: level -> the comparison that beats it most clearly.
-        ties: the pairs of kept levels, which are not separated.
-        n: replicates of the comparison that has fewest.
-        family: comparisons that each level is held against.
+        spread: the largest difference between two means.
+        most: the largest difference that the joint intervals allow; inf where there is none.
+    """
+
+    factor: Factor
+    at: Any
+    spread: float
+    most: float
+    n: int
+
+
+@dataclass(frozen=True)
+class LevelComparison:
+    """The levels of one choice against each other.
+
+    Attributes:
+        condition: where the levels are compared, in words; empty without a condition.
+        shape: of an ordered factor; None for words.
+        margin: the difference that does not matter; None where the measure has none.
+        verdicts: (level, other level) -> the verdict on the first, for every pair.
     """
 
     factor: Factor
     measure: Measure
-    held: Factor | None
-    at: Any
-    kept: tuple[Any, ...]
-    beaten: dict[Any, Against]
-    ties: tuple[Against, ...]
-    n: int
-    family: int
-    method: str
-    note: str = ""
-    withheld: str = ""  # why it is not settled, as verdicts are not
+    condition: str
+    pairs: Pairs
+    levels: tuple[Level, ...]
+    shape: ResponseShape | None
+    margin: float | None
+    verdicts: dict[tuple[Any, Any], Verdict]
+    elsewhere: tuple[Elsewhere, ...] = ()
+    withheld: str = ""  # why nothing is settled
 
     @property
-    def suggestive(self) -> bool:
-        """Too few replicates to be firm."""
-        return LEAST <= self.n < FIRM
+    def best(self) -> tuple[Level, ...]:
+        """The levels that may be best; never empty."""
+        return tuple(one for one in self.levels if not one.beaten)
+
+    @property
+    def beaten(self) -> tuple[Level, ...]:
+        return tuple(one for one in self.levels if one.beaten)
+
+    @property
+    def open(self) -> tuple[Level, ...]:
+        return tuple(one for one in self.levels if one.open)
+
+    def level(self, value: Any) -> Level:
+        return next(one for one in self.levels if one.value == value)
+
+    @property
+    def n(self) -> int:
+        return self.pairs.n
 
 
-def best_set(
-    y: pd.DataFrame,
-    *,
-    factor: Factor,
-    measure: Measure,
-    held: Factor | None = None,
-    at: Any = None,
-    rule: Rule = PLAIN,
-) -> BestSet:
-    """The set of best levels of y[level, r], where replicates were planned by `rule`."""
-    start, level = start_of(rule), level_of(rule)
-    found = pairs(y.to_numpy(dtype=float), direction=measure.direction, start=start)
-    levels, beats = list(y.index), found.beats(level=level)
-    top = np.asarray(~beats.any(axis=1))
-    circle = not top.any()  # possible only where replicates are missing
-    top |= circle
-    beaten = {
-        one: _against(found, levels, j=j, k=int(np.nanargmin(np.where(beats[j], found.p[j], 2))))
-        for j, one in enumerate(levels)
-        if not top[j]
-    }
-    others = ~np.eye(len(levels), dtype=bool)
-    n = int(found.n[others].min())
-    return BestSet(
-        factor,
-        measure,
-        held,
-        at,
-        tuple(one for one, stays in zip(levels, top, strict=True) if stays),
-        beaten,
-        tuple(_ties(found, levels, top=top, beats=beats)),
-        n,
-        len(levels) - 1,
-        method(n, most=int(found.n[others].max()), family=len(levels) - 1, rule=rule),
-        CIRCLE if circle else _note(found, others=others, n=n),
-    )
-
-
-def _ties(
-    found: Pairs, levels: list[Any], *, top: NDArray[np.bool_], beats: NDArray[np.bool_]
-) -> Iterator[Against]:
-    """The pairs of kept levels that are not separated, the one that is ahead first."""
-    stay = np.flatnonzero(top)
-    for place, one in enumerate(stay):
-        for two in stay[place + 1 :]:
-            j, k = (one, two) if found.mean[one, two] >= 0 else (two, one)
-            if not beats[j, k]:
-                near, told = _against(found, levels, j=int(j), k=int(k)), int(found.told[j, k])
-                yield replace(near, needed=needed(near.lead, sd=near.sd, n=near.n, told=told))
-
-
-def _against(found: Pairs, levels: list[Any], *, j: int, k: int) -> Against:
-    family = len(levels) - 1
-    n, mean, sd = int(found.n[j, k]), float(found.mean[j, k]), float(found.sd[j, k])
-    return Against(
-        ahead=levels[k],
-        behind=levels[j],
-        lead=mean,
-        sd=sd,
-        n=n,
-        p=float(np.minimum(found.p[j, k] * family, 1.0)),
-        needed=None,
-    )
-
-
-def _note(found: Pairs, *, others: NDArray[np.bool_], n: int) -> str:
-    if n < LEAST:
-        return f"n = {n}: too few replicates to tell any pair apart" if n else "no whole replicate"
-    if bool((found.sd[others] == 0).any()):
-        return "some levels differ by the same in all replicates, which gives no test"
-    return ""
-
-
-def build(view: SweepView) -> tuple[BestSet, ...]:
-    """Each factor on the objective over all others; the axis also at each level of the second.
-
-    As the replicates were planned: looks have their share of the error, two stages the spread of
-    the first.
-    """
+def build(view: SweepView) -> tuple[LevelComparison, ...]:
+    """A comparison for each choice, the question first; none where cells are no grid."""
     if not view.grid:
         return ()
-    objective, rule = view.objective, view.rule
-    found = [
-        best_set(view.levels(objective, factor=one), factor=one, measure=objective, rule=rule)
-        for one in view.factors
-    ]
-    if view.x is not None and view.by is not None:
-        found += [
-            best_set(
-                view.levels(objective, factor=view.x, at=at),
-                factor=view.x,
-                measure=objective,
-                held=view.by,
-                at=line,
-                rule=rule,
-            )
-            for line, at in view.lines()
-        ]
-    return tuple(replace(one, withheld=withheld(view, held=one.held, at=one.at)) for one in found)
+    listed = sorted(view.choices, key=lambda one: one is not view.question)
+    return tuple(compare(view, one, view.pairs(one)) for one in listed)
 
 
-def rows(found: Sequence[BestSet]) -> pd.DataFrame:
-    """Every level of every set as a row: kept or beaten, by whom, and every tie as one more."""
+def question(view: SweepView) -> LevelComparison | None:
+    """The comparison that answers the sweep's question."""
+    return next((one for one in view.of(build) if one.factor is view.question), None)
+
+
+def compare(view: SweepView, factor: Factor, found: Pairs) -> LevelComparison:
+    """All that a table of pairs says of a factor's levels."""
+    margin = view.margin
+    unsettled = undecided(found, margin=margin)
+    levels = tuple(
+        _level(view, found, one, unsettled=one.level in unsettled) for one in standings(found)
+    )
+    ordered = factor.scale != "category"
+    return LevelComparison(
+        factor,
+        view.objective,
+        view.condition,
+        found,
+        levels,
+        shape_of(found, margin=margin) if ordered else None,
+        margin,
+        _verdicts(view, found),
+        tuple(_elsewhere(view, factor)),
+        withheld(view),
+    )
+
+
+def _level(view: SweepView, found: Pairs, one: Standing, *, unsettled: bool) -> Level:
+    lead = found.levels[int(np.argmax(found.mean[:, found.levels.index(one.level)]))]
+    need = needed(found, one.level, margin=view.margin) if unsettled else None
+    price = None
+    if need is not None:
+        behind = found.estimate(one.level, lead)
+        price = view.costs.settling(behind, needed=need.replicates)
+    return Level(one, _cost(found, one, lead), unsettled, need, price)
+
+
+def _cost(found: Pairs, one: Standing, lead: Any) -> Estimate:
+    """The change against the best, in the measure's own sign."""
+    against = found.estimate(one.level, lead)
+    known = found.told >= 3 and math.isfinite(one.most)
+    ends = sorted((0.0 - found.sign * one.most, 0.0 - found.sign * one.least))
+    low, high = ends if known else (math.nan, math.nan)
+    value, note = 0.0 - found.sign * one.mean, "" if known else found.note
+    return Estimate(
+        value,
+        low,
+        high,
+        against.sd,
+        found.n,
+        math.nan,
+        found.family,
+        found.method,
+        note,
+        found.rule,
+    )
+
+
+def _verdicts(view: SweepView, found: Pairs) -> dict[tuple[Any, Any], Verdict]:
+    pairs = [pair for two in combinations(found.levels, 2) for pair in (two, two[::-1])]
+    plain = [view.verdict(found.estimate(*pair)) for pair in pairs]
+    return dict(zip(pairs, judged(view, plain), strict=True))
+
+
+def _elsewhere(view: SweepView, factor: Factor) -> Iterator[Elsewhere]:
+    by = view.by
+    if by is None or not by.is_condition or factor is not view.question:
+        return
+    for level in by.levels:
+        if level == view.held[by.path]:
+            continue
+        y = view.levels(view.objective, factor=factor, at=(by, level))
+        found = view.rule.pairs(y, direction=view.objective.direction)
+        if found.n:
+            others = ~np.eye(len(found.levels), dtype=bool)
+            spread = float(found.mean[others].max())
+            yield Elsewhere(by, level, spread, float(found.high[others].max()), found.n)
+
+
+def rows(found: Sequence[LevelComparison]) -> pd.DataFrame:
+    """A row a level (what it costs), and a row a pair (one minus the other)."""
     listed: list[dict[str, Any]] = []
     for one in found:
         key = {
             "factor": one.factor.path,
             "measure": one.measure.name,
             "unit": one.measure.unit,
-            "held": one.held.path if one.held else None,
-            "at": one.at,
+            "condition": one.condition,
         }
-        facts = {
-            "family": one.family,
-            "method": one.method,
-            "note": one.note,
-            "withheld": one.withheld,
-        }
-        nothing = Against(None, None, math.nan, math.nan, one.n, math.nan, None)
-        for level in one.factor.levels:
-            against = one.beaten.get(level, nothing)
-            kind = "beaten" if level in one.beaten else "kept"
-            listed.append({**key, "kind": kind, "level": level, **_row(against), **facts})
-        for tie in one.ties:
-            listed.append({**key, "kind": "tie", "level": tie.behind, **_row(tie), **facts})
-    return as_written(pd.DataFrame(listed), rows=listed, columns=["at", "level", "by"])
-
-
-def _row(one: Against) -> dict[str, Any]:
-    return {
-        "by": one.ahead,
-        "lead": one.lead,
-        "sd": one.sd,
-        "n": one.n,
-        "p": one.p,
-        "needed": one.needed,
-    }
+        for level in one.levels:
+            listed.append(
+                {
+                    **key,
+                    "kind": "level",
+                    "level": level.value,
+                    "against": level.standing.by,
+                    **as_row(level.cost),
+                    "verdict": "beaten" if level.beaten else "may be best",
+                    "needed": level.need.replicates if level.need else None,
+                    "withheld": one.withheld,
+                }
+            )
+        for level, other in combinations(one.pairs.levels, 2):
+            verdict = one.verdicts[level, other]
+            listed.append(
+                {
+                    **key,
+                    "kind": "pair",
+                    "level": level,
+                    "against": other,
+                    **as_row(one.pairs.estimate(level, other)),
+                    "verdict": verdict.badge,
+                    "needed": verdict.needed,
+                    "withheld": one.withheld,
+                }
+            )
+    return as_written(pd.DataFrame(listed), rows=listed, columns=["level", "against"])

@@ -1,172 +1,142 @@
-"""The set of best levels: one figure a factor, and what beat or would separate each pair."""
+"""Which level to take: what each level costs against the best, and the table of all pairs."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
+from itertools import combinations
 from typing import Any
 
-from sweeper.analysis.factors import Factor, show
+from sweeper.analysis.factors import show
+from sweeper.analysis.verdicts import needed_in_brackets
 from sweeper.analysis.view import SweepView
-from sweeper.analysis.wording import number
-from sweeper.drawing.figure import Figure, Mark, Section, count, text
-from sweeper.drawing.table import Table, p_value
+from sweeper.analysis.wording import interval, number
+from sweeper.drawing.figure import THE_NUMBERS, Figure, Mark, Section, numbers, text
+from sweeper.drawing.table import Table, p_value, tabulate
 from sweeper.topics.base import Topic
-from sweeper.topics.best_levels.estimate import Against, BestSet, build, rows
-from sweeper.topics.best_levels.text import best_levels, methods, separating
-from sweeper.topics.fairness.text import edges
+from sweeper.topics.best_levels import text as wording
+from sweeper.topics.best_levels.estimate import Level, LevelComparison, build, rows
+from sweeper.topics.best_levels.text import methods
+from sweeper.topics.differences.section import unit_note
 
 METHOD = (
-    "A level stays unless another beats it within replicates. The level that is truly best is left "
-    "in at least 95 times in 100. Levels that stay are not shown to be equal."
+    "Each mark: how far the mean of a level lies from the best mean; each bar: what the level may "
+    "cost against the best, by all pairs at once. A cross is a level that is worse than another."
 )
+LOOKS = {"may be best": ("@level0", "circle"), "beaten": ("@soft", "x")}
 
 
 def section(view: SweepView) -> Section | None:
-    if not view.of(build):
+    found = view.of(build)
+    if not found:
         return None
-    overall = [one for one in view.of(build) if one.held is None]
-    said = [part for one in overall for part in (best_levels(one), separating(one)) if part]
+    told = [wording.answer(one) for one in found[1:]]  # the first is the headline
     return Section(
         "best",
-        "Which levels may be the best",
-        " ".join(part for part in (edges(view, start="Withheld"), *said, METHOD) if part),
-        tuple(_figure(view, one.factor) for one in overall),
-        (("The numbers", table(view)),),
+        "Which level to take",
+        " ".join([METHOD, *told]),
+        tuple(_figure(one) for one in found if one.n),
+        ((THE_NUMBERS, table(view)),),
         "panels two",
     )
 
 
-def _figure(view: SweepView, factor: Factor) -> Figure:
-    """A row over all, and one for each level that is held: filled stays, a cross is beaten."""
-    sets = [one for one in view.of(build) if one.factor is factor]
-    sets.sort(key=lambda one: one.held is None)  # the last row is drawn on top
-    names = [_row_name(one) for one in sets]
+def _figure(one: LevelComparison) -> Figure:
+    """A row a level: its mean against the best mean, and the interval of its cost."""
+    name, unit = one.factor.name, one.measure.unit
+    where = f", {one.condition}" if one.condition else ""
+    names = [text(show(level)) for level in one.factor.levels]
     return Figure(
-        f"best-{factor.path}",
-        f"{factor.name}: may be best for {view.objective.title} ({count(one.n for one in sets)})",
-        f"Which levels of {factor.name} may be the best: {' '.join(map(best_levels, sets))} "
-        f"{edges(view, start='Withheld')}".rstrip(),
-        [_marks(sets, names, stays=stays) for stays in (True, False)],
+        f"best-{one.factor.path}",
+        f"{name}: {one.measure.title} against the best (n = {one.n}{where})",
+        f"{wording.answer(one)} The table below holds the same numbers.",
+        [_marks(one, names, beaten=beaten) for beaten in (False, True)],
         {
             "xaxis": {
-                "type": "category",
-                "title": {"text": text(factor.name)},
-                "categoryorder": "array",
-                "range": [-0.5, len(factor.levels) - 0.5],
-                "categoryarray": [text(show(level)) for level in factor.levels],
+                "title": {"text": text(f"{unit or one.measure.title} against the best")},
+                "zeroline": True,
             },
             "yaxis": {
                 "type": "category",
+                "title": {"text": text(name)},
                 "categoryorder": "array",
-                "showgrid": False,
-                "categoryarray": names,
+                "categoryarray": names[::-1],
                 "range": [-0.6, len(names) - 0.4],
+                "showgrid": False,
             },
-            "height": 130 + 34 * len(names),
+            "height": 120 + 34 * len(names),
         },
-        (Mark("may be best", "@level0", "circle"), Mark("beaten", "@soft", "x")),
+        tuple(Mark(label, *look) for label, look in LOOKS.items()),
     )
 
 
-def _row_name(one: BestSet) -> str:
-    return text(f"{one.held.name} {show(one.at)}" if one.held else "mean over all")
-
-
-def _marks(sets: Sequence[BestSet], names: Sequence[str], *, stays: bool) -> dict[str, Any]:
-    points = [
-        (text(show(level)), name, _hover(one, level))
-        for one, name in zip(sets, names, strict=True)
-        for level in one.factor.levels
-        if (level in one.kept) is stays
+def _marks(one: LevelComparison, names: list[str], *, beaten: bool) -> dict[str, Any]:
+    mine = [
+        (name, level)
+        for name, level in zip(names, one.levels, strict=True)
+        if level.beaten is beaten
     ]
-    look = {"color": "@level0", "symbol": "circle", "size": 13}
+    label = "beaten" if beaten else "may be best"
+    colour, symbol = LOOKS[label]
+    costs = [level.cost for _, level in mine]
     return {
         "type": "scatter",
         "mode": "markers",
         "showlegend": False,
-        "name": "may be best" if stays else "beaten",
-        "x": [x for x, _, _ in points],
-        "y": [y for _, y, _ in points],
-        "text": [said for _, _, said in points],
+        "name": label,
+        "x": numbers([cost.value for cost in costs]),
+        "y": [name for name, _ in mine],
+        "text": [_hover(one, level) for _, level in mine],
         "hovertemplate": "%{text}<extra></extra>",
-        "marker": look if stays else {"color": "@soft", "symbol": "x", "size": 9},
+        "marker": {"color": colour, "symbol": symbol, "size": 11},
+        "error_x": {
+            "type": "data",
+            "symmetric": False,
+            "color": colour,
+            "thickness": 1.5,
+            "width": 4,
+            "array": numbers([cost.high - cost.value for cost in costs]),
+            "arrayminus": numbers([cost.value - cost.low for cost in costs]),
+        },
     }
 
 
-def _hover(one: BestSet, level: Any) -> str:
-    against = one.beaten.get(level)
-    if against is None:
-        return f"{text(show(level))}: may be best"
-    lead = number(against.lead, unit=one.measure.unit)
-    return f"{text(show(level))}: beaten by {text(show(against.ahead))}, which leads by {lead}"
+def _hover(one: LevelComparison, level: Level) -> str:
+    cost = f"{text(show(level.value))}: {interval(level.cost, unit=one.measure.unit)}"
+    if level.beaten:
+        return f"{cost} against the best; worse than {text(show(level.standing.by))}"
+    return f"{cost} against the best; may be best"
 
 
 def table(view: SweepView) -> Table:
-    """Each beaten level with what beat it, then the pairs that nothing separates."""
+    """Every pair of every choice."""
     rows = [row for one in view.of(build) for row in _rows(one)]
-    return Table(
-        f"Best levels on {view.objective.title}",
-        (
-            "factor",
-            "at",
-            "level",
-            "finding",
-            "other level",
-            "n",
-            "other leads by",
-            "p (adjusted)",
-            "n to separate",
-            "family",
-        ),
-        tuple(rows),
-        frozenset(range(5, 10)),
-        f"{_methods(view.of(build))}. Each pair has its own variance; p is multiplied by the "
-        "family, the number of other levels. n to separate: about how many replicates would, for a "
-        "difference of the size seen. No mean of a winner is given: it flatters itself.",
+    made = tabulate(
+        f"All pairs of levels on {view.objective.title}",
+        head=["factor", "level", "minus", "n", "difference", "interval", "p (adjusted)", "verdict"],
+        rows=rows,
+        words_in=3,
+        note="Paired t intervals within replicates that have every level, each pair with its own "
+        f"variance, simultaneous over the pairs of a factor (Bonferroni){unit_note(view)}; p is "
+        "adjusted the same way. An undecided row says about how many more replicates would decide "
+        f"a difference of the size seen, and the time for them here. {view.rule.method()}".rstrip(),
     )
+    return Table(made.caption, made.head, made.rows, made.numeric - {7}, made.note)
 
 
-def _methods(sets: Sequence[BestSet]) -> str:
-    told = "; ".join(dict.fromkeys(one.method for one in sets))
-    return told[:1].upper() + told[1:]
-
-
-def _rows(one: BestSet) -> Iterator[tuple[str, ...]]:
-    start = (one.factor.name, _row_name(one) + (" (withheld)" if one.withheld else ""))
-    for level, against in one.beaten.items():
-        yield (*start, show(level), "beaten by", *_numbers(one, against))
-    for tie in one.ties:
-        yield (*start, show(tie.behind), "not separated from", *_numbers(one, tie))
-    if not one.ties:
-        alone = [show(level) for level in one.kept]
-        yield (
-            *start,
-            *alone,
-            "not beaten",
-            "none",
-            str(one.n),
-            "n/a",
-            "n/a",
-            "n/a",
-            str(one.family),
-        )
-
-
-def _numbers(one: BestSet, against: Against) -> tuple[str, ...]:
+def _rows(one: LevelComparison) -> Iterator[list[str]]:
     unit = one.measure.unit
-    lead = number(against.lead, unit=unit, signed=True)
-    size = f"{lead} {unit}".strip() if math.isfinite(against.lead) else "n/a"
-    return (
-        show(against.ahead),
-        str(against.n),
-        size,
-        p_value(against.p),
-        str(against.needed) if against.needed else "n/a",
-        str(one.family),
-    )
+    for level, other in combinations(one.pairs.levels, 2):
+        estimate, verdict = one.pairs.estimate(level, other), one.verdicts[level, other]
+        yield [
+            one.factor.name,
+            show(level),
+            show(other),
+            str(estimate.n),
+            number(estimate.value, unit=unit, signed=True),
+            interval(estimate, unit=unit),
+            p_value(min(estimate.p * estimate.family * one.pairs.shares, 1.0)),
+            verdict.badge + needed_in_brackets(verdict),
+        ]
 
 
-TOPIC = Topic(
-    section, short="Best levels", open=True, methods=methods, tables={"best": (build, rows)}
-)
+TOPIC = Topic(section, short="Levels", open=True, methods=methods, tables={"best": (build, rows)})

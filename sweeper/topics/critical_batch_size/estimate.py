@@ -151,7 +151,8 @@ def _by_level(
     long = runs[["cell", "replicate"]].assign(y=pd.Series(values, dtype=float))
     wide = long.pivot(index="cell", columns="replicate", values="y")
     wide = wide.reindex(index=pd.Index(view.comparable.compared, name="cell"))
-    return effects.over_levels(wide, cells=view.frames.cells, factor=view.x, at=held)
+    fixed = {**view.held, held[0].path: held[1]} if held else view.held
+    return effects.over_levels(wide, cells=view.frames.cells, factor=view.x, held=fixed)
 
 
 def _line(

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import pandas as pd
 
-from sweeper.analysis import comparable, effects, stopping
+from sweeper.analysis import comparable, effects
 from sweeper.analysis.effects import Difference, as_written
-from sweeper.analysis.factors import Factor, scientific, show
+from sweeper.analysis.factors import Factor, scientific, show, strongest
 from sweeper.analysis.intervals import as_row
 from sweeper.analysis.measures import Measure
-from sweeper.analysis.stopping import PLAIN, Rule
 from sweeper.analysis.verdicts import Verdict
 from sweeper.analysis.view import SweepView
 from sweeper.states import RunState
@@ -25,7 +24,8 @@ from sweeper.topics.fairness.estimate import judged
 class Effect:
     """One factor's levels against its reference, on one measure.
 
-    `at` is the level of the factor held (None: the mean over all other factors).
+    Conditions are held where the question asks, unless `held` is at another level `at`. `verdicts`
+    is empty where the differences are exploratory.
     """
 
     factor: Factor
@@ -33,12 +33,13 @@ class Effect:
     held: Factor | None
     at: Any
     differences: tuple[Difference, ...]
-    verdicts: tuple[Verdict, ...]
+    condition: str
+    verdicts: tuple[Verdict, ...] = ()
 
     @property
     def where(self) -> str:
         """What is held, in words."""
-        return f"{self.held.name} {show(self.at)}" if self.held else "mean over all"
+        return f"{self.held.name} {show(self.at)}" if self.held else self.condition
 
 
 @dataclass(frozen=True)
@@ -54,8 +55,9 @@ class Differences:
     """Every paired difference; all are empty where the cells are no grid.
 
     Attributes:
-        primary: the objective, each factor over all others.
-        exploratory: the axis at each level of the second factor, and the other measures.
+        primary: the objective, each choice at the condition in question; read off its table of
+            all pairs.
+        exploratory: conditions, the axis at each level of the second factor, the other measures.
         with_failures: the primary differences with failed runs counted at chance level.
         without_collapsed: the primary differences without the collapsed runs; empty when none.
     """
@@ -78,41 +80,65 @@ def build(view: SweepView) -> Differences:
     )
 
 
-def _effect(
+def _plain(
     view: SweepView,
-    y: pd.DataFrame,
     *,
     factor: Factor,
     measure: Measure,
     held: Factor | None = None,
     at: Any = None,
-    rule: Rule = PLAIN,
-    priced: bool = True,
 ) -> Effect:
-    """`rule` makes the intervals, of the primary family; `priced` adds what would decide."""
-    plain = effects.paired(y, reference=factor.reference, direction=measure.direction)
-    found = stopping.follow(plain, rule=rule, factor=factor)
-    verdicts = [view.verdict(one.estimate, measure=measure, priced=priced) for one in found]
-    settled = judged(view, verdicts, held=held, at=at)
-    return Effect(factor, measure, held, at, tuple(found), settled)
+    """Exploratory differences: simultaneous over the levels, and no verdict."""
+    y = view.levels(measure, factor=factor, at=None if held is None else (held, at))
+    found = effects.paired(y, reference=factor.reference, direction=measure.direction)
+    condition = "" if held is not None else _where(view, factor)
+    return Effect(factor, measure, held, at, tuple(found), condition)
+
+
+def _where(view: SweepView, factor: Factor) -> str:
+    named = [one for one in view.factors if one.path in view.held and one is not factor]
+    return ", ".join(f"{one.name} {show(view.held[one.path])}" for one in named) or "mean over all"
+
+
+def _judged(view: SweepView, y: pd.DataFrame, *, factor: Factor, priced: bool = True) -> Effect:
+    """Differences read off the table of all pairs of y[level, r], with their verdicts."""
+    found = planned(view, y, factor=factor)
+    settled = judged(view, [view.verdict(one.estimate, priced=priced) for one in found])
+    return Effect(factor, view.objective, None, None, tuple(found), _where(view, factor), settled)
+
+
+def planned(view: SweepView, y: pd.DataFrame, *, factor: Factor) -> list[Difference]:
+    """The differences from the reference in the table of all pairs of y[level, r]."""
+    pairs = view.pairs(factor, y=y)
+    complete, direction = y.dropna(axis=1), view.objective.direction
+    missing = tuple(int(r) for r in y.columns.difference(complete.columns))
+    found = []
+    for one in effects.paired(complete, reference=factor.reference, direction=direction):
+        estimate = pairs.estimate(one.level, factor.reference)
+        p = min(estimate.p * estimate.family * pairs.shares, 1.0)
+        found.append(replace(one, estimate=estimate, p_adjusted=p, dropped=missing))
+    return found
 
 
 def _primary(view: SweepView) -> Iterator[Effect]:
-    for factor in view.factors:
-        y = view.levels(view.objective, factor=factor)
-        yield _effect(view, y, factor=factor, measure=view.objective, rule=view.rule)
+    for factor in view.choices:
+        yield _judged(view, view.levels(view.objective, factor=factor), factor=factor)
 
 
 def _exploratory(view: SweepView) -> Iterator[Effect]:
-    x = view.x
+    for factor in view.factors:
+        if factor.is_condition:
+            yield _plain(view, factor=factor, measure=view.objective)
+    x, by = view.x, view.by
     if x is None:
         return
     for measure in view.measures:
         if measure is not view.objective:
-            yield _effect(view, view.levels(measure, factor=x), factor=x, measure=measure)
-        for level, at in view.lines() if view.by else ():
-            y = view.levels(measure, factor=x, at=at)
-            yield _effect(view, y, factor=x, measure=measure, held=view.by, at=level)
+            yield _plain(view, factor=x, measure=measure)
+        for level in by.levels if by is not None else ():
+            held = by is not None and by.path in view.held and view.held[by.path] == level
+            if not held:
+                yield _plain(view, factor=x, measure=measure, held=by, at=level)
 
 
 def _without_collapsed(view: SweepView) -> Iterator[Effect]:
@@ -121,9 +147,9 @@ def _without_collapsed(view: SweepView) -> Iterator[Effect]:
     if not flags.to_numpy().any():
         return
     y = view.responses[objective.name].where(~flags).loc[list(view.comparable.compared)]
-    for factor in view.factors:
-        levels = effects.over_levels(y, cells=view.frames.cells, factor=factor)
-        yield _effect(view, levels, factor=factor, measure=objective, rule=view.rule, priced=False)
+    for factor in view.choices:
+        levels = effects.over_levels(y, cells=view.frames.cells, factor=factor, held=view.held)
+        yield _judged(view, levels, factor=factor, priced=False)
 
 
 def _with_failures(view: SweepView) -> Iterator[WithFailures]:
@@ -140,12 +166,12 @@ def _with_failures(view: SweepView) -> Iterator[WithFailures]:
     filled, count = effects.at_chance(y, runs=frames.reported_runs, chance=view.chance)
     if not count:
         return
-    for factor in scientific(frames, cells=cells):
-        levels = effects.over_levels(filled, cells=frames.cells, factor=factor)
-        effect = _effect(
-            view, levels, factor=factor, measure=objective, rule=view.rule, priced=False
-        )
-        yield WithFailures(count, effect)
+    factors = scientific(frames, cells=cells)
+    held = strongest(factors)
+    for factor in factors:
+        if not factor.is_condition:
+            levels = effects.over_levels(filled, cells=frames.cells, factor=factor, held=held)
+            yield WithFailures(count, _judged(view, levels, factor=factor, priced=False))
 
 
 def rows(found: Differences) -> pd.DataFrame:
@@ -153,7 +179,8 @@ def rows(found: Differences) -> pd.DataFrame:
     listed = []
     for primary, group in ((True, found.primary), (False, found.exploratory)):
         for effect in group:
-            for one, verdict in zip(effect.differences, effect.verdicts, strict=True):
+            verdicts = effect.verdicts or [None] * len(effect.differences)
+            for one, verdict in zip(effect.differences, verdicts, strict=True):
                 listed.append(
                     {
                         "primary": primary,
@@ -165,12 +192,12 @@ def rows(found: Differences) -> pd.DataFrame:
                         "level": one.level,
                         "reference": one.reference,
                         **as_row(one.estimate),
-                        "p_holm": one.p_holm,
+                        "p_adjusted": one.p_adjusted,
                         "p_sign": one.p_sign,
                         "improves": one.improves,
                         "correlation": one.correlation,
                         "dropped": len(one.dropped),
-                        "verdict": verdict.badge,
+                        "verdict": verdict.badge if verdict else "",
                     }
                 )
     levels = ["at", "level", "reference"]

@@ -10,9 +10,9 @@ import pandas as pd
 
 from sweeper.analysis.effects import Difference
 from sweeper.analysis.factors import Factor, show
-from sweeper.analysis.verdicts import Verdict
+from sweeper.analysis.verdicts import needed_in_brackets
 from sweeper.analysis.view import SweepView
-from sweeper.analysis.wording import duration, interval, number
+from sweeper.analysis.wording import interval, number
 from sweeper.drawing.figure import (
     THE_NUMBERS,
     Figure,
@@ -35,19 +35,11 @@ MOST_LINES = 12  # replicates that are drawn as lines
 
 
 def figure(view: SweepView) -> Figure | None:
-    """The axis factor's levels minus the reference, over all and at each level of the second."""
-    if view.x is None or not view.of(build).primary:
+    """The axis factor's levels minus the reference, at each level of the second factor."""
+    rows = _drawn(view)
+    if view.x is None or not rows:
         return None
     x, objective = view.x, view.objective
-    overall = next(one for one in view.of(build).primary if one.factor is x)
-    held = [
-        one
-        for one in view.of(build).exploratory
-        if one.measure is objective and one.held is not None
-    ]
-    rows: list[tuple[str, Sequence[Difference], int | None]]
-    rows = [(one.where, one.differences, at) for at, one in enumerate(held)]
-    rows = [(overall.where, overall.differences, None if held else 0), *rows]
     data = []
     for place, (name, found_here, at) in enumerate(rows):
         shift = 0.14 * (place - (len(rows) - 1) / 2) * gap(x)
@@ -69,6 +61,19 @@ def figure(view: SweepView) -> Figure | None:
         if len(rows) > 1
         else (),
     )
+
+
+def _drawn(view: SweepView) -> list[tuple[str, Sequence[Difference], int | None]]:
+    """A row a line: its name, its differences, its place among the second factor's levels."""
+    found, by = view.of(build), view.by
+    listed: list[tuple[str, Sequence[Difference], int | None]] = []
+    for one in (*found.primary, *found.exploratory):
+        if one.factor is view.x and one.measure is view.objective:
+            level = one.at if one.held else view.held.get(by.path) if by else None
+            known = by is not None and level in by.levels
+            place = by.levels.index(level) if known and by else None
+            listed.append((one.where, one.differences, place if by else 0))
+    return sorted(listed, key=lambda one: -1 if one[2] is None else one[2])
 
 
 def _with_reference(x: Factor) -> dict[str, Any]:
@@ -186,7 +191,7 @@ def table(view: SweepView) -> Table | None:
         "difference",
         "interval",
         "family",
-        "p (Holm)",
+        "p (adjusted)",
         "p (signs)",
         "better in",
         "r",
@@ -198,8 +203,9 @@ def table(view: SweepView) -> Table | None:
         rows=rows,
         words_in=5,
         note="t intervals of the differences within replicates, simultaneous over the family "
-        f"(Bonferroni){unit_note(view)}. Rows of the objective over all other factors are the "
-        "primary family; all others are exploratory. p (signs): exact, by flipping the signs of "
+        f"(Bonferroni){unit_note(view)}; p is adjusted the same way. Rows with a verdict come from "
+        "the table of all pairs, which the answer follows; all others are exploratory, and have "
+        "none. p (signs): exact, by flipping the signs of "
         "the replicates' differences, each on its own, from six replicates on. "
         "r: correlation of the two levels over replicates. An "
         "undecided row says about how many more replicates would decide a change of the size "
@@ -213,7 +219,8 @@ def unit_note(view: SweepView) -> str:
 
 
 def _difference_row(effect: Effect, at: int) -> list[str]:
-    one, verdict, unit = effect.differences[at], effect.verdicts[at], effect.measure.unit
+    one, unit = effect.differences[at], effect.measure.unit
+    verdict = effect.verdicts[at] if effect.verdicts else None
     return [
         effect.measure.title,
         effect.factor.name,
@@ -224,22 +231,12 @@ def _difference_row(effect: Effect, at: int) -> list[str]:
         number(one.estimate.value, unit=unit, signed=True),
         interval(one.estimate, unit=unit),
         str(one.estimate.family),
-        p_value(one.p_holm),
+        p_value(one.p_adjusted),
         p_value(one.p_sign),
         f"{one.improves:.0%}" if math.isfinite(one.improves) else "n/a",
         f"{one.correlation:.2f}" if math.isfinite(one.correlation) else "n/a",
-        verdict.badge + _needed(verdict),
+        verdict.badge + needed_in_brackets(verdict) if verdict else "",
     ]
-
-
-def _needed(verdict: Verdict) -> str:
-    """` (about 9 more would decide, about 40 min: replicates=14)`; nothing where it is decided."""
-    price = verdict.price
-    if price is None:
-        return f" (about {verdict.needed} would decide)" if verdict.needed else ""
-    took = f", about {duration(price.seconds)}" if price.seconds is not None else ""
-    setting = price.command.partition(" --set ")[2]
-    return f" (about {price.more} more would decide{took}: {setting})"
 
 
 def with_failures(view: SweepView) -> Table | None:

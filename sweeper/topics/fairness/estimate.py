@@ -14,7 +14,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from sweeper.analysis import effects
 from sweeper.analysis.factors import Factor, combination, is_number, name_of
 from sweeper.analysis.frames import Frames
 from sweeper.analysis.imported import UNKNOWN
@@ -87,7 +86,7 @@ class Condition(NamedTuple):
 
 @dataclass(frozen=True)
 class Claim:
-    """The badge of the primary claim about one factor."""
+    """The badge of the answer about one choice, where the question asks."""
 
     path: str
     name: str
@@ -126,39 +125,50 @@ class Fairness:
 
 
 def build(view: SweepView) -> Fairness | None:
-    """The fairness of the sweep's primary claims; None where there is none, and no tuning."""
-    dropped = _dropped(view) if view.grid else {}
-    fallen = view.of(failures.build).collapses
-    collapsed = [(one.cell, one.replicate) for one in fallen if one.measure == view.objective]
+    """The fairness of the sweep's answers; None where there is none, and no tuning."""
     axes = nuisance_factors(view.frames)
     cells = tuple(_tuned(view, axes)) if axes else ()
-    if not cells and not dropped:
-        return None
-    equal = len({one.trials for one in cells}) <= 1
-    claims = tuple(
-        _claim(
-            view,
-            factor=factor,
-            axes=axes,
-            cells=cells,
-            equal=equal,
-            dropped=dropped[factor.path],
-            collapsed=collapsed,
-        )
-        for factor in view.factors
-        if factor.path in dropped
+    claims = claims_at(view, axes=axes, cells=cells, held=view.held)
+    return Fairness(axes, cells, _equal(cells), claims) if cells or claims else None
+
+
+def claims_at(
+    view: SweepView, *, axes: Sequence[Factor], cells: Sequence[Tuned], held: Mapping[str, Any]
+) -> tuple[Claim, ...]:
+    """A claim for each choice, with the conditions held (path -> level); none without a grid."""
+    if not view.grid:
+        return ()
+    asked = _asked(view, held)
+    here = [one for one in cells if one.cell in asked]
+    lost = view.responses[view.objective.name].loc[asked].isna().any(axis=0).sum()
+    fallen = view.of(failures.build).collapses
+    shared = (
+        _equal_budget(view, cells=cells),
+        _not_at_edge(axes, cells=here),
+        _complete(view, dropped=int(lost)),
+        _no_collapse(sum(one.measure == view.objective and one.cell in asked for one in fallen)),
     )
-    return Fairness(axes, cells, equal, claims)
+    return tuple(
+        Claim(
+            factor.path,
+            factor.name,
+            (
+                _tuned_rate(view, factor=factor, axes=axes, cells=here, compared=len(asked)),
+                *shared,
+            ),
+        )
+        for factor in view.choices
+    )
 
 
-def _dropped(view: SweepView) -> dict[str, int]:
-    """For each primary claim, by the factor's path, the replicates without a complete block."""
-    objective, found = view.objective, {}
-    for factor in view.factors:
-        y = view.levels(objective, factor=factor)
-        pairs = effects.paired(y, reference=factor.reference, direction=objective.direction)
-        found[factor.path] = len({r for one in pairs for r in one.dropped})
-    return found
+def _asked(view: SweepView, held: Mapping[str, Any]) -> list[int]:
+    """The cells that are compared with these conditions."""
+    factors = view.frames.cells["factors"]
+    return [one for one in view.comparable.compared if held.items() <= factors[one].items()]
+
+
+def _equal(cells: Sequence[Tuned]) -> bool:
+    return len({one.trials for one in cells}) <= 1
 
 
 def nuisance_factors(frames: Frames) -> tuple[Factor, ...]:
@@ -321,31 +331,13 @@ def at_edge(pick: Any, *, tried: Sequence[Any], written: Any, alone: bool) -> bo
     return not OUTER < part < 1 - OUTER
 
 
-def _claim(
+def _tuned_rate(
     view: SweepView,
     *,
     factor: Factor,
     axes: Sequence[Factor],
     cells: Sequence[Tuned],
-    equal: bool,
-    dropped: int,
-    collapsed: Collection[tuple[int, int]],
-) -> Claim:
-    return Claim(
-        factor.path,
-        factor.name,
-        (
-            _tuned_rate(view, factor=factor, axes=axes, cells=cells),
-            _equal_budget(view, cells=cells, equal=equal),
-            _not_at_edge(axes, cells=cells),
-            _complete(view, dropped=dropped),
-            _no_collapse(view, collapsed=collapsed),
-        ),
-    )
-
-
-def _tuned_rate(
-    view: SweepView, *, factor: Factor, axes: Sequence[Factor], cells: Sequence[Tuned]
+    compared: int,
 ) -> Condition:
     name, spec = "tuned rate", view.frames.sweep.spec
     if view.frames.foreign:
@@ -360,14 +352,13 @@ def _tuned_rate(
         return Condition(name, False, f"{why} It was not tuned for each level.")
     if RATE not in (spec.get("nuisance") or {}):
         return Condition(name, False, "One learning rate for all levels: it was not tuned.")
-    compared = len(view.comparable.compared)
     enough = sum(sum(bool(c.values) for c in one.candidates) > 1 for one in cells)
     if not any(axis.path == RATE for axis in axes) or enough < compared:
         return Condition(name, False, f"{enough} of {compared} cells have two or more rates tried.")
     return Condition(name, True, "Tuned for each cell, on replicates that are not reported.")
 
 
-def _equal_budget(view: SweepView, *, cells: Sequence[Tuned], equal: bool) -> Condition:
+def _equal_budget(view: SweepView, *, cells: Sequence[Tuned]) -> Condition:
     name = "equal budget"
     if view.frames.foreign and len(view.frames.budgets) != 1:
         return Condition(name, False, UNKNOWN)
@@ -377,7 +368,7 @@ def _equal_budget(view: SweepView, *, cells: Sequence[Tuned], equal: bool) -> Co
         return Condition(name, True, "Cells of another budget are left out; the rest have one.")
     if not cells:
         return Condition(name, True, "All cells train equally long; none was tuned.")
-    if not equal:
+    if not _equal(cells):
         few, many = (pick(one.trials[1] for one in cells) for pick in (min, max))
         return Condition(name, False, f"From {few} to {many} tuning runs ended in a cell.")
     runs = cells[0].trials[1]
@@ -391,7 +382,7 @@ def _not_at_edge(axes: Sequence[Factor], *, cells: Sequence[Tuned]) -> Condition
     edges = [one for one in cells if one.edges]
     if edges:
         named = " and ".join(name_of(path) for path in dict.fromkeys(edges[0].edges))
-        count = f"{len(edges)} of {len(cells)} cells"
+        count = f"{len(edges)} of the {len(cells)} cells that are compared"
         return Condition(name, False, f"The best {named} lies at the edge of its range in {count}.")
     return Condition(name, True, "Every pick lies inside the range.")
 
@@ -403,13 +394,12 @@ def _complete(view: SweepView, *, dropped: int) -> Condition:
         return Condition(name, False, f"{count} some of the runs.")
     if out:
         return Condition(name, False, f"Levels with {out} cells are left out: their runs are lost.")
-    return Condition(name, True, "Every replicate has all its runs.")
+    return Condition(name, True, "Every replicate has all the runs that are compared.")
 
 
-def _no_collapse(view: SweepView, *, collapsed: Collection[tuple[int, int]]) -> Condition:
-    count = sum(cell in set(view.comparable.compared) for cell, _ in collapsed)
-    if count:
-        runs = "1 run" if count == 1 else f"{count} runs"
+def _no_collapse(collapsed: int) -> Condition:
+    if collapsed:
+        runs = "1 run" if collapsed == 1 else f"{collapsed} runs"
         return Condition("no collapse", False, f"{runs} collapsed.")
     return Condition("no collapse", True, "No run fell to chance or far below its cell.")
 
@@ -460,21 +450,15 @@ def edge_reason(cells: Sequence[Tuned]) -> str:
     return f"the best {names} lies at the edge of its range in {count_of(cells)}"
 
 
-def withheld(view: SweepView, *, held: Factor | None = None, at: Any = None) -> str:
-    """Why verdicts on the compared cells, where `held` is at level `at`, are withheld; or empty."""
-    found, factors = view.of(build), view.frames.cells["factors"]
-    if found is None:
-        return ""
-    compared = view.comparable.compared
-    cells = [one for one in compared if held is None or factors[one].get(held.path) == at]
-    return edge_reason(found.at_edge(cells))
+def withheld(view: SweepView) -> str:
+    """Why verdicts on the levels, where the question asks, are withheld; empty if they are not."""
+    found = view.of(build)
+    return edge_reason(found.at_edge(_asked(view, view.held))) if found is not None else ""
 
 
-def judged(
-    view: SweepView, verdicts: Sequence[Verdict], *, held: Factor | None = None, at: Any = None
-) -> tuple[Verdict, ...]:
+def judged(view: SweepView, verdicts: Sequence[Verdict]) -> tuple[Verdict, ...]:
     """The verdicts, withheld where they rest on a pick at the edge of its range."""
-    why = withheld(view, held=held, at=at)
+    why = withheld(view)
     return tuple(withhold(one, why=why) if why else one for one in verdicts)
 
 

@@ -4,19 +4,18 @@ from __future__ import annotations
 
 import re
 
-from sweeper.analysis.frames import Frames
-from sweeper.analysis.view import view_of
+from sweeper.analysis.view import SweepView
 from sweeper.analysis.wording import interval, number
 from sweeper.states import RunState
 from sweeper.topics.headline import text as words
+from sweeper.topics.headline.caveats import caveats
 
 SPECIAL = re.compile(r"([\\`*_{}\[\]()<>#!|~&@]|:(?=//)|^[-+=]|(?<=^\d)[.)]|(?<=www)\.)")
 
 
-def note(frames: Frames) -> str:
+def note(view: SweepView) -> str:
     """The sweep's answer in Markdown; every free text is shown as written."""
-    view = view_of(frames)
-    lead = words.lead(view)
+    frames, lead = view.frames, words.lead(view)
     runs = frames.reported_runs
     complete = int((runs["state"] == RunState.COMPLETE).sum())
     parts = [f"**{plain(frames.sweep.question or frames.sweep.name)}**", plain(lead.headline)]
@@ -24,7 +23,7 @@ def note(frames: Frames) -> str:
     parts += ["\n".join(_mark(mark) for mark in lead.marks)] if lead.marks else []
     parts += [plain(lead.basis)] if lead.basis else []
     parts += [plain(line.text) for line in words.lines(view)]
-    parts += ["\n".join(f"- {plain(one)}" for one in words.caveats(view))]
+    parts += ["\n".join(f"- {plain(one)}" for one in caveats(view))]
     parts.append(
         f"{complete} of {len(runs)} runs complete. The figures: `sweeper report`, or "
         "under Study Artifacts in `sweeper dashboard`. A configuration to use: `sweeper best`."

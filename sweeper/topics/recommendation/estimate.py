@@ -1,36 +1,32 @@
 """The recommended configuration: chosen on `val`, reported with its evidence on `test`.
 
 The rule: among the cells that have most complete replicates, at the conditions held, the one with
-the best mean objective on `val`; of equal ones the cheapest. Factors of `data:` are conditions that
-a user meets, not choices, so one level of each is held. The cells that the choice could not be told
-apart from come with it: all that no other cell beats on `val` (statistics 2.5).
+the best mean objective on `val`; of equal ones the cheapest. Conditions are held at one level. The
+cells that the choice cannot be told apart from come with it: all that are not worse than another on
+`val`, by the table of all pairs.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from sweeper.analysis import comparisons
 from sweeper.analysis.comparable import Comparison
-from sweeper.analysis.factors import RATIO, column, is_number, name_of, show
+from sweeper.analysis.factors import RATIO, column, is_condition, is_number, name_of, show
 from sweeper.analysis.frames import Frames
-from sweeper.analysis.intervals import FIRM, LEAST, Estimate, mean_interval
+from sweeper.analysis.intervals import FIRM, LEAST, Estimate, mean_interval, replicates_needed
 from sweeper.analysis.measures import Measure, responses
-from sweeper.analysis.stopping import Rule
 from sweeper.analysis.verdicts import MARGIN
 from sweeper.analysis.view import SweepView
 from sweeper.errors import InputError, nearest
 from sweeper.topics.fairness import estimate as fairness
-from sweeper.topics.fairness.estimate import edge_reason
+from sweeper.topics.fairness.estimate import claims_at, edge_reason
 from sweeper.topics.headline import text as words
-
-CONDITIONS = "data."
 
 
 @dataclass(frozen=True)
@@ -117,14 +113,7 @@ def recommend(view: SweepView, *, at: Mapping[str, str] | None = None) -> Recomm
     seconds = _seconds(view.frames)
     chosen = _chosen(y, direction=objective.direction, seconds=seconds)
     tests = [(one, _estimate(view.frames, one, cell=chosen)) for one in view.measures]
-    rivals = _rivals(
-        view.frames,
-        y,
-        chosen=chosen,
-        direction=objective.direction,
-        seconds=seconds,
-        rule=view.rule,
-    )
+    rivals = _rivals(view, y, chosen=chosen, seconds=seconds)
     cell, fair = view.frames.cells.loc[chosen], view.of(fairness.build)
     made = Recommendation(
         sweep=view.frames.sweep.name,
@@ -161,7 +150,7 @@ def _held(view: SweepView, *, at: Mapping[str, str]) -> dict[str, Any]:
             raise InputError(f"--at {path}: no factor of this sweep{nearest(path, levels)}")
     held = {path: _level(path, text, levels[path]) for path, text in at.items()}
     for path in asked if view.grid else ():
-        if not path.startswith(CONDITIONS) or path in held or len(levels[path]) < 2:
+        if not is_condition(path) or path in held or len(levels[path]) < 2:
             continue
         if path != RATIO:
             listed = ", ".join(map(show, levels[path]))
@@ -224,29 +213,21 @@ def _estimate(frames: Frames, measure: Measure, *, cell: int) -> Estimate:
 
 
 def _rivals(
-    frames: Frames,
-    y: pd.DataFrame,
-    *,
-    chosen: int,
-    direction: str,
-    seconds: Mapping[int, float],
-    rule: Rule,
+    view: SweepView, y: pd.DataFrame, *, chosen: int, seconds: Mapping[int, float]
 ) -> Iterator[Rival]:
-    numbers, cells = y.to_numpy(dtype=float), list(y.index)
-    pairs = comparisons.pairs(numbers, direction=direction, start=comparisons.start_of(rule))
-    kept = comparisons.kept(numbers, direction=direction, rule=rule)
-    own = cells.index(chosen)
-    others = [at for at in range(len(cells)) if kept[at] and at != own]
-    for at in sorted(others, key=lambda at: pairs.mean[at, own]):
-        mean, sd = float(pairs.mean[at, own]), float(pairs.sd[at, own])
-        n, told = int(pairs.n[at, own]), int(pairs.told[at, own])
-        cell = frames.cells.loc[cells[at]]
+    """The cells that are not worse than another on val, but the chosen one."""
+    found = view.rule.pairs(y, direction=view.objective.direction)
+    own = found.levels.index(chosen)
+    left = [at for at in np.flatnonzero(~found.beaten) if at != own]
+    for at in sorted(left, key=lambda at: found.mean[own, at]):
+        cell = view.frames.cells.loc[found.levels[at]]
+        behind = found.estimate(chosen, found.levels[at])
         yield Rival(
             dict(cell["factors"]),
             str(cell["hash"]),
-            mean,
-            comparisons.needed(mean, sd=sd, n=n, told=told),
-            seconds.get(cells[at], math.nan),
+            float(found.mean[own, at]),
+            replicates_needed(behind, df=found.told - 1 if found.told < found.n else None),
+            seconds.get(found.levels[at], math.nan),
         )
 
 
@@ -291,9 +272,7 @@ def _mixed(view: SweepView, made: Recommendation) -> Iterator[str]:
     paths = [
         path
         for path in view.frames.sweep.spec.get("scientific", {})
-        if path.startswith(CONDITIONS)
-        and path not in made.held
-        and len(set(column(cells, path=path))) > 1
+        if is_condition(path) and path not in made.held and len(set(column(cells, path=path))) > 1
     ]
     if paths:
         names = " and ".join(map(name_of, paths))
@@ -306,15 +285,20 @@ def _chance(view: SweepView, made: Recommendation) -> Iterator[str]:
         yield "Its mean on test is no better than guessing: no cell can be recommended in earnest."
 
 
-def _fairness(view: SweepView, *, held: Collection[str], cell: int, withheld: str) -> Iterator[str]:
+def _fairness(
+    view: SweepView, *, held: Mapping[str, Any], cell: int, withheld: str
+) -> Iterator[str]:
     """What stood in the way of a fair comparison."""
     fair = view.of(fairness.build)
     if withheld:
         yield f"The report withholds its verdicts on these cells: {withheld}."
-    for one in fair.at_edge([cell]) if fair else ():
+    if fair is None:
+        return
+    for one in fair.at_edge([cell]):
         names = " and ".join(map(name_of, one.edges))
         yield f"Its {names} lies at the edge of what was tried: better may lie beyond it."
-    for claim in fair.claims if fair else ():
+    here = {path: level for path, level in held.items() if path in view.held}
+    for claim in claims_at(view, axes=fair.nuisance, cells=fair.cells, held=here):
         if claim.path not in held:
             for condition in claim.missing:
                 yield f"Comparison of {claim.name}: {condition.reason}"

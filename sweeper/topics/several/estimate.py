@@ -11,18 +11,17 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
-from typing import Any
 
-from sweeper.analysis.factors import axes
+from sweeper.analysis.factors import axes, is_condition
 from sweeper.analysis.frames import Frames
 from sweeper.analysis.intervals import Estimate
 from sweeper.analysis.measures import Measure, objective
-from sweeper.analysis.verdicts import Verdict, Word
 from sweeper.analysis.view import SweepView, view_of
 from sweeper.errors import InputError
 from sweeper.topics.across import estimate as across
 from sweeper.topics.across.estimate import Across, SideBySide
-from sweeper.topics.differences import estimate as differences
+from sweeper.topics.best_levels import estimate as best_levels
+from sweeper.topics.best_levels.estimate import Level, LevelComparison
 from sweeper.topics.fairness import estimate as fairness
 from sweeper.topics.fairness.estimate import Claim
 from sweeper.topics.subset_variance import estimate as draws
@@ -62,19 +61,19 @@ class OneSweep:
 
 @dataclass(frozen=True)
 class Claimed:
-    """The result of one sweep for a factor: its trend, or one level against the reference.
+    """What one sweep says of one level of a factor; `level` is None where it compares none.
 
-    `step` is what the trend is per, empty for a level; `by_replicate` are the trend's slopes.
+    `cost` is the level's change against the best of that sweep, by its table of all pairs.
     """
 
     member: OneSweep
-    level: Any
-    reference: Any
-    step: str
-    estimate: Estimate
-    verdict: Verdict
+    found: LevelComparison | None
+    level: Level | None
     claim: Claim | None
-    by_replicate: Mapping[int, float]
+
+    @property
+    def cost(self) -> Estimate:
+        return self.level.cost if self.level else NOTHING
 
 
 @dataclass(frozen=True)
@@ -91,12 +90,17 @@ class SharedFactor:
     """A factor that all sweeps have.
 
     Attributes:
+        rows: a row a sweep and level.
+        found: sweep's name -> its comparison of the levels, where it has one.
+        condition: whether it is no choice, so that no level of it is best.
         over: unit of the budget -> the factor over tasks, one sweep a task.
     """
 
     path: str
     name: str
     rows: tuple[Claimed, ...]
+    found: Mapping[str, LevelComparison]
+    condition: bool
     gaps: tuple[Gap, ...]
     side: SideBySide | None
     over: Mapping[str, Across]
@@ -182,7 +186,13 @@ def _members(frames: Sequence[Frames]) -> tuple[OneSweep, ...]:
 
 
 def _shared(members: Sequence[OneSweep], *, path: str) -> SharedFactor:
-    rows = tuple(row for one in members for row in _rows(one, path=path))
+    found = {
+        one.name: levels
+        for one in members
+        for levels in one.view.of(best_levels.build)
+        if levels.factor.path == path
+    }
+    rows = tuple(row for one in members for row in _rows(one, found.get(one.name), path=path))
     views = {one.name: one.view for one in members if one.view.grid}
     side = across.side_by_side(views, path=path)
     reference = side.factor.reference if side else None
@@ -199,54 +209,36 @@ def _shared(members: Sequence[OneSweep], *, path: str) -> SharedFactor:
     name = next(
         (factor.name for one in members for factor in one.view.factors if factor.path == path), path
     )
-    return SharedFactor(path, name, rows, tuple(_gaps(rows)), side, over)
+    gaps = tuple(_gaps(members, path=path))
+    return SharedFactor(path, name, rows, found, is_condition(path), gaps, side, over)
 
 
 def _has(one: OneSweep, path: str) -> bool:
     return any(factor.path == path for factor in one.view.factors)
 
 
-def _rows(one: OneSweep, *, path: str) -> Iterator[Claimed]:
-    view = one.view
-    fair = view.of(fairness.build)
+def _rows(one: OneSweep, found: LevelComparison | None, *, path: str) -> Iterator[Claimed]:
+    fair = one.view.of(fairness.build)
     claim = fair.claim(path) if fair else None
-    for slope in view.of(trends.build).slopes:
-        if slope.factor.path == path and slope.measure.name == view.objective.name:
-            yield Claimed(
-                one,
-                None,
-                None,
-                slope.factor.step,
-                slope.overall.estimate,
-                slope.verdict,
-                claim,
-                slope.overall.by_replicate,
-            )
-            return
-    for effect in view.of(differences.build).primary:
-        if effect.factor.path == path:
-            for difference, verdict in zip(effect.differences, effect.verdicts, strict=True):
-                yield Claimed(
-                    one,
-                    difference.level,
-                    difference.reference,
-                    "",
-                    difference.estimate,
-                    verdict,
-                    claim,
-                    difference.by_replicate,
-                )
-            return
-    yield Claimed(one, None, None, "", NOTHING, Verdict(Word.UNKNOWN), claim, {})
-
-
-def _gaps(rows: Sequence[Claimed]) -> Iterator[Gap]:
-    """Every pair of trends of one step."""
-    steps = {row.step for row in rows if row.by_replicate}
-    if len(steps) != 1 or not steps.pop():
+    if found is None:
+        yield Claimed(one, None, None, claim)
         return
-    pairs = list(combinations([row for row in rows if row.by_replicate], 2))
-    for one, two in pairs:
-        same = one.member.task == two.member.task
-        estimate = across.apart(one.by_replicate, two.by_replicate, paired=same, family=len(pairs))
-        yield Gap(one.member.name, two.member.name, estimate)
+    for level in found.levels:
+        yield Claimed(one, found, level, claim)
+
+
+def _gaps(members: Sequence[OneSweep], *, path: str) -> Iterator[Gap]:
+    """Every pair of trends of one step."""
+    slopes = {
+        one.name: (one, slope)
+        for one in members
+        for slope in one.view.of(trends.build).slopes
+        if slope.factor.path == path and slope.measure is one.view.objective
+    }
+    if len({slope.factor.step for _, slope in slopes.values()}) != 1:
+        return
+    pairs = list(combinations(slopes.values(), 2))
+    for (one, first), (two, second) in pairs:
+        by_one, by_two = first.overall.by_replicate, second.overall.by_replicate
+        same = one.task == two.task
+        yield Gap(one.name, two.name, across.apart(by_one, by_two, paired=same, family=len(pairs)))

@@ -2,153 +2,127 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 from sweeper.analysis.factors import show
+from sweeper.analysis.intervals import LEAST
 from sweeper.analysis.measures import words
-from sweeper.analysis.verdicts import Word
-from sweeper.analysis.wording import FIXED, capitalised, interval, joined, number
+from sweeper.analysis.wording import capitalised, joined, number, plural
 from sweeper.topics.across.estimate import TASKS, Across
-from sweeper.topics.several.estimate import Claimed, Gap, Several, SharedFactor, unit_of
-
-OPEN = {Word.UNDECIDED: "undecided", Word.WITHHELD: "withheld", Word.UNKNOWN: "without a verdict"}
+from sweeper.topics.best_levels.estimate import Level, LevelComparison
+from sweeper.topics.several.estimate import Claimed, Several, SharedFactor, unit_of
 
 
 def headline(found: Several) -> str:
-    """Whether the sweeps agree on the main factor."""
+    """Whether the sweeps agree on which level of the main factor to take."""
     return " ".join(agreement(found, found.shared[0]))
 
 
 def more(found: Several) -> list[str]:
     """What goes with the headline."""
     main = found.shared[0]
-    told = [sizes(main.gaps, unit=found.measure.unit), firmness(main), *budgets(found, main)]
+    told = [conditions(main), firmness(main), *budgets(found, main)]
     return [one for one in told if one]
 
 
 def agreement(found: Several, shared: SharedFactor) -> Iterator[str]:
-    """A sentence for the trend, or one for each level and its reference."""
-    kinds = dict.fromkeys((one.level, one.reference) for one in shared.rows if _told(one))
-    if not kinds:
-        yield f"None of the {len(found.members)} sweeps has a verdict on {shared.name}."
-    for kind in kinds:
-        rows = [one for one in shared.rows if (one.level, one.reference) == kind]
-        yield _agreement(found, shared, rows)
+    """Which levels may be best in all sweeps, and which are beaten in all."""
+    if shared.condition:
+        yield f"{capitalised(shared.name)} is a condition, not a choice: no level of it is best."
+        return
+    settled = _settled(shared)
+    silent = [one.name for one in found.members if one.name not in settled]
+    if not settled:
+        yield f"None of the {len(found.members)} sweeps compares levels of {shared.name}."
+        return
+    tested = [_values(one.levels) for one in settled.values()]
+    common = [level for level in tested[0] if all(level in levels for levels in tested)]
+    if not common:
+        yield f"The sweeps have no level of {shared.name} in common."
+        return
+    best = {name: [v for v in _values(one.best) if v in common] for name, one in settled.items()}
+    yield _best(found, shared, best, common)
+    lost = [level for level in common if not any(level in levels for levels in best.values())]
+    if lost and len(lost) < len(common):
+        verb = "is" if len(lost) == 1 else "are"
+        yield f"{capitalised(_named(shared, lost))} {verb} beaten {_all(len(best))}."
+    if silent:
+        yield f"No comparison in {joined(silent)}."
 
 
-def _told(row: Claimed) -> bool:
-    return bool(row.step) or row.level is not None or row.reference is not None
+def _settled(shared: SharedFactor) -> dict[str, LevelComparison]:
+    """The comparisons that have intervals and are not withheld, by sweep."""
+    return {name: one for name, one in shared.found.items() if one.n >= LEAST and not one.withheld}
 
 
-def _agreement(found: Several, shared: SharedFactor, rows: Sequence[Claimed]) -> str:
-    decided: dict[str, list[Claimed]] = {}
-    for one in rows:
-        if one.verdict.word not in OPEN:
-            decided.setdefault(_clause(found, shared, one), []).append(one)
-    if not decided:
-        subject = _subject(found, shared, rows[0])
-        return capitalised(f"{_none(len(rows))} {subject}: {_open(rows)}.")
-    if len(decided) > 1:
-        return _apart(decided, rows)
-    [(clause, agreed)] = decided.items()
-    rest = _open(rows)
-    if not rest:
-        return capitalised(f"{_all(len(rows))} {clause}{_by(found, agreed)}.")
-    return f"In {len(agreed)} of {len(rows)} sweeps {clause}{_by(found, agreed)}; {rest}."
+def _values(levels: Sequence[Level]) -> list[Any]:
+    return [one.value for one in levels]
 
 
-def _apart(decided: dict[str, list[Claimed]], rows: Sequence[Claimed]) -> str:
-    rest = _open(rows)
-    tail = f"; {rest}" if rest else ""
-    units = {clause: {one.member.unit for one in agreed} for clause, agreed in decided.items()}
-    exclusive = sum(map(len, units.values())) == len(set().union(*units.values()))
-    if exclusive and _one_task(list(decided.values())):
-        parts = [
-            f"by {joined([unit_of(one) for one in sorted(of)])} {clause}"
-            for clause, of in units.items()
-        ]
-        return f"The verdict depends on the budget: {', '.join(parts)}{tail}."
-    parts = [f"{clause} in {_named(agreed)}" for clause, agreed in decided.items()]
-    return f"The sweeps do not agree: {'; '.join(parts)}{tail}."
+def _best(
+    found: Several, shared: SharedFactor, best: Mapping[str, list[Any]], common: Sequence[Any]
+) -> str:
+    """Levels that may be best in every sweep, or how the sweeps differ."""
+    everywhere = [level for level in common if all(level in levels for levels in best.values())]
+    told = {name: _may(shared, levels, [name]) for name, levels in best.items()}
+    if len(best) == 1:
+        name, text = next(iter(told.items()))
+        return f"Only {name} compares levels: {text}."
+    if len(everywhere) == len(common):
+        return f"No sweep rules out any of {_named(shared, common)}."
+    if everywhere:
+        return f"{capitalised(_may(shared, everywhere, list(best)))} {_all(len(best))}."
+    budgets = {one.name: one.budget for one in found.members if one.name in best}
+    same = len({shared.found[name].condition for name in best}) == 1
+    if same and found.tasks == 1 and len(set(budgets.values())) == len(best):
+        parts = [f"{text} at {budgets[name]}" for name, text in told.items()]
+        return f"Which {shared.name} to take depends on the budget: {'; '.join(parts)}."
+    parts = [f"{text} in {name}" for name, text in told.items()]
+    return f"The sweeps do not agree: {'; '.join(parts)}."
 
 
-def _one_task(groups: Sequence[Sequence[Claimed]]) -> bool:
-    """Whether some data set is in every group: else data set and budget change together."""
-    tasks = [{one.member.task for one in group} for group in groups]
-    return bool(set.intersection(*tasks))
+def _may(shared: SharedFactor, levels: Sequence[Any], sweeps: Sequence[str]) -> str:
+    """`batch size 2 is best`, where these sweeps leave no other; else that levels may be."""
+    if not levels:
+        return f"none of the shared levels of {shared.name} may be best"
+    own = [shared.found[name] for name in sweeps]
+    sole = all(len(one.best) == 1 and not one.pairs.suggestive for one in own)
+    return f"{_named(shared, levels)} {'is' if sole else 'may be'} best"
 
 
-def _clause(found: Several, shared: SharedFactor, row: Claimed) -> str:
-    """`minority accuracy falls with batch size`, `mixup is better than none`."""
-    if row.step:
-        if row.verdict.word is Word.EQUIVALENT:
-            return f"{found.measure.title} hardly changes with {shared.name}"
-        verb = "rises" if row.estimate.value > 0 else "falls"
-        return f"{found.measure.title} {verb} with {shared.name}"
-    level = _level(shared, row)
-    if row.verdict.word is Word.EQUIVALENT:
-        return f"{level} is about equal to {show(row.reference)}"
-    return f"{level} is {row.verdict.word} than {show(row.reference)}"
+def _named(shared: SharedFactor, levels: Sequence[Any]) -> str:
+    """`batch sizes 2 and 8`."""
+    name = plural(shared.name) if len(levels) > 1 else shared.name
+    return f"{name} {joined([show(one) for one in levels])}"
 
 
-def _subject(found: Several, shared: SharedFactor, row: Claimed) -> str:
-    if row.step:
-        return f"tells whether {found.measure.title} changes with {shared.name}"
-    return f"tells {_level(shared, row)} from {show(row.reference)}"
-
-
-def _level(shared: SharedFactor, row: Claimed) -> str:
-    return f"{shared.name} {show(row.level)}"
-
-
-def _by(found: Several, rows: Sequence[Claimed]) -> str:
-    """`, by 0.6 to 2.6 points with each doubling of batch size`, where all have one step."""
-    if (
-        not found
-        or len({one.step for one in rows}) > 1
-        or any(one.verdict.word is Word.EQUIVALENT for one in rows)
-    ):
+def conditions(shared: SharedFactor) -> str:
+    """Where the levels are compared, if the data of the sweeps have a condition."""
+    where = {name: one.condition for name, one in _settled(shared).items()}
+    if not any(where.values()):
         return ""
-    unit, at = found.measure.unit, sorted(abs(one.estimate.value) for one in rows)
-    ends = [number(one, unit=unit) for one in (at[0], at[-1])]
-    span = ends[0] if ends[0] == ends[1] else f"{ends[0]} to {ends[1]}"
-    step = f" with each {rows[0].step}" if rows[0].step else ""
-    return f", by {span} {unit}".rstrip() + step
+    if len(set(where.values())) == 1:
+        return f"Levels are compared at {next(iter(where.values()))}."
+    told = [f"{one or 'none'} in {name}" for name, one in where.items()]
+    return f"Levels are compared under different conditions: {joined(told)}."
 
 
-def _open(rows: Sequence[Claimed]) -> str:
-    """`undecided in 1 (b)`; empty when all are decided."""
-    parts = []
-    for word, said in OPEN.items():
-        of = [one for one in rows if one.verdict.word is word]
-        if of:
-            parts.append(f"{said} in {_named(of)}")
-    return ", ".join(parts)
-
-
-def _named(rows: Sequence[Claimed]) -> str:
-    return f"{len(rows)} ({', '.join(one.member.name for one in rows)})"
-
-
-def sizes(gaps: Sequence[Gap], *, unit: str) -> str:
-    """Whether the trends differ in size; never that they do not."""
-    known = [one for one in gaps if one.estimate.known]
-    if not known:
-        return ""
-    sure = [one for one in known if one.estimate.low > 0 or one.estimate.high < 0]
-    many = f", simultaneous over {len(gaps)} pairs" if len(gaps) > 1 else ""
-    if not sure:
-        return f"The sizes do not differ by more than chance explains{many}; this is no proof."
-    most = max(sure, key=lambda one: abs(one.estimate.value))
-    size = f"{number(most.estimate.value, unit=unit, signed=True)} {unit}".strip()
-    return (
-        f"The sizes differ by more than chance: {most.one} minus {most.two} is {size} "
-        f"({interval(most.estimate, unit=unit)}; 95{FIXED}%{FIXED}t interval{many}; exploratory)."
-    )
+def badge(row: Claimed) -> str:
+    """What a sweep says of a level, in a word or two."""
+    one = row.level
+    if one is None or row.found is None or row.found.n < LEAST:
+        return "points only" if one is not None else "no comparison"
+    if row.found.withheld:
+        return "withheld"
+    word = "beaten" if one.beaten else "may be best" if one.open else "best"
+    if not one.beaten and not one.open and len(row.found.best) > 1:
+        word = "about equal to the best"
+    return f"suggests {word}" if row.found.pairs.suggestive and word != "may be best" else word
 
 
 def firmness(shared: SharedFactor) -> str:
-    few = dict.fromkeys(one.member.name for one in shared.rows if one.verdict.suggestive)
+    few = [name for name, one in shared.found.items() if one.pairs.suggestive]
     if not few:
         return ""
     return f"With fewer than five replicates a verdict is at best suggestive: {', '.join(few)}."
@@ -221,9 +195,7 @@ def method(found: Several) -> str:
         f"{words(found.measure.name)}. The data set was the unit of every statement over sweeps "
         "(Agarwal et al., 2021): replicates were never pooled over data sets, sweeps of the same "
         "data under several budgets counted once, and what was taken over data sets was taken for "
-        "each unit of the budget by itself. Trends of two sweeps were compared by t intervals over "
-        "replicates, paired where both used the same data and Welch's otherwise, simultaneous over "
-        "pairs (Bonferroni)."
+        "each unit of the budget by itself."
     )
     if any(len(one.tasks) >= TASKS for factor in found.shared for one in factor.over.values()):
         text += " Mean differences over data sets have paired t intervals, adjusted by Holm."
@@ -235,8 +207,6 @@ def _sets(count: int) -> str:
 
 
 def _all(count: int) -> str:
+    if count == 1:
+        return "there"
     return "in both sweeps" if count == 2 else f"in all {count} sweeps"
-
-
-def _none(count: int) -> str:
-    return "neither sweep" if count == 2 else f"none of the {count} sweeps"

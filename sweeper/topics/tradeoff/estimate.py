@@ -2,7 +2,7 @@
 
 A price says how many majority errors one minority error weighs. For each price of a fixed grid the
 cells that may be best are found beforehand, so that the page only looks them up. Cells are compared
-with those of the same imbalance only: what the data are like is no choice.
+under the same conditions only: what the data are like is no choice.
 """
 
 from __future__ import annotations
@@ -13,10 +13,10 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 from scipy import stats
 
-from sweeper.analysis import comparisons
 from sweeper.analysis.comparable import Comparison
 from sweeper.analysis.factors import combination
 from sweeper.analysis.intervals import LEAST, LEVEL, Estimate, mean_interval
@@ -27,7 +27,6 @@ from sweeper.analysis.view import SweepView
 PRICES = tuple(float(one) for one in np.logspace(-1, 1, 21))  # 1 in the middle
 CORNERS = 48  # of a region's outline
 MOST = 400  # cells; above it nothing is priced
-DATA = "data.imbalance."
 FLAT = 1e-8  # a variance this much smaller than the other is the rounding of recorded numbers
 REGION = 4  # replicates that a region needs: F(2, n - 2) of three is 200
 
@@ -51,17 +50,17 @@ class Spot:
     minority: Estimate
     replicates: tuple[tuple[int, float, float], ...]  # replicate, majority, minority
     region: Region
-    apart: tuple[Any, ...]  # its imbalance; cells of another are not compared with it
+    apart: tuple[Any, ...]  # its conditions; cells under others are not compared with it
     pareto: bool  # no other cell's means are as good in both and better in one
 
 
 @dataclass(frozen=True)
 class ErrorCost:
-    """The cells that no other cell beats on (w minority + majority) / (w + 1).
+    """The cells that are not worse than another on (w minority + majority) / (w + 1).
 
     Attributes:
         n: replicates of the comparison with the fewest.
-        family: comparisons of a cell, at the most.
+        family: pairs of cells that are compared at once, at the most.
     """
 
     weight: float
@@ -75,7 +74,7 @@ class ErrorCost:
 class TradeOff:
     """All cells with a complete run; `note` says why nothing is priced.
 
-    `apart` names the factors of the imbalance, at whose levels cells are compared.
+    `apart` names the conditions, at whose levels cells are compared.
     """
 
     apart: tuple[str, ...]
@@ -105,7 +104,7 @@ def build(view: SweepView) -> TradeOff | None:
     if len(told) < 2:
         return None
     y, kept = y[:, told], [int(cells[at]) for at in told]
-    data = [one for one in view.factors if one.path.startswith(DATA)]
+    data = [one for one in view.factors if one.is_condition]
     factors = view.frames.cells["factors"]
     apart = [combination(factors[cell], paths=[one.path for one in data]) for cell in kept]
     means, front = np.nanmean(y, axis=2).T, np.zeros(len(kept), dtype=bool)
@@ -183,9 +182,9 @@ def prices(
     weights: Sequence[float] = PRICES,
     rule: Rule = PLAIN,
 ) -> tuple[tuple[ErrorCost, ...], str]:
-    """The set of best cells (2.5) at each price, and why there is none; y (2, a, R).
+    """The cells that no other beats (5) at each price, and why there are none; y (2, a, R).
 
-    `apart` gives each cell's imbalance: only cells of one are compared.
+    `apart` gives each cell's conditions: only cells under the same are compared.
     """
     if len(cells) > MOST:
         return (), f"More than {MOST} cells: the sets of best cells are left out."
@@ -208,12 +207,12 @@ def _price(
     majority, minority = y
     score, stays, ns = (weight * minority + majority) / (weight + 1), [], []
     for members in groups:
-        found = comparisons.pairs(score[list(members)], start=comparisons.start_of(rule))
-        beaten = found.beats(level=comparisons.level_of(rule)).any(axis=1)
-        stays += [members[int(at)] for at in np.flatnonzero(~beaten)]
-        ns.append(int(found.n.min()))
-    n, family = min(ns), max(len(members) for members in groups) - 1
-    method = comparisons.method(n, most=n, family=family, rule=rule, what="cell")
+        found = rule.pairs(pd.DataFrame(score[list(members)]), direction="maximize")
+        stays += [members[int(at)] for at in np.flatnonzero(~found.beaten)]
+        ns.append(found.n)
+    n, largest = min(ns), max(map(len, groups))
+    family = largest * (largest - 1) // 2
+    method = f"paired t at 95% over {n} replicates, all {family} pairs at once (Bonferroni)"
     return ErrorCost(weight, tuple(cells[at] for at in sorted(stays)), n, family, method)
 
 

@@ -31,7 +31,7 @@ def priced(one: ErrorCost, *, names: Sequence[str], of: int) -> str:
     cells = "; ".join(names[:6]) + (f"; and {len(names) - 6} more" if len(names) > 6 else "")
     return (
         f"{weight(one.weight)}. {len(one.best)} of {of} cells may be best "
-        f"(n{FIXED}={FIXED}{one.n}, each against {one.family} others): {cells}."
+        f"(n{FIXED}={FIXED}{one.n}, {one.family} pairs at once): {cells}."
     )
 
 
@@ -55,5 +55,5 @@ def methods(view: SweepView) -> Iterator[str]:
     if found.prices:
         yield (
             f"At each of {len(found.prices)} prices of a minority error, one at a time, the cells "
-            "that may be best were found by comparisons with the best (Hsu, 1984)."
+            "that are not worse than another were found by the same joint intervals over all pairs."
         )

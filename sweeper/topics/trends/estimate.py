@@ -1,4 +1,7 @@
-"""Slopes of numeric factors, and whether they depend on the second factor (statistics 2.3)."""
+"""Average changes with each step of a factor, and whether they depend on the second (2.3).
+
+Exploratory: a slope answers another question than which level to take, so it has no verdict.
+"""
 
 from __future__ import annotations
 
@@ -15,22 +18,22 @@ from sweeper.analysis.intervals import Estimate, as_row
 from sweeper.analysis.measures import Measure
 from sweeper.analysis.stopping import Fixed
 from sweeper.analysis.trend import Interaction, Trend
-from sweeper.analysis.verdicts import Verdict
 from sweeper.analysis.view import SweepView
-from sweeper.topics.fairness.estimate import judged
 
 
 @dataclass(frozen=True)
 class Slope:
-    """A numeric factor's trend on one measure, over all and at each level of the second factor."""
+    """A numeric factor's trend on one measure: where the question asks, and at each level of `by`.
+
+    `by` is the second factor; `lines` has the other levels of a condition, all of a choice.
+    """
 
     factor: Factor
     measure: Measure
     overall: Trend
-    verdict: Verdict
-    lines: tuple[Trend, ...]
-    interaction: Interaction | None
-    interaction_verdict: Verdict | None
+    condition: str
+    lines: tuple[Trend, ...] = ()
+    interaction: Interaction | None = None
 
 
 @dataclass(frozen=True)
@@ -45,7 +48,6 @@ class Dependence:
     strong: Any
     levels: tuple[Any, ...]
     estimates: tuple[Estimate, ...]  # simultaneous over the levels
-    verdicts: tuple[Verdict, ...]
 
 
 @dataclass(frozen=True)
@@ -60,7 +62,7 @@ class Trends:
 
 
 def build(view: SweepView) -> Trends:
-    """Slopes and interactions; verdicts that rest on a pick at the edge are withheld."""
+    """Slopes and interactions."""
     if not view.grid:
         return Trends()
     return Trends(tuple(_slopes(view)), _dependence(view))
@@ -68,26 +70,21 @@ def build(view: SweepView) -> Trends:
 
 def _slopes(view: SweepView) -> Iterator[Slope]:
     for factor in view.factors:
-        if factor.scale == "category":
+        if factor.scale == "category" or factor.is_condition:
             continue
         for measure in view.measures if factor is view.x else view.measures[:1]:
             yield _slope(view, factor=factor, measure=measure)
 
 
 def _slope(view: SweepView, *, factor: Factor, measure: Measure) -> Slope:
-    overall = _trend(view, measure, factor=factor)
-    span = float(factor.steps[-1] - factor.steps[0])
-    [verdict] = judged(view, [view.verdict(overall.estimate, measure=measure, span=span)])
-    if factor is not view.x or view.by is None:
-        return Slope(factor, measure, overall, verdict, (), None, None)
-    lines = tuple(
-        _trend(view, measure, factor=factor, at=(view.by, level)) for level in view.by.levels
-    )
-    weak, strong = _weak_and_strong(view.by)
-    found = {line.at: line for line in lines}
-    change = _change(view, found[weak], found[strong])
-    [depends] = judged(view, [view.verdict(change.estimate, measure=measure, span=span)])
-    return Slope(factor, measure, overall, verdict, lines, change, depends)
+    overall, by = _trend(view, measure, factor=factor), view.by
+    if factor is not view.x or by is None:
+        return Slope(factor, measure, overall, view.condition)
+    lines = {level: _trend(view, measure, factor=factor, at=(by, level)) for level in by.levels}
+    weak, strong = _weak_and_strong(by)
+    change = _change(view, lines[weak], lines[strong])
+    shown = tuple(line for level, line in lines.items() if view.held.get(by.path) != level)
+    return Slope(factor, measure, overall, view.condition, shown, change)
 
 
 def _trend(
@@ -132,15 +129,15 @@ def _dependence(view: SweepView) -> Dependence | None:
         for one, two in zip(*ends, strict=True)
     ]
     estimates = tuple(view.rule.interval(change, family=len(changes)) for change in changes)
-    verdicts = judged(view, [view.verdict(one, measure=objective) for one in estimates])
     levels = tuple(one.level for one in ends[0])
-    return Dependence(x, by, objective, x.reference, weak, strong, levels, estimates, verdicts)
+    return Dependence(x, by, objective, x.reference, weak, strong, levels, estimates)
 
 
 def _weak_and_strong(by: Factor) -> tuple[Any, Any]:
     """The two ends of the second factor: for the train ratio, the strongest imbalance is last."""
-    if by.path.endswith("train_ratio"):
-        return by.levels[-1], by.levels[0]
+    if by.is_condition and by.scale != "category":
+        weak = by.levels[-1] if by.strongest == by.levels[0] else by.levels[0]
+        return weak, by.strongest
     if by.scale == "category":
         return by.reference, next(one for one in reversed(by.levels) if one != by.reference)
     return by.levels[0], by.levels[-1]

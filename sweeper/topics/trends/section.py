@@ -85,7 +85,7 @@ def section(view: SweepView) -> Section | None:
         if figure
         else ""
     )
-    label = "Trends and interaction in numbers" if figure else ""
+    label = "The average change a step" if figure else ""
     behind = folds((THE_NUMBERS, heat_table(view)), (label, slopes))
     finding = "The average change a step, and whether the factors act together."
     title = "Trends and interaction"
@@ -127,12 +127,14 @@ def slope_table(view: SweepView) -> Table | None:
     if not rows:
         return None
     return tabulate(
-        "Slopes and interaction in numbers",
+        "The average change a step, and interaction, in numbers",
         words_in=3,
         rows=rows,
         head=["measure", "per", "at", "n", "change", "95 % interval", "family", "p"],
-        note="A slope is fitted in each replicate; the t interval is over replicates, simultaneous "
-        f"over the family where that is not 1{unit_note(view)}. {view.rule.method()}".rstrip(),
+        note="The average change a step, fitted in each replicate; the t interval is over "
+        "replicates, simultaneous over the family where that is not 1. Which level to take follows "
+        f"from the pairs of levels, not from a slope{unit_note(view)}. "
+        f"{view.rule.method()}".rstrip(),
     )
 
 
@@ -169,7 +171,7 @@ def _slope_rows(one: Slope) -> list[list[str]]:
             p_value(estimate.p),
         ]
 
-    rows = [row("mean over all", one.overall)]
+    rows = [row(one.condition or "mean over all", one.overall)]
     rows += [row(show(line.at), line) for line in one.lines]
     if one.interaction is not None:
         at = f"{show(one.interaction.strong)} minus {show(one.interaction.weak)}"

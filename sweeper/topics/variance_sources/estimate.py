@@ -19,9 +19,9 @@ The outer interval is never drawn narrower than the inner one.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -36,6 +36,7 @@ from sweeper.analysis.intervals import LEAST, LEVEL, Estimate, mean_interval, ro
 from sweeper.analysis.measures import POINTS, Measure
 from sweeper.analysis.view import SweepView
 from sweeper.topics.differences import estimate as differences_of
+from sweeper.topics.differences.estimate import Effect
 from sweeper.topics.subset_variance import estimate as draws
 
 DOMINATES = 0.5  # of the outer variance: more replicates will hardly help
@@ -135,6 +136,7 @@ class Bar:
 
     Attributes:
         cell: of a mean; None of a difference.
+        where: what is held of a difference, in words.
         inner: over replicates, for this test set.
         outer: over replicates and test examples, for new data.
         floor: half-width of the outer interval after endless replicates.
@@ -155,6 +157,7 @@ class Bar:
     floor: float
     examples: int
     smallest: tuple[str, int]
+    where: str = ""
 
     @property
     def fades(self) -> bool:
@@ -272,20 +275,12 @@ def _outer(inner: Estimate, split: Sources, *, smallest: tuple[str, int]) -> Est
     return Estimate(value, math.nan, math.nan, math.nan, n, math.nan, family, method, note)
 
 
-# A difference: measure, path of the factor, path of the one held, its level, the level.
-Key: TypeAlias = tuple[str, str, str | None, Any, Any]
-
-
 def build(view: SweepView) -> VarianceSources | None:
-    """The anatomy of every cell, and of the differences that the report shows; None without bits.
-
-    Differences: each factor on the objective over all others; the axis on every measure, also at
-    each level of the second factor, with the intervals that the report has elsewhere.
-    """
+    """The anatomy of every cell and of every difference of the report; None without bits."""
     known = answers(view.frames)
     if known is None or view.comparable.comparison is Comparison.NOTHING:
         return None
-    parts = _Parts(view, known, _reported(view))
+    parts = _Parts(view, known)
     listed = [one for one in view.measures if parts.linear(one)]
     if not listed:
         return None
@@ -301,22 +296,6 @@ def build(view: SweepView) -> VarianceSources | None:
         without=parts.without(),
         redrawn=draws.redrawn(view),
     )
-
-
-def _reported(view: SweepView) -> dict[Key, Estimate]:
-    """The intervals of the report's differences."""
-    found = view.of(differences_of.build)
-    return {
-        (
-            one.measure.name,
-            one.factor.path,
-            one.held.path if one.held else None,
-            one.at,
-            difference.level,
-        ): difference.estimate
-        for one in (*found.primary, *found.exploratory)
-        for difference in one.differences
-    }
 
 
 def _shares(
@@ -349,21 +328,18 @@ def _shares(
 
 
 def _differences(view: SweepView, parts: _Parts, listed: Sequence[Measure]) -> Iterator[Bar]:
-    if not view.grid:
-        return
-    for measure in listed:
-        for factor in view.factors:
-            if factor is view.x or measure == view.objective:
-                yield from parts.against(measure, factor=factor)
-        for level, _ in view.lines() if view.x is not None and view.by is not None else ():
-            yield from parts.against(measure, factor=view.x, held=view.by, at=level)
+    """The primary differences first, over the replicates that the report has them of."""
+    found = view.of(differences_of.build)
+    for effect in (*found.primary, *found.exploratory):
+        if effect.measure in listed:
+            yield from parts.against(effect)
 
 
 class _Parts:
     """The arrays u of cells and levels, over complete blocks of replicates."""
 
-    def __init__(self, view: SweepView, known: Answers, told: Mapping[Key, Estimate]) -> None:
-        self.view, self.known, self.told = view, known, told
+    def __init__(self, view: SweepView, known: Answers) -> None:
+        self.view, self.known = view, known
         self.factors = view.frames.cells["factors"].to_dict()
         self.counts = view.frames.cells["class_counts"].to_dict()
         self.label = known.label
@@ -402,46 +378,48 @@ class _Parts:
                     reference=None,
                 )
 
-    def against(
-        self, measure: Measure, *, factor: Factor | None, held: Factor | None = None, at: Any = None
-    ) -> Iterator[Bar]:
-        if factor is None:
-            return
-        groups = self._groups(factor, held=held, at=at)
-        base = groups.pop(factor.reference)
-        for level, cells in groups.items():
-            seen = self._shared([*base, *cells])
+    def against(self, effect: Effect) -> Iterator[Bar]:
+        factor, measure = effect.factor, effect.measure
+        groups = self._groups(effect)
+        base = groups[factor.reference]
+        for one in effect.differences:
+            cells = groups[one.level]
+            seen = self._shared([*base, *cells], one.by_replicate)
             if not seen:
                 continue
-            u = self._mean(cells, seen, measure) - self._mean(base, seen, measure)
-            key = (measure.name, factor.path, held.path if held else None, at, level)
             yield bar(
-                u,
+                self._mean(cells, seen, measure) - self._mean(base, seen, measure),
                 known=self.known,
                 used=self._used([*base, *cells], measure),
                 measure=measure,
-                family=len(groups),
+                family=one.estimate.family,
                 cell=None,
                 factor=factor,
-                held=held,
-                at=at,
-                level=level,
+                held=effect.held,
+                at=effect.at,
+                level=one.level,
                 reference=factor.reference,
-                told=self.told.get(key),
+                where=effect.where,
+                told=one.estimate,
             )
 
-    def _groups(self, factor: Factor, *, held: Factor | None, at: Any) -> dict[Any, list[int]]:
+    def _groups(self, effect: Effect) -> dict[Any, list[int]]:
         """The compared cells of each level, in the order of the levels."""
-        groups: dict[Any, list[int]] = {level: [] for level in factor.levels}
+        path, held = effect.factor.path, dict(self.view.held)
+        if effect.held is not None:
+            held[effect.held.path] = effect.at
+        held.pop(path, None)
+        groups: dict[Any, list[int]] = {level: [] for level in effect.factor.levels}
         for cell in self.view.comparable.compared:
             levels = self.factors[cell]
-            if held is None or levels.get(held.path) == at:
-                groups[levels.get(factor.path)].append(cell)
+            if held.items() <= levels.items():
+                groups[levels.get(path)].append(cell)
         return groups
 
-    def _shared(self, cells: Sequence[int]) -> list[int]:
-        """The replicates that all these cells have."""
-        return sorted(set.intersection(*[set(self.known.right.get(one, ())) for one in cells]))
+    def _shared(self, cells: Sequence[int], replicates: Iterable[int]) -> list[int]:
+        """Those of `replicates` of which all these cells have answers."""
+        known = [set(self.known.right.get(one, ())) for one in cells]
+        return sorted(set(replicates).intersection(*known))
 
     def _mean(
         self, cells: Sequence[int], replicates: Sequence[int], measure: Measure

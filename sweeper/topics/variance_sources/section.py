@@ -65,17 +65,10 @@ def _tells(one: VarianceSources, *, measure: Measure, x: Factor) -> bool:
 
 def _panel(view: SweepView, one: VarianceSources, *, measure: Measure, x: Factor) -> Figure:
     own = [bar for bar in one.differences if bar.measure == measure and bar.factor is x]
-    lines: list[tuple[str, list[Bar], dict[str, Any]]] = []
-    overall = [bar for bar in own if bar.held is None]
-    if view.by is None:
-        lines.append(("mean", overall, level_look(0)))
-    else:
-        look = {"colour": "@ink", "symbol": "line-ew", "dash": "solid"}
-        lines.append(("mean over all", overall, look))
-        for at, level in enumerate(view.by.levels):
-            held = [bar for bar in own if bar.held is not None and bar.at == level]
-            lines.append((f"{view.by.name} {show(level)}", held, level_look(at)))
-    drawn = [line for line in lines if line[1]]
+    drawn = [
+        (name, [bar for bar in own if bar.where == name], _look(view, name, own))
+        for name in dict.fromkeys(bar.where for bar in own)
+    ]
     data = [
         trace
         for place, (name, bars, look) in enumerate(drawn)
@@ -100,6 +93,17 @@ def _panel(view: SweepView, one: VarianceSources, *, measure: Measure, x: Factor
         if len(drawn) > 1
         else (),
     )
+
+
+def _look(view: SweepView, name: str, bars: Sequence[Bar]) -> dict[str, Any]:
+    """Like the line of the second factor's level; of a mean over it, a dash."""
+    one, by = next(bar for bar in bars if bar.where == name), view.by
+    if by is None:
+        return level_look(0)
+    level = one.at if one.held is not None else view.held.get(by.path)
+    if level in by.levels:
+        return level_look(by.levels.index(level))
+    return {"colour": "@ink", "symbol": "line-ew", "dash": "solid"}
 
 
 def _examples(bars: Sequence[Bar]) -> str:
@@ -237,7 +241,7 @@ def differences(one: VarianceSources) -> Table:
         (
             bar.measure.title,
             bar.factor.name if bar.factor else "",
-            _where(bar),
+            bar.where,
             show(bar.level),
             show(bar.reference),
             number(bar.inner.value, unit=bar.measure.unit, signed=True),
@@ -252,10 +256,6 @@ def differences(one: VarianceSources) -> Table:
         frozenset(range(5, 6 + len(HEAD))),
         f"{NOTE} Intervals are simultaneous over the family (Bonferroni).",
     )
-
-
-def _where(bar: Bar) -> str:
-    return f"{bar.held.name} {show(bar.at)}" if bar.held is not None else "mean over all"
 
 
 def cells(one: VarianceSources, *, rule: Rule) -> Table:
@@ -326,7 +326,7 @@ def shares(one: VarianceSources) -> Table:
         ),
         tuple(rows),
         frozenset(range(2, 9)),
-        "Parts of the summed variances; differences are those of the axis over all other factors.",
+        "Parts of the summed variances; differences are those of the axis where the question asks.",
     )
 
 

@@ -1,0 +1,126 @@
+"""Whether the sweep can answer its question at all: no chance level, no ceiling, trained enough."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+import pandas as pd
+
+from sweeper.analysis.factors import Factor, show
+from sweeper.analysis.verdicts import MARGIN
+from sweeper.analysis.view import SweepView
+from sweeper.analysis.wording import FIXED, capitalised, joined, number
+from sweeper.states import RunState
+
+MOST = 0.5  # more than this share of the runs at chance or at the ceiling: no answer
+TWICE = 2.0  # a level whose final training loss is this much higher is under-trained
+
+
+def unanswerable(view: SweepView) -> str:
+    """Why this sweep cannot answer its question, and what would; empty if it can."""
+    y = _runs(view)
+    if not len(y) or view.objective.unit != "points" or view.objective.direction != "maximize":
+        return ""
+    title, total = view.objective.title, len(y)
+    low = int((y <= view.guessing + MARGIN).sum()) if view.guessing is not None else 0
+    high = int((y >= 100.0 - MARGIN).sum()) if view.objective.bounded else 0
+    if low > MOST * total and view.guessing is not None:
+        return (
+            f"This sweep cannot answer its question: in {low} of {total} runs {title} is at "
+            f"chance ({number(view.guessing)}{FIXED}%) or below. {_why_low(view)}"
+        )
+    if high > MOST * total:
+        return (
+            f"This sweep cannot answer its question: in {high} of {total} runs {title} is at its "
+            f"ceiling (within {MARGIN:g} point of 100{FIXED}%). Harder data, a stronger imbalance "
+            "or a smaller budget would tell the levels apart."
+        )
+    return ""
+
+
+def _runs(view: SweepView) -> np.ndarray:
+    """The objective of every complete run, in points, where the question asks."""
+    factors, held = view.frames.cells["factors"], view.held.items()
+    cells = [one for one in view.comparable.cells if held <= factors[one].items()]
+    y = view.responses[view.objective.name]
+    numbers = y.loc[[one for one in cells if one in y.index]].to_numpy(dtype=float).ravel()
+    return numbers[np.isfinite(numbers)]
+
+
+def _why_low(view: SweepView) -> str:
+    """The likely reasons and the way out: updates, and samples of the smallest class."""
+    updates, fewest = _updates(view), _fewest(view)
+    seen = [f"runs made {updates:,.0f} updates" if updates else ""]
+    seen.append(f"the smallest class has {fewest:,} training samples" if fewest else "")
+    known = [one for one in seen if one]
+    facts = f"{capitalised(joined(known))}. " if known else ""
+    return f"{facts}A larger budget or more samples of the rare classes would help."
+
+
+def _updates(view: SweepView) -> float:
+    """The median number of updates of the complete runs; 0 where it is not recorded."""
+    ends = _steps(view)
+    return float(ends.median()) if len(ends) else 0.0
+
+
+def _steps(view: SweepView) -> pd.Series:
+    runs = view.frames.reported_runs
+    complete = runs.index[runs["state"] == RunState.COMPLETE]
+    curves = view.frames.curves
+    return curves[curves["run"].isin(complete)].groupby("run")["step"].max()
+
+
+def _fewest(view: SweepView) -> int:
+    """The training samples of the smallest class at the condition in question; 0: unknown."""
+    factors, held = view.frames.cells["factors"], view.held.items()
+    counts = view.frames.cells["class_counts"]
+    asked = [cell for cell in view.comparable.cells if held <= factors[cell].items()]
+    return min((min(counts[cell], default=0) for cell in asked), default=0)
+
+
+def undertrained(view: SweepView) -> Iterator[str]:
+    """Levels of a choice that were trained less far than others: loss over twice the lowest."""
+    for factor in view.choices if view.grid else ():
+        losses = _losses(view, factor)
+        best = min(losses.values(), default=0.0)
+        far = [level for level, loss in losses.items() if best > 0 and loss > TWICE * best]
+        if far:
+            verb = "is" if len(far) == 1 else "are"
+            yield (
+                f"{capitalised(factor.name)} {joined([show(one) for one in far])} {verb} "
+                "under-trained: its final training loss is more than twice the lowest level's"
+                f"{_updates_by_level(view, factor)}. A longer budget may change the answer."
+            ).replace("its final", "its final" if len(far) == 1 else "their final")
+
+
+def _losses(view: SweepView, factor: Factor) -> dict[object, float]:
+    """The mean final training loss of each level, where the question asks."""
+    curves = view.frames.curves
+    if "train_loss" not in curves.columns or not len(curves):
+        return {}
+    last = curves.sort_values("epoch").groupby("run")["train_loss"].last()
+    return _by_level(view, factor, last)
+
+
+def _updates_by_level(view: SweepView, factor: Factor) -> str:
+    steps = _by_level(view, factor, _steps(view))
+    if len(set(steps.values())) < 2:
+        return ""
+    told = joined([f"{steps[level]:,.0f} at {show(level)}" for level in factor.levels])
+    return f" (updates: {told})"
+
+
+def _by_level(view: SweepView, factor: Factor, values: pd.Series) -> dict[object, float]:
+    """The mean of a number of each run over the levels of a factor; empty if a level has none."""
+    runs = view.frames.reported_runs
+    runs = runs[runs["state"] == RunState.COMPLETE]
+    factors, held = view.frames.cells["factors"], view.held.items()
+    found: dict[object, list[float]] = {level: [] for level in factor.levels}
+    for run, cell in zip(runs.index, runs["cell"], strict=True):
+        levels = factors[cell]
+        if cell in view.comparable.compared and held <= levels.items() and run in values.index:
+            found[levels.get(factor.path)].append(float(values[run]))
+    means = {level: float(np.mean(one)) for level, one in found.items() if one}
+    whole = len(means) == len(factor.levels) and np.isfinite(list(means.values())).all()
+    return means if whole else {}
