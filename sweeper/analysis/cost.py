@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import shlex
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import pandas as pd
 from scipy import stats
@@ -12,6 +13,7 @@ from scipy import stats
 from sweeper.analysis.frames import Frames
 from sweeper.analysis.intervals import LEVEL, Estimate, replicates_needed
 from sweeper.analysis.measures import POINTS
+from sweeper.analysis.overrides import overridden
 from sweeper.analysis.stopping import Fixed, GroupSequential, Rule, SteinTwoStage
 from sweeper.analysis.verdicts import Price, Verdict, Word
 from sweeper.states import RunState
@@ -30,6 +32,7 @@ class Costs:
         seconds: of one replicate of all cells, on the workers that were used; None when unknown.
         going_on: whether a plan asks for further replicates anyway.
         launchable: whether Sweeper can make more; else there is no command, and no price.
+        overrides: key -> value that the last launch set otherwise than the spec's text.
     """
 
     spec: str
@@ -38,6 +41,7 @@ class Costs:
     rule: Rule
     going_on: bool
     launchable: bool = True
+    overrides: Mapping[str, str] = field(default_factory=dict[str, str])
 
     def priced(self, verdict: Verdict, *, estimate: Estimate) -> Verdict:
         """The verdict; if undecided, with the replicates that would decide it and their time."""
@@ -80,13 +84,21 @@ class Costs:
         cap = max(wanted, self.rule.cap)
         return self._launch({"replicates.target": f"{target:.2g}", "replicates.max": str(cap)})
 
-    def _launch(self, values: Mapping[str, str]) -> str:
+    def _launch(self, values: dict[str, str]) -> str:
         """The command that launches the sweep with these values; without a file, the call."""
+        values = self._overridden(values) | values
         if not self.spec:
             inner = ", ".join(f'"{key}": {value}' for key, value in values.items())
             return f"sweeper.launch(spec, set={{{inner}}})"
-        words = " ".join(f"--set {key}={value}" for key, value in values.items())
+        words = " ".join(f"--set {shlex.quote(f'{key}={one}')}" for key, one in values.items())
         return f"sweeper launch {shlex.quote(self.spec)} {words}"
+
+    def _overridden(self, values: Mapping[str, str]) -> dict[str, str]:
+        """The last launch's own settings, but those that `values` take the place of."""
+        new = {key.partition(".")[0] for key in values}
+        return {
+            key: value for key, value in self.overrides.items() if key.partition(".")[0] not in new
+        }
 
 
 def costs(frames: Frames, *, rule: Rule) -> Costs:
@@ -101,7 +113,14 @@ def costs(frames: Frames, *, rule: Rule) -> Costs:
     )
     hint = str(sweep.provenance.get("spec_file", sweep.name))  # empty: launched from Python
     seconds, ours = block_seconds(frames), not frames.imported
-    return Costs(hint, planned, seconds, rule, going_on=not ended, launchable=ours)
+    changed = {key: _plain(now) for key, (_, now) in overridden(sweep).items()}
+    return Costs(hint, planned, seconds, rule, not ended, ours, changed)
+
+
+def _plain(value: str) -> str:
+    """A value of JSON as `--set` takes it: words without their quotation marks."""
+    found = json.loads(value)
+    return found if isinstance(found, str) and found else value
 
 
 def block_seconds(frames: Frames) -> float | None:

@@ -2,50 +2,14 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator, Mapping
-from typing import Any
-
+from sweeper.analysis.overrides import overridden
 from sweeper.drawing.redact import scrub
-from sweeper.errors import SpecError
-from sweeper.spec import parse
 from sweeper.store.records import Sweep
-from trainers.config import PLACES
-
-BY_FACTOR = frozenset({"scientific", "nuisance", "reference"})  # factors are told whole
-PLANS = frozenset({"replicates"})  # a number or a block: told whole
 
 
 def overrides(sweep: Sweep) -> list[str]:
-    """`train.epochs: 3 (in the text: 12)` and so on; nothing where the text is no spec of today's.
-
-    Only keys that both have are compared: the other ones came or went with a version.
-    """
-    try:
-        written = parse(sweep.spec_text).model_dump(mode="json")
-    except SpecError:
-        return []
-    left_out = {f"data.{key}" for key in PLACES}  # made whole when read, and never shown
-    if written["train"].get("evaluations", 0) is None:  # chosen by the launch
-        left_out.add("train.evaluations")
-    if written.get("trainer") is not None:  # decided by what was reported
-        left_out.add("objective.split")
-    before, now = dict(_flat(written)), dict(_flat(sweep.spec))
+    """`train.epochs: 3 (in the text: 12)` and so on."""
     return [
-        f"{key}: {_shown(now[key])} (in the text: {_shown(before[key])})"
-        for key in before
-        if key in now and key not in left_out and _shown(before[key]) != _shown(now[key])
+        f"{key}: {scrub(now)} (in the text: {scrub(before)})"
+        for key, (before, now) in overridden(sweep).items()
     ]
-
-
-def _flat(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    for key, value in tree.items():
-        whole = prefix.startswith(tuple(BY_FACTOR)) or (not prefix and key in PLANS)
-        if isinstance(value, Mapping) and not whole:
-            yield from _flat(value, f"{prefix}{key}.")
-        else:
-            yield f"{prefix}{key}", value
-
-
-def _shown(value: Any) -> str:
-    return scrub(json.dumps(value, ensure_ascii=False))

@@ -16,6 +16,7 @@ from sweeper.analysis.stopping import PLAIN, GroupSequential, SteinTwoStage
 from sweeper.analysis.stopping_text import price as price_sentence
 from sweeper.analysis.verdicts import MANY, Verdict, Word, judge
 from sweeper.analysis.view import view_of
+from sweeper.spec import parse
 from sweeper.topics.differences import estimate as differences
 from sweeper.topics.headline import text as words
 
@@ -60,6 +61,28 @@ def test_replicates_that_failed_are_asked_for_on_top():
     assert found is not None
     assert plain is not None
     assert (found.more, found.replicates) == (plain.more, plain.replicates + 2)
+
+
+def test_the_command_repeats_what_was_set_otherwise_than_the_file_says():
+    """Else it would launch the sweep of the file, and not this one."""
+    one = mean_interval(X)
+    mine = replace(costs(), overrides={"name": "mine", "train.lr": "0.2", "replicates": "5"})
+    found = mine.priced(judge(one, direction="maximize"), estimate=one).price
+    assert found is not None
+    assert found.command == (
+        "sweeper launch batch_size --set name=mine --set train.lr=0.2 "
+        f"--set replicates={found.replicates}"
+    )
+
+
+def test_a_sweep_knows_what_was_set_otherwise_than_its_text_says():
+    """The differences between the text of the spec and the spec that ran."""
+    made = plan(levels={BATCH: [2, 8]}, replicates=3)
+    frames = load(Memory(made), made.sweep.name)
+    text = "name: other\nscientific:\n  train.batch_size: [2, 8]\nreplicates: 3\n"
+    spec = parse(text).model_dump(mode="json") | {"name": "mine"}
+    changed = replace(frames, sweep=replace(frames.sweep, spec_text=text, spec=spec))
+    assert view_of(changed).costs.overrides == {"name": "mine"}
 
 
 def test_without_a_time_none_is_told():

@@ -111,7 +111,9 @@ def test_an_undecided_sweep_is_no_disagreement():
         sweep("a", -0.02), sweep("b", -0.02, data="letters", seed=1),
         sweep("c", 0.0, data="shuttle", seed=2, noise=0.05),
     )  # fmt: skip
-    assert words_several.headline(one) == "Batch size 2 may be best in all 3 sweeps."
+    assert words_several.headline(one) == (
+        "Batch size 2 may be best in all 3 sweeps; 8 and 32 also in c."
+    )
 
 
 def test_sweeps_that_decide_nothing_rule_nothing_out():

@@ -128,7 +128,12 @@ def behind(one: LevelComparison) -> str:
         return ""
     most = max(level.standing.most for level in known)
     who = "Any of them" if len(one.best) > 2 else "Either"
-    return f"{who} may be up to {size(one, most)} behind the best."
+    lead = min(one.best, key=lambda level: level.standing.mean)
+    word = "lowest" if one.measure.direction == "minimize" else "highest"
+    return (
+        f"{who} may be up to {size(one, most)} behind the best; {named(one, lead)} has the {word} "
+        "mean."
+    )
 
 
 def elsewhere(one: LevelComparison) -> str:

@@ -72,7 +72,8 @@ def _best(
     if len(everywhere) == len(common):
         return f"No sweep rules out any of {_named(shared, common)}."
     if everywhere:
-        return f"{capitalised(_may(shared, everywhere, list(best)))} {_all(len(best))}."
+        text = f"{capitalised(_may(shared, everywhere, list(best)))} {_all(len(best))}"
+        return f"{text}{_besides(best, everywhere)}."
     budgets = {one.name: one.budget for one in found.members if one.name in best}
     same = len({shared.found[name].condition for name in best}) == 1
     if same and found.tasks == 1 and len(set(budgets.values())) == len(best):
@@ -80,6 +81,16 @@ def _best(
         return f"Which {shared.name} to take depends on the budget: {'; '.join(parts)}."
     parts = [f"{text} in {name}" for name, text in told.items()]
     return f"The sweeps do not agree: {'; '.join(parts)}."
+
+
+def _besides(best: Mapping[str, list[Any]], everywhere: Sequence[Any]) -> str:
+    """`; 4 and 16 also in a, 256 also in b`: levels that only some sweeps leave."""
+    more = {
+        name: [show(level) for level in levels if level not in everywhere]
+        for name, levels in best.items()
+    }
+    told = [f"{joined(levels)} also in {name}" for name, levels in more.items() if levels]
+    return f"; {', '.join(told)}" if told else ""
 
 
 def _may(shared: SharedFactor, levels: Sequence[Any], sweeps: Sequence[str]) -> str:
