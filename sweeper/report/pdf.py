@@ -262,7 +262,8 @@ def _heat(axes: Axes, trace: dict[str, Any], places: dict[str, dict[str, int]]) 
     from matplotlib.colors import LinearSegmentedColormap
 
     z = np.array([_numbers(row) for row in trace["z"]])
-    colours = LinearSegmentedColormap.from_list("diverging", DIVERGING)
+    scale = DIVERGING[::-1] if trace.get("reversescale") else DIVERGING
+    colours = LinearSegmentedColormap.from_list("diverging", scale)
     axes.imshow(
         z,
         cmap=colours,

@@ -35,4 +35,4 @@ def test_a_finding_is_computed():
     assert shown["cells"] == "6 cells: levels, means, samples and times."
     assert shown["failures"].startswith("Of 24 runs: 1 failed")
     assert "1 pruned" in shown["failures"]
-    assert shown["fairness"] == "0 of 2 comparisons are fair; not met: complete blocks."
+    assert shown["fairness"] == "The comparison is not shown to be fair; not met: complete blocks."

@@ -41,7 +41,7 @@ def random_sweep(seed):
     return frames, view_of(frames)
 
 
-@pytest.fixture(scope="module", params=range(12))
+@pytest.fixture(scope="module", params=range(8))
 def sweep(request):
     return random_sweep(request.param)
 

@@ -35,7 +35,10 @@ def finding(found: Fairness) -> str:
         return tuning(found)[0]
     if fair == count:
         return "The comparison is fair." if count == 1 else f"All {count} comparisons are fair."
-    return f"{fair} of {count} comparisons are fair; not met: {joined(list(missing))}."
+    start = f"{fair} of {count} comparisons are fair"
+    if count == 1:
+        start = "The comparison is not shown to be fair"
+    return f"{start}; not met: {joined(list(missing))}."
 
 
 def tuning(found: Fairness) -> list[str]:

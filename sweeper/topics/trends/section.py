@@ -56,6 +56,7 @@ def heatmap(view: SweepView) -> Figure | None:
                 "xgap": 3,
                 "ygap": 3,
                 "colorscale": "@diverging",
+                "reversescale": objective.direction == "minimize",
                 "colorbar": {"title": {"text": objective.unit or "change"}, "thickness": 12},
             }
         ],
