@@ -63,7 +63,7 @@ def best(view: SweepView) -> str:
     means = np.nansum(y, axis=1) / np.where(n > 0, n, np.nan)
     at = int(np.nanargmin(means) if objective.direction == "minimize" else np.nanargmax(means))
     levels = frames.cells["factors"][cells[at]]
-    asked = frames.sweep.spec.get("scientific", {})
+    asked = frames.question.factors
     named = [f"{name_of(path)} {show(levels[path])}" for path in asked if path in levels]
     sign = f"{FIXED}%" if objective.bounded else ""
     where = f" at {joined(named)}" if named else ""

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import planted
 
-from sweeper.analysis.comparable import comparable_cells
-from sweeper.analysis.factors import axes, scientific
+from sweeper.analysis.comparable import comparable_cells, scientific
+from sweeper.analysis.factors import axes
 from sweeper.analysis.frames import load
 from sweeper.analysis.measures import measures, responses
 from sweeper.analysis.view import SweepView
@@ -14,7 +14,7 @@ from sweeper.analysis.view import SweepView
 def look_of(plan: planted.Plan) -> SweepView:
     """All measures of the cells that may be compared."""
     frames = load(planted.Memory(plan), plan.sweep.name)
-    judged = comparable_cells(frames, paths=list(frames.sweep.spec["scientific"]))
+    judged = comparable_cells(frames)
     listed = measures(frames)
     factors = scientific(frames, cells=judged.compared or judged.cells)
     table = {one.name: responses(frames, measure=one, cells=judged.cells) for one in listed}

@@ -86,7 +86,7 @@ def plan(
     *,
     name: str = "batch-size-digits",
     question: str = "Do small batches serve the minority classes, and more so under imbalance?",
-    levels: Mapping[str, Sequence[Any]] | None = None,
+    levels: Mapping[str, Any] | None = None,
     cells: Sequence[Mapping[str, Any]] | None = None,
     truth: Truth = headline,
     replicates: int = 5,
@@ -130,7 +130,8 @@ def _spec(name, question, levels, replicates, epochs, method, metric) -> dict[st
     direction = "minimize" if metric in ("loss", "calibration_error") else "maximize"
     return {
         "name": name, "question": question, "version": 1,
-        "scientific": {path: list(values) for path, values in levels.items()},
+        "scientific": {path: dict(values) if isinstance(values, Mapping) else list(values)
+                       for path, values in levels.items()},
         "nuisance": {"train.lr": {"low": 0.01, "high": 1.0, "log": True, "trials": 6}},
         "replicates": replicates, "budget": {"unit": "epochs"},
         "data": {"dataset": "digits"}, "train": {"epochs": epochs},
@@ -436,3 +437,35 @@ def _reports(one: Plan, key: tuple[int, int], run: int, attempt: int) -> Iterato
         yield Report(run_id=run, attempt_id=attempt, epoch=epoch, step=10 * epoch,
                      numbers=numbers.tobytes(), seconds=0.1 * epoch, from_epoch=0,
                      node="node-1", device="cpu", end=end)  # fmt: skip
+
+
+RADIUS, ASYMMETRY = "train.sam.radius", "train.sam.asymmetry"
+METHODS = (
+    "SAM radius 0", "SAM radius 0.2 with SAM asymmetry 0", "SAM radius 0.2 with SAM asymmetry 1"
+)  # fmt: skip
+
+
+def methods(
+    *,
+    beside: Mapping[str, Sequence[Any]] | None = None,
+    reference: Mapping[str, Any] | None = None,
+    **settings: Any,
+) -> Plan:
+    """SGD, SAM and SAM-A, an asymmetry where the radius is above 0, at the levels `beside`."""
+    beside = beside or {RATIO: [1.0, 0.05]}
+    nested = ({RADIUS: 0.0}, {RADIUS: 0.2, ASYMMETRY: 0.0}, {RADIUS: 0.2, ASYMMETRY: 1.0})
+    grid = [dict(zip(beside, one, strict=True)) for one in itertools.product(*beside.values())]
+    depends = {"levels": [0.0, 1.0], "when": {RADIUS: [0.2]}}
+    levels = {RADIUS: [0.0, 0.2], ASYMMETRY: depends, **beside}
+    cells = [{**one, **other} for one in nested for other in grid]
+    made = {"levels": levels, "cells": cells, "truth": leaning, "replicates": 6}
+    one = plan(**{**made, **settings})
+    spec = {**one.sweep.spec, "reference": dict(reference or {})}
+    return replace(one, sweep=replace(one.sweep, spec=spec))
+
+
+def leaning(factors: Mapping[str, Any]) -> float:
+    """SAM gains 8 points, and leaning to the minority 10 more where the data are imbalanced."""
+    rare = factors.get(RATIO, 0.05) < 1
+    gain = 0.4 * factors[RADIUS] + 0.1 * factors.get(ASYMMETRY, 0.0) * rare
+    return 0.6 - 0.2 * rare + gain

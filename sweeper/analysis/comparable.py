@@ -11,7 +11,7 @@ from typing import Any
 
 import pandas as pd
 
-from sweeper.analysis.factors import column, combination, name_of, show
+from sweeper.analysis.factors import Factor, column, combination, factor, name_of, show
 from sweeper.analysis.frames import Frames, last_epoch
 from sweeper.states import FINISHED, RunState
 
@@ -40,14 +40,24 @@ class Comparable:
     compared: tuple[int, ...] = ()
 
 
-def comparable_cells(frames: Frames, *, paths: Sequence[str]) -> Comparable:
-    """What may be compared in this sweep; `paths` are its scientific factors.
+def scientific(frames: Frames, *, cells: Sequence[int]) -> tuple[Factor, ...]:
+    """The factors of the question that take more than one level in `cells`, in the spec's order."""
+    kept, asked = frames.cells.loc[list(cells)], frames.question
+    found = [
+        factor(path, written=written, cells=kept, named=asked.reference)
+        for path, written in asked.factors.items()
+    ]
+    return tuple(one for one in found if len(one.levels) > 1)
+
+
+def comparable_cells(frames: Frames) -> Comparable:
+    """What may be compared in this sweep.
 
     One budget, one data set, one checkpoint rule (the last epoch of the budget), a grid in which
     each level meets the same levels of the other factors. What does not fit is left out by name;
     without a grid there is no paired comparison at all.
     """
-    cells = frames.reported
+    cells, paths = frames.reported, list(frames.question.factors)
     kept, reasons = (cells, []) if _set_apart(frames, paths) else _one_budget(cells, paths=paths)
     kept, more = _full_length(frames, cells=kept)
     reasons += more

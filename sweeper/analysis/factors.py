@@ -11,7 +11,7 @@ from typing import Any, Literal
 import numpy as np
 import pandas as pd
 
-from sweeper.analysis.frames import Frames
+from sweeper.spec import COMPARE, METHOD
 
 BATCH_SIZE = "train.batch_size"
 RATIO = "data.imbalance.train_ratio"
@@ -20,6 +20,7 @@ CONDITIONS = frozenset(
 )
 NAMES = {
     RATIO: "train ratio",
+    COMPARE: METHOD,
     "data.imbalance.profile": "imbalance profile",
     "train.lr": "learning rate",
     "train.ssl.weight": "SSL weight",
@@ -100,17 +101,14 @@ def name_of(path: str) -> str:
     return NAMES.get(path, short.replace(".", " ").replace("_", " "))
 
 
-def scientific(frames: Frames, *, cells: Sequence[int]) -> tuple[Factor, ...]:
-    """The factors of the question that take more than one level in `cells`, in the spec's order."""
-    kept = frames.cells.loc[list(cells)]
-    spec = frames.sweep.spec
-    found = [factor(path, spec=spec, cells=kept) for path in spec.get("scientific", {})]
-    return tuple(one for one in found if len(one.levels) > 1)
+def factor(
+    path: str, *, written: Any, cells: pd.DataFrame, named: Mapping[str, Any] | None = None
+) -> Factor:
+    """One factor, its levels from the cells: numbers ascending, words as the spec has them.
 
-
-def factor(path: str, *, spec: Mapping[str, Any], cells: pd.DataFrame) -> Factor:
-    """One factor, its levels from the cells: numbers ascending, words as the spec has them."""
-    listed, log = _written(spec.get("scientific", {}).get(path))
+    `written` is the factor in the spec, `named` the baselines that the spec names.
+    """
+    listed, log = _written(written)
     seen = list(pd.unique(pd.Series(column(cells, path=path), dtype=object)))
     numeric = bool(seen) and all(is_number(level) for level in seen)
     if numeric:
@@ -118,9 +116,8 @@ def factor(path: str, *, spec: Mapping[str, Any], cells: pd.DataFrame) -> Factor
     else:
         levels = [one for one in listed if one in seen] + [one for one in seen if one not in listed]
     scale = _scale(levels, path=path, log=log) if numeric else "category"
-    named = spec.get("reference") or {}
     reference = _reference(levels, path=path, listed=listed, scale=scale)
-    if path in named and named[path] in levels:
+    if named and path in named and named[path] in levels:
         reference = named[path]
     return Factor(path, name_of(path), tuple(levels), scale, reference)
 
@@ -168,7 +165,7 @@ def _reference(levels: Sequence[Any], *, path: str, listed: Sequence[Any], scale
 def axes(factors: Sequence[Factor]) -> tuple[Factor | None, Factor | None]:
     """The factor on the axis and the one that makes the lines.
 
-    Batch size comes first where it is a factor, else the first numeric choice, else the first. A
+    What `compare:` names comes first, then batch size, then the first numeric choice. A
     condition makes the lines, the train ratio before others, unless there is no choice beside it;
     else the next factor does.
     """
@@ -183,8 +180,9 @@ def axes(factors: Sequence[Factor]) -> tuple[Factor | None, Factor | None]:
     return x, by
 
 
-def _eagerness(one: Factor) -> tuple[bool, bool, bool]:
-    return one.path != BATCH_SIZE, one.is_condition, one.scale == "category"
+def _eagerness(one: Factor) -> tuple[bool, ...]:
+    first = (one.path != COMPARE, one.path != BATCH_SIZE)
+    return *first, one.is_condition, one.scale == "category"
 
 
 def is_condition(path: str) -> bool:

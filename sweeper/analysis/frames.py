@@ -9,7 +9,8 @@ from __future__ import annotations
 import gc
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
+from functools import cached_property
 from itertools import islice
 from pathlib import PurePath
 from typing import Any, Protocol
@@ -17,6 +18,8 @@ from typing import Any, Protocol
 import numpy as np
 import pandas as pd
 
+from sweeper.analysis import nested
+from sweeper.analysis.nested import Question
 from sweeper.errors import StoreError, nearest
 from sweeper.spec.own import IMPORTED
 from sweeper.states import RunState
@@ -45,7 +48,8 @@ class Frames:
     """One sweep.
 
     Attributes:
-        cells: index `cell`; hash, role, factors, config, class_counts, hidden ...
+        cells: index `cell`; hash, role, factors (nested ones also as one),
+            config, class_counts, hidden ...
         runs: index `run`, of the replicates that the spec wants; cell, replicate, state, epoch,
             value, ending, error, seconds.
         numbers: index `run`, one column a layout key (split, metric, target): the last epoch of
@@ -99,6 +103,11 @@ class Frames:
         """Whether others made the runs, with a trainer that is not Sweeper's."""
         return self.own_trainer == IMPORTED
 
+    @cached_property
+    def question(self) -> Question:
+        """The factors of the question; factors that depend on each other are one."""
+        return nested.question(self.sweep.spec)
+
     @property
     def budgets(self) -> list[int]:
         """The epochs or steps of the reported cells, as far as their configurations have them."""
@@ -140,7 +149,10 @@ def load(store: Reads, name: str, *, last_only: bool = False) -> Frames:
         known = [other.name for other in store.sweeps()]
         raise StoreError(f"no sweep named {name!r} in this database{nearest(name, known)}")
     found = store.runs(sweep.id)  # before the cells: a driver may be adding some
-    cells = {cell.id: cell for cell in store.cells(sweep.id)}
+    asked = nested.question(sweep.spec)
+    cells = {
+        cell.id: replace(cell, factors=asked.levels(cell.factors)) for cell in store.cells(sweep.id)
+    }
     wanted = [run for run in found if cells[run.cell_id].wants(run)]
     runs = table(wanted, Run, index="run", rename={"cell_id": "cell"})
     drawn = drawn_numbers(sweep)

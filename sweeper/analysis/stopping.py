@@ -19,7 +19,7 @@ import numpy as np
 import pandas as pd
 
 from sweeper.analysis import comparable, effects
-from sweeper.analysis.factors import scientific, strongest
+from sweeper.analysis.factors import strongest
 from sweeper.analysis.frames import Frames
 from sweeper.analysis.intervals import FIRM, Estimate, mean_interval
 from sweeper.analysis.measures import POINTS, Measure, objective, responses
@@ -52,13 +52,12 @@ def families(frames: Frames) -> list[Family]:
     Conditions are held where the question asks (the strongest imbalance), and are compared only
     where the sweep varies nothing else. None where cells cannot be compared in pairs.
     """
-    asked = list(frames.sweep.spec.get("scientific", {}))
-    found = comparable.comparable_cells(frames, paths=asked)
+    found = comparable.comparable_cells(frames)
     if found.comparison is not comparable.Comparison.PAIRED:
         return []
     measure = objective(frames.sweep.spec)
     y = responses(frames, measure=measure, cells=found.compared)
-    factors = scientific(frames, cells=found.compared)
+    factors = comparable.scientific(frames, cells=found.compared)
     held = strongest(factors)
     choices = [one for one in factors if one.path not in held] or list(factors)
     return [

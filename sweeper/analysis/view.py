@@ -12,9 +12,9 @@ import pandas as pd
 from sweeper.analysis import comparable, effects
 from sweeper.analysis import cost as price
 from sweeper.analysis import stopping as precision
-from sweeper.analysis.comparable import Comparable, Comparison
+from sweeper.analysis.comparable import Comparable, Comparison, scientific
 from sweeper.analysis.cost import Costs
-from sweeper.analysis.factors import Factor, axes, scientific, show, strongest
+from sweeper.analysis.factors import Factor, axes, show, strongest
 from sweeper.analysis.frames import Frames
 from sweeper.analysis.intervals import Estimate
 from sweeper.analysis.measures import POINTS, Measure, measures, responses
@@ -149,7 +149,7 @@ class SweepView:
 
 def view_of(frames: Frames) -> SweepView:
     """The view of a sweep; cells are compared only where they form a grid."""
-    found = comparable.comparable_cells(frames, paths=list(frames.sweep.spec.get("scientific", {})))
+    found = comparable.comparable_cells(frames)
     grid, listed = found.comparison is Comparison.PAIRED, measures(frames)
     factors = scientific(frames, cells=found.compared if grid else found.cells)
     table = {one.name: responses(frames, measure=one, cells=found.cells) for one in listed}

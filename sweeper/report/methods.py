@@ -6,7 +6,8 @@ from collections.abc import Iterator
 
 from sweeper import __version__
 from sweeper.analysis import held, imported
-from sweeper.analysis.factors import Factor, name_of, scientific, show
+from sweeper.analysis.comparable import scientific
+from sweeper.analysis.factors import Factor, name_of, show
 from sweeper.analysis.frames import Frames
 from sweeper.analysis.intervals import LEAST
 from sweeper.analysis.screening import SCREENING

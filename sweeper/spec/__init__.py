@@ -4,6 +4,8 @@ from sweeper.spec.factors import MAX_CELLS, Level, Levels, NuisanceRange, Range
 from sweeper.spec.load import Spec, load, parse
 from sweeper.spec.models import (
     ADAPTIVE,
+    COMPARE,
+    METHOD,
     Budget,
     Limits,
     Looks,
@@ -19,7 +21,9 @@ from sweeper.spec.reference import json_schema, markdown
 
 __all__ = [
     "ADAPTIVE",
+    "COMPARE",
     "MAX_CELLS",
+    "METHOD",
     "Budget",
     "Level",
     "Levels",

@@ -27,6 +27,8 @@ from sweeper.spec.phrases import near
 from trainers.config import OBJECTIVES, Block, Config, DataConfig, TrainConfig, Worded, leaves
 
 VERSION = 1
+COMPARE = "compare"  # the factor that the named cells of `compare` make; its levels are the names
+METHOD = "method"  # what such a factor is called, and one that factors with `when` make
 ADAPTIVE = frozenset({"tpe", "gp", "tune"})
 OWN = "own trainer"  # in the context of a validation: whether the spec has one
 

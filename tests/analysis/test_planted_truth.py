@@ -12,7 +12,8 @@ import pytest
 from scipy import stats
 
 from sweeper.analysis import comparable, trend
-from sweeper.analysis.factors import axes, scientific
+from sweeper.analysis.comparable import scientific
+from sweeper.analysis.factors import axes
 from sweeper.analysis.frames import load
 from sweeper.analysis.measures import measures, responses
 from sweeper.analysis.verdicts import MARGIN, Word
@@ -51,7 +52,7 @@ def frames_of(seed, *, truth, failures, noise=0.012, replicates=REPLICATES):
 
 def look_at(frames):
     """What the analyses look at, for the objective alone."""
-    kept = comparable.comparable_cells(frames, paths=list(LEVELS))
+    kept = comparable.comparable_cells(frames)
     factors = scientific(frames, cells=kept.compared)
     objective = measures(frames)[0]
     y = responses(frames, measure=objective, cells=kept.cells)

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from sweeper.analysis import effects, trend
-from sweeper.analysis.factors import Factor, axes, scientific
+from sweeper.analysis.comparable import scientific
+from sweeper.analysis.factors import Factor, axes
 from sweeper.analysis.frames import load
 from sweeper.analysis.measures import measures, responses
 from sweeper.analysis.verdicts import Word

@@ -11,7 +11,7 @@ from sweeper.analysis.view import SweepView
 def build(view: SweepView) -> pd.DataFrame:
     """One row a cell and measure."""
     spec = view.frames.sweep.spec
-    paths = [*spec.get("scientific", {}), *(spec.get("nuisance") or {})]
+    paths = [*view.frames.question.factors, *(spec.get("nuisance") or {})]
     return effects.cell_table(
         view.frames, cells=view.comparable.cells, measures=view.measures, factors=paths
     )

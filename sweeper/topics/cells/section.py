@@ -38,7 +38,7 @@ def _place(view: SweepView, row: pd.Series) -> list[int]:
 def table(view: SweepView) -> Table:
     """The table of cells on the objective (statistics 2.1)."""
     spec = view.frames.sweep.spec
-    scientific = list(spec.get("scientific", {}))
+    scientific = list(view.frames.question.factors)
     nuisance = list(spec.get("nuisance") or {})
     counts, hashes = view.frames.cells["class_counts"], view.frames.cells["hash"]
     found = view.of(build)

@@ -10,7 +10,7 @@ import pandas as pd
 
 from sweeper.analysis import comparable, effects
 from sweeper.analysis.effects import Difference, as_written
-from sweeper.analysis.factors import Factor, scientific, show, strongest
+from sweeper.analysis.factors import Factor, show, strongest
 from sweeper.analysis.intervals import as_row
 from sweeper.analysis.measures import Measure
 from sweeper.analysis.verdicts import Verdict
@@ -158,7 +158,7 @@ def _with_failures(view: SweepView) -> Iterator[WithFailures]:
     if not share or view.chance is None:
         return
     frames, pruned = view.frames, {RunState.PRUNED}
-    paths = list(frames.sweep.spec["scientific"])
+    paths = list(frames.question.factors)
     cells, _ = comparable.whole_levels(
         frames, cells=view.comparable.cells, paths=paths, lost=pruned
     )
@@ -166,7 +166,7 @@ def _with_failures(view: SweepView) -> Iterator[WithFailures]:
     filled, count = effects.at_chance(y, runs=frames.reported_runs, chance=view.chance)
     if not count:
         return
-    factors = scientific(frames, cells=cells)
+    factors = comparable.scientific(frames, cells=cells)
     held = strongest(factors)
     for factor in factors:
         if not factor.is_condition:

@@ -194,7 +194,7 @@ def _axis(path: str, *, levels: list[Any], written: Any) -> Factor:
 
 def _tuned(view: SweepView, axes: Sequence[Factor]) -> Iterator[Tuned]:
     frames, cells = view.frames, view.frames.cells
-    paths = list(frames.sweep.spec.get("scientific", {}))
+    paths = list(frames.question.factors)
     tried: dict[tuple[Any, ...], list[int]] = {}
     for cell, role, hidden, levels in zip(
         cells.index, cells["role"], cells["hidden"], cells["factors"], strict=True
@@ -347,6 +347,9 @@ def _tuned_rate(
         return Condition(name, None, why)
     if factor.path == RATE:
         return Condition(name, None, "The learning rate is itself the factor.")
+    if RATE in view.frames.question.keys(factor.path):
+        why = "Each level states its learning rate: it was not tuned."
+        return Condition(name, False, why)
     if RATE in spec.get("scientific", {}):
         why = "The learning rate is a factor of the grid: every level meets the same rates."
         return Condition(name, False, f"{why} It was not tuned for each level.")

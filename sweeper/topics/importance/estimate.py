@@ -217,7 +217,7 @@ def build(view: SweepView) -> Importance | Withheld | None:
             for one in view.factors
         }
     )
-    written = view.frames.sweep.spec["scientific"]
+    written = view.frames.question.factors
     scales = [scale(one, written=written.get(one.path)) for one in view.factors]
     counts = y.loc[means.index].notna().sum(axis=1)
     n = int(counts.min()) if len(counts) else 0

@@ -143,7 +143,7 @@ def _holds(levels: Mapping[str, Any], held: Mapping[str, Any]) -> bool:
 def _held(view: SweepView, *, at: Mapping[str, str]) -> dict[str, Any]:
     """The level of each condition: as typed, or the strongest imbalance."""
     cells = view.frames.cells.loc[list(view.comparable.cells)]
-    asked = list(view.frames.sweep.spec.get("scientific", {}))
+    asked = list(view.frames.question.factors)
     levels = {path: _levels(column(cells, path=path)) for path in asked}
     for path in at:
         if path not in levels:
@@ -271,7 +271,7 @@ def _mixed(view: SweepView, made: Recommendation) -> Iterator[str]:
     cells = view.frames.cells.loc[list(view.comparable.cells)]
     paths = [
         path
-        for path in view.frames.sweep.spec.get("scientific", {})
+        for path in view.frames.question.factors
         if is_condition(path) and path not in made.held and len(set(column(cells, path=path))) > 1
     ]
     if paths:

@@ -154,7 +154,7 @@ def unique(names: Sequence[str]) -> None:
 
 def _paths(frames: Sequence[Frames]) -> list[str]:
     """The factors of the question that all sweeps have, in the order of the first."""
-    asked = [one.sweep.spec.get("scientific", {}) for one in frames]
+    asked = [one.question.factors for one in frames]
     return [path for path in asked[0] if all(path in other for other in asked[1:])]
 
 
