@@ -135,7 +135,7 @@ def _values(frames: Frames, cells: pd.DataFrame) -> NDArray[np.float64]:
 
 def _beaten_by(y: NDArray[np.float64], *, direction: str) -> NDArray[np.int64]:
     """The place of the cell that beats each most clearly; -1 where none does."""
-    found = comparisons.pairs(y, direction=direction)
+    found = comparisons.contests(y, direction=direction)
     beats = found.beats()
     return np.where(beats.any(axis=-1), np.where(beats, found.p, 2.0).argmin(axis=-1), -1)
 

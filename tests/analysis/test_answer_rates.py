@@ -135,7 +135,7 @@ def test_the_check_finds_what_is_false():
 
 def table() -> Iterator[str]:
     """A row a noise, a column a number of replicates: the mean rate, and the worst in brackets."""
-    yield f"| noise | {' | '.join(f'n = {n}' for n in REPLICATES)} |"
+    yield f"| law | {' | '.join(f'n = {n}' for n in REPLICATES)} |"
     yield f"|---|{'---|' * len(REPLICATES)}"
     for noise in NOISES:
         cells = []

@@ -196,7 +196,9 @@ def documented() -> dict[tuple[str, str, int], float]:
         cells = [one.strip() for one in line.strip("|").split("|")]
         if cells[0] == "noise":
             names = cells[1:]
-        elif cells[0] in LAWS:
+        elif cells[0] == "law":  # a table of another simulation
+            names = []
+        elif cells[0] in LAWS and names:
             for name, text in zip(names, cells[1:], strict=True):
                 for replicates, share in zip(REPLICATES, text.split(" / "), strict=True):
                     told[name, cells[0], replicates] = float(share) / 100

@@ -29,7 +29,7 @@ ADOPT = 0.75  # a level worth adopting wins more often than this
 
 
 @dataclass(frozen=True)
-class Standing:
+class TaskedLevel:
     """One level over all tasks.
 
     Attributes:
@@ -63,7 +63,7 @@ class Across:
     factor: Factor
     measure: Measure
     tasks: tuple[str, ...]
-    standings: tuple[Standing, ...]
+    standings: tuple[TaskedLevel, ...]
     agreement: float
     correlations: tuple[tuple[str, str, float], ...]
     by_task: pd.DataFrame
@@ -171,7 +171,7 @@ def _rows(y: pd.DataFrame, levels: Sequence[Any]) -> pd.DataFrame:
     return chosen
 
 
-def standings(y: Mapping[str, pd.DataFrame], *, reference: Any, sign: float) -> list[Standing]:
+def standings(y: Mapping[str, pd.DataFrame], *, reference: Any, sign: float) -> list[TaskedLevel]:
     """Every level against `reference`; `sign` is -1 where lower is better."""
     levels = list(next(iter(y.values())).index)
     at = levels.index(reference)
@@ -183,7 +183,7 @@ def standings(y: Mapping[str, pd.DataFrame], *, reference: Any, sign: float) -> 
     }
     adjusted = dict(zip(others, holm([one.p for one in differences.values()]), strict=True))
     return [
-        Standing(level, interquartile_mean(y, place), None, math.nan, math.nan, None, False)
+        TaskedLevel(level, interquartile_mean(y, place), None, math.nan, math.nan, None, False)
         if place == at
         else _standing(y, level, (place, at), differences[place], float(adjusted[place]), sign)
         for place, level in enumerate(levels)
@@ -197,7 +197,7 @@ def _standing(
     difference: Estimate,
     p_holm: float,
     sign: float,
-) -> Standing:
+) -> TaskedLevel:
     place, at = pair
     shares = [
         probability_of_improvement(sign * _values(one, place), sign * _values(one, at))
@@ -205,7 +205,7 @@ def _standing(
     ]
     wins = _shifted(_over_tasks([share - 0.5 for share in shares], family=1), 0.5)
     changes = [_difference(one, place, at) for one in y.values()]
-    return Standing(
+    return TaskedLevel(
         level,
         interquartile_mean(y, place),
         difference,

@@ -12,7 +12,7 @@ from sweeper.analysis.intervals import Estimate
 from sweeper.analysis.wording import interval, number
 from sweeper.drawing.figure import Figure, Section, axis_look, count, level_look, numbers, text
 from sweeper.drawing.table import Table
-from sweeper.topics.across.estimate import ADOPT, Across, SideBySide, Standing
+from sweeper.topics.across.estimate import ADOPT, Across, SideBySide, TaskedLevel
 from sweeper.topics.performance_profiles import section as profiles
 from sweeper.topics.several import text as said
 from sweeper.topics.several.estimate import Several, SharedFactor, unit_of
@@ -353,7 +353,7 @@ def tasks(one: Across, *, unit: str) -> Table:
     )
 
 
-def _standing(row: Standing, *, unit: str) -> tuple[str, ...]:
+def _standing(row: TaskedLevel, *, unit: str) -> tuple[str, ...]:
     change, wins = row.difference, row.wins
     if change is None or wins is None:
         return (show(row.level), number(row.iqm, unit=unit), "reference", *[""] * 6)

@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 
-from sweeper.analysis import comparisons
 from sweeper.analysis.intervals import LEAST, Estimate, mean_interval
 from sweeper.analysis.measures import POINTS, Measure
 from sweeper.analysis.screening import Fate, Levels
@@ -87,12 +86,13 @@ def _fresh(view: SweepView) -> list[tuple[Levels, Estimate, bool | None]]:
     """The reported cells: levels, mean, and whether they may be the best of those that are left."""
     table = view.responses[view.objective.name]
     y = table.to_numpy(dtype=float)
-    top, n = comparisons.kept(y, direction=view.objective.direction), np.isfinite(y).sum(axis=-1)
+    beaten = view.rule.pairs(table, direction=view.objective.direction).beaten
+    n, blocks = np.isfinite(y).sum(axis=-1), int(np.isfinite(y).all(axis=0).sum())
     return [
         (
             view.frames.cells["factors"][cell],
             mean_interval(y[at]),
-            bool(top[at]) if n[at] >= LEAST else None,
+            not bool(beaten[at]) if blocks >= LEAST else None,
         )
         for at, cell in enumerate(table.index)
         if n[at]
