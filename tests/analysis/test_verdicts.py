@@ -154,7 +154,7 @@ def test_two_words_are_compared_in_one_sentence():
 def test_a_shape_is_named_where_the_intervals_show_it():
     """Flat to 32, then a cliff."""
     told = lead(noise=0.003, truth=lambda f: 0.8 - 0.3 * (f[planted.BATCH] == 128))
-    assert told.more[0] == "Minority accuracy falls from batch size 128 on, at the latest."
+    assert told.more[0] == "Minority accuracy falls at batch size 128, if not before."
 
 
 @pytest.mark.parametrize("noise", [0.0003, 0.002])

@@ -350,7 +350,7 @@ def test_a_small_test_set_is_blamed():
     """Hard and easy images, runs that agree: more replicates will not help, and why."""
     found = taken(answered(examples=4, hard=30.0, runs=0.0, noise=0.0))
     said = " ".join(words_anatomy.parts(found))
-    assert "More replicates will not help minority accuracy much" in said
+    assert "For new data, more replicates will not help minority accuracy much" in said
     assert "the minority has 12 test images" in said
     widest = max((b for b in found.cells if b.measure.name == "minority_accuracy"),
                  key=lambda b: b.outer.high - b.outer.low)  # fmt: skip

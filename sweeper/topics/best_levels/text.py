@@ -105,6 +105,8 @@ def shape(one: LevelComparison) -> str:
     lower = one.measure.direction == "minimize"
     falls, rises = ("rises", "falls") if lower else ("falls", "rises")
     match found.kind:
+        case ShapeKind.FALLS if found.start == one.levels[-1].value:
+            return f"{start}{title} {falls} at {name} {show(found.start)}, if not before."
         case ShapeKind.FALLS:
             return f"{start}{title} {falls} from {name} {show(found.start)} on, at the latest."
         case ShapeKind.RISES:
@@ -195,7 +197,8 @@ def badge(one: LevelComparison) -> str:
         return "withheld"
     if one.n < LEAST:
         return "points only"
-    word = "decided" if not one.open else "narrowed down" if one.beaten else "undecided"
+    ruled_out = f"{len(one.beaten)} of {len(one.levels)} ruled out"
+    word = "decided" if not one.open else ruled_out if one.beaten else "undecided"
     return f"suggestive: {word}" if one.pairs.suggestive and word != "undecided" else word
 
 

@@ -40,6 +40,11 @@ class Region:
     method: str
     note: str = ""
 
+    @property
+    def drawable(self) -> bool:
+        """Whether it lies between 0 and 100 % on both axes: cut off there, it would be a wedge."""
+        return bool(self.outline) and all(0 <= x <= 100 for corner in self.outline for x in corner)
+
 
 @dataclass(frozen=True)
 class Spot:

@@ -10,8 +10,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-
 from sweeper.analysis.factors import show
 from sweeper.analysis.stopping_text import plain
 from sweeper.analysis.view import SweepView
@@ -46,14 +44,15 @@ def section(view: SweepView) -> Section | None:
     if one is None:
         return None
     few = len(one.spots) <= MOST_REGIONS
-    regions = few and any(spot.region.outline for spot in one.spots)
+    regions = few and any(spot.region.drawable for spot in one.spots)
     intro = "Each mark is a cell: up is better for the minority, right for the majority."
     if one.prices:
         intro += " Filled marks are the cells that no other cell beats at the price that you set."
     reading = [said.exchange(one), plain(view.rule)]
     if regions:
         reading.append(
-            "Outlines are joint 95 % regions of the two means over replicates, cut at 0 and 100 %."
+            "Outlines are joint 95 % regions of the two means over replicates; one that would pass "
+            "0 or 100 % is not drawn."
         )
     if one.prices:
         reading.append(
@@ -83,7 +82,7 @@ def figure(view: SweepView, one: TradeOff) -> Figure:
         _region(spot, group)
         for group in groups
         for spot in group.spots
-        if few and spot.region.outline
+        if few and spot.region.drawable
     ]
     slider = Slider(
         "Price of a minority error",
@@ -201,8 +200,8 @@ def _region(spot: Spot, group: _Group) -> dict[str, Any]:
         "showlegend": False,
         "hoverinfo": "skip",
         "name": text(group.name),
-        "x": numbers(np.clip([x for x, _ in spot.region.outline], 0, 100)),
-        "y": numbers(np.clip([y for _, y in spot.region.outline], 0, 100)),
+        "x": numbers([x for x, _ in spot.region.outline]),
+        "y": numbers([y for _, y in spot.region.outline]),
         "line": {"color": group.colour, "width": 1},
         "opacity": 0.6,
     }
@@ -225,7 +224,7 @@ def cells(view: SweepView, one: TradeOff) -> Table:
             interval(spot.minority, signed=False),
             number(spot.majority.value),
             interval(spot.majority, signed=False),
-            spot.region.note or ("drawn" if few else "not drawn"),
+            spot.region.note or ("drawn" if few and spot.region.drawable else "not drawn"),
             "yes" if spot.pareto else "no",
         )
         for spot in one.spots[:MOST_ROWS]

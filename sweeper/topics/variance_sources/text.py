@@ -60,16 +60,19 @@ def runs(found: VarianceSources, *, name: str) -> str:
 
 
 def _dominated(one: SourceShare, *, thing: str) -> str:
-    """`More replicates will not help minority accuracy much: the minority has 12 test images.`"""
+    """`For new data, more replicates will not help minority accuracy much: ... 12 test images.`
+
+    Another question than the price at the top, which is about this test set.
+    """
     unit = one.measure.unit
     owner = OWNERS.get(one.measure.name, "the test split has")
     of = "" if one.of == "means" else "differences in "
     now, endless = number(one.now, unit=unit), number(one.endless, unit=unit)
     return (
-        f"More replicates will not help {of}{one.measure.title} much: {owner} {one.examples} "
-        f"{thing}, which give {percent(one.parts[1])} of the error. The widest interval is "
-        f"\N{PLUS-MINUS SIGN}{now} {unit}; endless replicates would leave "
-        f"\N{PLUS-MINUS SIGN}{endless}."
+        f"For new data, more replicates will not help {of}{one.measure.title} much: {owner} "
+        f"{one.examples} {thing}, which give {percent(one.parts[1])} of the error. The widest "
+        f"interval for new data is \N{PLUS-MINUS SIGN}{now} {unit}; endless replicates would leave "
+        f"\N{PLUS-MINUS SIGN}{endless}. More test data would help."
     )
 
 
