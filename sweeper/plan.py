@@ -2,7 +2,8 @@
 
 It has two aims. Whenever a sweep is stopped, what has run is balanced: every replicate of all cells
 before the next replicate, and within a replicate the levels of every factor in turn. And runs that
-share a pack key train together, in packs of the size that a probe found cheapest.
+share a pack key train together, in packs of the size that a probe found cheapest; the first packs
+of all cells come before the second of any.
 """
 
 from __future__ import annotations
@@ -161,7 +162,7 @@ def packs(
             for key, group in groups.items()
             for part in _parts(group, ks[key], whole_cells)
         ]
-        return _longest_first(made, runs, block=max(8 * workers, 8))
+        return _in_order(made, runs, block=max(8 * workers, 8))
 
     return _evened(ks, make, workers=workers) if pack == "auto" else make(ks)
 
@@ -239,15 +240,29 @@ def _new_pack(key: str, runs: Sequence[Run], price: Price | None) -> NewPack:
     )
 
 
-def _longest_first(made: list[NewPack], runs: Sequence[Run], *, block: int) -> list[NewPack]:
+def _in_order(made: list[NewPack], runs: Sequence[Run], *, block: int) -> list[NewPack]:
     """In the order of their first runs, and within each block of that order the longest first.
 
-    So the blocks stay balanced, and no long pack is left when the other workers have finished.
+    So the blocks stay balanced, and no long pack is left when the other workers have finished. The
+    first packs of all cells come before any second one: every level has runs as soon as can be.
     """
     place = {run.id: i for i, run in enumerate(runs)}
     made = sorted(made, key=lambda pack: min(place[run] for run in pack.run_ids))
-    blocks = (made[i : i + block] for i in range(0, len(made), block))
-    return [pack for part in blocks for pack in sorted(part, key=lambda pack: -pack.seconds)]
+    later = _later(made, {run.id: run.cell_id for run in runs})
+    blocks = (range(i, min(i + block, len(made))) for i in range(0, len(made), block))
+    order = (at for part in blocks for at in sorted(part, key=lambda at: -made[at].seconds))
+    return [made[at] for at in sorted(order, key=later.__getitem__)]
+
+
+def _later(made: Iterable[NewPack], cell_of: Mapping[int, int]) -> list[bool]:
+    """Of each pack, whether earlier ones hold all of its cells."""
+    seen: set[int] = set()
+    found = []
+    for pack in made:
+        cells = {cell_of[run] for run in pack.run_ids}
+        found.append(cells <= seen)
+        seen |= cells
+    return found
 
 
 def awaited(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from dataclasses import replace
 from itertools import product
 from typing import Any
 
@@ -285,6 +286,37 @@ def test_blocks_of_packs_stay_balanced() -> None:
     for start in range(0, len(made), 8):
         counts = Counter(one.key for one in made[start : start + 8])
         assert set(counts.values()) == {2}
+
+
+@settings(max_examples=60)
+@given(
+    st.lists(st.integers(1, 9), min_size=2, max_size=12, unique=True),
+    st.integers(1, 3),
+    st.integers(1, 9),
+    st.integers(1, 4),
+    st.integers(1, 6),
+)
+def test_the_first_packs_of_all_cells_come_before_any_second(
+    sizes: list[int], each: int, replicates: int, pack: int, workers: int
+) -> None:
+    """Else the first block of packs would be of small batches, and nothing could be compared."""
+    cells = [
+        replace(one, id=number)
+        for number, one in enumerate(one for one in sized(sizes, replicates=replicates)
+                                     for _ in range(each))
+    ]  # fmt: skip
+    prices = dict(
+        price(one, {1: 1.0}, steps=1000 // one.factors["train.batch_size"]) for one in cells
+    )
+    runs = runs_of(cells)
+    owner = {one.id: one.cell_id for one in runs}
+    ordered = plan.order_runs(cells, runs)
+    made = plan.packs(ordered, cells, prices, pack=pack, workers=workers)
+    seen: set[int] = set()
+    for one in made:
+        held = {owner[number] for number in one.run_ids}
+        assert held - seen or len(seen) == len(cells)
+        seen |= held
 
 
 @pytest.mark.parametrize(("workers", "expected"), [(1, 10.0), (2, 6.0), (3, 4.0), (9, 4.0)])
