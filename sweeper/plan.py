@@ -257,7 +257,7 @@ def _in_order(made: list[NewPack], runs: Sequence[Run], *, block: int) -> list[N
 def _later(made: Iterable[NewPack], cell_of: Mapping[int, int]) -> list[bool]:
     """Of each pack, whether earlier ones hold all of its cells."""
     seen: set[int] = set()
-    found = []
+    found: list[bool] = []
     for pack in made:
         cells = {cell_of[run] for run in pack.run_ids}
         found.append(cells <= seen)

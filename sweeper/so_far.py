@@ -12,14 +12,12 @@ import numpy as np
 
 from sweeper.analysis.comparable import Comparison
 from sweeper.analysis.cost import block_seconds
-from sweeper.analysis.factors import name_of, show
 from sweeper.analysis.frames import load
-from sweeper.analysis.measures import REPORTED, responses
 from sweeper.analysis.stopping import Fixed, stages_of
 from sweeper.analysis.view import SweepView, view_of
-from sweeper.analysis.wording import FIXED, joined, number
 from sweeper.states import FINISHED, RunState
 from sweeper.topics.headline.text import lead
+from sweeper.topics.headline.unfinished import best
 
 if TYPE_CHECKING:
     from sweeper.analysis.frames import Frames
@@ -42,34 +40,13 @@ def so_far(store: Store, name: str) -> dict[str, Any]:
 
 def answer(view: SweepView) -> str:
     """The headline, once the sweep has ended or a planned look has been taken; else empty."""
-    if view.comparable.comparison is Comparison.NOTHING:
+    if view.to_come or view.comparable.comparison is Comparison.NOTHING:
         return ""
-    sweep, runs = view.frames.sweep, view.frames.reported_runs
-    whole = bool(len(runs)) and set(runs["state"]) <= FINISHED
+    sweep = view.frames.sweep
     planned = not isinstance(view.rule, Fixed) and bool(stages_of(sweep))
-    if sweep.state in ENDED or (whole and planned):
+    if sweep.state in ENDED or planned:
         return lead(view).headline
     return ""
-
-
-def best(view: SweepView) -> str:
-    """`minority accuracy 81.4 % at batch size 2, train ratio 1 (n = 3)`: a point, no verdict."""
-    frames, objective = view.frames, view.objective
-    cells = list(frames.reported.index)
-    y = responses(frames, measure=objective, cells=cells).to_numpy(dtype=float)
-    n = np.isfinite(y).sum(axis=1)
-    if not n.any():
-        return ""
-    means = np.nansum(y, axis=1) / np.where(n > 0, n, np.nan)
-    at = int(np.nanargmin(means) if objective.direction == "minimize" else np.nanargmax(means))
-    levels = frames.cells["factors"][cells[at]]
-    asked = frames.question.factors
-    named = [f"{name_of(path)} {show(levels[path])}" for path in asked if path in levels]
-    sign = f"{FIXED}%" if objective.bounded else ""
-    where = f" at {joined(named)}" if named else ""
-    split = "" if frames.split == REPORTED else f" on {REPORTED}"
-    value = number(float(means[at]), unit=objective.unit)
-    return f"{objective.title}{split} {value}{sign}{where} (n{FIXED}={FIXED}{n[at]})"
 
 
 def _left(frames: Frames) -> dict[str, float | None]:

@@ -16,11 +16,12 @@ from sweeper.analysis.comparable import Comparable, Comparison, scientific
 from sweeper.analysis.cost import Costs
 from sweeper.analysis.factors import Factor, axes, show, strongest
 from sweeper.analysis.frames import Frames
-from sweeper.analysis.intervals import Estimate
+from sweeper.analysis.intervals import LEAST, Estimate
 from sweeper.analysis.measures import POINTS, Measure, measures, responses
 from sweeper.analysis.pairs import Pairs
 from sweeper.analysis.stopping import Rule
 from sweeper.analysis.verdicts import Verdict, judge
+from sweeper.states import FINISHED
 
 T = TypeVar("T")
 
@@ -69,6 +70,31 @@ class SweepView:
     def held(self) -> dict[str, Any]:
         """Each condition at the level that the question is about: path -> level."""
         return strongest(self.factors)
+
+    @cached_property
+    def asked(self) -> tuple[int, ...]:
+        """The cells that are compared where the question asks."""
+        factors, held = self.frames.cells["factors"], self.held.items()
+        return tuple(one for one in self.comparable.compared if held <= factors[one].items())
+
+    @cached_property
+    def to_come(self) -> int:
+        """How many runs have not ended yet; while there are any, no verdict is given."""
+        runs = self.frames.reported_runs
+        runs = runs if len(runs) else self.frames.runs
+        return int((~runs["state"].isin(list(FINISHED))).sum())
+
+    @cached_property
+    def blocks(self) -> int:
+        """The complete blocks: replicates that have every run where the question asks."""
+        y = self.responses[self.objective.name].loc[list(self.asked)]
+        return int(y.notna().all(axis=0).sum()) if len(y) else 0
+
+    @property
+    def early(self) -> bool:
+        """Whether runs are to come and too few blocks are complete for any comparison."""
+        scattered = self.comparable.comparison is Comparison.SCATTER
+        return self.to_come > 0 and self.blocks < LEAST and not scattered
 
     @property
     def condition(self) -> str:

@@ -65,8 +65,8 @@ OF_ONE = (
     ("about equal", "The whole interval lies within one point of 0."),
     ("fair", "Said of a comparison with a tuned learning rate, equal budgets, no pick at the edge "
      "of its range, complete blocks of replicates and no collapse, as far as each applies."),
-    ("withheld", "No verdict is given, for it would rest on a pick at the edge of its range: "
-     "better values may lie beyond."),
+    ("withheld", "No verdict is given: runs are still to come, or it would rest on a pick at the "
+     "edge of its range, and better values may lie beyond."),
     ("suggests", "Said of verdicts over three or four replicates: too few to be firm."),
     ("exploratory", "Looked at besides the question; treat as a hint for the next sweep."),
     ("pruned", "Stopped early because it was clearly behind."),

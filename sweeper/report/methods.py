@@ -15,7 +15,7 @@ from sweeper.analysis.view import SweepView
 from sweeper.analysis.wording import joined
 from sweeper.states import RunState
 from sweeper.topics.failures import estimate as failures
-from sweeper.topics.registry import TOPICS
+from sweeper.topics.registry import topics
 from sweeper.topics.screening import estimate as screening
 from sweeper.topics.trends import estimate as trends
 
@@ -148,7 +148,7 @@ def _statistics(view: SweepView) -> Iterator[str]:
 
 def _topics(view: SweepView) -> Iterator[str]:
     """What each topic of the page adds."""
-    for one in TOPICS:
+    for one in topics(view):
         yield from one.methods(view)
 
 

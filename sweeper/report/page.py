@@ -36,6 +36,7 @@ from sweeper.report.overrides import overrides
 from sweeper.report.references import bibtex
 from sweeper.states import RunState
 from sweeper.topics.differences import estimate as differences
+from sweeper.topics.headline import progress
 from sweeper.topics.headline import text as words
 from sweeper.topics.headline.caveats import caveats
 from sweeper.topics.registry import sections
@@ -169,6 +170,7 @@ def _said(view: SweepView) -> dict[str, Any]:
         "state": scrub(sweep.state_reason),
         "caveats": caveats(view),
         "caution": caution_of(view),
+        "progress": progress.table(view),
         "facts": facts(view.frames),
         "objective_words": view.objective.title,
         "own_trainer": view.frames.own_trainer,
@@ -178,7 +180,7 @@ def _said(view: SweepView) -> dict[str, Any]:
 
 def caution_of(view: SweepView) -> str:
     """The warning of few replicates; may be empty."""
-    if view.comparable.comparison is Comparison.NOTHING:
+    if view.to_come or view.comparable.comparison is Comparison.NOTHING:
         return ""
     ns = [
         one.estimate.n
@@ -223,7 +225,7 @@ def facts(frames: Frames) -> list[tuple[str, str]]:
         ("cells", str(len(cells))),
         ("replicates", str(runs["replicate"].nunique())),
         ("runs complete", f"{complete} of {len(runs)}"),
-        ("worker time", tables.seconds(spent) if spent or not frames.foreign else ""),
+        ("worker time", tables.seconds(spent) if spent else ""),
     ]
     unit = frames.sweep.spec.get("budget", {}).get("unit", "epochs")
     budgets = frames.budgets

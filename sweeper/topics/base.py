@@ -25,6 +25,7 @@ class Topic:
     Attributes:
         section: its part of the page; None where there is nothing to show.
         open: whether its part is read at once; the other parts are folded to their findings.
+        early: whether it is also shown before an unfinished sweep has blocks to compare.
         short: its name in the list of contents, where the title is too long.
         methods: the sentences that it adds to the methods paragraph.
         tables: name of an exported table -> what is built for it, and its rows.
@@ -33,6 +34,7 @@ class Topic:
     section: Callable[[SweepView], Section | None]
     short: str = ""
     open: bool = False
+    early: bool = False
     methods: Callable[[SweepView], Iterator[str]] = lambda view: iter(())
     tables: Mapping[str, tuple[Callable[[SweepView], Any], Callable[[Any], Rows]]] = field(
         default_factory=dict

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from sweeper.analysis.view import SweepView
 from sweeper.drawing.figure import Section
 from sweeper.topics.anova import section as anova
@@ -48,7 +50,12 @@ TOPICS: tuple[Topic, ...] = (
 )
 
 
+def topics(view: SweepView) -> Iterator[Topic]:
+    """The topics that can say something of this sweep by now."""
+    return (one for one in TOPICS if one.early or not view.early)
+
+
 def sections(view: SweepView) -> list[tuple[Topic, Section]]:
     """The topics that have something to show, with their sections."""
-    built = ((one, one.section(view)) for one in TOPICS)
+    built = ((one, one.section(view)) for one in topics(view))
     return [(one, section) for one, section in built if section is not None]

@@ -96,13 +96,13 @@ def test_a_notebook_shows_question_answer_and_curve(sweep: sweeper.Sweep) -> Non
 
 
 def test_a_sweep_without_results_has_a_card_too(tmp_path: Path) -> None:
-    """The text states that there is nothing to compare."""
+    """The text states that no run is complete."""
     url = f"sqlite:///{tmp_path}/sweeper.db"
     nothing = {(cell, r): (None, "") for cell in range(8) for r in range(5)}
     with Store.open(url, create=True) as store:
         planted.fill(store, planted.plan(failures=nothing))
     sweep = sweeper.open(storage=url)
-    assert "nothing to compare" in sweep._repr_html_()
+    assert "no run is complete" in sweep._repr_html_()
     assert len(sweep.answer.differences) == 0
     assert len(sweep.frames.epochs) == 0
 

@@ -27,7 +27,7 @@ LOOKS = {"may be best": ("@level0", "circle"), "beaten": ("@soft", "x")}
 
 def section(view: SweepView) -> Section | None:
     found = view.of(build)
-    if not found:
+    if not found or view.to_come:  # a verdict waits for the last run
         return None
     told = [wording.answer(one) for one in found[1:]]  # the first is the headline
     return Section(

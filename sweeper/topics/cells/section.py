@@ -44,6 +44,7 @@ def table(view: SweepView) -> Table:
     found = view.of(build)
     shown = found[found["measure"] == view.objective.name]
     rows = []
+    known = _known if view.to_come else str
     ordered = sorted((row for _, row in shown.iterrows()), key=lambda row: _place(view, row))
     for row in ordered[:MOST_ROWS]:
         unit = view.objective.unit
@@ -54,15 +55,12 @@ def table(view: SweepView) -> Table:
                 hashes[row["cell"]][:HASH],
                 *[show(row[path]) for path in (*scientific, *nuisance)],
                 f"{row['complete']} of {row['runs']}",
-                number(row["mean"], unit=unit),
-                number(row["sd"], unit=unit),
-                span(row["low"], row["high"], unit=unit),
-                number(row["min"], unit=unit),
-                number(row["median"], unit=unit),
-                number(row["max"], unit=unit),
+                *[known(number(row[one], unit=unit)) for one in ("mean", "sd")],
+                known(span(row["low"], row["high"], unit=unit)),
+                *[known(number(row[one], unit=unit)) for one in ("min", "median", "max")],
                 str(sum(seen)),
-                _whole(row["updates"]),
-                seconds(row["seconds"]),
+                known(_whole(row["updates"])),
+                known(seconds(row["seconds"])),
                 row["why"] or "none",
             ]
         )
@@ -108,8 +106,13 @@ def _left_out(rows: int) -> str:
     return f"The first {MOST_ROWS} of {rows} cells; `sweeper export` has all. "
 
 
+def _known(text: str) -> str:
+    """A number; nothing where it waits for runs."""
+    return "" if text == "n/a" else text
+
+
 def _whole(value: float) -> str:
     return f"{value:.0f}" if math.isfinite(value) else "n/a"
 
 
-TOPIC = Topic(section, tables={"summary": (build, lambda table: table)})
+TOPIC = Topic(section, early=True, tables={"summary": (build, lambda table: table)})

@@ -120,4 +120,4 @@ def shares(view: SweepView) -> Table | None:
     )
 
 
-TOPIC = Topic(section, short="Failures")
+TOPIC = Topic(section, short="Failures", early=True)

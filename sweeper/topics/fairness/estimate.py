@@ -455,6 +455,8 @@ def edge_reason(cells: Sequence[Tuned]) -> str:
 
 def withheld(view: SweepView) -> str:
     """Why verdicts on the levels, where the question asks, are withheld; empty if they are not."""
+    if view.to_come:
+        return f"{view.to_come} of {len(view.frames.reported_runs)} runs are still to come"
     found = view.of(build)
     return edge_reason(found.at_edge(_asked(view, view.held))) if found is not None else ""
 

@@ -29,14 +29,15 @@ OWN_TRAINER = (
 def caveats(view: SweepView) -> list[str]:
     """What a reader must know before believing anything."""
     told = list(view.comparable.reasons)
-    if view.comparable.comparison is Comparison.NOTHING:
+    runs = view.frames.reported_runs
+    seen = view.to_come and (runs["state"] == RunState.COMPLETE).any()
+    if view.comparable.comparison is Comparison.NOTHING and not seen:
         told.pop()  # the headline says it
     told += notes(view.frames.sweep.facts)
     if view.frames.foreign:
         told += imported.caveats(view.frames)
     elif view.frames.own_trainer:
         told.append(OWN_TRAINER.format(view.frames.own_trainer))
-    runs = view.frames.reported_runs
     told += stopping_text.plan(view.frames.sweep, replicates=runs["replicate"].nunique())
     failed = int((runs["state"] == RunState.FAILED).sum())
     pruned = int((runs["state"] == RunState.PRUNED).sum())
@@ -47,7 +48,7 @@ def caveats(view: SweepView) -> list[str]:
     dropped = {
         r for one in view.of(differences.build).primary for d in one.differences for r in d.dropped
     }
-    if dropped and view.grid:
+    if dropped and view.grid and not view.to_come:
         told.append(
             "Comparisons use only replicates that have every run they need; "
             f"{len(dropped)} of {len(set(runs['replicate']))} replicates lack some."

@@ -21,6 +21,7 @@ from sweeper.topics.best_levels.estimate import Level, LevelComparison
 from sweeper.topics.cells import estimate as cells
 from sweeper.topics.fairness import estimate as fairness
 from sweeper.topics.fairness.estimate import Claim
+from sweeper.topics.headline import unfinished
 from sweeper.topics.headline.answerable import unanswerable
 from sweeper.topics.response import estimate as response
 from sweeper.topics.screening import estimate as screening
@@ -30,6 +31,7 @@ from sweeper.topics.tuning_curve import estimate as tuning_curve
 from sweeper.topics.tuning_curve import text as tuning_text
 
 DESCRIBED = "A description of the cells, not a test."
+SO_FAR = "A description of the runs that are complete, not a test."
 SCREENED = "95 % t intervals over fresh replicates, each on its own."
 
 
@@ -71,6 +73,10 @@ class Lead:
 
 def lead(view: SweepView) -> Lead:
     """The answer in one breath: which level to take, and what the others cost."""
+    if view.to_come:
+        more = tuple(unfinished.more(view))
+        basis = SO_FAR if view.replicates else ""
+        return Lead(unfinished.headline(view), more, basis=basis, badge="so far")
     screened = view.of(screening.build)
     if screened is not None:
         return _screened(screened)
@@ -182,7 +188,7 @@ def _at_chance(view: SweepView, *, best: float, chance: float) -> Lead:
 
 def lines(view: SweepView) -> list[Line]:
     """The other choices, each with its answer; the question itself is the headline."""
-    if not view.grid or unanswerable(view):
+    if not view.grid or view.to_come or unanswerable(view):
         return []
     return [
         _line(view, one) for one in view.of(best_levels.build) if one.factor is not view.question

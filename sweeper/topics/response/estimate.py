@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import pandas as pd
 
 from sweeper.analysis import effects
+from sweeper.analysis.measures import Measure
 from sweeper.analysis.view import SweepView
 
 
 @dataclass(frozen=True)
 class Response:
     """The curve; both tables are empty where the cells are no grid.
+
+    While runs are to come, points are single runs of cells, and means are of complete blocks: the
+    replicates that have every run of a line.
 
     Attributes:
         points: measure, x, by, replicate, value: the raw replicates.
@@ -31,13 +37,28 @@ def build(view: SweepView) -> Response:
     for measure in view.measures if view.x else ():
         for level, held in view.lines():
             y = view.levels(measure, factor=view.x, at=held)  # pyright: ignore[reportArgumentType]
-            for x, row in zip(y.index, (y.iloc[at] for at in range(len(y))), strict=True):
+            whole = y.dropna(axis=1) if view.to_come else y
+            for at, x in enumerate(y.index):
                 key = {"measure": measure.name, "x": x, "by": level}
-                seen = row.dropna()
-                points += [{**key, "replicate": r, "value": value} for r, value in seen.items()]
-                means.append({**key, **effects.spread(row.to_numpy(dtype=float))})
+                rows = _single(view, measure, key) if view.to_come else [y.iloc[at]]
+                points += [
+                    {**key, "replicate": r, "value": value}
+                    for row in rows
+                    for r, value in row.dropna().items()
+                ]
+                means.append({**key, **effects.spread(whole.iloc[at].to_numpy(dtype=float))})
     columns = pd.Index(["measure", "x", "by", "replicate", "value"])
     return Response(
         effects.as_written(pd.DataFrame(points, columns=columns), rows=points, columns=["x", "by"]),
         effects.as_written(pd.DataFrame(means), rows=means, columns=["x", "by"]),
     )
+
+
+def _single(view: SweepView, measure: Measure, key: dict[str, Any]) -> Iterator[pd.Series]:
+    """The runs of each cell at a point of the curve."""
+    assert view.x is not None  # noqa: S101  the caller looked
+    at = {**view.held, **({view.by.path: key["by"]} if view.by else {}), view.x.path: key["x"]}
+    factors, y = view.frames.cells["factors"], view.responses[measure.name]
+    for place, cell in enumerate(y.index):
+        if cell in view.comparable.compared and at.items() <= factors[cell].items():
+            yield y.iloc[place]

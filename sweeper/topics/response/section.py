@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from sweeper.analysis.factors import Factor, show
+from sweeper.analysis.intervals import LEAST
 from sweeper.analysis.measures import Measure, goal
 from sweeper.analysis.stopping_text import plain
 from sweeper.analysis.view import SweepView
@@ -35,6 +36,7 @@ from sweeper.topics.base import Topic
 from sweeper.topics.response.estimate import build
 
 MOST = 4  # panels
+NONE_YET = "none yet"
 NEAR = 0.35  # of the range: a chance level as near as that is drawn
 
 
@@ -96,16 +98,23 @@ def _response(
     for at, level in enumerate(order):
         if level in levels:
             data += _line(view, measure, x=x, level=level, at=at, count=len(order))
-    rows = view.of(build).curve[view.of(build).curve["measure"] == measure.name]
     return Figure(
         f"response-{measure.name}".replace(" ", "-"),
-        f"{measure.title} ({count(rows['n'])}{zoom})",
+        f"{measure.title} ({_behind(view, measure)}{zoom})",
         f"{measure.title} over {x.name}; means with intervals, and each replicate. "
         "The table below holds the same numbers.",
         data,
         {"xaxis": drawn, "yaxis": yaxis},
         _line_keys(view, order),
     )
+
+
+def _behind(view: SweepView, measure: Measure) -> str:
+    """The replicates behind the means: `n = 5`, or `single runs; means: n = 0 to 2`."""
+    rows = view.of(build).curve[view.of(build).curve["measure"] == measure.name]
+    if not view.to_come:
+        return count(rows["n"])
+    return f"single runs; means: {count(rows['n'])}" if rows["n"].any() else "single runs"
 
 
 def _zoom(span: Sequence[float]) -> str:
@@ -201,6 +210,11 @@ def _hover(row: pd.Series, *, x: Factor, unit: str) -> str:
     return f"{start}<br>{shown}, n = {row['n']}"
 
 
+MARKS = "Filled marks are means over replicates with 95 % t intervals, open marks single replicates"
+UNFINISHED = (
+    "Open marks are single runs; filled marks are means, with 95 % t intervals, of the replicates "
+    "that have every run of their line"
+)
 CUT = " An arrow at 0 or 100 marks an interval that would go on beyond it."
 
 
@@ -209,8 +223,8 @@ def section(view: SweepView) -> Section | None:
     if not drawn:
         return None
     intro = (
-        "Filled marks are means over replicates with 95 % t intervals, open marks single "
-        f"replicates; {goal(view.objective)} for {view.objective.title}."
+        f"{UNFINISHED if view.to_come else MARKS}; "
+        f"{goal(view.objective)} for {view.objective.title}."
     ) + (CUT if any(_is_cut(panel) for panel in drawn) else "")
     over = ", ".join(one.name for one in view.others)
     reading = (
@@ -233,6 +247,8 @@ def table(view: SweepView, *, measures: Sequence[Measure]) -> Table | None:
     """The numbers of the response curve."""
     if view.x is None or not len(view.of(build).curve):
         return None
+    if view.to_come:
+        return _so_far(view, x=view.x, measures=measures)
     by = [view.by.name] if view.by else []
     rows = []
     for measure in measures:
@@ -263,4 +279,42 @@ def table(view: SweepView, *, measures: Sequence[Measure]) -> Table | None:
     )
 
 
-TOPIC = Topic(section, short="Response", open=True)
+def _so_far(view: SweepView, *, x: Factor, measures: Sequence[Measure]) -> Table:
+    """What there is of an unfinished sweep: its single runs, and the means of complete blocks."""
+    found, rows = view.of(build), []
+    for measure in measures:
+        unit = measure.unit
+        means = found.curve[found.curve["measure"] == measure.name]
+        seen = found.points[found.points["measure"] == measure.name]
+        for _, row in means.iterrows():
+            here = [
+                a == row["x"] and b == row["by"] for a, b in zip(seen["x"], seen["by"], strict=True)
+            ]
+            values = seen["value"][here]
+            by = [show(row["by"])] if view.by else []
+            ends = span(row["low"], row["high"], unit=unit) if row["n"] >= LEAST else NONE_YET
+            rows.append(
+                [
+                    measure.title,
+                    *by,
+                    show(row["x"]),
+                    str(len(values)),
+                    span(values.min(), values.max(), unit=unit) if len(values) else NONE_YET,
+                    str(row["n"]),
+                    number(row["mean"], unit=unit) if row["n"] else NONE_YET,
+                    ends,
+                ]
+            )
+    by = [view.by.name] if view.by else []
+    head = ["measure", *by, x.name, "runs", "from, to", "complete blocks", "mean", "95 % interval"]
+    return tabulate(
+        "The response so far",
+        head=head,
+        rows=rows,
+        words_in=1,
+        note="Runs are single runs; a block is a replicate with every run of its line, and means "
+        "are over blocks alone, so that levels share their replicates. Test split.",
+    )
+
+
+TOPIC = Topic(section, short="Response", open=True, early=True)

@@ -155,4 +155,6 @@ def _cells(one: Screened, row: ScreenedCell, paths: list[str]) -> tuple[str, ...
     )
 
 
-TOPIC = Topic(section, short="Screening", open=True, tables={"screening": (build, rows)})
+TOPIC = Topic(
+    section, short="Screening", open=True, early=True, tables={"screening": (build, rows)}
+)

@@ -306,4 +306,4 @@ def _order(axes: Sequence[Factor], levels: Sequence[Any]) -> list[int]:
     return [listed.index(level) if level in listed else len(listed) for listed, level in pairs]
 
 
-TOPIC = Topic(section, short="Training", open=True)
+TOPIC = Topic(section, short="Training", open=True, early=True)
