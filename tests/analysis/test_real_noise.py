@@ -28,7 +28,7 @@ import pytest
 from numpy.typing import NDArray
 from scipy import stats
 
-from sweeper.analysis import effects, held, intervals
+from sweeper.analysis import effects, held, intervals, pairs
 from sweeper.analysis.frames import load
 from sweeper.analysis.view import view_of
 from sweeper.report.methods import methods
@@ -349,7 +349,7 @@ def test_the_methods_section_has_the_rates_of_as_many_replicates(
 
 @pytest.mark.parametrize("size", REPLICATES)
 def test_the_formulas_here_are_those_of_the_report(size: int) -> None:
-    """Means and differences of one partition, by the functions that the page uses."""
+    """Means, differences and costs of one partition, by the functions that the page uses."""
     y = group("table, six batch sizes", MEASURES[0])
     for block in partitions(y, size=size, count=1, seed=1)[0]:
         for row in block:
@@ -364,6 +364,15 @@ def test_the_formulas_here_are_those_of_the_report(size: int) -> None:
                 assert one.estimate.high == pytest.approx(d.mean() + half)
             else:
                 assert half == np.inf
+        low, high = all_pairs(block)
+        least, most, best = costs(low, high)
+        table = pairs.all_pairs(block)
+        apart = ~np.eye(len(block), dtype=bool)
+        assert table.low[apart] == pytest.approx(low[apart])
+        told = pairs.standings(table)
+        assert [one.least for one in told] == pytest.approx(least)
+        assert [one.most for one in told] == pytest.approx(most)
+        assert [not one.beaten for one in told] == best.tolist()
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 """One verdict for one pair: headline, sections, note, status and export of random sweeps agree."""
 
 import re
+from typing import Any
 
 import numpy as np
 import planted
@@ -26,7 +27,7 @@ SPEAKS = {"best", "differences", "classes"}  # of levels, or of another question
 def random_sweep(seed):
     """Two to five levels, with or without a condition and a second choice, of any truth."""
     rng = np.random.default_rng(seed)
-    levels = {BATCH: [2, 8, 32, 128, 512][: rng.integers(2, 6)]}
+    levels: dict[str, list[Any]] = {BATCH: [2, 8, 32, 128, 512][: rng.integers(2, 6)]}
     if rng.random() < 0.6:
         levels[RATIO] = [1.0, 0.05]
     if rng.random() < 0.4:
