@@ -255,7 +255,7 @@ def _in_order(made: list[NewPack], runs: Sequence[Run], *, block: int) -> list[N
 
 
 def _later(made: Iterable[NewPack], cell_of: Mapping[int, int]) -> list[bool]:
-    """Of each pack, whether earlier ones hold all of its cells."""
+    """Whether earlier packs hold all cells of a pack, for each pack."""
     seen: set[int] = set()
     found: list[bool] = []
     for pack in made:

@@ -19,7 +19,7 @@ import numpy as np
 import pandas as pd
 
 from sweeper.analysis import nested
-from sweeper.analysis.nested import Question
+from sweeper.analysis.nested import AskedFactors
 from sweeper.errors import StoreError, nearest
 from sweeper.spec.own import IMPORTED
 from sweeper.states import RunState
@@ -104,7 +104,7 @@ class Frames:
         return self.own_trainer == IMPORTED
 
     @cached_property
-    def question(self) -> Question:
+    def question(self) -> AskedFactors:
         """The factors of the question; factors that depend on each other are one."""
         return nested.question(self.sweep.spec)
 

@@ -40,7 +40,7 @@ class NestedFactors:
 
 
 @dataclass(frozen=True)
-class Question:
+class AskedFactors:
     """The factors that a sweep asks about, factors that depend on each other as one.
 
     Attributes:
@@ -66,7 +66,7 @@ class Question:
         return frozenset(next(parts, (path,)))
 
 
-def question(spec: Mapping[str, Any]) -> Question:
+def question(spec: Mapping[str, Any]) -> AskedFactors:
     """The factors of a stored spec.
 
     Only a factorial has every combination. A condition among nested factors stays on its own,
@@ -76,7 +76,7 @@ def question(spec: Mapping[str, Any]) -> Question:
     reference, compared = dict(spec.get("reference") or {}), tuple(spec.get("compare") or ())
     dependent = any(isinstance(one, Mapping) and one.get("when") for one in written.values())
     if not dependent or spec["search"]["method"] != "factorial":
-        return Question(written, reference, compared=compared)
+        return AskedFactors(written, reference, compared=compared)
     found = tuple(nested(WRITTEN.validate_python(written)))
     at = {part: one for one in found for part in one.parts}
     factors = {
@@ -86,7 +86,7 @@ def question(spec: Mapping[str, Any]) -> Question:
     named = {path: level for path, level in reference.items() if path not in at}
     joined = {one.path: _baseline(one, reference) for one in found}
     named |= {path: level for path, level in joined.items() if level is not None}
-    return Question(factors, named, found, compared)
+    return AskedFactors(factors, named, found, compared)
 
 
 def nested(factors: f.Factors) -> Iterator[NestedFactors]:

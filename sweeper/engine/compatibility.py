@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from sweeper.spec import ADAPTIVE, Spec
-from sweeper.spec.rules import NOTHING
+from sweeper.spec.problems import NOTHING
 from sweeper.store.records import Sweep
 
 NEW_NAME = "give this spec another name"
@@ -65,9 +65,9 @@ def _check_screening(spec: Spec, sweep: Sweep, now: Mapping[str, Any]) -> None:
     replanned = (plans[0] is None) != (plans[1] is None) or (decided and plans[0] != plans[1])
     keys = ["replicates"] if replanned else []
     if decided:
-        keys += ["data", "train", "scientific", "nuisance", "search", "budget"]
+        keys += ["data", "train", "scientific", "compare", "nuisance", "search", "budget"]
     for key in keys:
-        if key in before and before[key] != now[key]:
+        if key in before and before[key] != now.get(key):
             was = "decided which cells are left" if decided else f"was planned as {old}"
             reason = f"sweep '{spec.name}' in this database {was}; {NEW_NAME}"
             raise spec.problem(key, NOTHING, reason)

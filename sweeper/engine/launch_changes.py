@@ -13,7 +13,7 @@ from sweeper.store.records import Sweep
 from trainers.config import PLACES, leaves
 
 # Blocks of a spec that make its cells.
-WHOLE = ("trainer", "fixed", "scientific", "nuisance", "search", "budget")
+WHOLE = ("trainer", "fixed", "scientific", "compare", "nuisance", "search", "budget")
 NAMED = 6  # classes in a sentence
 SPLITS = ("train", "val", "test")
 

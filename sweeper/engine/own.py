@@ -206,6 +206,6 @@ def _selects(spec: Spec) -> str:
 
 
 def _selection(spec: Spec, key: str, reason: str) -> SpecError:
-    from sweeper.spec.rules import NOTHING
+    from sweeper.spec.problems import NOTHING
 
     return spec.problem(key, NOTHING, reason)

@@ -13,10 +13,10 @@ from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
 from sweeper.errors import nearest
-from sweeper.spec.factors import Level, LevelList, Levels, NuisanceRange, Range
+from sweeper.spec.factors import Level, LevelList, Levels, NamedCell, NuisanceRange, Range
 from sweeper.spec.models import Count, Looks, Screen, SpecFile, Target
 from sweeper.spec.phrases import block, keys, near, phrase
-from sweeper.spec.rules import NOTHING, Problem
+from sweeper.spec.problems import NOTHING, Problem
 from trainers.config import Worded
 
 _FORMS: dict[str, Any] = {
@@ -43,6 +43,8 @@ class _Place:
         if inner and part in keys(inner):
             field = keys(inner)[str(part)]
             return _Place((*self.path, part), field.annotation, tuple(field.metadata))
+        if inner is NamedCell:
+            return _Place((*self.path, part), Level)
         if get_origin(self.annotation) is dict:
             return _Place((*self.path, part), get_args(self.annotation)[1])
         if isinstance(part, int):

@@ -10,7 +10,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 from graphlib import TopologicalSorter
 from typing import Annotated, Any, TypeAlias
 
-from pydantic import BeforeValidator, Discriminator, Field, Strict, Tag
+from pydantic import BeforeValidator, ConfigDict, Discriminator, Field, Strict, Tag
 
 from trainers.config import Block
 
@@ -55,6 +55,25 @@ class Range(Block):
         default=None, description="Number of levels, ends included, instead of `step`."
     )
     when: When
+
+
+class NamedCell(Block):
+    """A cell to compare: a name, and values by dotted path; all else is as in `data` and `train`.
+
+    `{name: SAM-A, train.sam.radius: 0.2, train.sam.asymmetry: 1}`
+    """
+
+    model_config = ConfigDict(extra="allow")
+    __pydantic_extra__: dict[str, Level]  # pyright: ignore[reportIncompatibleVariableOverride]
+
+    name: Annotated[str, Field(min_length=1, max_length=60)] = Field(
+        description="The name of the cell, as the report shows it."
+    )
+
+    @property
+    def levels(self) -> dict[str, Level]:
+        """The values by dotted path."""
+        return dict(self.__pydantic_extra__)
 
 
 class NuisanceRange(Block):

@@ -12,7 +12,7 @@ from sweeper.errors import SpecError
 from sweeper.spec import complaints, document, rules
 from sweeper.spec.document import Position, YamlNode
 from sweeper.spec.models import OWN, VERSION, SpecFile
-from sweeper.spec.rules import NOTHING, Problem
+from sweeper.spec.problems import NOTHING, Problem
 from trainers.config import PLACES
 
 ROLES = ("scientific", "nuisance")
@@ -39,6 +39,9 @@ class Spec(SpecFile):
             if factor is not None:
                 listed = isinstance(factor, tuple) and value in factor
                 path = (role, key, *([factor.index(value)] if listed else []))
+        for at, one in enumerate(self.compare):
+            if key in one.levels and one.levels[key] == value:
+                path = ("compare", at, key)
         return _error(Problem(path, reason, value), self._root)
 
     def evaluated(self, number: int) -> Self:
@@ -203,6 +206,11 @@ def _override_one(root: YamlNode, key: str, node: YamlNode) -> YamlNode:
         if key in root.entries.get(role, node).entries:
             hint = f"is a {role} factor; set {role}.{key} to change its levels"
             raise document.error(node.where, key, hint)
+
+    listed = root.entries["compare"].value if "compare" in root.entries else ()
+    if isinstance(listed, tuple) and listed and all(key in one.entries for one in listed):
+        hint = "is set in every entry of compare; set compare to change them"
+        raise document.error(node.where, key, hint)
 
     def missing(part: str) -> SpecError:
         return document.error(node.where, key, f"{part!r} cannot be set here; set the whole block")

@@ -21,7 +21,7 @@ from pydantic import (
     model_validator,
 )
 
-from sweeper.spec.factors import Factor, Level, Nuisance
+from sweeper.spec.factors import Factor, Level, NamedCell, Nuisance
 from sweeper.spec.own import Fixed, OwnConfig
 from sweeper.spec.phrases import near
 from trainers.config import OBJECTIVES, Block, Config, DataConfig, TrainConfig, Worded, leaves
@@ -343,7 +343,16 @@ class SpecFile(Block):
     data: DataConfig = Field(default=DataConfig(), description="The data of every run.")
     train: TrainConfig = Field(default=TrainConfig(), description="The training of every run.")
     scientific: dict[str, Factor] = Field(
-        description="The factors that the question is about, by dotted path."
+        default_factory=dict[str, Factor],
+        description="The factors that the question is about, by dotted path. At least one, or "
+        "`compare`.",
+    )
+    compare: Annotated[tuple[NamedCell, ...], Strict(False)] = Field(
+        default=(),
+        description="Named cells to compare, two or more, such as methods: `[{name: SGD, "
+        "train.sam.radius: 0}, {name: SAM, train.sam.radius: 0.2}]`. They are the levels of a "
+        "factor `compare`, which meets every level of the scientific factors; the first is the "
+        "reference unless `reference: {compare: NAME}` says otherwise.",
     )
     nuisance: dict[str, Nuisance] = Field(
         default_factory=dict[str, Nuisance],
@@ -387,6 +396,7 @@ class SpecFile(Block):
         tree: dict[str, Any] = handler(self)
         empty = ("data", "train") if self.trainer is not None else ()
         gone = () if self.trainer is not None else ("trainer", "fixed")
+        gone = gone if self.compare else (*gone, "compare")
         kept: dict[str, Any] = {key: {} if key in empty else value for key, value in tree.items()}
         return {key: value for key, value in kept.items() if key not in gone}
 
@@ -428,15 +438,23 @@ class SpecFile(Block):
             pydantic.ValidationError: a field does not accept its level.
         """
         if self.trainer is not None:
-            return OwnConfig(trainer=self.trainer, values={**self.fixed, **factors})
+            return OwnConfig(trainer=self.trainer, values={**self.fixed, **self._values(factors)})
         tree: dict[str, Any] = copy.deepcopy(self._base)
-        for path, level in factors.items():
+        for path, level in self._values(factors).items():
             *blocks, last = path.split(".")
             block = tree
             for name in blocks:
                 block = block[name]
             block[last] = level
         return Config.model_validate(tree)
+
+    def _values(self, factors: Mapping[str, Level]) -> dict[str, Level]:
+        """The values that these levels set: of a named cell those that it lists."""
+        named = {one.name: one.levels for one in self.compare}
+        if not named:
+            return dict(factors)
+        rest = {path: level for path, level in factors.items() if path != COMPARE}
+        return {**named.get(str(factors.get(COMPARE)), {}), **rest}
 
     @property
     def _base(self) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from sweeper.errors import nearest
+from sweeper.spec.factors import NamedCell
 from trainers.config import Token
 
 _TYPES = {
@@ -24,6 +25,7 @@ _LISTS = {
     int: "a list of whole numbers",
     str: "a list of names",
     Token: "a list of words and numbers",
+    NamedCell: "a list of named cells",
 }
 
 
@@ -107,4 +109,4 @@ def near(word: str, valid: Iterable[str]) -> str:
     """The end of a message: the nearest valid word, or all of them if they are few."""
     choices = sorted(valid)
     tail = nearest(word, choices)
-    return tail if len(choices) <= 18 or "did you mean" in tail else "; see docs/spec.md"
+    return tail if len(choices) <= 19 or "did you mean" in tail else "; see docs/spec.md"

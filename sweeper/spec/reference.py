@@ -10,7 +10,7 @@ from typing import Any
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
-from sweeper.spec.factors import Levels, NuisanceRange, Range
+from sweeper.spec.factors import Levels, NamedCell, NuisanceRange, Range
 from sweeper.spec.models import Looks, Screen, SpecFile, Target
 from sweeper.spec.phrases import accepts, block, keys
 
@@ -28,6 +28,9 @@ A factor is a dotted path into `data.imbalance` or `train` with
 - a list of levels, `[2, 8, 32]`;
 - a range, `{low: 0.01, high: 1.0, log: true}`, with `step` or `levels` if a grid is needed;
 - `{levels: [...], when: {other.factor: level}}`, a list that applies only under a condition.
+
+Factors that `when` joins are compared as one factor, "method", whose levels are their combinations.
+`compare` names the cells instead, beside scientific factors or alone.
 """
 
 
@@ -44,6 +47,7 @@ def markdown() -> str:
         "A factor's range": Range,
         "A factor's levels with a condition": Levels,
         "A nuisance factor's range": NuisanceRange,
+        "A named cell of `compare`": NamedCell,
         "Replicates to a precision": Target,
         "Replicates by planned looks": Looks,
         "Screening of many cells": Screen,

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from graphlib import CycleError
 from typing import Any
 
@@ -15,28 +14,24 @@ from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
 
 from sweeper.spec import factors as f
-from sweeper.spec.factors import AnyFactor, Level, Levels, NuisanceRange, Range
-from sweeper.spec.models import ADAPTIVE, ON_TEST, Looks, Screen, SpecFile, Target
+from sweeper.spec.compared import (
+    named_cells_are_listed,
+    named_cells_differ,
+    named_cells_have_keys_of_their_own,
+)
+from sweeper.spec.factors import AnyFactor, Level, Levels, NamedCell, NuisanceRange, Range
+from sweeper.spec.models import ADAPTIVE, COMPARE, ON_TEST, Looks, Screen, SpecFile, Target
 from sweeper.spec.own import epochs_in
 from sweeper.spec.phrases import accepts, block, keys, near
+from sweeper.spec.problems import Problem
 from trainers.config import OBJECTIVES, Config
 
-NOTHING = object()
 MANY = 1001  # no condition lists this many levels
 BUDGETS = ("train.epochs", "train.steps")
 OWN_BUDGETS = ("epochs",)
 OWN_NAME = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*", re.ASCII)
 MOST_SCREENED = 1000  # cells; the number of comparisons grows with their square
 WIDEST = 0.5  # a half width of a share at which its interval holds every share
-
-
-@dataclass(eq=False)  # not frozen, because raising sets the traceback
-class Problem(Exception):
-    """A problem at a path of the file; `value` is printed unless it is `NOTHING`."""
-
-    path: tuple[str | int, ...]
-    reason: str
-    value: object = NOTHING
 
 
 def fields(model: type[BaseModel], prefix: str = "") -> Iterator[tuple[str, FieldInfo]]:
@@ -62,41 +57,59 @@ def canonical(spec: SpecFile) -> tuple[SpecFile, list[Problem]]:
     for role, kept in roles.items():
         for name, factor in getattr(spec, role).items():
             try:
-                _check_name(spec, role, name)
+                _check_name(spec, (role, name))
                 kept[name] = _canonical_factor(spec, (role, name), factor, wrong)
             except Problem as problem:
                 wrong.append(problem)
+    compare = tuple(_named(spec, at, one, wrong) for at, one in enumerate(spec.compare))
+    if compare:
+        roles["scientific"] = {COMPARE: tuple(one.name for one in compare), **roles["scientific"]}
     reference = {name: _lenient(spec, name, level) for name, level in spec.reference.items()}
     resources = spec.resources
     if spec.trainer is not None:  # a function trains one run at a time
         resources = resources.model_copy(update={"pack": 1})
     split = spec.objective.split or ("test" if spec.data.val.source == "none" else "val")
     objective = spec.objective.model_copy(update={"split": split})
-    update = {**roles, "reference": reference, "objective": objective, "resources": resources}
+    update = {**roles, "compare": compare, "reference": reference}
+    update |= {"objective": objective, "resources": resources}
     return spec.model_copy(update=update), wrong
 
 
-def _check_name(spec: SpecFile, role: str, name: str) -> None:
+def _named(spec: SpecFile, at: int, one: NamedCell, wrong: list[Problem]) -> NamedCell:
+    levels: dict[str, Level] = {}
+    for key, level in one.levels.items():
+        try:
+            _check_name(spec, ("compare", at, key))
+            levels[key] = _level(spec, key, ("compare", at, key), level)
+        except Problem as problem:
+            wrong.append(problem)
+    return NamedCell.model_validate({"name": one.name, **levels})
+
+
+def _check_name(spec: SpecFile, path: tuple[str | int, ...]) -> None:
+    role, name = path[0], str(path[-1])
     if role == "nuisance" and name in spec.scientific:
-        raise Problem((role, name), "is already a scientific factor; a factor has one role")
+        raise Problem(path, "is already a scientific factor; a factor has one role")
+    if name == COMPARE and spec.compare:
+        raise Problem(path, "is the factor that compare makes; use another name")
     if spec.trainer is not None:
         if not OWN_NAME.fullmatch(name):
-            raise Problem((role, name), "must be names of letters, digits and _, joined by dots")
+            raise Problem(path, "must be names of letters, digits and _, joined by dots")
         return
-    inner = [path for path in FIELDS if path.startswith(f"{name}.")]
+    inner = [one for one in FIELDS if one.startswith(f"{name}.")]
     if inner:
         some = ", ".join(inner[:6])
-        raise Problem((role, name), f"is a block; name one of its keys, such as {some}")
+        raise Problem(path, f"is a block; name one of its keys, such as {some}")
     if name not in FIELDS:
-        raise Problem((role, name), f"no such key to vary{near(name, FIELDS)}")
+        raise Problem(path, f"no such key to vary{near(name, FIELDS)}")
     if name.startswith("data.") and not name.startswith("data.imbalance."):
-        raise Problem((role, name), "one sweep has one data set; only data.imbalance may vary")
+        raise Problem(path, "one sweep has one data set; only data.imbalance may vary")
     if name == "train.evaluations":
         reason = "does not change the training, and all cells are evaluated at the same shares"
-        raise Problem((role, name), f"{reason} of their budget; write it under train")
+        raise Problem(path, f"{reason} of their budget; write it under train")
     if name == "data.imbalance.draw":
         reason = "a sweep has one way to draw; run a second sweep with the other, and report both"
-        raise Problem((role, name), reason)
+        raise Problem(path, reason)
 
 
 def _canonical_factor(
@@ -442,7 +455,12 @@ def _target(plan: Target, *, metric: str) -> Iterator[Problem]:
 
 
 # Later groups rely on the earlier ones: conditions name existing levels and form no cycle.
-FIRST = (conditions_can_hold,)
+FIRST = (
+    named_cells_differ,
+    named_cells_have_keys_of_their_own,
+    named_cells_are_listed,
+    conditions_can_hold,
+)
 SECOND = (conditions_do_hold,)
 RULES = (
     some_factor,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from dataclasses import replace
 
 import numpy as np
 import planted
@@ -191,3 +192,41 @@ def test_the_reference_of_the_spec_is_what_differences_are_taken_against():
     [primary] = view.of(differences.build).primary
     assert {one.reference for one in primary.differences} == {SAM}
     assert all(math.isfinite(one.estimate.low) for one in primary.differences)
+
+
+NAMED = [
+    {"name": "SGD", "train.sam.radius": 0.0},
+    {"name": "SAM", "train.sam.radius": 0.2},
+    {"name": "SAM-A", "train.sam.radius": 0.2, "train.sam.asymmetry": 1.0},
+]
+GAINS = {"SGD": 0.0, "SAM": 0.08, "SAM-A": 0.18}
+
+
+def compared(**beside):
+    """A planted sweep of three named cells, at the levels `beside`."""
+    levels = {"compare": [*GAINS], **(beside or {RATIO: [1.0, 0.05]})}
+    one = planted.plan(levels=levels, replicates=6, truth=lambda c: 0.5 + GAINS[c["compare"]])
+    spec = {**one.sweep.spec, "compare": NAMED}
+    plan = replace(one, sweep=replace(one.sweep, spec=spec))
+    return view_of(load(planted.Memory(plan), plan.sweep.name))
+
+
+def test_named_cells_are_the_question():
+    """Their names are the levels of "method", which comes before the batch size."""
+    view = compared(**{BATCH: [8, 32], RATIO: [1.0, 0.05]})
+    assert view.question is view.x
+    assert view.x is not None
+    assert (view.x.name, view.x.levels, view.x.reference) == (
+        "method",
+        ("SGD", "SAM", "SAM-A"),
+        "SGD",
+    )
+    headline = words.lead(view).headline
+    assert headline.startswith("At train ratio 0.05, take method SAM-A. SGD costs ")
+
+
+def test_the_keys_of_a_named_cell_are_known():
+    """What the fairness of a comparison rests on: which keys a level sets."""
+    question = nested.question({"scientific": {"compare": ["a", "b"]}, "compare": NAMED})
+    assert question.keys("compare") == {"train.sam.radius", "train.sam.asymmetry"}
+    assert question.keys("train.lr") == {"train.lr"}

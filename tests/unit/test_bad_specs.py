@@ -17,6 +17,7 @@ from sweeper.spec.models import NAME_RULE
 from trainers.config import OBJECTIVES
 
 BASE = "name: n\nscientific:\n  train.batch_size: [2, 8]\n"
+COMPARED = "name: n\ncompare:\n  - {name: A, train.lr: 0.1}\n  - {name: B, train.lr: 0.2}\n"
 CONDITION = (
     "name: n\nscientific:\n  train.batch_size: [2, 8]\n  train.sam.radius: [0.0, 0.1]\n"
     "  train.sam.asymmetry: {{levels: [0.0, 1.0], when: {}}}\n"
@@ -111,6 +112,12 @@ def test_a_wrong_condition_names_its_parent(line: str, expected: list[str]) -> N
     assert message(CONDITION.format(line)) == at("s.yaml:5", expected)
 
 
+@pytest.mark.parametrize(("line", "expected"), table("compare"))
+def test_a_wrong_named_cell_is_named(line: str, expected: list[str]) -> None:
+    """Names and cells that are given twice, keys that cannot be compared, too few cells."""
+    assert message(f"name: n\ncompare: {line}\n") == at("s.yaml:2", expected)
+
+
 @pytest.mark.parametrize(("line", "expected"), table("names"))
 def test_a_wrong_name_is_refused_in_full(line: str, expected: list[str]) -> None:
     """Case 16: no name can leave a folder, deceive a reader or break a page."""
@@ -140,7 +147,10 @@ WHOLE = {
         "train: {lr: 0.1,\n  lr: 0.2}\n",
         "s.yaml:2: train.lr: the key is given twice, first at s.yaml:1",
     ),
-    "key missing": ("name: n\n", "s.yaml:1: scientific: is missing"),
+    "key missing": (
+        "name: n\n",
+        "s.yaml:1: scientific: name at least one factor; the question is about it",
+    ),
     "a tag": (BASE + "question: !!str x\n", "s.yaml:4: question: the tag '!!str': tags are not allowed"),  # noqa: E501
     "a tag that imports": (
         BASE + "question: !!python/object:os.system x\n",
@@ -189,6 +199,36 @@ WHOLE = {
     "no factor": (
         "name: n\nscientific: {}\n",
         "s.yaml:2: scientific: name at least one factor; the question is about it",
+    ),
+    "a compared key that is a factor": (
+        COMPARED + "scientific: {train.lr: [0.1, 0.2]}\n",
+        "s.yaml:3: compare.train.lr: 0.1: is also a scientific factor; a key has one role, so "
+        "remove one of them\n"
+        "s.yaml:4: compare.train.lr: 0.2: is also a scientific factor; a key has one role, so "
+        "remove one of them",
+    ),
+    "a compared key that is tuned": (
+        COMPARED.replace("train.lr: 0.2", "train.depth: 14") + "nuisance: {train.lr: [0.1, 0.2]}\n",
+        "s.yaml:3: compare.train.lr: 0.1: is also a nuisance factor; a key has one role, so "
+        "remove one of them",
+    ),
+    "named cells under an adaptive search": (
+        COMPARED + "search: {method: tpe, trials: 9}\n",
+        "s.yaml:5: search.method: 'tpe': chooses its own cells, and compare lists them; write "
+        "search: factorial",
+    ),
+    "a factor that depends on named cells": (
+        COMPARED + "scientific: {train.depth: {levels: [8, 14], when: {compare: A}}}\n",
+        "s.yaml:5: scientific.train.depth.when.compare: named cells have no factors of their own; "
+        "write its level into their entries",
+    ),
+    "a factor with the name of named cells": (
+        COMPARED + "scientific: {compare: [a, b]}\n",
+        "s.yaml:5: scientific.compare: is the factor that compare makes; use another name",
+    ),
+    "an unknown reference cell": (
+        COMPARED + "reference: {compare: C}\n",
+        "s.yaml:5: reference.compare: 'C': is not a level of the factor; its levels are A, B",
     ),
     "a circle of conditions": (
         "name: n\nscientific:\n"
