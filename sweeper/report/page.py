@@ -39,11 +39,16 @@ from sweeper.topics.differences import estimate as differences
 from sweeper.topics.headline import progress
 from sweeper.topics.headline import text as words
 from sweeper.topics.headline.caveats import caveats
+from sweeper.topics.recommendation.text import recommended
 from sweeper.topics.registry import sections
 
 GENERATOR = '<meta name="generator" content="Sweeper report">'
 TEMPLATES = Path(__file__).parent / "templates"
 HEROES = ("response", "tuning")  # sections whose first figure stands on the first screen
+KNOWN_DATA = {  # data sets that are known by their name
+    "digits": "digits (scikit-learn)", "cifar10": "CIFAR-10", "cifar100": "CIFAR-100",
+    "mnist": "MNIST", "fashion_mnist": "Fashion-MNIST", "kmnist": "Kuzushiji-MNIST",
+}  # fmt: skip
 MOST_BUDGETS = 6  # that are listed one by one
 SCRIPTS = ("draw.js", "folds.js", "state.js", "runs.js", "save.js", "table.js", "start.js")
 
@@ -171,6 +176,7 @@ def _said(view: SweepView) -> dict[str, Any]:
         "caveats": caveats(view),
         "caution": caution_of(view),
         "progress": progress.table(view),
+        "recommended": recommended(view),
         "facts": facts(view.frames),
         "objective_words": view.objective.title,
         "own_trainer": view.frames.own_trainer,
@@ -235,8 +241,16 @@ def facts(frames: Frames) -> list[tuple[str, str]]:
     listed.append(("budget", f"{amounts} {unit}" if amounts else ""))
     listed.append(("read from", imported.origin(frames) if frames.foreign else ""))
     listed.append(("trainer", "" if frames.foreign else frames.own_trainer))
-    listed.append(("data", frames.data))
+    listed.append(("data", _data_in_words(frames)))
     return [(label, value) for label, value in listed if value]
+
+
+def _data_in_words(frames: Frames) -> str:
+    """The data set as a person would name it: `digits (scikit-learn), 10 classes`."""
+    block = frames.sweep.spec.get("data", {})
+    name = KNOWN_DATA.get(block.get("dataset", ""), "") or Path(frames.data).stem
+    classes = len(frames.sweep.facts.get("classes", ()))
+    return f"{name}, {classes} classes" if name and classes else name
 
 
 def payload(tree: Any) -> Markup:

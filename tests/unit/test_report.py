@@ -2,6 +2,7 @@
 
 import re
 from dataclasses import replace
+from html import unescape
 
 import planted
 import pytest
@@ -16,6 +17,8 @@ from sweeper.report.overrides import overrides
 from sweeper.states import Ending
 from sweeper.store.store import Store
 from sweeper.topics.headline.note import note
+from sweeper.topics.recommendation import text as recommendation
+from sweeper.topics.recommendation.estimate import recommend
 from sweeper.topics.training_curves import section as training
 
 SECRETS = ("alice", "hunter2", "postgresql", "/home", "/mnt", "C:\\Users", "bighost")
@@ -352,3 +355,40 @@ def test_repeated_samples_stand_under_before_you_rely_on_this():
     assert "12 of 48 (25 %) test samples are equal to a training or validation sample" in section
     assert "1 class is left out" in section
     assert "<b>rare" not in section
+
+
+def test_the_page_has_the_configuration_that_sweeper_best_gives():
+    """The same YAML, and the command that makes it again."""
+    plan = planted.plan()
+    made = recommend(view_of(load(planted.Memory(plan), plan.sweep.name)))
+    shown = unescape(visible(html()))
+    assert recommendation.text(made) in shown
+    assert f"<code>{recommendation.command(made)}</code>" in shown
+    assert f"n = {made.test[0][1].n}" in shown.replace("\N{NO-BREAK SPACE}", " ")
+
+
+def test_the_page_says_why_nothing_is_recommended():
+    """Without a complete run, one sentence takes its place."""
+    shown = visible(html(replicates=1, failures={(cell, 0): (None, "") for cell in range(8)}))
+    fold = shown[shown.index('id="recommended"') :]
+    assert "has no complete run to recommend from" in fold[: fold.index("</details>")]
+    assert "<pre" not in fold[: fold.index("</details>")]
+
+
+def test_the_page_names_the_worst_class_at_the_level_to_take():
+    """By hand: the lowest mean recall at batch size 2, at the strongest imbalance."""
+    plan = planted.with_recalls(planted.plan(), lambda factors, label: 0.9 - 0.05 * (label == 3))
+    frames = load(planted.Memory(plan), plan.sweep.name)
+    recall = 100 * frames.numbers["test", "recall", "class:3"]
+    mean = recall[frames.runs.index[frames.runs["cell"] == 2]].mean()
+    shown = visible(page.html(frames)).replace("\N{NO-BREAK SPACE}", " ")
+    assert f"Worst class at batch size 2: 3, recall {mean:.1f} % (" in shown
+
+
+def test_the_data_have_the_name_that_one_would_say():
+    """Not a file's name, and the number of classes."""
+    assert "<dd>digits (scikit-learn), 10 classes</dd>" in visible(html())
+    one = planted.plan()
+    one.sweep.spec["data"] = {"dataset": "npz", "path": "data/skin lesions.npz"}
+    frames = load(planted.Memory(one), one.sweep.name)
+    assert "<dd>skin lesions, 10 classes</dd>" in visible(page.html(frames))

@@ -12,7 +12,7 @@ pytestmark = pytest.mark.slow
 SIZE = {"width": 1280, "height": 900}
 OPENED = ("response", "differences", "best", "classes", "exchange", "training")
 FOLDED = ("anatomy", "absence", "examples", "interaction", "explained", "fairness", "efficiency",
-          "cells", "failures", "method", "methods", "provenance")  # fmt: skip
+          "cells", "failures", "recommended", "method", "methods", "provenance")  # fmt: skip
 CLOSED = "document.querySelectorAll('details.part:not([open])').length"
 WORDS = """() => {
   const texts = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);

@@ -32,7 +32,11 @@ def section(view: SweepView) -> Section | None:
         f"show the change from {one.factor.name} {show(one.factor.reference)}."
     )
     crossing, told = said.crossing(one), isinstance(one.crossing, Crossing)
-    intro = " ".join(part for part in (intro, crossing if told else "", edges(view)) if part)
+    intro = " ".join(
+        part
+        for part in (intro, said.worst(view, one), crossing if told else "", edges(view))
+        if part
+    )
     reading = ("" if told else crossing, "All numbers are from the test split.", plain(view.rule))
     return Section(
         "classes",

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 
 from sweeper.analysis.factors import BATCH_SIZE, Factor, show
 from sweeper.analysis.view import SweepView
 from sweeper.analysis.withheld import Withheld
-from sweeper.analysis.wording import FIXED
+from sweeper.analysis.wording import FIXED, interval, number
+from sweeper.topics.best_levels import estimate as best_levels
 from sweeper.topics.per_class.estimate import Crossing, PerClass, build
 
 
@@ -35,6 +37,25 @@ def _crossed(factor: Factor, one: Crossing, *, sizes: Sequence[float]) -> str:
         f"(95{FIXED}% Fieller interval {low} to {high}, "
         f"n{FIXED}={FIXED}{size.n} replicates): {side} of {count} classes. "
         "It rests on a straight line in the logarithm of the class size."
+    )
+
+
+def worst(view: SweepView, found: PerClass) -> str:
+    """The class with the lowest recall at the level to take; empty where none is to be taken."""
+    answer = best_levels.question(view)
+    if answer is None or answer.withheld or answer.factor.path != found.factor.path:
+        return ""
+    tops = [one.value for one in answer.best if one.cost.value == 0]
+    at = found.factor.levels.index(tops[0]) if tops else 0
+    seen = [one for one in found.classes if math.isfinite(one.recall[at].value)]
+    if not tops or not seen:
+        return ""
+    lowest = min(seen, key=lambda one: one.recall[at].value)
+    recall = lowest.recall[at]
+    return (
+        f"Worst class at {found.factor.name} {show(tops[0])}: {lowest.name}, recall "
+        f"{number(recall.value)}{FIXED}% ({interval(recall, signed=False)}, "
+        f"n{FIXED}={FIXED}{recall.n})."
     )
 
 

@@ -7,17 +7,20 @@ import math
 import os
 import shlex
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from ruamel.yaml import YAML
 
 from sweeper import __version__, files
-from sweeper.analysis.factors import show
+from sweeper.analysis.factors import name_of, show
 from sweeper.analysis.intervals import Estimate
+from sweeper.analysis.view import SweepView
+from sweeper.analysis.wording import FIXED, capitalised, interval, number
 from sweeper.drawing.table import HASH
 from sweeper.errors import InputError
-from sweeper.topics.recommendation.estimate import Recommendation, Rival
+from sweeper.topics.recommendation.estimate import Recommendation, Rival, recommend
 
 RIVALS = 12  # more than this are counted, not listed
 
@@ -88,6 +91,37 @@ def text(made: Recommendation) -> str:
         "# The recommended configuration of a sweep, with the evidence for it; by sweeper best.\n"
     )
     return f"{first}{then}{body.getvalue()}"
+
+
+@dataclass(frozen=True)
+class Recommended:
+    """What a report says of the choice; without a choice, the reason alone.
+
+    Attributes:
+        finding: the choice and its objective on test, or why there is none.
+        command: how to get it again, with the command in backticks.
+    """
+
+    finding: str
+    command: str = ""
+    yaml: str = ""
+
+
+def recommended(view: SweepView) -> Recommended:
+    """The configuration that `sweeper best` gives, for the page."""
+    try:
+        made = recommend(view)
+    except InputError as error:
+        return Recommended(f"None: {error}.")
+    measure, seen = made.test[0]
+    levels = ", ".join(f"{name_of(path)} {show(level)}" for path, level in made.levels.items())
+    sign = f"{FIXED}%" if measure.bounded else ""
+    value = number(seen.value, unit=measure.unit)
+    finding = (
+        f"{capitalised(levels)}: {measure.title} {value}{sign} on test "
+        f"({interval(seen, unit=measure.unit, signed=False)}, n{FIXED}={FIXED}{seen.n})."
+    )
+    return Recommended(finding, f"`{command(made)}`", text(made))
 
 
 def write(made: Recommendation, out: Path, *, force: bool) -> Path:
