@@ -77,7 +77,7 @@ def test_the_policy_allows_these_scripts_and_nothing_else(full):
     "part",
     [
         "the runs suggest batch size ",
-        "falls from batch size",
+        "falls at batch size",
         "95 % t interval over the complete replicates",
         "test split",
         "used for selection only",
