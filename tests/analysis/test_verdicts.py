@@ -2,6 +2,7 @@
 
 import math
 import re
+from dataclasses import replace
 
 import numpy as np
 import planted
@@ -122,6 +123,19 @@ def test_a_sweep_over_a_condition_alone_describes():
     assert re.match(r"Minority accuracy: [\d.]+\s% at train ratio 0\.05, ", told.headline)
     assert told.more == ("Train ratio is a condition, not a choice, so no level of it is best.",)
     assert told.badge == "descriptive"
+
+
+def test_runs_that_collapsed_are_said_before_the_answer():
+    """One of five runs at one level far below the others: intervals may be too sure."""
+    plan = planted.plan(levels={planted.BATCH: [2, 8, 32]}, noise=0.004, truth=planted.flat)
+    place = plan.layout.index(("test", "minority_accuracy", ""))
+    numbers = {key: value.copy() for key, value in plan.numbers.items()}
+    numbers[1, 3][-1, place] = 0.05
+    fallen = replace(plan, numbers=numbers)
+    told = words.lead(view_of(load(planted.Memory(fallen), plan.sweep.name)))
+    assert told.headline.startswith(
+        "1 of 5 runs at batch size 8 collapsed, so intervals may be too sure. No batch size"
+    )
 
 
 @pytest.mark.parametrize("seed", range(5))

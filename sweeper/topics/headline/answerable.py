@@ -12,6 +12,7 @@ from sweeper.analysis.verdicts import MARGIN
 from sweeper.analysis.view import SweepView
 from sweeper.analysis.wording import FIXED, capitalised, joined, number
 from sweeper.states import RunState
+from sweeper.topics.failures.estimate import collapse_flags
 
 MOST = 0.5  # more than this share of the runs at chance or at the ceiling: no answer
 TWICE = 2.0  # a level whose final training loss is this much higher is under-trained
@@ -77,6 +78,30 @@ def _fewest(view: SweepView) -> int:
     counts = view.frames.cells["class_counts"]
     asked = [cell for cell in view.comparable.cells if held <= factors[cell].items()]
     return min((min(counts[cell], default=0) for cell in asked), default=0)
+
+
+def collapsed(view: SweepView) -> str:
+    """Levels of the question at which some runs collapsed and others did not; empty if none did.
+
+    Paired t intervals hold their level less often there (statistics 5, the limit).
+    """
+    factor = view.question
+    if factor is None:
+        return ""
+    flags = collapse_flags(view, view.objective)
+    seen = view.responses[view.objective.name].notna()
+    factors, held = view.frames.cells["factors"], view.held.items()
+    told = []
+    for level in factor.levels:
+        cells = [
+            one
+            for one in view.comparable.compared
+            if held <= factors[one].items() and factors[one].get(factor.path) == level
+        ]
+        count, runs = int(flags.loc[cells].to_numpy().sum()), int(seen.loc[cells].to_numpy().sum())
+        if 0 < count < runs:
+            told.append(f"{count} of {runs} runs at {factor.name} {show(level)}")
+    return f"{joined(told)} collapsed, so intervals may be too sure." if told else ""
 
 
 def undertrained(view: SweepView) -> Iterator[str]:

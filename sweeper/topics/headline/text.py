@@ -22,7 +22,7 @@ from sweeper.topics.cells import estimate as cells
 from sweeper.topics.fairness import estimate as fairness
 from sweeper.topics.fairness.estimate import Claim
 from sweeper.topics.headline import unfinished
-from sweeper.topics.headline.answerable import unanswerable
+from sweeper.topics.headline.answerable import collapsed, unanswerable
 from sweeper.topics.response import estimate as response
 from sweeper.topics.screening import estimate as screening
 from sweeper.topics.screening import text as screening_text
@@ -90,8 +90,9 @@ def lead(view: SweepView) -> Lead:
     cannot = unanswerable(view)
     if cannot:
         return Lead(cannot, basis=levels_text.basis(found), badge="cannot answer", tone="worse")
+    first = collapsed(view)  # the headline says it first
     return Lead(
-        levels_text.answer(found),
+        f"{first} {levels_text.answer(found)}".strip(),
         tuple(levels_text.more(found)),
         tuple(_mark(found, one) for one in found.levels),
         levels_text.basis(found),
