@@ -16,7 +16,7 @@ from sweeper.analysis.measures import POINTS
 from sweeper.analysis.overrides import overridden
 from sweeper.analysis.stopping import Fixed, GroupSequential, Rule, SteinTwoStage
 from sweeper.analysis.verdicts import Price, Verdict, Word
-from sweeper.states import RunState
+from sweeper.states import Ending, RunState
 
 POWER = 0.8
 
@@ -141,6 +141,27 @@ def block_seconds(frames: Frames) -> float | None:
     total = float(packs["seconds"].sum())
     blocks = complete / max(len(frames.reported), 1)
     return total / busy(packs["started_at"], packs["ended_at"]) / blocks
+
+
+def fused_gain(frames: Frames) -> float | None:
+    """How many times as fast complete packs trained as their runs would have one by one.
+
+    Seconds of a single run by the probe of the launch, over the seconds that packs took. None where
+    no pack has several runs, or the probe timed none alone.
+    """
+    alone = frames.sweep.provenance.get("seconds_alone") or {}
+    keys, runs = frames.packs["key"].to_dict(), frames.reported_runs
+    complete = runs.index[runs["state"] == RunState.COMPLETE]
+    tried = frames.attempts[frames.attempts["run_id"].isin(complete)]
+    tried = tried[tried["ending"].astype(str) == Ending.COMPLETE]
+    total = spent = 0.0
+    fused = False
+    for (pack, _), members in tried.groupby(["pack_id", "number"]):
+        single, took = alone.get(keys.get(pack, ""), 0.0), float(members["seconds"].max())
+        if single > 0 and took > 0 and (members["from_epoch"] == 0).all():
+            total, spent = total + single * len(members), spent + took
+            fused = fused or len(members) > 1
+    return total / spent if fused else None
 
 
 def busy(started: pd.Series, ended: pd.Series) -> float:

@@ -276,8 +276,12 @@ class Launch:
         self._check_interrupted()
         self.conductor.enqueue(packer.pack(self.tracker.unpacked()))
         self.declined = not self._confirmed()
-        if not self.declined:
-            pool.run(self.conductor)
+        try:
+            if not self.declined:
+                pool.run(self.conductor)
+        finally:
+            self._provenance["workers"] = sorted(filter(None, pool.hardware))
+            self._provenance["seconds_alone"] = packer.alone()
         self.halted = self.conductor.halted
 
     def mirror(self) -> None:

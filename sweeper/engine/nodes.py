@@ -1,10 +1,12 @@
-"""What must be equal on every node of a sweep. Imports neither Ray nor torch."""
+"""What must be equal on every node of a sweep, and its hardware. Imports neither Ray nor torch."""
 
 from __future__ import annotations
 
+import os
 import platform
 from collections.abc import Mapping
 from importlib import metadata
+from pathlib import Path
 
 from trainers.identity import source, version
 
@@ -20,14 +22,33 @@ WORDS = {
 
 
 def facts() -> dict[str, str]:
-    """The versions of this node, and the hash of its trainer's source."""
+    """The versions of this node, the hash of its trainer's source, and its hardware."""
     return {
+        "hardware": hardware(),
         "python": platform.python_version(),
         "torch": _version("torch"),
         "ray": _version("ray"),
         "trainer": version(),
         "source": source(),
     }
+
+
+def hardware() -> str:
+    """`AMD EPYC 7B13, 8 cores, 31 GiB`: of this machine; nothing of it has to be equal."""
+    parts = [processor(), f"{os.cpu_count() or 0} cores"]
+    if hasattr(os, "sysconf"):
+        memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+        parts.append(f"{memory / 2**30:.0f} GiB")
+    return ", ".join(part for part in parts if part)
+
+
+def processor() -> str:
+    """The processor's name."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.processor()
+    return next((line.split(":", 1)[1].strip() for line in lines if "model name" in line), "")
 
 
 def differences(here: Mapping[str, str], there: Mapping[str, str]) -> list[str]:

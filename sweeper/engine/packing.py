@@ -101,6 +101,11 @@ class Packer:
         price = self.prices.get(pack.key)
         return price.threads if price else None
 
+    def alone(self) -> dict[str, float]:
+        """Pack key -> seconds of a run that trains alone, where the probe timed one."""
+        timed = {key: one for key, one in self.prices.items() if 1 in one.seconds_per_step}
+        return {key: round(one.seconds(1), 3) for key, one in timed.items()}
+
     def change_form(self, key: str, form: str, why: str) -> None:
         """Uses this form for further packs of a key."""
         price = self.prices.get(key)

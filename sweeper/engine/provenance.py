@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import sweeper
+from sweeper.engine.nodes import processor
 
 # What makes two runs of a configuration equal, and what does not.
 DETERMINISM = {
@@ -28,13 +29,20 @@ def collect(*, trainer: str) -> dict[str, Any]:
         "trainer": trainer,
         "python": platform.python_version(),
         "packages": {name: _version(name) for name in PACKAGES},
+        "lock": lock(),
         "git": _commit(),
         "determinism": DETERMINISM,
         "system": f"{platform.system()} {platform.release()} {platform.machine()}",
-        "processor": _processor(),
+        "processor": processor(),
         "cores": os.cpu_count() or 0,
         "launched_at": datetime.now(UTC).isoformat(timespec="seconds"),
     }
+
+
+def lock() -> list[str]:
+    """Every installed distribution with its version, `numpy==2.4.6`: the lock of this process."""
+    found = {f"{one.name}=={one.version}" for one in metadata.distributions() if one.name}
+    return sorted(found, key=str.lower)
 
 
 def spec_file(source: str) -> str:
@@ -72,11 +80,3 @@ def _git(folder: Path, *words: str) -> str:
         timeout=5,
     )
     return done.stdout.strip()
-
-
-def _processor() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        return platform.processor()
-    return next((line.split(":", 1)[1].strip() for line in lines if "model name" in line), "")

@@ -182,6 +182,7 @@ class WorkerPool:
         self._room = Room(terms.shape, most=terms.most)
         self._workers: dict[str, PooledWorker] = {}
         self._numbers, self._here = count(1), nodes.facts()
+        self.hardware: set[str] = set()  # of the nodes whose workers were used
         remote: Any = ray.remote  # Ray's types lack the keywords
         self._actor = remote(concurrency_groups={BEATS: 1})(PackWorker)
         self._looked_at = self._said_at = float("-inf")
@@ -348,6 +349,8 @@ class WorkerPool:
         if wrong:
             self._strike(worker, ", ".join(wrong), final=True)
             self._let_go(worker)
+        else:
+            self.hardware.add(there.get("hardware", ""))
 
     def _take_in(
         self, worker: PooledWorker, message: Any, done: bool, *, source: JobSource

@@ -31,7 +31,9 @@ def manifest(frames: Frames, block: bytes) -> dict[str, Any]:
             "python": made.get("python"),
             "packages": made.get("packages", made.get("versions", {})),
             "git": {"commit": commit.removesuffix("+"), "changed": commit.endswith("+")},
+            "lock": made.get("lock", []),
             "hardware": {key: made[key] for key in HARDWARE if key in made},
+            "workers": made.get("workers", []),
             "devices": devices(frames),
             "determinism": made.get("determinism", {}),
         },
@@ -67,12 +69,16 @@ def provenance(frames: Frames, data: Mapping[str, Any]) -> list[tuple[str, str]]
 
 
 def _brief(provenance: Mapping[str, Any]) -> dict[str, Any]:
-    """The provenance without the remarks of an import, which stand elsewhere."""
-    read = provenance.get("imported")
-    if not read:
-        return dict(provenance)
-    kept = {key: read[key] for key in ("from", "file", "sha256") if key in read}
-    return {**provenance, "imported": kept}
+    """The provenance in short: of an import its source, of the environment its size and hash."""
+    brief = {key: value for key, value in provenance.items() if key != "seconds_alone"}
+    if read := brief.get("imported"):
+        brief["imported"] = {key: read[key] for key in ("from", "file", "sha256") if key in read}
+    if lock := brief.get("lock"):
+        digest = hashlib.sha256("\n".join(lock).encode()).hexdigest()[:12]
+        brief["lock"] = f"{len(lock)} packages (sha256 {digest}), listed in the manifest"
+    if workers := brief.get("workers"):
+        brief["workers"] = "; ".join(workers)
+    return brief
 
 
 def _when(moment: datetime) -> str:

@@ -20,6 +20,7 @@ from markupsafe import Markup, escape
 from sweeper import files
 from sweeper.analysis import imported
 from sweeper.analysis.comparable import Comparison
+from sweeper.analysis.cost import fused_gain
 from sweeper.analysis.frames import Frames, Reads, load
 from sweeper.analysis.verdicts import caution
 from sweeper.analysis.view import SweepView, view_of
@@ -226,12 +227,14 @@ def facts(frames: Frames) -> list[tuple[str, str]]:
     cells_of, seen = frames.cells["role"], ~frames.cells["hidden"].astype(bool)
     screened = int(((cells_of == "screening") & seen).sum())
     spent = worker_seconds(frames)
+    gain = fused_gain(frames)
     listed = [
         ("cells screened", str(screened) if screened else ""),
         ("cells", str(len(cells))),
         ("replicates", str(runs["replicate"].nunique())),
         ("runs complete", f"{complete} of {len(runs)}"),
         ("worker time", tables.seconds(spent) if spent else ""),
+        ("fused training", f"{gain:.1f} times as fast" if gain else ""),
     ]
     unit = frames.sweep.spec.get("budget", {}).get("unit", "epochs")
     budgets = frames.budgets

@@ -16,6 +16,7 @@ from sweeper.analysis.stopping import PLAIN, GroupSequential, SteinTwoStage
 from sweeper.analysis.stopping_text import price as price_sentence
 from sweeper.analysis.verdicts import MANY, Verdict, Word, judge
 from sweeper.analysis.view import view_of
+from sweeper.report.page import facts
 from sweeper.spec import parse
 from sweeper.topics.differences import estimate as differences
 from sweeper.topics.headline import text as words
@@ -148,6 +149,34 @@ def test_members_of_a_pack_take_the_same_seconds_once():
     timed = replace(frames, attempts=pd.DataFrame(rows))
     assert price.block_seconds(timed) == pytest.approx(60.0 * 2 / 2 / 3)
     assert price.block_seconds(frames) is None, "nothing was timed"
+
+
+def packed(frames, *, seconds, members, alone, ending="complete"):
+    """The runs of a sweep as packs of `members`, each of which took `seconds`."""
+    groups = np.array_split(frames.runs.index, len(frames.runs) // members)
+    rows = [
+        {"run_id": run, "pack_id": pack, "number": 1, "seconds": seconds, "ending": ending,
+         "from_epoch": 0, "node": "", "device": "", "error": ""}
+        for pack, runs in enumerate(groups) for run in runs
+    ]  # fmt: skip
+    packs = pd.DataFrame({"key": ["k"] * len(groups)}, index=range(len(groups)))
+    sweep = replace(frames.sweep, provenance={"seconds_alone": alone})
+    return replace(frames, attempts=pd.DataFrame(rows), packs=packs, sweep=sweep)
+
+
+def test_what_fused_training_gains_is_measured_against_runs_one_by_one():
+    """Three runs of 10 s each, done in 12 s as one pack: 2.5 times as fast."""
+    made = plan(levels={BATCH: [2, 8]}, replicates=3)
+    frames = load(Memory(made), made.sweep.name)
+    fused = packed(frames, seconds=12.0, members=3, alone={"k": 10.0})
+    assert price.fused_gain(fused) == pytest.approx(2.5)
+    assert ("fused training", "2.5 times as fast") in facts(fused)
+    for other in (
+        packed(frames, seconds=12.0, members=3, alone={}),
+        packed(frames, seconds=12.0, members=1, alone={"k": 10.0}),
+        packed(frames, seconds=12.0, members=3, alone={"k": 10.0}, ending="crashed"),
+    ):
+        assert price.fused_gain(other) is None
 
 
 def test_every_undecided_line_of_a_report_says_its_price():

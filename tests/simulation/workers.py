@@ -173,6 +173,7 @@ class WorkerPool:
         self._heard: set[int] = set()
         self._busy: set[Worker] = set()
         self._listening: Thread | None = None
+        self.hardware: set[str] = set()
         nodes.pools.append(self)
 
     def __enter__(self) -> WorkerPool:
