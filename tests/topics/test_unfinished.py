@@ -10,6 +10,7 @@ from visits import framed
 from sweeper import so_far
 from sweeper.analysis.view import view_of
 from sweeper.report import export, page, sheet
+from sweeper.states import Ending
 from sweeper.topics.headline import text, unfinished
 from sweeper.topics.headline.note import note
 from sweeper.topics.recommendation.estimate import recommend
@@ -153,6 +154,7 @@ def test_a_sweep_that_still_tunes_says_so():
     made = planted.with_tuning(planted.plan(), planted.RATES, truth=planted.tuned)
     tuning = [one for one in made.cells if one.role == "tuning"]
     numbers = {(c - 8, r): one for (c, r), one in made.numbers.items() if c >= 8}
+    waiting: dict[tuple[int, int], tuple[Ending | None, str]]
     waiting = dict.fromkeys(list(numbers)[1:], (None, ""))
     one = planted.Plan(made.sweep, tuning, made.epochs, numbers, waiting, made.layout)
     told = words(text.lead(view_of(framed(one))))
