@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shlex
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
@@ -144,23 +145,24 @@ def block_seconds(frames: Frames) -> float | None:
 
 
 def fused_gain(frames: Frames) -> float | None:
-    """How many times as fast complete packs trained as their runs would have one by one.
+    """How many times as fast the complete packs are as their runs one by one, by the probe.
 
-    Seconds of a single run by the probe of the launch, over the seconds that packs took. None where
-    no pack has several runs, or the probe timed none alone.
+    Both are times of the probe, made under the same conditions: a run alone, and the pack. None
+    where no pack has several runs, or where the probe timed none alone.
     """
     alone = frames.sweep.provenance.get("seconds_alone") or {}
-    keys, runs = frames.packs["key"].to_dict(), frames.reported_runs
+    packs, runs = frames.packs, frames.reported_runs
     complete = runs.index[runs["state"] == RunState.COMPLETE]
     tried = frames.attempts[frames.attempts["run_id"].isin(complete)]
     tried = tried[tried["ending"].astype(str) == Ending.COMPLETE]
     total = spent = 0.0
     fused = False
-    for (pack, _), members in tried.groupby(["pack_id", "number"]):
-        single, took = alone.get(keys.get(pack, ""), 0.0), float(members["seconds"].max())
-        if single > 0 and took > 0 and (members["from_epoch"] == 0).all():
-            total, spent = total + single * len(members), spent + took
-            fused = fused or len(members) > 1
+    keys, seconds = packs["key"].to_dict(), packs["seconds"].to_dict()
+    for pack, members in Counter(tried.drop_duplicates("run_id")["pack_id"]).items():
+        single, took = float(alone.get(keys[pack], 0.0)), float(seconds[pack])
+        if single > 0 and took > 0:
+            total, spent = total + single * members, spent + took
+            fused = fused or members > 1
     return total / spent if fused else None
 
 

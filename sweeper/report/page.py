@@ -234,7 +234,7 @@ def facts(frames: Frames) -> list[tuple[str, str]]:
         ("replicates", str(runs["replicate"].nunique())),
         ("runs complete", f"{complete} of {len(runs)}"),
         ("worker time", tables.seconds(spent) if spent else ""),
-        ("fused training", f"{gain:.1f} times as fast" if gain else ""),
+        ("fused training", f"{gain:.1f} times as fast (probe)" if gain else ""),
     ]
     unit = frames.sweep.spec.get("budget", {}).get("unit", "epochs")
     budgets = frames.budgets

@@ -152,14 +152,13 @@ def test_members_of_a_pack_take_the_same_seconds_once():
 
 
 def packed(frames, *, seconds, members, alone, ending="complete"):
-    """The runs of a sweep as packs of `members`, each of which took `seconds`."""
+    """The runs of a sweep as packs of `members`, each of which the probe priced at `seconds`."""
     groups = np.array_split(frames.runs.index, len(frames.runs) // members)
     rows = [
-        {"run_id": run, "pack_id": pack, "number": 1, "seconds": seconds, "ending": ending,
-         "from_epoch": 0, "node": "", "device": "", "error": ""}
+        {"run_id": run, "pack_id": pack, "number": 1, "seconds": 0.0, "ending": ending}
         for pack, runs in enumerate(groups) for run in runs
     ]  # fmt: skip
-    packs = pd.DataFrame({"key": ["k"] * len(groups)}, index=range(len(groups)))
+    packs = pd.DataFrame({"key": "k", "seconds": seconds}, index=range(len(groups)))
     sweep = replace(frames.sweep, provenance={"seconds_alone": alone})
     return replace(frames, attempts=pd.DataFrame(rows), packs=packs, sweep=sweep)
 
@@ -170,7 +169,7 @@ def test_what_fused_training_gains_is_measured_against_runs_one_by_one():
     frames = load(Memory(made), made.sweep.name)
     fused = packed(frames, seconds=12.0, members=3, alone={"k": 10.0})
     assert price.fused_gain(fused) == pytest.approx(2.5)
-    assert ("fused training", "2.5 times as fast") in facts(fused)
+    assert ("fused training", "2.5 times as fast (probe)") in facts(fused)
     for other in (
         packed(frames, seconds=12.0, members=3, alone={}),
         packed(frames, seconds=12.0, members=1, alone={"k": 10.0}),
