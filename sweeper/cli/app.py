@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from sweeper import __version__, lookup
-from sweeper.cli import completion, imports, inputs, logs, machine, models, settings
+from sweeper.cli import completion, imports, inputs, logs, machine, models, settings, several
 from sweeper.cli.options import (
     AsJson,
     Force,
@@ -316,7 +316,7 @@ def report(
     if one_page and (figures is not None or (sweeps is not None and len(sweeps) > 1)):
         raise InputError("--one-page is for one sweep, and without --figures")
     if sweeps is not None and len(sweeps) > 1:
-        _report_all(sweeps, storage, out=out, figures=figures, force=force)
+        several.report(sweeps, storage, out=out, figures=figures, force=force)
         return
     if figures is not None:
         inputs.one_of("--figures", figures, ("pdf",))
@@ -349,19 +349,6 @@ def _report_sheet(store: Store, name: str, *, out: Path, force: bool) -> None:
         print(pdf.write_sheet(load(store, name), made.with_suffix(".pdf")))
     except InputError as error:
         logs.say(f"without a PDF: {error}")
-
-
-def _report_all(
-    names: list[str], storage: str, *, out: Path | None, figures: str | None, force: bool
-) -> None:
-    if figures is not None:
-        raise InputError("--figures is for the report of one sweep")
-    with opened(storage) as store:
-        for name in names:
-            lookup.find_sweep(store, name)
-        from sweeper.report import several_page as several
-
-        print(several.write(store, names, out=out or Path(several.OUT), force=force))
 
 
 @app.command(epilog="Example: sweeper verify batch-size-digits.html")
