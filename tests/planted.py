@@ -441,8 +441,10 @@ def _reports(one: Plan, key: tuple[int, int], run: int, attempt: int) -> Iterato
 
 RADIUS, ASYMMETRY = "train.sam.radius", "train.sam.asymmetry"
 METHODS = (
-    "SAM radius 0", "SAM radius 0.2 with SAM asymmetry 0", "SAM radius 0.2 with SAM asymmetry 1"
-)  # fmt: skip
+    "SAM radius 0",
+    "SAM radius 0.2 with SAM asymmetry 0",
+    "SAM radius 0.2 with SAM asymmetry 1",
+)
 
 
 def methods(

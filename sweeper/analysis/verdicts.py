@@ -78,19 +78,6 @@ def withhold(verdict: Verdict, *, why: str) -> Verdict:
     return verdict if verdict.word is Word.UNKNOWN else Verdict(Word.WITHHELD, why=why)
 
 
-def basis(estimate: Estimate) -> str:
-    """What an interval rests on, in brackets after a sentence."""
-    if not estimate.known:
-        return f"n{FIXED}={FIXED}{_replicates(estimate.n)}, no interval"
-    many = f", simultaneous over {estimate.family}" if estimate.family > 1 else ""
-    rule = f" ({estimate.rule})" if estimate.rule else ""
-    return f"95{FIXED}%{FIXED}t interval{rule}, n{FIXED}={FIXED}{estimate.n} replicates{many}"
-
-
-def _replicates(n: int) -> str:
-    return f"{n} replicate" if n == 1 else f"{n} replicates"
-
-
 def no_interval_at(n: int) -> str:
     """Why `n` replicates give no interval."""
     return f"n{FIXED}={FIXED}{n}, too few replicates for an interval"

@@ -85,8 +85,8 @@ def started(
     """Runs Ray: a local Ray that ends with this process, or the cluster at `address`.
 
     `cpus` and `gpus` are the total that the workers ask for. A local Ray offers at least that many
-    processors, because runs may share a core, and exactly the GPUs that exist. `say` is told of a
-    token file that others can read.
+    processors, because runs may share a core, and exactly the GPUs that exist. `say` gets a
+    warning if others can read the token file.
 
     Ray takes over SIGTERM when it starts, and returns it to the system when it ends; `listen` is
     called each time, to take it back.

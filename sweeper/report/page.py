@@ -47,9 +47,13 @@ GENERATOR = '<meta name="generator" content="Sweeper report">'
 TEMPLATES = Path(__file__).parent / "templates"
 HEROES = ("response", "tuning")  # sections whose first figure stands on the first screen
 KNOWN_DATA = {  # data sets that are known by their name
-    "digits": "digits (scikit-learn)", "cifar10": "CIFAR-10", "cifar100": "CIFAR-100",
-    "mnist": "MNIST", "fashion_mnist": "Fashion-MNIST", "kmnist": "Kuzushiji-MNIST",
-}  # fmt: skip
+    "digits": "digits (scikit-learn)",
+    "cifar10": "CIFAR-10",
+    "cifar100": "CIFAR-100",
+    "mnist": "MNIST",
+    "fashion_mnist": "Fashion-MNIST",
+    "kmnist": "Kuzushiji-MNIST",
+}
 MOST_BUDGETS = 6  # that are listed one by one
 SCRIPTS = ("draw.js", "folds.js", "state.js", "runs.js", "save.js", "table.js", "start.js")
 

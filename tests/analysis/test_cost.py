@@ -156,8 +156,9 @@ def packed(frames, *, seconds, members, alone, ending="complete"):
     groups = np.array_split(frames.runs.index, len(frames.runs) // members)
     rows = [
         {"run_id": run, "pack_id": pack, "number": 1, "seconds": 0.0, "ending": ending}
-        for pack, runs in enumerate(groups) for run in runs
-    ]  # fmt: skip
+        for pack, runs in enumerate(groups)
+        for run in runs
+    ]
     packs = pd.DataFrame({"key": "k", "seconds": seconds}, index=range(len(groups)))
     sweep = replace(frames.sweep, provenance={"seconds_alone": alone})
     return replace(frames, attempts=pd.DataFrame(rows), packs=packs, sweep=sweep)

@@ -105,9 +105,10 @@ def test_equal_differences_beat_nobody():
 numbers = st.integers(3, 6).flatmap(
     lambda a: st.lists(
         st.lists(st.floats(0, 100).map(lambda x: round(x, 2)), min_size=4, max_size=4),
-        min_size=a, max_size=a,
+        min_size=a,
+        max_size=a,
     )
-)  # fmt: skip
+)
 
 
 @settings(max_examples=150)

@@ -191,8 +191,9 @@ def summary() -> Iterator[str]:
     yield f"|---|---|{'---|' * len(CLAIMS)}"
     for name in GROUPS:
         for measure in MEASURES:
-            shares = [[seen(name, measure, claim, size).share for size in REPLICATES]
-                      for claim in CLAIMS]  # fmt: skip
+            shares = [
+                [seen(name, measure, claim, size).share for size in REPLICATES] for claim in CLAIMS
+            ]
             yield f"| {name} | {measure.replace('_', ' ')} | {' | '.join(map(_shown, shares))} |"
     found = [[normal(claim, size) for size in REPLICATES] for claim in CLAIMS]
     yield f"| {NORMAL} | | {' | '.join(_shown([m for m, _ in one]) for one in found)} |"

@@ -337,6 +337,8 @@ def test_sections_that_do_not_follow_the_plan_say_so(planned):
     built = {one.id: one for _, one in sections(found)}
     tables = (*built["response"].tables, *built["cells"].tables)
     topics = ("classes", "exchange", "efficiency")
-    said = [*[f"{built[one].intro} {built[one].reading}" for one in topics],
-            *[table.note for _, table in tables]]  # fmt: skip
+    said = [
+        *[f"{built[one].intro} {built[one].reading}" for one in topics],
+        *[table.note for _, table in tables],
+    ]
     assert {"Not corrected for the plan" in text for text in said} == {planned != 9}

@@ -34,10 +34,13 @@ def random_sweep(seed):
         levels[AUGMENTATION] = ["none", "mixup"]
     effect = {level: rng.choice([0.0, 0.0, -0.01, -0.03, -0.2]) for level in levels[BATCH]}
     plan = planted.plan(
-        levels=levels, seed=seed, replicates=int(rng.integers(2, 8)),
-        noise=float(rng.choice([0.0005, 0.003, 0.02])), epochs=1,
+        levels=levels,
+        seed=seed,
+        replicates=int(rng.integers(2, 8)),
+        noise=float(rng.choice([0.0005, 0.003, 0.02])),
+        epochs=1,
         truth=lambda f: 0.8 + effect[f[BATCH]] + 0.02 * (f.get(AUGMENTATION) == "mixup"),
-    )  # fmt: skip
+    )
     frames = load(planted.Memory(plan), plan.sweep.name)
     return frames, view_of(frames)
 

@@ -52,12 +52,14 @@ def p_beaten(frames):
     pairs = len(table) * (len(table) - 1) // 2
     return {
         one: min(
-            pairs * 2 * stats.ttest_rel(table.loc[other], table.loc[one],
-                                        alternative="greater").pvalue
-            for other in table.index if other != one
+            pairs
+            * 2
+            * stats.ttest_rel(table.loc[other], table.loc[one], alternative="greater").pvalue
+            for other in table.index
+            if other != one
         )
         for one in table.index
-    }  # fmt: skip
+    }
 
 
 def test_sweeps_that_agree_are_said_to():
@@ -73,8 +75,11 @@ def test_sweeps_that_agree_are_said_to():
 
 def test_the_verdicts_of_the_table_are_those_of_scipy():
     """A level is beaten where one of all paired t tests, Bonferroni over the pairs, says so."""
-    frames = [sweep("a", -0.03), sweep("b", -0.004, data="letters", seed=1),
-              sweep("c", 0.0, data="shuttle", seed=2, noise=0.05)]  # fmt: skip
+    frames = [
+        sweep("a", -0.03),
+        sweep("b", -0.004, data="letters", seed=1),
+        sweep("c", 0.0, data="shuttle", seed=2, noise=0.05),
+    ]
     one = found(*frames)
     p = {frame.sweep.name: p_beaten(frame) for frame in frames}
     seen = set()
@@ -153,16 +158,19 @@ def test_a_condition_has_no_best_level():
 def test_conditions_that_differ_are_named():
     """Each sweep compares levels at its own strongest imbalance."""
     both = [{**BATCH, planted.RATIO: [1.0, ratio]} for ratio in (0.05, 0.1)]
-    one = found(*(sweep(name, -0.02, data=name, levels=levels)
-                  for name, levels in zip("ab", both, strict=True)))  # fmt: skip
+    one = found(
+        *(
+            sweep(name, -0.02, data=name, levels=levels)
+            for name, levels in zip("ab", both, strict=True)
+        )
+    )
     assert words_several.more(one)[0] == (
         "Levels are compared under different conditions: train ratio 0.05 in a and train ratio "
         "0.1 in b."
     )
-    assert words_several.conditions(found(*(sweep(n, -0.02, data=n, levels=both[0])
-                                            for n in "ab")).shared[0]) == (
-        "Levels are compared at train ratio 0.05."
-    )  # fmt: skip
+    assert words_several.conditions(
+        found(*(sweep(n, -0.02, data=n, levels=both[0]) for n in "ab")).shared[0]
+    ) == ("Levels are compared at train ratio 0.05.")
 
 
 def test_few_replicates_only_suggest():
@@ -170,8 +178,9 @@ def test_few_replicates_only_suggest():
     one = found(*(sweep(name, -0.02, data=name, replicates=3, noise=0.001) for name in "ab"))
     assert words_several.headline(one).startswith("Batch size 2 may be best in both sweeps.")
     assert {words_several.badge(row) for row in one.shared[0].rows} == {
-        "suggests best", "suggests beaten",
-    }  # fmt: skip
+        "suggests best",
+        "suggests beaten",
+    }
     assert words_several.firmness(one.shared[0]).endswith("at best suggestive: a, b.")
 
 

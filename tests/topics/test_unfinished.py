@@ -82,8 +82,9 @@ def test_levels_are_told_by_what_is_complete():
     assert "So far, over 1 complete replicate at train ratio 0.05" in told["one replicate"]
     assert "So far, over 3 complete replicates" in told["half of the blocks"]
     assert "So far, over 4 complete replicates" in told["all but one run"]
-    assert all("Verdicts are given when all planned runs have ended." in one
-               for one in told.values())  # fmt: skip
+    assert all(
+        "Verdicts are given when all planned runs have ended." in one for one in told.values()
+    )
 
 
 def test_the_headline_gives_the_means_of_complete_blocks():

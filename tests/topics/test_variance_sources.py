@@ -259,8 +259,11 @@ def test_a_lost_run_leaves_the_intervals_those_of_the_differences():
     """Complete blocks over all levels, here as there, though this pair has one more replicate."""
     found = view_of(frames_of(answered(examples=20, failures={(7, 2): (Ending.DIVERGED, "nan")})))
     told = {d.level: d.estimate for d in found.of(differences.build).primary[0].differences}
-    held = [one for one in found.of(variance_sources.build).differences
-            if (one.where, one.measure) == ("train ratio 0.05", found.objective)]  # fmt: skip
+    held = [
+        one
+        for one in found.of(variance_sources.build).differences
+        if (one.where, one.measure) == ("train ratio 0.05", found.objective)
+    ]
     assert {one.level: one.inner for one in held} == told
     assert {one.outer.n for one in held} == {4}
 

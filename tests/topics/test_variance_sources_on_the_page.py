@@ -57,8 +57,7 @@ def test_a_panel_whose_thin_bars_show_nothing_is_not_drawn():
     found = view_of(frames_of(planted.with_answers(plan, examples=12, runs=0.1)))
     panels = {one.id for one in shown(anatomy, found).figures}
     for measure in found.measures[:3]:
-        bars = [b for b in differences_of(found)
-                if b.measure == measure and b.factor is found.x]  # fmt: skip
+        bars = [b for b in differences_of(found) if b.measure == measure and b.factor is found.x]
         wider = [(b.outer.high - b.outer.low) / (b.inner.high - b.inner.low) for b in bars]
         assert (f"anatomy-{measure.name}" in panels) == (max(wider) > 1.1)
     assert len(panels) == 2, "one of three measures, and the shares"

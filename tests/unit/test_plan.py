@@ -302,9 +302,10 @@ def test_the_first_packs_of_all_cells_come_before_any_second(
     """Else the first block of packs would be of small batches, and nothing could be compared."""
     cells = [
         replace(one, id=number)
-        for number, one in enumerate(one for one in sized(sizes, replicates=replicates)
-                                     for _ in range(each))
-    ]  # fmt: skip
+        for number, one in enumerate(
+            one for one in sized(sizes, replicates=replicates) for _ in range(each)
+        )
+    ]
     prices = dict(
         price(one, {1: 1.0}, steps=1000 // one.factors["train.batch_size"]) for one in cells
     )

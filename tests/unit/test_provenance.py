@@ -32,8 +32,11 @@ def test_the_manifest_has_the_lock_and_the_workers():
     """Whole for programs; for readers the number of packages, and the hardware."""
     plan = planted.plan(replicates=2)
     frames = load(planted.Memory(plan), plan.sweep.name)
-    made = {"lock": ["a==1", "b==2"], "workers": ["CPU X, 8 cores, 31 GiB"],
-            "seconds_alone": {"k": 2.0}}  # fmt: skip
+    made = {
+        "lock": ["a==1", "b==2"],
+        "workers": ["CPU X, 8 cores, 31 GiB"],
+        "seconds_alone": {"k": 2.0},
+    }
     kept = clean(replace(frames, sweep=replace(frames.sweep, provenance=made)))
     trained = manifest(kept, b"")["trained_with"]
     assert (trained["lock"], trained["workers"]) == (made["lock"], made["workers"])

@@ -68,8 +68,9 @@ def test_hostile_text_is_text(tmp_path):
     assert "<img" not in text
     assert "script-src" not in text
     assert set(re.findall(r"<script type=\"([\w/]+)\"", text)) == {
-        "application/json", "application/zip",
-    }  # fmt: skip
+        "application/json",
+        "application/zip",
+    }
     assert pdf.write_sheet(frames, tmp_path / "sheet.pdf").exists()
 
 

@@ -4,15 +4,28 @@ import re
 
 import planted
 import pytest
-from visits import DRAWN, Visit, chromium, framed
+from visits import DRAWN, Visit, framed
 
 from sweeper.report import page, sheet
 
 pytestmark = pytest.mark.slow
 SIZE = {"width": 1280, "height": 900}
 OPENED = ("response", "differences", "best", "classes", "exchange", "training")
-FOLDED = ("anatomy", "absence", "examples", "interaction", "explained", "fairness", "efficiency",
-          "cells", "failures", "recommended", "method", "methods", "provenance")  # fmt: skip
+FOLDED = (
+    "anatomy",
+    "absence",
+    "examples",
+    "interaction",
+    "explained",
+    "fairness",
+    "efficiency",
+    "cells",
+    "failures",
+    "recommended",
+    "method",
+    "methods",
+    "provenance",
+)
 CLOSED = "document.querySelectorAll('details.part:not([open])').length"
 WORDS = """() => {
   const texts = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
@@ -25,12 +38,6 @@ WORDS = """() => {
   return words;
 }"""  # ticks and fields of figures are no words
 WIDTH = "document.querySelector('[data-figure^=anatomy] .main-svg').clientWidth"
-
-
-@pytest.fixture(scope="module")
-def browser():
-    with chromium() as launched:
-        yield launched
 
 
 @pytest.fixture(scope="module")

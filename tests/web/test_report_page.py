@@ -6,7 +6,7 @@ from functools import cache, partial
 import planted
 import pytest
 from screened import screened
-from visits import DRAWN, FILLED, OPEN, Visit, chromium, framed, visit
+from visits import DRAWN, FILLED, OPEN, Visit, framed, visit
 
 from sweeper.analysis.view import view_of
 from sweeper.report import page
@@ -24,12 +24,6 @@ EVIL = (
     "@ink",
     "%{y}",
 )
-
-
-@pytest.fixture(scope="module")
-def browser():
-    with chromium() as launched:
-        yield launched
 
 
 FROM_A_SEQUENCE = {

@@ -7,7 +7,7 @@ import re
 
 import planted
 import pytest
-from visits import Visit, chromium
+from visits import Visit
 
 from sweeper.report import page
 from sweeper.states import Ending
@@ -15,12 +15,6 @@ from sweeper.states import Ending
 pytestmark = pytest.mark.slow
 SIZE = {"width": 1280, "height": 900}
 SHOWN = "document.querySelectorAll('.hero .scatterlayer .trace').length"
-
-
-@pytest.fixture(scope="module")
-def browser():
-    with chromium() as launched:
-        yield launched
 
 
 @pytest.fixture(scope="module")

@@ -5,7 +5,7 @@ import io
 
 import planted
 import pytest
-from visits import DRAWN, FILLED, OPEN, Visit, chromium
+from visits import DRAWN, FILLED, OPEN, Visit
 
 from sweeper.analysis.frames import load
 from sweeper.report import several_page as several
@@ -21,12 +21,6 @@ def frames(name, at, *, data, steps=None, levels=None):
                        question=f"Is {name} safe?")  # fmt: skip
     one = planted.elsewhere(one, data=data, steps=steps)
     return load(planted.Memory(one), name)
-
-
-@pytest.fixture(scope="module")
-def browser():
-    with chromium() as launched:
-        yield launched
 
 
 @pytest.fixture(scope="module")

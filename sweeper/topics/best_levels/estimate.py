@@ -113,9 +113,6 @@ class LevelComparison:
     def open(self) -> tuple[Level, ...]:
         return tuple(one for one in self.levels if one.open)
 
-    def level(self, value: Any) -> Level:
-        return next(one for one in self.levels if one.value == value)
-
     @property
     def n(self) -> int:
         return self.pairs.n

@@ -202,13 +202,6 @@ def badge(one: LevelComparison) -> str:
     return f"suggestive: {word}" if one.pairs.suggestive and word != "undecided" else word
 
 
-def finding(one: LevelComparison) -> str:
-    """The result in a few words, for the title of a fold."""
-    if one.withheld or not one.beaten:
-        return f"{one.factor.name}: {badge(one)}"
-    return f"{one.factor.name}: {joined([show(level.value) for level in one.best])} may be best"
-
-
 def methods(view: SweepView) -> Iterator[str]:
     """The sentences for the methods paragraph; none where the page shows nothing of it."""
     if view.of(build) and view.replicates >= LEAST:

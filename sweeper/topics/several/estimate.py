@@ -61,7 +61,7 @@ class OneSweep:
 
 @dataclass(frozen=True)
 class Claimed:
-    """What one sweep says of one level of a factor; `level` is None where it compares none.
+    """The result of one sweep for one level of a factor; `level` is None without a comparison.
 
     `cost` is the level's change against the best of that sweep, by its table of all pairs.
     """
