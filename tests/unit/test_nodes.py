@@ -16,7 +16,7 @@ from trainers import VERSION, identity
 def test_a_node_is_equal_to_itself() -> None:
     """The same installation gives the same facts, each of them a short text."""
     found = nodes.facts()
-    assert list(found) == ["python", "torch", "ray", "trainer", "source"]
+    assert list(found) == ["hardware", "python", "torch", "ray", "trainer", "source"]
     assert found["trainer"] == VERSION
     assert all(found.values())
     assert nodes.differences(found, nodes.facts()) == []
