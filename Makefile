@@ -12,6 +12,8 @@ DRAWN := analysis/test_coverage analysis/test_real_noise analysis/test_stopping 
 # auto: one process more than there are cores (tests/conftest.py).
 PARALLEL ?= -n auto --dist worksteal
 
+# Compiled files are kept: without them each of many processes compiles all of the code again.
+unexport PYTHONDONTWRITEBYTECODE
 # Test processes share the cores, and every worker pins its own threads.
 export OMP_NUM_THREADS ?= 1
 export RAY_USAGE_STATS_ENABLED ?= 0

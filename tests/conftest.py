@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import atexit
+import gc
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from itertools import groupby
 from pathlib import Path
 
@@ -20,6 +21,7 @@ settings.register_profile(
 )
 settings.register_profile("new", settings.get_profile("same"), derandomize=False, print_blob=True)
 settings.load_profile("same")
+ROOT = Path(__file__).parents[1]
 SLOW = frozenset(Path(__file__).with_name("slow.txt").read_text("utf-8").splitlines())
 MOST_PROCESSES = 8  # each may start a Ray, which needs a gigabyte of memory
 
@@ -43,9 +45,33 @@ def no_token_is_left_in_the_home() -> Iterator[None]:
     assert not left, f"{TOKEN} was written: each Ray gets its token in RAY_AUTH_TOKEN"
 
 
+def _quick_only(config: pytest.Config) -> bool:
+    """Whether slow tests are left out, as `make fast` does."""
+    return "not slow" in config.option.markexpr
+
+
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
     """One process more than cores: those with a Ray or a browser wait as long as they compute."""
-    return min(cores() + 1, MOST_PROCESSES)
+    return min(cores() + (0 if _quick_only(config) else 1), MOST_PROCESSES)
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """Does not even read the modules that slow.txt lists, where they would not run."""
+    listed = collection_path.is_relative_to(ROOT) and (
+        collection_path.relative_to(ROOT).as_posix() in SLOW
+    )
+    return True if listed and _quick_only(config) else None
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Generator[None, object, object]:
+    """Searches for no garbage while modules load, and afterwards not among what they loaded."""
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.freeze()
+        gc.enable()
 
 
 def pytest_itemcollected(item: pytest.Item) -> None:

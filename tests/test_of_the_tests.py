@@ -27,7 +27,8 @@ def offences(source: str) -> Iterator[str]:
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.Attribute | ast.Name):
             name = node.attr if isinstance(node, ast.Attribute) else node.id
-            if name in CLOCKS or ast.unparse(node) == "time.time":
+            of = node.value if isinstance(node, ast.Attribute) else None
+            if name in CLOCKS or (name == "time" and isinstance(of, ast.Name) and of.id == "time"):
                 yield f"{node.lineno}: {name}"
         elif (
             isinstance(node, ast.keyword)

@@ -25,7 +25,6 @@ from sweeper.topics.best_levels import estimate as best_levels
 from sweeper.topics.differences import estimate as differences
 from sweeper.topics.trends import estimate as trends
 
-pytestmark = pytest.mark.slow
 SEEDS = 100
 REPLICATES = 16  # of a grid of 8 cells, a tenth of the runs lost, about 7 are complete
 NULL = 5

@@ -18,7 +18,6 @@ from patience import HANG
 import sweeper
 from sweeper.store import Store
 
-pytestmark = pytest.mark.slow
 ROOT = Path(__file__).parents[2]
 BLOCKS = re.findall(
     r"^```python\n(.*?)^```", (ROOT / "docs" / "python.md").read_text("utf-8"), re.M | re.S

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import pytest
 from places import Place
 
 from sweeper.analysis import bits
@@ -16,8 +15,6 @@ from sweeper.topics.prediction_changes import estimate as prediction_changes
 from sweeper.topics.variance_sources import estimate as variance_sources
 from trainers.config import DataConfig
 from trainers.data import load as load_data
-
-pytestmark = pytest.mark.slow
 
 SPEC = """
 name: answers

@@ -16,8 +16,6 @@ from sweeper.states import Ending, RunState
 from sweeper.store import Store
 from sweeper.store.records import Cell, Run
 
-pytestmark = pytest.mark.slow
-
 
 @pytest.fixture
 def make_place(tmp_path: Path) -> Iterator[Callable[[str], Place]]:

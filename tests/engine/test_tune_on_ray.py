@@ -13,8 +13,6 @@ from places import Place
 from sweeper.states import RunState
 from sweeper.store import Store
 
-pytestmark = pytest.mark.slow
-
 RATES = [0.1, 0.09, 0.001, 0.002, 0.11]
 SPEC = """
 name: tune

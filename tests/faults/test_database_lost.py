@@ -22,8 +22,6 @@ from proxy import proxied
 from sweeper.states import Ending, RunState
 from sweeper.store import Store
 
-pytestmark = pytest.mark.slow
-
 SPEC = """
 name: lost
 data: {dataset: digits}

@@ -13,8 +13,6 @@ from places import Place, ended
 
 from sweeper.store import Store
 
-pytestmark = pytest.mark.slow
-
 SPEC = """
 name: restarted
 data: {dataset: digits}

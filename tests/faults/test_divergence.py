@@ -13,8 +13,6 @@ from places import SPEC, Place
 from sweeper.states import Ending, RunState
 from sweeper.store import Store
 
-pytestmark = pytest.mark.slow
-
 # A million diverges in the first round; a billionth never moves, which is no failure.
 DIVERGING = (
     SPEC.replace("train.batch_size: [16, 32, 64]", "train.lr: [1.0e-9, 0.05, 1.0e+6, 1.0e+30]")

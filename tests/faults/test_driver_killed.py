@@ -13,7 +13,6 @@ from sweeper.states import Ending, RunState
 from sweeper.store import Store
 from sweeper.store.records import Attempt
 
-pytestmark = pytest.mark.slow
 ROUNDS = 3
 
 

@@ -18,8 +18,6 @@ from sweeper.states import Ending, RunState
 from sweeper.store import Store
 from sweeper.store.records import Attempt
 
-pytestmark = pytest.mark.slow
-
 SPEC = """
 name: joined
 data: {dataset: digits, max_per_class: 20}

@@ -14,7 +14,6 @@ from sweeper.states import RunState
 from sweeper.store import Store
 from sweeper.trainables import Replicate, Reported, Reporter, fingerprint
 
-pytestmark = pytest.mark.slow
 EPOCHS = 9
 SPEC = """
 name: own

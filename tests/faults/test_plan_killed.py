@@ -12,8 +12,6 @@ from places import Place
 
 from sweeper.store import Store
 
-pytestmark = pytest.mark.slow
-
 SPEC = """
 name: planned
 data: {dataset: digits}

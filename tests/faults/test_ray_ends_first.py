@@ -12,8 +12,6 @@ import pytest
 from patience import eventually
 from places import Place, ended, rounds_recorded
 
-pytestmark = pytest.mark.slow
-
 SPEC = """
 name: rayless
 data: {dataset: digits}

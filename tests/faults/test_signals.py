@@ -17,8 +17,6 @@ from places import Place, ended, rounds_recorded
 from sweeper.states import Ending
 from sweeper.store.records import Attempt
 
-pytestmark = pytest.mark.slow
-
 SPEC = """
 name: signals
 data: {dataset: digits}

@@ -13,8 +13,6 @@ from places import SPEC, ended
 
 from sweeper.store import Store
 
-pytestmark = pytest.mark.slow
-
 
 def test_11_the_second_of_two_drivers_is_refused(place, undisturbed) -> None:
     """It exits 5 and names host, pid and the age of the last beat; the first is undisturbed."""

@@ -16,8 +16,6 @@ from sweeper.states import Ending, RunState
 from sweeper.store import Store
 from sweeper.store.records import Attempt, Run
 
-pytestmark = pytest.mark.slow
-
 
 def test_13_a_worker_killed_mid_epoch_goes_on_from_its_checkpoint(place, undisturbed) -> None:
     """SIGKILL to the worker ends its attempts as crashed; the next gives bitwise equal numbers.

@@ -1,6 +1,7 @@
 """A sweep whose runs have not all ended: it shows what there is, and gives no verdict."""
 
 import re
+from functools import cache
 
 import numpy as np
 import planted
@@ -30,14 +31,20 @@ STAGES = {
 }
 
 
-def frames(stage, **settings):
+@cache
+def frames(stage):
     open_runs = {
         (cell, r): (None, "")
         for cell in range(CELLS)
         for r in range(REPLICATES)
         if not STAGES[stage](cell, r)
     }
-    return framed(planted.plan(failures=open_runs, **settings))
+    return framed(planted.plan(failures=open_runs))
+
+
+@cache
+def view_at(stage):
+    return view_of(frames(stage))
 
 
 def words(made):
@@ -47,7 +54,7 @@ def words(made):
 @pytest.mark.parametrize("stage", STAGES)
 def test_there_is_no_verdict_before_all_runs_have_ended(stage):
     """Page, note, sheet, status and export agree: what was seen so far, and nothing to take."""
-    view = view_of(frames(stage))
+    view = view_at(stage)
     lead = text.lead(view)
     assert lead.headline.startswith("So far")
     assert not lead.marks
@@ -75,7 +82,7 @@ def test_the_first_screen_is_never_empty(stage):
 
 def test_levels_are_told_by_what_is_complete():
     """No run, no block, one block, three blocks: the sentence follows."""
-    told = {stage: words(text.lead(view_of(frames(stage)))) for stage in STAGES}
+    told = {stage: words(text.lead(view_at(stage))) for stage in STAGES}
     assert "no run is complete: 40 runs of 8 cells are planned." in told["no run"]
     assert "no replicate has every batch size at train ratio 0.05 yet" in told["a cell"]
     assert "20 of 40 runs are complete" in told["half of the cells"]
@@ -100,7 +107,7 @@ def test_the_headline_gives_the_means_of_complete_blocks():
 
 def test_single_runs_are_dots_and_blocks_are_means():
     """All 39 runs are drawn; means at train ratio 0.05 are over the four whole replicates."""
-    view = view_of(frames("all but one run"))
+    view = view_at("all but one run")
     found = view.of(response.build)
     points = found.points[found.points["measure"] == view.objective.name]
     curve = found.curve[found.curve["measure"] == view.objective.name]
@@ -121,13 +128,13 @@ def test_runs_that_a_curve_would_average_are_dots_too():
 @pytest.mark.parametrize("stage", ["a cell", "half of the cells", "one replicate"])
 def test_parts_that_compare_wait_for_three_blocks(stage):
     """Fewer give no interval: the page shows the runs, their curves and the cells."""
-    shown = {one.id for _, one in sections(view_of(frames(stage)))}
+    shown = {one.id for _, one in sections(view_at(stage))}
     assert shown == {"response", "training", "cells"}
 
 
 def test_differences_of_three_blocks_are_intervals_without_verdicts():
     """An unplanned look decides nothing."""
-    shown = {one.id: one for _, one in sections(view_of(frames("half of the blocks")))}
+    shown = {one.id: one for _, one in sections(view_at("half of the blocks"))}
     [table] = [one for _, one in shown["differences"].tables if "verdict" in one.head][:1]
     verdicts = {row[table.head.index("verdict")] for row in table.rows}
     assert verdicts - {""} == {"withheld"}  # other measures have none
@@ -135,7 +142,7 @@ def test_differences_of_three_blocks_are_intervals_without_verdicts():
 
 def test_the_best_so_far_is_no_level_of_a_condition():
     """Balanced data are always easier: only cells at the strongest imbalance are ranked."""
-    assert "train ratio 0.05" in unfinished.best(view_of(frames("half of the cells")))
+    assert "train ratio 0.05" in unfinished.best(view_at("half of the cells"))
     only_balanced = planted.plan(
         failures={(c, r): (None, "") for c in range(8) for r in range(5) if c != 0}
     )
@@ -164,7 +171,7 @@ def test_a_sweep_that_still_tunes_says_so():
 
 def test_a_recommendation_says_that_the_sweep_is_not_done():
     """`sweeper best` works at any time, and says what it rests on."""
-    made = recommend(view_of(frames("half of the blocks")))
+    made = recommend(view_at("half of the blocks"))
     assert "The sweep is not done: 24 of 40 runs finished." in made.remarks
 
 

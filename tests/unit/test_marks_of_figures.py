@@ -5,18 +5,18 @@ import pytest
 
 from sweeper.analysis.frames import load
 from sweeper.analysis.view import view_of
-from sweeper.topics.registry import sections
+from sweeper.topics.differences import section as differences
+from sweeper.topics.response import section as response
 
 
-def section(name, **settings):
+def section(topic, **settings):
     plan = planted.plan(**settings)
-    frames = load(planted.Memory(plan), plan.sweep.name)
-    return {one.id: one for _, one in sections(view_of(frames))}[name]
+    return topic.TOPIC.section(view_of(load(planted.Memory(plan), plan.sweep.name)))
 
 
 def test_each_replicate_is_a_line_through_the_reference():
     """The overall row: its differences level by level, 0 at the reference, a gap after each."""
-    [figure] = section("differences", replicates=4).figures
+    [figure] = section(differences, replicates=4).figures
     raw, *_ = figure.data
     assert raw["mode"] == "lines+markers"
     gaps = [at for at, value in enumerate(raw["y"]) if value is None]
@@ -30,14 +30,14 @@ def test_each_replicate_is_a_line_through_the_reference():
 
 def test_many_replicates_are_no_lines():
     """More than a dozen would be a haze."""
-    [figure] = section("differences", replicates=13).figures
+    [figure] = section(differences, replicates=13).figures
     assert figure.data[0]["mode"] == "markers"
 
 
 @pytest.mark.parametrize("noise", [0.12, 0.001])
 def test_an_interval_that_is_cut_is_marked(noise):
     """An arrow at 100 where an interval continues beyond; the introduction explains it."""
-    near = section("response", noise=noise, truth=lambda factors: 0.97, replicates=3)
+    near = section(response, noise=noise, truth=lambda factors: 0.97, replicates=3)
     symbols = [
         str(trace.get("marker", {}).get("symbol")) for one in near.figures for trace in one.data
     ]
@@ -47,7 +47,7 @@ def test_an_interval_that_is_cut_is_marked(noise):
 
 def test_means_are_joined_by_straight_lines():
     """One line a level through its means alone: no shape between them is drawn."""
-    for figure in section("response").figures:
+    for figure in section(response).figures:
         means = [one for one in figure.data if "error_y" in one]
         lines = [one for one in figure.data if "lines" in one["mode"]]
         assert lines == means
@@ -58,7 +58,7 @@ def test_means_are_joined_by_straight_lines():
 @pytest.mark.parametrize(("truth", "noise", "near"), [(0.14, 0.03, True), (0.9, 0.01, False)])
 def test_the_chance_level_is_drawn_where_the_data_are_near_it(truth, noise, near):
     """A dotted line at 10 %, one in ten classes, with its name; the axis reaches it."""
-    figure = section("response", truth=lambda factors: truth, noise=noise).figures[0]
+    figure = section(response, truth=lambda factors: truth, noise=noise).figures[0]
     lines = [one for one in figure.data if one.get("name") == "chance"]
     assert bool(lines) == near
     for line in lines:
@@ -70,7 +70,7 @@ def test_the_chance_level_is_drawn_where_the_data_are_near_it(truth, noise, near
 
 def test_an_axis_shows_the_part_that_the_data_fill():
     """Its ends lie close around marks and bars, and the title names them."""
-    for figure in section("response", noise=0.01).figures:
+    for figure in section(response, noise=0.01).figures:
         low, high = figure.layout["yaxis"]["range"]
         bars = [one for one in figure.data if "error_y" in one]
         tops, ends = [], []

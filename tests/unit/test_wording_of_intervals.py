@@ -7,7 +7,9 @@ import pytest
 
 from sweeper.analysis.frames import load
 from sweeper.analysis.view import view_of
+from sweeper.topics.differences import section as differences
 from sweeper.topics.registry import sections
+from sweeper.topics.response import section as response
 
 METHODS = re.compile(
     r"t interval|t test|paired t|Clopper|jackknife|Fieller|noncentral F|Hotelling|Satterthwaite"
@@ -48,12 +50,12 @@ def test_a_table_with_intervals_names_their(tables, what):
         assert told, where
 
 
-@pytest.mark.parametrize("section", ["response", "differences"])
-def test_a_figure_with_bars_says_what_they_are(section):
+@pytest.mark.parametrize("drawn", [response, differences])
+def test_a_figure_with_bars_says_what_they_are(drawn):
     """What the bars are in the introduction, n in the title, the unit at the axis."""
     plan = planted.everything()
     frames = load(planted.Memory(plan), plan.sweep.name)
-    one = {one.id: one for _, one in sections(view_of(frames))}[section]
+    one = drawn.TOPIC.section(view_of(frames))
     assert "intervals" in one.intro.lower()
     for figure in one.figures:
         assert "n\N{NO-BREAK SPACE}=" in figure.title

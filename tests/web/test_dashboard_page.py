@@ -27,10 +27,7 @@ def _chromium() -> str | None:
     return next((path for path in paths if Path(path).exists()), None)
 
 
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.skipif(_chromium() is None, reason="no Chromium on this machine"),
-]
+pytestmark = pytest.mark.skipif(_chromium() is None, reason="no Chromium on this machine")
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,6 @@ from visits import DRAWN, Visit, framed
 
 from sweeper.report import page, sheet
 
-pytestmark = pytest.mark.slow
 SIZE = {"width": 1280, "height": 900}
 OPENED = ("response", "differences", "best", "classes", "exchange", "training")
 FOLDED = (

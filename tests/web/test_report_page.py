@@ -13,7 +13,6 @@ from sweeper.report import page
 from sweeper.states import Ending
 from sweeper.topics.registry import TOPICS
 
-pytestmark = pytest.mark.slow
 EVIL = (
     "<img src=x onerror=alert(1)>",
     "</script><script>alert(2)</script>",

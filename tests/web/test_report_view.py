@@ -12,7 +12,6 @@ from visits import Visit
 from sweeper.report import page
 from sweeper.states import Ending
 
-pytestmark = pytest.mark.slow
 SIZE = {"width": 1280, "height": 900}
 SHOWN = "document.querySelectorAll('.hero .scatterlayer .trace').length"
 

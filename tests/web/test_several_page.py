@@ -10,7 +10,6 @@ from visits import DRAWN, FILLED, OPEN, Visit
 from sweeper.analysis.frames import load
 from sweeper.report import several_page as several
 
-pytestmark = pytest.mark.slow
 SIZE = {"width": 1280, "height": 900}
 EVIL = "<img src=x onerror=alert(1)>"
 LEVELS = {planted.BATCH: [2, 8, 32], planted.RATIO: [1.0, 0.05]}
