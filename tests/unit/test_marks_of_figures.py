@@ -11,7 +11,9 @@ from sweeper.topics.response import section as response
 
 def section(topic, **settings):
     plan = planted.plan(**settings)
-    return topic.TOPIC.section(view_of(load(planted.Memory(plan), plan.sweep.name)))
+    made = topic.TOPIC.section(view_of(load(planted.Memory(plan), plan.sweep.name)))
+    assert made is not None
+    return made
 
 
 def test_each_replicate_is_a_line_through_the_reference():

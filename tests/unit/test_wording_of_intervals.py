@@ -56,6 +56,7 @@ def test_a_figure_with_bars_says_what_they_are(drawn):
     plan = planted.everything()
     frames = load(planted.Memory(plan), plan.sweep.name)
     one = drawn.TOPIC.section(view_of(frames))
+    assert one is not None
     assert "intervals" in one.intro.lower()
     for figure in one.figures:
         assert "n\N{NO-BREAK SPACE}=" in figure.title
