@@ -7,13 +7,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from command import TINY, sweeper
 
 from sweeper.engine import worker
 from sweeper.engine.messages import Job, JobMember, ProbeJob
 from sweeper.engine.timing import Suited
 from sweeper.store.store import Store
 from tests import planted_forms
-from tests.command import TINY, sweeper
 from trainers import arithmetic
 from trainers.arithmetic import Guard
 from trainers.config import Config

@@ -8,10 +8,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+import planted_forms
 import pytest
 from patience import HANG
 
-from tests import planted_forms
 from trainers import arithmetic
 from trainers.arithmetic import CheckEnded, Guard, WrongArithmetic
 from trainers.config import Config
@@ -62,7 +62,7 @@ def guard(plugin: Path, monkeypatch: pytest.MonkeyPatch) -> Guard:
 def test_every_forms_layers_have_the_gradients_of_float64(threads: int, isa: str) -> None:
     """Channels, kernels, strides, members and memory formats; AVX2 has kernels of its own."""
     found = subprocess.run(
-        [sys.executable, "-m", "tests.layer_gradients"],
+        [sys.executable, "-m", "tests.support.layer_gradients"],
         env={**os.environ, "OMP_NUM_THREADS": str(threads), "ONEDNN_MAX_CPU_ISA": isa} | PATIENT,
         capture_output=True, text=True, timeout=HANG, check=False,
     )  # fmt: skip

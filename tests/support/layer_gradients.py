@@ -1,7 +1,7 @@
 """Compares every form's layers with sums written out in float64; run in a process of its own.
 
-`python -m tests.layer_gradients` prints each layer that is off, and how many were compared. Kernels
-that overrun their memory end the process: so it is never imported by a test.
+`python -m tests.support.layer_gradients` prints each layer that is off, and how many were
+compared. Kernels that overrun their memory end the process: so it is never imported by a test.
 
 Letters: K members, B samples, C inputs, O outputs, S x S pixels.
 """

@@ -128,7 +128,7 @@ class Cluster:
                 env={
                     **os.environ,
                     **self.environment,
-                    "PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "tests")]),
+                    "PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "tests" / "support")]),
                     "OMP_NUM_THREADS": "1",
                     NODE: name,
                     **(more or {}),

@@ -15,8 +15,8 @@ from patience import HANG, eventually
 
 from sweeper.store import Store
 
-ROOT = Path(__file__).resolve().parents[1]
-SCRIPT = Path(__file__).parent / "faults" / "disturbed.py"
+ROOT = Path(__file__).resolve().parents[2]
+SCRIPT = ROOT / "tests" / "faults" / "disturbed.py"
 MARK = "MARK_OF_A_TEST"
 
 SPEC = """
@@ -107,7 +107,7 @@ class Place:
         return {
             **os.environ,
             MARK: self.mark,
-            "PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "tests")]),
+            "PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "tests" / "support")]),
             "OMP_NUM_THREADS": "1",
             **self.environment,
         }
