@@ -6,6 +6,7 @@ import runpy
 from collections.abc import Iterator
 from pathlib import Path
 
+import planted_forms
 import pytest
 from command import TINY, sweeper
 
@@ -13,7 +14,6 @@ from sweeper.engine import worker
 from sweeper.engine.messages import Job, JobMember, ProbeJob
 from sweeper.engine.timing import Suited
 from sweeper.store.store import Store
-from tests import planted_forms
 from trainers import arithmetic
 from trainers.arithmetic import Guard
 from trainers.config import Config
