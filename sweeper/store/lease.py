@@ -13,7 +13,7 @@ import socket
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Connection, Row, bindparam, func, insert, or_, select, update
+from sqlalchemy import Connection, Row, bindparam, insert, or_, select, update
 
 from sweeper.errors import HeldError, LeaseLost
 from sweeper.store.records import Lease
@@ -23,8 +23,8 @@ BEAT, EXPIRY = 10.0, 40.0  # seconds
 GONE = "its driver stopped or died"  # why an attempt ended, and why its sweep is interrupted
 
 _age = clock() - LeaseTable.beat_at
-# A beat from the future means that the clock was set back: a living driver would have beaten since.
-_expired = func.abs(_age) > EXPIRY
+# A beat from the future means that the clock was set back: a living driver beats soon after.
+_expired = or_(_age > EXPIRY, _age < -BEAT)
 
 _TOUCH = (
     update(LeaseTable)

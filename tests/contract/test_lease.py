@@ -16,7 +16,7 @@ from store_samples import HOLDER, Plan, new_cell, new_sweep
 from sweeper.errors import HeldError, LeaseLost
 from sweeper.states import Ending, RunState
 from sweeper.store import Store
-from sweeper.store.lease import EXPIRY, here
+from sweeper.store.lease import BEAT, EXPIRY, here
 from sweeper.store.records import Lease, NewPack
 from sweeper.store.tables import LeaseTable, RunTable
 
@@ -58,6 +58,18 @@ def test_a_beat_keeps_the_lease(plan: Plan) -> None:
 def test_a_clock_set_back_does_not_lock_the_sweep(plan: Plan) -> None:
     """A beat from the future comes from no living driver: a living driver has beaten since."""
     _age(plan.store, -3600.0)
+    assert plan.store.acquire(plan.sweep.id, OTHER).epoch == plan.lease.epoch + 1
+
+
+def test_40_a_clock_set_back_a_little_does_not_hold_a_dead_drivers_sweep(plan: Plan) -> None:
+    """A beat counts for at most 50 seconds: ten in which it lies in the future, and forty after."""
+    _age(plan.store, -BEAT / 2)
+    with pytest.raises(HeldError):
+        plan.store.acquire(plan.sweep.id, OTHER)
+    _age(plan.store, -BEAT)
+    found = plan.store.sweep("digits")
+    assert found is not None
+    assert found.state == "interrupted"
     assert plan.store.acquire(plan.sweep.id, OTHER).epoch == plan.lease.epoch + 1
 
 

@@ -108,14 +108,29 @@ class Event(NamedTuple):
     holder: int
 
 
+class Alone(NamedTuple):
+    """A run that the rows call running and nobody runs."""
+
+    run: int
+    attempt: int
+    driver_lives: bool
+    jumped: float  # of the database's clock
+
+
 class Observer:
-    """Looks now and then at what `status` would show: who is running must be run by somebody."""
+    """Looks now and then at what `status` would show: who is running must be run by somebody.
+
+    A living driver has its time to notice that a worker is gone, and readers have theirs to notice
+    that the driver is gone. So the time without an owner begins anew with the driver's death, and
+    with a jump of the database's clock, by which the driver's last beat may have become younger.
+    Seconds in which drivers cannot get on do not count while its driver lives.
+    """
 
     def __init__(self, world: World, store: Store, plot: Any) -> None:
         self._world, self._store, self._plot = world, store, plot
         self._sweep = 1  # the only one
         self._path = store.database.address.path
-        self._since: dict[tuple[int, int], float] = {}  # when first seen without an owner
+        self._since: dict[Alone, float] = {}  # when first seen without an owner
 
     def watch(self) -> None:
         """Looks every ten seconds."""
@@ -128,27 +143,32 @@ class Observer:
         if alone:
             shown = self._store.runs(self._sweep)
             running = {run.id for run in shown if run.state is RunState.RUNNING}
-            alone = [(run, attempt) for run, attempt in alone if run in running]
-        now = self._world.now - self._world.hampered  # nobody can do anything in that time
-        self._since = {key: self._since.get(key, now) for key in alone}
-        for (run, _), since in self._since.items():
-            lasts = now - since
-            ensure(lasts <= OWNERLESS, f"run {run} is running without an owner for {lasts:.0f} s")
+            alone = [one for one in alone if one.run in running]
+        now, hampered = self._world.now, self._world.hampered
+        moment = {one: now - hampered if one.driver_lives else now for one in alone}
+        self._since = {one: self._since.get(one, moment[one]) for one in alone}
+        for one, since in self._since.items():
+            lasts = moment[one] - since
+            ensure(
+                lasts <= OWNERLESS, f"run {one.run} is running without an owner for {lasts:.0f} s"
+            )
 
-    def _alone(self) -> list[tuple[int, int]]:
-        """Runs, with their attempts, that the rows call running and nobody runs: that is quick."""
+    def _alone(self) -> list[Alone]:
         query = """
-            SELECT r.id, a.id FROM sweeper_run r
+            SELECT r.id, a.id, e.writer FROM sweeper_run r
             LEFT JOIN sweeper_attempt a ON a.run_id = r.id AND a.ended_at IS NULL
+            LEFT JOIN sim_event e ON e.what = 'attempt' AND e.new = CAST(a.id AS TEXT)
             WHERE r.state = 'running'
         """
         assert self._path is not None
+        living = {one.process.pid: one.pool for one in self._plot.drivers if not one.process.dead}
         with closing(sqlite3.connect(self._path)) as connection:
-            return [row for row in connection.execute(query) if not self._owned(row[0])]
-
-    def _owned(self, run: int) -> bool:
-        pools = (one.pool for one in self._plot.drivers if not one.process.dead)
-        return any(pool is not None and pool.holds(run) for pool in pools)
+            rows = connection.execute(query).fetchall()
+        owned = {run for run, *_ in rows for pool in living.values() if pool and pool.holds(run)}
+        jumped = self._world.jumped
+        return [
+            Alone(run, one, pid in living, jumped) for run, one, pid in rows if run not in owned
+        ]
 
 
 def check(path: Path, *, epochs: list[int], attempts: int, failed: set[tuple[int, str]]) -> int:

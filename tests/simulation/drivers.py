@@ -288,7 +288,6 @@ class Plot:
     def _jump(self) -> None:
         most = self.world.faults.jump_seconds
         self.world.jumped += self.world.dice.uniform(-most, most)
-        self.world.hampered += leases.EXPIRY  # a beat may now lie in the future
         self.world.say("database", f"its clock is {self.world.jumped:.0f} s ahead")
 
     def _stop(self, one: Driver) -> None:

@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 from patience import HANG
-from sqlalchemy import Connection, select, update
+from sqlalchemy import Connection, func, select, update
 
 from sweeper.engine.conductor import Conductor
 from sweeper.engine.messages import PackProgress
@@ -133,8 +133,15 @@ def charged_twice(
         ([(mirror, "_finished", mirror_too_soon)], 0),
         ([(Ledger, "_reach", going_back), (Conductor, "_round", taking_in_again)], 68),
         ([(Ledger, "_end", charged_twice)], 13),
+        ([(leases, "_expired", func.abs(leases._age) > leases.EXPIRY)], 8042),
     ],
-    ids=["no fence", "mirror before the commit", "a round cut by a late one", "charged twice"],
+    ids=[
+        "no fence",
+        "mirror before the commit",
+        "a round cut by a late one",
+        "charged twice",
+        "a beat from the future counts for 40 seconds",
+    ],
 )
 def test_a_fault_planted_in_the_engine_is_found(
     stage: Stage, planted: list[tuple[Any, str, Any]], first: int, monkeypatch: pytest.MonkeyPatch

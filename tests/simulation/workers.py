@@ -27,6 +27,7 @@ class Worker:
         self.stopped_until = 0.0
         self.heard_at = pool.world.now
         self.training: Training | None = None
+        self.coming: Job | None = None  # on its way to the worker
         self.began = 0.0
 
     # --- what the driver does to it
@@ -58,6 +59,11 @@ class Worker:
 
     # --- what it does by itself
 
+    def holds(self, run: int) -> bool:
+        """Whether the run is open in its job, or in the job that is on its way."""
+        coming = [] if self.coming is None else [member.run for member in self.coming.members]
+        return run in coming or (self.training is not None and run in self.training.open)
+
     def die(self, ending: Ending = Ending.CRASHED) -> None:
         if not self.dead:
             self.ending = ending
@@ -77,10 +83,11 @@ class Worker:
     def take(self, job: Job) -> None:
         """Begins a job with its first round."""
         self.attempts = [member.attempt for member in job.members]
+        self.coming = job
         self._soon(lambda: self._begin(job))
 
     def _begin(self, job: Job) -> None:
-        self.began = self.pool.world.now
+        self.began, self.coming = self.pool.world.now, None
         self.training = Training(job, self.pool.disk, length=self.pool.length)
         self._round()
 
@@ -195,8 +202,7 @@ class WorkerPool:
 
     def holds(self, run: int) -> bool:
         """Whether a living worker has a job that the run is open in."""
-        trainings = [worker.training for worker in self.alive()]
-        return any(one is not None and run in one.open for one in trainings)
+        return any(worker.holds(run) for worker in self.alive())
 
     def wait(self, tick: Callable[[], None]) -> None:
         """Returns once a node is up."""

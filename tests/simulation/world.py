@@ -18,6 +18,8 @@ from typing import Any
 
 import greenlet
 
+from sweeper.store.lease import EXPIRY
+
 EPOCH = 1_800_000_000.0  # the database's clock at the start, in seconds since 1970
 LATENCY = 0.003  # seconds before a transaction begins, on the average
 
@@ -155,13 +157,11 @@ class World:
     Attributes:
         now: seconds since the start, on the clock that never jumps.
         jumped: seconds that the database's clock is ahead of it.
-        hampered: seconds, all in all, that a driver could not get on: the database did not
-            answer, or its process was stopped.
         failed: how the trainings of attempts have ended in truth: (attempt, ending).
     """
 
     def __init__(self, seed: int, *, calm: bool = False) -> None:
-        self.seed, self.now, self.jumped, self.hampered = seed, 0.0, 0.0, 0.0
+        self.seed, self.now, self.jumped = seed, 0.0, 0.0
         self.dice = random.Random(seed)
         self.faults = Faults(until=0.0) if calm else drawn(self.dice)
         self.log: list[str] = []
@@ -170,6 +170,7 @@ class World:
         self._order = itertools.count()
         self._hub = greenlet.getcurrent()
         self._dead: list[Process] = []
+        self._hampered = self._hampered_until = 0.0
         self.over = self.disk_full = False
 
     # --- time
@@ -182,6 +183,17 @@ class World:
     def wall(self) -> float:
         """Seconds since 1970 by the database's clock."""
         return EPOCH + self.now + self.jumped
+
+    @property
+    def hampered(self) -> float:
+        """Seconds until now in which a driver could not get on: each second counts once."""
+        return self._hampered - max(0.0, self._hampered_until - self.now)
+
+    def hampers(self, seconds: float) -> None:
+        """Says that a driver cannot get on for so many seconds from now on."""
+        until = self.now + seconds
+        self._hampered += max(0.0, until - max(self.now, self._hampered_until))
+        self._hampered_until = max(self._hampered_until, until)
 
     def at(self, seconds: float, work: Callable[[], Any]) -> None:
         """Lets `work` happen after so many seconds."""
@@ -256,14 +268,14 @@ class World:
 
     def hamper(self, seconds: float) -> None:
         """Waits as `sleep`, because of what has gone wrong."""
-        self.hampered += seconds
+        self.hampers(seconds)
         self.sleep(seconds)
 
     def stop(self, process: Process) -> float:
         """Stops a process (SIGSTOP) for so many seconds, where it next waits."""
         lasts = self.dice.uniform(1, 150)
         process.stopped_until = max(process.stopped_until, self.now + lasts)
-        self.hampered += lasts
+        self.hampers(min(lasts, EXPIRY))  # then its lease is gone, and readers know
         self.say(process.name, f"stopped for {lasts:.1f} s")
         return lasts
 
