@@ -66,10 +66,15 @@ def _title(one: psutil.Process) -> str:
 
 @dataclass
 class Cluster:
-    """A head that offers no processors, as in our compose file, and the nodes that join it."""
+    """A head that offers no processors, as in our compose file, and the nodes that join it.
+
+    Attributes:
+        jobs: the port of the server that takes submitted jobs (with `ray[default]`); 0: none.
+    """
 
     folder: Path = field(default_factory=lambda: Path(tempfile.mkdtemp(prefix="c-", dir="/tmp")))
     port: int = field(default_factory=free_port)
+    jobs: int = 0
     nodes: list[Node] = field(default_factory=list)
 
     def __enter__(self) -> Self:
@@ -79,7 +84,8 @@ class Cluster:
             [
                 "--head",
                 "--num-cpus=0",
-                "--include-dashboard=false",
+                f"--include-dashboard={self.jobs > 0}",
+                f"--dashboard-port={self.jobs}",
                 f"--port={self.port}",
                 f"--temp-dir={self.folder}/r",
             ]
