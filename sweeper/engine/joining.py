@@ -22,6 +22,10 @@ CONNECT_SECONDS = 5.0
 JOIN_SECONDS = 30.0
 LOCAL = "leave --ray-address out, and this launch starts its own Ray"
 WANTED = f"name a cluster as HOST:PORT (the port of `ray start --head`) or auto, or {LOCAL}"
+REFUSED = (
+    "; if Ray runs there, it listens on another address, such as 127.0.0.1: "
+    "`ray start --head --node-ip-address=ADDRESS` chooses it"
+)
 ANSWER = "sweeper joined: "
 # Prints what Ray's client meets as the last line; no clean-up that could wait for a server.
 TRIAL = f"""
@@ -138,7 +142,10 @@ def _check_answers(address: str) -> None:
     try:
         socket.create_connection((host.strip("[]"), int(port)), timeout=CONNECT_SECONDS).close()
     except (OSError, UnicodeError) as error:
-        raise InputError(f"--ray-address: no server answers at {address!r} ({error})") from error
+        hint = REFUSED if isinstance(error, ConnectionRefusedError) else ""
+        raise InputError(
+            f"--ray-address: no server answers at {address!r} ({error}){hint}"
+        ) from error
 
 
 def _try(address: str, environment: Mapping[str, str]) -> None:

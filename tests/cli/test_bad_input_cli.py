@@ -79,7 +79,10 @@ SLOW_CASES: list[tuple[list[str], str]] = [
         r"data\.path: '.*no\.npz': cannot",
     ),
     (["--set", "scientific.train.batch_size=[32, 4096]"], r"4096: is more than the 300 samples"),
-    (["--ray-address", "127.0.0.1:1024"], r"no server answers at '127\.0\.0\.1:1024'"),
+    (
+        ["--ray-address", "127.0.0.1:1024"],
+        r"no server answers at '127\.0\.0\.1:1024'.*--node-ip-address=ADDRESS",
+    ),
 ]
 
 
