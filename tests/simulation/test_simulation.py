@@ -28,8 +28,8 @@ from tests.simulation import running
 from tests.simulation.running import Stage
 
 ROOT = Path(__file__).parents[2]
-SEEDS = 150  # in every run of the tests, in parts that share the processors
-PARTS = 4
+SEEDS = int(os.environ.get("SIMULATED_SEEDS", "150"))  # 300 in CI
+PARTS = 4  # that share the processors
 SOAKED = 30_000
 FOUND_WITHIN = 5_000
 
@@ -43,7 +43,7 @@ def stage() -> Iterator[Stage]:
 @pytest.mark.slow
 @pytest.mark.parametrize("part", range(PARTS))
 def test_no_promise_is_broken_under_faults(stage: Stage, part: int) -> None:
-    """Nothing lost, nothing twice, legal moves, owners, equal numbers, an end: 150 seeds."""
+    """Nothing lost, nothing twice, legal moves, owners, equal numbers, and an end."""
     for seed in range(part, SEEDS, PARTS):
         stage.simulate(seed)
 
