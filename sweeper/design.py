@@ -75,8 +75,7 @@ def cell_hash(config: Config, budget: str, fingerprint: str, trainer_version: st
 
     The data's fingerprint identifies them, not their path.
     """
-    tree = config.model_dump(mode="json", exclude={"data": {*trainers.config.PLACES}})
-    parts = [tree, budget, fingerprint, trainer_version]
+    parts = [config.identity(), budget, fingerprint, trainer_version]
     text = json.dumps(parts, sort_keys=True, separators=(",", ":"), allow_nan=False)
     return hashlib.sha256(text.encode()).hexdigest()
 

@@ -12,15 +12,23 @@ recipe for photographs. A flip makes no sense for digits or letters, so a spec h
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
+import numpy as np
 import torch
+from scipy.stats import beta
 from torch import Tensor
 
+from trainers import catalogue
 from trainers.check import augmentations
+from trainers.config import TrainConfig
 from trainers.image_ops import crop_pad
 from trainers.policies import auto_augment, pick, rand_augment, trivial_augment
+
+QUANTILES = 4096
 
 
 @dataclass(frozen=True)
@@ -30,12 +38,10 @@ class Augmentation:
     Attributes:
         width: the uniform numbers that a sample needs.
         apply: maps images `(M, C, H, W)` and draws `(M, width)` to images of the same shape.
-        images_only: whether it is undefined for tables.
     """
 
     width: int
     apply: Callable[[Tensor, Tensor], Tensor]
-    images_only: bool = True
 
 
 @dataclass(frozen=True)
@@ -70,12 +76,10 @@ class Mixer:
     Attributes:
         width: the uniform numbers that a sample needs.
         mix: maps inputs `(K, B, ...)` and draws `(K, B, width)` to mixed inputs and their mixing.
-        images_only: whether it is undefined for tables.
     """
 
     width: int
     mix: Callable[[Tensor, Tensor], tuple[Tensor, Mixing]]
-    images_only: bool
 
 
 @dataclass(frozen=True)
@@ -110,15 +114,21 @@ class Policy:
         return x, mixing.blend(targets), mixing
 
 
-def parse(text: str) -> Policy:
-    """Returns the policy of names joined by +, such as `flip_crop+trivial_augment+mixup`.
+def parse(train: TrainConfig) -> Policy:
+    """Returns the policy of a configuration, such as `flip_crop+trivial_augment+mixup`.
 
     Raises:
         ConfigError: as in `check.augmentations`.
     """
-    parts = [AUGMENTATIONS[name] for name in augmentations(text)]
+    parts = [part(name, train) for name in augmentations(train.augmentation)]
     transforms = tuple(p for p in parts if isinstance(p, Augmentation) and p.width)
     return Policy(transforms, tuple(p for p in parts if isinstance(p, Mixer)))
+
+
+def part(name: str, train: TrainConfig) -> Augmentation | Mixer:
+    """One augmentation; its entry names it, or a function that makes it from the configuration."""
+    made = catalogue.get("augmentation", name).load()
+    return made if isinstance(made, Augmentation | Mixer) else made(train)
 
 
 def flip_crop(x: Tensor, u: Tensor) -> Tensor:
@@ -132,30 +142,96 @@ def flip_crop(x: Tensor, u: Tensor) -> Tensor:
     return crop_pad(flipped, offset[:, 0], offset[:, 1], pad)
 
 
-def mixup(x: Tensor, u: Tensor) -> tuple[Tensor, Mixing]:
-    """Returns lam x + (1 - lam) x_partner; lam ~ Beta(1, 1) of each sample is the draw itself.
+def rand_augment_of(train: TrainConfig) -> Augmentation:
+    """RandAugment with the configuration's number of operations and strength."""
+    one = train.parameters("rand_augment")
+    apply = partial(rand_augment, operations=one.operations, strength=one.strength)
+    return Augmentation(2 * one.operations, apply)
 
-    Source: Zhang et al. 2018 (arXiv 1710.09412), with alpha 1.
+
+def mixup_of(train: TrainConfig) -> Mixer:
+    """Mixup with the configuration's alpha."""
+    return Mixer(1, partial(mixup, shares=beta_shares(train.parameters("mixup").alpha)))
+
+
+def cutmix_of(train: TrainConfig) -> Mixer:
+    """CutMix with the configuration's alpha and probability."""
+    one = train.parameters("cutmix")
+    return Mixer(4, partial(cutmix, shares=beta_shares(one.alpha), chance=one.probability))
+
+
+def beta_shares(alpha: float) -> Callable[[Tensor], Tensor]:
+    """Maps uniform numbers to Beta(alpha, alpha), by its inverse distribution function.
+
+    Beta(1, 1) is the uniform number itself. Otherwise a table of 4,097 quantiles is interpolated.
     """
-    mixing = Mixing(u[..., 0])
+    if alpha == 1.0:
+        return lambda u: u
+    table = torch.from_numpy(beta(alpha, alpha).ppf(np.linspace(0.0, 1.0, QUANTILES + 1)))
+
+    def shares(u: Tensor) -> Tensor:
+        held = table.to(u)
+        place = u * QUANTILES
+        lower = place.long().clamp(max=QUANTILES - 1)
+        return torch.lerp(held[lower], held[lower + 1], place - lower)
+
+    return shares
+
+
+def mixup(x: Tensor, u: Tensor, *, shares: Callable[[Tensor], Tensor]) -> tuple[Tensor, Mixing]:
+    """Returns lam x + (1 - lam) x_partner; `shares` makes lam of a sample's draw.
+
+    Source: Zhang et al. 2018 (arXiv 1710.09412).
+    """
+    mixing = Mixing(shares(u[..., 0]))
     return mixing.blend(x), mixing
 
 
-def cutmix(x: Tensor, u: Tensor) -> tuple[Tensor, Mixing]:
-    """Pastes a box of its partner into every second image; an image's weight is the area it keeps.
+def cutmix(
+    x: Tensor, u: Tensor, *, shares: Callable[[Tensor], Tensor], chance: float = 0.5
+) -> tuple[Tensor, Mixing]:
+    """Pastes a box of its partner into some images; an image's weight is the area it keeps.
 
-    The box has sides sqrt(1 - lam) of the image's, lam ~ Beta(1, 1), and a uniform centre, and is
-    clipped at the border. Draws: whether, lam, row and column of the centre.
+    The box has sides sqrt(1 - lam) of the image's, and a uniform centre, and is clipped at the
+    border. Draws: whether, lam (`shares`), row and column of the centre.
 
     Source: Yun et al. 2019 (arXiv 1905.04899) and its code, with probability 0.5 (CIFAR).
     """
     height, width = x.shape[-2:]
-    side = torch.where(u[..., 0] < 0.5, (1.0 - u[..., 1]).sqrt(), 0.0)
+    side = torch.where(u[..., 0] < chance, (1.0 - shares(u[..., 1])).sqrt(), 0.0)
     rows = _span(side, u[..., 2], height).unsqueeze(-1)
     columns = _span(side, u[..., 3], width).unsqueeze(-2)
     box = rows & columns
     kept = 1.0 - box.sum((-2, -1)) / (height * width)
     return torch.where(box.unsqueeze(2), x.roll(-1, 1), x), Mixing(kept.to(u.dtype))
+
+
+def erasing_of(train: TrainConfig) -> Augmentation:
+    """Random erasing with the configuration's probability."""
+    return Augmentation(5, partial(erase, chance=train.parameters("erasing").probability))
+
+
+def erase(x: Tensor, u: Tensor, *, chance: float) -> Tensor:
+    """Sets a rectangle of some images to grey (0.5).
+
+    It has 2 to 33 % of the area, and sides in a ratio of 0.3 to 3.3, cut to the image.
+    Draws: whether, area, ratio, top, left.
+
+    Source: Zhong et al. 2020 (arXiv 1708.04896), algorithm 1, with a fixed number of draws.
+    """
+    height, width = x.shape[-2:]
+    area = (0.02 + 0.31 * u[:, 1]) * height * width
+    ratio = (math.log(0.3) + (math.log(3.3) - math.log(0.3)) * u[:, 2]).exp()
+    tall = (area * ratio).sqrt().round().clamp(1, height).long()
+    wide = (area / ratio).sqrt().round().clamp(1, width).long()
+    top = (u[:, 3] * (height - tall + 1)).long()
+    left = (u[:, 4] * (width - wide + 1)).long()
+    rows = torch.arange(height, device=x.device)
+    columns = torch.arange(width, device=x.device)
+    down = (rows >= top[:, None]) & (rows < (top + tall)[:, None])
+    along = (columns >= left[:, None]) & (columns < (left + wide)[:, None])
+    gone = down[:, :, None] & along[:, None, :] & (u[:, 0] < chance)[:, None, None]
+    return x.masked_fill(gone[:, None], 0.5)
 
 
 def _span(side: Tensor, centre: Tensor, pixels: int) -> Tensor:
@@ -166,12 +242,7 @@ def _span(side: Tensor, centre: Tensor, pixels: int) -> Tensor:
     return (position >= middle - half) & (position < middle + half)
 
 
-AUGMENTATIONS: dict[str, Augmentation | Mixer] = {
-    "none": Augmentation(0, lambda x, u: x, images_only=False),
-    "flip_crop": Augmentation(3, flip_crop),
-    "trivial_augment": Augmentation(3, trivial_augment),
-    "rand_augment": Augmentation(4, rand_augment),
-    "auto_augment": Augmentation(5, auto_augment),
-    "mixup": Mixer(1, mixup, images_only=False),
-    "cutmix": Mixer(4, cutmix, images_only=True),
-}
+NONE = Augmentation(0, lambda x, u: x)
+FLIP_CROP = Augmentation(3, flip_crop)
+TRIVIAL_AUGMENT = Augmentation(3, trivial_augment)
+AUTO_AUGMENT = Augmentation(5, auto_augment)

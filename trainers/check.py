@@ -2,29 +2,18 @@
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from decimal import ROUND_CEILING, Context, Decimal
-from difflib import get_close_matches
 from typing import Any
 
 from trainers.batches import batch_sizes
+from trainers.catalogue import KEYS, DataKind, Entry, entries, get
 from trainers.config import Config, ConfigError, Imbalance, TrainConfig
 from trainers.data.imbalance import class_counts, shares
 from trainers.groups import GROUPS, class_groups
 
-# Copies of the registries' keys: reading the registries would import torch. A test compares them.
-NAMES: dict[str, tuple[str, ...]] = {
-    "train.loss": ("cross_entropy", "logit_adjusted"),
-    "train.ssl.loss": ("simclr", "vicreg"),
-    "train.augmentation": (
-        "none", "flip_crop", "trivial_augment", "rand_augment", "auto_augment", "mixup", "cutmix",
-    ),
-}  # fmt: skip
-MIXERS = ("mixup", "cutmix")
-KIND_OF_MODEL = {"resnet": "image", "mlp": "table"}
-FOR_TABLES = ("none", "mixup")
 NAMED = 5  # classes named in a message
+WORDS: dict[DataKind, str] = {"image": "images", "table": "a table"}
 
 
 def check(config: Config, facts: Mapping[str, Any]) -> tuple[int, ...]:
@@ -39,7 +28,7 @@ def check(config: Config, facts: Mapping[str, Any]) -> tuple[int, ...]:
     """
     train = config.train
     check_names(train)
-    check_model(train, facts["kind"])
+    check_fit(train, facts["kind"])
     check_imbalance(config.data.imbalance)
     pool = dict(zip(facts["classes"], facts["counts"]["train"], strict=True))
     counts = check_counts(config.data.imbalance, pool)
@@ -49,18 +38,29 @@ def check(config: Config, facts: Mapping[str, Any]) -> tuple[int, ...]:
 
 
 def check_names(train: TrainConfig) -> None:
-    """Checks that every name is in its registry and that at most one mixer comes last."""
-    _known("train.model", train.model, kinds_of_models())
-    _known("train.loss", train.loss, NAMES["train.loss"])
-    _known("train.ssl.loss", train.ssl.loss, NAMES["train.ssl.loss"])
+    """Checks that every name is in the catalogue and that at most one mixer comes last."""
+    for kind, key in KEYS.items():
+        if kind != "augmentation":
+            get(kind, _word(train, key))
     augmentations(train.augmentation)
 
 
-def kinds_of_models() -> dict[str, str]:
-    """The kind of data that each network takes, including networks of loaded plug-ins."""
-    loaded = sys.modules.get("trainers.models")
-    own = {} if loaded is None else {name: made.kind for name, made in loaded.MODELS.items()}
-    return KIND_OF_MODEL | own
+def chosen_entries(train: TrainConfig) -> list[Entry]:
+    """The entries that a run uses; a block that is switched off uses none."""
+    off = {"ssl": train.ssl.weight == 0, "sharpness": train.sam.radius == 0}
+    single = [
+        get(kind, _word(train, key))
+        for kind, key in KEYS.items()
+        if kind != "augmentation" and not off.get(kind, False)
+    ]
+    return single + [get("augmentation", name) for name in augmentations(train.augmentation)]
+
+
+def _word(train: TrainConfig, key: str) -> str:
+    value: Any = train
+    for name in key.split(".")[1:]:
+        value = getattr(value, name)
+    return value
 
 
 def augmentations(text: str) -> list[str]:
@@ -69,38 +69,33 @@ def augmentations(text: str) -> list[str]:
     Raises:
         ConfigError: a name is unknown, or a mixer is not last.
     """
-    key, names = "train.augmentation", [name.strip() for name in text.split("+")]
-    for name in names:
-        _known(key, text, NAMES[key], name=name)
-    if any(name in MIXERS for name in names[:-1]):
-        reason = "mixes samples before other steps: put one mixer, mixup or cutmix, last"
-        raise ConfigError(key, text, reason)
+    names = [name.strip() for name in text.split("+")]
+    found = [get("augmentation", name, value=text) for name in names]
+    if any(entry.mixes for entry in found[:-1]):
+        mixers = " or ".join(e.name for e in entries("augmentation").values() if e.mixes)
+        reason = f"mixes samples before other steps: put one mixer, {mixers}, last"
+        raise ConfigError(KEYS["augmentation"], text, reason)
     return names
 
 
-def _known(key: str, value: str, valid: Collection[str], *, name: str | None = None) -> None:
-    """Checks that `name`, the whole value or a part of it, is in the registry."""
-    name = value if name is None else name
-    if name not in valid:
-        near = get_close_matches(name, valid, n=1, cutoff=0.0)[0]
-        what = "is unknown" if name == value else f"has the unknown part {name!r}"
-        reason = f"{what}; the nearest is {near!r}; there are {', '.join(valid)}"
-        raise ConfigError(key, value, reason)
-
-
-def check_model(train: TrainConfig, kind: str) -> None:
-    """Checks that network and augmentation fit the kind of data, and that the depth is valid."""
-    kinds = kinds_of_models()
-    if kinds[train.model] != kind:
-        fits = next(name for name, wanted in kinds.items() if wanted == kind)
-        reason = f"cannot train on data of kind {kind}; use {fits!r}"
-        raise ConfigError("train.model", train.model, reason)
+def check_fit(train: TrainConfig, kind: DataKind) -> None:
+    """Checks that every entry fits the kind of data, and that the depth is valid."""
+    for entry in chosen_entries(train):
+        for other, value in entry.needs.items():
+            if _word(train, other) != value:
+                key = KEYS[entry.kind]
+                raise ConfigError(key, entry.name, f"needs {other}: {value}")
+        if kind in entry.data:
+            continue
+        fits = [name for name, one in entries(entry.kind).items() if kind in one.data]
+        key = KEYS[entry.kind]
+        reason = f"does not fit these data, which are {WORDS[kind]}: use {', '.join(fits)}"
+        raise ConfigError(key, _word(train, key), reason)
     if train.model == "resnet":
         check_depth(train.depth)
-    odd = [name for name in augmentations(train.augmentation) if name not in FOR_TABLES]
-    if kind == "table" and odd:
-        reason = f"is for images, these data are a table: use {' or '.join(FOR_TABLES)}"
-        raise ConfigError("train.augmentation", train.augmentation, reason)
+    if train.gradient == "class_normalised" and train.sam.radius > 0:
+        reason = "has no ascent: use radius 0, or gradient: mean"
+        raise ConfigError("train.sam.radius", train.sam.radius, f"with class_normalised {reason}")
 
 
 def check_depth(depth: int | None) -> None:
@@ -198,6 +193,10 @@ def check_batch(train: TrainConfig, samples: int, *, hint: str = "") -> None:
     if size == 1 and train.norm == "batch":
         reason = "leaves nothing for batch norm to average; use 2 or more, or norm: group"
         raise ConfigError("train.batch_size", size, reason)
+    if size // train.accumulation < (2 if train.norm == "batch" else 1):
+        reason = f"leaves parts of {size // train.accumulation} of a batch of {size}"
+        reason += "; batch norm needs 2 samples" if train.norm == "batch" else ""
+        raise ConfigError("train.accumulation", train.accumulation, reason)
     if size > samples:
         reason = f"is more than the {samples} samples of the training subset{hint}"
         raise ConfigError("train.batch_size", size, reason)

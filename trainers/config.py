@@ -1,17 +1,29 @@
 """The configuration of a run: its data and its training. Needs pydantic only, never torch.
 
-Every key of a spec's `data:` and `train:` blocks is a field here. The field's description is what
-`sweeper schema` and `docs/spec.md` print. Names of models, losses, augmentations and data sets are
-looked up in the registries of the files that define them.
+Every key of a spec's `data:` and `train:` blocks is a field here, or the block of parameters of an
+entry of the catalogue (`train.focal`). The field's description is what `sweeper schema` and
+`docs/spec.md` print. Names of networks, losses and so on are looked up in the catalogue.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, Strict, model_validator
+from pydantic import (
+    ConfigDict,
+    Field,
+    ModelWrapValidatorHandler,
+    Strict,
+    ValidationError,
+    model_validator,
+)
+from pydantic_core import InitErrorDetails
+
+from trainers import builtin, catalogue
+from trainers.blocks import Added, Block, PerMember, Worded, fields_of, mark, without_newer
+from trainers.blocks import ConfigError as ConfigError
 
 Names = Annotated[tuple[str, ...], Strict(False)]
 Token = str | int | float
@@ -34,36 +46,6 @@ OBJECTIVES: dict[str, Literal["maximize", "minimize"]] = {
 
 # Variables that name the folder which must hold the data: for this process, and for its job.
 DATA_ROOTS = ("SWEEPER_DATA_ROOT", "SWEEPER_JOB_DATA_ROOT")
-
-
-class ConfigError(ValueError):
-    """A value that no run can use, found once the data are known.
-
-    Attributes:
-        key: the dotted path, such as `train.batch_size`.
-        value: the value in the spec.
-        reason: why it is unusable, and which value works.
-    """
-
-    def __init__(self, key: str, value: object, reason: str) -> None:
-        super().__init__(f"{key}: {value!r} {reason}")
-        self.key, self.value, self.reason = key, value, reason
-
-
-class Block(BaseModel):
-    """A block of a spec: unknown keys are errors, numbers are finite, nothing is coerced."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, strict=True)
-
-
-class Worded(Block):
-    """A block that may be written as one word, the value of its first key."""
-
-    @model_validator(mode="before")
-    @classmethod
-    def _from_word(cls, value: Any) -> Any:
-        name, field = next(iter(cls.model_fields.items()))
-        return {field.alias or name: value} if isinstance(value, str) else value
 
 
 class Validation(Worded):
@@ -206,11 +188,17 @@ class DataConfig(Block):
         return value
 
 
+def _names(kind: catalogue.Kind) -> str:
+    """What a key accepts: the names of the entries that come with Sweeper."""
+    names = [entry.name for entry in builtin.ENTRIES if entry.kind == kind]
+    return f"{', '.join(names)}."
+
+
 class SSL(Block):
     """Joint self-supervision: L = L_sup + weight x L_SSL, with two more views of a batch."""
 
-    loss: str = Field(default="simclr", description="simclr or vicreg.")
-    weight: Annotated[float, Field(ge=0.0)] = Field(
+    loss: str = Field(default="simclr", description=_names("ssl"))
+    weight: Annotated[float, Field(ge=0.0), PerMember(off=0.0)] = Field(
         default=0.0,
         description="Weight of the SSL loss; 0 is exactly the run without it, and free.",
     )
@@ -225,14 +213,20 @@ class SSL(Block):
 class SAM(Block):
     """Sharpness-aware minimisation, asymmetric towards the minority classes (SAM-A)."""
 
-    radius: Annotated[float, Field(ge=0.0)] = Field(
+    method: Annotated[str, Added()] = Field(default="sam", description=_names("sharpness"))
+    radius: Annotated[float, Field(ge=0.0), PerMember(off=0.0)] = Field(
         default=0.0,
         description="rho, the length of the ascent step; 0 is exactly SGD, in one pass.",
     )
-    asymmetry: Fraction = Field(
+    asymmetry: Annotated[Fraction, PerMember()] = Field(
         default=0.0,
         description="kappa: a sample of class c weighs (n_max/n_c)^kappa in the ascent; 0 is "
         "exactly SAM.",
+    )
+    weighted: Annotated[Literal["ascent", "descent", "both"], Added()] = Field(
+        default="ascent",
+        description="The passes that see the weights of `asymmetry`: SAM-A's ascent, the descent "
+        "(re-weighted SAM), or both.",
     )
     normaliser: Literal["weighted", "plain"] = Field(
         default="weighted",
@@ -242,18 +236,69 @@ class SAM(Block):
 
 
 class Smoothing(Block):
-    """Label smoothing by class size, linear in the logarithm of the class count."""
+    """Label smoothing, whose strength depends on the class's number of samples."""
 
-    minority: Fraction = Field(default=0.0, description="Smoothing of the smallest class.")
-    majority: Fraction = Field(
+    minority: Annotated[Fraction, PerMember()] = Field(
+        default=0.0, description="Smoothing of the smallest class."
+    )
+    majority: Annotated[Fraction, PerMember()] = Field(
         default=0.0, description="Smoothing of the largest; equal is uniform."
+    )
+    rule: Annotated[Literal["log", "sine"], Added()] = Field(
+        default="log",
+        description="How classes between smooth: linear in the logarithm of the count, or by the "
+        "sine of the count (MiSLAS, whose majority is smoothed more).",
+    )
+    spread: Annotated[Literal["uniform", "inverse"], Added()] = Field(
+        default="uniform",
+        description="Where the smoothed share goes: to all classes equally, or to class c in "
+        "proportion to 1/n_c.",
+    )
+
+
+class ClassWeights(Worded):
+    """Weights of the classes in the loss, in every pass. A word is the value of `by`."""
+
+    by: Literal["none", "inverse", "sqrt", "effective"] = Field(
+        default="none",
+        description="inverse: 1/n_c. sqrt: n_c^-0.5. effective: the inverse of the effective "
+        "number of samples. Weights have mean 1 over the training samples.",
+    )
+    beta: Annotated[float, Field(gt=0.0, lt=1.0)] = Field(
+        default=0.9999, description="beta of effective."
+    )
+    start: Fraction = Field(
+        default=0.0,
+        description="The share of the updates before the weights apply: deferred re-weighting "
+        "(DRW) takes 0.8.",
+    )
+
+
+class Average(Worded):
+    """An average of the weights, which is evaluated and saved instead of the last weights."""
+
+    method: Literal["none", "ema", "swa"] = Field(
+        default="none",
+        description="ema: exponential moving average of every update. swa: equal average of the "
+        "weights at the end of each epoch from start on.",
+    )
+    decay: Annotated[float, Field(ge=0.0, lt=1.0), PerMember()] = Field(
+        default=0.999, description="ema: the share of the old average that an update keeps."
+    )
+    start: Annotated[float, Field(ge=0.0, lt=1.0)] = Field(
+        default=0.75, description="swa: the share of the updates before the first average."
     )
 
 
 class TrainConfig(Block):
-    """The network, the optimizer and the levers."""
+    """The network, the optimizer and the levers.
 
-    model: str = Field(default="resnet", description="resnet (images) or mlp (tables).")
+    Entries of the catalogue may own a block of parameters beside these keys: `train.NAME`.
+    """
+
+    model_config = ConfigDict(extra="allow")
+
+    model: str = Field(default="resnet", description=_names("model"))
     depth: Annotated[int, Field(ge=1, le=1202)] | None = Field(
         default=None,
         description="resnet: 6n+2 (8, 20, 32) or 6n+4 (wide: 16, 28), default 8. "
@@ -285,42 +330,130 @@ class TrainConfig(Block):
     batch_size: Annotated[int, Field(ge=1, le=4096)] = Field(
         default=128, description="Samples an update."
     )
-    optimizer: Literal["sgd", "adamw"] = Field(
-        default="sgd", description="sgd (momentum) or adamw."
+    optimizer: str = Field(default="sgd", description=_names("optimizer"))
+    lr: Annotated[float, Field(gt=0.0), PerMember()] = Field(
+        default=0.1, description="Peak learning rate."
     )
-    lr: Annotated[float, Field(gt=0.0)] = Field(default=0.1, description="Peak learning rate.")
     lr_scaling: Literal["none", "sqrt", "linear"] = Field(
         default="none", description="Multiplies lr by (batch_size / lr_batch)^0, ^0.5 or ^1."
     )
     lr_batch: Annotated[int, Field(ge=1, le=1_000_000)] = Field(
         default=128, description="With lr_scaling, the batch size at which lr is used unchanged."
     )
-    schedule: Literal["cosine", "constant"] = Field(
-        default="cosine", description="Decay to 0, or none."
+    schedule: Literal["cosine", "constant", "milestones"] = Field(
+        default="cosine", description="Decay to 0, none, or by a factor at each milestone."
+    )
+    milestones: Annotated[tuple[Fraction, ...], Strict(False), Added()] = Field(
+        default=(0.8, 0.9), description="Shares of the updates at which milestones cut the rate."
+    )
+    milestone_factor: Annotated[float, Field(gt=0.0, le=1.0), Added()] = Field(
+        default=0.01, description="What each milestone multiplies the rate by."
+    )
+    beta2: Annotated[float, Field(gt=0.0, lt=1.0), PerMember(), Added()] = Field(
+        default=0.999, description="AdamW's second beta, at batches of lr_batch with samples."
+    )
+    beta2_scaling: Annotated[Literal["none", "samples"], Added()] = Field(
+        default="none",
+        description="samples: beta2^(batch_size / lr_batch), so that the half-life of the second "
+        "moment is the same number of samples at every batch size (Marek et al. 2025).",
+    )
+    accumulation: Annotated[int, Field(ge=1, le=4096), Added()] = Field(
+        default=1,
+        description="Parts into which a batch is cut. Their gradients are averaged: an update has "
+        "the noise of the whole batch and the norm statistics of a part. SAM climbs in each part.",
+    )
+    gradient: Annotated[Literal["mean", "class_normalised"], Added()] = Field(
+        default="mean",
+        description="mean: of the batch. class_normalised: the sum over the batch's classes of "
+        "g_c / |g_c| (Francazi et al. 2023); not with SAM.",
     )
     warmup_epochs: Annotated[float, Field(ge=0.0)] = Field(
         default=0.0, description="Linear warm-up."
     )
-    momentum: Annotated[float, Field(ge=0.0, lt=1.0)] = Field(
+    momentum: Annotated[float, Field(ge=0.0, lt=1.0), PerMember()] = Field(
         default=0.9, description="SGD's momentum; AdamW's first beta."
     )
     nesterov: bool = Field(default=False, description="Nesterov's form of momentum.")
-    weight_decay: Annotated[float, Field(ge=0.0)] = Field(default=5e-4, description="Weight decay.")
+    weight_decay: Annotated[float, Field(ge=0.0), PerMember()] = Field(
+        default=5e-4, description="Weight decay."
+    )
     decay_norm_and_bias: bool = Field(
         default=False, description="Apply weight decay to norms and biases too."
     )
     augmentation: str = Field(
         default="none",
-        description="none, flip_crop, trivial_augment, rand_augment, auto_augment, mixup, cutmix; "
-        "joined by + they follow each other: auto_augment+mixup.",
+        description=f"{_names('augmentation')} Joined by + they follow each other: "
+        "auto_augment+mixup.",
     )
-    loss: str = Field(default="cross_entropy", description="cross_entropy or logit_adjusted.")
+    loss: str = Field(default="cross_entropy", description=_names("loss"))
+    class_weights: Annotated[ClassWeights, Added()] = Field(
+        default=ClassWeights(), description="Weights of the classes in the loss. A word is by."
+    )
+    head: Annotated[Literal["linear", "cosine"], Added()] = Field(
+        default="linear",
+        description="The last layer. cosine: head_scale times the cosine between features and the "
+        "class's weights.",
+    )
+    head_scale: Annotated[float, Field(gt=0.0), Added()] = Field(
+        default=30.0, description="The scale of a cosine head."
+    )
+    sampler: Annotated[str, Added()] = Field(default="shuffled", description=_names("sampler"))
     smoothing: Smoothing = Field(default=Smoothing(), description="Label smoothing by class size.")
+    average: Annotated[Average, Added()] = Field(
+        default=Average(), description="An average of the weights. A word is method."
+    )
     ssl: SSL = Field(default=SSL(), description="Joint self-supervision.")
     sam: SAM = Field(default=SAM(), description="SAM-A.")
     precision: Literal["auto", "float32", "bfloat16", "float64"] = Field(
         default="auto", description="auto: bfloat16 autocast on a GPU, float32 on a CPU."
     )
+
+    @model_validator(mode="wrap")
+    @classmethod
+    def _parameters_of_entries(cls, value: Any, make: ModelWrapValidatorHandler[Self]) -> Self:
+        """Reads the blocks of entries; any other unknown key is an error."""
+        if not isinstance(value, Mapping):
+            return make(value)
+        owned, read, wrong = catalogue.parameters(), dict(value), list[InitErrorDetails]()
+        for name in [key for key in read if key not in cls.model_fields]:
+            if name not in owned:
+                unknown = read.pop(name)
+                wrong.append({"type": "extra_forbidden", "loc": (name,), "input": unknown})
+                continue
+            try:
+                read[name] = owned[name].model_validate(read[name])
+            except ValidationError as error:
+                wrong += _again(error, name)
+        try:
+            made = make(read)
+        except ValidationError as error:
+            wrong += _again(error)
+        else:
+            if not wrong:
+                return made
+        raise ValidationError.from_exception_data(cls.__name__, wrong)
+
+    def parameters(self, name: str) -> Any:
+        """The parameters of an entry, an instance of its block; defaults if the spec has none."""
+        given = (self.model_extra or {}).get(name)
+        return catalogue.parameters()[name]() if given is None else given
+
+
+def _again(error: ValidationError, *within: str) -> list[InitErrorDetails]:
+    """The errors of a validation, for another error; their places lie within these keys."""
+    return [
+        InitErrorDetails(
+            type=e["type"],
+            loc=(*within, *e["loc"]),
+            input=e["input"],
+            ctx=e.get("ctx", {}),
+        )
+        for e in error.errors()
+    ]
+
+
+# The place of the data does not identify them; their fingerprint does.
+PLACES = frozenset({"path", "test_path", "labels", "test_labels"})
 
 
 class Config(Block):
@@ -339,36 +472,49 @@ class Config(Block):
         """How often the run is evaluated; if undecided, the most evaluations that it may have."""
         return min(self.train.evaluations or self.budget, self.budget)
 
+    def identity(self) -> dict[str, Any]:
+        """What decides a run's numbers, apart from data and replicate: a tree of JSON values.
 
-# The place of the data does not identify them; their fingerprint does.
-PLACES = frozenset({"path", "test_path", "labels", "test_labels"})
+        Places of the data are left out, and so are newer keys at their defaults: an older
+        configuration keeps its identity.
+        """
+        tree: dict[str, Any] = self.model_dump(mode="json", exclude={"data": {*PLACES}})
+        without_newer(self, tree)
+        return tree
 
-# Members of a pack may differ in these fields; all others make the pack key.
-MEMBER_FIELDS = (
-    "lr", "weight_decay", "momentum", "ssl.weight", "sam.radius", "sam.asymmetry",
-    "smoothing.minority", "smoothing.majority",
-)  # fmt: skip
+
+def switches(config: Config) -> dict[str, bool]:
+    """Whether each block that can be switched off is on, by the block's name: ssl, sam."""
+    found: dict[str, bool] = {}
+    for path, field, value in fields_of(config):
+        marked = mark(field, PerMember)
+        if marked and marked.off is not None:
+            found[path.split(".")[-2]] = value != marked.off
+    return found
 
 
 def pack_key(config: Config) -> str:
     """A key that is equal for configurations whose runs one pack can train together.
 
-    A weight or radius of 0 is free, so such a run is not packed with a run of a positive one.
+    Members may differ in the fields marked `PerMember`. A block that is switched off is free, so
+    such a run is not packed with a run that uses it.
     """
-    tree: dict[str, Any] = config.model_dump(mode="json", exclude={"data": {*PLACES}})
-    train = tree["train"]
-    flags = {"ssl": train["ssl"]["weight"] > 0, "sam": train["sam"]["radius"] > 0}
-    for path in MEMBER_FIELDS:
-        *outer, last = path.split(".")
-        block = train
-        for name in outer:
-            block = block[name]
-        del block[last]
-    if not flags["ssl"]:
-        del train["ssl"]
-    if not flags["sam"]:
-        del train["sam"]
+    tree, flags = config.identity(), switches(config)
+    for path, field, _ in fields_of(config):
+        if mark(field, PerMember):
+            _remove(tree, path)
+    for name, on in flags.items():
+        if not on:
+            del tree["train"][name]
     return json.dumps([tree, flags], sort_keys=True, separators=(",", ":"))
+
+
+def _remove(tree: dict[str, Any], path: str) -> None:
+    """Removes a value, if it is there."""
+    *blocks, last = path.split(".")
+    for name in blocks:
+        tree = tree.get(name, {})
+    tree.pop(last, None)
 
 
 def leaves(tree: Mapping[str, Any], before: str = "") -> Iterator[tuple[str, Any]]:

@@ -10,7 +10,7 @@ Batches are prepared many at a time (a chunk), because two samples cost as much 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -23,8 +23,9 @@ from trainers.augment import Policy
 from trainers.batches import batch_sizes
 from trainers.data.dataset import Dataset
 from trainers.fused import Form
-from trainers.losses import smooth_targets
-from trainers.ssl import ssl_views, view_width
+from trainers.losses.smoothing import smooth_targets
+from trainers.samplers import Sampler
+from trainers.ssl import Entrance, Objective
 
 # Numbers of a prepared chunk: about what fits the caches of a core, or fills a GPU.
 CHUNK_NUMBERS = {"cpu": 1 << 20, "cuda": 1 << 25}
@@ -40,15 +41,15 @@ class Batch:
     Attributes:
         x: in the form's layout, normalised.
         labels: (K, B), each sample's own class, even if it is mixed with another.
-        weights: (K, B), each sample's weight in SAM-A's ascent, or None.
-        views: two more inputs for the SSL loss, or None.
+        of_samples: name -> (K, B), the step's numbers of each sample, such as SAM-A's weights.
+        views: what the SSL objective needs, or None.
     """
 
     x: Tensor
     targets: Tensor
     labels: Tensor
-    weights: Tensor | None
-    views: tuple[Tensor, Tensor] | None
+    of_samples: dict[str, Tensor]
+    views: tuple[Tensor, ...] | None
 
 
 class Pool:
@@ -104,15 +105,24 @@ class Recipe:
 
     Attributes:
         smoothing: (K, classes), or None without smoothing.
-        ascent: (K, classes) weights of SAM-A's ascent, or None.
-        ssl_multiple: SSL samples for each supervised sample; 0 without SSL.
+        shares: (classes,), where the smoothed share of a target goes; None: equally.
+        of_classes: name -> (K, classes), the step's numbers of each class.
+        ssl: the objective that needs views, or None.
+        multiple: SSL samples for each supervised sample.
     """
 
     batch_size: int
     policy: Policy
     smoothing: Tensor | None
-    ascent: Tensor | None
-    ssl_multiple: int
+    shares: Tensor | None
+    of_classes: Mapping[str, Tensor]
+    ssl: Objective | None
+    multiple: int
+
+    @property
+    def ssl_multiple(self) -> int:
+        """SSL samples for each supervised sample; 0 without SSL."""
+        return self.multiple if self.ssl else 0
 
 
 @dataclass(frozen=True)
@@ -135,12 +145,13 @@ class Feed:
         *,
         replicates: Sequence[int],
         subsets: Sequence[np.ndarray],
+        samplers: Sequence[Sampler],
         fingerprint: str,
         form: Form,
     ) -> None:
         self.pool, self.recipe, self.form = pool, recipe, form
         self.replicates, self.fingerprint = tuple(replicates), fingerprint
-        self.subsets = tuple(subsets)
+        self.samplers = tuple(samplers)
         self.sizes = batch_sizes(len(subsets[0]), recipe.batch_size)
         self._device = pool.y["train"].device
         self._samples = len(pool.y["train"])
@@ -187,8 +198,9 @@ class Feed:
 
     def _draw(self, epoch: int) -> Epoch:
         """Makes all random numbers of the epoch and moves them to the device at once."""
-        index = np.stack([self._order_of(k, epoch) for k in range(len(self.replicates))])
-        width = view_width(self.pool.raw_inputs) * self.recipe.ssl_multiple
+        index = np.stack([sampler.order(epoch) for sampler in self.samplers])
+        ssl, multiple = self.recipe.ssl, self.recipe.ssl_multiple
+        width = ssl.draws(self.pool.raw_inputs) * multiple if ssl else 0
         on_device = torch.from_numpy(index).to(self._device, non_blocking=True)
         return Epoch(
             on_device,
@@ -200,30 +212,29 @@ class Feed:
             ),
         )
 
-    def _order_of(self, member: int, epoch: int) -> np.ndarray:
-        return streams.order(
-            self.fingerprint,
-            self.replicates[member],
-            self.subsets[member],
-            epoch=epoch,
-            samples=self._samples,
-        )
-
     def _drawn(self, stream: str, epoch: int, index: np.ndarray, width: int) -> Tensor:
-        """A stream's draws in the order of the epoch: (K, n, width)."""
-        tables = {
-            replicate: streams.uniform(
-                self.fingerprint,
-                replicate,
-                stream,
-                epoch=epoch,
-                samples=self._samples,
-                width=width,
-            )
-            for replicate in sorted(set(self.replicates))
-        }
-        rows = [tables[r][i] for r, i in zip(self.replicates, index, strict=True)]
-        return torch.from_numpy(np.stack(rows)).to(self._device, non_blocking=True)
+        """A stream's draws in the order of the epoch: (K, n, width).
+
+        A sample that comes again in an epoch has other draws, from a stream of its occurrence.
+        """
+        tables: dict[tuple[int, int], np.ndarray] = {}
+        drawn = np.empty((*index.shape, width), dtype=np.float32)
+        for member, (replicate, own) in enumerate(zip(self.replicates, index, strict=True)):
+            occurrence = occurrences(own)
+            for turn in range(int(occurrence.max()) + 1):
+                if (replicate, turn) not in tables:
+                    name = stream if turn == 0 else f"{stream}, occurrence {turn + 1}"
+                    tables[replicate, turn] = streams.uniform(
+                        self.fingerprint,
+                        replicate,
+                        name,
+                        epoch=epoch,
+                        samples=self._samples,
+                        width=width,
+                    )
+                here = occurrence == turn
+                drawn[member, here] = tables[replicate, turn][own[here]]
+        return torch.from_numpy(drawn).to(self._device, non_blocking=True)
 
     def _prepare(self, epoch: Epoch, number: int) -> list[Batch]:
         """The batches of a chunk."""
@@ -232,7 +243,7 @@ class Feed:
         own = slice(first, first + size * len(steps))
         labels = epoch.labels[:, own]
         x = self.pool.encode(self.pool.raw("train", epoch.index[:, own]))
-        x, targets, weights = self._augment(x, labels, epoch.draws[:, own], size)
+        x, targets, of_samples = self._augment(x, labels, epoch.draws[:, own], size)
         x = self.enter(x)
         views = self._views(epoch, own, size)
         cut = [slice(i * size, (i + 1) * size) for i in range(len(steps))]
@@ -241,7 +252,7 @@ class Feed:
                 self.cut(x, part),
                 targets[:, part],
                 labels[:, part],
-                None if weights is None else weights[:, part],
+                {name: values[:, part] for name, values in of_samples.items()},
                 views[i] if views else None,
             )
             for i, part in enumerate(cut)
@@ -249,8 +260,15 @@ class Feed:
 
     def enter(self, x: Tensor) -> Tensor:
         """Normalises samples (K, S, ...) and converts them to the form's layout."""
-        x = self.pool.normalise(x)
+        return self._converted(self.pool.normalise(x))
+
+    def _converted(self, x: Tensor) -> Tensor:
         return self.form.images(x.transpose(0, 1)) if x.dim() == 5 else x
+
+    @property
+    def _entrance(self) -> Entrance:
+        pool = self.pool
+        return Entrance(lambda raw: pool.normalise(pool.encode(raw)), self._converted)
 
     @staticmethod
     def cut(x: Tensor, part: slice) -> Tensor:
@@ -259,35 +277,35 @@ class Feed:
 
     def _augment(
         self, x: Tensor, labels: Tensor, draws: Tensor, size: int
-    ) -> tuple[Tensor, Tensor, Tensor | None]:
-        """Transforms a chunk's samples, targets and ascent weights, then mixes within batches."""
+    ) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
+        """Transforms a chunk's samples, targets and step's numbers, then mixes within batches."""
         recipe = self.recipe
-        weights = recipe.ascent.gather(1, labels) if recipe.ascent is not None else None
+        numbers = {name: of.gather(1, labels) for name, of in recipe.of_classes.items()}
         eps = recipe.smoothing
-        targets = labels if eps is None else smooth_targets(labels, eps)
+        targets = labels if eps is None else smooth_targets(labels, eps, recipe.shares)
         if recipe.policy.transforms:
             flat = recipe.policy.apply(x.flatten(0, 1), draws.flatten(0, 1))
             x = flat.view_as(x)
         if not recipe.policy.mixers:
-            return x, targets, weights
+            return x, targets, numbers
 
         def batched(values: Tensor) -> Tensor:
             return values.unflatten(1, (-1, size)).flatten(0, 1)
 
         shape = labels.shape
         mixed, targets, mixing = recipe.policy.mix(batched(x), batched(targets), batched(draws))
-        if weights is not None and mixing is not None:
-            weights = mixing.blend(batched(weights)).reshape(shape)
-        return mixed.reshape(x.shape), targets.reshape(*shape, -1), weights
+        if mixing is not None:
+            numbers = {n: mixing.blend(batched(v)).reshape(shape) for n, v in numbers.items()}
+        return mixed.reshape(x.shape), targets.reshape(*shape, -1), numbers
 
-    def _views(self, epoch: Epoch, own: slice, size: int) -> list[tuple[Tensor, Tensor]] | None:
-        """Two views for each batch, starting at its first sample in the epoch's order.
+    def _views(self, epoch: Epoch, own: slice, size: int) -> list[tuple[Tensor, ...]] | None:
+        """The SSL objective's views for each batch, starting at its first sample in the order.
 
         With a multiple m the views cover m batches and wrap around the end of the epoch. Each
         further appearance of a sample has its own draws.
         """
-        multiple = self.recipe.ssl_multiple
-        if not multiple:
+        ssl, multiple = self.recipe.ssl, self.recipe.multiple
+        if ssl is None:
             return None
         starts = torch.arange(own.start, own.stop, size, device=self._device)
         offsets = torch.arange(multiple * size, device=self._device)
@@ -295,7 +313,17 @@ class Feed:
         turn = (offsets // size).repeat(len(starts))
         x = self.pool.raw("train", epoch.index[:, places])
         one, two = (view.unflatten(2, (multiple, -1))[:, places, turn] for view in epoch.views)
-        views = ssl_views(x, (one, two), self._rows)
-        first, second = (self.enter(self.pool.encode(view)) for view in views)
+        views = ssl.views(x, (one, two), rows=self._rows, entrance=self._entrance)
         parts = [slice(i * len(offsets), (i + 1) * len(offsets)) for i in range(len(starts))]
-        return [(self.cut(first, part), self.cut(second, part)) for part in parts]
+        return [tuple(self.cut(view, part) for view in views) for part in parts]
+
+
+def occurrences(index: np.ndarray) -> np.ndarray:
+    """How often each entry has come before, in an array of whole numbers: (n,)."""
+    order = np.argsort(index, kind="stable")
+    ranked = index[order]
+    first = np.flatnonzero(np.r_[True, ranked[1:] != ranked[:-1]])
+    lengths = np.diff(np.r_[first, len(index)])
+    before = np.empty(len(index), dtype=np.int64)
+    before[order] = np.arange(len(index)) - np.repeat(first, lengths)
+    return before

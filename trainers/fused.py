@@ -143,8 +143,8 @@ class Parameters:
         self.specs = tuple(parameters)
         self.flat = flat.requires_grad_()
         self.data = flat.data
-        blocks = layout.cut(self.flat)
-        self.views = {p.name: form.view(blocks[p.name], p, layout.members) for p in self.specs}
+        self._form = form
+        self.views = self.views_of(self.flat)
         self.decaying = layout.members * sum(p.size for p in self.specs if p.decays)
 
     @property
@@ -157,10 +157,15 @@ class Parameters:
         blocks = self.layout.split(self.data)
         return {p.name: blocks[p.name].view(-1, *p.shape) for p in self.specs}
 
-    def select(self, keep: Sequence[int], *, form: Form) -> Parameters:
-        """The parameters of some members only."""
-        layout = Layout(len(keep), self.layout.sizes)
-        return Parameters(layout, self.layout.select(self.data, keep), self.specs, form=form)
+    def views_of(self, flat: Tensor) -> dict[str, Tensor]:
+        """The same views of another tensor (K P,), such as a target network's."""
+        blocks, members = self.layout.cut(flat), self.layout.members
+        return {p.name: self._form.view(blocks[p.name], p, members) for p in self.specs}
+
+    def blank(self, members: int) -> Parameters:
+        """The same parameters of other members, whose numbers are not yet set."""
+        layout = Layout(members, self.layout.sizes)
+        return Parameters(layout, self.data.new_empty(layout.total), self.specs, form=self._form)
 
 
 def draw_parameters(
@@ -209,11 +214,6 @@ class Statistics:
         mean = torch.zeros(layout.total, device=device, dtype=dtype)
         return cls(layout, mean, torch.ones_like(mean))
 
-    def select(self, keep: Sequence[int]) -> Statistics:
-        """The statistics of some members only."""
-        chosen = (self.layout.select(part, keep) for part in (self.mean, self.var))
-        return Statistics(Layout(len(keep), self.layout.sizes), *chosen)
-
 
 class Form(Protocol):
     """How K layers are computed as one. Networks use only this interface.
@@ -261,7 +261,7 @@ class Form(Protocol):
         """Group norm of images, or of the columns of tables, for each sample separately."""
         ...
 
-    def linear(self, x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    def linear(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         """(K, B, I) -> (K, B, O)."""
         ...
 
@@ -329,8 +329,8 @@ class Folded:
         rows = F.group_norm(rows, members * groups, weight, bias, EPSILON)
         return rows.view(len(rows), members, -1).transpose(0, 1)
 
-    def linear(self, x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-        return torch.baddbmm(bias, x, weight)
+    def linear(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        return x @ weight if bias is None else torch.baddbmm(bias, x, weight)
 
     def pooled(self, x: Tensor, members: int) -> Tensor:
         return x.mean((2, 3)).unflatten(1, (members, -1)).transpose(0, 1)

@@ -146,7 +146,7 @@ def _plain(layer: Layer, input: Tensor, weight: Any = None, bias: Any = None) ->
         case "group_norm":
             return F.group_norm(input, layer.groups, weight, bias, EPSILON)
         case "linear":
-            return torch.addmm(bias, input, weight)
+            return input @ weight if bias is None else torch.addmm(bias, input, weight)
         case "pooled":
             return input.mean((2, 3))
 
@@ -218,7 +218,8 @@ def _layer_of(form: Form, layer: Layer, leaves: dict[str, Tensor]) -> Tensor:
             weight, bias = view("weight", "channels"), view("bias", "channels")
             return form.group_norm(x, weight, bias, members=members, groups=layer.groups)
         case "linear":
-            return form.linear(x, view("weight", "linear"), view("bias", "bias"))
+            bias = view("bias", "bias") if layer.bias else None
+            return form.linear(x, view("weight", "linear"), bias)
         case "pooled":
             return form.pooled(x, members)
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,18 +16,26 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from trainers import catalogue, state
 from trainers.augment import parse
+from trainers.averages import Averages
+from trainers.batches import batch_sizes
 from trainers.check import check
 from trainers.config import Config, pack_key
 from trainers.data.dataset import Dataset
 from trainers.data.imbalance import draw_subset
 from trainers.feed import Batch, Feed, Pool, Recipe
 from trainers.fused import FORMS
-from trainers.losses import smoothing_by_class
+from trainers.hyper import Hyper
+from trainers.losses.smoothing import smoothed_shares, smoothing_by_class
 from trainers.metrics import hits, measure
-from trainers.pack import LossTerms, PackedNetworks, PackLoss, design
+from trainers.optimizers import Optimizer, schedule
+from trainers.pack import PackedNetworks, PackLoss, Terms, design
 from trainers.rounds import Timetable, chosen
-from trainers.step import OPTIMIZERS, Ascent, schedule
+from trainers.samplers import Draw, Sampler
+from trainers.state import Kept, State
+from trainers.steps import Problem
+from trainers.steps.chosen import step_of
 
 # Samples of a member that are normalised together for its statistics. Fixed, because the statistics
 # depend slightly on it, and they must not depend on K, the training batch or the device.
@@ -131,39 +140,53 @@ class PackTrainer:
     def _assemble(self) -> None:
         """Builds everything that depends on the members alive, around the pack's parameters."""
         members = [self.members[i] for i in self.alive]
-        trains = [m.config.train for m in members]
-        train, parameters = trains[0], self.pack.parameters
-        self.optimizer = OPTIMIZERS[train.optimizer](parameters, trains)
-        self.objective = PackLoss(trains, self.counts, like=parameters.data)
-        sharp = any(t.sam.radius for t in trains)
-        self.ascent = Ascent(parameters, trains, self.counts) if sharp else None
+        hyper = Hyper([m.config.train for m in members], self.pack.parameters.data)
+        train = hyper.first
+        self._moving = train.norm_statistics == "running"
+        self._clean = not self._moving and bool(self._design.blueprint.norms)
+        make = catalogue.get("optimizer", train.optimizer).load()
+        self.optimizer: Optimizer = make(self.pack.parameters, hyper)
+        self.averages = Averages(self.pack, hyper)
+        self.objective = PackLoss(self.pack, hyper, self.counts)
+        self.method = step_of(hyper, self.pack.parameters, self.counts)
+        self._problem = Problem(self.pack, self.objective, moving=self._moving)
         self.feed = Feed(
             self.pool,
-            self._recipe(),
+            self._recipe(hyper),
             replicates=[m.replicate for m in members],
             subsets=[self._subsets[i] for i in self.alive],
+            samplers=[self._sampler(i) for i in self.alive],
             fingerprint=self.fingerprint,
             form=self._design.form,
         )
-        self._moving = train.norm_statistics == "running"
-        self._clean = not self._moving and bool(self._design.blueprint.norms)
-        self._ones = torch.ones(len(members)).to(parameters.data)
 
-    def _recipe(self) -> Recipe:
-        trains = [self.members[i].config.train for i in self.alive]
-        train, data = trains[0], self.pack.parameters.data
-        policy = parse(train.augmentation)
-        smooth = any(t.smoothing.minority or t.smoothing.majority for t in trains)
-        rows = [
-            smoothing_by_class(self.counts, t.smoothing.minority, t.smoothing.majority)
-            for t in trains
-        ]
+    def _sampler(self, member: int) -> Sampler:
+        one = self.members[member]
+        labels = self.pool.y["train"].cpu().numpy()
+        draw = Draw(
+            self.fingerprint,
+            one.replicate,
+            self._subsets[member],
+            labels,
+            one.config.train,
+            self.timetable.steps / len(batch_sizes(sum(self.counts), one.config.train.batch_size)),
+        )
+        return catalogue.get("sampler", one.config.train.sampler).load()(draw)
+
+    def _recipe(self, hyper: Hyper) -> Recipe:
+        train, data = hyper.first, self.pack.parameters.data
+        policy = parse(train)
+        smooth = hyper.any("smoothing.minority") or hyper.any("smoothing.majority")
+        rows = [smoothing_by_class(self.counts, t.smoothing) for t in hyper.trains]
+        shares = smoothed_shares(self.counts, train.smoothing)
         return Recipe(
             train.batch_size,
             policy,
             torch.stack(rows).to(data) if smooth or policy.mixers else None,
-            self.ascent.class_weights if self.ascent else None,
-            train.ssl.batch_multiple if train.ssl.weight > 0 else 0,
+            None if shares is None else shares.to(data),
+            {**self.method.of_classes, **self.objective.of_classes},
+            self._design.ssl,
+            train.ssl.batch_multiple,
         )
 
     @property
@@ -231,48 +254,33 @@ class PackTrainer:
             for k, member in enumerate(self.alive)
         ]
 
-    def update(self, batch: Batch) -> tuple[LossTerms, Tensor]:
+    def update(self, batch: Batch) -> tuple[Terms, Tensor]:
         """Makes an update; returns the terms of its first pass and the minimised objective (K,)."""
         share = schedule(
             self.config.train, self.step, steps=self.steps, epoch_steps=self.feed.epoch_steps
         )
+        self.objective.progress = self.step / self.steps
         widest = batch.views[0] if batch.views else batch.x
         with self._design.form.backend(widest, self.pack.members):
-            terms = self.objective.terms(self.pack, batch, moving=self._moving)
-            objective = terms.plus_ssl(terms.losses.mean(1))
-            if self.ascent is None:
-                grad = self._gradient(objective)
-            else:
-                grad = self._sharp_gradient(self.ascent, batch, terms, objective)
+            grad, terms = self.method.gradient(self._problem, batch)
         self.optimizer.update(grad, step=self.step, share=share)
+        self.objective.after_update(self.pack)
         self.step += 1
-        return terms, objective.detach()
-
-    def _sharp_gradient(
-        self, ascent: Ascent, batch: Batch, terms: LossTerms, objective: Tensor
-    ) -> Tensor:
-        """The gradient at the end of SAM's ascent."""
-        weights = batch.weights
-        assert weights is not None  # noqa: S101
-        unweighted = self._gradient(objective, again=True) if ascent.two_gradients else None
-        tilted = self._gradient(terms.plus_ssl(ascent.mean_loss(terms.losses, weights)))
-        ascent.climb(tilted, unweighted)
-        # The first pass updated the running statistics with this batch; the second must not.
-        there = self.objective.terms(self.pack, batch, moving=False)
-        grad = self._gradient(there.plus_ssl(there.losses.mean(1)))
-        ascent.return_home()
-        return grad
-
-    def _gradient(self, objective: Tensor, *, again: bool = False) -> Tensor:
-        """The gradient (K P,) of losses (K,); members are independent, so one backward suffices."""
-        flat = self.pack.parameters.flat
-        return torch.autograd.grad(objective, flat, self._ones, retain_graph=again)[0]
+        self.averages.after_update(self.step, steps=self.steps, epoch_steps=self.feed.epoch_steps)
+        return terms, terms.objective.detach()
 
     def evaluate(self) -> dict[str, Tensor]:
         """Logits (K, N, C) of the test split and, if there is one, the validation split."""
-        if self._clean:
-            self.pack.clean_statistics(self._subset_batches())
-        return {split: self.pack.evaluate(self.split_batches(split)) for split in self._judged}
+        with self.evaluated():
+            return {split: self.pack.evaluate(self.split_batches(split)) for split in self._judged}
+
+    @contextmanager
+    def evaluated(self) -> Iterator[None]:
+        """A context in which the pack has the weights and statistics that are evaluated."""
+        with self.averages.in_place():
+            if self._clean:
+                self.pack.clean_statistics(self._subset_batches())
+            yield
 
     def _subset_batches(self) -> Iterator[tuple[int, Tensor]]:
         """Yields (samples, x) of each member's training subset, not augmented, in equal parts."""
@@ -298,18 +306,16 @@ class PackTrainer:
             return
         if not keep:
             raise ValueError("a pack cannot go on without members")
-        layout = self.pack.parameters.layout
-        buffers = {name: layout.select(b, keep) for name, b in self.optimizer.buffers.items()}
-        self.pack = self.pack.select(keep)
+        kept = state.select(self._state, keep)
+        self.pack = self.pack.blank(len(keep))
         self.alive = list(members)
         self._assemble()
-        for name, buffer in buffers.items():
-            self.optimizer.buffers[name].copy_(buffer)
+        state.load(self._state, kept)
 
     def state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
         """Tensors and JSON from which `load_state` continues in a trainer of the same members."""
         meta = {"round": self.round, "step": self.step, "alive": list(self.alive)}
-        return {name: tensor.clone() for name, tensor in self._tensors().items()}, meta
+        return {name: tensor.clone() for name, tensor in state.tensors(self._state).items()}, meta
 
     def load_state(self, tensors: Mapping[str, Tensor], meta: Mapping[str, Any]) -> None:
         """Restores a state, whatever the trainer's current round.
@@ -318,20 +324,18 @@ class PackTrainer:
             ValueError: the state is of another pack.
         """
         self._keep([m for m in self.alive if m in meta["alive"]])
-        own = self._tensors()
-        same = own.keys() == tensors.keys() and list(meta["alive"]) == self.alive
-        if not same or any(own[name].shape != tensors[name].shape for name in own):
+        if list(meta["alive"]) != self.alive:
             raise ValueError("the state is not of a pack of these members")
-        for name, tensor in own.items():
-            tensor.copy_(tensors[name])
+        state.load(self._state, tensors)
         self.round, self.step = meta["round"], meta["step"]
 
-    def _tensors(self) -> dict[str, Tensor]:
-        """All tensors that change in training; no copies."""
-        statistics = self.pack.statistics
-        buffers = {f"optimizer.{name}": b for name, b in self.optimizer.buffers.items()}
-        own = {"parameters": self.pack.parameters.data, **buffers}
-        return own | {"statistics.mean": statistics.mean, "statistics.var": statistics.var}
+    @property
+    def _state(self) -> State:
+        """Everything that changes in training."""
+        layout = self.pack.parameters.layout
+        buffers = {f"optimizer.{n}": Kept(b, layout) for n, b in self.optimizer.buffers.items()}
+        memory = {f"ssl.{name}": kept for name, kept in self.objective.memory.items()}
+        return {**self.pack.state, **buffers, **memory, **self.averages.state}
 
     def time_steps(self, steps: int) -> tuple[float, float]:
         """Seconds of an update, measured over `steps` updates, and of its share of evaluations.

@@ -8,10 +8,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from torch import Tensor
 
+from trainers import catalogue
 from trainers.config import TrainConfig
 from trainers.feed import Batch
 from trainers.fused import (
@@ -23,10 +25,14 @@ from trainers.fused import (
     Statistics,
     draw_parameters,
 )
-from trainers.losses import LOSSES
-from trainers.models import MODELS, Network
-from trainers.models.projector import Projector
-from trainers.ssl import SSL_LOSSES
+from trainers.hyper import Hyper
+from trainers.losses import Loss
+from trainers.losses.weights import class_weights
+from trainers.models import Network
+from trainers.ssl import Encoder, Objective, Views
+from trainers.state import Kept, State
+
+CLASS_WEIGHTS = "class weights"
 
 
 @dataclass(frozen=True)
@@ -53,10 +59,10 @@ class Precision:
 
 @dataclass(frozen=True)
 class PackDesign:
-    """What all members share: a network, perhaps a projector, and how they are computed."""
+    """What all members share: a network, perhaps an SSL objective, and how they are computed."""
 
     network: Network
-    projector: Projector | None
+    ssl: Objective | None
     blueprint: Blueprint
     form: Form
     precision: Precision
@@ -66,13 +72,16 @@ class PackDesign:
 def design(
     train: TrainConfig, *, inputs: tuple[int, ...], classes: int, form: Form, device: torch.device
 ) -> PackDesign:
-    """Builds the network of a configuration, and a projector if SSL has weight."""
+    """Builds the network of a configuration, and the heads of an SSL objective with weight."""
     blueprint = Blueprint()
-    network = MODELS[train.model](blueprint, train, inputs=inputs, classes=classes)
-    wanted = train.ssl.weight > 0
-    projector = Projector(blueprint, network.width, norm=train.norm) if wanted else None
+    made = catalogue.get("model", train.model).load()
+    network = made(blueprint, train, inputs=inputs, classes=classes)
+    ssl = None
+    if train.ssl.weight > 0:
+        objective = catalogue.get("ssl", train.ssl.loss).load()
+        ssl = objective(blueprint, train, width=network.width, inputs=inputs)
     precision = Precision.of(train.precision, device)
-    return PackDesign(network, projector, blueprint, form, precision, device)
+    return PackDesign(network, ssl, blueprint, form, precision, device)
 
 
 class PackedNetworks:
@@ -102,10 +111,22 @@ class PackedNetworks:
         statistics = Statistics.fresh(norms, len(replicates), device=device, dtype=dtype)
         return cls(design, parameters, statistics)
 
-    def select(self, keep: Sequence[int]) -> PackedNetworks:
-        """The pack of some members only, by position."""
-        parameters = self.parameters.select(keep, form=self.design.form)
-        return PackedNetworks(self.design, parameters, self.statistics.select(keep))
+    def blank(self, members: int) -> PackedNetworks:
+        """A pack of the same design with other members, whose numbers are not yet set."""
+        parameters = self.parameters.blank(members)
+        data, norms = parameters.data, self.design.blueprint.norms
+        statistics = Statistics.fresh(norms, members, device=data.device, dtype=data.dtype)
+        return PackedNetworks(self.design, parameters, statistics)
+
+    @property
+    def state(self) -> State:
+        """The parameters and the running statistics."""
+        layout = self.statistics.layout
+        return {
+            "parameters": Kept(self.parameters.data, self.parameters.layout),
+            "statistics.mean": Kept(self.statistics.mean, layout),
+            "statistics.var": Kept(self.statistics.var, layout),
+        }
 
     def _pass(
         self, training: bool, statistics: Statistics | None, moments: Moments | None = None
@@ -125,14 +146,15 @@ class PackedNetworks:
             network = self.design.network
             return network.logits(run, network.features(run, x)).to(self.design.precision.dtype)
 
-    def projections(self, x: Tensor) -> Tensor:
-        """Projections (K, n, 128) of a batch of views; leaves the running statistics unchanged."""
-        projector = self.design.projector
-        if projector is None:
+    def ssl_outputs(self, views: Views, memory: State) -> Views:
+        """What the SSL objective compares; leaves the running statistics unchanged."""
+        ssl = self.design.ssl
+        if ssl is None:
             raise ValueError("this pack was designed without SSL")
+        encoder = Encoder(self.design.network, self._still, self.parameters.views_of)
         with self.design.precision.casting(self.design.device):
-            features = self.design.network.features(self._still, x)
-            return projector(self._still, features).to(self.design.precision.dtype)
+            outputs = ssl.outputs(encoder, views, memory)
+        return tuple(output.to(self.design.precision.dtype) for output in outputs)
 
     @torch.no_grad()
     def evaluate(self, batches: Iterable[Tensor]) -> Tensor:
@@ -180,35 +202,57 @@ class PackedNetworks:
 
 
 class PackLoss:
-    """The objective of each member, L = L_sup + weight L_SSL, as (K,)."""
+    """The objective of each member, L = L_sup + weight L_SSL, as (K,).
 
-    def __init__(
-        self, trains: Sequence[TrainConfig], counts: Sequence[int], *, like: Tensor
-    ) -> None:
-        first = trains[0]
-        self._loss = LOSSES[first.loss]
-        self._counts = torch.tensor([counts], device=like.device)
-        self._ssl = first.ssl
-        self._ssl_loss = SSL_LOSSES[first.ssl.loss] if first.ssl.weight > 0 else None
-        self._weight = torch.tensor([t.ssl.weight for t in trains], dtype=like.dtype).to(like)
+    Attributes:
+        progress: the share of the run's updates made; some losses change with it.
+        of_classes: name -> (K, C), numbers of each class that batches must have for each sample.
+        memory: what the SSL objective keeps beside the parameters.
+    """
 
-    def terms(self, pack: PackedNetworks, batch: Batch, *, moving: bool) -> LossTerms:
+    def __init__(self, pack: PackedNetworks, hyper: Hyper, counts: Sequence[int]) -> None:
+        data, first = pack.parameters.data, hyper.first
+        self._hyper, self._ssl, self.progress = hyper, pack.design.ssl, 0.0
+        counted = torch.tensor([counts], device=data.device)
+        self._loss: Loss = catalogue.get("loss", first.loss).load()(hyper, counted)
+        self._weight = hyper.tensor("ssl.weight")
+        self._weights_from = first.class_weights.start
+        self.of_classes: dict[str, Tensor] = {}
+        if first.class_weights.by != "none":
+            weights = class_weights(first.class_weights, counts)
+            self.of_classes[CLASS_WEIGHTS] = weights.to(data).expand(len(hyper.trains), -1)
+        self.memory: State = self._ssl.memory(pack.parameters) if self._ssl else {}
+
+    def terms(self, pack: PackedNetworks, batch: Batch, *, moving: bool) -> Terms:
         """The terms of a step's losses."""
         logits = pack.logits(batch.x, moving=moving)
-        losses = self._loss(logits, batch.targets, self._counts)
-        if self._ssl_loss is None or batch.views is None:
-            return LossTerms(logits, losses, None)
-        u, v = (pack.projections(view) for view in batch.views)
-        return LossTerms(logits, losses, self._weight * self._ssl_loss(u, v, self._ssl))
+        losses = self._loss(logits, batch.targets, self.progress)
+        if self.of_classes and self.progress >= self._weights_from:
+            losses = losses * batch.of_samples[CLASS_WEIGHTS]
+        if self._ssl is None or batch.views is None:
+            return Terms(logits, losses, None)
+        outputs = pack.ssl_outputs(batch.views, self.memory)
+        ssl = self._ssl.loss(outputs, batch.views, self._hyper)
+        return Terms(logits, losses, self._weight * ssl)
+
+    def after_update(self, pack: PackedNetworks) -> None:
+        """Changes the memory after an update."""
+        if self._ssl is not None:
+            self._ssl.after_update(self.memory, pack.parameters, self._hyper, self.progress)
 
 
 @dataclass(frozen=True)
-class LossTerms:
+class Terms:
     """Logits (K, B, C), supervised losses (K, B), and the weighted SSL loss (K,) or None."""
 
     logits: Tensor
     losses: Tensor
     ssl: Tensor | None
+
+    @cached_property
+    def objective(self) -> Tensor:
+        """What is minimised: the mean supervised loss and the SSL loss, (K,)."""
+        return self.plus_ssl(self.losses.mean(1))
 
     def plus_ssl(self, supervised: Tensor) -> Tensor:
         """Adds the SSL loss, if there is one, to a supervised loss (K,)."""

@@ -3,12 +3,12 @@
 Letters of the shapes: M samples, C channels, H and W pixels. Images are `(M, C, H, W)` float32 in
 0..1, draws `(M, width)` uniform in [0, 1).
 
-Operations and strengths are torchvision's (TrivialAugmentWide, RandAugment with two operations at
-strength 9 of 31, AutoAugment for CIFAR-10), with nearest neighbour and black outside. A small table
-for each image size has a row for every strength that a policy can draw, and a draw picks a row. On
-a CPU the samples are sorted by operation, and each operation runs once on its samples. On a GPU,
-reading which operations were drawn would wait for the device, so every operation runs on all
-samples and the right result is picked.
+Operations and strengths are torchvision's (TrivialAugmentWide, RandAugment, AutoAugment for
+CIFAR-10), with nearest neighbour and black outside. A small table for each image size has a row for
+every strength that a policy can draw, and a draw picks a row. On a CPU the samples are sorted by
+operation, and each operation runs once on its samples. On a GPU, reading which operations were
+drawn would wait for the device, so every operation runs on all samples and the right result is
+picked.
 """
 
 from __future__ import annotations
@@ -182,12 +182,12 @@ def _wide_table(height: int, width: int, device: torch.device) -> OperationTable
 
 
 @lru_cache(maxsize=64)
-def _rand_table(height: int, width: int, device: torch.device) -> OperationTable:
+def _rand_table(strength: int, height: int, width: int, device: torch.device) -> OperationTable:
     strengths = _magnitudes(31, wide=False, height=height, width=width)
     rows = [
         row
         for name in DRAWN_OPS
-        for row in _both_signs(name, strengths[name][9], height=height, width=width)
+        for row in _both_signs(name, strengths[name][strength], height=height, width=width)
     ]
     return _table(rows, device)
 
@@ -215,10 +215,10 @@ def trivial_augment(x: Tensor, u: Tensor) -> Tensor:
     return _wide_table(*x.shape[-2:], x.device).run(x, row)
 
 
-def rand_augment(x: Tensor, u: Tensor) -> Tensor:
-    """Two operations for each sample, at strength 9 of 31. Draws: operation and sign, twice."""
-    table = _rand_table(*x.shape[-2:], x.device)
-    for stage in range(2):
+def rand_augment(x: Tensor, u: Tensor, *, operations: int = 2, strength: int = 9) -> Tensor:
+    """Some operations for each sample, at a strength of 31. Draws: operation and sign of each."""
+    table = _rand_table(strength, *x.shape[-2:], x.device)
+    for stage in range(operations):
         row = pick(u[:, 2 * stage], len(DRAWN_OPS)) * 2 + pick(u[:, 2 * stage + 1], 2)
         x = table.run(x, row)
     return x

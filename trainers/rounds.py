@@ -14,7 +14,7 @@ from itertools import accumulate, pairwise
 from typing import Any
 
 from trainers.batches import batch_sizes
-from trainers.check import check
+from trainers.check import check, chosen_entries
 from trainers.config import Config, ConfigError
 
 POINTS = 10  # evaluations, if the spec does not set them
@@ -113,11 +113,12 @@ def chosen(configs: Iterable[Config], facts: Mapping[str, Any], *, least: int = 
 def _training(config: Config, samples: int) -> int:
     """Forward passes of samples in training; a backward pass counts as BACKWARD of them."""
     train = config.train
-    views = 2 * train.ssl.batch_multiple if train.ssl.weight > 0 else 0
-    passes = (2 if train.sam.radius > 0 else 1) * (1 + views) * (1 + BACKWARD)
+    passes = {entry.kind: entry.passes for entry in chosen_entries(train)}
+    views = passes.get("ssl", 0) * train.ssl.batch_multiple
+    forwards = passes.get("sharpness", 1) * (1 + views) * (1 + BACKWARD)
     if train.steps is None:
-        return passes * train.epochs * samples
-    return passes * train.steps * samples // len(batch_sizes(samples, train.batch_size))
+        return forwards * train.epochs * samples
+    return forwards * train.steps * samples // len(batch_sizes(samples, train.batch_size))
 
 
 def _evaluating(config: Config, facts: Mapping[str, Any], samples: int) -> int:

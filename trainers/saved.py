@@ -111,7 +111,8 @@ def save(
     """
     if result.numbers is None:
         raise ValueError(f"round {result.round} was not evaluated")
-    tensors = _tensors(trainer.pack, trainer.alive.index(result.member))
+    with trainer.evaluated():
+        tensors = _tensors(trainer.pack, trainer.alive.index(result.member))
     weights = serialise(tensors)
     facts = {
         "format": FORMAT,

@@ -17,6 +17,7 @@ from trainers.batches import batch_sizes
 from trainers.config import TrainConfig
 from trainers.fused import MOMENTUM, Layout, Parameter, Parameters, Pass
 from trainers.pack import design
+from trainers.ssl import Encoder
 
 LayerKind = Literal["convolution", "batch_norm", "group_norm", "linear", "pooled"]
 TITLES: dict[LayerKind, str] = {
@@ -101,8 +102,9 @@ def calls(
     run = Pass(recording, 1, blocks.views, True)
     with torch.no_grad():
         made.network.logits(run, made.network.features(run, recording.enter(inputs, batch)))
-        if made.projector:
-            made.projector(run, made.network.features(run, recording.enter(inputs, views)))
+        if made.ssl:
+            encoder = Encoder(made.network, run, blocks.views_of)
+            made.ssl.outputs(encoder, (recording.enter(inputs, views),), {})
     entry = _entry(inputs, max(batch, views), members)
     return [replace(layer, members=members, entry=entry) for layer in recording.layers]
 
@@ -199,9 +201,9 @@ class Recording:
         self._record("group_norm", x, inputs=channels, outputs=channels, groups=groups)
         return torch.zeros_like(x)
 
-    def linear(self, x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    def linear(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         _, inputs, outputs = weight.shape
-        self._record("linear", x, inputs=inputs, outputs=outputs, bias=True)
+        self._record("linear", x, inputs=inputs, outputs=outputs, bias=bias is not None)
         return x.new_zeros(1, 1, outputs)
 
     def pooled(self, x: Tensor, members: int) -> Tensor:

@@ -16,7 +16,7 @@ from sweeper.errors import EngineError
 from sweeper.plan import Price
 from sweeper.spec.models import Resources
 from sweeper.states import Ending
-from trainers.config import Config
+from trainers.config import Config, switches
 
 LIMIT_SECONDS = 60.0  # for all keys; the rest use the price of the nearest key
 PATIENCE_SECONDS = 300.0  # for the first key: data may have to be downloaded, or a worker may hang
@@ -201,8 +201,7 @@ def _distance(a: Config, b: Config) -> float:
         a.data.path != b.data.path,
         a.train.model != b.train.model,
         a.train.depth != b.train.depth,
-        (a.train.sam.radius > 0) != (b.train.sam.radius > 0),
-        (a.train.ssl.weight > 0) != (b.train.ssl.weight > 0),
+        *(on != switches(b)[name] for name, on in switches(a).items()),
         a.train.augmentation != b.train.augmentation,
     ]
     return (

@@ -444,7 +444,7 @@ class SpecFile(Block):
             *blocks, last = path.split(".")
             block = tree
             for name in blocks:
-                block = block[name]
+                block = block.setdefault(name, {})
             block[last] = level
         return Config.model_validate(tree)
 

@@ -26,6 +26,9 @@ class OwnConfig(Config):
         values = {k: [*v] if isinstance(v, listed) else v for k, v in self.values.items()}
         return {"trainer": self.trainer, "data": {}, "train": values}
 
+    def identity(self) -> dict[str, Any]:
+        return self.model_dump(mode="json")
+
     @property
     def budget(self) -> int:
         """The epochs in a whole number `epochs`; 0 where there is none."""

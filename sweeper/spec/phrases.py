@@ -11,7 +11,8 @@ from pydantic.fields import FieldInfo
 
 from sweeper.errors import nearest
 from sweeper.spec.factors import NamedCell
-from trainers.config import Token
+from trainers import catalogue
+from trainers.config import Token, TrainConfig
 
 _TYPES = {
     int: "a whole number",
@@ -101,8 +102,17 @@ def accepts(field: FieldInfo) -> str:
 
 
 def keys(model: type[BaseModel]) -> dict[str, FieldInfo]:
-    """A model's fields, by their keys in a file."""
-    return {field.alias or name: field for name, field in model.model_fields.items()}
+    """A model's fields, by their keys in a file; in `train` the catalogue's blocks follow."""
+    own = {field.alias or name: field for name, field in model.model_fields.items()}
+    if model is not TrainConfig:
+        return own
+    return own | {name: _block_field(name, inner) for name, inner in catalogue.parameters().items()}
+
+
+def _block_field(name: str, inner: type[BaseModel]) -> FieldInfo:
+    key = catalogue.KEYS[catalogue.owner(name).kind]
+    text = f"Parameters of `{key}: {name}`."
+    return FieldInfo(annotation=inner, default=inner(), description=text)
 
 
 def near(word: str, valid: Iterable[str]) -> str:

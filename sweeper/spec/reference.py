@@ -13,6 +13,8 @@ from pydantic.fields import FieldInfo
 from sweeper.spec.factors import Levels, NamedCell, NuisanceRange, Range
 from sweeper.spec.models import Looks, Screen, SpecFile, Target
 from sweeper.spec.phrases import accepts, block, keys
+from trainers import catalogue
+from trainers.config import TrainConfig
 
 _HEAD = """# The spec file
 
@@ -37,6 +39,11 @@ Factors that `when` joins are compared as one factor, "method", whose levels are
 def json_schema() -> dict[str, Any]:
     """Returns the JSON Schema (2020-12) of a spec file."""
     schema = SpecFile.model_json_schema()
+    train = schema["$defs"]["TrainConfig"]
+    train["additionalProperties"] = False
+    for name, inner in catalogue.parameters().items():
+        described = {"description": keys(TrainConfig)[name].description}
+        train["properties"][name] = inner.model_json_schema() | described
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema}
 
 
@@ -54,7 +61,18 @@ def markdown() -> str:
     }
     for title, model in forms.items():
         parts += _section(title, model)
-    return "\n".join(parts)
+    return "\n".join([*parts, *_names()])
+
+
+def _names() -> Iterator[str]:
+    """A table of the catalogue: every name that a key of `train` accepts."""
+    yield "\n## Names\n\nWhat comes with Sweeper; a `--plugin` file may add more.\n"
+    yield "| key | name | what | for |\n|---|---|---|---|"
+    for kind, key in catalogue.KEYS.items():
+        for name, entry in catalogue.entries(kind).items():
+            needs = [f"`{other}: {value}`" for other, value in entry.needs.items()]
+            uses = ["images and tables" if len(entry.data) > 1 else f"{entry.data[0]}s", *needs]
+            yield f"| `{key}` | `{name}` | {_cell(entry.meaning)} | {', '.join(uses)} |"
 
 
 def _section(title: str, model: type[BaseModel], path: str = "") -> Iterator[str]:

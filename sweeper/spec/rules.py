@@ -43,7 +43,9 @@ def fields(model: type[BaseModel], prefix: str = "") -> Iterator[tuple[str, Fiel
             yield f"{prefix}{name}", field
 
 
-FIELDS = dict(fields(Config))
+def factor_fields() -> dict[str, FieldInfo]:
+    """The fields that a factor may name, those of loaded plug-ins included."""
+    return dict(fields(Config))
 
 
 def canonical(spec: SpecFile) -> tuple[SpecFile, list[Problem]]:
@@ -96,12 +98,13 @@ def _check_name(spec: SpecFile, path: tuple[str | int, ...]) -> None:
         if not OWN_NAME.fullmatch(name):
             raise Problem(path, "must be names of letters, digits and _, joined by dots")
         return
-    inner = [one for one in FIELDS if one.startswith(f"{name}.")]
+    known = factor_fields()
+    inner = [one for one in known if one.startswith(f"{name}.")]
     if inner:
         some = ", ".join(inner[:6])
         raise Problem(path, f"is a block; name one of its keys, such as {some}")
-    if name not in FIELDS:
-        raise Problem(path, f"no such key to vary{near(name, FIELDS)}")
+    if name not in known:
+        raise Problem(path, f"no such key to vary{near(name, known)}")
     if name.startswith("data.") and not name.startswith("data.imbalance."):
         raise Problem(path, "one sweep has one data set; only data.imbalance may vary")
     if name == "train.evaluations":
@@ -141,7 +144,7 @@ def _canonical_when(spec: SpecFile, factor: Levels | Range) -> dict[str, tuple[L
 def _lenient(spec: SpecFile, name: str, level: Level) -> Level:
     # A level that its parent cannot have is later reported as "not a level of the parent".
     try:
-        return _level(spec, name, (), level) if name in FIELDS else level
+        return _level(spec, name, (), level) if name in factor_fields() else level
     except Problem:
         return level
 
@@ -185,7 +188,7 @@ def _level(spec: SpecFile, name: str, path: tuple[str | int, ...], level: Level)
     try:
         value: Any = spec.config_for({name: level})
     except ValidationError as cause:
-        raise Problem(path, f"must be {accepts(FIELDS[name])}", level) from cause
+        raise Problem(path, f"must be {accepts(factor_fields()[name])}", level) from cause
     for part in name.split("."):
         value = getattr(value, part)
     return value

@@ -87,7 +87,9 @@ def test_what_cannot_be_trained_is_told_in_one_line(
 def test_a_network_of_a_plugin_can_be_trained(folder: Path) -> None:
     """The same option as `launch` has, for what its sweep was run with."""
     (folder / "mine.py").write_text(
-        "from trainers.models import MODELS\nMODELS['mine'] = MODELS['resnet']\n"
+        "from trainers.catalogue import Entry, add\n"
+        "from trainers.models.resnet import ResNet\n"
+        "add(Entry('model', 'mine', ResNet, data=('image',)))\n"
     )
     (folder / "best.yaml").write_text(BEST.replace("model: resnet", "model: mine"))
     code = (

@@ -8,8 +8,9 @@ from torch import Tensor
 from torchvision.transforms import InterpolationMode, autoaugment
 from torchvision.transforms.v2 import functional as tv
 
-from trainers import policies
-from trainers.augment import AUGMENTATIONS, Augmentation
+from trainers import augment, catalogue, policies
+from trainers.augment import Augmentation
+from trainers.config import TrainConfig
 from trainers.image_ops import IMAGE_OPS
 
 TORCHVISION = {
@@ -107,11 +108,12 @@ def test_equalize_equals_torchvision_s_on_few_and_many_levels(levels: int) -> No
     assert torch.equal(got, tv.equalize(image).float() / 255)
 
 
-TRANSFORMS = sorted(n for n, a in AUGMENTATIONS.items() if isinstance(a, Augmentation) and a.width)
+AUGMENTATIONS = catalogue.entries("augmentation")
+TRANSFORMS = sorted(n for n, entry in AUGMENTATIONS.items() if n != "none" and not entry.mixes)
 
 
 def transform(name: str) -> Augmentation:
-    found = AUGMENTATIONS[name]
+    found = augment.part(name, TrainConfig())
     assert isinstance(found, Augmentation)
     return found
 

@@ -10,8 +10,14 @@ from torch import Tensor
 from torchvision.transforms import autoaugment
 
 from trainers import policies
-from trainers.augment import AUGMENTATIONS, Mixer, Policy, parse
-from trainers.config import ConfigError
+from trainers.augment import Mixer, Policy, parse, part
+from trainers.config import ConfigError, TrainConfig
+
+
+def policy(text: str) -> Policy:
+    """The policy that a spec's augmentation names."""
+    return parse(TrainConfig(augmentation=text))
+
 
 ALMOST_ONE = 1 - 2**-24
 DRAWN = {name: (place + 0.5) / 14 for place, name in enumerate(policies.DRAWN_OPS)}
@@ -127,7 +133,7 @@ def test_the_largest_draw_picks_the_last_choice(choices: int) -> None:
 )
 def test_joined_names_add_up(text: str, width: int) -> None:
     """A policy needs the draws of its parts."""
-    assert parse(text).width == width
+    assert policy(text).width == width
 
 
 @pytest.mark.parametrize(
@@ -144,7 +150,7 @@ def test_joined_names_add_up(text: str, width: int) -> None:
 def test_a_bad_name_says_what_would_do(text: str, says: str) -> None:
     """One line with the key, the value and the nearest valid one."""
     with pytest.raises(ConfigError) as caught:
-        parse(text)
+        policy(text)
     assert caught.value.key == "train.augmentation"
     assert caught.value.value == text
     assert says in str(caught.value)
@@ -154,16 +160,16 @@ def test_a_bad_name_says_what_would_do(text: str, says: str) -> None:
 def test_parts_follow_each_other_with_draws_of_their_own() -> None:
     """Columns go to the parts in the order of their names."""
     x, u = uniforms(2, 9, 3, 16, 16), uniforms(3, 9, 7)
-    step = policies.trivial_augment(parse("flip_crop").apply(x, u[:, :3]), u[:, 3:6])
-    assert torch.equal(parse("flip_crop+trivial_augment+mixup").apply(x, u), step)
+    step = policies.trivial_augment(policy("flip_crop").apply(x, u[:, :3]), u[:, 3:6])
+    assert torch.equal(policy("flip_crop+trivial_augment+mixup").apply(x, u), step)
 
 
 def test_no_augmentation_returns_its_arguments() -> None:
     """none costs nothing: no copy, no draw."""
     x, targets = uniforms(4, 2, 3, 5), uniforms(5, 2, 3, 4)
-    assert parse("none") == Policy()
-    assert parse("none").apply(x, torch.empty(2, 0)) is x
-    mixed, mixed_targets, mixing = parse("none").mix(x, targets, torch.empty(2, 3, 0))
+    assert policy("none") == Policy()
+    assert policy("none").apply(x, torch.empty(2, 0)) is x
+    mixed, mixed_targets, mixing = policy("none").mix(x, targets, torch.empty(2, 3, 0))
     assert mixed is x
     assert mixed_targets is targets
     assert mixing is None
@@ -188,8 +194,8 @@ def plain_box(u: list[float], height: int, width: int) -> set[tuple[int, int]]:
 def test_mixup_equals_a_plain_loop(shape: tuple[int, ...]) -> None:
     """Inputs and targets take the share u of themselves, the rest of the next sample."""
     x, targets, u = uniforms(6, *shape), uniforms(7, 2, 5, 3), uniforms(8, 2, 5, 4)
-    policy = Policy(parse("flip_crop").transforms, parse("mixup").mixers)
-    got, got_targets, mixing = policy.mix(x, targets, u)
+    both = Policy(policy("flip_crop").transforms, policy("mixup").mixers)
+    got, got_targets, mixing = both.mix(x, targets, u)
     assert mixing is not None
     for k in range(2):
         for b in range(5):
@@ -204,7 +210,7 @@ def test_mixup_equals_a_plain_loop(shape: tuple[int, ...]) -> None:
 def test_cutmix_equals_a_plain_loop_and_weighs_by_area() -> None:
     """Each pixel comes from one of the two, and the targets follow the pixels counted."""
     x, targets, u = uniforms(9, 3, 40, 2, 9, 12), uniforms(10, 3, 40, 4), uniforms(11, 3, 40, 4)
-    got, got_targets, mixing = parse("cutmix").mix(x, targets, u)
+    got, got_targets, mixing = policy("cutmix").mix(x, targets, u)
     assert mixing is not None
     for k in range(3):
         for b in range(40):
@@ -225,8 +231,11 @@ def test_ascent_weights_mix_like_the_targets(name: str) -> None:
     labels = torch.randint(4, (2, 8), generator=torch.Generator().manual_seed(12))
     a = torch.tensor([1.0, 2.0, 10.0, 100.0])
     hot = torch.nn.functional.one_hot(labels, 4).float()
-    x, u = uniforms(13, 2, 8, 1, 8, 8), uniforms(14, 2, 8, 4)[..., : AUGMENTATIONS[name].width]
-    _, targets, mixing = parse(name).mix(x, hot, u)
+    x, u = (
+        uniforms(13, 2, 8, 1, 8, 8),
+        uniforms(14, 2, 8, 4)[..., : part(name, TrainConfig()).width],
+    )
+    _, targets, mixing = policy(name).mix(x, hot, u)
     assert mixing is not None
     torch.testing.assert_close(mixing.blend(a[labels]), targets @ a)
 
@@ -234,7 +243,7 @@ def test_ascent_weights_mix_like_the_targets(name: str) -> None:
 @pytest.mark.parametrize("name", ["mixup", "cutmix"])
 def test_a_batch_of_one_mixes_with_itself(name: str) -> None:
     """The sample has no partner: it is left alone."""
-    mixer = AUGMENTATIONS[name]
+    mixer = part(name, TrainConfig())
     assert isinstance(mixer, Mixer)
     x, targets = uniforms(15, 2, 1, 1, 8, 8), uniforms(16, 2, 1, 3)
     got, got_targets, _ = Policy(mixers=(mixer,)).mix(x, targets, uniforms(17, 2, 1, mixer.width))
@@ -246,7 +255,7 @@ def test_mixup_keeps_targets_sums_and_inputs_untouched() -> None:
     """What is mixed still sums to 1, and the caller's tensors are not written to."""
     x, targets = uniforms(18, 1, 6, 3), torch.eye(6)[None]
     before = x.clone()
-    _, mixed, _ = parse("mixup").mix(x, targets, uniforms(19, 1, 6, 1))
+    _, mixed, _ = policy("mixup").mix(x, targets, uniforms(19, 1, 6, 1))
     torch.testing.assert_close(mixed.sum(-1), torch.ones(1, 6))
     assert torch.equal(x, before)
 
@@ -255,4 +264,4 @@ def test_labels_are_not_mixed_as_if_they_were_numbers() -> None:
     """Half of class 2 and half of class 4 is not class 3: hard labels are refused."""
     labels = torch.tensor([[2, 4]])
     with pytest.raises(TypeError, match="make labels soft first"):
-        parse("mixup").mix(uniforms(20, 1, 2, 3), labels, uniforms(21, 1, 2, 1))
+        policy("mixup").mix(uniforms(20, 1, 2, 3), labels, uniforms(21, 1, 2, 1))

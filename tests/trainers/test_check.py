@@ -4,21 +4,23 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from typing import Any
+from typing import Annotated, Any, Literal
 
 import pytest
+from pydantic import Field, ValidationError
 from small_packs import config, images, table
 
-from trainers.augment import AUGMENTATIONS
-from trainers.check import FOR_TABLES, KIND_OF_MODEL, MIXERS, NAMES, check
-from trainers.config import Config, ConfigError
-from trainers.losses import LOSSES
-from trainers.models import MODELS
-from trainers.ssl import SSL_LOSSES
+from trainers import catalogue
+from trainers.augment import Mixer, part
+from trainers.blocks import Block, PerMember
+from trainers.catalogue import Entry
+from trainers.check import check
+from trainers.config import Config, ConfigError, TrainConfig, pack_key
+from trainers.models.resnet import ResNet
 
 BAD = [
     ({"model": "resnt"}, "train.model", "the nearest is 'resnet'"),
-    ({"model": "mlp"}, "train.model", "data of kind image; use 'resnet'"),
+    ({"model": "mlp"}, "train.model", "which are images: use resnet"),
     ({"loss": "cross-entropy"}, "train.loss", "the nearest is 'cross_entropy'"),
     ({"augmentation": "flip_crop+mixap"}, "train.augmentation", "the nearest is 'mixup'"),
     ({"augmentation": "mixup+flip_crop"}, "train.augmentation", "one mixer"),
@@ -80,22 +82,63 @@ def test_what_can_run_gives_its_class_counts() -> None:
     assert check(config(), images().facts) == (20, 14, 10)
 
 
-def test_names_are_those_of_the_registries() -> None:
-    """The check needs no torch, so it carries their keys; they may not drift."""
-    assert set(NAMES["train.loss"]) == set(LOSSES)
-    assert set(NAMES["train.ssl.loss"]) == set(SSL_LOSSES)
-    assert set(NAMES["train.augmentation"]) == set(AUGMENTATIONS)
-    assert {name: model.kind for name, model in MODELS.items()} == KIND_OF_MODEL
-    assert set(MIXERS) == {n for n, a in AUGMENTATIONS.items() if hasattr(a, "mix")}
-    assert set(FOR_TABLES) == {n for n, a in AUGMENTATIONS.items() if not a.images_only}
+def test_every_entry_of_the_catalogue_can_be_loaded() -> None:
+    """The catalogue needs no torch, so it names what makes a part; each name must be there."""
+    for kind in catalogue.KEYS:
+        for name, entry in catalogue.entries(kind).items():
+            assert entry.load() is not None
+            assert entry.meaning.endswith("."), name
 
 
-def test_a_network_that_a_plug_in_registers_can_be_used(monkeypatch) -> None:
+def test_mixers_are_marked_in_the_catalogue() -> None:
+    """The check that one comes last reads the mark, the policy what the part is."""
+    for name, entry in catalogue.entries("augmentation").items():
+        assert isinstance(part(name, TrainConfig()), Mixer) == entry.mixes, name
+
+
+@pytest.fixture
+def own_catalogue(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A catalogue to which a test may add; afterwards it is as before."""
+    monkeypatch.setattr(catalogue, "_ENTRIES", dict(catalogue._ENTRIES))
+
+
+@pytest.mark.usefixtures("own_catalogue")
+def test_a_network_that_a_plug_in_adds_can_be_used() -> None:
     """By its name and for its kind of data, as those that come with the trainer."""
-    monkeypatch.setitem(MODELS, "mine", type("Mine", (MODELS["resnet"],), {}))
+    catalogue.add(Entry("model", "mine", type("Mine", (ResNet,), {}), data=("image",)))
     assert check(config(model="mine"), images().facts)
-    with pytest.raises(ConfigError, match="use 'mlp'"):
+    with pytest.raises(ConfigError, match="does not fit these data, which are a table: use mlp"):
         check(config(model="mine"), table().facts)
+
+
+@pytest.mark.usefixtures("own_catalogue")
+def test_an_entry_owns_its_parameters() -> None:
+    """They are keys of `train` under its name, checked, and a part of the run's identity."""
+
+    class Mine(Block):
+        strength: Annotated[float, Field(ge=0.0), PerMember()] = 1.0
+        kind: Literal["a", "b"] = "a"
+
+    catalogue.add(Entry("loss", "mine", object, parameters=Mine))
+    assert TrainConfig().parameters("mine") == Mine()
+    assert config(mine={"strength": 2.0}).train.parameters("mine").strength == 2.0
+    with pytest.raises(ValidationError) as caught:
+        config(mine={"strength": -1.0, "odd": 1}, other=2)
+    places = sorted(error["loc"] for error in caught.value.errors())
+    assert places == [("train", "mine", "odd"), ("train", "mine", "strength"), ("train", "other")]
+    plain, default = config(), config(mine={"kind": "a"})
+    assert plain.identity() == default.identity()
+    assert plain.identity() != config(mine={"kind": "b"}).identity()
+    weak, strong = (config(mine={"strength": s, "kind": "b"}) for s in (1.5, 2.5))
+    assert pack_key(weak) == pack_key(strong) != pack_key(default)
+
+
+def test_an_entry_needs_a_known_kind_and_a_free_name() -> None:
+    """A plug-in cannot take the place of another entry unawares."""
+    with pytest.raises(ValueError, match="no kind of entry; there are model, loss"):
+        catalogue.add(Entry("lossy", "mine", object))  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="a loss 'cross_entropy' already; use another name"):
+        catalogue.add(Entry("loss", "cross_entropy", object))
 
 
 def test_checking_loads_no_torch() -> None:

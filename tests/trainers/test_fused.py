@@ -15,8 +15,8 @@ from torch import nn
 
 from trainers.config import TrainConfig
 from trainers.fused import FORMS, Blueprint, Layout, draw_parameters
-from trainers.models import MODELS
 from trainers.models.layers import groups_of
+from trainers.models.resnet import ResNet
 
 TOLERANCE = 1e-11
 RESNETS = [
@@ -164,7 +164,7 @@ def test_a_pack_of_tables_takes_the_steps_of_its_runs() -> None:
 def count_parameters(channels: int, classes: int = 10, **train: Any) -> int:
     blueprint = Blueprint()
     settings = TrainConfig(**train)
-    MODELS["resnet"](blueprint, settings, inputs=(channels, 8, 8), classes=classes)
+    ResNet(blueprint, settings, inputs=(channels, 8, 8), classes=classes)
     return sum(math.prod(p.shape) for p in blueprint.parameters)
 
 
@@ -239,7 +239,7 @@ def test_a_small_batch_takes_the_other_kernels_and_the_same_step() -> None:
     with FORMS["folded"].backend(large, 2):
         assert torch.backends.mkldnn.enabled
         terms = usual.objective.terms(usual.pack, batch, moving=False)
-    grad = usual._gradient(terms.losses.mean(1))
+    grad = usual._problem.gradient(terms.objective)
     usual.optimizer.update(grad, step=0, share=1.0)
     assert apart(parameters_of(native, 0), parameters_of(usual, 0)) < 1e-5
 
@@ -274,7 +274,7 @@ def test_a_projector_leaves_the_backbone_as_drawn() -> None:
 def test_start_values_have_their_scale() -> None:
     """Convolutions start with variance 2 / fan-in, norms as the identity, biases at 0."""
     blueprint = Blueprint()
-    MODELS["resnet"](blueprint, TrainConfig(width=2.0), inputs=(3, 32, 32), classes=10)
+    ResNet(blueprint, TrainConfig(width=2.0), inputs=(3, 32, 32), classes=10)
     drawn = draw_parameters(
         blueprint, [0], fingerprint="x", form=FORMS["folded"],
         device=torch.device("cpu"), dtype=torch.float32,

@@ -13,6 +13,7 @@ from small_packs import apart, config, images, pack, parameters_of, same, train_
 from torch import Tensor, nn
 
 from trainers.loop import PackTrainer
+from trainers.steps import sam
 
 EXACT = {"precision": "float64", "norm_statistics": "running", "width": 0.5}
 SGD = {"lr": 0.05, "momentum": 0.9, "weight_decay": 0.0}
@@ -106,8 +107,8 @@ def test_asymmetry_zero_is_sam_to_the_bit(normaliser: str) -> None:
     """The weighted ascent with equal weights rounds like the unweighted mean, in float32 too."""
     settings = config(sam={"radius": 0.1, "normaliser": normaliser}, augmentation="mixup")
     trainer, plain = pack(images(), settings), pack(images(), settings)
-    assert plain.ascent is not None
-    plain.ascent.mean_loss = lambda losses, weights: losses.mean(1)  # type: ignore[method-assign]
+    assert isinstance(plain.method, sam.SAM)
+    plain.method.mean_loss = lambda losses, weights: losses.mean(1)  # type: ignore[method-assign]
     train_steps(trainer, 5)
     train_steps(plain, 5)
     assert same(parameters_of(trainer, 0), parameters_of(plain, 0))
@@ -144,9 +145,8 @@ def test_a_mixed_sample_weighs_what_its_labels_weigh(mixer: str) -> None:
     )
     counts = torch.tensor(trainer.counts, dtype=torch.float32)
     for batch in trainer.feed.batches(0, 4):
-        assert batch.weights is not None
         expected = batch.targets[0] @ (counts.max() / counts)
-        assert torch.allclose(batch.weights[0], expected, rtol=1e-5)
+        assert torch.allclose(batch.of_samples[sam.ASCENT][0], expected, rtol=1e-5)
 
 
 def test_the_second_pass_leaves_running_statistics_alone() -> None:
@@ -163,11 +163,9 @@ def test_the_second_pass_leaves_running_statistics_alone() -> None:
 def test_the_plain_ascent_is_at_most_five_radii_long() -> None:
     """Where the weighted gradient is a hundred times the plain one, the step is cut."""
     trainer = sharp(radius=0.1, asymmetry=1.0, normaliser="plain")
-    assert trainer.ascent is not None
+    assert isinstance(trainer.method, sam.SAM)
     home = trainer.pack.parameters.data.clone()
     plain_gradient = torch.ones_like(home)
-    trainer.ascent.climb(100 * plain_gradient, plain_gradient)
+    trainer.method._climb(trainer.pack.parameters, 100 * plain_gradient, plain_gradient)
     moved = (trainer.pack.parameters.data - home).norm()
     assert float(moved) == pytest.approx(0.5)
-    trainer.ascent.return_home()
-    assert torch.equal(trainer.pack.parameters.data, home)

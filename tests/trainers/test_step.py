@@ -11,7 +11,7 @@ from small_packs import config, images, pack, parameters_of
 from torch import Tensor
 
 from trainers.config import TrainConfig
-from trainers.step import peak_rate, schedule
+from trainers.optimizers import peak_rate, schedule
 
 OPTIMIZERS = [
     pytest.param({}, id="sgd"),

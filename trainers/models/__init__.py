@@ -1,21 +1,18 @@
-"""Networks by name. A network declares its parameters on a blueprint and computes K members."""
+"""Networks, a file for each. A network declares its parameters and computes K members."""
 
 from __future__ import annotations
 
-from typing import ClassVar, Literal, Protocol
+from typing import Protocol
 
 from torch import Tensor
 
 from trainers.config import TrainConfig
 from trainers.fused import Blueprint, Pass
-from trainers.models.mlp import MLP
-from trainers.models.resnet import ResNet
 
 
 class Network(Protocol):
-    """The interface of a network; `width` is the number of its features."""
+    """A network, an entry of kind `model`; `width` is the number of its features."""
 
-    kind: ClassVar[Literal["image", "table"]]
     width: int
 
     def __init__(
@@ -29,6 +26,3 @@ class Network(Protocol):
     def logits(self, run: Pass, features: Tensor) -> Tensor:
         """(K, B, classes)."""
         ...
-
-
-MODELS: dict[str, type[Network]] = {"resnet": ResNet, "mlp": MLP}

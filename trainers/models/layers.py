@@ -6,11 +6,14 @@ Letters: K members, B samples, C channels, I inputs, O outputs. `x` is in the fo
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
+from trainers.config import TrainConfig
 from trainers.fused import Blueprint, Moments, Pass
 
 # Most groups of a group norm, and fewest channels of a group: normalising two values leaves only
@@ -59,6 +62,36 @@ class Linear:
 
     def __call__(self, run: Pass, x: Tensor) -> Tensor:
         return run.form.linear(x, run.views[self.weight], run.views[self.bias])
+
+
+class Cosine:
+    """(K, B, I) -> (K, B, O): `scale` times the cosine between features and each class's weights.
+
+    Source: the classifier of Cao et al. 2019 (arXiv 1906.07413).
+    """
+
+    def __init__(
+        self, blueprint: Blueprint, name: str, inputs: int, outputs: int, *, scale: float
+    ) -> None:
+        draw = uniform(inputs)
+        self.weight = blueprint.add(
+            f"{name}.weight", "linear", (inputs, outputs), draw, decays=True
+        )
+        self.scale = scale
+
+    def __call__(self, run: Pass, x: Tensor) -> Tensor:
+        weight = F.normalize(run.views[self.weight], dim=-2)
+        x = F.normalize(x, dim=-1)
+        return run.form.linear(x, weight, None) * self.scale
+
+
+def head(
+    blueprint: Blueprint, train: TrainConfig, inputs: int, classes: int
+) -> Callable[[Pass, Tensor], Tensor]:
+    """The last layer that a configuration asks for, named `head`."""
+    if train.head == "cosine":
+        return Cosine(blueprint, "head", inputs, classes, scale=train.head_scale)
+    return Linear(blueprint, "head", inputs, classes)
 
 
 class Norm:

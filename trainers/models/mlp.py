@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, Literal
-
 import torch
 from torch import Tensor
 
 from trainers.config import TrainConfig
 from trainers.fused import Blueprint, Pass
-from trainers.models.layers import Linear, Norm
+from trainers.models.layers import Linear, Norm, head
 
 UNITS = 128
 
@@ -17,7 +15,6 @@ UNITS = 128
 class MLP:
     """`depth` hidden layers of `width` times 128 units over numbers and one-hot codes."""
 
-    kind: ClassVar[Literal["image", "table"]] = "table"
     default_depth = 2
 
     def __init__(
@@ -32,7 +29,7 @@ class MLP:
             )
             for i in range(len(sizes) - 1)
         ]
-        self.head = Linear(blueprint, "head", self.width, classes)
+        self.head = head(blueprint, train, self.width, classes)
 
     def features(self, run: Pass, x: Tensor) -> Tensor:
         """(K, B, F) -> (K, B, width)."""

@@ -14,10 +14,12 @@ OUTPUTS = 128
 class Projector:
     """Linear, norm, ReLU, linear, on a network's features."""
 
-    def __init__(self, blueprint: Blueprint, inputs: int, *, norm: str) -> None:
-        self.first = Linear(blueprint, "projector.first", inputs, 2 * inputs)
-        self.norm = Norm(blueprint, "projector.norm", 2 * inputs, kind=norm, evaluated=False)
-        self.second = Linear(blueprint, "projector.second", 2 * inputs, OUTPUTS)
+    def __init__(
+        self, blueprint: Blueprint, inputs: int, *, norm: str, name: str = "projector"
+    ) -> None:
+        self.first = Linear(blueprint, f"{name}.first", inputs, 2 * inputs)
+        self.norm = Norm(blueprint, f"{name}.norm", 2 * inputs, kind=norm, evaluated=False)
+        self.second = Linear(blueprint, f"{name}.second", 2 * inputs, OUTPUTS)
 
     def __call__(self, run: Pass, features: Tensor) -> Tensor:
         """(K, n, d) -> (K, n, 128)."""

@@ -7,14 +7,12 @@ behind a stem of 16 channels (Zagoruyko & Komodakis 2016).
 
 from __future__ import annotations
 
-from typing import ClassVar, Literal
-
 import torch
 from torch import Tensor
 
 from trainers.config import TrainConfig
 from trainers.fused import Blueprint, Pass
-from trainers.models.layers import Convolution, Linear, Norm
+from trainers.models.layers import Convolution, Norm, head
 
 CHANNELS = 16
 STAGES = (1, 2, 4)
@@ -28,7 +26,6 @@ def channels_of(width: float) -> int:
 class ResNet:
     """Stem, three stages of n residual blocks, mean over pixels, linear head."""
 
-    kind: ClassVar[Literal["image", "table"]] = "image"
     default_depth = 8
 
     def __init__(
@@ -54,7 +51,7 @@ class ResNet:
                 channels = outputs
         self.last_norm = Norm(blueprint, "last.norm", channels, kind=train.norm) if wide else None
         self.width = channels
-        self.head = Linear(blueprint, "head", channels, classes)
+        self.head = head(blueprint, train, channels, classes)
 
     def features(self, run: Pass, x: Tensor) -> Tensor:
         """Images in the form's layout -> (K, B, width)."""

@@ -1,89 +1,25 @@
-"""Joint self-supervision: two views of a batch, and a loss of their projections.
+"""Views of a batch for self-supervision.
 
-Letters of the shapes: K members, n samples, d dimensions of the projection, C channels, H and W
-pixels, F features of a table, N rows of the training subset. Draws are uniform in [0, 1) and are
-passed in: this file draws nothing itself.
+Letters of the shapes: K members, n samples, C channels, H and W pixels, F features of a table, N
+rows of the training subset. Draws are uniform in [0, 1) and are passed in: this file draws nothing
+itself.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from typing import TypeAlias
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
-from trainers.config import SSL
 from trainers.image_ops import brightness, color, contrast, grey, hue
 from trainers.policies import pick
-
-SSLLoss: TypeAlias = Callable[[Tensor, Tensor, SSL], Tensor]
 
 CORRUPTED_SHARE = 0.6
 SMALLEST_AREA = 0.08
 FEWEST_PIXELS = 4
 JITTER = 0.5
 IMAGE_WIDTH = 11
-
-
-def simclr(u: Tensor, v: Tensor, config: SSL) -> Tensor:
-    """NT-Xent of each member, `(K,)`.
-
-    The mean over the 2n anchors of -log softmax, over the other 2n - 1 samples, of cosine / tau at
-    the anchor's other view.
-
-    Args:
-        u: `(K, n, d)` projections of the first views, n >= 2 (with one sample it is always 0).
-        v: `(K, n, d)` projections of the second views.
-        config: `temperature` is tau.
-
-    Source: Chen et al. 2020 (arXiv 2002.05709), equation 1.
-    """
-    n = u.shape[1]
-    z = F.normalize(torch.cat([u, v], 1), dim=-1)
-    similarity = z @ z.mT / config.temperature
-    itself = torch.eye(2 * n, dtype=torch.bool, device=z.device)
-    others = similarity.masked_fill(itself, -math.inf).logsumexp(-1)
-    partner = similarity.diagonal(n, 1, 2)
-    return (others.sum(-1) - 2 * partner.sum(-1)) / (2 * n)
-
-
-def vicreg(u: Tensor, v: Tensor, config: SSL) -> Tensor:
-    """25 invariance + 25 variance + 1 covariance of each member, `(K,)`.
-
-    Invariance is the mean of (u - v)^2; variance the mean over both branches and dimensions of
-    relu(1 - sqrt(Var + 1e-4)); covariance the sum over branches of sum_{i != j} Cov_ij^2 / d.
-    Variances and covariances divide by n - 1, so n >= 2. At n = 2 all is finite, but the covariance
-    matrix has rank 1 and little information: see `ssl.batch_multiple`.
-
-    Args:
-        u: `(K, n, d)` projections of the first views.
-        v: `(K, n, d)` projections of the second views.
-        config: not read; the weights are the paper's.
-
-    Source: Bardes et al. 2022 (arXiv 2105.04906), equations 1 to 6.
-    """
-    del config
-    invariance = (u - v).square().mean((1, 2))
-    both = torch.stack([u, v], 1)
-    centred = both - both.mean(2, keepdim=True)
-    variance = centred.square().sum(2) / (u.shape[1] - 1)
-    hinge = F.relu(1.0 - (variance + 1e-4).sqrt()).mean((1, 2))
-    return 25.0 * invariance + 25.0 * hinge + _covariance(centred, variance).sum(1)
-
-
-def _covariance(centred: Tensor, variance: Tensor) -> Tensor:
-    """sum_{i != j} Cov_ij^2 / d of `(K, 2, n, d)`: `(K, 2)`.
-
-    The sum over all entries minus the diagonal. ||X^T X|| = ||X X^T|| allows the smaller of the two
-    matrices: 2 x 2 instead of 128 x 128 in a batch of two.
-    """
-    n, d = centred.shape[-2:]
-    product = centred @ centred.mT if n < d else centred.mT @ centred
-    every = product.square().sum((-2, -1)) / (n - 1) ** 2
-    return (every - variance.square().sum(-1)) / d
 
 
 def view_width(shape: tuple[int, ...]) -> int:
@@ -111,8 +47,8 @@ def ssl_views(
     return first.view_as(x), second.view_as(x)
 
 
-def corrupt(x: Tensor, u: Tensor, pool: Tensor) -> Tensor:
-    """Replaces floor(0.6 F) features of rows `(K, n, F)`, at least one, by values of the pool.
+def corrupt(x: Tensor, u: Tensor, pool: Tensor, share: float = CORRUPTED_SHARE) -> Tensor:
+    """Replaces floor(share F) features of rows `(K, n, F)`, at least one, by values of the pool.
 
     Each replaced feature takes the value of a random row: a draw from the empirical marginal
     distribution. The first F draws choose the features, the others the rows.
@@ -120,7 +56,7 @@ def corrupt(x: Tensor, u: Tensor, pool: Tensor) -> Tensor:
     Source: Bahri et al. 2022, SCARF (arXiv 2106.15147), algorithm 1.
     """
     features = x.shape[-1]
-    replaced = max(1, int(CORRUPTED_SHARE * features))
+    replaced = max(1, int(share * features))
     rank = u[..., :features].argsort(dim=-1, stable=True).argsort(dim=-1)
     donors = pool.expand(len(x), -1, -1).gather(1, pick(u[..., features:], pool.shape[1]))
     return torch.where(rank < replaced, donors, x)
@@ -196,9 +132,3 @@ def _between(x: Tensor, positions: tuple[Tensor, Tensor, Tensor], dim: int) -> T
     lower, upper, share = (p.view(shape) for p in positions)
     low, high = (x.gather(dim, p.expand_as(x)) for p in (lower, upper))
     return low * (1.0 - share) + high * share
-
-
-SSL_LOSSES: dict[str, SSLLoss] = {
-    "simclr": simclr,
-    "vicreg": vicreg,
-}

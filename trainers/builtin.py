@@ -1,0 +1,212 @@
+"""The entries that come with Sweeper, with their parameters. Never imports torch."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import Field
+
+from trainers.blocks import Block, PerMember
+from trainers.catalogue import Entry, add
+
+Share = Annotated[float, Field(gt=0.0, lt=1.0)]
+Positive = Annotated[float, Field(gt=0.0)]
+NotNegative = Annotated[float, Field(ge=0.0)]
+
+
+class Focal(Block):
+    """The loss `focal`."""
+
+    gamma: Annotated[NotNegative, PerMember()] = Field(
+        default=2.0, description="How little right samples count; 0 is cross-entropy."
+    )
+
+
+class LDAM(Block):
+    """The loss `ldam`, which needs `head: cosine`."""
+
+    margin: Annotated[NotNegative, PerMember()] = Field(
+        default=0.5, description="The margin of the smallest class; 0 is cross-entropy."
+    )
+
+
+class LogitAdjusted(Block):
+    """The loss `logit_adjusted`."""
+
+    tau: Annotated[NotNegative, PerMember()] = Field(
+        default=1.0, description="The share of ln pi; 1 is balanced softmax, 0 is cross-entropy."
+    )
+
+
+class VectorScaling(Block):
+    """The loss `vs`."""
+
+    gamma: Annotated[NotNegative, PerMember()] = Field(
+        default=0.3, description="The power of n_max/n_c that logits are divided by."
+    )
+    tau: Annotated[NotNegative, PerMember()] = Field(default=1.0, description="The share of ln pi.")
+
+
+class RandAugment(Block):
+    """The augmentation `rand_augment`."""
+
+    operations: Annotated[int, Field(ge=1, le=14)] = Field(
+        default=2, description="N, operations for each image."
+    )
+    strength: Annotated[int, Field(ge=0, le=30)] = Field(
+        default=9, description="M, their strength, of 30."
+    )
+
+
+class Mixup(Block):
+    """The augmentation `mixup`."""
+
+    alpha: Positive = Field(default=1.0, description="lam is drawn from Beta(alpha, alpha).")
+
+
+class CutMix(Block):
+    """The augmentation `cutmix`."""
+
+    alpha: Positive = Field(default=1.0, description="lam is drawn from Beta(alpha, alpha).")
+    probability: Annotated[float, Field(ge=0.0, le=1.0)] = Field(
+        default=0.5, description="The share of images that get a box."
+    )
+
+
+class Erasing(Block):
+    """The augmentation `erasing`."""
+
+    probability: Annotated[float, Field(ge=0.0, le=1.0)] = Field(
+        default=0.5, description="The share of images that lose a rectangle."
+    )
+
+
+class BarlowTwins(Block):
+    """The SSL loss `barlow_twins`."""
+
+    off_diagonal: Annotated[NotNegative, PerMember()] = Field(
+        default=0.0051, description="lambda, the weight of correlations between dimensions."
+    )
+
+
+class BYOL(Block):
+    """The SSL loss `byol`."""
+
+    tau: Annotated[float, Field(ge=0.0, lt=1.0)] = Field(
+        default=0.996, description="The share of itself that the target keeps at the start."
+    )
+
+
+class Masked(Block):
+    """The SSL loss `masked`."""
+
+    share: Share = Field(default=0.75, description="The share of the patches that are masked.")
+
+
+class SCARF(Block):
+    """The SSL loss `scarf`."""
+
+    share: Share = Field(default=0.6, description="The share of the columns that are replaced.")
+    temperature: Annotated[Positive, PerMember()] = Field(default=1.0, description="tau.")
+
+
+class VIME(Block):
+    """The SSL loss `vime`."""
+
+    share: Share = Field(default=0.3, description="The share of the columns that are replaced.")
+    restoration: Annotated[NotNegative, PerMember()] = Field(
+        default=2.0, description="Weight of the restored values beside the mask."
+    )
+
+
+class ImbSAM(Block):
+    """The sharpness method `imbsam`."""
+
+    tail: Annotated[int, Field(ge=1), PerMember()] = Field(
+        default=20, description="Classes with fewer training samples are made flat."
+    )
+
+
+class FocalSAM(Block):
+    """The sharpness method `focal_sam`."""
+
+    share: Annotated[float, Field(ge=0.0, le=1.0), PerMember()] = Field(
+        default=0.5, description="lambda, the largest share of a class's loss that is made flat."
+    )
+    gamma: Annotated[NotNegative, PerMember()] = Field(
+        default=3.0, description="The power of 1 - n_c/N."
+    )
+
+
+ENTRIES = (
+    Entry("model", "resnet", "trainers.models.resnet:ResNet", data=("image",),
+          meaning="Residual network for small images (He et al. 2016)."),
+    Entry("model", "mlp", "trainers.models.mlp:MLP", data=("table",),
+          meaning="Multilayer perceptron."),
+    Entry("loss", "cross_entropy", "trainers.losses.cross_entropy:CrossEntropy",
+          meaning="Cross-entropy."),
+    Entry("loss", "focal", "trainers.losses.focal:Focal", Focal,
+          meaning="Focal loss (Lin et al. 2017)."),
+    Entry("loss", "ldam", "trainers.losses.ldam:LDAM", LDAM, needs={"train.head": "cosine"},
+          meaning="Margins by class size (Cao et al. 2019)."),
+    Entry("loss", "logit_adjusted", "trainers.losses.logit_adjusted:LogitAdjusted", LogitAdjusted,
+          meaning="Cross-entropy of z + tau ln pi (Menon et al. 2021; balanced softmax at tau 1)."),
+    Entry("loss", "vs", "trainers.losses.logit_adjusted:VectorScaling", VectorScaling,
+          meaning="Vector scaling: z / D + tau ln pi (Kini et al. 2021)."),
+    Entry("sampler", "shuffled", "trainers.samplers.shuffled:Shuffled",
+          meaning="Every sample once an epoch, in random order."),
+    Entry("sampler", "balanced", "trainers.samplers.balanced:Balanced",
+          meaning="As many places in an epoch for each class (Kang et al. 2020)."),
+    Entry("sampler", "sqrt", "trainers.samplers.balanced:SquareRoot",
+          meaning="Places by the square root of a class's samples (Mahajan et al. 2018)."),
+    Entry("sampler", "progressive", "trainers.samplers.balanced:Progressive",
+          meaning="From the samples' shares to equal shares along the run (Kang et al. 2020)."),
+    Entry("sampler", "spread", "trainers.samplers.composed:Spread",
+          meaning="As shuffled, with the minority at equal distances over the batches."),
+    Entry("sampler", "concentrated", "trainers.samplers.composed:Concentrated",
+          meaning="As shuffled, with the minority in as few batches as possible."),
+    Entry("augmentation", "none", "trainers.augment:NONE", meaning="No augmentation."),
+    Entry("augmentation", "flip_crop", "trainers.augment:FLIP_CROP", data=("image",),
+          meaning="Mirror, and crop after padding."),
+    Entry("augmentation", "trivial_augment", "trainers.augment:TRIVIAL_AUGMENT", data=("image",),
+          meaning="TrivialAugment (Müller & Hutter 2021)."),
+    Entry("augmentation", "rand_augment", "trainers.augment:rand_augment_of", RandAugment,
+          data=("image",), meaning="RandAugment (Cubuk et al. 2020)."),
+    Entry("augmentation", "auto_augment", "trainers.augment:AUTO_AUGMENT", data=("image",),
+          meaning="AutoAugment's policy for CIFAR-10 (Cubuk et al. 2019)."),
+    Entry("augmentation", "mixup", "trainers.augment:mixup_of", Mixup, mixes=True,
+          meaning="Mixup (Zhang et al. 2018)."),
+    Entry("augmentation", "erasing", "trainers.augment:erasing_of", Erasing, data=("image",),
+          meaning="Random erasing (Zhong et al. 2020)."),
+    Entry("augmentation", "cutmix", "trainers.augment:cutmix_of", CutMix, data=("image",),
+          mixes=True, meaning="CutMix (Yun et al. 2019)."),
+    Entry("ssl", "simclr", "trainers.ssl.simclr:SimCLR", passes=2,
+          meaning="NT-Xent of two views (Chen et al. 2020)."),
+    Entry("ssl", "vicreg", "trainers.ssl.vicreg:VICReg", passes=2,
+          meaning="Variance, invariance and covariance (Bardes et al. 2022)."),
+    Entry("ssl", "barlow_twins", "trainers.ssl.barlow:BarlowTwins", BarlowTwins, passes=2,
+          meaning="Cross-correlation pulled to the identity (Zbontar et al. 2021)."),
+    Entry("ssl", "byol", "trainers.ssl.byol:BYOL", BYOL, passes=4,
+          meaning="Predicts a slowly moving network's view (Grill et al. 2020)."),
+    Entry("ssl", "masked", "trainers.ssl.masked:Masked", Masked, data=("image",),
+          meaning="Reconstructs masked patches (He et al. 2022)."),
+    Entry("ssl", "scarf", "trainers.ssl.scarf:SCARF", SCARF, data=("table",), passes=2,
+          meaning="Contrasts rows with corrupted copies (Bahri et al. 2022)."),
+    Entry("ssl", "vime", "trainers.ssl.vime:VIME", VIME, data=("table",),
+          meaning="Finds and restores corrupted values (Yoon et al. 2020)."),
+    Entry("sharpness", "sam", "trainers.steps.sam:SAM", passes=2,
+          meaning="SAM (Foret et al. 2021), and SAM-A where the asymmetry is above 0."),
+    Entry("sharpness", "asam", "trainers.steps.asam:ASAM", passes=2,
+          meaning="Adaptive SAM (Kwon et al. 2021)."),
+    Entry("sharpness", "imbsam", "trainers.steps.split_sam:ImbSAM", ImbSAM, passes=2,
+          meaning="SAM for small classes only (Zhou et al. 2023)."),
+    Entry("sharpness", "focal_sam", "trainers.steps.split_sam:FocalSAM", FocalSAM, passes=2,
+          meaning="SAM for a share of each class's loss, by its size (Li et al. 2025)."),
+    Entry("optimizer", "sgd", "trainers.optimizers:SGD",
+          meaning="Stochastic gradient descent with momentum."),
+    Entry("optimizer", "adamw", "trainers.optimizers:AdamW",
+          meaning="AdamW (Loshchilov & Hutter 2019)."),
+)  # fmt: skip
+
+for _entry in ENTRIES:
+    add(_entry)

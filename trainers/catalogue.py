@@ -1,0 +1,125 @@
+"""The catalogue: every named part of the trainer, built in or of a plug-in. Never imports torch.
+
+A configuration names its network, loss, sampler and so on. Each name is an `Entry` here, with the
+block of its parameters: the entry `focal` owns the block `train.focal`. Checks, the spec's
+reference, prices and packs read the catalogue; only the trainer loads what an entry names.
+`builtin.py` has the entries that come with Sweeper.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from difflib import get_close_matches
+from importlib import import_module
+from types import MappingProxyType
+from typing import Any, Literal
+
+from trainers.blocks import Block, ConfigError
+
+Kind = Literal["model", "loss", "sampler", "augmentation", "ssl", "sharpness", "optimizer"]
+DataKind = Literal["image", "table"]
+BOTH: tuple[DataKind, ...] = ("image", "table")
+
+# The key that names an entry of each kind.
+KEYS: Mapping[Kind, str] = MappingProxyType({
+    "model": "train.model",
+    "loss": "train.loss",
+    "sampler": "train.sampler",
+    "augmentation": "train.augmentation",
+    "ssl": "train.ssl.loss",
+    "sharpness": "train.sam.method",
+    "optimizer": "train.optimizer",
+})  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A named part of the trainer.
+
+    Attributes:
+        kind: what it is a choice of.
+        name: the word in a spec.
+        made: what makes it: `module:name`, or the object itself. Each kind's package says what it
+            must be: `trainers.losses`, `trainers.samplers`, `trainers.ssl` and so on.
+        parameters: the block of its parameters, `train.NAME`; None: it has none.
+        data: the kinds of data that it is for.
+        mixes: whether it mixes the samples of a batch, so that it must come last (augmentation).
+        passes: forward passes of a batch for each pass without it (ssl, sharpness).
+        needs: keys, such as `train.head`, with the value that the entry works with.
+        meaning: what it is, in one sentence, with its source.
+    """
+
+    kind: Kind
+    name: str
+    made: Any
+    parameters: type[Block] | None = None
+    data: tuple[DataKind, ...] = BOTH
+    mixes: bool = False
+    passes: int = 1
+    needs: Mapping[str, str] = field(default_factory=dict[str, str])
+    meaning: str = ""
+
+    def load(self) -> Any:
+        """What makes the part; imports its module if it has to."""
+        if not isinstance(self.made, str):
+            return self.made
+        module, _, name = self.made.partition(":")
+        return getattr(import_module(module), name)
+
+
+_ENTRIES: dict[tuple[Kind, str], Entry] = {}
+
+
+def add(entry: Entry, *, replace: bool = False) -> None:
+    """Puts an entry into the catalogue. A plug-in file calls this.
+
+    Raises:
+        ValueError: the kind is unknown, the name is taken and `replace` is not set, or another
+            entry of this name has parameters.
+    """
+    if entry.kind not in KEYS:
+        raise ValueError(f"{entry.kind!r} is no kind of entry; there are {', '.join(KEYS)}")
+    key = (entry.kind, entry.name)
+    if key in _ENTRIES and not replace:
+        raise ValueError(f"there is a {entry.kind} {entry.name!r} already; use another name")
+    others = [e for k, e in _ENTRIES.items() if k != key and e.name == entry.name and e.parameters]
+    if others and entry.parameters:
+        raise ValueError(f"{others[0].kind} {entry.name!r} owns the block train.{entry.name}")
+    _ENTRIES[key] = entry
+
+
+def entries(kind: Kind) -> dict[str, Entry]:
+    """The entries of a kind by name, in the order in which they were added."""
+    return {name: entry for (own, name), entry in _ENTRIES.items() if own == kind}
+
+
+def get(kind: Kind, name: str, *, value: str | None = None) -> Entry:
+    """The entry of a name.
+
+    Args:
+        kind: its kind.
+        name: its name.
+        value: the whole value in the spec, if the name is a part of it.
+
+    Raises:
+        ConfigError: there is none; the message has the nearest, and all of them.
+    """
+    valid = entries(kind)
+    if name in valid:
+        return valid[name]
+    near = get_close_matches(name, valid, n=1, cutoff=0.0)[0]
+    whole = value is None or value == name
+    what = "is unknown" if whole else f"has the unknown part {name!r}"
+    reason = f"{what}; the nearest is {near!r}; there are {', '.join(valid)}"
+    raise ConfigError(KEYS[kind], name if value is None else value, reason)
+
+
+def parameters() -> dict[str, type[Block]]:
+    """The blocks of parameters by the name of the entry that owns them."""
+    return {e.name: e.parameters for e in _ENTRIES.values() if e.parameters is not None}
+
+
+def owner(name: str) -> Entry:
+    """The entry that owns the block of parameters `train.NAME`."""
+    return next(e for e in _ENTRIES.values() if e.name == name and e.parameters is not None)

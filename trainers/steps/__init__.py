@@ -1,0 +1,64 @@
+"""Steps: how an update's gradient is made from a batch; a file for each.
+
+Letters: K members, P parameters of one member, B samples of a batch, C classes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Protocol
+
+import torch
+from torch import Tensor
+
+from trainers.fused import Parameters
+
+if TYPE_CHECKING:
+    from trainers.feed import Batch
+    from trainers.pack import PackedNetworks, PackLoss, Terms
+
+
+class Problem:
+    """What a step minimises: a pack's objective on batches, and its gradient."""
+
+    def __init__(self, pack: PackedNetworks, objective: PackLoss, *, moving: bool) -> None:
+        self.pack, self._objective, self._moving = pack, objective, moving
+        self._ones = torch.ones(pack.members).to(pack.parameters.data)
+
+    @property
+    def parameters(self) -> Parameters:
+        """The pack's parameters."""
+        return self.pack.parameters
+
+    def terms(self, batch: Batch, *, first: bool = True) -> Terms:
+        """A forward pass of a batch.
+
+        Only the `first` pass of an update may change running statistics.
+        """
+        return self._objective.terms(self.pack, batch, moving=self._moving and first)
+
+    def gradient(self, objective: Tensor, *, again: bool = False) -> Tensor:
+        """The gradient (K P,) of losses (K,); members are independent, so one backward suffices.
+
+        Args:
+            objective: from `terms`.
+            again: whether another gradient of the same terms follows.
+        """
+        return torch.autograd.grad(objective, self.parameters.flat, self._ones, retain_graph=again)[
+            0
+        ]
+
+
+class Step(Protocol):
+    """How the gradient of an update is made.
+
+    Attributes:
+        of_classes: name -> (K, C), numbers of each class that a step needs for each sample; a batch
+            has them in `Batch.of_samples`, mixed where samples are mixed.
+    """
+
+    of_classes: Mapping[str, Tensor]
+
+    def gradient(self, problem: Problem, batch: Batch) -> tuple[Tensor, Terms]:
+        """The gradient (K P,), and the terms of the first pass, at the parameters themselves."""
+        ...

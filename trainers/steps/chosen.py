@@ -1,0 +1,25 @@
+"""Chooses the step of a configuration."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from trainers import catalogue
+from trainers.fused import Parameters
+from trainers.hyper import Hyper
+from trainers.steps import Step
+from trainers.steps.accumulated import Accumulated
+from trainers.steps.class_normalised import ClassNormalised
+from trainers.steps.plain import Plain
+
+
+def step_of(hyper: Hyper, parameters: Parameters, counts: Sequence[int]) -> Step:
+    """The step that a configuration asks for."""
+    train = hyper.first
+    if hyper.any("sam.radius"):
+        step = catalogue.get("sharpness", train.sam.method).load()(parameters, hyper, counts)
+    elif train.gradient == "class_normalised":
+        step = ClassNormalised(len(counts))
+    else:
+        step = Plain()
+    return step if train.accumulation == 1 else Accumulated(step, train.accumulation)

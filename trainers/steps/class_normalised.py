@@ -1,0 +1,46 @@
+"""Per-class normalised gradients."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from trainers.steps import Problem
+
+if TYPE_CHECKING:
+    from trainers.feed import Batch
+    from trainers.pack import Terms
+
+NORM_EPSILON = 1e-12
+
+
+class ClassNormalised:
+    """The sum over the classes in the batch of g_c / |g_c|, g_c the gradient of their mean loss.
+
+    One backward pass for each class of the batch. An SSL loss adds its own gradient as it is.
+
+    Source: Francazi et al. 2023 (arXiv 2207.00391), per-class normalisation.
+    """
+
+    def __init__(self, classes: int) -> None:
+        self.classes = classes
+        self.of_classes: Mapping[str, Tensor] = {}
+
+    def gradient(self, problem: Problem, batch: Batch) -> tuple[Tensor, Terms]:
+        terms = problem.terms(batch)
+        layout = problem.parameters.layout
+        total = torch.zeros_like(problem.parameters.data)
+        present = sorted(set(batch.labels.flatten().tolist()))
+        for position, label in enumerate(present):
+            own = (batch.labels == label).to(terms.losses)
+            mean = (own * terms.losses).sum(1) / own.sum(1).clamp(min=1.0)
+            last = position == len(present) - 1 and terms.ssl is None
+            grad = problem.gradient(mean, again=not last)
+            factors = 1.0 / (layout.norms(grad) + NORM_EPSILON)
+            total.add_(layout.scale_(grad, factors))
+        if terms.ssl is not None:
+            total.add_(problem.gradient(terms.ssl))
+        return total, terms
