@@ -163,6 +163,7 @@ def test_four_doors_lead_to_the_trainer() -> None:
     """What comes without torch may be used anywhere; the rest is to train, and to predict."""
     light = (
         "cache",
+        "catalogue",
         "config",
         "cores",
         "folders",

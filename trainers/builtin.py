@@ -14,7 +14,7 @@ Positive = Annotated[float, Field(gt=0.0)]
 NotNegative = Annotated[float, Field(ge=0.0)]
 
 
-class Focal(Block):
+class FocalKeys(Block):
     """The loss `focal`."""
 
     gamma: Annotated[NotNegative, PerMember()] = Field(
@@ -22,7 +22,7 @@ class Focal(Block):
     )
 
 
-class LDAM(Block):
+class LDAMKeys(Block):
     """The loss `ldam`, which needs `head: cosine`."""
 
     margin: Annotated[NotNegative, PerMember()] = Field(
@@ -30,7 +30,7 @@ class LDAM(Block):
     )
 
 
-class LogitAdjusted(Block):
+class LogitAdjustedKeys(Block):
     """The loss `logit_adjusted`."""
 
     tau: Annotated[NotNegative, PerMember()] = Field(
@@ -38,7 +38,7 @@ class LogitAdjusted(Block):
     )
 
 
-class VectorScaling(Block):
+class VectorScalingKeys(Block):
     """The loss `vs`."""
 
     gamma: Annotated[NotNegative, PerMember()] = Field(
@@ -47,7 +47,7 @@ class VectorScaling(Block):
     tau: Annotated[NotNegative, PerMember()] = Field(default=1.0, description="The share of ln pi.")
 
 
-class RandAugment(Block):
+class RandAugmentKeys(Block):
     """The augmentation `rand_augment`."""
 
     operations: Annotated[int, Field(ge=1, le=14)] = Field(
@@ -58,13 +58,13 @@ class RandAugment(Block):
     )
 
 
-class Mixup(Block):
+class MixupKeys(Block):
     """The augmentation `mixup`."""
 
     alpha: Positive = Field(default=1.0, description="lam is drawn from Beta(alpha, alpha).")
 
 
-class CutMix(Block):
+class CutMixKeys(Block):
     """The augmentation `cutmix`."""
 
     alpha: Positive = Field(default=1.0, description="lam is drawn from Beta(alpha, alpha).")
@@ -73,7 +73,7 @@ class CutMix(Block):
     )
 
 
-class Erasing(Block):
+class ErasingKeys(Block):
     """The augmentation `erasing`."""
 
     probability: Annotated[float, Field(ge=0.0, le=1.0)] = Field(
@@ -81,7 +81,7 @@ class Erasing(Block):
     )
 
 
-class BarlowTwins(Block):
+class BarlowTwinsKeys(Block):
     """The SSL loss `barlow_twins`."""
 
     off_diagonal: Annotated[NotNegative, PerMember()] = Field(
@@ -89,7 +89,7 @@ class BarlowTwins(Block):
     )
 
 
-class BYOL(Block):
+class BYOLKeys(Block):
     """The SSL loss `byol`."""
 
     tau: Annotated[float, Field(ge=0.0, lt=1.0)] = Field(
@@ -97,20 +97,20 @@ class BYOL(Block):
     )
 
 
-class Masked(Block):
+class MaskedKeys(Block):
     """The SSL loss `masked`."""
 
     share: Share = Field(default=0.75, description="The share of the patches that are masked.")
 
 
-class SCARF(Block):
+class SCARFKeys(Block):
     """The SSL loss `scarf`."""
 
     share: Share = Field(default=0.6, description="The share of the columns that are replaced.")
     temperature: Annotated[Positive, PerMember()] = Field(default=1.0, description="tau.")
 
 
-class VIME(Block):
+class VIMEKeys(Block):
     """The SSL loss `vime`."""
 
     share: Share = Field(default=0.3, description="The share of the columns that are replaced.")
@@ -119,7 +119,7 @@ class VIME(Block):
     )
 
 
-class ImbSAM(Block):
+class ImbSAMKeys(Block):
     """The sharpness method `imbsam`."""
 
     tail: Annotated[int, Field(ge=1), PerMember()] = Field(
@@ -127,7 +127,7 @@ class ImbSAM(Block):
     )
 
 
-class FocalSAM(Block):
+class FocalSAMKeys(Block):
     """The sharpness method `focal_sam`."""
 
     share: Annotated[float, Field(ge=0.0, le=1.0), PerMember()] = Field(
@@ -145,13 +145,14 @@ ENTRIES = (
           meaning="Multilayer perceptron."),
     Entry("loss", "cross_entropy", "trainers.losses.cross_entropy:CrossEntropy",
           meaning="Cross-entropy."),
-    Entry("loss", "focal", "trainers.losses.focal:Focal", Focal,
+    Entry("loss", "focal", "trainers.losses.focal:Focal", FocalKeys,
           meaning="Focal loss (Lin et al. 2017)."),
-    Entry("loss", "ldam", "trainers.losses.ldam:LDAM", LDAM, needs={"train.head": "cosine"},
+    Entry("loss", "ldam", "trainers.losses.ldam:LDAM", LDAMKeys, needs={"train.head": "cosine"},
           meaning="Margins by class size (Cao et al. 2019)."),
-    Entry("loss", "logit_adjusted", "trainers.losses.logit_adjusted:LogitAdjusted", LogitAdjusted,
-          meaning="Cross-entropy of z + tau ln pi (Menon et al. 2021; balanced softmax at tau 1)."),
-    Entry("loss", "vs", "trainers.losses.logit_adjusted:VectorScaling", VectorScaling,
+    Entry("loss", "logit_adjusted", "trainers.losses.logit_adjusted:LogitAdjusted",
+          LogitAdjustedKeys,
+          meaning="Cross-entropy of z + tau ln pi (Menon et al. 2021); balanced softmax at tau 1."),
+    Entry("loss", "vs", "trainers.losses.logit_adjusted:VectorScaling", VectorScalingKeys,
           meaning="Vector scaling: z / D + tau ln pi (Kini et al. 2021)."),
     Entry("sampler", "shuffled", "trainers.samplers.shuffled:Shuffled",
           meaning="Every sample once an epoch, in random order."),
@@ -170,37 +171,37 @@ ENTRIES = (
           meaning="Mirror, and crop after padding."),
     Entry("augmentation", "trivial_augment", "trainers.augment:TRIVIAL_AUGMENT", data=("image",),
           meaning="TrivialAugment (Müller & Hutter 2021)."),
-    Entry("augmentation", "rand_augment", "trainers.augment:rand_augment_of", RandAugment,
+    Entry("augmentation", "rand_augment", "trainers.augment:rand_augment_of", RandAugmentKeys,
           data=("image",), meaning="RandAugment (Cubuk et al. 2020)."),
     Entry("augmentation", "auto_augment", "trainers.augment:AUTO_AUGMENT", data=("image",),
           meaning="AutoAugment's policy for CIFAR-10 (Cubuk et al. 2019)."),
-    Entry("augmentation", "mixup", "trainers.augment:mixup_of", Mixup, mixes=True,
+    Entry("augmentation", "mixup", "trainers.augment:mixup_of", MixupKeys, mixes=True,
           meaning="Mixup (Zhang et al. 2018)."),
-    Entry("augmentation", "erasing", "trainers.augment:erasing_of", Erasing, data=("image",),
+    Entry("augmentation", "erasing", "trainers.augment:erasing_of", ErasingKeys, data=("image",),
           meaning="Random erasing (Zhong et al. 2020)."),
-    Entry("augmentation", "cutmix", "trainers.augment:cutmix_of", CutMix, data=("image",),
+    Entry("augmentation", "cutmix", "trainers.augment:cutmix_of", CutMixKeys, data=("image",),
           mixes=True, meaning="CutMix (Yun et al. 2019)."),
     Entry("ssl", "simclr", "trainers.ssl.simclr:SimCLR", passes=2,
           meaning="NT-Xent of two views (Chen et al. 2020)."),
     Entry("ssl", "vicreg", "trainers.ssl.vicreg:VICReg", passes=2,
           meaning="Variance, invariance and covariance (Bardes et al. 2022)."),
-    Entry("ssl", "barlow_twins", "trainers.ssl.barlow:BarlowTwins", BarlowTwins, passes=2,
+    Entry("ssl", "barlow_twins", "trainers.ssl.barlow:BarlowTwins", BarlowTwinsKeys, passes=2,
           meaning="Cross-correlation pulled to the identity (Zbontar et al. 2021)."),
-    Entry("ssl", "byol", "trainers.ssl.byol:BYOL", BYOL, passes=4,
+    Entry("ssl", "byol", "trainers.ssl.byol:BYOL", BYOLKeys, passes=4,
           meaning="Predicts a slowly moving network's view (Grill et al. 2020)."),
-    Entry("ssl", "masked", "trainers.ssl.masked:Masked", Masked, data=("image",),
+    Entry("ssl", "masked", "trainers.ssl.masked:Masked", MaskedKeys, data=("image",),
           meaning="Reconstructs masked patches (He et al. 2022)."),
-    Entry("ssl", "scarf", "trainers.ssl.scarf:SCARF", SCARF, data=("table",), passes=2,
+    Entry("ssl", "scarf", "trainers.ssl.scarf:SCARF", SCARFKeys, data=("table",), passes=2,
           meaning="Contrasts rows with corrupted copies (Bahri et al. 2022)."),
-    Entry("ssl", "vime", "trainers.ssl.vime:VIME", VIME, data=("table",),
+    Entry("ssl", "vime", "trainers.ssl.vime:VIME", VIMEKeys, data=("table",),
           meaning="Finds and restores corrupted values (Yoon et al. 2020)."),
-    Entry("sharpness", "sam", "trainers.steps.sam:SAM", passes=2,
+    Entry("sharpness", "sam", "trainers.steps.sam:SAMStep", passes=2,
           meaning="SAM (Foret et al. 2021), and SAM-A where the asymmetry is above 0."),
     Entry("sharpness", "asam", "trainers.steps.asam:ASAM", passes=2,
           meaning="Adaptive SAM (Kwon et al. 2021)."),
-    Entry("sharpness", "imbsam", "trainers.steps.split_sam:ImbSAM", ImbSAM, passes=2,
+    Entry("sharpness", "imbsam", "trainers.steps.split_sam:ImbSAM", ImbSAMKeys, passes=2,
           meaning="SAM for small classes only (Zhou et al. 2023)."),
-    Entry("sharpness", "focal_sam", "trainers.steps.split_sam:FocalSAM", FocalSAM, passes=2,
+    Entry("sharpness", "focal_sam", "trainers.steps.split_sam:FocalSAM", FocalSAMKeys, passes=2,
           meaning="SAM for a share of each class's loss, by its size (Li et al. 2025)."),
     Entry("optimizer", "sgd", "trainers.optimizers:SGD",
           meaning="Stochastic gradient descent with momentum."),

@@ -25,7 +25,7 @@ KINDS = {
 
 
 @dataclass(frozen=True)
-class Entry:
+class CacheEntry:
     """A file of the cache."""
 
     kind: str
@@ -68,20 +68,20 @@ def turn(path: Path) -> Iterator[None]:
         yield
 
 
-def entries() -> list[Entry]:
+def entries() -> list[CacheEntry]:
     """The files in the cache, with their kinds."""
     found = []
     for folder, (kind, names) in KINDS.items():
         with suppress(OSError), os.scandir(root() / folder) as there:
             found += [
-                Entry(kind, Path(file.path), file.stat(follow_symlinks=False).st_size)
+                CacheEntry(kind, Path(file.path), file.stat(follow_symlinks=False).st_size)
                 for file in there
                 if names.fullmatch(file.name) and file.is_file(follow_symlinks=False)
             ]
     return found
 
 
-def remove() -> list[Entry]:
+def remove() -> list[CacheEntry]:
     """Removes the files in the cache, and returns those that could not be removed."""
     left = []
     for entry in entries():

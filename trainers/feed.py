@@ -25,7 +25,7 @@ from trainers.data.dataset import Dataset
 from trainers.fused import Form
 from trainers.losses.smoothing import smooth_targets
 from trainers.samplers import Sampler
-from trainers.ssl import Entrance, Objective
+from trainers.ssl import Entrance, SSLObjective
 
 # Numbers of a prepared chunk: about what fits the caches of a core, or fills a GPU.
 CHUNK_NUMBERS = {"cpu": 1 << 20, "cuda": 1 << 25}
@@ -116,7 +116,7 @@ class Recipe:
     smoothing: Tensor | None
     shares: Tensor | None
     of_classes: Mapping[str, Tensor]
-    ssl: Objective | None
+    ssl: SSLObjective | None
     multiple: int
 
     @property

@@ -30,11 +30,11 @@ from trainers.hyper import Hyper
 from trainers.losses.smoothing import smoothed_shares, smoothing_by_class
 from trainers.metrics import hits, measure
 from trainers.optimizers import Optimizer, schedule
-from trainers.pack import PackedNetworks, PackLoss, Terms, design
+from trainers.pack import LossTerms, PackedNetworks, PackLoss, design
 from trainers.rounds import Timetable, chosen
-from trainers.samplers import Draw, Sampler
+from trainers.samplers import Exposure, Sampler
 from trainers.state import Kept, State
-from trainers.steps import Problem
+from trainers.steps import Passes
 from trainers.steps.chosen import step_of
 
 # Samples of a member that are normalised together for its statistics. Fixed, because the statistics
@@ -149,7 +149,7 @@ class PackTrainer:
         self.averages = Averages(self.pack, hyper)
         self.objective = PackLoss(self.pack, hyper, self.counts)
         self.method = step_of(hyper, self.pack.parameters, self.counts)
-        self._problem = Problem(self.pack, self.objective, moving=self._moving)
+        self._passes = Passes(self.pack, self.objective, moving=self._moving)
         self.feed = Feed(
             self.pool,
             self._recipe(hyper),
@@ -163,7 +163,7 @@ class PackTrainer:
     def _sampler(self, member: int) -> Sampler:
         one = self.members[member]
         labels = self.pool.y["train"].cpu().numpy()
-        draw = Draw(
+        draw = Exposure(
             self.fingerprint,
             one.replicate,
             self._subsets[member],
@@ -254,7 +254,7 @@ class PackTrainer:
             for k, member in enumerate(self.alive)
         ]
 
-    def update(self, batch: Batch) -> tuple[Terms, Tensor]:
+    def update(self, batch: Batch) -> tuple[LossTerms, Tensor]:
         """Makes an update; returns the terms of its first pass and the minimised objective (K,)."""
         share = schedule(
             self.config.train, self.step, steps=self.steps, epoch_steps=self.feed.epoch_steps
@@ -262,7 +262,7 @@ class PackTrainer:
         self.objective.progress = self.step / self.steps
         widest = batch.views[0] if batch.views else batch.x
         with self._design.form.backend(widest, self.pack.members):
-            grad, terms = self.method.gradient(self._problem, batch)
+            grad, terms = self.method.gradient(self._passes, batch)
         self.optimizer.update(grad, step=self.step, share=share)
         self.objective.after_update(self.pack)
         self.step += 1

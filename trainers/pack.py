@@ -29,7 +29,7 @@ from trainers.hyper import Hyper
 from trainers.losses import Loss
 from trainers.losses.weights import class_weights
 from trainers.models import Network
-from trainers.ssl import Encoder, Objective, Views
+from trainers.ssl import SSLEncoder, SSLObjective, Views
 from trainers.state import Kept, State
 
 CLASS_WEIGHTS = "class weights"
@@ -62,7 +62,7 @@ class PackDesign:
     """What all members share: a network, perhaps an SSL objective, and how they are computed."""
 
     network: Network
-    ssl: Objective | None
+    ssl: SSLObjective | None
     blueprint: Blueprint
     form: Form
     precision: Precision
@@ -151,7 +151,7 @@ class PackedNetworks:
         ssl = self.design.ssl
         if ssl is None:
             raise ValueError("this pack was designed without SSL")
-        encoder = Encoder(self.design.network, self._still, self.parameters.views_of)
+        encoder = SSLEncoder(self.design.network, self._still, self.parameters.views_of)
         with self.design.precision.casting(self.design.device):
             outputs = ssl.outputs(encoder, views, memory)
         return tuple(output.to(self.design.precision.dtype) for output in outputs)
@@ -223,17 +223,17 @@ class PackLoss:
             self.of_classes[CLASS_WEIGHTS] = weights.to(data).expand(len(hyper.trains), -1)
         self.memory: State = self._ssl.memory(pack.parameters) if self._ssl else {}
 
-    def terms(self, pack: PackedNetworks, batch: Batch, *, moving: bool) -> Terms:
+    def terms(self, pack: PackedNetworks, batch: Batch, *, moving: bool) -> LossTerms:
         """The terms of a step's losses."""
         logits = pack.logits(batch.x, moving=moving)
         losses = self._loss(logits, batch.targets, self.progress)
         if self.of_classes and self.progress >= self._weights_from:
             losses = losses * batch.of_samples[CLASS_WEIGHTS]
         if self._ssl is None or batch.views is None:
-            return Terms(logits, losses, None)
+            return LossTerms(logits, losses, None)
         outputs = pack.ssl_outputs(batch.views, self.memory)
         ssl = self._ssl.loss(outputs, batch.views, self._hyper)
-        return Terms(logits, losses, self._weight * ssl)
+        return LossTerms(logits, losses, self._weight * ssl)
 
     def after_update(self, pack: PackedNetworks) -> None:
         """Changes the memory after an update."""
@@ -242,7 +242,7 @@ class PackLoss:
 
 
 @dataclass(frozen=True)
-class Terms:
+class LossTerms:
     """Logits (K, B, C), supervised losses (K, B), and the weighted SSL loss (K,) or None."""
 
     logits: Tensor

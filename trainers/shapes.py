@@ -17,7 +17,7 @@ from trainers.batches import batch_sizes
 from trainers.config import TrainConfig
 from trainers.fused import MOMENTUM, Layout, Parameter, Parameters, Pass
 from trainers.pack import design
-from trainers.ssl import Encoder
+from trainers.ssl import SSLEncoder
 
 LayerKind = Literal["convolution", "batch_norm", "group_norm", "linear", "pooled"]
 TITLES: dict[LayerKind, str] = {
@@ -103,7 +103,7 @@ def calls(
     with torch.no_grad():
         made.network.logits(run, made.network.features(run, recording.enter(inputs, batch)))
         if made.ssl:
-            encoder = Encoder(made.network, run, blocks.views_of)
+            encoder = SSLEncoder(made.network, run, blocks.views_of)
             made.ssl.outputs(encoder, (recording.enter(inputs, views),), {})
     entry = _entry(inputs, max(batch, views), members)
     return [replace(layer, members=members, entry=entry) for layer in recording.layers]

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from sweeper.engine.preview import Kind, Preview
     from sweeper.predict import Predicted
     from sweeper.report.difference import Change
-    from trainers.cache import Entry
+    from trainers.cache import CacheEntry
 
 # of every --json output; rises when a key changes its meaning or is removed
 SCHEMA_VERSION = 1
@@ -176,7 +176,7 @@ def nodes(console: Console, found: Sequence[NodeFindings]) -> None:
             console.print(Text(f"{node.name}: {line}"), soft_wrap=True)
 
 
-def cache(root: Path, found: Sequence[Entry], *, removed: bool) -> dict[str, Any]:
+def cache(root: Path, found: Sequence[CacheEntry], *, removed: bool) -> dict[str, Any]:
     """The cache's files and bytes, by kind."""
     full = [entry for entry in found if entry.size_bytes]  # locks are empty
     kinds = {
@@ -186,7 +186,7 @@ def cache(root: Path, found: Sequence[Entry], *, removed: bool) -> dict[str, Any
     return {"folder": str(root), "removed": removed, "held": held}
 
 
-def cached(console: Console, root: Path, found: Sequence[Entry]) -> None:
+def cached(console: Console, root: Path, found: Sequence[CacheEntry]) -> None:
     """Prints the result of `cache`."""
     rows = [
         [item["kind"], f"{item['files']:,}", f"{item['bytes'] / 2**20:,.1f} MiB"]

@@ -11,7 +11,7 @@ from pydantic.fields import FieldInfo
 
 from sweeper.errors import nearest
 from sweeper.spec.factors import NamedCell
-from trainers import catalogue
+from trainers.catalogue import KEYS, owner, parameters
 from trainers.config import Token, TrainConfig
 
 _TYPES = {
@@ -106,11 +106,11 @@ def keys(model: type[BaseModel]) -> dict[str, FieldInfo]:
     own = {field.alias or name: field for name, field in model.model_fields.items()}
     if model is not TrainConfig:
         return own
-    return own | {name: _block_field(name, inner) for name, inner in catalogue.parameters().items()}
+    return own | {name: _block_field(name, inner) for name, inner in parameters().items()}
 
 
 def _block_field(name: str, inner: type[BaseModel]) -> FieldInfo:
-    key = catalogue.KEYS[catalogue.owner(name).kind]
+    key = KEYS[owner(name).kind]
     text = f"Parameters of `{key}: {name}`."
     return FieldInfo(annotation=inner, default=inner(), description=text)
 

@@ -13,7 +13,7 @@ from pydantic.fields import FieldInfo
 from sweeper.spec.factors import Levels, NamedCell, NuisanceRange, Range
 from sweeper.spec.models import Looks, Screen, SpecFile, Target
 from sweeper.spec.phrases import accepts, block, keys
-from trainers import catalogue
+from trainers.catalogue import KEYS, entries, parameters
 from trainers.config import TrainConfig
 
 _HEAD = """# The spec file
@@ -41,7 +41,7 @@ def json_schema() -> dict[str, Any]:
     schema = SpecFile.model_json_schema()
     train = schema["$defs"]["TrainConfig"]
     train["additionalProperties"] = False
-    for name, inner in catalogue.parameters().items():
+    for name, inner in parameters().items():
         described = {"description": keys(TrainConfig)[name].description}
         train["properties"][name] = inner.model_json_schema() | described
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema}
@@ -68,10 +68,10 @@ def _names() -> Iterator[str]:
     """A table of the catalogue: every name that a key of `train` accepts."""
     yield "\n## Names\n\nWhat comes with Sweeper; a `--plugin` file may add more.\n"
     yield "| key | name | what | for |\n|---|---|---|---|"
-    for kind, key in catalogue.KEYS.items():
-        for name, entry in catalogue.entries(kind).items():
+    for kind, key in KEYS.items():
+        for name, entry in entries(kind).items():
             needs = [f"`{other}: {value}`" for other, value in entry.needs.items()]
-            uses = ["images and tables" if len(entry.data) > 1 else f"{entry.data[0]}s", *needs]
+            uses = [" and ".join(f"{one}s" for one in entry.data), *needs]
             yield f"| `{key}` | `{name}` | {_cell(entry.meaning)} | {', '.join(uses)} |"
 
 

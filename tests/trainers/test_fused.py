@@ -239,7 +239,7 @@ def test_a_small_batch_takes_the_other_kernels_and_the_same_step() -> None:
     with FORMS["folded"].backend(large, 2):
         assert torch.backends.mkldnn.enabled
         terms = usual.objective.terms(usual.pack, batch, moving=False)
-    grad = usual._problem.gradient(terms.objective)
+    grad = usual._passes.gradient(terms.objective)
     usual.optimizer.update(grad, step=0, share=1.0)
     assert apart(parameters_of(native, 0), parameters_of(usual, 0)) < 1e-5
 

@@ -107,7 +107,7 @@ def test_asymmetry_zero_is_sam_to_the_bit(normaliser: str) -> None:
     """The weighted ascent with equal weights rounds like the unweighted mean, in float32 too."""
     settings = config(sam={"radius": 0.1, "normaliser": normaliser}, augmentation="mixup")
     trainer, plain = pack(images(), settings), pack(images(), settings)
-    assert isinstance(plain.method, sam.SAM)
+    assert isinstance(plain.method, sam.SAMStep)
     plain.method.mean_loss = lambda losses, weights: losses.mean(1)  # type: ignore[method-assign]
     train_steps(trainer, 5)
     train_steps(plain, 5)
@@ -163,7 +163,7 @@ def test_the_second_pass_leaves_running_statistics_alone() -> None:
 def test_the_plain_ascent_is_at_most_five_radii_long() -> None:
     """Where the weighted gradient is a hundred times the plain one, the step is cut."""
     trainer = sharp(radius=0.1, asymmetry=1.0, normaliser="plain")
-    assert isinstance(trainer.method, sam.SAM)
+    assert isinstance(trainer.method, sam.SAMStep)
     home = trainer.pack.parameters.data.clone()
     plain_gradient = torch.ones_like(home)
     trainer.method._climb(trainer.pack.parameters, 100 * plain_gradient, plain_gradient)

@@ -11,7 +11,7 @@ from trainers.config import TrainConfig
 
 
 @dataclass(frozen=True)
-class Draw:
+class Exposure:
     """What a sampler draws from, of one member.
 
     Attributes:
@@ -34,7 +34,7 @@ class Draw:
 class Sampler(Protocol):
     """The order of each epoch, an entry of kind `sampler`."""
 
-    def __init__(self, draw: Draw) -> None: ...
+    def __init__(self, draw: Exposure) -> None: ...
 
     def order(self, epoch: int) -> np.ndarray:
         """Pool indices, (n,), as many in every epoch; a sample may come several times or never.

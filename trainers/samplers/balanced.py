@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from trainers import streams
-from trainers.samplers import Draw
+from trainers.samplers import Exposure
 
 
 class Balanced:
@@ -20,7 +20,7 @@ class Balanced:
 
     power = 0.0
 
-    def __init__(self, draw: Draw) -> None:
+    def __init__(self, draw: Exposure) -> None:
         self._draw = draw
         labels = draw.labels[draw.subset]
         self._members = [draw.subset[labels == label] for label in np.unique(labels)]

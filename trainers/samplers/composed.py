@@ -11,13 +11,13 @@ import numpy as np
 from trainers import streams
 from trainers.batches import batch_sizes
 from trainers.groups import class_groups
-from trainers.samplers import Draw
+from trainers.samplers import Exposure
 
 
 class _Composed:
     """The shuffled order, with the minority's samples moved to chosen places."""
 
-    def __init__(self, draw: Draw) -> None:
+    def __init__(self, draw: Exposure) -> None:
         self._draw = draw
         classes = int(draw.labels.max()) + 1
         counts = np.bincount(draw.labels[draw.subset], minlength=classes).tolist()

@@ -23,7 +23,7 @@ Views = tuple[Tensor, ...]
 
 
 @dataclass(frozen=True)
-class Encoder:
+class SSLEncoder:
     """A pack's network in training mode, which leaves the running statistics unchanged.
 
     Attributes:
@@ -38,7 +38,7 @@ class Encoder:
         """The features of a batch: (K, n, width)."""
         return self.network.features(self.run, x)
 
-    def at(self, flat: Tensor) -> Encoder:
+    def at(self, flat: Tensor) -> SSLEncoder:
         """The same network with other parameters (K P,)."""
         return replace(self, run=replace(self.run, views=self.views_of(flat)))
 
@@ -59,7 +59,7 @@ class Entrance:
         return self.converted(self.normalised(raw))
 
 
-class Objective(Protocol):
+class SSLObjective(Protocol):
     """A self-supervised objective, an entry of kind `ssl`. It declares its heads when it is made.
 
     One object serves every pack of the same design, so what changes in training is in `memory`.
@@ -97,7 +97,7 @@ class Objective(Protocol):
         """What the objective keeps beside the parameters, at the start of a run."""
         ...
 
-    def outputs(self, encoder: Encoder, views: Views, memory: State) -> Views:
+    def outputs(self, encoder: SSLEncoder, views: Views, memory: State) -> Views:
         """What the loss compares; runs in the pack's precision."""
         ...
 
@@ -138,7 +138,7 @@ class TwoViews:
         del parameters
         return {}
 
-    def outputs(self, encoder: Encoder, views: Views, memory: State) -> Views:
+    def outputs(self, encoder: SSLEncoder, views: Views, memory: State) -> Views:
         """The projections (K, n, d) of each view."""
         del memory
         return tuple(self.projector(encoder.run, encoder(view)) for view in views)

@@ -12,7 +12,7 @@ from trainers.config import TrainConfig
 from trainers.fused import Blueprint, Parameters
 from trainers.hyper import Hyper
 from trainers.models.projector import OUTPUTS, Projector
-from trainers.ssl import Encoder, TwoViews, Views
+from trainers.ssl import SSLEncoder, TwoViews, Views
 from trainers.state import Kept, State
 
 TARGET = "target"
@@ -36,7 +36,7 @@ class BYOL(TwoViews):
     def memory(self, parameters: Parameters) -> State:
         return {TARGET: Kept(parameters.data.clone(), parameters.layout)}
 
-    def outputs(self, encoder: Encoder, views: Views, memory: State) -> Views:
+    def outputs(self, encoder: SSLEncoder, views: Views, memory: State) -> Views:
         """The predictions of each view, then the target's projections of each view."""
         seen = [self.projector(encoder.run, encoder(view)) for view in views]
         predicted = [self.predictor(encoder.run, projection) for projection in seen]

@@ -9,7 +9,7 @@ from trainers.config import TrainConfig
 from trainers.fused import Blueprint
 from trainers.hyper import Hyper
 from trainers.models.layers import Linear
-from trainers.ssl import Encoder, Entrance, TwoViews, Views
+from trainers.ssl import Entrance, SSLEncoder, TwoViews, Views
 from trainers.state import State
 
 PATCHES = 8  # patches along a side, at most: 4x4 pixels of a 32x32 image
@@ -50,7 +50,7 @@ class Masked(TwoViews):
         covered = entrance.converted(image.masked_fill(mask, 0.0))
         return covered, mask.expand_as(image).flatten(2).to(image.dtype), image.flatten(2)
 
-    def outputs(self, encoder: Encoder, views: Views, memory: State) -> Views:
+    def outputs(self, encoder: SSLEncoder, views: Views, memory: State) -> Views:
         """The predicted pixels, (K, n, C H W)."""
         del memory
         return (self.decoder(encoder.run, encoder(views[0])),)

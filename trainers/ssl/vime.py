@@ -9,7 +9,7 @@ from trainers.config import TrainConfig
 from trainers.fused import Blueprint
 from trainers.hyper import Hyper
 from trainers.models.layers import Linear
-from trainers.ssl import Encoder, Entrance, TwoViews, Views
+from trainers.ssl import Entrance, SSLEncoder, TwoViews, Views
 from trainers.ssl.views import corrupt, view_width
 from trainers.state import State
 
@@ -46,7 +46,7 @@ class VIME(TwoViews):
         changed = entrance(corrupt(x, draws[1], x if rows is None else rows, self.share))
         return changed, (row != changed).to(row.dtype), row
 
-    def outputs(self, encoder: Encoder, views: Views, memory: State) -> Views:
+    def outputs(self, encoder: SSLEncoder, views: Views, memory: State) -> Views:
         """The logits of the mask and the restored values, (K, n, inputs) each."""
         del memory
         features = encoder(views[0])

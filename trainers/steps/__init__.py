@@ -15,11 +15,11 @@ from trainers.fused import Parameters
 
 if TYPE_CHECKING:
     from trainers.feed import Batch
-    from trainers.pack import PackedNetworks, PackLoss, Terms
+    from trainers.pack import LossTerms, PackedNetworks, PackLoss
 
 
-class Problem:
-    """What a step minimises: a pack's objective on batches, and its gradient."""
+class Passes:
+    """The passes of a step: a pack's objective on batches, and its gradient."""
 
     def __init__(self, pack: PackedNetworks, objective: PackLoss, *, moving: bool) -> None:
         self.pack, self._objective, self._moving = pack, objective, moving
@@ -30,7 +30,7 @@ class Problem:
         """The pack's parameters."""
         return self.pack.parameters
 
-    def terms(self, batch: Batch, *, first: bool = True) -> Terms:
+    def terms(self, batch: Batch, *, first: bool = True) -> LossTerms:
         """A forward pass of a batch.
 
         Only the `first` pass of an update may change running statistics.
@@ -59,6 +59,6 @@ class Step(Protocol):
 
     of_classes: Mapping[str, Tensor]
 
-    def gradient(self, problem: Problem, batch: Batch) -> tuple[Tensor, Terms]:
+    def gradient(self, passes: Passes, batch: Batch) -> tuple[Tensor, LossTerms]:
         """The gradient (K P,), and the terms of the first pass, at the parameters themselves."""
         ...

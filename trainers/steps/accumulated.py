@@ -10,11 +10,11 @@ import torch
 from torch import Tensor
 
 from trainers.feed import Feed
-from trainers.steps import Problem, Step
+from trainers.steps import Passes, Step
 
 if TYPE_CHECKING:
     from trainers.feed import Batch
-    from trainers.pack import Terms
+    from trainers.pack import LossTerms
 
 
 class Accumulated:
@@ -27,12 +27,12 @@ class Accumulated:
     def __init__(self, inner: Step, parts: int) -> None:
         self.inner, self.parts, self.of_classes = inner, parts, inner.of_classes
 
-    def gradient(self, problem: Problem, batch: Batch) -> tuple[Tensor, Terms]:
+    def gradient(self, passes: Passes, batch: Batch) -> tuple[Tensor, LossTerms]:
         size = batch.labels.shape[1]
-        found: list[Terms] = []
+        found: list[LossTerms] = []
         total: Tensor | None = None
         for share, part in parts_of(batch, min(self.parts, size)):
-            grad, terms = self.inner.gradient(problem, part)
+            grad, terms = self.inner.gradient(passes, part)
             found.append(terms)
             total = grad * share if total is None else total.add_(grad, alpha=share)
         assert total is not None  # noqa: S101

@@ -8,12 +8,12 @@ from torch import Tensor
 
 from trainers.fused import Parameters
 from trainers.hyper import Hyper
-from trainers.steps.sam import SAM
+from trainers.steps.sam import SAMStep
 
 ETA = 0.01
 
 
-class ASAM(SAM):
+class ASAM(SAMStep):
     """SAM whose radius is measured in the size of each weight.
 
     eps = rho T^2 g / |T g|, with T = |w| + 0.01 for weights and 1 for biases and norms. The

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from trainers.steps import Problem
+from trainers.steps import Passes
 
 if TYPE_CHECKING:
     from trainers.feed import Batch
-    from trainers.pack import Terms
+    from trainers.pack import LossTerms
 
 NORM_EPSILON = 1e-12
 
@@ -29,18 +29,18 @@ class ClassNormalised:
         self.classes = classes
         self.of_classes: Mapping[str, Tensor] = {}
 
-    def gradient(self, problem: Problem, batch: Batch) -> tuple[Tensor, Terms]:
-        terms = problem.terms(batch)
-        layout = problem.parameters.layout
-        total = torch.zeros_like(problem.parameters.data)
+    def gradient(self, passes: Passes, batch: Batch) -> tuple[Tensor, LossTerms]:
+        terms = passes.terms(batch)
+        layout = passes.parameters.layout
+        total = torch.zeros_like(passes.parameters.data)
         present = sorted(set(batch.labels.flatten().tolist()))
         for position, label in enumerate(present):
             own = (batch.labels == label).to(terms.losses)
             mean = (own * terms.losses).sum(1) / own.sum(1).clamp(min=1.0)
             last = position == len(present) - 1 and terms.ssl is None
-            grad = problem.gradient(mean, again=not last)
+            grad = passes.gradient(mean, again=not last)
             factors = 1.0 / (layout.norms(grad) + NORM_EPSILON)
             total.add_(layout.scale_(grad, factors))
         if terms.ssl is not None:
-            total.add_(problem.gradient(terms.ssl))
+            total.add_(passes.gradient(terms.ssl))
         return total, terms

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING
 
 from torch import Tensor
 
-from trainers.steps import Problem
+from trainers.steps import Passes
 
 if TYPE_CHECKING:
     from trainers.feed import Batch
-    from trainers.pack import Terms
+    from trainers.pack import LossTerms
 
 
 class Plain:
@@ -20,6 +20,6 @@ class Plain:
     def __init__(self) -> None:
         self.of_classes: Mapping[str, Tensor] = {}
 
-    def gradient(self, problem: Problem, batch: Batch) -> tuple[Tensor, Terms]:
-        terms = problem.terms(batch)
-        return problem.gradient(terms.objective), terms
+    def gradient(self, passes: Passes, batch: Batch) -> tuple[Tensor, LossTerms]:
+        terms = passes.terms(batch)
+        return passes.gradient(terms.objective), terms

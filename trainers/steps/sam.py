@@ -13,11 +13,11 @@ from torch import Tensor
 
 from trainers.fused import Parameters
 from trainers.hyper import Hyper
-from trainers.steps import Problem
+from trainers.steps import Passes
 
 if TYPE_CHECKING:
     from trainers.feed import Batch
-    from trainers.pack import Terms
+    from trainers.pack import LossTerms
 
 NORM_EPSILON = 1e-12
 # The longest ascent of the plain normaliser, in radii.
@@ -25,7 +25,7 @@ LONGEST = 5.0
 ASCENT = "ascent"
 
 
-class SAM:
+class SAMStep:
     """SAM-A: takes gradients a radius uphill, where uphill favours small classes.
 
     A sample of class c has weight a_c = (n_max / n_c)^asymmetry in the ascent, and 1 elsewhere.
@@ -51,19 +51,19 @@ class SAM:
         self._descent_weighted = hyper.first.sam.weighted != "ascent"
         self._home = torch.empty_like(parameters.data)
 
-    def gradient(self, problem: Problem, batch: Batch) -> tuple[Tensor, Terms]:
+    def gradient(self, passes: Passes, batch: Batch) -> tuple[Tensor, LossTerms]:
         """The gradient at the end of the ascent."""
-        terms = problem.terms(batch)
-        unweighted = problem.gradient(terms.objective, again=True) if self._two_gradients else None
+        terms = passes.terms(batch)
+        unweighted = passes.gradient(terms.objective, again=True) if self._two_gradients else None
         weights = batch.of_samples[ASCENT]
-        tilted = problem.gradient(self._objective(terms, weights, weighted=self._ascent_weighted))
-        self._climb(problem.parameters, tilted, unweighted)
-        there = problem.terms(batch, first=False)
-        grad = problem.gradient(self._objective(there, weights, weighted=self._descent_weighted))
-        problem.parameters.data.copy_(self._home)
+        tilted = passes.gradient(self._objective(terms, weights, weighted=self._ascent_weighted))
+        self._climb(passes.parameters, tilted, unweighted)
+        there = passes.terms(batch, first=False)
+        grad = passes.gradient(self._objective(there, weights, weighted=self._descent_weighted))
+        passes.parameters.data.copy_(self._home)
         return grad, terms
 
-    def _objective(self, terms: Terms, weights: Tensor, *, weighted: bool) -> Tensor:
+    def _objective(self, terms: LossTerms, weights: Tensor, *, weighted: bool) -> Tensor:
         if not weighted:
             return terms.objective
         return terms.plus_ssl(self.mean_loss(terms.losses, weights))

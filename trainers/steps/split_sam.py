@@ -13,11 +13,11 @@ from torch import Tensor
 
 from trainers.fused import Parameters
 from trainers.hyper import Hyper
-from trainers.steps import Problem
+from trainers.steps import Passes
 
 if TYPE_CHECKING:
     from trainers.feed import Batch
-    from trainers.pack import Terms
+    from trainers.pack import LossTerms
 
 NORM_EPSILON = 1e-12
 SHARP = "sharp"
@@ -36,16 +36,16 @@ class SplitSAM:
         self.of_classes: Mapping[str, Tensor] = {SHARP: shares.to(parameters.data)}
         self._home = torch.empty_like(parameters.data)
 
-    def gradient(self, problem: Problem, batch: Batch) -> tuple[Tensor, Terms]:
-        terms, share = problem.terms(batch), batch.of_samples[SHARP]
-        total = problem.gradient(terms.plus_ssl(((1.0 - share) * terms.losses).mean(1)), again=True)
-        uphill = problem.gradient((share * terms.losses).mean(1))
-        data, layout = problem.parameters.data, problem.parameters.layout
+    def gradient(self, passes: Passes, batch: Batch) -> tuple[Tensor, LossTerms]:
+        terms, share = passes.terms(batch), batch.of_samples[SHARP]
+        total = passes.gradient(terms.plus_ssl(((1.0 - share) * terms.losses).mean(1)), again=True)
+        uphill = passes.gradient((share * terms.losses).mean(1))
+        data, layout = passes.parameters.data, passes.parameters.layout
         factors = self.radius / (layout.norms(uphill) + NORM_EPSILON)
         self._home.copy_(data)
         data.add_(layout.scale_(uphill, factors))
-        there = problem.terms(batch, first=False)
-        total.add_(problem.gradient((share * there.losses).mean(1)))
+        there = passes.terms(batch, first=False)
+        total.add_(passes.gradient((share * there.losses).mean(1)))
         data.copy_(self._home)
         return total, terms
 

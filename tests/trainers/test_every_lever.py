@@ -1,0 +1,177 @@
+"""What every lever keeps: parity of a pack, its limit, a resume, a member's departure."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from small_packs import (
+    apart,
+    config,
+    images,
+    numbers_of,
+    pack,
+    parameters_of,
+    same,
+    table,
+    train_steps,
+)
+
+from trainers import catalogue
+from trainers.config import Config
+from trainers.data.dataset import Dataset
+
+SAM = {"radius": 0.1, "asymmetry": 1.0}
+# Settings that reach each lever on images; those of `TABLES` are for tables.
+IMAGES: dict[str, dict[str, Any]] = {
+    "focal": {"loss": "focal"},
+    "ldam": {"loss": "ldam", "head": "cosine"},
+    "ldam, mixed": {"loss": "ldam", "head": "cosine", "augmentation": "mixup"},
+    "logit_adjusted": {"loss": "logit_adjusted", "logit_adjusted": {"tau": 1.5}},
+    "vs": {"loss": "vs"},
+    "class weights": {"class_weights": "effective"},
+    "deferred class weights": {"class_weights": {"by": "inverse", "start": 0.5}},
+    "balanced": {"sampler": "balanced", "augmentation": "flip_crop"},
+    "sqrt": {"sampler": "sqrt"},
+    "progressive": {"sampler": "progressive", "ssl": {"weight": 0.5}},
+    "spread": {"sampler": "spread"},
+    "concentrated": {"sampler": "concentrated"},
+    "erasing": {"augmentation": "erasing", "erasing": {"probability": 0.9}},
+    "rand_augment": {"augmentation": "rand_augment", "rand_augment": {"operations": 3}},
+    "mixup": {"augmentation": "mixup", "mixup": {"alpha": 0.4}},
+    "cutmix": {"augmentation": "cutmix", "cutmix": {"alpha": 0.4, "probability": 0.9}},
+    "barlow_twins": {"ssl": {"weight": 0.1, "loss": "barlow_twins"}},
+    "byol": {"ssl": {"weight": 0.5, "loss": "byol"}, "byol": {"tau": 0.9}},
+    "masked": {"ssl": {"weight": 0.5, "loss": "masked", "batch_multiple": 2}},
+    "asam": {"sam": SAM | {"method": "asam"}},
+    "imbsam": {"sam": SAM | {"method": "imbsam"}, "imbsam": {"tail": 15}},
+    "focal_sam": {"sam": SAM | {"method": "focal_sam"}},
+    "sam, weighted descent": {"sam": SAM | {"weighted": "descent"}},
+    "sam, weighted twice": {"sam": SAM | {"weighted": "both", "normaliser": "plain"}},
+    "accumulation": {"accumulation": 4, "norm_statistics": "running"},
+    "accumulation, sam": {"accumulation": 2, "sam": SAM, "ssl": {"weight": 0.5}},
+    "class_normalised": {"gradient": "class_normalised", "ssl": {"weight": 0.5}},
+    "ema": {"average": {"method": "ema", "decay": 0.9}},
+    "ema, running": {"average": "ema", "norm_statistics": "running"},
+    "swa": {"average": {"method": "swa", "start": 0.4}},
+    "milestones": {"schedule": "milestones", "milestones": [0.5, 0.75]},
+    "beta2": {"optimizer": "adamw", "beta2": 0.9, "beta2_scaling": "samples", "lr": 0.01},
+    "sine smoothing": {"smoothing": {"minority": 0.0, "majority": 0.3, "rule": "sine"}},
+    "inverse smoothing": {"smoothing": {"minority": 0.3, "spread": "inverse"}},
+}
+TABLES: dict[str, dict[str, Any]] = {
+    "scarf": {"ssl": {"weight": 0.5, "loss": "scarf"}},
+    "vime": {"ssl": {"weight": 0.5, "loss": "vime"}},
+    "byol, table": {"ssl": {"weight": 0.5, "loss": "byol"}},
+    "barlow_twins, table": {"ssl": {"weight": 0.1, "loss": "barlow_twins"}},
+    "balanced, mixed": {"sampler": "balanced", "augmentation": "mixup", "mixup": {"alpha": 0.3}},
+    "focal_sam, table": {"sam": SAM | {"method": "focal_sam"}, "loss": "focal"},
+    "ldam, table": {"loss": "ldam", "head": "cosine"},
+}
+LEVERS = [
+    *(pytest.param(images(channels=3), value, id=name) for name, value in IMAGES.items()),
+    *(pytest.param(table(), value | {"model": "mlp"}, id=name) for name, value in TABLES.items()),
+]
+
+
+def members(settings: dict[str, Any], number: int, **more: Any) -> list[Config]:
+    """Configurations that share their pack key and differ in rate and decay."""
+    base = settings.get("lr", 0.05)
+    return [
+        config(**settings | {"lr": base * (1 + 0.2 * i), "weight_decay": 1e-3 * i} | more)
+        for i in range(number)
+    ]
+
+
+@pytest.mark.parametrize(("data", "settings"), LEVERS)
+def test_a_step_of_five_members_is_five_steps_of_one(
+    data: Dataset, settings: dict[str, Any]
+) -> None:
+    """In float64 a member's weights after three updates do not depend on its company."""
+    exact = members(settings, 5, precision="float64")
+    together = pack(data, *exact)
+    train_steps(together, 3)
+    for position, one in enumerate(exact):
+        alone = pack(data, one, replicates=(position,))
+        train_steps(alone, 3)
+        assert apart(parameters_of(together, position), parameters_of(alone, 0)) < 1e-10
+
+
+@pytest.mark.parametrize(("data", "settings"), LEVERS)
+def test_a_run_goes_on_as_if_it_had_not_stopped(data: Dataset, settings: dict[str, Any]) -> None:
+    """From a checkpoint of round 2 of 4, to the bit; everything that changes is in it."""
+    runs = members(settings, 2, epochs=4)
+    whole, again = pack(data, *runs), pack(data, *runs)
+    for _ in range(2):
+        whole.train_round()
+    tensors, meta = whole.state()
+    kept = {name: tensor.clone() for name, tensor in tensors.items()}
+    again.load_state(kept, meta)
+    for _ in range(2):
+        expected, got = whole.train_round(), again.train_round()
+        for one, other in zip(expected, got, strict=True):
+            assert numbers_of(one).tobytes() == numbers_of(other).tobytes()
+    assert same(parameters_of(whole, 1), parameters_of(again, 1))
+
+
+@pytest.mark.parametrize(("data", "settings"), LEVERS)
+def test_the_others_go_on_when_a_member_leaves(data: Dataset, settings: dict[str, Any]) -> None:
+    """After the first of three members has left, the third trains as it would alone."""
+    exact = members(settings, 3, precision="float64", epochs=3)
+    together, alone = pack(data, *exact), pack(data, exact[2], replicates=(2,))
+    together.train_round()
+    alone.train_round()
+    together.drop(0)
+    for _ in range(2):
+        (_, ours), (theirs,) = together.train_round(), alone.train_round()
+        assert numbers_of(ours) == pytest.approx(
+            numbers_of(theirs), rel=1e-6, abs=1e-7, nan_ok=True
+        )
+    assert apart(parameters_of(together, 1), parameters_of(alone, 0)) < 1e-9
+
+
+LIMITS = {
+    "focal": {"loss": "focal", "focal": {"gamma": 0.0}},
+    "logit_adjusted": {"loss": "logit_adjusted", "logit_adjusted": {"tau": 0.0}},
+    "vs": {"loss": "vs", "vs": {"tau": 0.0, "gamma": 0.0}},
+    "class weights": {"class_weights": {"by": "inverse", "start": 1.0}},
+    "sam": {"sam": {"radius": 0.0, "method": "asam"}},
+    "ssl": {"ssl": {"weight": 0.0, "loss": "byol"}},
+    "accumulation": {"accumulation": 1},
+    "erasing": {"augmentation": "erasing", "erasing": {"probability": 0.0}},
+    "milestones": {"schedule": "milestones", "milestones": [], "warmup_epochs": 0.0},
+    "sampler": {"sampler": "shuffled"},
+}
+
+
+@pytest.mark.parametrize("settings", LIMITS.values(), ids=LIMITS)
+def test_at_its_limit_a_lever_is_the_run_without_it(settings: dict[str, Any]) -> None:
+    """Bit for bit, in float32: a level of 0 is a fair reference."""
+    plain: dict[str, Any] = {"schedule": "constant"} if "schedule" in settings else {}
+    with_it, without = pack(images(), config(**settings)), pack(images(), config(**plain))
+    train_steps(with_it, 6)
+    train_steps(without, 6)
+    assert same(parameters_of(with_it, 0), parameters_of(without, 0))
+
+
+def test_margin_zero_is_the_cosine_head_alone() -> None:
+    """LDAM without a margin is cross-entropy of the same head, bit for bit."""
+    ldam = config(loss="ldam", head="cosine", ldam={"margin": 0.0})
+    with_it, without = pack(images(), ldam), pack(images(), config(head="cosine"))
+    train_steps(with_it, 6)
+    train_steps(without, 6)
+    assert same(parameters_of(with_it, 0), parameters_of(without, 0))
+
+
+def test_every_entry_is_reached_here() -> None:
+    """A new entry of the catalogue gets the tests above by a line in the tables above."""
+    written = [settings for table in (IMAGES, TABLES) for settings in table.values()]
+    found = {
+        "loss": {one.get("loss") for one in written},
+        "sampler": {one.get("sampler") for one in written},
+        "ssl": {one.get("ssl", {}).get("loss") for one in written},
+        "sharpness": {one.get("sam", {}).get("method") for one in written},
+    }
+    older = {"cross_entropy", "shuffled", "simclr", "vicreg", "sam"}
+    for kind, names in found.items():
+        assert set(catalogue.entries(kind)) - older <= names, kind  # type: ignore[arg-type]
