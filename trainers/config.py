@@ -506,6 +506,8 @@ def pack_key(config: Config) -> str:
     for name, on in flags.items():
         if not on:
             del tree["train"][name]
+    own = config.train.model_extra or {}
+    tree["train"] = {k: v for k, v in tree["train"].items() if k not in own or v}
     return json.dumps([tree, flags], sort_keys=True, separators=(",", ":"))
 
 

@@ -23,7 +23,7 @@ from torch import Tensor
 
 from trainers.streams import generator
 
-Kind = Literal["convolution", "linear", "bias", "channels"]
+Kind = Literal["convolution", "linear", "bias", "channels", "free"]
 Draw = Callable[[np.random.Generator, tuple[int, ...]], np.ndarray]
 Moments = dict[str, tuple[Tensor, Tensor]]
 EPSILON = 1e-5
@@ -40,7 +40,7 @@ class Parameter:
     """A parameter of one member.
 
     `shape` is (O, kh, kw, I) of a convolution, (I, O) of a linear layer, (O,) of its bias, and (C,)
-    of parameters of channels.
+    of parameters of channels. A `free` one has any shape, and its view is (K, *shape).
     """
 
     name: str
@@ -56,10 +56,15 @@ class Parameter:
 
 @dataclass
 class Blueprint:
-    """What a network declares while it is built: parameters, and batch norms with channels."""
+    """What a network declares while it is built: parameters, and batch norms with channels.
+
+    Attributes:
+        start: draws several parameters at once, by name; they are not drawn one by one.
+    """
 
     parameters: list[Parameter] = field(default_factory=list)
     norms: dict[str, int] = field(default_factory=dict)
+    start: Callable[[np.random.Generator], Mapping[str, np.ndarray]] | None = None
 
     def add(
         self, name: str, kind: Kind, shape: tuple[int, ...], draw: Draw, *, decays: bool = False
@@ -185,14 +190,26 @@ def draw_parameters(
     specs = sorted(blueprint.parameters, key=lambda p: (not p.decays, p.size))
     layout = Layout(len(replicates), {p.name: p.size for p in specs})
     drawn = {
-        replicate: [
-            p.draw(generator(fingerprint, replicate, f"init:{p.name}"), p.shape) for p in specs
-        ]
-        for replicate in set(replicates)
+        replicate: _drawn(blueprint, specs, fingerprint, replicate) for replicate in set(replicates)
     }
     blocks = [drawn[r][i].ravel() for i in range(len(specs)) for r in replicates]
     flat = torch.from_numpy(np.concatenate(blocks)).to(device, dtype)
     return Parameters(layout, flat, specs, form=form)
+
+
+def _drawn(
+    blueprint: Blueprint, specs: Sequence[Parameter], fingerprint: str, replicate: int
+) -> list[np.ndarray]:
+    """One replicate's parameters, in the order of `specs`."""
+    whole: Mapping[str, np.ndarray] = {}
+    if blueprint.start is not None:
+        whole = blueprint.start(generator(fingerprint, replicate, "init"))
+    return [
+        whole[p.name]
+        if p.name in whole
+        else p.draw(generator(fingerprint, replicate, f"init:{p.name}"), p.shape)
+        for p in specs
+    ]
 
 
 class Statistics:
@@ -287,7 +304,9 @@ class Folded:
             return block.view(members * shape[0], *shape[1:]).permute(0, 3, 1, 2)
         if kind == "channels":
             return block
-        return block.view(members, *shape) if kind == "linear" else block.view(members, 1, -1)
+        if kind in ("linear", "free"):
+            return block.view(members, *shape)
+        return block.view(members, 1, -1)
 
     def images(self, x: Tensor) -> Tensor:
         return x.permute(0, 3, 4, 1, 2).flatten(3).permute(0, 3, 1, 2)

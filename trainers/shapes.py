@@ -116,7 +116,7 @@ def _entry(inputs: tuple[int, ...], batch: int, members: int) -> tuple[int, ...]
 class Recording:
     """A form that computes nothing and lists the layers that it is asked for.
 
-    It receives one sample of one member, (1, C, H, W) or (1, 1, F), so a pass takes almost no time.
+    It receives two samples of one member, (2, C, H, W) or (1, 2, F): a pass takes almost no time.
     """
 
     def __init__(self, precision: str) -> None:
@@ -127,7 +127,7 @@ class Recording:
     def enter(self, inputs: tuple[int, ...], batch: int) -> Tensor:
         """Returns a placeholder for a batch that enters a network."""
         self._batch = batch
-        return torch.zeros(1, *inputs) if len(inputs) == 3 else torch.zeros(1, 1, *inputs)
+        return torch.zeros(2, *inputs) if len(inputs) == 3 else torch.zeros(1, 2, *inputs)
 
     def _record(
         self,

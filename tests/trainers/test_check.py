@@ -131,6 +131,7 @@ def test_an_entry_owns_its_parameters() -> None:
     assert plain.identity() != config(mine={"kind": "b"}).identity()
     weak, strong = (config(mine={"strength": s, "kind": "b"}) for s in (1.5, 2.5))
     assert pack_key(weak) == pack_key(strong) != pack_key(default)
+    assert pack_key(config(mine={"strength": 2.0})) == pack_key(plain)
 
 
 def test_an_entry_needs_a_known_kind_and_a_free_name() -> None:

@@ -31,8 +31,9 @@ def cost(found: spec.Spec) -> tuple[int, int, int]:
 def test_the_promised_spaces_are_there() -> None:
     """One a lever, and all together."""
     assert [path.stem for path in SPACES] == [
-        "augmentation", "batch_size", "sam_methods", "sam_radius", "six_levers", "smoothing",
-        "ssl_weight", "width",
+        "augmentation", "averages", "batch_composition", "batch_size", "losses",
+        "noise_or_statistics", "sam_methods", "sam_passes", "sam_radius", "samplers", "sharpness",
+        "six_levers", "smoothing", "ssl_objectives", "ssl_weight", "width",
     ]  # fmt: skip
 
 
