@@ -20,29 +20,33 @@ class Averages:
     2018, arXiv 1803.05407, algorithm 1). Running norm statistics are averaged in the same way.
     """
 
-    def __init__(self, pack: PackedNetworks, hyper: Hyper) -> None:
+    def __init__(self, pack: PackedNetworks, hyper: Hyper, *, steps: int, epoch_steps: int) -> None:
+        """Args: steps: the updates of the run; epoch_steps: those of an epoch."""
         config = hyper.first.average
-        self._method, self._start = config.method, config.start
+        self._method, self._epoch_steps = config.method, epoch_steps
+        self._start = round(config.start * steps)
         self._decays = hyper.values("average.decay")
         self._now = {} if config.method == "none" else pack.state
         self._kept = {name: Kept(k.tensor.clone(), k.layout) for name, k in self._now.items()}
-        self._taken = 0
 
     @property
     def state(self) -> State:
         """The averages, by name."""
         return {f"average.{name}": kept for name, kept in self._kept.items()}
 
-    def after_update(self, step: int, *, steps: int, epoch_steps: int) -> None:
-        """Takes the weights into the average; `step` is the number of updates made, of `steps`."""
+    def after_update(self, step: int) -> None:
+        """Takes the weights into the average; `step` is the number of updates made."""
         if self._method == "ema":
             warm = (1.0 + step) / (10.0 + step)
             self._mix([1.0 - min(decay, warm) for decay in self._decays])
-            self._taken = step
-        elif self._method == "swa":
-            self._taken = max(0, step // epoch_steps - int(self._start * steps / epoch_steps))
-            if self._taken and step % epoch_steps == 0:
-                self._mix([1.0 / self._taken])
+        elif self._method == "swa" and step % self._epoch_steps == 0 and self._taken(step):
+            self._mix([1.0 / self._taken(step)])
+
+    def _taken(self, step: int) -> int:
+        """How many weights the average has after a number of updates."""
+        if self._method != "swa":
+            return step
+        return max(0, step // self._epoch_steps - self._start // self._epoch_steps)
 
     def _mix(self, shares: list[float]) -> None:
         """average <- average + share (weights - average), a share for each member or for all."""
@@ -50,15 +54,13 @@ class Averages:
             share = of_members(shares, kept.layout, kept.tensor)
             kept.tensor.lerp_(self._now[name].tensor, share)
 
-    @property
-    def apply(self) -> bool:
-        """Whether there is an average to evaluate."""
-        return self._taken > 0
-
     @contextmanager
-    def in_place(self) -> Iterator[None]:
-        """A context in which the pack has the averages; afterwards its own numbers, to the bit."""
-        if not self.apply:
+    def in_place(self, step: int) -> Iterator[None]:
+        """A context in which the pack has the averages; afterwards its own numbers, to the bit.
+
+        After so few updates that nothing is averaged yet, the pack keeps its own numbers.
+        """
+        if not self._taken(step):
             yield
             return
         own = {name: kept.tensor.clone() for name, kept in self._now.items()}

@@ -146,7 +146,6 @@ class PackTrainer:
         self._clean = not self._moving and bool(self._design.blueprint.norms)
         make = catalogue.get("optimizer", train.optimizer).load()
         self.optimizer: Optimizer = make(self.pack.parameters, hyper)
-        self.averages = Averages(self.pack, hyper)
         self.objective = PackLoss(self.pack, hyper, self.counts)
         self.method = step_of(hyper, self.pack.parameters, self.counts)
         self._passes = Passes(self.pack, self.objective, moving=self._moving)
@@ -158,6 +157,9 @@ class PackTrainer:
             samplers=[self._sampler(i) for i in self.alive],
             fingerprint=self.fingerprint,
             form=self._design.form,
+        )
+        self.averages = Averages(
+            self.pack, hyper, steps=self.steps, epoch_steps=self.feed.epoch_steps
         )
 
     def _sampler(self, member: int) -> Sampler:
@@ -266,7 +268,7 @@ class PackTrainer:
         self.optimizer.update(grad, step=self.step, share=share)
         self.objective.after_update(self.pack)
         self.step += 1
-        self.averages.after_update(self.step, steps=self.steps, epoch_steps=self.feed.epoch_steps)
+        self.averages.after_update(self.step)
         return terms, terms.objective.detach()
 
     def evaluate(self) -> dict[str, Tensor]:
@@ -277,7 +279,7 @@ class PackTrainer:
     @contextmanager
     def evaluated(self) -> Iterator[None]:
         """A context in which the pack has the weights and statistics that are evaluated."""
-        with self.averages.in_place():
+        with self.averages.in_place(self.step):
             if self._clean:
                 self.pack.clean_statistics(self._subset_batches())
             yield
