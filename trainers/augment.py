@@ -19,7 +19,6 @@ from functools import partial
 
 import numpy as np
 import torch
-from scipy.stats import beta
 from torch import Tensor
 
 from trainers import catalogue
@@ -167,7 +166,10 @@ def beta_shares(alpha: float) -> Callable[[Tensor], Tensor]:
     """
     if alpha == 1.0:
         return lambda u: u
-    table = torch.from_numpy(beta(alpha, alpha).ppf(np.linspace(0.0, 1.0, QUANTILES + 1)))
+    from scipy.special import betaincinv  # 0.2 s to load, which only mixed batches need
+
+    quantiles = betaincinv(alpha, alpha, np.linspace(0.0, 1.0, QUANTILES + 1))
+    table = torch.from_numpy(quantiles)
 
     def shares(u: Tensor) -> Tensor:
         held = table.to(u)

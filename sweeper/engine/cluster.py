@@ -39,6 +39,8 @@ _heads: list[Head] = []  # heads of joined clusters
 _SETTINGS = {
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+    # Workers are started when they are asked for, not one for each core beforehand.
+    "RAY_prestart_worker_first_driver": "0",
     # For glibc in workers, in bytes: the tensors of a step reuse the pages of the last step.
     "MALLOC_MMAP_THRESHOLD_": str(32 << 20),
     "MALLOC_TRIM_THRESHOLD_": str(256 << 20),
@@ -219,7 +221,7 @@ def _init(*, address: str | None, cpus: float) -> None:
             # In this process and its children only: nothing is written to the home directory.
             os.environ["RAY_AUTH_TOKEN"] = secrets.token_hex(32)
         _folders.append(sockets.make())
-        with without_secrets(), _unnamed(), _apart(), _serverless(), _on_loopback():
+        with without_secrets(), _unnamed(), _apart(), _lean(), _on_loopback():
             ray.init(
                 address="local",
                 _temp_dir=str(_folders[-1]),
@@ -304,19 +306,24 @@ def _apart() -> Iterator[None]:
 
 
 @contextmanager
-def _serverless() -> Iterator[None]:
-    """Starts Ray without the server of a dashboard that is switched off.
+def _lean() -> Iterator[None]:
+    """Starts Ray without the processes that a sweep on one machine never uses.
 
-    Ray waits a second for that server although nothing uses it, and has no setting for it.
+    They are the server of a dashboard that is switched off, for which Ray waits a second; the
+    monitor, which asks for more machines; and the log monitor, which passes on output that
+    `log_to_driver` switches off. Ray has no setting for them.
     """
-    from ray._private import services
+    from ray._private import node, services
 
-    started = services.start_api_server
+    server, head = services.start_api_server, node.Node
+    monitors = head.start_monitor, head.start_log_monitor
     services.start_api_server = lambda *args, **kwargs: (None, None)  # as if it could not start
+    head.start_monitor = head.start_log_monitor = lambda self: None
     try:
         yield
     finally:
-        services.start_api_server = started
+        services.start_api_server = server
+        head.start_monitor, head.start_log_monitor = monitors
 
 
 @contextmanager

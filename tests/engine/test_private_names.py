@@ -25,6 +25,8 @@ NAMES = {
     ("ray._private.services", "start_api_server"): "engine/cluster.py, no dashboard",
     ("ray._private.ray_constants", "ENABLE_RAY_CLUSTER"): "engine/cluster.py, loopback alone",
     ("ray._private.worker", "_global_node"): "engine/cluster.py, a Ray that ends first",
+    ("ray._private.node", "Node.start_monitor"): "engine/cluster.py, no monitor",
+    ("ray._private.node", "Node.start_log_monitor"): "engine/cluster.py, no log monitor",
     ("ray._private.node", "Node.dead_processes"): "engine/cluster.py, a Ray that ends first",
     ("ray._private.node", "Node.kill_all_processes"): "engine/cluster.py, signals while Ray ends",
     ("ray._raylet", "Config.initialize"): "engine/cluster.py, authentication",
