@@ -10,6 +10,7 @@ import acting
 import history
 import optuna
 import pytest
+from optuna_dashboard import _note as dashboard_note
 from places import Place
 
 from sweeper.states import Ending, RunState
@@ -118,11 +119,19 @@ resources: {workers: 2, pack: 4}
 """
 
 
+ANSWER = "Screening left 2 of 4 cells; on fresh replicates one of them may be the best"
+
+
 def test_many_cells_are_screened_and_the_best_reported_afresh(make_place) -> None:
-    """Tuned, screened, then the best and the reference on replicates of their own; a study each."""
+    """Tuned, screened, then the best and the reference on replicates of their own; a study each.
+
+    The launch ends with its answer, and the study has it as its note.
+    """
     place = make_place(SCREENED)
+    place.environment["WITH_ANSWER"] = "1"
     output = " ".join(run(place).split())
     assert "screening with 3 replicates left 2 of 4 cells" in output
+    assert ANSWER in output
     found = {role: {c.factors["train.lr"]: tuple(r.replicate for r in runs)
                     for c, runs in cells(place) if c.role == role}
              for role in ("screening", "report")}  # fmt: skip
@@ -130,7 +139,9 @@ def test_many_cells_are_screened_and_the_best_reported_afresh(make_place) -> Non
     assert found["report"] == dict.fromkeys((0.001, 0.1), (3, 4, 5, 6))
     names = optuna.study.get_all_study_names(storage=place.storage)
     assert sorted(names) == ["many", "many.screening", "many.tuning"]
-    best = optuna.load_study(study_name="many", storage=place.storage).best_trial
+    study = optuna.load_study(study_name="many", storage=place.storage)
+    assert ANSWER in str(dashboard_note.get_note(study))
+    best = study.best_trial
     fresh = [acting.value(0.1, replicate=r, rounds=2) for r in (3, 4, 5, 6)]
     assert best.value == pytest.approx(sum(fresh) / 4, abs=1e-6)
     history.check(place.storage, "many", rounds=2)
