@@ -94,8 +94,8 @@ def check_fit(train: TrainConfig, kind: DataKind) -> None:
     if train.model == "resnet":
         check_depth(train.depth)
     if train.gradient == "class_normalised" and train.sam.radius > 0:
-        reason = "has no ascent: use radius 0, or gradient: mean"
-        raise ConfigError("train.sam.radius", train.sam.radius, f"with class_normalised {reason}")
+        reason = "does not fit train.gradient: class_normalised: use 0, or train.gradient: mean"
+        raise ConfigError("train.sam.radius", train.sam.radius, reason)
 
 
 def check_depth(depth: int | None) -> None:
@@ -194,12 +194,18 @@ def check_batch(train: TrainConfig, samples: int, *, hint: str = "") -> None:
         reason = "leaves nothing for batch norm to average; use 2 or more, or norm: group"
         raise ConfigError("train.batch_size", size, reason)
     if size // train.accumulation < (2 if train.norm == "batch" else 1):
-        reason = f"leaves parts of {size // train.accumulation} of a batch of {size}"
-        reason += "; batch norm needs 2 samples" if train.norm == "batch" else ""
+        most = size // 2 if train.norm == "batch" else size
+        reason = f"leaves parts of {_samples(size // train.accumulation)} of a batch of {size}"
+        reason += "; batch norm needs 2" if train.norm == "batch" else ""
+        reason += f"; use {most} or less"
         raise ConfigError("train.accumulation", train.accumulation, reason)
     if size > samples:
         reason = f"is more than the {samples} samples of the training subset{hint}"
         raise ConfigError("train.batch_size", size, reason)
+    if train.ssl.weight > 0 and size >= 2 and size // train.accumulation * multiple < 2:
+        reason = "gives the SSL loss parts of a single sample, but it compares samples; use "
+        reason += f"{size // 2} or less, or a larger ssl.batch_multiple"
+        raise ConfigError("train.accumulation", train.accumulation, reason)
     if train.ssl.weight > 0 and size * multiple < 2:
         reason = "gives the SSL loss a single sample, but it compares samples; use 2 or more"
         raise ConfigError("train.ssl.batch_multiple", multiple, reason)

@@ -35,6 +35,29 @@ BAD = [
     ({"warmup_epochs": 2.0, "steps": 12}, "train.warmup_epochs", "run's 12 steps, at 6 an epoch"),
     ({"ratio": 0.3, "batch_size": 5, "ssl": {"weight": 0.1, "batch_multiple": 7}},
      "train.ssl.batch_multiple", "batches of 42, more than the 36"),
+    ({"loss": "ldam"}, "train.loss", "needs train.head: cosine"),
+    ({"ssl": {"weight": 0.1, "loss": "scarf"}}, "train.ssl.loss",
+     "which are images: use simclr, vicreg, barlow_twins, byol, masked"),
+    ({"ssl": {"weight": 0.1, "loss": "vime"}}, "train.ssl.loss", "which are images: use simclr"),
+    ({"gradient": "class_normalised", "sam": {"radius": 0.1}}, "train.sam.radius",
+     "does not fit train.gradient: class_normalised: use 0, or train.gradient: mean"),
+    ({"accumulation": 5}, "train.accumulation",
+     "parts of 1 sample of a batch of 8; batch norm needs 2; use 4 or less"),
+    ({"accumulation": 9, "norm": "group"}, "train.accumulation", "parts of 0 samples of a batch "
+     "of 8; use 8 or less"),
+    ({"accumulation": 8, "norm": "group", "ssl": {"weight": 0.1}}, "train.accumulation",
+     "parts of a single sample, but it compares samples; use 4 or less"),
+    ({"loss": "focl"}, "train.loss", "the nearest is 'focal'"),
+    ({"sampler": "balance"}, "train.sampler", "the nearest is 'balanced'"),
+    ({"sam": {"method": "asm"}}, "train.sam.method", "the nearest is 'asam'"),
+    ({"optimizer": "adam"}, "train.optimizer", "the nearest is 'adamw'"),
+]  # fmt: skip
+TABLES_BAD = [
+    ({"model": "resnet"}, "train.model", "which are a table: use mlp"),
+    ({"augmentation": "cutmix"}, "train.augmentation", "use none, mixup"),
+    ({"augmentation": "erasing"}, "train.augmentation", "use none, mixup"),
+    ({"ssl": {"weight": 0.1, "loss": "masked"}}, "train.ssl.loss",
+     "use simclr, vicreg, barlow_twins, byol, scarf, vime"),
 ]  # fmt: skip
 
 
@@ -49,15 +72,20 @@ def test_what_cannot_run_is_named(train: dict[str, Any], key: str, reason: str) 
     assert "\n" not in str(caught.value)
 
 
-@pytest.mark.parametrize(
-    ("train", "key"),
-    [({"model": "resnet"}, "train.model"), ({"augmentation": "cutmix"}, "train.augmentation")],
-)
-def test_images_only_means_no_tables(train: dict[str, Any], key: str) -> None:
-    """Convolutions and crops make no sense of columns."""
+@pytest.mark.parametrize(("train", "key", "reason"), TABLES_BAD)
+def test_images_only_means_no_tables(train: dict[str, Any], key: str, reason: str) -> None:
+    """Convolutions, crops and patches make no sense of columns."""
     with pytest.raises(ConfigError) as caught:
         check(config(**dict[str, Any](model="mlp") | train), table().facts)
     assert caught.value.key == key
+    assert reason in caught.value.reason
+
+
+def test_what_is_switched_off_need_not_fit() -> None:
+    """An SSL loss without weight and a sharpness method without radius are not used."""
+    assert check(config(ssl={"loss": "scarf"}), images().facts)
+    assert check(config(gradient="class_normalised", sam={"method": "asam"}), images().facts)
+    assert check(config(accumulation=4, norm="group"), images().facts)
 
 
 def test_a_ratio_that_the_profile_ignores_is_refused() -> None:

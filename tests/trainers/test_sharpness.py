@@ -16,6 +16,10 @@ from small_packs import config, pack, parameters_of, table, train_steps
 from torch import Tensor
 
 from trainers.feed import Batch
+from trainers.pack import LossTerms
+from trainers.steps import Passes
+from trainers.steps.accumulated import Accumulated
+from trainers.steps.plain import Plain
 
 COUNTS = torch.tensor([20.0, 8.0, 4.0], dtype=torch.float64)
 RHO = 0.2
@@ -165,6 +169,23 @@ def test_accumulated_parts_are_normalised_apart() -> None:
 
     by_hand(plain, batches, rule)
     assert difference(plain, got) < 1e-10
+
+
+def test_a_small_last_batch_has_fewer_parts_of_the_usual_size() -> None:
+    """44 rows make 5 batches of 8 and one of 4, whose parts have 2 rows too, not 1."""
+    trainer = pack(table(), config(model="mlp", accumulation=4))
+    sizes: list[int] = []
+
+    class Counting(Plain):
+        def gradient(self, passes: Passes, batch: Batch) -> tuple[Tensor, LossTerms]:
+            sizes.append(batch.labels.shape[1])
+            return super().gradient(passes, batch)
+
+    assert isinstance(trainer.method, Accumulated)
+    trainer.method.inner = Counting()
+    train_steps(trainer, 6)
+    assert sizes == [2] * 22
+    assert trainer.pack.finite().all()
 
 
 def test_class_weights_multiply_the_loss_from_their_start_on() -> None:

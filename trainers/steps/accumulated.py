@@ -20,18 +20,20 @@ if TYPE_CHECKING:
 class Accumulated:
     """The mean of another step's gradients of equal parts of the batch.
 
-    Each part is normalised by itself. With SAM each part has its own ascent (m-SAM, Foret et al.
-    2021, section 4.1).
+    Each part is normalised by itself. A smaller batch, at the end of an epoch, is cut into fewer
+    parts, so that no part is smaller than those of a whole batch. With SAM each part has its own
+    ascent (m-SAM, Foret et al. 2021, section 4.1).
     """
 
-    def __init__(self, inner: Step, parts: int) -> None:
-        self.inner, self.parts, self.of_classes = inner, parts, inner.of_classes
+    def __init__(self, inner: Step, parts: int, *, batch_size: int) -> None:
+        self.inner, self.of_classes = inner, inner.of_classes
+        self._parts, self._batch_size = parts, batch_size
 
     def gradient(self, passes: Passes, batch: Batch) -> tuple[Tensor, LossTerms]:
         size = batch.labels.shape[1]
         found: list[LossTerms] = []
         total: Tensor | None = None
-        for share, part in parts_of(batch, min(self.parts, size)):
+        for share, part in parts_of(batch, max(1, size * self._parts // self._batch_size)):
             grad, terms = self.inner.gradient(passes, part)
             found.append(terms)
             total = grad * share if total is None else total.add_(grad, alpha=share)

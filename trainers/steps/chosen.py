@@ -22,4 +22,6 @@ def step_of(hyper: Hyper, parameters: Parameters, counts: Sequence[int]) -> Step
         step = ClassNormalised(len(counts))
     else:
         step = Plain()
-    return step if train.accumulation == 1 else Accumulated(step, train.accumulation)
+    if train.accumulation == 1:
+        return step
+    return Accumulated(step, train.accumulation, batch_size=train.batch_size)

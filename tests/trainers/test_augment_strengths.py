@@ -1,0 +1,192 @@
+"""Augmentations with a strength: mixing shares, erased rectangles, RandAugment's N and M."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from scipy import stats
+from torch import Tensor
+from torchvision.transforms import autoaugment
+from torchvision.transforms import v2 as tv
+
+from trainers import policies
+from trainers.augment import Augmentation, Mixer, beta_shares, erase, part
+from trainers.config import TrainConfig
+
+ALMOST_ONE = 1 - 2**-24
+
+
+def uniforms(seed: int, *shape: int) -> Tensor:
+    return torch.rand(*shape, generator=torch.Generator().manual_seed(seed))
+
+
+# --- shares of mixup and cutmix
+
+
+@pytest.mark.parametrize("alpha", [0.2, 0.4, 1.0, 3.0])
+def test_mixing_shares_are_beta_distributed(alpha: float) -> None:
+    """20,000 drawn shares pass a Kolmogorov-Smirnov test; even draws follow the distribution."""
+    official, shares = stats.beta(alpha, alpha), beta_shares(alpha)
+    u = uniforms(0, 20_000).double()
+    assert stats.kstest(shares(u).numpy(), official.cdf).pvalue > 0.01
+    even = (torch.arange(50_000, dtype=torch.float64) + 0.5) / 50_000
+    assert abs(official.cdf(shares(even).numpy()) - even.numpy()).max() < 3e-4
+    torch.testing.assert_close(shares(u.float()).double(), shares(u), rtol=0, atol=2e-6)
+
+
+@pytest.mark.parametrize("alpha", [0.2, 1.0])
+def test_the_extreme_draws_are_shares(alpha: float) -> None:
+    """0 and the largest number below 1 stay within 0 to 1, in the order of the draws."""
+    found = beta_shares(alpha)(torch.tensor([0.0, 0.5, ALMOST_ONE]))
+    assert found.tolist() == sorted(found.tolist())
+    assert float(found[0]) == 0.0
+    assert float(found[1]) == pytest.approx(0.5, abs=1e-6)
+    assert 0.99 < float(found[2]) <= 1.0
+
+
+@pytest.mark.parametrize(("name", "column"), [("mixup", 0), ("cutmix", 1)])
+@pytest.mark.parametrize("alpha", [0.2, 1.0])
+def test_a_mixer_takes_its_alpha(name: str, column: int, alpha: float) -> None:
+    """With alpha 0.2 most weights are near 0 or 1, with alpha 1 they are even."""
+    mixer = part(name, TrainConfig.model_validate({name: {"alpha": alpha}}))
+    assert isinstance(mixer, Mixer)
+    draws = torch.zeros(1, 500, mixer.width)
+    draws[..., -2:] = 0.5  # a box in the middle, so that the border cuts nothing off
+    draws[..., 0] = 0.0  # every image gets a box
+    draws[..., column] = (torch.arange(500) + 0.5) / 500
+    _, mixing = mixer.mix(torch.zeros(1, 500, 1, 128, 128), draws)
+    near_an_end = (mixing.weight < 0.1) | (mixing.weight > 0.9)
+    expected = 2 * stats.beta(alpha, alpha).cdf(0.1)
+    assert float(near_an_end.double().mean()) == pytest.approx(expected, abs=0.02)
+
+
+@pytest.mark.parametrize("chance", [0.0, 0.3, 1.0])
+def test_cutmix_cuts_the_share_of_images_that_its_probability_says(chance: float) -> None:
+    """An image without a box keeps all of itself."""
+    mixer = part("cutmix", TrainConfig.model_validate({"cutmix": {"probability": chance}}))
+    assert isinstance(mixer, Mixer)
+    draws = uniforms(3, 1, 2000, 4)
+    draws[..., 1] = 0.25
+    draws[..., 2:] = 0.5
+    _, mixing = mixer.mix(torch.zeros(1, 2000, 1, 8, 8), draws)
+    assert torch.equal(mixing.weight < 1.0, draws[..., 0] < chance)
+
+
+# --- random erasing
+
+
+def rectangle(before: Tensor, after: Tensor) -> tuple[int, int, int, int] | None:
+    """Top, left, height and width of the pixels that differ; they must fill a rectangle."""
+    gone = (before != after).all(0)
+    assert torch.equal(gone, (before != after).any(0)), "channels are erased alike"
+    rows, columns = gone.any(1).nonzero()[:, 0].tolist(), gone.any(0).nonzero()[:, 0].tolist()
+    if not rows:
+        return None
+    assert gone[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1].all()
+    assert int(gone.sum()) == len(rows) * len(columns)
+    return rows[0], columns[0], len(rows), len(columns)
+
+
+def test_erasing_sets_one_rectangle_to_grey_in_its_share_of_images() -> None:
+    """The draw below the probability does it; the erased pixels are 0.5, the others untouched."""
+    x, u = uniforms(4, 400, 3, 16, 12), uniforms(5, 400, 5)
+    got = erase(x, u, chance=0.3)
+    for m in range(400):
+        found = rectangle(x[m], got[m])
+        assert (found is not None) == (float(u[m, 0]) < 0.3)
+        if found is not None:
+            top, left, height, width = found
+            assert (got[m, :, top : top + height, left : left + width] == 0.5).all()
+    assert torch.equal(erase(x, u, chance=0.0), x)
+
+
+def test_erased_areas_and_ratios_follow_the_paper() -> None:
+    """2 to 33 % of the area, evenly; height over width from 0.3 to 3.3, its logarithm evenly."""
+    side, number = 100, 600  # so large that rounding to whole pixels hides nothing
+    u = uniforms(6, number, 5)
+    x = torch.zeros(number, 1, side, side)
+    got = erase(x, u, chance=1.0)
+    boxes = [rectangle(x[m], got[m]) for m in range(number)]
+    area, ratio = [], []
+    for box in boxes:
+        assert box is not None
+        top, left, height, width = box
+        assert 0 <= top <= side - height
+        assert 0 <= left <= side - width
+        if height < side and width < side:  # cut to the image otherwise
+            area.append(height * width / side**2)
+            ratio.append(math.log(height / width))
+    assert stats.kstest(ratio, stats.uniform(math.log(0.3), math.log(11)).cdf).pvalue > 0.01
+    assert min(area) > 0.018
+    assert max(area) < 0.34
+    assert stats.kstest(area, stats.uniform(0.02, 0.31).cdf).statistic < 0.07
+
+
+def test_erased_rectangles_have_torchvision_s_shape(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The same area and ratio give torchvision's height and width."""
+    official = tv.RandomErasing(p=1.0, scale=(0.02, 0.33), ratio=(0.3, 3.3), value=0.5)
+    compared = 0
+    for seed in range(40):
+        u = uniforms(seed, 1, 5)
+        draws = iter([
+            torch.tensor([0.02 + 0.31 * float(u[0, 1])]),
+            torch.tensor([math.log(0.3) + math.log(11) * float(u[0, 2])]),
+        ])  # fmt: skip
+        with monkeypatch.context() as patched:
+            patched.setattr(torch.Tensor, "uniform_", lambda self, a, b, d=draws: next(d))
+            patched.setattr(torch, "randint", lambda *a, **k: torch.tensor([0]))
+            try:
+                found = official.make_params([torch.zeros(3, 32, 28)])
+            except StopIteration:  # it does not fit and is drawn again; ours is cut to the image
+                continue
+        x = torch.zeros(1, 3, 32, 28)
+        box = rectangle(x[0], erase(x, u, chance=1.0)[0])
+        assert box is not None
+        assert box[2:] == (found["h"], found["w"])
+        compared += 1
+    assert compared > 30
+
+
+# --- RandAugment
+
+
+@pytest.mark.parametrize("strength", [0, 4, 15, 30])
+def test_rand_augment_takes_torchvision_s_strength(strength: int) -> None:
+    """M of 30 steps, for an operation that blends, in either sign."""
+    x = uniforms(7, 1, 3, 32, 32) * 0.9
+    space = autoaugment.RandAugment()._augmentation_space(31, (32, 32))
+    amount = float(space["Brightness"][0][strength])
+    place = (policies.DRAWN_OPS.index("brightness") + 0.5) / 14
+    one = augmentation(operations=1, strength=strength)
+    for draw, sign in ((0.2, 1), (0.7, -1)):
+        got = one.apply(x, torch.tensor([[place, draw]]))
+        torch.testing.assert_close(got, (x * (1 + sign * amount)).clamp(0, 1))
+
+
+def augmentation(**keys: int) -> Augmentation:
+    made = part("rand_augment", TrainConfig.model_validate({"rand_augment": keys}))
+    assert isinstance(made, Augmentation)
+    return made
+
+
+@pytest.mark.parametrize("number", [1, 2, 3, 5])
+def test_rand_augment_applies_n_operations_in_turn(number: int) -> None:
+    """Two draws each; N operations are N times one operation, with the draws of each."""
+    whole, single = augmentation(operations=number), augmentation(operations=1)
+    assert (whole.width, single.width) == (2 * number, 2)
+    x, u = uniforms(8, 9, 3, 16, 16), uniforms(9, 9, 2 * number)
+    step = x
+    for at in range(number):
+        step = single.apply(step, u[:, 2 * at : 2 * at + 2])
+    assert torch.equal(whole.apply(x, u), step)
+
+
+def test_rand_augment_s_default_is_the_published_one() -> None:
+    """N = 2 and M = 9, as without the keys."""
+    x, u = uniforms(10, 9, 3, 16, 16), uniforms(11, 9, 4)
+    assert torch.equal(augmentation().apply(x, u), policies.rand_augment(x, u))
+    assert torch.equal(
+        augmentation(operations=2, strength=9).apply(x, u), augmentation().apply(x, u)
+    )
