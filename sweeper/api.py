@@ -31,19 +31,27 @@ Source: TypeAlias = "Spec | str | os.PathLike[str] | Mapping[str, Any]"
 SAME = "the same call of sweeper.launch"
 
 
-def load_spec(source: Source, *, set: Mapping[str, Any] | Sequence[str] = ()) -> Spec:
+def load_spec(
+    source: Source,
+    *,
+    set: Mapping[str, Any] | Sequence[str] = (),
+    plugins: Sequence[str | os.PathLike[str]] = (),
+) -> Spec:
     """Returns a checked spec.
 
     Args:
         source: a spec file, the name of a shipped space, a dictionary, YAML text, or a spec.
         set: values to put in the place of others, by dotted key: `{"train.epochs": 5}`; or
             `KEY=VALUE` texts, as after `--set`.
+        plugins: Python files that run first, because they may add keys to the spec.
 
     Raises:
         SpecError: a line for each thing that is wrong.
-        InputError: there is no such file or shipped space.
+        InputError: there is no such file or shipped space, or a plug-in cannot be run.
     """
     from sweeper import spec as specs
+
+    _run_plugins(plugins)
 
     overrides = _overrides(set)
     if isinstance(source, specs.Spec):
@@ -53,6 +61,15 @@ def load_spec(source: Source, *, set: Mapping[str, Any] | Sequence[str] = ()) ->
     if isinstance(source, str) and "\n" in source:
         return specs.parse(source, "<text>", overrides, folder=os.getcwd())
     return specs.load(lookup.find_spec(os.fspath(source)), overrides)
+
+
+def _run_plugins(plugins: Sequence[str | os.PathLike[str]]) -> None:
+    if plugins:
+        from sweeper.engine import cluster
+        from sweeper.engine.plugins import load
+
+        cluster.prepare()  # a plug-in may import Ray
+        load(os.fspath(one) for one in plugins)
 
 
 def _overrides(set: Mapping[str, Any] | Sequence[str]) -> list[str]:
@@ -100,7 +117,7 @@ def launch(
         trainer: a training function (`@sweeper.trainable`) in the place of Sweeper's trainer.
         ray_address: the address of a Ray cluster to join; else Ray is started here.
         allow_unauthenticated_ray: agrees to a Ray that asks for no token (unsafe).
-        plugins: Python files that register models, data or trainers.
+        plugins: Python files that add parts, data or trainers; they run before the spec is read.
         new_data: agrees to data that have changed since the last launch: all cells run again.
         progress: shows progress on standard error.
 
@@ -112,7 +129,7 @@ def launch(
     """
     lookup.check_storage(storage)
     lookup.check_ray(ray_address, allow_open=allow_unauthenticated_ray)
-    loaded = load_spec(spec, set=[*_overrides(set), *_named(trainer)])
+    loaded = load_spec(spec, set=[*_overrides(set), *_named(trainer)], plugins=plugins)
     from sweeper.live import Display
 
     drive, console = _engine(), _console(quiet=not progress)

@@ -8,8 +8,10 @@ from typing import Any
 
 from sweeper.errors import SpecError
 from sweeper.spec import parse
+from sweeper.spec.document import compose
 from sweeper.store.records import Sweep
-from trainers.config import PLACES
+from trainers.builtin import ENTRIES
+from trainers.config import PLACES, TrainConfig
 
 BY_FACTOR = frozenset({"scientific", "nuisance", "reference"})  # factors are told whole
 PLANS = frozenset({"replicates"})  # a number or a block: told whole
@@ -18,10 +20,13 @@ PLANS = frozenset({"replicates"})  # a number or a block: told whole
 def overridden(sweep: Sweep) -> dict[str, tuple[str, str]]:
     """Key -> its value in the text of the spec and as it ran, both as JSON.
 
-    Nothing where the text is no spec of today's. Only keys that both have are compared: the other
-    ones came or went with a version.
+    Nothing where the text is no spec of today's, or has keys of a plug-in: a report must not depend
+    on what is loaded. Only keys that both have are compared: the other ones came or went with a
+    version.
     """
     try:
+        if _has_keys_of_plugins(compose(sweep.spec_text, sweep.name).plain):
+            return {}
         written = parse(sweep.spec_text).model_dump(mode="json")
     except SpecError:
         return {}
@@ -33,6 +38,15 @@ def overridden(sweep: Sweep) -> dict[str, tuple[str, str]]:
     before, now = dict(_flat(written)), dict(_flat(sweep.spec))
     both = {key: (_json(before[key]), _json(now[key])) for key in before if key in now}
     return {key: two for key, two in both.items() if key not in left_out and two[0] != two[1]}
+
+
+def _has_keys_of_plugins(tree: Mapping[str, Any]) -> bool:
+    """Whether a spec, as it was written, has keys of `train` that do not come with Sweeper."""
+    roles = [tree.get(role) or {} for role in ("scientific", "nuisance")]
+    factors = [path for block in (*roles, *(tree.get("compare") or ())) for path in block]
+    named = {path.split(".")[1] for path in factors if path.startswith("train.")}
+    owned = {entry.name for entry in ENTRIES if entry.parameters is not None}
+    return not {*(tree.get("train") or {}), *named} <= {*TrainConfig.model_fields, *owned}
 
 
 def _flat(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:

@@ -147,9 +147,16 @@ def _before(
         logs.complain("warning: a password on the command line is seen by all; use SWEEPER_STORAGE")
 
 
-def _load(spec: str, overrides: list[str] | None) -> Spec:
+def _load(spec: str, overrides: list[str] | None, plugins: list[Path] | None) -> Spec:
+    """The spec; plug-ins run first, because they may add keys to it."""
     from sweeper.spec import load
 
+    if plugins:
+        from sweeper.engine import cluster
+        from sweeper.engine.plugins import load as load_plugins
+
+        cluster.prepare()  # a plug-in may import Ray
+        load_plugins(plugins)
     return load(lookup.find_spec(spec), overrides or [])
 
 
@@ -198,7 +205,7 @@ def launch(
 
         check_target(page, force=False, option="--report")
     lookup.check_ray(ray_address, allow_open=open_ray)
-    loaded = _load(spec, overrides)
+    loaded = _load(spec, overrides, plugins)
     from sweeper.cli.streams import Lasting
     from sweeper.engine.driver import launch as drive
     from sweeper.live import Display
@@ -241,7 +248,7 @@ def plan(
     """Show a sweep's cells, runs, packs, cost and smallest detectable effect."""
     lookup.check_storage(storage)
     lookup.check_ray(ray_address, allow_open=open_ray)
-    loaded = _load(spec, overrides)
+    loaded = _load(spec, overrides, plugins)
     from dataclasses import asdict
 
     from rich.console import Console

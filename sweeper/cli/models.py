@@ -144,6 +144,7 @@ def diff(
     left: Annotated[str, typer.Argument(metavar="A", help="A spec file, sweep or cell.")],
     right: Annotated[str, typer.Argument(metavar="B", help="Another of its kind.")],
     storage: Storage = DEFAULT_STORAGE,
+    plugins: Plugins = None,
     as_json: AsJson = False,
 ) -> int:
     """Show the differences between two cells, or two sweeps or spec files.
@@ -153,8 +154,10 @@ def diff(
     with differences, 2 when an item cannot be read.
     """
     from sweeper.cli import operands, show
+    from sweeper.engine.plugins import load as load_plugins
     from sweeper.report.difference import changes
 
+    load_plugins(plugins or ())  # a spec file may have keys of theirs
     one, two = (operands.side(word, lambda: opened(storage)) for word in (left, right))
     if one.kind != two.kind:
         raise InputError(

@@ -79,7 +79,7 @@ Plugins = Annotated[
     typer.Option(
         "--plugin",
         metavar="FILE",
-        help="A Python file that registers models, data or trainers; repeatable.",
+        help="A Python file that adds parts, data or trainers; repeatable.",
     ),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, of a versioned schema.")]

@@ -52,7 +52,7 @@ def test_ema_is_the_loop_by_hand_with_each_member_s_own_decay() -> None:
 
 
 def test_swa_is_the_mean_of_the_weights_at_the_ends_of_late_epochs() -> None:
-    """Of 5 epochs with start 0.4 (after epoch 2) those of epochs 3, 4 and 5, as torch's SWA."""
+    """With start 0.4 those of epochs 3, 4 and 5 of 5, equal to torch's AveragedModel."""
     run = config(**EXACT, epochs=5, average={"method": "swa", "start": 0.4})
     trainer = pack(images(), run, run)
     module = torch.nn.ParameterList([trainer.pack.parameters.data])
