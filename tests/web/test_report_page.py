@@ -54,8 +54,22 @@ def pages(tmp_path_factory):
     )
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("name", PLANS)
+@pytest.fixture(autouse=True)
+def closed(browser):
+    """Closes every page of a test: a page that stays open goes on computing."""
+    yield
+    for context in browser.contexts:
+        context.close()
+
+
+@pytest.mark.parametrize(
+    ("name", "scheme"),
+    [
+        *((name, "light") for name in PLANS),
+        ("full", "dark"),
+        *(pytest.param(name, "dark", marks=pytest.mark.soak) for name in PLANS if name != "full"),
+    ],
+)
 def test_the_page_opens_offline_and_in_silence(browser, pages, name, scheme):
     """No console message, no request, no policy violation, no sideways scrolling, all drawn."""
     seen = Visit(browser, pages(name), color_scheme=scheme)
@@ -88,21 +102,39 @@ def test_the_first_screen_answers_the_question(browser, tmp_path):
 
 @pytest.mark.parametrize("evil", EVIL)
 def test_hostile_text_is_shown_as_text(browser, tmp_path, evil):
-    """Name, question, level, class, error: seen as written; nothing runs, loads or moves."""
-    plan = planted.everything(
-        name=evil, question=f"Is {evil} safe?", replicates=3, spec_text=f"name: {evil}\n",
-        levels={"train.augmentation": ["none", evil]}, classes=[evil, *"bcdefghij"],
-        failures={(1, 1): (Ending.ERROR, evil)}, truth=planted.flat,
-        provenance={"git": evil, evil: evil},
+    """Name, question, manifest: seen as written; nothing runs, loads or moves."""
+    plan = planted.plan(
+        name=evil, question=f"Is {evil} safe?", spec_text=f"name: {evil}\n",
+        provenance={"git": evil, evil: evil}, **NOTHING,
     )  # fmt: skip
     seen = visit(browser, tmp_path, plan)
     assert plain(seen.page.title()) == f"{plain(evil)} · Sweeper report"
     assert plain(seen.page.locator("h1").inner_text()) == plain(f"Is {evil} safe?")
-    ticks = seen.page.locator(".hero .xtick text").all_text_contents()
-    assert plain(evil) in [plain(tick) for tick in ticks]
     seen.page.evaluate(OPEN)
     seen.until(FILLED)
     assert plain(evil) in plain(seen.page.locator(".provenance").inner_text())
+    unmoved(seen)
+
+
+def test_hostile_text_is_shown_as_text_in_every_figure(browser, tmp_path):
+    """Levels, classes, errors, all hostile at once: seen as written; nothing runs or loads."""
+    plan = planted.everything(
+        replicates=3, levels={"train.augmentation": ["none", *EVIL]}, classes=[*EVIL, "i", "j"],
+        failures={(at, 1): (Ending.ERROR, evil) for at, evil in enumerate(EVIL, start=1)},
+        truth=planted.flat,
+    )  # fmt: skip
+    seen = visit(browser, tmp_path, plan)
+    ticks = [plain(one) for one in seen.page.locator(".hero .xtick text").all_text_contents()]
+    assert {plain(evil) for evil in EVIL} <= set(ticks)
+    seen.page.evaluate(OPEN)
+    seen.until(FILLED)
+    text = plain(seen.page.locator("body").inner_text())
+    assert [evil for evil in EVIL if plain(evil) not in text] == []
+    unmoved(seen)
+
+
+def unmoved(seen):
+    """Checks that no image was made and that nothing was loaded, said or refused."""
     assert seen.page.locator("img").count() == 0
     assert seen.trouble() == []
 
@@ -167,12 +199,11 @@ def test_axe_finds_no_violation(browser, pages, name, scheme):
             for one in found["violations"]] == []  # fmt: skip
 
 
-def test_the_pages_that_axe_looks_at_show_every_section():
+def test_the_pages_that_axe_looks_at_show_every_section(pages):
     """Every builder of a section is shown on one of the pages."""
     unseen = {one.section for one in TOPICS}
     for name in AXED:
-        frames = framed(PLANS[name]())
-        found, text = view_of(frames), page.html(frames)
+        found, text = view_of(framed(PLANS[name]())), pages(name).read_text(encoding="utf-8")
         shown = {build: one for build in unseen if (one := build(found)) is not None}
         assert all(f'<h2 id="{one.id}">' in text for one in shown.values())
         unseen -= shown.keys()

@@ -35,6 +35,15 @@ def seen(browser, file):
     opened.context.close()
 
 
+@pytest.fixture(scope="module")
+def kept(browser, file):
+    """A page for the tests that leave it as it is."""
+    opened = Visit(browser, file, viewport=SIZE, accept_downloads=True)
+    yield opened
+    assert opened.trouble() == []
+    opened.context.close()
+
+
 def key(seen, label, *, of="response"):
     section = f'section[aria-labelledby="{of}"]'
     return seen.page.locator(f'{section} button.key[data-label="{label}"]').first
@@ -105,16 +114,16 @@ def test_a_band_leads_to_its_runs(seen):
     seen.until("document.querySelector('[data-runs]').offsetParent === null")
 
 
-def test_the_list_of_contents_leads_to_sections(seen):
+def test_the_list_of_contents_leads_to_sections(kept):
     """Each link has its section; the one that is followed gets the focus and the address."""
-    links = seen.page.locator(".contents a")
+    links = kept.page.locator(".contents a")
     for at in range(links.count()):
         target = links.nth(at).get_attribute("href")
-        assert seen.page.locator(f"h2{target}").count() == 1
-    seen.page.locator('.contents a[href="#training"]').click()
-    seen.until("document.activeElement.id === 'training'")
-    assert seen.page.evaluate("location.hash") == "#training"
-    assert 0 <= seen.page.locator("#training").bounding_box()["y"] < 200
+        assert kept.page.locator(f"h2{target}").count() == 1
+    kept.page.locator('.contents a[href="#training"]').click()
+    kept.until("document.activeElement.id === 'training'")
+    assert kept.page.evaluate("location.hash") == "#training"
+    assert 0 <= kept.page.locator("#training").bounding_box()["y"] < 200
 
 
 def saved(seen, kind):
@@ -124,9 +133,9 @@ def saved(seen, kind):
     return waiting.value.suggested_filename, waiting.value.path().read_bytes()
 
 
-def test_a_figure_is_saved_as_svg(seen):
+def test_a_figure_is_saved_as_svg(kept):
     """With title and legend, light, and no script inside."""
-    name, data = saved(seen, "SVG")
+    name, data = saved(kept, "SVG")
     assert name == "batch-size-digits-response-minority_accuracy.svg"
     text = data.decode()
     assert text.startswith("<svg")
@@ -135,18 +144,18 @@ def test_a_figure_is_saved_as_svg(seen):
     assert "<script" not in text
 
 
-def test_a_figure_is_saved_as_png(seen):
+def test_a_figure_is_saved_as_png(kept):
     """1,800 pixels wide, and not blank."""
-    name, data = saved(seen, "PNG")
+    name, data = saved(kept, "PNG")
     assert name.endswith(".png")
     assert data.startswith(b"\x89PNG")
     assert int.from_bytes(data[16:20], "big") == 1800
     assert len(data) > 20_000
 
 
-def test_a_figure_is_saved_as_csv(seen):
+def test_a_figure_is_saved_as_csv(kept):
     """Every mean and every replicate, with the interval's ends and the level's name."""
-    name, data = saved(seen, "CSV")
+    name, data = saved(kept, "CSV")
     assert name.endswith(".csv")
     rows = list(csv.DictReader(io.StringIO(data.decode("utf-8-sig"))))
     means = [row for row in rows if row["low"]]
@@ -195,13 +204,13 @@ def test_without_a_script_all_is_there_to_read(browser, file):
     opened.context.close()
 
 
-def test_a_figure_is_a_table_of_what_it_draws(seen):
+def test_a_figure_is_a_table_of_what_it_draws(kept):
     """Every mean and replicate has its level's name; a hidden level is listed too."""
-    chart = seen.page.locator('section[aria-labelledby="response"] .chart >> nth=0')
+    chart = kept.page.locator('section[aria-labelledby="response"] .chart >> nth=0')
     chart.get_by_text("Table", exact=True).click()
-    seen.until("document.querySelector('[data-table] td') !== null")
+    kept.until("document.querySelector('[data-table] td') !== null")
     rows = chart.locator("tbody tr")
-    _, data = saved(seen, "CSV")
+    _, data = saved(kept, "CSV")
     drawn = list(csv.DictReader(io.StringIO(data.decode("utf-8-sig"))))
     assert rows.count() == len(drawn)
     told = {row.split("\t")[1] for row in rows.all_inner_texts()}
