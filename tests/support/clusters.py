@@ -9,6 +9,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Self
@@ -53,7 +54,8 @@ class Node:
         """As when the machine loses its power."""
         while left := self.processes():
             for one in left:
-                one.kill()
+                with suppress(psutil.NoSuchProcess):  # it ended with its parent
+                    one.kill()
         self.process.wait(timeout=HANG)
 
 
