@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Iterator
+from functools import lru_cache
 from typing import Any
 
 import torch
@@ -39,6 +40,26 @@ def convolved(x: Tensor, weight: Tensor, stride: int) -> Tensor:
     )  # pyright: ignore[reportReturnType]
 
 
+def batch_normed(x: Tensor, w: Tensor, b: Tensor) -> Tensor:
+    """Each channel normalised over samples and pixels."""
+    return normalised(x, w[..., None, None], b[..., None, None], (0, 3, 4))
+
+
+def group_normed(x: Tensor, w: Tensor, b: Tensor) -> Tensor:
+    """Each sample normalised over channels and pixels."""
+    return normalised(x, w[..., None, None], b[..., None, None], (2, 3, 4))
+
+
+def mapped(x: Tensor, w: Tensor, b: Tensor) -> Tensor:
+    """(K, B, C) by a matrix of each member."""
+    return torch.einsum("kbi,kio->kbo", x, w) + b[:, None]
+
+
+def averaged(x: Tensor) -> Tensor:
+    """The mean over pixels, (K, B, C)."""
+    return x.mean((3, 4)).transpose(0, 1)
+
+
 def normalised(x: Tensor, weight: Tensor, bias: Tensor, over: tuple[int, ...]) -> Tensor:
     """Mean 0 and variance 1 over these dimensions, then scaled and shifted."""
     mean = x.mean(over, keepdim=True)
@@ -46,16 +67,24 @@ def normalised(x: Tensor, weight: Tensor, bias: Tensor, over: tuple[int, ...]) -
     return (x - mean) / torch.sqrt(var + EPSILON) * weight + bias
 
 
+@lru_cache(maxsize=8)  # the forms and memory formats of a layer follow one another
+def expected(
+    truth: Layer, shapes: tuple[tuple[int, ...], ...], *more: int
+) -> tuple[list[Tensor], Tensor, list[Tensor]]:
+    """What enters a layer, the weights of its linear loss, and the loss with its gradients."""
+    source = torch.Generator().manual_seed(0)
+    given = [torch.randn(s, generator=source, dtype=torch.float64) for s in shapes]
+    shape = truth(*given, *more).shape
+    weights = torch.randn(shape, generator=source, dtype=torch.float64)
+    return given, weights, _passed(lambda *x: truth(*x, *more), given, weights)
+
+
 def compare(
-    made: Layer, truth: Layer, shapes: list[tuple[int, ...]], enter: Layer
+    made: Layer, truth: Layer, shapes: list[tuple[int, ...]], enter: Layer, *more: int
 ) -> dict[str, float]:
     """How far the output and each gradient of a linear loss are off, in shares of the truth."""
-    source = torch.Generator().manual_seed(0)
-    exact = [torch.randn(s, generator=source, dtype=torch.float64) for s in shapes]
-    wanted = _passed(truth, exact, lambda out: out, None)
-    weights = torch.randn(wanted[0].shape, generator=source, dtype=torch.float64)
-    wanted = _passed(truth, exact, lambda out: out, weights)
-    got = _passed(made, [one.float() for one in exact], enter, weights.float())
+    given, weights, wanted = expected(truth, tuple(shapes), *more)
+    got = _passed(made, [one.float() for one in given], enter(weights.float()))
     names = ["loss", *(f"gradient {i}" for i in range(len(shapes)))]
     return {
         name: float((a.double() - b).norm() / b.norm())
@@ -63,14 +92,9 @@ def compare(
     }
 
 
-def _passed(
-    layer: Layer, given: list[Tensor], enter: Layer, weights: Tensor | None
-) -> list[Tensor]:
+def _passed(layer: Layer, given: list[Tensor], weights: Tensor) -> list[Tensor]:
     leaves = [one.clone().requires_grad_() for one in given]
-    out = layer(*leaves)
-    if weights is None:
-        return [out.detach()]
-    product = out * enter(weights)
+    product = layer(*leaves) * weights
     return [product.detach().abs().sum(), *torch.autograd.grad(product.sum(), leaves)]
 
 
@@ -96,13 +120,13 @@ def convolutions(form: Form) -> Iterator[tuple[str, dict[str, float]]]:
                 block = views(form, "convolution", weight)
                 return form.convolution(inner, block, None, members=members, stride=stride)
 
-        def truth(x: Tensor, weight: Tensor, stride: int = stride) -> Tensor:
-            return convolved(x, weight, stride)
-
         outputs = 2 * channels if stride == 2 else channels
         shapes = [(B, members, channels, S, S), (members, outputs, kernel, kernel, channels)]
         name = f"{kernel}x{kernel}, stride {stride}, {channels} channels, {members} members"
-        yield f"{name}, contiguous={contiguous}", compare(made, truth, shapes, form.images)
+        yield (
+            f"{name}, contiguous={contiguous}",
+            compare(made, convolved, shapes, form.images, stride),
+        )
 
 
 def others(form: Form) -> Iterator[tuple[str, dict[str, float]]]:
@@ -115,45 +139,34 @@ def others(form: Form) -> Iterator[tuple[str, dict[str, float]]]:
             inner = form.images(x)
             return form.batch_norm(inner, w, b, training=True, statistics=None)
 
-        def batch_truth(x: Tensor, w: Tensor, b: Tensor) -> Tensor:
-            return normalised(x, w[..., None, None], b[..., None, None], (0, 3, 4))
-
         def group_norm(x: Tensor, w: Tensor, b: Tensor, members: int = members) -> Tensor:
             w, b = views(form, "channels", w), views(form, "channels", b)
             return form.group_norm(form.images(x), w, b, members=members, groups=1)
 
-        def group_truth(x: Tensor, w: Tensor, b: Tensor) -> Tensor:
-            return normalised(x, w[..., None, None], b[..., None, None], (2, 3, 4))
-
         def linear(x: Tensor, w: Tensor, b: Tensor) -> Tensor:
             return form.linear(x, views(form, "linear", w), views(form, "bias", b))
 
-        def linear_truth(x: Tensor, w: Tensor, b: Tensor) -> Tensor:
-            return torch.einsum("kbi,kio->kbo", x, w) + b[:, None]
-
         def pooled(x: Tensor, members: int = members) -> Tensor:
             return form.pooled(form.images(x), members)
-
-        def pooled_truth(x: Tensor) -> Tensor:
-            return x.mean((3, 4)).transpose(0, 1)
 
         images, table = (B, *per, S, S), (members, B, channels)
         same: Any = lambda out: out  # noqa: E731
         where = f"{channels} channels, {members} members"
         norm = [images, per, per]
-        yield f"batch norm, {where}", compare(batch_norm, batch_truth, norm, form.images)
+        yield f"batch norm, {where}", compare(batch_norm, batch_normed, norm, form.images)
         if channels > 1:
-            yield f"group norm, {where}", compare(group_norm, group_truth, norm, form.images)
+            yield f"group norm, {where}", compare(group_norm, group_normed, norm, form.images)
         shapes = [table, (members, channels, 7), (members, 7)]
-        yield f"linear, {where}", compare(linear, linear_truth, shapes, same)
-        yield f"mean over pixels, {where}", compare(pooled, pooled_truth, [images], same)
+        yield f"linear, {where}", compare(linear, mapped, shapes, same)
+        yield f"mean over pixels, {where}", compare(pooled, averaged, [images], same)
 
 
 def main() -> None:
     """Prints what is off, a line each, and the count."""
     compared = 0
-    for name, form in FORMS.items():
-        for layer, off in itertools.chain(convolutions(form), others(form)):
+    layers = [itertools.chain(convolutions(form), others(form)) for form in FORMS.values()]
+    for of_forms in zip(*layers, strict=True):
+        for name, (layer, off) in zip(FORMS, of_forms, strict=True):
             compared += 1
             for what, share in off.items():
                 if not share <= TOLERANCE:

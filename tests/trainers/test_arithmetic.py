@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 import runpy
+import shutil
 import subprocess
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 
 import planted_forms
@@ -13,7 +15,7 @@ import pytest
 from patience import HANG
 
 from trainers import arithmetic
-from trainers.arithmetic import CheckEnded, Guard, WrongArithmetic
+from trainers.arithmetic import CheckEnded, Choice, Guard, WrongArithmetic
 from trainers.config import Config
 from trainers.fused import FORMS
 from trainers.shapes import Layer, calls
@@ -69,11 +71,28 @@ def test_every_forms_layers_have_the_gradients_of_float64(threads: int, isa: str
     assert (found.returncode, found.stdout, found.stderr) == (0, "1002 compared\n", "")
 
 
+@dataclass(frozen=True)
+class Checked:
+    """The choices for the narrow network by members, and the cache that keeps them."""
+
+    choices: dict[int, Choice]
+    cache: Path
+
+
+@pytest.fixture(scope="module")
+def checked(tmp_path_factory: pytest.TempPathFactory) -> Checked:
+    """One process checks all: it takes seconds to start."""
+    folder = tmp_path_factory.mktemp("checked") / "cache"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SWEEPER_CACHE", str(folder))
+        with Guard(threads=1) as one:
+            return Checked({members: one.choose(layers(members)) for members in (1, 2, 5)}, folder)
+
+
 @pytest.mark.parametrize("members", [1, 2, 5])
-def test_the_first_form_passes_its_own_check(members: int) -> None:
+def test_the_first_form_passes_its_own_check(checked: Checked, members: int) -> None:
     """The narrow network, at a width at which oneDNN has been wrong."""
-    with Guard(threads=1) as one:
-        choice = one.choose(layers(members))
+    choice = checked.choices[members]
     assert (choice.form, choice.findings) == ("folded", ())
 
 
@@ -113,22 +132,24 @@ def test_without_a_right_form_nothing_is_trained(
         one.choose(layers())
 
 
-def test_what_is_known_is_not_checked_again(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_is_known_is_not_checked_again(
+    checked: Checked, own_cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """By any later process with the same PyTorch, processor, threads and forms."""
-    with Guard(threads=1) as one:
-        one.choose(layers())
+    shutil.copytree(checked.cache, own_cache)
     monkeypatch.setattr(arithmetic, "_Process", None)
     Guard(threads=1).choose(layers())
     with pytest.raises(TypeError):
         Guard(threads=2).choose(layers())
     with pytest.raises(TypeError):
-        Guard(threads=1).choose(layers(members=2))
+        Guard(threads=1).choose(layers(members=3))
 
 
-def test_a_cache_that_is_damaged_or_cannot_be_written_only_costs_time(own_cache: Path) -> None:
+def test_a_cache_that_is_damaged_or_cannot_be_written_only_costs_time(
+    checked: Checked, own_cache: Path
+) -> None:
     """The check runs anew."""
-    with Guard(threads=1) as one:
-        one.choose(layers())
+    shutil.copytree(checked.cache, own_cache)
     (file,) = (own_cache / "arithmetic").iterdir()
     file.write_bytes(b"{")
     with Guard(threads=1) as one:
