@@ -11,8 +11,10 @@ from sweeper.analysis.frames import load
 from sweeper.report import page
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
+# Processes that no test uses, one for each page: of the address bar, and a spare one.
+UNUSED = ("WebUIOmniboxPopup", "WebUIOmniboxAimPopup", "SpareRendererForSitePerProcess")
 QUIET = ["--no-sandbox", "--disable-gpu", "--disable-background-networking",
-         "--disable-component-update"]  # fmt: skip
+         "--disable-component-update", f"--disable-features={','.join(UNUSED)}"]  # fmt: skip
 HANG_MS = HANG * 1000
 
 # Every fold open, and every figure as a table made.
