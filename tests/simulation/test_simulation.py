@@ -25,6 +25,7 @@ from sweeper.store import mirror, reads
 from sweeper.store.recording import Ledger
 from sweeper.store.tables import CellTable, LeaseTable, clock
 from tests.simulation import running
+from tests.simulation.__main__ import main
 from tests.simulation.running import Stage
 
 ROOT = Path(__file__).parents[2]
@@ -65,26 +66,24 @@ def test_a_sweep_that_nothing_disturbs_has_no_second_try(stage: Stage) -> None:
 
 def test_a_seed_says_the_same_in_another_process(stage: Stage) -> None:
     """What failed once fails again: no order of a set, no clock and no identifier has a say."""
-    ran = _command("--seed", "3", hash_seed="3")
-    assert stage.simulate(3).digest in ran.stdout
-
-
-def test_seeds_can_be_run_from_the_command_line() -> None:
-    """A seed that failed is looked at alone, with all that happened."""
-    ran = _command("--first", "10", "--seeds", "2")
-    assert ran.returncode == 0, ran.stdout
-    assert "2 seeds" in ran.stdout
-
-
-def _command(*arguments: str, hash_seed: str = "0") -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "tests.simulation", *arguments],
+    ran = subprocess.run(
+        [sys.executable, "-m", "tests.simulation", "--seed", "3"],
         cwd=ROOT,
-        env=os.environ | {"PYTHONHASHSEED": hash_seed},
+        env=os.environ | {"PYTHONHASHSEED": "3"},
         capture_output=True,
         text=True,
         timeout=HANG,
     )
+    assert stage.simulate(3).digest in ran.stdout
+
+
+def test_seeds_can_be_run_from_the_command_line(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A seed that failed is looked at alone, with all that happened."""
+    monkeypatch.setattr(sys, "argv", ["simulation", "--first", "10", "--seeds", "2"])
+    assert main() == 0
+    assert "2 seeds" in capsys.readouterr().out
 
 
 # --- faults that are planted in the engine: a simulation that finds none proves nothing
