@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import fcntl
+import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -31,14 +33,20 @@ def place(make_place: Callable[..., Place]) -> Place:
 
 
 @pytest.fixture(scope="session")
-def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """The database of a sweep that nothing happened to."""
-    one = Place(tmp_path_factory.mktemp("undisturbed"))
-    try:
-        one.finish()
-        yield one.folder / "sweep.db"
-    finally:
-        one.close()
+def undisturbed() -> Path:
+    """The database of a sweep that nothing happened to; one for all test processes."""
+    folder = Path(os.environ["SWEEPER_CACHE"], "undisturbed")
+    folder.mkdir(exist_ok=True)
+    with (folder / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not (folder / "made").exists():
+            one = Place(folder)
+            try:
+                one.finish()
+            finally:
+                one.close()
+            (folder / "made").touch()
+    return folder / "sweep.db"
 
 
 @pytest.fixture
