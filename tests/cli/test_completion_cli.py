@@ -40,7 +40,8 @@ def test_a_spec_is_a_shipped_space_or_a_file(tmp_path: Path) -> None:
     (tmp_path / "batches").mkdir()
     for name in ("bat.yaml", "batches/one.yml", "other.yaml", "bat.txt"):
         (tmp_path / name).write_text("")
-    assert completed("sweeper plan bat", tmp_path) == ["batch_size", "bat.yaml"]
+    shipped = ["batch_composition", "batch_size"]
+    assert completed("sweeper plan bat", tmp_path) == [*shipped, "bat.yaml"]
     assert completed("sweeper plan batches/", tmp_path) == ["batches/one.yml"]
 
 
