@@ -47,9 +47,9 @@ class Block(nn.Module):
 class ResNet8(nn.Sequential):
     """Three stages of one block, 16, 32 and 64 channels."""
 
-    def __init__(self, classes: int) -> None:
+    def __init__(self, classes: int, channels: int = 1) -> None:
         super().__init__(
-            nn.Conv2d(1, 16, 3, padding=1, bias=False),
+            nn.Conv2d(channels, 16, 3, padding=1, bias=False),
             nn.BatchNorm2d(16),
             nn.ReLU(),
             Block(16, 16, 1),
