@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Any
 
@@ -83,6 +83,14 @@ class Pairs:
         many = f", simultaneous over {self.family} pairs (Bonferroni)" if self.family > 1 else ""
         rule = f" ({self.rule})" if self.rule else ""
         return f"95% paired t interval over {self.n} replicates{rule}{many}"
+
+    def within(self, limit: float) -> Pairs:
+        """The same table where no difference can be larger than `limit`, as of two accuracies."""
+        low, high = (
+            np.where(np.isfinite(end), np.clip(end, -limit, limit), end)
+            for end in (self.low, self.high)
+        )
+        return replace(self, low=low, high=high)
 
     def estimate(self, one: Any, two: Any) -> Estimate:
         """Level `one` minus level `two` in the measure's own sign, with the joint interval."""

@@ -147,7 +147,8 @@ class SweepView:
     def pairs(self, factor: Factor, *, y: pd.DataFrame | None = None) -> Pairs:
         """The table of all pairs of a factor's levels on the objective, as planned."""
         table = self.levels(self.objective, factor=factor) if y is None else y
-        return self.rule.pairs(table, direction=self.objective.direction, factor=factor.path)
+        found = self.rule.pairs(table, direction=self.objective.direction, factor=factor.path)
+        return found.within(POINTS) if self.objective.bounded else found
 
     @cached_property
     def rule(self) -> Rule:

@@ -85,6 +85,17 @@ def test_two_stages_have_the_first_spread_and_its_degrees_of_freedom():
         assert one.high - one.value == pytest.approx(max(half, floor))
 
 
+def test_no_difference_of_two_accuracies_is_larger_than_100_points():
+    """Three replicates that vary widely allow no more; a missing interval stays missing."""
+    y = np.array([[0.0, 100.0, 40.0], [100.0, 5.0, 60.0]])
+    wide = all_pairs(y).estimate(0, 1)
+    assert wide.low < -100.0
+    held = all_pairs(y).within(100.0).estimate(0, 1)
+    assert (held.low, held.high, held.value) == (-100.0, 100.0, wide.value)
+    two = all_pairs(y[:, :2])
+    assert np.array_equal(two.within(100.0).high, two.high)
+
+
 @pytest.mark.parametrize("replicates", [0, 1, 2])
 def test_below_three_replicates_nothing_is_beaten(replicates):
     """Points only, and the note says why."""
