@@ -93,6 +93,9 @@ def check_fit(train: TrainConfig, kind: DataKind) -> None:
         raise ConfigError(key, _word(train, key), reason)
     if train.model == "resnet":
         check_depth(train.depth)
+    if train.shortcut == "padding" and (train.model != "resnet" or (train.depth or 8) % 6 != 2):
+        reason = "needs a resnet of depth 6n+2, such as 32; use projection"
+        raise ConfigError("train.shortcut", train.shortcut, reason)
     if train.gradient == "class_normalised" and train.sam.radius > 0:
         reason = "does not fit train.gradient: class_normalised: use 0, or train.gradient: mean"
         raise ConfigError("train.sam.radius", train.sam.radius, reason)

@@ -307,6 +307,12 @@ class TrainConfig(Block):
     width: Annotated[float, Field(ge=0.1, le=16.0)] = Field(
         default=1.0, description="Widening factor over 16 channels (resnet) or 128 units (mlp)."
     )
+    shortcut: Annotated[Literal["projection", "padding"], Added()] = Field(
+        default="projection",
+        description="resnet of depth 6n+2, where the shape changes: a 1x1 convolution (option B), "
+        "or every second pixel and channels of zeros (option A, as in published long-tailed "
+        "results).",
+    )
     norm: Literal["batch", "group", "none"] = Field(
         default="batch", description="Normalisation layers."
     )

@@ -282,6 +282,10 @@ class Form(Protocol):
         """(K, B, I) -> (K, B, O)."""
         ...
 
+    def padded(self, x: Tensor, *, members: int, stride: int, channels: int) -> Tensor:
+        """Every `stride`-th pixel of images, with as many channels of zeros before as after."""
+        ...
+
     def pooled(self, x: Tensor, members: int) -> Tensor:
         """Converts from the form's layout: the mean over pixels, (K, B, C)."""
         ...
@@ -350,6 +354,12 @@ class Folded:
 
     def linear(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         return x @ weight if bias is None else torch.baddbmm(bias, x, weight)
+
+    def padded(self, x: Tensor, *, members: int, stride: int, channels: int) -> Tensor:
+        x = x[:, :, ::stride, ::stride].unflatten(1, (members, -1))
+        missing = channels - x.shape[2]
+        x = F.pad(x, (0, 0, 0, 0, missing // 2, missing - missing // 2))
+        return x.flatten(1, 2).contiguous(memory_format=torch.channels_last)
 
     def pooled(self, x: Tensor, members: int) -> Tensor:
         return x.mean((2, 3)).unflatten(1, (members, -1)).transpose(0, 1)

@@ -206,6 +206,10 @@ class Recording:
         self._record("linear", x, inputs=inputs, outputs=outputs, bias=bias is not None)
         return x.new_zeros(1, 1, outputs)
 
+    def padded(self, x: Tensor, *, members: int, stride: int, channels: int) -> Tensor:
+        size = [math.ceil(side / stride) for side in x.shape[2:]]
+        return x.new_zeros(1, channels, *size)
+
     def pooled(self, x: Tensor, members: int) -> Tensor:
         channels = x.shape[1]
         self._record("pooled", x, inputs=channels, outputs=channels)

@@ -1,8 +1,8 @@
 """Residual networks for small images, from ResNet-8 on 8x8 to WideResNet-28-10 on 32x32.
 
-Depth 6n+2: basic blocks, projections where the shape changes (He et al. 2016, section 4.2, with
-option B), `width` times 16, 32 and 64 channels, stem included. Depth 6n+4: preactivation blocks
-behind a stem of 16 channels (Zagoruyko & Komodakis 2016).
+Depth 6n+2: basic blocks (He et al. 2016, section 4.2, with option B or A), `width` times 16, 32 and
+64 channels, stem included. Depth 6n+4: preactivation blocks behind a stem of 16 channels
+(Zagoruyko & Komodakis 2016).
 """
 
 from __future__ import annotations
@@ -45,9 +45,7 @@ class ResNet:
             for index in range((depth - 2) // 6):
                 name, stride = f"stage{stage + 1}.{index}", 2 if stage and not index else 1
                 outputs = base * factor
-                self.blocks.append(
-                    block(blueprint, name, channels, outputs, stride=stride, norm=train.norm)
-                )
+                self.blocks.append(block(blueprint, name, channels, outputs, stride, train))
                 channels = outputs
         self.last_norm = Norm(blueprint, "last.norm", channels, kind=train.norm) if wide else None
         self.width = channels
@@ -70,12 +68,21 @@ class ResNet:
 
 
 class BasicBlock:
-    """relu(x' + norm(conv(relu(norm(conv(x)))))), x' projected where the shape changes."""
+    """relu(x' + norm(conv(relu(norm(conv(x)))))), x' fitted where the shape changes.
+
+    Fitted by a projection (option B), or by leaving out pixels and padding channels (option A).
+    """
 
     def __init__(
-        self, blueprint: Blueprint, name: str, inputs: int, outputs: int, *, stride: int, norm: str
+        self,
+        blueprint: Blueprint,
+        name: str,
+        inputs: int,
+        outputs: int,
+        stride: int,
+        train: TrainConfig,
     ) -> None:
-        bare = norm == "none"
+        norm, bare = train.norm, train.norm == "none"
         self.first = Convolution(
             blueprint, f"{name}.first", inputs, outputs, stride=stride, bias=bare
         )
@@ -86,7 +93,9 @@ class BasicBlock:
         )
         self.second_norm = Norm(blueprint, f"{name}.second.norm", outputs, kind=norm)
         self.shortcut = self.shortcut_norm = None
-        if stride > 1 or inputs != outputs:
+        changes = stride > 1 or inputs != outputs
+        self.padding = (stride, outputs) if changes and train.shortcut == "padding" else None
+        if changes and self.padding is None:
             self.shortcut = Convolution(
                 blueprint, f"{name}.shortcut", inputs, outputs, kernel=1, stride=stride, bias=bare
             )
@@ -95,7 +104,10 @@ class BasicBlock:
     def __call__(self, run: Pass, x: Tensor) -> Tensor:
         branch = torch.relu_(self.first_norm(run, self.first(run, x)))
         branch = self.second_norm(run, self.second(run, branch))
-        if self.shortcut and self.shortcut_norm:
+        if self.padding:
+            stride, channels = self.padding
+            x = run.form.padded(x, members=run.members, stride=stride, channels=channels)
+        elif self.shortcut and self.shortcut_norm:
             x = self.shortcut_norm(run, self.shortcut(run, x))
         return torch.relu_(branch.add_(x))
 
@@ -104,9 +116,15 @@ class PreactivationBlock:
     """x' + conv(relu(norm(conv(relu(norm(x)))))); a projection x' sees relu(norm(x))."""
 
     def __init__(
-        self, blueprint: Blueprint, name: str, inputs: int, outputs: int, *, stride: int, norm: str
+        self,
+        blueprint: Blueprint,
+        name: str,
+        inputs: int,
+        outputs: int,
+        stride: int,
+        train: TrainConfig,
     ) -> None:
-        bare = norm == "none"
+        norm, bare = train.norm, train.norm == "none"
         self.bare = bare
         self.first_norm = Norm(blueprint, f"{name}.first.norm", inputs, kind=norm)
         self.first = Convolution(
