@@ -392,6 +392,11 @@ class TrainConfig(Block):
         "auto_augment+mixup.",
     )
     loss: str = Field(default="cross_entropy", description=_names("loss"))
+    post_hoc_tau: Annotated[float, Field(ge=0.0), PerMember(), Added()] = Field(
+        default=0.0,
+        description="Logit adjustment after training: tau ln pi is taken off the logits that are "
+        "evaluated, and off those of a saved model.",
+    )
     class_weights: Annotated[ClassWeights, Added()] = Field(
         default=ClassWeights(), description="Weights of the classes in the loss. A word is by."
     )

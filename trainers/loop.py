@@ -27,6 +27,7 @@ from trainers.data.imbalance import draw_subset
 from trainers.feed import Batch, Feed, Pool, Recipe
 from trainers.fused import FORMS
 from trainers.hyper import Hyper
+from trainers.losses.logit_adjusted import log_prior
 from trainers.losses.smoothing import smoothed_shares, smoothing_by_class
 from trainers.metrics import hits, measure
 from trainers.optimizers import Optimizer, schedule
@@ -143,6 +144,11 @@ class PackTrainer:
         hyper = Hyper([m.config.train for m in members], self.pack.parameters.data)
         train = hyper.first
         self._moving = train.norm_statistics == "running"
+        self._shift: Tensor | None = None
+        if hyper.any("post_hoc_tau"):
+            counted = torch.tensor([self.counts], device=self.device)
+            taus = hyper.tensor("post_hoc_tau")[:, None, None]
+            self._shift = taus * log_prior(counted, hyper.like)
         self._clean = not self._moving and bool(self._design.blueprint.norms)
         make = catalogue.get("optimizer", train.optimizer).load()
         self.optimizer: Optimizer = make(self.pack.parameters, hyper)
@@ -274,7 +280,10 @@ class PackTrainer:
     def evaluate(self) -> dict[str, Tensor]:
         """Logits (K, N, C) of the test split and, if there is one, the validation split."""
         with self.evaluated():
-            return {split: self.pack.evaluate(self.split_batches(split)) for split in self._judged}
+            found = {s: self.pack.evaluate(self.split_batches(s)) for s in self._judged}
+        if self._shift is not None:
+            found = {split: logits - self._shift for split, logits in found.items()}
+        return found
 
     @contextmanager
     def evaluated(self) -> Iterator[None]:

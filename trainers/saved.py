@@ -33,6 +33,7 @@ from trainers.data.unseen import Inputs, Samples
 from trainers.feed import Pool
 from trainers.fused import FORMS, Layout, Parameters, Statistics
 from trainers.loop import PackTrainer, RoundResult
+from trainers.losses.logit_adjusted import log_prior
 from trainers.metrics import METRICS, layout
 from trainers.pack import PackDesign, PackedNetworks, design
 
@@ -62,7 +63,12 @@ class Model:
             _dataset(samples, self.inputs, self.classes), device=device, dtype=precision.dtype
         )
         index = torch.arange(len(samples), device=device).split(pool.evaluation_size(1))
-        return self.pack.evaluate(self._enter(pool, part) for part in index)[0]
+        logits = self.pack.evaluate(self._enter(pool, part) for part in index)[0]
+        tau = self.config.train.post_hoc_tau
+        if tau == 0:
+            return logits
+        counts = torch.tensor([self.facts["train_counts"]], device=device)
+        return logits - tau * log_prior(counts, logits)[0]
 
     def _enter(self, pool: Pool, index: Tensor) -> Tensor:
         x = pool.normalise(pool.encode(pool.raw("train", index[None])))

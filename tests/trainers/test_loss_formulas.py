@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import torch
+from small_packs import config, images, pack, parameters_of, same, train_steps
 from torch import Tensor
 
 from trainers import catalogue
@@ -147,3 +148,19 @@ def test_the_smoothed_share_can_go_to_classes_by_inverse_size() -> None:
         for c in range(C):
             expected = float(eps[y]) * inverse[c] / sum(inverse) + (1 - float(eps[y])) * (c == y)
             assert float(got[y, c]) == pytest.approx(expected, rel=1e-12)
+
+
+def test_logit_adjustment_after_training_moves_only_the_evaluated_logits() -> None:
+    """z - tau ln(n_c / N) on val and test; the weights are those of the run without it."""
+    adjusted = pack(images(), config(ratio=0.2), config(ratio=0.2, post_hoc_tau=1.5))
+    together = pack(images(), config(ratio=0.2), config(ratio=0.2))
+    for trainer in (adjusted, together):
+        train_steps(trainer, 4)
+    for member in range(2):
+        assert same(parameters_of(adjusted, member), parameters_of(together, member))
+    prior = [math.log(n / sum(adjusted.counts)) for n in adjusted.counts]
+    moved, still = adjusted.evaluate(), together.evaluate()
+    for split, logits in moved.items():
+        assert torch.equal(logits[0], still[split][0])
+        expected = still[split][1] - 1.5 * torch.tensor(prior)
+        torch.testing.assert_close(logits[1], expected)

@@ -84,6 +84,11 @@ def table_config(path: Path) -> Config:
         {"depth": 10},
         {"ssl": {"weight": 0.1}},
         {"precision": "float64"},
+        {"post_hoc_tau": 1.5},
+        {"average": "swa"},
+        {"head": "cosine", "loss": "ldam"},
+        {"ssl": {"weight": 0.1, "loss": "byol"}, "shortcut": "padding"},
+        {"ssl": {"weight": 0.1, "loss": "masked"}},
     ],
     ids=str,
 )

@@ -18,7 +18,9 @@ class LogitAdjusted:
     """
 
     def __init__(self, hyper: Hyper, counts: Tensor) -> None:
-        self.shift = hyper.tensor("logit_adjusted.tau")[:, None, None] * log_prior(hyper, counts)
+        self.shift = hyper.tensor("logit_adjusted.tau")[:, None, None] * log_prior(
+            counts, hyper.like
+        )
 
     def __call__(self, logits: Tensor, targets: Tensor, progress: float) -> Tensor:
         del progress
@@ -35,14 +37,14 @@ class VectorScaling:
         present = counts.to(hyper.like.dtype).clamp(min=1.0)
         ratio = (present / present.max()).unsqueeze(-2)
         self.scale = ratio ** hyper.tensor("vs.gamma")[:, None, None]
-        self.shift = hyper.tensor("vs.tau")[:, None, None] * log_prior(hyper, counts)
+        self.shift = hyper.tensor("vs.tau")[:, None, None] * log_prior(counts, hyper.like)
 
     def __call__(self, logits: Tensor, targets: Tensor, progress: float) -> Tensor:
         del progress
         return cross_entropies(logits * self.scale + self.shift, targets)
 
 
-def log_prior(hyper: Hyper, counts: Tensor) -> Tensor:
-    """ln(n_c / N) of the training subset, (1, 1, C)."""
-    present = counts.to(hyper.like.dtype).clamp(min=1.0)
+def log_prior(counts: Tensor, like: Tensor) -> Tensor:
+    """ln(n_c / N) of the training subset, (1, 1, C) in the type of `like`; counts are (1, C)."""
+    present = counts.to(like).clamp(min=1.0)
     return (present / present.sum(-1, keepdim=True)).log().unsqueeze(-2)
