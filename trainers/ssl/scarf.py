@@ -9,7 +9,7 @@ from trainers.config import TrainConfig
 from trainers.fused import Blueprint
 from trainers.hyper import Hyper
 from trainers.ssl import Entrance, TwoViews, Views
-from trainers.ssl.views import corrupt, view_width
+from trainers.ssl.views import corrupt
 
 
 class SCARF(TwoViews):
@@ -23,9 +23,6 @@ class SCARF(TwoViews):
     ) -> None:
         super().__init__(blueprint, train, width=width, inputs=inputs)
         self.share = train.parameters("scarf").share
-
-    def draws(self, shape: tuple[int, ...]) -> int:
-        return view_width(shape)
 
     def views(
         self,

@@ -10,7 +10,7 @@ from trainers.fused import Blueprint
 from trainers.hyper import Hyper
 from trainers.models.layers import Linear
 from trainers.ssl import Entrance, SSLEncoder, TwoViews, Views
-from trainers.ssl.views import corrupt, view_width
+from trainers.ssl.views import corrupt
 from trainers.state import State
 
 
@@ -29,9 +29,6 @@ class VIME(TwoViews):
         self.share = train.parameters("vime").share
         self.mask = Linear(blueprint, "projector.mask", width, inputs[0])
         self.values = Linear(blueprint, "projector.values", width, inputs[0])
-
-    def draws(self, shape: tuple[int, ...]) -> int:
-        return view_width(shape)
 
     def views(
         self,
