@@ -7,8 +7,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from sweeper.errors import SpecError
-from sweeper.spec import parse
-from sweeper.spec.document import compose
+from sweeper.spec import Spec, parse
 from sweeper.store.records import Sweep
 from trainers.builtin import ENTRIES
 from trainers.config import PLACES, TrainConfig
@@ -25,11 +24,12 @@ def overridden(sweep: Sweep) -> dict[str, tuple[str, str]]:
     version.
     """
     try:
-        if _has_keys_of_plugins(compose(sweep.spec_text, sweep.name).plain):
-            return {}
-        written = parse(sweep.spec_text).model_dump(mode="json")
+        spec = parse(sweep.spec_text)
     except SpecError:
         return {}
+    if spec.trainer is None and _has_keys_of_plugins(spec):
+        return {}
+    written = spec.model_dump(mode="json")
     left_out = {f"data.{key}" for key in PLACES}  # made whole when read, and never shown
     if written["train"].get("evaluations", 0) is None:  # chosen by the launch
         left_out.add("train.evaluations")
@@ -40,13 +40,13 @@ def overridden(sweep: Sweep) -> dict[str, tuple[str, str]]:
     return {key: two for key, two in both.items() if key not in left_out and two[0] != two[1]}
 
 
-def _has_keys_of_plugins(tree: Mapping[str, Any]) -> bool:
-    """Whether a spec, as it was written, has keys of `train` that do not come with Sweeper."""
-    roles = [tree.get(role) or {} for role in ("scientific", "nuisance")]
-    factors = [path for block in (*roles, *(tree.get("compare") or ())) for path in block]
+def _has_keys_of_plugins(spec: Spec) -> bool:
+    """Whether a spec has keys of `train` that do not come with Sweeper."""
+    cells = (path for one in spec.compare for path in one.levels)
+    factors = (*spec.scientific, *spec.nuisance, *cells)
     named = {path.split(".")[1] for path in factors if path.startswith("train.")}
     owned = {entry.name for entry in ENTRIES if entry.parameters is not None}
-    return not {*(tree.get("train") or {}), *named} <= {*TrainConfig.model_fields, *owned}
+    return not {*(spec.train.model_extra or {}), *named} <= {*TrainConfig.model_fields, *owned}
 
 
 def _flat(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:

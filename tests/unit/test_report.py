@@ -20,6 +20,8 @@ from sweeper.topics.headline.note import note
 from sweeper.topics.recommendation import text as recommendation
 from sweeper.topics.recommendation.estimate import recommend
 from sweeper.topics.training_curves import section as training
+from trainers import catalogue
+from trainers.blocks import Block
 
 SECRETS = ("alice", "hunter2", "postgresql", "/home", "/mnt", "C:\\Users", "bighost")
 
@@ -220,6 +222,25 @@ def test_what_was_set_on_the_command_line_stands_beside_the_specs_text():
         'replicates: {"looks": [5, 10]} (in the text: 5)'
     ]
     assert overrides(replace(frames.sweep, spec=run, spec_text="no spec")) == []
+
+
+@pytest.mark.parametrize(
+    "part",
+    [
+        "train: {mine: {strength: 2}}\nscientific: {train.lr: [0.1, 0.2]}\n",
+        "scientific: {train.mine.strength: [1, 2]}\n",
+    ],
+)
+def test_what_was_set_does_not_depend_on_a_loaded_plug_in(part, monkeypatch):
+    """`sweeper verify` makes the page of a plug-in's sweep again without the plug-in."""
+    plan = planted.plan(replicates=2, spec_text=f"name: n\nbudget: epochs\n{part}")
+    frames = load(planted.Memory(plan), plan.sweep.name)
+    without = overrides(frames.sweep)
+    monkeypatch.setattr(catalogue, "_ENTRIES", dict(catalogue._ENTRIES))
+    mine = type("Mine", (Block,), {"__annotations__": {"strength": float}, "strength": 1.0})
+    catalogue.add(catalogue.Entry("loss", "mine", object, parameters=mine))
+    now = spec.parse(frames.sweep.spec_text, "s", ["train.epochs=5"]).model_dump(mode="json")
+    assert overrides(replace(frames.sweep, spec=now)) == without == []
 
 
 def test_training_curves_show_the_cells_that_are_compared():
