@@ -5,7 +5,15 @@ from __future__ import annotations
 import hashlib
 import importlib.util
 import sys
+from importlib.machinery import SourceFileLoader
 from pathlib import Path
+
+
+class _Loader(SourceFileLoader):
+    """Runs a file without leaving compiled code in its folder."""
+
+    def set_data(self, path: str, data: object, *, _mode: int = 0o666) -> None:
+        del path, data, _mode
 
 
 def run(path: Path) -> None:
@@ -19,7 +27,7 @@ def run(path: Path) -> None:
     name = f"sweeper_plugin_{hashlib.sha256(where.encode()).hexdigest()[:16]}"
     if name in sys.modules:
         return
-    spec = importlib.util.spec_from_file_location(name, where)
+    spec = importlib.util.spec_from_file_location(name, where, loader=_Loader(name, where))
     if not path.is_file() or spec is None or spec.loader is None:
         raise FileNotFoundError(where)
     module = importlib.util.module_from_spec(spec)
