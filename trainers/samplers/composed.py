@@ -6,6 +6,8 @@ company differs: it shows whether minority samples have to be in a batch for its
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
+
 import numpy as np
 
 from trainers import streams
@@ -14,7 +16,7 @@ from trainers.groups import class_groups
 from trainers.samplers import Exposure
 
 
-class _Composed:
+class _Composed(ABC):
     """The shuffled order, with the minority's samples moved to chosen places."""
 
     def __init__(self, draw: Exposure) -> None:
@@ -37,9 +39,9 @@ class _Composed:
         placed[taken], placed[~taken] = order[few], order[~few]
         return placed
 
+    @abstractmethod
     def minority_places(self, samples: int, minority: int, epoch: int) -> np.ndarray:
         """The places of the minority's samples in the epoch."""
-        raise NotImplementedError
 
 
 class Spread(_Composed):

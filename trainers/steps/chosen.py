@@ -19,7 +19,7 @@ def step_of(hyper: Hyper, parameters: Parameters, counts: Sequence[int]) -> Step
     if hyper.any("sam.radius"):
         step = catalogue.get("sharpness", train.sam.method).load()(parameters, hyper, counts)
     elif train.gradient == "class_normalised":
-        step = ClassNormalised(len(counts))
+        step = ClassNormalised()
     else:
         step = Plain()
     if train.accumulation == 1:

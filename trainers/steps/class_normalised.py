@@ -25,8 +25,7 @@ class ClassNormalised:
     Source: Francazi et al. 2023 (arXiv 2207.00391), per-class normalisation.
     """
 
-    def __init__(self, classes: int) -> None:
-        self.classes = classes
+    def __init__(self) -> None:
         self.of_classes: Mapping[str, Tensor] = {}
 
     def gradient(self, passes: Passes, batch: Batch) -> tuple[Tensor, LossTerms]:
