@@ -40,6 +40,8 @@ IMAGES: dict[str, dict[str, Any]] = {
     "progressive": {"sampler": "progressive", "ssl": {"weight": 0.5}},
     "spread": {"sampler": "spread"},
     "concentrated": {"sampler": "concentrated"},
+    "guaranteed": {"sampler": "guaranteed"},
+    "separate": {"sampler": "separate", "augmentation": "flip_crop"},
     "erasing": {"augmentation": "erasing", "erasing": {"probability": 0.9}},
     "rand_augment": {"augmentation": "rand_augment", "rand_augment": {"operations": 3}},
     "mixup": {"augmentation": "mixup", "mixup": {"alpha": 0.4}},

@@ -72,7 +72,7 @@ def test_no_sample_comes_twice_before_its_class_has_come_once(name: str) -> None
             assert max(own) - min(own) <= 1
 
 
-@pytest.mark.parametrize("name", ["spread", "concentrated"])
+@pytest.mark.parametrize("name", ["spread", "concentrated", "guaranteed"])
 def test_composed_epochs_have_every_sample_once(name: str) -> None:
     """Equal exposure: only the company in the batches differs from a shuffled epoch."""
     one = trainer(sampler=name)
@@ -94,6 +94,43 @@ def test_spread_batches_share_the_minority_and_concentrated_ones_do_not() -> Non
     found = minority_in_batches(trainer(sampler="concentrated"))
     assert sum(found) == 8
     assert sum(count > 0 for count in found) <= 2
+
+
+@pytest.mark.parametrize("number", range(3))
+def test_guaranteed_batches_have_a_minority_sample_each(number: int) -> None:
+    """8 samples in 8 batches: one each; in 16: one each in 8 of them; in 3: some in all."""
+    one = trainer(sampler="guaranteed", epochs=5)
+    labels = [batch.labels[0] for batch in one.feed.batches(number * 8, number * 8 + 8)]
+    assert [int((own == 2).sum()) for own in labels] == [1] * 8
+    many = trainer(sampler="guaranteed", batch_size=4)
+    assert sorted(minority_in_batches(many)) == [0] * 8 + [1] * 8
+    few = minority_in_batches(trainer(sampler="guaranteed", batch_size=24))
+    assert len(few) == 3
+    assert min(few) > 0
+    assert sum(few) == 8
+
+
+@pytest.mark.parametrize("size", [3, 8, 20, 40, 64])
+def test_separate_batches_never_mix_and_every_sample_keeps_its_exposure(size: int) -> None:
+    """Over 30 epochs: pure batches; in a group, samples differ by one; groups keep their share.
+
+    A batch of 20 or 64 is larger than the minority of 8.
+    """
+    one = trainer(sampler="separate", batch_size=size, epochs=30, norm="none")
+    labels = one.pool.y["train"].numpy()
+    ends = np.cumsum(one.feed.sizes)[:-1]
+    seen: Counter[int] = Counter()
+    for number in range(30):
+        order = epoch(one, number)
+        assert len(order) == 65
+        for batch in np.split(labels[order] == 2, ends):
+            assert batch.all() or not batch.any()
+        seen.update(order.tolist())
+    minority = [seen[i] for i in one._subsets[0].tolist() if labels[i] == 2]
+    others = [seen[i] for i in one._subsets[0].tolist() if labels[i] != 2]
+    assert max(minority) - min(minority) <= 1
+    assert max(others) - min(others) <= 1
+    assert 30 * 8 - one.feed.sizes[0] < sum(minority) <= 30 * 8
 
 
 def test_occurrences_count_what_came_before() -> None:
