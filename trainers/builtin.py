@@ -140,8 +140,9 @@ class FocalSAMKeys(Block):
 
 ENTRIES = (
     Entry("model", "resnet", "trainers.models.resnet:ResNet", data=("image",),
+          uses=("dropout", "stochastic_depth"),
           meaning="Residual network for small images (He et al. 2016)."),
-    Entry("model", "mlp", "trainers.models.mlp:MLP", data=("table",),
+    Entry("model", "mlp", "trainers.models.mlp:MLP", data=("table",), uses=("dropout",),
           meaning="Multilayer perceptron."),
     Entry("loss", "cross_entropy", "trainers.losses.cross_entropy:CrossEntropy",
           meaning="Cross-entropy."),

@@ -47,6 +47,7 @@ class Entry:
         mixes: whether it mixes the samples of a batch, so that it must come last (augmentation).
         passes: forward passes of a batch for each pass without it (ssl, sharpness).
         needs: keys, such as `train.head`, with the value that the entry works with.
+        uses: a model's keys of `train` that not every model has a place for, such as `dropout`.
         meaning: what it is, in one sentence, with its source.
     """
 
@@ -58,6 +59,7 @@ class Entry:
     mixes: bool = False
     passes: int = 1
     needs: Mapping[str, str] = field(default_factory=dict[str, str])
+    uses: tuple[str, ...] = ()
     meaning: str = ""
 
     def load(self) -> Any:

@@ -91,6 +91,7 @@ def check_fit(train: TrainConfig, kind: DataKind) -> None:
         key = KEYS[entry.kind]
         reason = f"does not fit these data, which are {WORDS[kind]}: use {', '.join(fits)}"
         raise ConfigError(key, _word(train, key), reason)
+    check_places(train)
     if train.model == "resnet":
         check_depth(train.depth)
     if train.shortcut == "padding" and (train.model != "resnet" or (train.depth or 8) % 6 != 2):
@@ -99,6 +100,18 @@ def check_fit(train: TrainConfig, kind: DataKind) -> None:
     if train.gradient == "class_normalised" and train.sam.radius > 0:
         reason = "does not fit train.gradient: class_normalised: use 0, or train.gradient: mean"
         raise ConfigError("train.sam.radius", train.sam.radius, reason)
+
+
+def check_places(train: TrainConfig) -> None:
+    """Checks that the network has a place for every key that only some networks use."""
+    models = entries("model")
+    for key in dict.fromkeys(key for one in models.values() for key in one.uses):
+        value, default = getattr(train, key), TrainConfig.model_fields[key].default
+        if value == default or key in models[train.model].uses:
+            continue
+        fits = ", ".join(name for name, one in models.items() if key in one.uses)
+        reason = f"has no place in model {train.model!r}: use {default}, or one of {fits}"
+        raise ConfigError(f"train.{key}", value, reason)
 
 
 def check_depth(depth: int | None) -> None:

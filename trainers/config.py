@@ -316,6 +316,16 @@ class TrainConfig(Block):
     norm: Literal["batch", "group", "none"] = Field(
         default="batch", description="Normalisation layers."
     )
+    dropout: Annotated[float, Field(ge=0.0, lt=1.0), PerMember(off=0.0), Added()] = Field(
+        default=0.0,
+        description="Share of the features that are 0 in a training pass: before the head "
+        "(resnet), after each hidden layer (mlp). Not in evaluations, nor in an SSL loss's passes.",
+    )
+    stochastic_depth: Annotated[float, Field(ge=0.0, lt=1.0), PerMember(off=0.0), Added()] = Field(
+        default=0.0,
+        description="Rate at which the last residual block leaves out its branch, for each sample "
+        "of a training pass; the rates of the blocks grow linearly from 0 (Huang et al. 2016).",
+    )
     norm_statistics: Literal["clean", "running"] = Field(
         default="clean",
         description="Batch-norm statistics for evaluation. clean recomputes them in a pass over "
@@ -495,13 +505,18 @@ class Config(Block):
 
 
 def switches(config: Config) -> dict[str, bool]:
-    """Whether each block that can be switched off is on, by the block's name: ssl, sam."""
-    found: dict[str, bool] = {}
+    """Whether each block or key that can be switched off is on, by its name: ssl, sam, dropout."""
+    return {name: on for name, on, _ in _switched(config)}
+
+
+def _switched(config: Config) -> Iterator[tuple[str, bool, bool]]:
+    """Yields the name of each switch, whether it is on, and whether it is newer than sweeps."""
     for path, field, value in fields_of(config):
         marked = mark(field, PerMember)
         if marked and marked.off is not None:
-            found[path.split(".")[-2]] = value != marked.off
-    return found
+            *_, block, key = path.split(".")
+            name = key if block == "train" else block
+            yield name, value != marked.off, mark(field, Added) is not None
 
 
 def pack_key(config: Config) -> str:
@@ -510,13 +525,14 @@ def pack_key(config: Config) -> str:
     Members may differ in the fields marked `PerMember`. A block that is switched off is free, so
     such a run is not packed with a run that uses it.
     """
-    tree, flags = config.identity(), switches(config)
+    tree = config.identity()
+    flags = {name: on for name, on, newer in _switched(config) if on or not newer}
     for path, field, _ in fields_of(config):
         if mark(field, PerMember):
             _remove(tree, path)
-    for name, on in flags.items():
+    for name, on in switches(config).items():
         if not on:
-            del tree["train"][name]
+            tree["train"].pop(name, None)
     own = config.train.model_extra or {}
     tree["train"] = {k: v for k, v in tree["train"].items() if k not in own or v}
     return json.dumps([tree, flags], sort_keys=True, separators=(",", ":"))

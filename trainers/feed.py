@@ -24,6 +24,7 @@ from trainers.batches import batch_sizes
 from trainers.data.dataset import Dataset
 from trainers.fused import Form
 from trainers.losses.smoothing import smooth_targets
+from trainers.masks import KEYS
 from trainers.samplers import Sampler
 from trainers.ssl import Entrance, SSLObjective
 
@@ -43,6 +44,7 @@ class Batch:
         labels: (K, B), each sample's own class, even if it is mixed with another.
         of_samples: name -> (K, B), the step's numbers of each sample, such as SAM-A's weights.
         views: what the SSL objective needs, or None.
+        keys: (K, B, 2), the samples' draws of masks (`trainers.masks`), or None.
     """
 
     x: Tensor
@@ -50,6 +52,7 @@ class Batch:
     labels: Tensor
     of_samples: dict[str, Tensor]
     views: tuple[Tensor, ...] | None
+    keys: Tensor | None
 
 
 class Pool:
@@ -109,6 +112,7 @@ class Recipe:
         of_classes: name -> (K, classes), the step's numbers of each class.
         ssl: the objective that needs views, or None.
         multiple: SSL samples for each supervised sample.
+        masked: whether passes need masks.
     """
 
     batch_size: int
@@ -118,6 +122,7 @@ class Recipe:
     of_classes: Mapping[str, Tensor]
     ssl: SSLObjective | None
     multiple: int
+    masked: bool
 
     @property
     def ssl_multiple(self) -> int:
@@ -133,6 +138,7 @@ class Epoch:
     labels: Tensor
     draws: Tensor
     views: tuple[Tensor, Tensor]
+    keys: Tensor
 
 
 class Feed:
@@ -210,6 +216,7 @@ class Feed:
                 self._drawn("ssl_view_1", epoch, index, width),
                 self._drawn("ssl_view_2", epoch, index, width),
             ),
+            self._drawn("masks", epoch, index, KEYS if self.recipe.masked else 0),
         )
 
     def _drawn(self, stream: str, epoch: int, index: np.ndarray, width: int) -> Tensor:
@@ -254,6 +261,7 @@ class Feed:
                 labels[:, part],
                 {name: values[:, part] for name, values in of_samples.items()},
                 views[i] if views else None,
+                epoch.keys[:, own][:, part] if self.recipe.masked else None,
             )
             for i, part in enumerate(cut)
         ]

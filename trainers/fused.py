@@ -21,6 +21,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from trainers.masks import Masks
 from trainers.streams import generator
 
 Kind = Literal["convolution", "linear", "bias", "channels", "free"]
@@ -286,6 +287,10 @@ class Form(Protocol):
         """Every `stride`-th pixel of images, with as many channels of zeros before as after."""
         ...
 
+    def weighed(self, x: Tensor, factors: Tensor, members: int) -> Tensor:
+        """Multiplies each sample of images by its member's factor, (K, B)."""
+        ...
+
     def pooled(self, x: Tensor, members: int) -> Tensor:
         """Converts from the form's layout: the mean over pixels, (K, B, C)."""
         ...
@@ -361,6 +366,10 @@ class Folded:
         x = F.pad(x, (0, 0, 0, 0, missing // 2, missing - missing // 2))
         return x.flatten(1, 2).contiguous(memory_format=torch.channels_last)
 
+    def weighed(self, x: Tensor, factors: Tensor, members: int) -> Tensor:
+        of_channels = factors.T.repeat_interleave(x.shape[1] // members, dim=1)
+        return x * of_channels[:, :, None, None].to(x.dtype)
+
     def pooled(self, x: Tensor, members: int) -> Tensor:
         return x.mean((2, 3)).unflatten(1, (members, -1)).transpose(0, 1)
 
@@ -398,6 +407,7 @@ class Pass:
         statistics: name of a batch norm -> mean and variance (K C,), which training updates; None
             updates nothing.
         moments: where each batch norm stores the mean and variance of its input, if requested.
+        masks: of dropout and stochastic depth; None drops nothing.
     """
 
     form: Form
@@ -406,6 +416,7 @@ class Pass:
     training: bool
     statistics: Mapping[str, tuple[Tensor, Tensor]] | None = None
     moments: Moments | None = None
+    masks: Masks | None = None
 
 
 # In order of preference.

@@ -29,6 +29,7 @@ from trainers.fused import FORMS
 from trainers.hyper import Hyper
 from trainers.losses.logit_adjusted import log_prior
 from trainers.losses.smoothing import smoothed_shares, smoothing_by_class
+from trainers.masks import DropRates
 from trainers.metrics import hits, measure
 from trainers.optimizers import Optimizer, schedule
 from trainers.pack import LossTerms, PackedNetworks, PackLoss, design
@@ -195,6 +196,7 @@ class PackTrainer:
             {**self.method.of_classes, **self.objective.of_classes},
             self._design.ssl,
             train.ssl.batch_multiple,
+            DropRates.of(hyper).any,
         )
 
     @property

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import torch
@@ -28,6 +28,7 @@ from trainers.fused import (
 from trainers.hyper import Hyper
 from trainers.losses import Loss
 from trainers.losses.weights import class_weights
+from trainers.masks import DropRates, Masks
 from trainers.models import Network
 from trainers.ssl import SSLEncoder, SSLObjective, Views
 from trainers.state import Kept, State
@@ -139,9 +140,10 @@ class PackedNetworks:
         """Whether all parameters of a member are finite: (K,) bool."""
         return self.parameters.layout.finite(self.parameters.data)
 
-    def logits(self, x: Tensor, *, moving: bool) -> Tensor:
+    def logits(self, x: Tensor, *, moving: bool, masks: Masks | None = None) -> Tensor:
         """Logits (K, B, C) of a training batch; `moving` updates the running statistics."""
         run = self._moving if moving else self._still
+        run = run if masks is None else replace(run, masks=masks)
         with self.design.precision.casting(self.design.device):
             network = self.design.network
             return network.logits(run, network.features(run, x)).to(self.design.precision.dtype)
@@ -217,6 +219,7 @@ class PackLoss:
         self._loss: Loss = catalogue.get("loss", first.loss).load()(hyper, counted)
         self._weight = hyper.tensor("ssl.weight")
         self._weights_from = first.class_weights.start
+        self._rates = DropRates.of(hyper)
         self.of_classes: dict[str, Tensor] = {}
         if first.class_weights.by != "none":
             weights = class_weights(first.class_weights, counts)
@@ -224,8 +227,9 @@ class PackLoss:
         self.memory: State = self._ssl.memory(pack.parameters) if self._ssl else {}
 
     def terms(self, pack: PackedNetworks, batch: Batch, *, moving: bool) -> LossTerms:
-        """The terms of a step's losses."""
-        logits = pack.logits(batch.x, moving=moving)
+        """The terms of a step's losses; the masks of a batch are the same in every pass."""
+        masks = None if batch.keys is None else Masks(batch.keys, self._rates)
+        logits = pack.logits(batch.x, moving=moving, masks=masks)
         losses = self._loss(logits, batch.targets, self.progress)
         if self.of_classes and self.progress >= self._weights_from:
             losses = losses * batch.of_samples[CLASS_WEIGHTS]

@@ -64,6 +64,7 @@ IMAGES: dict[str, dict[str, Any]] = {
     "beta2": {"optimizer": "adamw", "beta2": 0.9, "beta2_scaling": "samples", "lr": 0.01},
     "sine smoothing": {"smoothing": {"minority": 0.0, "majority": 0.3, "rule": "sine"}},
     "inverse smoothing": {"smoothing": {"minority": 0.3, "spread": "inverse"}},
+    "dropout": {"dropout": 0.4, "stochastic_depth": 0.5, "sampler": "balanced", "accumulation": 2},
 }
 TABLES: dict[str, dict[str, Any]] = {
     "scarf": {"ssl": {"weight": 0.5, "loss": "scarf"}},
@@ -73,6 +74,7 @@ TABLES: dict[str, dict[str, Any]] = {
     "balanced, mixed": {"sampler": "balanced", "augmentation": "mixup", "mixup": {"alpha": 0.3}},
     "focal_sam, table": {"sam": SAM | {"method": "focal_sam"}, "loss": "focal"},
     "ldam, table": {"loss": "ldam", "head": "cosine"},
+    "dropout, table": {"dropout": 0.4, "sam": SAM, "ssl": {"weight": 0.5}},
 }
 LEVERS = [
     *(pytest.param(images(channels=3), value, id=name) for name, value in IMAGES.items()),

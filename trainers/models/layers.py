@@ -140,6 +140,30 @@ class Norm:
         return out
 
 
+class Dropout:
+    """Dropout of features (K, B, ...), at each member's rate (Srivastava et al. 2014)."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    def __call__(self, run: Pass, x: Tensor) -> Tensor:
+        return x if run.masks is None else run.masks.dropped(self.name, x)
+
+
+class StochasticDepth:
+    """Leaves out a residual block's branch, for each sample by itself (Huang et al. 2016).
+
+    Block i of n has i / (n - 1) of the rate, as in timm, and what is kept is scaled up.
+    """
+
+    def __init__(self, name: str, index: int, blocks: int) -> None:
+        self.name, self.share = name, index / max(1, blocks - 1)
+
+    def __call__(self, run: Pass, branch: Tensor) -> Tensor:
+        factors = run.masks.branch(self.name, self.share) if run.masks and self.share else None
+        return branch if factors is None else run.form.weighed(branch, factors, run.members)
+
+
 def groups_of(channels: int) -> int:
     """The largest number of equal groups for a group norm: 8 of 64 channels, 4 of 16."""
     most = max(1, min(MOST_GROUPS, channels // FEWEST_CHANNELS))

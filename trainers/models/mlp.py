@@ -7,7 +7,7 @@ from torch import Tensor
 
 from trainers.config import TrainConfig
 from trainers.fused import Blueprint, Pass
-from trainers.models.layers import Linear, Norm, head
+from trainers.models.layers import Dropout, Linear, Norm, head
 
 UNITS = 128
 
@@ -26,6 +26,7 @@ class MLP:
             (
                 Linear(blueprint, f"hidden{i}", sizes[i], sizes[i + 1]),
                 Norm(blueprint, f"hidden{i}.norm", sizes[i + 1], kind=train.norm),
+                Dropout(f"hidden{i}"),
             )
             for i in range(len(sizes) - 1)
         ]
@@ -33,8 +34,8 @@ class MLP:
 
     def features(self, run: Pass, x: Tensor) -> Tensor:
         """(K, B, F) -> (K, B, width)."""
-        for linear, norm in self.hidden:
-            x = torch.relu(norm(run, linear(run, x)))
+        for linear, norm, dropout in self.hidden:
+            x = dropout(run, torch.relu(norm(run, linear(run, x))))
         return x
 
     def logits(self, run: Pass, features: Tensor) -> Tensor:

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from trainers.config import TrainConfig
 from trainers.fused import Blueprint, Pass
-from trainers.models.layers import Convolution, Norm, head
+from trainers.models.layers import Convolution, Dropout, Norm, StochasticDepth, head
 
 CHANNELS = 16
 STAGES = (1, 2, 4)
@@ -40,15 +40,17 @@ class ResNet:
             blueprint, "stem", inputs[0], channels, bias=train.norm == "none" and not wide
         )
         self.stem_norm = None if wide else Norm(blueprint, "stem.norm", channels, kind=train.norm)
-        self.blocks = []
+        self.blocks, number = [], (depth - 2) // 6
         for stage, factor in enumerate(STAGES):
-            for index in range((depth - 2) // 6):
+            for index in range(number):
                 name, stride = f"stage{stage + 1}.{index}", 2 if stage and not index else 1
                 outputs = base * factor
-                self.blocks.append(block(blueprint, name, channels, outputs, stride, train))
+                drop = StochasticDepth(name, len(self.blocks), number * len(STAGES))
+                self.blocks.append(block(blueprint, name, channels, outputs, stride, drop, train))
                 channels = outputs
         self.last_norm = Norm(blueprint, "last.norm", channels, kind=train.norm) if wide else None
         self.width = channels
+        self.dropout = Dropout("head")
         self.head = head(blueprint, train, channels, classes)
 
     def features(self, run: Pass, x: Tensor) -> Tensor:
@@ -64,7 +66,7 @@ class ResNet:
 
     def logits(self, run: Pass, features: Tensor) -> Tensor:
         """(K, B, width) -> (K, B, classes)."""
-        return self.head(run, features)
+        return self.head(run, self.dropout(run, features))
 
 
 class BasicBlock:
@@ -80,8 +82,10 @@ class BasicBlock:
         inputs: int,
         outputs: int,
         stride: int,
+        drop: StochasticDepth,
         train: TrainConfig,
     ) -> None:
+        self.drop = drop
         norm, bare = train.norm, train.norm == "none"
         self.first = Convolution(
             blueprint, f"{name}.first", inputs, outputs, stride=stride, bias=bare
@@ -103,7 +107,7 @@ class BasicBlock:
 
     def __call__(self, run: Pass, x: Tensor) -> Tensor:
         branch = torch.relu_(self.first_norm(run, self.first(run, x)))
-        branch = self.second_norm(run, self.second(run, branch))
+        branch = self.drop(run, self.second_norm(run, self.second(run, branch)))
         if self.padding:
             stride, channels = self.padding
             x = run.form.padded(x, members=run.members, stride=stride, channels=channels)
@@ -122,10 +126,11 @@ class PreactivationBlock:
         inputs: int,
         outputs: int,
         stride: int,
+        drop: StochasticDepth,
         train: TrainConfig,
     ) -> None:
         norm, bare = train.norm, train.norm == "none"
-        self.bare = bare
+        self.bare, self.drop = bare, drop
         self.first_norm = Norm(blueprint, f"{name}.first.norm", inputs, kind=norm)
         self.first = Convolution(
             blueprint, f"{name}.first", inputs, outputs, stride=stride, bias=bare
@@ -143,5 +148,5 @@ class PreactivationBlock:
     def __call__(self, run: Pass, x: Tensor) -> Tensor:
         active = torch.relu(self.first_norm(run, x))
         branch = torch.relu(self.second_norm(run, self.first(run, active)))
-        branch = self.second(run, branch)
+        branch = self.drop(run, self.second(run, branch))
         return branch.add_(self.shortcut(run, active) if self.shortcut else x)

@@ -68,6 +68,7 @@ def parts_of(batch: Batch, number: int) -> list[tuple[float, Batch]]:
                 labels=batch.labels[:, part],
                 of_samples={name: one[:, part] for name, one in batch.of_samples.items()},
                 views=tuple(of_view(v, i) for v in batch.views) if batch.views else None,
+                keys=None if batch.keys is None else batch.keys[:, part],
             ),
         )
         for i, part in enumerate(parts)
