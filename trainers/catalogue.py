@@ -47,7 +47,8 @@ class Entry:
         mixes: whether it mixes the samples of a batch, so that it must come last (augmentation).
         passes: forward passes of a batch for each pass without it (ssl, sharpness).
         needs: keys, such as `train.head`, with the value that the entry works with.
-        uses: a model's keys of `train` that not every model has a place for, such as `dropout`.
+        uses: a model's keys of `train` that not every model has a place for, such as
+            `dropout` or `numerical_embedding.kind`.
         meaning: what it is, in one sentence, with its source.
     """
 

@@ -104,14 +104,15 @@ def check_fit(train: TrainConfig, kind: DataKind) -> None:
 
 def check_places(train: TrainConfig) -> None:
     """Checks that the network has a place for every key that only some networks use."""
-    models = entries("model")
-    for key in dict.fromkeys(key for one in models.values() for key in one.uses):
-        value, default = getattr(train, key), TrainConfig.model_fields[key].default
-        if value == default or key in models[train.model].uses:
+    models, plain = entries("model"), TrainConfig()
+    for name in dict.fromkeys(name for one in models.values() for name in one.uses):
+        key = f"train.{name}"
+        value, default = _word(train, key), _word(plain, key)
+        if value == default or name in models[train.model].uses:
             continue
-        fits = ", ".join(name for name, one in models.items() if key in one.uses)
+        fits = ", ".join(model for model, one in models.items() if name in one.uses)
         reason = f"has no place in model {train.model!r}: use {default}, or one of {fits}"
-        raise ConfigError(f"train.{key}", value, reason)
+        raise ConfigError(key, value, reason)
 
 
 def check_depth(depth: int | None) -> None:

@@ -290,6 +290,30 @@ class Average(Worded):
     )
 
 
+class NumericalEmbedding(Worded):
+    """How the numbers of a table enter the network. A word is the value of `kind`."""
+
+    kind: Literal["none", "linear", "periodic", "piecewise_linear"] = Field(
+        default="none",
+        description="none: as they are. Else each column becomes a vector (Gorishniy et al. 2022). "
+        "linear: ReLU of a linear function. periodic: cosines and sines of learned frequencies, "
+        "a linear layer and ReLU. piecewise_linear: linear functions joined at quantiles.",
+    )
+    size: Annotated[int, Field(ge=1, le=1024)] = Field(
+        default=24, description="Numbers of a column's vector."
+    )
+    frequencies: Annotated[int, Field(ge=1, le=1024)] = Field(
+        default=48, description="Frequencies of a column, of periodic."
+    )
+    sigma: Annotated[float, Field(gt=0.0)] = Field(
+        default=0.01, description="Standard deviation of the first frequencies, of periodic."
+    )
+    bins: Annotated[int, Field(ge=2, le=1024)] = Field(
+        default=48,
+        description="Bins of a column, of piecewise_linear; each has as many rows of the pool.",
+    )
+
+
 class TrainConfig(Block):
     """The network, the optimizer and the levers.
 
@@ -312,6 +336,10 @@ class TrainConfig(Block):
         description="resnet of depth 6n+2, where the shape changes: a 1x1 convolution (option B), "
         "or every second pixel and channels of zeros (option A, as in published long-tailed "
         "results).",
+    )
+    numerical_embedding: Annotated[NumericalEmbedding, Added()] = Field(
+        default=NumericalEmbedding(),
+        description="Embeddings of a table's numbers. A word is kind.",
     )
     norm: Literal["batch", "group", "none"] = Field(
         default="batch", description="Normalisation layers."

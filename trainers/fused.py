@@ -61,11 +61,14 @@ class Blueprint:
 
     Attributes:
         start: draws several parameters at once, by name; they are not drawn one by one.
+        constants: numbers that come from the data and that training leaves as they are, by name;
+            a saved model has them, and its blueprint is made with them.
     """
 
     parameters: list[Parameter] = field(default_factory=list)
     norms: dict[str, int] = field(default_factory=dict)
     start: Callable[[np.random.Generator], Mapping[str, np.ndarray]] | None = None
+    constants: dict[str, np.ndarray] = field(default_factory=dict)
 
     def add(
         self, name: str, kind: Kind, shape: tuple[int, ...], draw: Draw, *, decays: bool = False
@@ -73,6 +76,12 @@ class Blueprint:
         """Declares a parameter and returns its name."""
         self.parameters.append(Parameter(name, kind, shape, draw, decays))
         return name
+
+    def constant(self, name: str, make: Callable[[], np.ndarray]) -> np.ndarray:
+        """Declares a constant and returns it; makes it unless the blueprint has it already."""
+        if name not in self.constants:
+            self.constants[name] = make()
+        return self.constants[name]
 
 
 class Layout:

@@ -5,11 +5,12 @@ Letters: K members, B samples of a batch, N samples of a split, C classes.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from functools import cached_property
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -71,10 +72,20 @@ class PackDesign:
 
 
 def design(
-    train: TrainConfig, *, inputs: tuple[int, ...], classes: int, form: Form, device: torch.device
+    train: TrainConfig,
+    *,
+    inputs: tuple[int, ...],
+    classes: int,
+    form: Form,
+    device: torch.device,
+    constants: Mapping[str, np.ndarray] | None = None,
 ) -> PackDesign:
-    """Builds the network of a configuration, and the heads of an SSL objective with weight."""
-    blueprint = Blueprint()
+    """Builds the network of a configuration, and the heads of an SSL objective with weight.
+
+    Args:
+        constants: of a saved model; None: the network makes them from the data.
+    """
+    blueprint = Blueprint(constants=dict(constants or {}))
     made = catalogue.get("model", train.model).load()
     network = made(blueprint, train, inputs=inputs, classes=classes)
     ssl = None

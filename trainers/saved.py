@@ -28,7 +28,9 @@ from torch import Tensor
 import trainers
 from trainers import card, files
 from trainers.config import PLACES, SSL, Config, ConfigError
+from trainers.data.columns import Encoder
 from trainers.data.dataset import Dataset
+from trainers.data.shape import TableShape
 from trainers.data.unseen import Inputs, Samples
 from trainers.feed import Pool
 from trainers.fused import FORMS, Layout, Parameters, Statistics
@@ -39,7 +41,7 @@ from trainers.pack import PackDesign, PackedNetworks, design
 
 FORMAT = 2  # of model.json; rises when a key changes its meaning or is removed
 WEIGHTS, FACTS, CARD = "model.safetensors", "model.json", "README.md"
-STATISTICS = (".mean", ".var")
+STATISTICS, CONSTANT = (".mean", ".var"), "constant."
 
 
 @dataclass(frozen=True, eq=False)
@@ -130,7 +132,9 @@ def save(
         **_run(trainer, dataset, result),
         "metrics": metrics(result.numbers, layout(dataset.classes, dataset.y)),
         "parameters": sum(
-            tensor.numel() for name, tensor in tensors.items() if not name.endswith(STATISTICS)
+            tensor.numel()
+            for name, tensor in tensors.items()
+            if not name.endswith(STATISTICS) and not name.startswith(CONSTANT)
         ),
         "evidence": evidence,
         "sha256": hashlib.sha256(weights).hexdigest(),
@@ -167,7 +171,7 @@ def _config(config: Config) -> dict[str, Any]:
 
 
 def _tensors(pack: PackedNetworks, member: int) -> dict[str, Tensor]:
-    """The parameters of the network and the statistics of its norms, without the projector."""
+    """The parameters, statistics and constants of the network, without the projector."""
     statistics = pack.statistics
     means, variances = (statistics.layout.split(part) for part in (statistics.mean, statistics.var))
     found = {
@@ -177,6 +181,8 @@ def _tensors(pack: PackedNetworks, member: int) -> dict[str, Tensor]:
     }
     found |= {f"{name}.mean": mean[member] for name, mean in means.items()}
     found |= {f"{name}.var": var[member] for name, var in variances.items()}
+    constants = pack.design.blueprint.constants
+    found |= {f"{CONSTANT}{name}": torch.from_numpy(one) for name, one in constants.items()}
     return {name: tensor.detach().cpu().contiguous().clone() for name, tensor in found.items()}
 
 
@@ -227,21 +233,25 @@ def load(folder: Path, *, device: str = "cpu") -> Model:
 def _model(facts: Mapping[str, Any], tensors: Mapping[str, Tensor], device: torch.device) -> Model:
     config = Config.model_validate(facts["config"])
     classes, inputs = tuple(facts["classes"]), Inputs.of_json(facts["inputs"])
-    size = inputs.shape
-    if inputs.encoder is not None:
-        size = (_columns(inputs),)
+    constants = {
+        name.removeprefix(CONSTANT): tensor.numpy()
+        for name, tensor in tensors.items()
+        if name.startswith(CONSTANT)
+    }
+    size = inputs.shape if inputs.encoder is None else _columns(inputs.encoder)
     # Without self-supervision, because predictions do not use the projector.
     train = config.train.model_copy(update={"ssl": SSL()})
     form = FORMS.get(facts["trainer"]["form"], FORMS["native"])  # a plug-in's form may be missing
-    made = design(train, inputs=size, classes=len(classes), form=form, device=device)
+    made = design(
+        train, inputs=size, classes=len(classes), form=form, device=device, constants=constants
+    )
     return Model(config, classes, inputs, _pack(made, tensors), facts)
 
 
-def _columns(inputs: Inputs) -> int:
-    """The numbers in a row of a table with one-hot codes."""
-    assert inputs.encoder is not None  # noqa: S101
-    scales = inputs.encoder.scales.values()
-    return sum(1 + scale.marks_missing for scale in scales) + sum(inputs.encoder.cardinalities)
+def _columns(encoder: Encoder) -> TableShape:
+    """The shape of a table's encoded rows."""
+    numbers = sum(1 + scale.marks_missing for scale in encoder.scales.values())
+    return TableShape.of(numbers, encoder.cardinalities)
 
 
 def _pack(made: PackDesign, tensors: Mapping[str, Tensor]) -> PackedNetworks:

@@ -75,6 +75,12 @@ TABLES: dict[str, dict[str, Any]] = {
     "focal_sam, table": {"sam": SAM | {"method": "focal_sam"}, "loss": "focal"},
     "ldam, table": {"loss": "ldam", "head": "cosine"},
     "dropout, table": {"dropout": 0.4, "sam": SAM, "ssl": {"weight": 0.5}},
+    "periodic": {"numerical_embedding": {"kind": "periodic", "size": 3, "frequencies": 2}},
+    "piecewise_linear": {
+        "numerical_embedding": {"kind": "piecewise_linear", "size": 3, "bins": 4},
+        "augmentation": "mixup",
+        "ssl": {"weight": 0.5, "loss": "vime"},
+    },
 }
 LEVERS = [
     *(pytest.param(images(channels=3), value, id=name) for name, value in IMAGES.items()),

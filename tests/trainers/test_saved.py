@@ -69,9 +69,9 @@ def write_csv(path: Path, found: list[dict[str, object]]) -> Path:
     return path
 
 
-def table_config(path: Path) -> Config:
+def table_config(path: Path, **train: object) -> Config:
     block = {"dataset": "table", "path": str(path), "target": "kind"}
-    return Config.model_validate({"data": block, "train": {**SMALL, "model": "mlp"}})
+    return Config.model_validate({"data": block, "train": {**SMALL, "model": "mlp", **train}})
 
 
 @pytest.mark.parametrize(
@@ -121,10 +121,11 @@ def test_each_member_of_a_pack_is_saved_as_itself(tmp_path: Path) -> None:
     assert recall == pytest.approx(own, abs=1e-6)
 
 
-def test_a_tables_file_gives_the_trainers_logits(tmp_path: Path) -> None:
+@pytest.mark.parametrize("more", [{}, {"numerical_embedding": "piecewise_linear"}], ids=str)
+def test_a_tables_file_gives_the_trainers_logits(more: dict[str, object], tmp_path: Path) -> None:
     """CSV read anew, with words, a level the pool never saw and missing values; Parquet as well."""
     path = write_csv(tmp_path / "t.csv", rows())
-    dataset, trainer, [result] = trained(table_config(path))
+    dataset, trainer, [result] = trained(table_config(path, **more))
     assert dataset.codes is not None
     assert len(dataset.cardinalities) == 1
     save(tmp_path / "m", trainer, dataset, result)

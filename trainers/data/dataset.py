@@ -17,6 +17,7 @@ import numpy as np
 
 from trainers.data.columns import Encoder
 from trainers.data.repeats import repeats
+from trainers.data.shape import TableShape
 from trainers.data.splits import SPLITS
 
 Arrays = Mapping[str, np.ndarray]
@@ -64,9 +65,11 @@ class Dataset:
 
     @property
     def inputs(self) -> tuple[int, ...]:
-        """A network's input shape: (C, H, W) for images, (F,) for tables with one-hot codes."""
-        shape = tuple(self.x["train"].shape[1:])
-        return shape if self.kind == "image" else (shape[0] + sum(self.cardinalities),)
+        """A network's input shape: (C, H, W) of images, a `TableShape` of tables."""
+        pool = self.x["train"]
+        if self.kind == "image":
+            return tuple(pool.shape[1:])
+        return TableShape.of(pool.shape[1], self.cardinalities, pool)
 
     @property
     def facts(self) -> dict[str, Any]:

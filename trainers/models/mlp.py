@@ -7,6 +7,7 @@ from torch import Tensor
 
 from trainers.config import TrainConfig
 from trainers.fused import Blueprint, Pass
+from trainers.models.embeddings import Entrance
 from trainers.models.layers import Dropout, Linear, Norm, head
 
 UNITS = 128
@@ -21,7 +22,8 @@ class MLP:
         self, blueprint: Blueprint, train: TrainConfig, *, inputs: tuple[int, ...], classes: int
     ) -> None:
         self.width = max(1, round(UNITS * train.width))
-        sizes = [inputs[0]] + [self.width] * (train.depth or self.default_depth)
+        self.entrance = Entrance(blueprint, train, inputs)
+        sizes = [self.entrance.width] + [self.width] * (train.depth or self.default_depth)
         self.hidden = [
             (
                 Linear(blueprint, f"hidden{i}", sizes[i], sizes[i + 1]),
@@ -34,6 +36,7 @@ class MLP:
 
     def features(self, run: Pass, x: Tensor) -> Tensor:
         """(K, B, F) -> (K, B, width)."""
+        x = self.entrance(run, x)
         for linear, norm, dropout in self.hidden:
             x = dropout(run, torch.relu(norm(run, linear(run, x))))
         return x
