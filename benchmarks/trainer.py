@@ -41,6 +41,7 @@ LEVERS: dict[str, dict[str, Any]] = {
     "ASAM": {"sam": {"radius": 1.0, "method": "asam"}},
     "ImbSAM": {"sam": SHARP | {"method": "imbsam"}},
     "Focal-SAM": {"sam": SHARP | {"method": "focal_sam"}},
+    "CC-SAM": {"sam": {"radius": 1e-3, "method": "cc_sam"}},
     "SimCLR": {"ssl": {"weight": 0.5}},
     "VICReg": {"ssl": {"weight": 0.5, "loss": "vicreg"}},
     "Barlow Twins": {"ssl": {"weight": 0.5, "loss": "barlow_twins"}},

@@ -127,6 +127,14 @@ class ImbSAMKeys(Block):
     )
 
 
+class CCSAMKeys(Block):
+    """The sharpness method `cc_sam`, whose `sam.radius` is small: 4e-6 in the authors' code."""
+
+    share: Annotated[float, Field(ge=0.0, le=1.0), PerMember()] = Field(
+        default=0.3, description="f, the share of the loss uphill."
+    )
+
+
 class FocalSAMKeys(Block):
     """The sharpness method `focal_sam`."""
 
@@ -209,6 +217,8 @@ ENTRIES = (
           meaning="SAM for small classes only (Zhou et al. 2023)."),
     Entry("sharpness", "focal_sam", "trainers.steps.split_sam:FocalSAM", FocalSAMKeys, passes=2,
           meaning="SAM for a share of each class's loss, by its size (Li et al. 2025)."),
+    Entry("sharpness", "cc_sam", "trainers.steps.ccsam:CCSAM", CCSAMKeys,
+          meaning="A radius for each class, around the last layer (Zhou et al. 2023, stage 1)."),
     Entry("optimizer", "sgd", "trainers.optimizers:SGD",
           meaning="Stochastic gradient descent with momentum."),
     Entry("optimizer", "adamw", "trainers.optimizers:AdamW",

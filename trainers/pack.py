@@ -151,13 +151,26 @@ class PackedNetworks:
         """Whether all parameters of a member are finite: (K,) bool."""
         return self.parameters.layout.finite(self.parameters.data)
 
-    def logits(self, x: Tensor, *, moving: bool, masks: Masks | None = None) -> Tensor:
+    def logits(self, x: Tensor, *, moving: bool) -> Tensor:
         """Logits (K, B, C) of a training batch; `moving` updates the running statistics."""
+        return self.outputs(x, moving=moving, masks=None)[1]
+
+    def outputs(self, x: Tensor, *, moving: bool, masks: Masks | None) -> tuple[Tensor, Tensor]:
+        """Features and logits of a training batch."""
         run = self._moving if moving else self._still
         run = run if masks is None else replace(run, masks=masks)
         with self.design.precision.casting(self.design.device):
             network = self.design.network
-            return network.logits(run, network.features(run, x)).to(self.design.precision.dtype)
+            features = network.features(run, x)
+            return features, network.logits(run, features).to(self.design.precision.dtype)
+
+    def head_logits(
+        self, features: Tensor, views: Mapping[str, Tensor], masks: Masks | None
+    ) -> Tensor:
+        """Logits (K, B, C) of a training batch's features, with other parameters, by name."""
+        run = replace(self._still, views=views, masks=masks)
+        with self.design.precision.casting(self.design.device):
+            return self.design.network.logits(run, features).to(self.design.precision.dtype)
 
     def ssl_outputs(self, views: Views, memory: State) -> Views:
         """What the SSL objective compares; leaves the running statistics unchanged."""
@@ -239,16 +252,29 @@ class PackLoss:
 
     def terms(self, pack: PackedNetworks, batch: Batch, *, moving: bool) -> LossTerms:
         """The terms of a step's losses; the masks of a batch are the same in every pass."""
-        masks = None if batch.keys is None else Masks(batch.keys, self._rates)
-        logits = pack.logits(batch.x, moving=moving, masks=masks)
-        losses = self._loss(logits, batch.targets, self.progress)
-        if self.of_classes and self.progress >= self._weights_from:
-            losses = losses * batch.of_samples[CLASS_WEIGHTS]
+        features, logits = pack.outputs(batch.x, moving=moving, masks=self._masks(batch))
+        losses = self.losses(logits, batch)
         if self._ssl is None or batch.views is None:
-            return LossTerms(logits, losses, None)
+            return LossTerms(features, logits, losses, None)
         outputs = pack.ssl_outputs(batch.views, self.memory)
         ssl = self._ssl.loss(outputs, batch.views, self._hyper)
-        return LossTerms(logits, losses, self._weight * ssl)
+        return LossTerms(features, logits, losses, self._weight * ssl)
+
+    def head_losses(
+        self, pack: PackedNetworks, features: Tensor, batch: Batch, views: Mapping[str, Tensor]
+    ) -> Tensor:
+        """The losses (K, B) of a batch's features, with other parameters, by name."""
+        return self.losses(pack.head_logits(features, views, self._masks(batch)), batch)
+
+    def _masks(self, batch: Batch) -> Masks | None:
+        return None if batch.keys is None else Masks(batch.keys, self._rates)
+
+    def losses(self, logits: Tensor, batch: Batch) -> Tensor:
+        """The supervised losses of a batch's samples, with the weights of their classes: (K, B)."""
+        losses = self._loss(logits, batch.targets, self.progress)
+        if self.of_classes and self.progress >= self._weights_from:
+            return losses * batch.of_samples[CLASS_WEIGHTS]
+        return losses
 
     def after_update(self, pack: PackedNetworks) -> None:
         """Changes the memory after an update."""
@@ -258,8 +284,16 @@ class PackLoss:
 
 @dataclass(frozen=True)
 class LossTerms:
-    """Logits (K, B, C), supervised losses (K, B), and the weighted SSL loss (K,) or None."""
+    """What a pass over a batch gives.
 
+    Attributes:
+        features: (K, B, width), or what the network has in their place.
+        logits: (K, B, C).
+        losses: supervised, (K, B).
+        ssl: the weighted SSL loss (K,), or None.
+    """
+
+    features: Tensor
     logits: Tensor
     losses: Tensor
     ssl: Tensor | None

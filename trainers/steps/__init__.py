@@ -37,6 +37,10 @@ class Passes:
         """
         return self._objective.terms(self.pack, batch, moving=self._moving and first)
 
+    def head_losses(self, features: Tensor, batch: Batch, views: Mapping[str, Tensor]) -> Tensor:
+        """The supervised losses (K, B) of a batch's features, with other parameters, by name."""
+        return self._objective.head_losses(self.pack, features, batch, views)
+
     def gradient(self, objective: Tensor, *, again: bool = False) -> Tensor:
         """The gradient (K P,) of losses (K,); members are independent, so one backward suffices.
 

@@ -41,6 +41,7 @@ class Accumulated:
         ssl = [t.ssl for t in found if t.ssl is not None]
         return total, replace(
             found[0],
+            features=torch.cat([t.features for t in found], dim=1),
             logits=torch.cat([t.logits for t in found], dim=1),
             losses=torch.cat([t.losses for t in found], dim=1),
             ssl=torch.stack(ssl).mean(0) if ssl else None,
