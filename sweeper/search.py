@@ -6,7 +6,9 @@ Documentation: optuna.readthedocs.io, reference/samplers and reference/pruners, 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 from optuna.distributions import (
     BaseDistribution,
@@ -14,6 +16,7 @@ from optuna.distributions import (
     FloatDistribution,
     IntDistribution,
 )
+from optuna.exceptions import ExperimentalWarning
 from optuna.pruners import (
     BasePruner,
     HyperbandPruner,
@@ -21,7 +24,17 @@ from optuna.pruners import (
     NopPruner,
     SuccessiveHalvingPruner,
 )
-from optuna.samplers import BaseSampler, GPSampler, RandomSampler, TPESampler
+from optuna.samplers import (
+    BaseSampler,
+    CmaEsSampler,
+    GPSampler,
+    NSGAIIISampler,
+    NSGAIISampler,
+    RandomSampler,
+    TPESampler,
+)
+from optuna.study import Study
+from optuna.trial import FrozenTrial
 
 from sweeper import tunes
 from sweeper.spec import Level, Levels, Range, Spec
@@ -117,6 +130,80 @@ def _gp(spec: Spec) -> BaseSampler:
     )
 
 
+class CmaEs(CmaEsSampler):
+    """CMA-ES whose state stays in this process.
+
+    Optuna's own writes its state to the database as a pickle, and loads it from there: whoever can
+    write to the database could run code here. The state follows from the finished trials, so a
+    later launch makes it again.
+    """
+
+    _optimizer: Any = None
+
+    def _init_optimizer(self, trans: Any, direction: Any) -> Any:
+        self._optimizer = super()._init_optimizer(trans, direction)
+        return self._optimizer
+
+    def _restore_optimizer(self, completed_trials: Sequence[FrozenTrial]) -> Any:
+        return self._optimizer
+
+    def _split_optimizer_str(self, optimizer_str: str) -> dict[str, str]:
+        return {}
+
+    def sample_relative(
+        self, study: Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
+    ) -> dict[str, Any]:
+        """Passes every generation that has ended, and draws from the next one."""
+        while True:
+            before = self._generation
+            found = super().sample_relative(study, trial, search_space)
+            if self._generation == before:
+                return found
+
+    @property
+    def _generation(self) -> int:
+        return 0 if self._optimizer is None else self._optimizer.generation
+
+
+def _cma_es(spec: Spec) -> BaseSampler:
+    return CmaEs(
+        n_startup_trials=1,
+        independent_sampler=RandomSampler(seed=spec.search.seed),
+        warn_independent_sampling=False,
+        popsize=None,  # by the number of factors
+        seed=spec.search.seed,
+    )
+
+
+def _population(spec: Spec) -> int:
+    """The cells of a generation: fifty, fewer in a short search, which needs four generations."""
+    return min(50, max(4, (spec.search.trials or 0) // 4))
+
+
+def _nsga2(spec: Spec) -> BaseSampler:
+    return NSGAIISampler(
+        population_size=_population(spec),
+        mutation_prob=None,  # one in the number of factors
+        crossover_prob=0.9,
+        swapping_prob=0.5,
+        seed=spec.search.seed,
+    )
+
+
+def _nsga3(spec: Spec) -> BaseSampler:
+    with warnings.catch_warnings():
+        # Its interface may change: the version of Optuna is bounded, and a test builds it.
+        warnings.simplefilter("ignore", ExperimentalWarning)
+        return NSGAIIISampler(
+            population_size=_population(spec),
+            mutation_prob=None,
+            crossover_prob=0.9,
+            swapping_prob=0.5,
+            dividing_parameter=3,
+            seed=spec.search.seed,
+        )
+
+
 def _searcher(spec: Spec) -> BaseSampler:
     if tunes.SEARCHER is None:
         reason = "needs a file given by --plugin that sets sweeper.tunes.SEARCHER"
@@ -174,6 +261,9 @@ SAMPLERS: Mapping[str, Callable[[Spec], BaseSampler]] = {
     "qmc": _planned,
     "tpe": _tpe,
     "gp": _gp,
+    "cma_es": _cma_es,
+    "nsga2": _nsga2,
+    "nsga3": _nsga3,
     TUNE: _searcher,
 }
 

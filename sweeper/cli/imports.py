@@ -65,7 +65,7 @@ Direction = Annotated[
 Search = Annotated[
     str,
     typer.Option(
-        metavar="WORD", help="How settings that form no grid were chosen: random, qmc, tpe, gp."
+        metavar="WORD", help="How settings that form no grid were chosen: random, qmc, tpe ..."
     ),
 ]
 Short = Annotated[

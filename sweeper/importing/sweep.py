@@ -26,6 +26,7 @@ from sweeper.importing.source import Source
 from sweeper.spec import Spec, parse
 from sweeper.spec.factors import Level
 from sweeper.spec.own import IMPORTED
+from sweeper.spec.samplers import SAMPLERS
 from sweeper.states import RunState
 from sweeper.store import lease as leases
 from sweeper.store.finished import Finished, FinishedAttempt, FinishedPack, FinishedRun, add, taken
@@ -37,7 +38,8 @@ from trainers.config import OBJECTIVES
 
 MOST_LEVELS = 20  # of a number with more levels, a range
 WIDE = 20.0  # a range from this high / low on is logarithmic
-DRAWN = ("random", "qmc", "tpe", "gp")  # how cells that form no grid were chosen
+# How cells that form no grid were chosen.
+DRAWN = tuple(name for name in SAMPLERS if name not in {"factorial", "tune"})
 
 
 @dataclass(frozen=True)

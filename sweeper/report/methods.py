@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from sweeper import __version__
 from sweeper.analysis import held, imported
@@ -13,20 +13,14 @@ from sweeper.analysis.intervals import LEAST
 from sweeper.analysis.screening import SCREENING
 from sweeper.analysis.view import SweepView
 from sweeper.analysis.wording import joined
+from sweeper.spec.samplers import SAMPLERS
 from sweeper.states import RunState
 from sweeper.topics.failures import estimate as failures
 from sweeper.topics.registry import topics
 from sweeper.topics.screening import estimate as screening
 from sweeper.topics.trends import estimate as trends
 
-DESIGNS = {
-    "factorial": "in a full factorial design",
-    "random": "at points drawn at random",
-    "qmc": "at the points of a Sobol sequence",
-    "tpe": "at points chosen by a tree-structured Parzen estimator",
-    "gp": "at points chosen by a Gaussian process",
-    "tune": "at points chosen by a searcher of Ray Tune",
-}
+DESIGNS: Mapping[str, str] = {name: one.chosen for name, one in SAMPLERS.items()}
 
 
 def methods(view: SweepView) -> list[str]:

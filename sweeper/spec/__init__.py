@@ -3,7 +3,6 @@
 from sweeper.spec.factors import MAX_CELLS, Level, Levels, NuisanceRange, Range
 from sweeper.spec.load import Spec, load, parse
 from sweeper.spec.models import (
-    ADAPTIVE,
     COMPARE,
     METHOD,
     Budget,
@@ -18,6 +17,7 @@ from sweeper.spec.models import (
     Target,
 )
 from sweeper.spec.reference import json_schema, markdown
+from sweeper.spec.samplers import ADAPTIVE
 
 __all__ = [
     "ADAPTIVE",

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from sweeper.spec import factors as f
-from sweeper.spec.models import ADAPTIVE, COMPARE, SpecFile
+from sweeper.spec.models import COMPARE, SpecFile
 from sweeper.spec.problems import Problem
+from sweeper.spec.samplers import ADAPTIVE
 
 
 def named_cells_differ(spec: SpecFile) -> Iterator[Problem]:

@@ -105,7 +105,7 @@ def _spec(root: YamlNode, rejected: Sequence[SpecError], *, text: str, source: s
     file, problems = _checked(root)
     _raise_all([*rejected, *(_error(problem, root) for problem in problems)])
     notes = (
-        str(_error(Problem((key,), note, root.entries[key].value), root))
+        str(_error(Problem((key,), note, root.entries[key].plain), root))
         for key, note in rules.warnings(file).items()
     )
     return Spec.of(file, text=text, source=source, warnings=tuple(notes), root=root)

@@ -24,12 +24,12 @@ from pydantic import (
 from sweeper.spec.factors import Factor, Level, NamedCell, Nuisance
 from sweeper.spec.own import Fixed, OwnConfig
 from sweeper.spec.phrases import near
+from sweeper.spec.samplers import Method, described
 from trainers.config import OBJECTIVES, Block, Config, DataConfig, TrainConfig, Worded, leaves
 
 VERSION = 1
 COMPARE = "compare"  # the factor that the named cells of `compare` make; its levels are the names
 METHOD = "method"  # what such a factor is called, and one that factors with `when` make
-ADAPTIVE = frozenset({"tpe", "gp", "tune"})
 OWN = "own trainer"  # in the context of a validation: whether the spec has one
 
 Positive: TypeAlias = Annotated[float, Field(gt=0.0)]
@@ -112,18 +112,13 @@ class Objective(Worded):
 class Search(Worded):
     """How cells are chosen. A word is the method."""
 
-    method: Literal["factorial", "random", "qmc", "tpe", "gp", "tune"] = Field(
-        default="factorial",
-        description="factorial: every combination. random. qmc: Sobol points, more even than "
-        "random. tpe, gp: adaptive, Optuna's sampler suggests each cell. tune: adaptive, the "
-        "searcher of Ray Tune that a `--plugin` file sets as `sweeper.tunes.SEARCHER` suggests "
-        "each cell.",
-    )
+    method: Method = Field(default="factorial", description=described())
     trials: Annotated[int, Field(ge=1, le=100_000)] | None = Field(
         default=None, description="Number of cells; not for factorial. A larger number adds cells."
     )
     seed: Annotated[int, Field(ge=0, le=2**32 - 1)] = Field(
-        default=0, description="The seed of random, qmc, tpe, gp; passed to tune's searcher maker."
+        default=0,
+        description="The seed of every method but factorial; tune's searcher maker receives it.",
     )
 
 

@@ -14,16 +14,18 @@ from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
 
 from sweeper.spec import factors as f
+from sweeper.spec import search_rules
 from sweeper.spec.compared import (
     named_cells_are_listed,
     named_cells_differ,
     named_cells_have_keys_of_their_own,
 )
 from sweeper.spec.factors import AnyFactor, Level, Levels, NamedCell, NuisanceRange, Range
-from sweeper.spec.models import ADAPTIVE, COMPARE, ON_TEST, Looks, Screen, SpecFile, Target
+from sweeper.spec.models import COMPARE, ON_TEST, Looks, Screen, SpecFile, Target
 from sweeper.spec.own import epochs_in
 from sweeper.spec.phrases import accepts, block, keys, near
 from sweeper.spec.problems import Problem
+from sweeper.spec.samplers import ADAPTIVE
 from trainers.config import OBJECTIVES, Config
 
 MANY = 1001  # no condition lists this many levels
@@ -318,21 +320,6 @@ def references_are_levels(spec: SpecFile) -> Iterator[Problem]:
             yield Problem(path, f"is not a level of the factor; its levels are {has}", level)
 
 
-def search_has_what_it_needs(spec: SpecFile) -> Iterator[Problem]:
-    method, trials = spec.search.method, spec.search.trials
-    if method == "factorial" and trials is not None:
-        yield Problem(
-            ("search", "trials"), "factorial runs every combination; leave trials out", trials
-        )
-    if method != "factorial" and trials is None:
-        yield Problem(("search",), f"needs trials: {{method: {method}, trials: 16}}", method)
-    for name, factor in spec.scientific.items():
-        if method == "factorial" and f.size(factor) is None:
-            yield Problem(
-                ("scientific", name), "a range under search: factorial needs step or levels"
-            )
-
-
 def cells_are_few_enough(spec: SpecFile) -> Iterator[Problem]:
     if spec.search.method != "factorial":
         return
@@ -385,14 +372,6 @@ def budgets_are_not_tuned(spec: SpecFile) -> Iterator[Problem]:
     for name in budgets(spec):
         if name in spec.nuisance:
             yield Problem(("nuisance", name), "a budget is stated or varied, never tuned")
-
-
-def adaptive_has_no_grid_of_its_own(spec: SpecFile) -> Iterator[Problem]:
-    """An adaptive sampler tunes every factor itself, so nuisance tuning inside it is a waste."""
-    if spec.search.method in ADAPTIVE and spec.nuisance:
-        yield Problem(
-            ("nuisance",), f"{spec.search.method} tunes by itself; make these factors scientific"
-        )
 
 
 def planned_replicates_can_be_paired(spec: SpecFile) -> Iterator[Problem]:
@@ -470,13 +449,12 @@ RULES = (
     an_own_trainer_has_its_own_values,
     nothing_is_selected_on_test,
     references_are_levels,
-    search_has_what_it_needs,
+    *search_rules.RULES,
     cells_are_few_enough,
     budget_is_stated,
     pruning_compares_like_with_like,
     pruning_can_happen,
     budgets_are_not_tuned,
-    adaptive_has_no_grid_of_its_own,
     planned_replicates_can_be_paired,
     screened_cells_compete,
     plans_can_be_followed,
@@ -497,4 +475,8 @@ def warnings(spec: SpecFile) -> Mapping[str, str]:
     found: dict[str, str] = {}
     if spec.replicates == 1:
         found["replicates"] = "with one replicate no interval can be given"
+    if names := search_rules.drawn_at_random(spec):
+        method = spec.search.method
+        reason = f"{method} draws {', '.join(names)} at random: it models ranges of numbers only"
+        found["search"] = reason
     return found

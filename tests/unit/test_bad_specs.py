@@ -250,6 +250,11 @@ WHOLE = {
         "nuisance: {train.lr: {low: 0.1, high: 1, trials: 2}}\n",
         "s.yaml:5: nuisance: tpe tunes by itself; make these factors scientific",
     ),
+    "CMA-ES without a range": (
+        BASE + "search: {method: cma_es, trials: 4}\n",
+        "s.yaml:4: search.method: 'cma_es': learns from ranges of numbers, and no factor is one; "
+        "write a factor such as train.lr: {low: 0.01, high: 1.0, log: true}, or use tpe",
+    ),
     "a plan without pairs": (
         BASE + "replicates: {target: 0.01}\nsearch: {method: tpe, trials: 4}\n",
         "s.yaml:4: replicates: a plan needs search: factorial, to compare in pairs; write a "

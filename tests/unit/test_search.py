@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from statistics import fmean
 from typing import Any, get_args
 
 import optuna
@@ -12,6 +14,7 @@ from ray.tune.search.optuna import OptunaSearch
 
 from sweeper import design, search, spec, tunes
 from sweeper.spec import ADAPTIVE, Pruner, Search, Spec
+from sweeper.spec.samplers import SAMPLERS
 
 FACTORS = """\
 name: n
@@ -110,6 +113,64 @@ def test_a_sampler_learns() -> None:
     assert sum(values[-15:]) / 15 > sum(values[:4]) / 4
 
 
+RANGES = """\
+name: n
+scientific:
+  train.lr: {low: 0.01, high: 1.0, log: true}
+  train.momentum: {low: 0.0, high: 0.9}
+  train.batch_size: [2, 8]
+search: {method: %s, trials: 48}
+"""
+
+
+def ran(found: Spec, running: optuna.Study, number: int) -> list[float]:
+    values = []
+    for _ in range(number):
+        trial = running.ask(search.distributions(found))
+        values.append(
+            -abs(math.log10(trial.params["train.lr"]) + 1) - trial.params["train.momentum"]
+        )
+        running.tell(trial, values[-1])
+    return values
+
+
+@pytest.mark.parametrize("method", ["cma_es", "nsga2", "nsga3"])
+def test_the_samplers_of_generations_learn_across_a_launch(method: str) -> None:
+    """The next launch has a sampler of its own, and goes on from the recorded generations."""
+    found = spec.parse(RANGES % method)
+    running = study(found)
+    first = ran(found, running, 24)
+    running.sampler = search.sampler(found)
+    later = ran(found, running, 24)
+    assert fmean(later[-12:]) > fmean(first[:12]) + 0.2
+
+
+def test_cma_es_says_what_it_draws_at_random() -> None:
+    """It has no model of levels without an order."""
+    [warning] = spec.parse(RANGES % "cma_es").warnings
+    assert warning == (
+        "<spec>:6: search: {'method': 'cma_es', 'trials': 48}: cma_es draws train.batch_size at "
+        "random: it models ranges of numbers only"
+    )
+    assert spec.parse(RANGES % "tpe").warnings == ()
+
+
+def test_cma_es_neither_writes_nor_loads_a_pickle() -> None:
+    """Optuna's own does both: whoever writes to the database could run code in the driver."""
+    found = spec.parse(RANGES % "cma_es")
+    running = study(found)
+    ran(found, running, 20)
+    written = [trial.system_attrs for trial in running.trials]
+    assert {key for one in written for key in one} == {"cma:generation"}
+    assert max(one.get("cma:generation", 0) for one in written) >= 2
+    # The planted text is no pickle, so loading it would raise.
+    planted = running.ask(search.distributions(found))
+    running._storage.set_trial_system_attr(planted._trial_id, "cma:optimizer:0", "00")
+    running.tell(planted, 0.0)
+    running.sampler = search.sampler(found)
+    assert len(ran(found, running, 2)) == 2
+
+
 def test_cells_in_flight_are_not_asked_for_twice() -> None:
     """Constant liar: several workers must not be sent to one place."""
     found = stated()
@@ -172,7 +233,7 @@ def choices(model: type, field: str) -> set[str]:
 
 def test_every_word_of_the_spec_has_its_factory() -> None:
     """A method that validates and then is not found would fail after the workers have started."""
-    assert set(search.SAMPLERS) == choices(Search, "method")
+    assert set(search.SAMPLERS) == choices(Search, "method") == set(SAMPLERS)
     assert set(search.PRUNERS) == choices(Pruner, "method")
 
 

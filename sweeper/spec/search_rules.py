@@ -1,0 +1,58 @@
+"""The rules about how cells are chosen."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from sweeper.spec import factors as f
+from sweeper.spec.factors import Range
+from sweeper.spec.models import SpecFile
+from sweeper.spec.problems import Problem
+from sweeper.spec.samplers import ADAPTIVE, SAMPLERS
+
+
+def search_has_what_it_needs(spec: SpecFile) -> Iterator[Problem]:
+    method, trials = spec.search.method, spec.search.trials
+    if method == "factorial" and trials is not None:
+        yield Problem(
+            ("search", "trials"), "factorial runs every combination; leave trials out", trials
+        )
+    if method != "factorial" and trials is None:
+        yield Problem(("search",), f"needs trials: {{method: {method}, trials: 16}}", method)
+    for name, factor in spec.scientific.items():
+        if method == "factorial" and f.size(factor) is None:
+            yield Problem(
+                ("scientific", name), "a range under search: factorial needs step or levels"
+            )
+
+
+def a_sampler_fits_the_factors(spec: SpecFile) -> Iterator[Problem]:
+    """A sampler that models numbers alone needs a range of numbers."""
+    method = spec.search.method
+    if not SAMPLERS[method].models_words and not any(map(is_range, spec.scientific.values())):
+        reason = "learns from ranges of numbers, and no factor is one; write a factor such as "
+        reason += "train.lr: {low: 0.01, high: 1.0, log: true}, or use tpe"
+        yield Problem(("search", "method"), reason, method)
+
+
+def is_range(factor: f.AnyFactor) -> bool:
+    """Whether a sampler sees a range of numbers, rather than levels without an order."""
+    return isinstance(factor, Range) and factor.levels is None
+
+
+def drawn_at_random(spec: SpecFile) -> list[str]:
+    """The factors that the sampler does not model, and draws at random."""
+    if SAMPLERS[spec.search.method].models_words:
+        return []
+    return [name for name, factor in spec.scientific.items() if not is_range(factor)]
+
+
+def adaptive_has_no_grid_of_its_own(spec: SpecFile) -> Iterator[Problem]:
+    """An adaptive sampler tunes every factor itself, so nuisance tuning inside it is a waste."""
+    if spec.search.method in ADAPTIVE and spec.nuisance:
+        yield Problem(
+            ("nuisance",), f"{spec.search.method} tunes by itself; make these factors scientific"
+        )
+
+
+RULES = (search_has_what_it_needs, a_sampler_fits_the_factors, adaptive_has_no_grid_of_its_own)
