@@ -197,7 +197,7 @@ def train(
     trainer = PackTrainer(dataset, [Member(config, replicate)], device=device, form=form)
     for note in filter(None, [*notes(dataset.facts), other_data(evidence, dataset.fingerprint)]):
         print(note, file=sys.stderr)
-    names, result = layout(dataset.classes, dataset.y), None
+    names, result = layout(dataset.classes, dataset.y, config.train.observe), None
     while trainer.round < trainer.rounds:
         (result,) = trainer.train_round()
         if not _print(json.dumps(_shown(result, names))) and out is None:

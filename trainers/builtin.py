@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import Field
 
@@ -12,6 +12,7 @@ from trainers.catalogue import Entry, add
 Share = Annotated[float, Field(gt=0.0, lt=1.0)]
 Positive = Annotated[float, Field(gt=0.0)]
 NotNegative = Annotated[float, Field(ge=0.0)]
+At = Literal["end", "evaluations"]
 
 
 class FocalKeys(Block):
@@ -70,6 +71,30 @@ class CutMixKeys(Block):
     alpha: Positive = Field(default=1.0, description="lam is drawn from Beta(alpha, alpha).")
     probability: Annotated[float, Field(ge=0.0, le=1.0)] = Field(
         default=0.5, description="The share of images that get a box."
+    )
+
+
+class MarginsKeys(Block):
+    """The observer `margins`."""
+
+    at: At = Field(default="end", description="When it looks.")
+    samples: Annotated[int, Field(ge=1)] = Field(
+        default=10, description="The most samples of each class, on each split."
+    )
+    lines: Annotated[int, Field(ge=1)] = Field(
+        default=5, description="Lines from each sample towards samples of other classes."
+    )
+    rivals: Annotated[int, Field(ge=1)] = Field(
+        default=9, description="The classes with the next largest logits that are looked at."
+    )
+
+
+class GradientNoiseKeys(Block):
+    """The observer `gradient_noise`."""
+
+    at: At = Field(default="evaluations", description="When it looks.")
+    samples: Annotated[int, Field(ge=2)] = Field(
+        default=16, description="The most samples of each class; each costs a step at batch 1."
     )
 
 
@@ -223,6 +248,15 @@ ENTRIES = (
           meaning="Stochastic gradient descent with momentum."),
     Entry("optimizer", "adamw", "trainers.optimizers:AdamW",
           meaning="AdamW (Loshchilov & Hutter 2019)."),
+    Entry("observer", "margins", "trainers.observers.margins:Margins", MarginsKeys,
+          metrics=tuple(f"{kind}_margin{low}" for kind in ("input", "gradient", "feature", "logit")
+                        for low in ("", "_q10")),
+          splits=("test", "train"),
+          meaning="Distances to other classes' regions (Somepalli et al. 2022)."),
+    Entry("observer", "gradient_noise", "trainers.observers.gradient_noise:GradientNoise",
+          GradientNoiseKeys, splits=("train",),
+          metrics=("gradient_noise", "gradient_variance", "gradient_square"),
+          meaning="The gradient noise scale (McCandlish et al. 2018)."),
 )  # fmt: skip
 
 for _entry in ENTRIES:

@@ -17,7 +17,9 @@ from typing import Any, Literal
 
 from trainers.blocks import Block, ConfigError
 
-Kind = Literal["model", "loss", "sampler", "augmentation", "ssl", "sharpness", "optimizer"]
+Kind = Literal[
+    "model", "loss", "sampler", "augmentation", "ssl", "sharpness", "optimizer", "observer"
+]
 DataKind = Literal["image", "table"]
 BOTH: tuple[DataKind, ...] = ("image", "table")
 
@@ -30,6 +32,7 @@ KEYS: Mapping[Kind, str] = MappingProxyType({
     "ssl": "train.ssl.loss",
     "sharpness": "train.sam.method",
     "optimizer": "train.optimizer",
+    "observer": "train.observe",
 })  # fmt: skip
 
 
@@ -49,6 +52,7 @@ class Entry:
         needs: keys, such as `train.head`, with the value that the entry works with.
         uses: a model's keys of `train` that not every model has a place for, such as
             `dropout` or `numerical_embedding.kind`.
+        metrics, splits: the names of what it measures, and where (observer).
         meaning: what it is, in one sentence, with its source.
     """
 
@@ -61,7 +65,13 @@ class Entry:
     passes: int = 1
     needs: Mapping[str, str] = field(default_factory=dict[str, str])
     uses: tuple[str, ...] = ()
+    metrics: tuple[str, ...] = ()
+    splits: tuple[str, ...] = ()
     meaning: str = ""
+
+    def observed(self) -> list[tuple[str, str]]:
+        """The (split, metric) of each thing that an observer measures."""
+        return [(split, metric) for split in self.splits for metric in self.metrics]
 
     def load(self) -> Any:
         """What makes the part; imports its module if it has to."""

@@ -7,7 +7,7 @@ from decimal import ROUND_CEILING, Context, Decimal
 from typing import Any
 
 from trainers.batches import batch_sizes
-from trainers.catalogue import KEYS, DataKind, Entry, entries, get
+from trainers.catalogue import KEYS, DataKind, Entry, Kind, entries, get
 from trainers.config import Config, ConfigError, Imbalance, TrainConfig
 from trainers.data.imbalance import class_counts, shares
 from trainers.groups import GROUPS, class_groups
@@ -39,24 +39,37 @@ def check(config: Config, facts: Mapping[str, Any]) -> tuple[int, ...]:
 
 def check_names(train: TrainConfig) -> None:
     """Checks that every name is in the catalogue and that at most one mixer comes last."""
-    for kind, key in KEYS.items():
-        if kind != "augmentation":
-            get(kind, _word(train, key))
-    augmentations(train.augmentation)
+    for kind in KEYS:
+        for name in names(train, kind):
+            get(kind, name)
 
 
 def chosen_entries(train: TrainConfig) -> list[Entry]:
     """The entries that a run uses; a block that is switched off uses none."""
     off = {"ssl": train.ssl.weight == 0, "sharpness": train.sam.radius == 0}
-    single = [
-        get(kind, _word(train, key))
-        for kind, key in KEYS.items()
-        if kind != "augmentation" and not off.get(kind, False)
+    return [
+        get(kind, name) for kind in KEYS if not off.get(kind, False) for name in names(train, kind)
     ]
-    return single + [get("augmentation", name) for name in augmentations(train.augmentation)]
 
 
-def _word(train: TrainConfig, key: str) -> str:
+def names(train: TrainConfig, kind: Kind) -> Sequence[str]:
+    """The entries of a kind that a run names.
+
+    Raises:
+        ConfigError: augmentations do not follow each other so, or an observer comes twice.
+    """
+    value: Any = _word(train, KEYS[kind])
+    if kind == "augmentation":
+        return augmentations(value)
+    if kind == "observer":
+        twice = [name for name in value if value.count(name) > 1]
+        if twice:
+            raise ConfigError(KEYS[kind], list(value), f"has {twice[0]} twice; name it once")
+        return value
+    return (value,)
+
+
+def _word(train: TrainConfig, key: str) -> Any:
     value: Any = train
     for name in key.split(".")[1:]:
         value = getattr(value, name)

@@ -453,6 +453,11 @@ class TrainConfig(Block):
     )
     ssl: SSL = Field(default=SSL(), description="Joint self-supervision.")
     sam: SAM = Field(default=SAM(), description="SAM-A.")
+    observe: Annotated[Names, Added()] = Field(
+        default=(),
+        description=f"What is measured beside the metrics, equal for all cells. "
+        f"{_names('observer')}",
+    )
     precision: Literal["auto", "float32", "bfloat16", "float64"] = Field(
         default="auto", description="auto: bfloat16 autocast on a GPU, float32 on a CPU."
     )

@@ -268,15 +268,16 @@ class Feed:
 
     def enter(self, x: Tensor) -> Tensor:
         """Normalises samples (K, S, ...) and converts them to the form's layout."""
-        return self._converted(self.pool.normalise(x))
+        return self.converted(self.pool.normalise(x))
 
-    def _converted(self, x: Tensor) -> Tensor:
+    def converted(self, x: Tensor) -> Tensor:
+        """Normalised samples (K, S, ...) in the form's layout."""
         return self.form.images(x.transpose(0, 1)) if x.dim() == 5 else x
 
     @property
     def _entrance(self) -> Entrance:
         pool = self.pool
-        return Entrance(lambda raw: pool.normalise(pool.encode(raw)), self._converted)
+        return Entrance(lambda raw: pool.normalise(pool.encode(raw)), self.converted)
 
     @staticmethod
     def cut(x: Tensor, part: slice) -> Tensor:

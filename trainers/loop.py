@@ -31,6 +31,7 @@ from trainers.losses.logit_adjusted import log_prior
 from trainers.losses.smoothing import smoothed_shares, smoothing_by_class
 from trainers.masks import DropRates
 from trainers.metrics import hits, measure
+from trainers.observers import Observed, Observers
 from trainers.optimizers import Optimizer, schedule
 from trainers.pack import LossTerms, PackedNetworks, PackLoss, design
 from trainers.rounds import Timetable, chosen
@@ -152,6 +153,7 @@ class PackTrainer:
             self._shift = taus * log_prior(counted, hyper.like)
         self._clean = not self._moving and bool(self._design.blueprint.norms)
         make = catalogue.get("optimizer", train.optimizer).load()
+        self._observers = Observers(train)
         self.optimizer: Optimizer = make(self.pack.parameters, hyper)
         self.objective = PackLoss(self.pack, hyper, self.counts)
         self.method = step_of(hyper, self.pack.parameters, self.counts)
@@ -200,6 +202,11 @@ class PackTrainer:
         )
 
     @property
+    def _last(self) -> bool:
+        """Whether the round that was trained last is the run's last."""
+        return self.round == self.rounds
+
+    @property
     def rounds(self) -> int:
         """The rounds of the whole run."""
         return self.timetable.rounds
@@ -239,7 +246,9 @@ class PackTrainer:
         """Results from each split's logits (K, N, C) and the training split's labels (K, N)."""
         truths = {"train": labels, **self._truths()}
         numbers = [measure(logits[s], truths[s], self.counts) for s in logits]
-        if self.round == self.rounds:  # one tensor, so that the CPU waits once for the GPU
+        if self._observers:
+            numbers.append(self._observe(end=self._last))
+        if self._last:  # one tensor, so that the CPU waits once for the GPU
             numbers.append(hits(logits["test"], truths["test"]).float())
         return self._results(torch.cat(numbers, dim=1), sound)
 
@@ -249,7 +258,7 @@ class PackTrainer:
     def _results(self, numbers: Tensor, sound: Tensor) -> list[RoundResult]:
         """Each member's result; in the last round, hits on the test split follow the numbers."""
         rows, fine = numbers.cpu().numpy(), sound.tolist()
-        tests = len(self.pool.y["test"]) if self.round == self.rounds else 0
+        tests = len(self.pool.y["test"]) if self._last else 0
         rows, right = np.split(rows, [rows.shape[1] - tests], axis=1)
         bits = np.packbits(right > 0, axis=1, bitorder="little")
         return [
@@ -286,6 +295,30 @@ class PackTrainer:
         if self._shift is not None:
             found = {split: logits - self._shift for split, logits in found.items()}
         return found
+
+    def _observe(self, *, end: bool) -> Tensor:
+        """What the observers measure now: (K, L); `end`: those as well that look only then."""
+        with self.evaluated():
+            return self._observers.numbers(self._observed(), end=end)
+
+    def _observed(self) -> Observed:
+        """What observers see of the pack."""
+        subset, labels = self.feed.subset_index, self.pool.y
+        within = {"train": subset}
+
+        def samples(split: str, places: Tensor) -> Tensor:
+            index = within[split].gather(1, places) if split in within else places
+            return self.pool.normalise(self.pool.encode(self.pool.raw(split, index)))
+
+        return Observed(
+            self.pack,
+            self.counts,
+            {**labels, "train": labels["train"][subset]},
+            samples,
+            self.feed.converted,
+            self.feed.replicates,
+            self.fingerprint,
+        )
 
     @contextmanager
     def evaluated(self) -> Iterator[None]:
@@ -358,9 +391,10 @@ class PackTrainer:
         kept, meta = self.state()
         self._seconds(lambda: self._try_steps(WARM_UP_STEPS))
         update_s = self._seconds(lambda: self._try_steps(steps)) / steps
-        evaluation_s = self._evaluation_seconds()
+        evaluations_s = self._evaluation_seconds() * len(self.timetable.points)
+        evaluations_s += self._observation_seconds()
         self.load_state(kept, meta)
-        return update_s, evaluation_s * len(self.timetable.points) / self.steps
+        return update_s, evaluations_s / self.steps
 
     def _try_steps(self, steps: int) -> None:
         for batch in self.feed.batches(self.step, self.step + steps):
@@ -377,6 +411,17 @@ class PackTrainer:
         samples, x = next(self._subset_batches())
         clean_s = self._seconds(lambda: self.pack.clean_statistics([(samples, x)]))
         return elapsed_s + clean_s * sum(self.counts) / samples
+
+    def _observation_seconds(self) -> float:
+        """Seconds of all that the observers of a run do."""
+        if not self._observers:
+            return 0.0
+        looks = len(self.timetable.points) - 1
+
+        def observe(end: bool) -> float:
+            return self._seconds(lambda: self._observe(end=end))
+
+        return observe(True) + (looks * observe(False) if looks else 0.0)
 
     def _seconds(self, work: Callable[[], object]) -> float:
         # On a CPU with one thread, thread time excludes the time of other processes.

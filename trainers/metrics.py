@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING
 
+from trainers.catalogue import get
 from trainers.config import OBJECTIVES
 from trainers.groups import CLASS_METRICS, GROUP_METRICS, GROUPS, MEASURED_SPLITS, class_groups
 
@@ -23,17 +24,24 @@ BINS = 15
 
 
 def layout(
-    classes: Sequence[str], splits: Collection[str] = MEASURED_SPLITS
+    classes: Sequence[str],
+    splits: Collection[str] = MEASURED_SPLITS,
+    observe: Sequence[str] = (),
 ) -> list[tuple[str, str, str]]:
     """The (split, metric, target) of each number of an evaluation, in order.
 
-    Targets are `class:NAME`, `group:NAME`, and "" for overall. Each split has the same L. A data
-    set without validation has no split "val".
+    Targets are `class:NAME`, `group:NAME`, and "" for overall. Each split has the same L; what the
+    observers measure follows. A data set without validation has no split "val".
     """
+    targets = [*(f"class:{name}" for name in classes), *(f"group:{group}" for group in GROUPS), ""]
+    observed = [pair for name in observe for pair in get("observer", name).observed()]
     names = [(metric, f"class:{name}") for name in classes for metric in CLASS_METRICS]
     names += [(metric, f"group:{group}") for group in GROUPS for metric in GROUP_METRICS]
     names += [(metric, "") for metric in METRICS]
-    return [(split, metric, target) for split in splits for metric, target in names]
+    return [
+        *((split, metric, target) for split in splits for metric, target in names),
+        *((split, metric, target) for split, metric in observed for target in targets),
+    ]
 
 
 def measure(logits: Tensor, labels: Tensor, train_counts: Sequence[int]) -> Tensor:

@@ -182,6 +182,18 @@ class PackedNetworks:
             outputs = ssl.outputs(encoder, views, memory)
         return tuple(output.to(self.design.precision.dtype) for output in outputs)
 
+    def body(self, x: Tensor) -> Tensor:
+        """Features (K, B, width) with the current statistics, for `head`."""
+        with self._computing(x):
+            features = self.design.network.features(self._pass(False, self.statistics), x)
+        return features.to(self.design.precision.dtype)
+
+    def head(self, features: Tensor) -> Tensor:
+        """Logits (K, B, C) of features with the current statistics."""
+        with self.design.precision.casting(self.design.device):
+            logits = self.design.network.logits(self._pass(False, self.statistics), features)
+        return logits.to(self.design.precision.dtype)
+
     @torch.no_grad()
     def evaluate(self, batches: Iterable[Tensor]) -> Tensor:
         """Logits (K, N, C), with the current statistics."""

@@ -130,7 +130,9 @@ def save(
             "form": trainer.form,
         },
         **_run(trainer, dataset, result),
-        "metrics": metrics(result.numbers, layout(dataset.classes, dataset.y)),
+        "metrics": metrics(
+            result.numbers, layout(dataset.classes, dataset.y, trainer.config.train.observe)
+        ),
         "parameters": sum(
             tensor.numel()
             for name, tensor in tensors.items()

@@ -24,8 +24,13 @@ from sweeper.errors import StoreError, nearest
 from sweeper.spec.own import IMPORTED
 from sweeper.states import RunState
 from sweeper.store.records import Attempt, Cell, Key, Observations, Pack, Predictions, Run, Sweep
+from trainers.config import OBJECTIVES
+from trainers.groups import CLASS_METRICS, GROUP_METRICS
 
 CHUNK = 4096  # vectors unpacked at once
+# What Sweeper's trainer measures of every run; other numbers are of observers.
+METRICS = frozenset({*OBJECTIVES, *CLASS_METRICS, *GROUP_METRICS})
+OBSERVED_TARGETS = ("group:minority", "group:majority", "")  # that the report compares
 CURVES = {"train_loss": ("train", "loss", ""), "val_loss": ("val", "loss", "")}
 
 
@@ -55,7 +60,7 @@ class Frames:
         numbers: index `run`, one column a layout key (split, metric, target): the last epoch of
             COMPLETE runs only.
         curves: run, epoch, step, objective (on `split`), train_loss, val_loss (NaN without a
-            validation split), of `runs`.
+            validation split), and what was observed (see `observed`), of `runs`.
         attempts, packs: as recorded.
         correct: index `run`, column `bits`: which test examples a complete run has right (see
             `records.Predictions`). Runs that recorded none are left out; it may be empty.
@@ -218,23 +223,36 @@ def correct_bits(predictions: Iterable[Predictions]) -> pd.DataFrame:
     return pd.DataFrame({"bits": pd.Series(list(found.values()), index=index, dtype=object)})
 
 
+def observed(sweep: Sweep) -> dict[str, Key]:
+    """What observers measured of the targets that the report compares, by name.
+
+    A name is `train gradient_noise group:minority`.
+    """
+    if sweep.spec.get("trainer"):
+        return {}
+    keys = [one for one in sweep.layout if one[1] not in METRICS and one[2] in OBSERVED_TARGETS]
+    return {" ".join(filter(None, key)): key for key in keys}
+
+
 def drawn_numbers(sweep: Sweep) -> dict[str, Key]:
     """What the curves show of each round, by name, as far as the layout has it."""
     wanted = {
         "objective": (sweep.objective_split, sweep.spec["objective"]["metric"], ""),
         **CURVES,
+        **observed(sweep),
     }
     return {name: key for name, key in wanted.items() if key in sweep.layout}
 
 
 def curves(chunks: Iterable[Sequence[Sequence[Any]]], *, names: Sequence[str]) -> pd.DataFrame:
-    """Objective and losses of each run and epoch: `names` are the numbers that come."""
+    """The numbers of each run and epoch that the page draws: `names` are those that come."""
     have = ["run", "epoch", "step", *names]
+    wanted = dict.fromkeys(["run", "epoch", "step", "objective", *CURVES, *names])
     parts = [_columns(rows) for rows in chunks if rows]
     data = [np.concatenate(column) for column in zip(*parts, strict=True)] or [[]] * len(have)
     frame = pd.DataFrame(dict(zip(have, data, strict=True)))
     whole = dict.fromkeys(["run", "epoch", "step"], np.int64)
-    frame = frame.astype(whole).reindex(columns=["run", "epoch", "step", "objective", *CURVES])
+    frame = frame.astype(whole).reindex(columns=list(wanted))
     return frame.sort_values(["run", "epoch"], ignore_index=True)
 
 

@@ -134,6 +134,21 @@ def clopper_pearson(
     return low, high
 
 
+def fieller(
+    a: float, b: float, *, v: NDArray[np.float64], quantile: float
+) -> tuple[float, float] | None:
+    """The set of x with (a + b x)^2 <= quantile^2 var(a + b x); None where it has no two ends.
+
+    v is the covariance (2, 2) of a and b.
+    """
+    t = quantile**2
+    square, half, rest = b * b - t * v[1, 1], a * b - t * v[0, 1], a * a - t * v[0, 0]
+    if square <= 0:
+        return None
+    root = math.sqrt(max(half * half - square * rest, 0.0))
+    return (-half - root) / square, (-half + root) / square
+
+
 def holm(p: ArrayLike) -> NDArray[np.float64]:
     """Holm's adjusted p values (k,); NaN stays NaN and does not count."""
     p = np.asarray(p, dtype=float)

@@ -37,7 +37,7 @@ class CellMaker:
     @property
     def layout(self) -> tuple[Key, ...]:
         """The order of a round's numbers."""
-        return tuple(data_facts.layout(self.facts))
+        return tuple(data_facts.layout(self.facts, self._spec.train.observe))
 
     @property
     def fingerprints(self) -> dict[str, str]:

@@ -38,9 +38,14 @@ def class_counts(config: Config, facts: dict[str, Any], *, objective: str = "") 
     return counts
 
 
-def layout(facts: Mapping[str, Any]) -> list[tuple[str, str, str]]:
-    """The order of an evaluation's numbers: (split, metric, target)."""
-    return metric_layout(facts["classes"], facts["counts"])
+def layout(facts: Mapping[str, Any], observe: Sequence[str] = ()) -> list[tuple[str, str, str]]:
+    """The order of an evaluation's numbers: (split, metric, target).
+
+    Args:
+        facts: of the data.
+        observe: the observers of every run.
+    """
+    return metric_layout(facts["classes"], facts["counts"], observe)
 
 
 def evaluations(configs: Sequence[Config], facts: dict[str, Any], *, least: int) -> int:

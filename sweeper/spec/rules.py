@@ -112,6 +112,8 @@ def _check_name(spec: SpecFile, path: tuple[str | int, ...]) -> None:
     if name == "train.evaluations":
         reason = "does not change the training, and all cells are evaluated at the same shares"
         raise Problem(path, f"{reason} of their budget; write it under train")
+    if name == "train.observe":
+        raise Problem(path, "is equal for all cells; write it under train")
     if name == "data.imbalance.draw":
         reason = "a sweep has one way to draw; run a second sweep with the other, and report both"
         raise Problem(path, reason)

@@ -16,6 +16,7 @@ from sweeper.topics.failures import section as failures
 from sweeper.topics.fairness import section as fairness
 from sweeper.topics.importance import section as importance
 from sweeper.topics.missed_batches import section as missed_batches
+from sweeper.topics.observed import section as observed
 from sweeper.topics.per_class import section as per_class
 from sweeper.topics.prediction_changes import section as prediction_changes
 from sweeper.topics.response import section as response
@@ -38,6 +39,7 @@ TOPICS: tuple[Topic, ...] = (
     tradeoff.TOPIC,
     training_curves.TOPIC,
     variance_sources.TOPIC,
+    observed.TOPIC,
     missed_batches.TOPIC,
     prediction_changes.TOPIC,
     trends.TOPIC,

@@ -10,6 +10,8 @@ import numpy as np
 import pytest
 from places import Place
 
+import sweeper
+
 IMAGES = """
 name: faults
 data: {dataset: digits, max_per_class: 20, imbalance: {profile: exponential, train_ratio: 0.3}}
@@ -27,7 +29,8 @@ resources: {workers: 2, pack: 2}
 TABLE = """
 name: faults
 data: {dataset: table, path: rows.csv, target: kind}
-train: {model: mlp, epochs: 1, batch_size: 16, lr: 0.05, ssl: {weight: 0.5}}
+train: {model: mlp, epochs: 1, batch_size: 16, lr: 0.05, ssl: {weight: 0.5},
+        observe: [margins, gradient_noise], margins: {samples: 2}, gradient_noise: {samples: 2}}
 scientific:
   train.ssl.loss: [scarf, vime]
   train.vime.restoration: {levels: [0.0, 2.0], when: {train.ssl.loss: [vime]}}
@@ -75,3 +78,5 @@ def test_a_sweep_over_each_kind_of_lever_runs(
     assert len(set(last)) == len(last)
     for packed in last:
         assert np.isfinite(np.frombuffer(packed, dtype="<f4")).any()
+    numbers = sweeper.open("faults", storage=place.storage).frames["numbers"]
+    assert ("gradient_margin" in set(numbers["metric"])) == ("observe" in spec)

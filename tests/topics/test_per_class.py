@@ -9,13 +9,14 @@ import pytest
 from scipy import stats
 
 from sweeper.analysis.frames import load
+from sweeper.analysis.intervals import fieller
 from sweeper.analysis.view import view_of
 from sweeper.analysis.withheld import Withheld
 from sweeper.report import page
 from sweeper.states import Ending
 from sweeper.topics.per_class import estimate as per_class
 from sweeper.topics.per_class import text as words_groups
-from sweeper.topics.per_class.estimate import Crossing, crossing, fieller
+from sweeper.topics.per_class.estimate import Crossing, crossing
 
 DRAWS = 400
 SIZES = np.array([100, 71, 51, 36, 26, 18, 13, 9, 6, 5])  # exponential, ratio 0.05

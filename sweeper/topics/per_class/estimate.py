@@ -17,7 +17,7 @@ from scipy import stats
 
 from sweeper.analysis.factors import RATIO, Factor
 from sweeper.analysis.frames import Frames
-from sweeper.analysis.intervals import LEAST, LEVEL, Estimate, mean_interval
+from sweeper.analysis.intervals import LEAST, LEVEL, Estimate, fieller, mean_interval
 from sweeper.analysis.measures import POINTS, REPORTED
 from sweeper.analysis.view import SweepView
 from sweeper.analysis.withheld import Withheld
@@ -203,21 +203,6 @@ def crossing(z: ArrayLike, *, d: ArrayLike) -> tuple[Estimate, bool] | Withheld:
 def _size(log: float) -> float:
     """From its log2; a line that is almost level meets 0 beyond all numbers."""
     return 2.0 ** min(max(log, -1000.0), 1000.0)
-
-
-def fieller(
-    a: float, b: float, *, v: NDArray[np.float64], quantile: float
-) -> tuple[float, float] | None:
-    """The set of x with (a + b x)^2 <= quantile^2 var(a + b x); None where it has no two ends.
-
-    v is the covariance (2, 2) of a and b.
-    """
-    t = quantile**2
-    square, half, rest = b * b - t * v[1, 1], a * b - t * v[0, 1], a * a - t * v[0, 0]
-    if square <= 0:
-        return None
-    root = math.sqrt(max(half * half - square * rest, 0.0))
-    return (-half - root) / square, (-half + root) / square
 
 
 def rows(found: PerClass | None) -> list[dict[str, Any]]:
