@@ -151,7 +151,7 @@ EMBEDDINGS: dict[str, Callable[[Blueprint, NumericalEmbedding, TableShape, int],
 }
 
 
-class Entrance:
+class NumbersEntrance:
     """A table's rows with their numbers embedded, (K, B, F) -> (K, B, width); codes stay one-hot.
 
     Attributes:

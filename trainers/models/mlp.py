@@ -7,7 +7,7 @@ from torch import Tensor
 
 from trainers.config import TrainConfig
 from trainers.fused import Blueprint, Pass
-from trainers.models.embeddings import Entrance
+from trainers.models.embeddings import NumbersEntrance
 from trainers.models.layers import Dropout, Linear, Norm, head
 
 UNITS = 128
@@ -22,7 +22,7 @@ class MLP:
         self, blueprint: Blueprint, train: TrainConfig, *, inputs: tuple[int, ...], classes: int
     ) -> None:
         self.width = max(1, round(UNITS * train.width))
-        self.entrance = Entrance(blueprint, train, inputs)
+        self.entrance = NumbersEntrance(blueprint, train, inputs)
         sizes = [self.entrance.width] + [self.width] * (train.depth or self.default_depth)
         self.hidden = [
             (
