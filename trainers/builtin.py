@@ -171,12 +171,20 @@ class FocalSAMKeys(Block):
     )
 
 
+RESIDUAL = ("ghost_batch", "weight_standardisation", "stem", "dropout", "stochastic_depth")
+
 ENTRIES = (
     Entry("model", "resnet", "trainers.models.resnet:ResNet", data=("image",),
-          uses=("dropout", "stochastic_depth"),
+          uses=("depth", *RESIDUAL),
           meaning="Residual network for small images (He et al. 2016)."),
+    *(
+        Entry("model", f"resnet{depth}", "trainers.models.imagenet:ImageNetResNet",
+              data=("image",), uses=RESIDUAL,
+              meaning=f"ResNet-{depth} of four stages, as in torchvision (He et al. 2016).")
+        for depth in (18, 34, 50)
+    ),
     Entry("model", "mlp", "trainers.models.mlp:MLP", data=("table",),
-          uses=("dropout", "numerical_embedding.kind"),
+          uses=("depth", "ghost_batch", "dropout", "numerical_embedding.kind"),
           meaning="Multilayer perceptron."),
     Entry("loss", "cross_entropy", "trainers.losses.cross_entropy:CrossEntropy",
           meaning="Cross-entropy."),

@@ -220,6 +220,7 @@ def check_batch(train: TrainConfig, samples: int, *, hint: str = "") -> None:
         hint: the end of the message, which explains why there are so few samples.
     """
     size, multiple = train.batch_size, train.ssl.batch_multiple
+    check_ghosts(train)
     if size == 1 and train.norm == "batch":
         reason = "leaves nothing for batch norm to average; use 2 or more, or norm: group"
         raise ConfigError("train.batch_size", size, reason)
@@ -245,6 +246,16 @@ def check_batch(train: TrainConfig, samples: int, *, hint: str = "") -> None:
             f"makes SSL batches of {views}, more than the {samples} samples of the subset{hint}"
         )
         raise ConfigError("train.ssl.batch_multiple", multiple, reason)
+
+
+def check_ghosts(train: TrainConfig) -> None:
+    """Checks that virtual batches have samples to average, and a norm that averages them."""
+    if train.ghost_batch == 1:
+        reason = "leaves nothing for batch norm to average; use 2 or more, or 0 for whole batches"
+        raise ConfigError("train.ghost_batch", train.ghost_batch, reason)
+    if train.ghost_batch and train.norm != "batch":
+        reason = f"changes nothing under norm: {train.norm}; use 0, or norm: batch"
+        raise ConfigError("train.ghost_batch", train.ghost_batch, reason)
 
 
 def check_budget(train: TrainConfig, samples: int) -> None:

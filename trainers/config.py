@@ -326,10 +326,12 @@ class TrainConfig(Block):
     depth: Annotated[int, Field(ge=1, le=1202)] | None = Field(
         default=None,
         description="resnet: 6n+2 (8, 20, 32) or 6n+4 (wide: 16, 28), default 8. "
-        "mlp: hidden layers, default 2.",
+        "mlp: hidden layers, default 2. resnet18, 34 and 50 have the depth of their names.",
     )
-    width: Annotated[float, Field(ge=0.1, le=16.0)] = Field(
-        default=1.0, description="Widening factor over 16 channels (resnet) or 128 units (mlp)."
+    width: Annotated[float, Field(ge=0.01, le=16.0)] = Field(
+        default=1.0,
+        description="Widening factor over 16 channels (resnet), 64 (resnet18, 34, 50) or 128 units "
+        "(mlp), rounded to the nearest whole number, halves to even, and at least 1.",
     )
     shortcut: Annotated[Literal["projection", "padding"], Added()] = Field(
         default="projection",
@@ -341,8 +343,33 @@ class TrainConfig(Block):
         default=NumericalEmbedding(),
         description="Embeddings of a table's numbers. A word is kind.",
     )
-    norm: Literal["batch", "group", "none"] = Field(
-        default="batch", description="Normalisation layers."
+    norm: Literal["batch", "group", "layer", "none"] = Field(
+        default="batch",
+        description="Normalisation layers. layer: group norm of one group, over all channels and "
+        "pixels of a sample.",
+    )
+    norm_statistics: Literal["clean", "running"] = Field(
+        default="clean",
+        description="Batch-norm statistics for evaluation. clean recomputes them in a pass over "
+        "the training subset; running keeps moving averages, which are noisy for small batches.",
+    )
+    stem: Annotated[Literal["cifar", "imagenet"] | None, Added()] = Field(
+        default=None,
+        description="The first layers of a residual network. cifar: a 3x3 convolution, for small "
+        "images. imagenet: a 7x7 convolution of stride 2 and a maximum of 3x3 pixels of stride 2, "
+        "for images of up to 224 pixels and more. null: cifar in resnet, imagenet in resnet18, 34 "
+        "and 50.",
+    )
+    ghost_batch: Annotated[int, Field(ge=0, le=4096), Added()] = Field(
+        default=0,
+        description="Samples that a batch norm averages over in training: a batch is cut into "
+        "virtual ones of so many samples or a few more (Hoffer et al. 2017). It is the reverse of "
+        "accumulation. 0: the whole batch.",
+    )
+    weight_standardisation: Annotated[bool, Added()] = Field(
+        default=False,
+        description="Each filter of a convolution has mean 0 and variance 1 where it is used (Qiao "
+        "et al. 2019); meant for group norm.",
     )
     dropout: Annotated[float, Field(ge=0.0, lt=1.0), PerMember(off=0.0), Added()] = Field(
         default=0.0,
@@ -353,11 +380,6 @@ class TrainConfig(Block):
         default=0.0,
         description="Rate at which the last residual block leaves out its branch, for each sample "
         "of a training pass; the rates of the blocks grow linearly from 0 (Huang et al. 2016).",
-    )
-    norm_statistics: Literal["clean", "running"] = Field(
-        default="clean",
-        description="Batch-norm statistics for evaluation. clean recomputes them in a pass over "
-        "the training subset; running keeps moving averages, which are noisy for small batches.",
     )
     epochs: Annotated[int, Field(ge=1, le=1_000_000)] = Field(
         default=30, description="Passes over the training subset."

@@ -28,6 +28,7 @@ Kind = Literal["convolution", "linear", "bias", "channels", "free"]
 Draw = Callable[[np.random.Generator, tuple[int, ...]], np.ndarray]
 Moments = dict[str, tuple[Tensor, Tensor]]
 EPSILON = 1e-5
+FILTER_EPSILON = 1e-6  # of weight standardisation, as in timm
 MOMENTUM = 0.1
 # Below this many pixels a batch (of one member, of all members), oneDNN's fixed cost a call exceeds
 # what its arithmetic saves. Measured on 8x8 images, ms a step with and without oneDNN: alone 2.5
@@ -261,9 +262,22 @@ class Form(Protocol):
         ...
 
     def convolution(
-        self, x: Tensor, weight: Tensor, bias: Tensor | None, *, members: int, stride: int
+        self,
+        x: Tensor,
+        weight: Tensor,
+        bias: Tensor | None,
+        *,
+        members: int,
+        stride: int,
+        groups: int = 1,
+        standardised: bool = False,
     ) -> Tensor:
-        """A convolution of odd kernel, padded so that stride 1 keeps the size."""
+        """A convolution, padded so that stride 1 keeps the size; an even kernel has no padding.
+
+        Args:
+            groups: of each member's channels.
+            standardised: whether each filter has mean 0 and variance 1 where it is used.
+        """
         ...
 
     def batch_norm(
@@ -275,10 +289,13 @@ class Form(Protocol):
         training: bool,
         statistics: tuple[Tensor, Tensor] | None,
         momentum: float = MOMENTUM,
+        ghost: int = 0,
     ) -> Tensor:
         """Batch norm of images, or of the columns of tables.
 
         In training it uses the batch and updates the statistics, if given; otherwise it uses them.
+        With `ghost` it cuts the batch of a training pass into parts of at least so many samples,
+        which are normalised, and update the statistics, one after the other.
         """
         ...
 
@@ -294,6 +311,10 @@ class Form(Protocol):
 
     def padded(self, x: Tensor, *, members: int, stride: int, channels: int) -> Tensor:
         """Every `stride`-th pixel of images, with as many channels of zeros before as after."""
+        ...
+
+    def max_pooled(self, x: Tensor) -> Tensor:
+        """The largest value of 3x3 pixels at every second pixel of images."""
         ...
 
     def weighed(self, x: Tensor, factors: Tensor, members: int) -> Tensor:
@@ -330,14 +351,26 @@ class Folded:
         return x.permute(0, 3, 4, 1, 2).flatten(3).permute(0, 3, 1, 2)
 
     def convolution(
-        self, x: Tensor, weight: Tensor, bias: Tensor | None, *, members: int, stride: int
+        self,
+        x: Tensor,
+        weight: Tensor,
+        bias: Tensor | None,
+        *,
+        members: int,
+        stride: int,
+        groups: int = 1,
+        standardised: bool = False,
     ) -> Tensor:
+        if standardised:
+            var, mean = torch.var_mean(weight, (1, 2, 3), correction=0, keepdim=True)
+            weight = (weight - mean) * (var + FILTER_EPSILON).rsqrt()
         if weight.shape[-1] == 1 and stride > 1:
             # oneDNN computes a strided 1x1 convolution with a copy into a buffer, and its AVX2
             # kernels write beyond that buffer (uxlfoundation/oneDNN#6035): wrong gradients, or a
             # damaged heap.
             x, stride = x[:, :, ::stride, ::stride], 1
-        return F.conv2d(x, weight, bias, stride, weight.shape[-1] // 2, 1, members)
+        padding = padding_of(weight.shape[-1])
+        return F.conv2d(x, weight, bias, stride, padding, 1, members * groups)
 
     def batch_norm(
         self,
@@ -348,14 +381,21 @@ class Folded:
         training: bool,
         statistics: tuple[Tensor, Tensor] | None,
         momentum: float = MOMENTUM,
+        ghost: int = 0,
     ) -> Tensor:
         mean, var = statistics or (None, None)
-        if x.dim() == 4:
-            return F.batch_norm(x, mean, var, weight, bias, training, momentum, EPSILON)
-        members, samples, _ = x.shape
-        rows = x.transpose(0, 1).flatten(1)
-        rows = F.batch_norm(rows, mean, var, weight, bias, training, momentum, EPSILON)
-        return rows.view(samples, members, -1).transpose(0, 1)
+        rows = x if x.dim() == 4 else x.transpose(0, 1).flatten(1)
+
+        def normed(part: Tensor) -> Tensor:
+            return F.batch_norm(part, mean, var, weight, bias, training, momentum, EPSILON)
+
+        number = ghosts(len(rows), ghost) if training else 1
+        rows = (
+            normed(rows)
+            if number == 1
+            else torch.cat([normed(part) for part in rows.tensor_split(number)])
+        )
+        return rows if x.dim() == 4 else rows.view(len(rows), x.shape[0], -1).transpose(0, 1)
 
     def group_norm(
         self, x: Tensor, weight: Tensor, bias: Tensor, *, members: int, groups: int
@@ -375,6 +415,9 @@ class Folded:
         x = F.pad(x, (0, 0, 0, 0, missing // 2, missing - missing // 2))
         return x.flatten(1, 2).contiguous(memory_format=torch.channels_last)
 
+    def max_pooled(self, x: Tensor) -> Tensor:
+        return F.max_pool2d(x, 3, 2, 1)
+
     def weighed(self, x: Tensor, factors: Tensor, members: int) -> Tensor:
         of_channels = factors.T.repeat_interleave(x.shape[1] // members, dim=1)
         return x * of_channels[:, :, None, None].to(x.dtype)
@@ -387,6 +430,16 @@ class Folded:
         few = pixels <= NATIVE_PIXELS and pixels * members <= NATIVE_PIXELS_TOGETHER
         few = few and x.device.type == "cpu"
         return without_onednn() if few else nullcontext()
+
+
+def padding_of(kernel: int) -> int:
+    """The pixels on each side of an image that keep its size under stride 1, or none."""
+    return kernel // 2 if kernel % 2 else 0
+
+
+def ghosts(samples: int, ghost: int) -> int:
+    """The number of virtual batches, each of at least `ghost` samples; 1 where `ghost` is 0."""
+    return max(1, samples // ghost) if ghost else 1
 
 
 class Native(Folded):

@@ -24,7 +24,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from trainers.fused import EPSILON, FORMS, Form, Kind, Parameter, without_onednn
+from trainers.fused import EPSILON, FILTER_EPSILON, FORMS, Form, Kind, Parameter, without_onednn
 from trainers.plugins import run
 from trainers.shapes import Layer
 
@@ -115,10 +115,11 @@ def _shapes(layer: Layer) -> dict[str, tuple[int, ...]]:
     """A member's input, weight and bias shapes, as far as the layer has them."""
     shapes: dict[str, tuple[int, ...]] = {"input": (layer.batch, layer.inputs, *layer.size)}
     if layer.kind == "convolution":
-        shapes["weight"] = (layer.outputs, layer.kernel, layer.kernel, layer.inputs)
+        inputs = layer.inputs // layer.groups
+        shapes["weight"] = (layer.outputs, layer.kernel, layer.kernel, inputs)
     elif layer.kind == "linear":
         shapes["weight"] = (layer.inputs, layer.outputs)
-    elif layer.kind != "pooled":
+    elif layer.kind not in ("pooled", "max_pooled"):
         shapes["weight"] = shapes["bias"] = (layer.inputs,)
     if layer.bias:
         shapes["bias"] = (layer.outputs,)
@@ -140,7 +141,13 @@ def _plain(layer: Layer, input: Tensor, weight: Any = None, bias: Any = None) ->
     match layer.kind:
         case "convolution":
             weight = weight.permute(0, 3, 1, 2).contiguous()
-            return F.conv2d(input, weight, bias, layer.stride, layer.kernel // 2)
+            if layer.standardised:
+                # Batch norm of one sample whose channels are the filters, as in timm.
+                rows = weight.reshape(1, layer.outputs, -1)
+                weight = F.batch_norm(rows, None, None, None, None, True, 0.0, FILTER_EPSILON)
+                weight = weight.view(layer.outputs, -1, layer.kernel, layer.kernel)
+            padding = layer.kernel // 2 if layer.kernel % 2 else 0
+            return F.conv2d(input, weight, bias, layer.stride, padding, 1, layer.groups)
         case "batch_norm":
             return F.batch_norm(input, None, None, weight, bias, True, 0.0, EPSILON)
         case "group_norm":
@@ -149,6 +156,8 @@ def _plain(layer: Layer, input: Tensor, weight: Any = None, bias: Any = None) ->
             return input @ weight if bias is None else torch.addmm(bias, input, weight)
         case "pooled":
             return input.mean((2, 3))
+        case "max_pooled":
+            return F.max_pool2d(input, layer.kernel, layer.stride, layer.kernel // 2)
 
 
 @lru_cache(maxsize=2 * SOURCES)
@@ -210,7 +219,15 @@ def _layer_of(form: Form, layer: Layer, leaves: dict[str, Tensor]) -> Tensor:
         case "convolution":
             bias = view("bias", "channels") if layer.bias else None
             weight = view("weight", "convolution")
-            return form.convolution(x, weight, bias, members=members, stride=layer.stride)
+            return form.convolution(
+                x,
+                weight,
+                bias,
+                members=members,
+                stride=layer.stride,
+                groups=layer.groups,
+                standardised=layer.standardised,
+            )
         case "batch_norm":
             weight, bias = view("weight", "channels"), view("bias", "channels")
             return form.batch_norm(x, weight, bias, training=True, statistics=None)
@@ -222,6 +239,8 @@ def _layer_of(form: Form, layer: Layer, leaves: dict[str, Tensor]) -> Tensor:
             return form.linear(x, view("weight", "linear"), bias)
         case "pooled":
             return form.pooled(x, members)
+        case "max_pooled":
+            return form.max_pooled(x)
 
 
 def _never(source: object, shape: tuple[int, ...]) -> Any:

@@ -15,18 +15,22 @@ from torch import Tensor
 
 from trainers.batches import batch_sizes
 from trainers.config import TrainConfig
-from trainers.fused import MOMENTUM, Layout, Parameter, Parameters, Pass
+from trainers.fused import MOMENTUM, Layout, Parameter, Parameters, Pass, ghosts, padding_of
 from trainers.pack import design
 from trainers.ssl import SSLEncoder
 
-LayerKind = Literal["convolution", "batch_norm", "group_norm", "linear", "pooled"]
+LayerKind = Literal["convolution", "batch_norm", "group_norm", "linear", "pooled", "max_pooled"]
 TITLES: dict[LayerKind, str] = {
     "convolution": "convolution",
     "batch_norm": "batch norm",
     "group_norm": "group norm",
     "linear": "linear layer",
     "pooled": "mean over pixels",
+    "max_pooled": "maximum over pixels",
 }
+
+
+PLACEHOLDER = 2  # samples of a recording's batch
 
 
 @dataclass(frozen=True, order=True)
@@ -39,6 +43,7 @@ class Layer:
         size: H, W of its input; () for tables.
         entry: shape of the batch that enters the network, (B, K, C, H, W) or (K, B, F): a form
             may choose its kernels by it.
+        standardised: whether the filters of a convolution are.
         dtype: `float32`, `bfloat16` (autocast) or `float64`.
         members: K; the last field, so that sorted layers differ in it first.
     """
@@ -52,6 +57,7 @@ class Layer:
     size: tuple[int, ...]
     bias: bool
     groups: int
+    standardised: bool
     dtype: str
     entry: tuple[int, ...]
     members: int
@@ -61,6 +67,8 @@ class Layer:
         parts = [TITLES[self.kind]]
         if self.kind == "convolution":
             parts[0] += f" {self.kernel}x{self.kernel}"
+            parts += ["standardised filters"] if self.standardised else []
+            parts += [f"{self.groups} groups"] if self.groups > 1 else []
             parts += [f"stride {self.stride}", f"{self.inputs} to {self.outputs} channels"]
         elif self.kind == "linear":
             parts.append(f"{self.inputs} to {self.outputs} features")
@@ -76,10 +84,16 @@ class Layer:
         if self.kind == "linear":
             return self.members * self.batch * self.inputs * self.outputs
         if self.kind == "convolution":
-            pixels = math.prod(math.ceil(side / self.stride) for side in self.size)
-            weights = self.kernel**2 * self.inputs * self.outputs
+            sides = [side_after(side, self.kernel, self.stride) for side in self.size]
+            pixels, weights = math.prod(sides), self.kernel**2 * self.inputs * self.outputs
+            weights //= self.groups
             return self.members * self.batch * pixels * weights
         return 0
+
+
+def side_after(side: int, kernel: int, stride: int) -> int:
+    """The pixels of a side after a convolution or a maximum."""
+    return (side + 2 * padding_of(kernel) - kernel) // stride + 1
 
 
 def calls(
@@ -117,6 +131,7 @@ class Recording:
     """A form that computes nothing and lists the layers that it is asked for.
 
     It receives two samples of one member, (2, C, H, W) or (1, 2, F): a pass takes almost no time.
+    Further rows of a linear layer are places of a sample, such as the pixels of an image.
     """
 
     def __init__(self, precision: str) -> None:
@@ -125,9 +140,10 @@ class Recording:
         self._batch = 1
 
     def enter(self, inputs: tuple[int, ...], batch: int) -> Tensor:
-        """Returns a placeholder for a batch that enters a network."""
+        """Returns a placeholder for a batch that enters a network, of two samples."""
         self._batch = batch
-        return torch.zeros(2, *inputs) if len(inputs) == 3 else torch.zeros(1, 2, *inputs)
+        shape = (PLACEHOLDER,) if len(inputs) == 3 else (1, PLACEHOLDER)
+        return torch.zeros(*shape, *inputs)
 
     def _record(
         self,
@@ -140,11 +156,13 @@ class Recording:
         stride: int = 1,
         bias: bool = False,
         groups: int = 1,
+        standardised: bool = False,
+        batch: int | None = None,
     ) -> None:
         size = tuple(x.shape[2:]) if x.dim() == 4 else ()
         made = Layer(
             kind,
-            self._batch,
+            batch or self._batch,
             inputs,
             outputs,
             kernel,
@@ -152,6 +170,7 @@ class Recording:
             size,
             bias,
             groups,
+            standardised,
             self._dtype,
             (),
             1,
@@ -165,20 +184,30 @@ class Recording:
         return x[:, 0]
 
     def convolution(
-        self, x: Tensor, weight: Tensor, bias: Tensor | None, *, members: int, stride: int
+        self,
+        x: Tensor,
+        weight: Tensor,
+        bias: Tensor | None,
+        *,
+        members: int,
+        stride: int,
+        groups: int = 1,
+        standardised: bool = False,
     ) -> Tensor:
         _, outputs, kernel, _, inputs = weight.shape
         self._record(
             "convolution",
             x,
-            inputs=inputs,
+            inputs=inputs * groups,
             outputs=outputs,
             kernel=kernel,
             stride=stride,
             bias=bias is not None,
+            groups=groups,
+            standardised=standardised,
         )
-        size = [math.ceil(side / stride) for side in x.shape[2:]]
-        return x.new_zeros(1, outputs, *size)
+        size = [side_after(side, kernel, stride) for side in x.shape[2:]]
+        return x.new_zeros(x.shape[0], outputs, *size)
 
     def batch_norm(
         self,
@@ -189,9 +218,11 @@ class Recording:
         training: bool,
         statistics: tuple[Tensor, Tensor] | None,
         momentum: float = MOMENTUM,
+        ghost: int = 0,
     ) -> Tensor:
-        channels = weight.shape[1]
-        self._record("batch_norm", x, inputs=channels, outputs=channels)
+        channels, parts = weight.shape[1], ghosts(self._batch, ghost)
+        most = math.ceil(self._batch / parts)
+        self._record("batch_norm", x, inputs=channels, outputs=channels, batch=most)
         return torch.zeros_like(x)
 
     def group_norm(
@@ -203,12 +234,18 @@ class Recording:
 
     def linear(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         _, inputs, outputs = weight.shape
-        self._record("linear", x, inputs=inputs, outputs=outputs, bias=bias is not None)
-        return x.new_zeros(1, 1, outputs)
+        rows = self._batch * x.shape[1] // PLACEHOLDER
+        self._record("linear", x, inputs=inputs, outputs=outputs, bias=bias is not None, batch=rows)
+        return x.new_zeros(1, x.shape[1], outputs)
 
     def padded(self, x: Tensor, *, members: int, stride: int, channels: int) -> Tensor:
         size = [math.ceil(side / stride) for side in x.shape[2:]]
-        return x.new_zeros(1, channels, *size)
+        return x.new_zeros(x.shape[0], channels, *size)
+
+    def max_pooled(self, x: Tensor) -> Tensor:
+        channels = x.shape[1]
+        self._record("max_pooled", x, inputs=channels, outputs=channels, kernel=3, stride=2)
+        return x.new_zeros(*x.shape[:2], *(side_after(side, 3, 2) for side in x.shape[2:]))
 
     def weighed(self, x: Tensor, factors: Tensor, members: int) -> Tensor:
         return x
@@ -216,7 +253,7 @@ class Recording:
     def pooled(self, x: Tensor, members: int) -> Tensor:
         channels = x.shape[1]
         self._record("pooled", x, inputs=channels, outputs=channels)
-        return x.new_zeros(1, 1, channels)
+        return x.new_zeros(1, x.shape[0], channels)
 
     def backend(self, x: Tensor, members: int) -> AbstractContextManager[object]:
         return nullcontext()

@@ -65,6 +65,11 @@ IMAGES: dict[str, dict[str, Any]] = {
     "beta2": {"optimizer": "adamw", "beta2": 0.9, "beta2_scaling": "samples", "lr": 0.01},
     "sine smoothing": {"smoothing": {"minority": 0.0, "majority": 0.3, "rule": "sine"}},
     "inverse smoothing": {"smoothing": {"minority": 0.3, "spread": "inverse"}},
+    "ghost_batch": {"ghost_batch": 4, "norm_statistics": "running", "sam": SAM},
+    "standardised": {"norm": "group", "weight_standardisation": True},
+    "layer": {"norm": "layer", "depth": 10},
+    "imagenet stem": {"stem": "imagenet", "batch_size": 20},
+    "resnet18": {"model": "resnet18", "width": 0.07, "stem": "cifar", "stochastic_depth": 0.2},
     "dropout": {"dropout": 0.4, "stochastic_depth": 0.5, "sampler": "balanced", "accumulation": 2},
 }
 TABLES: dict[str, dict[str, Any]] = {
@@ -76,6 +81,8 @@ TABLES: dict[str, dict[str, Any]] = {
     "focal_sam, table": {"sam": SAM | {"method": "focal_sam"}, "loss": "focal"},
     "cc_sam, table": {"sam": {"radius": 0.01, "method": "cc_sam"}, "ssl": {"weight": 0.5}},
     "ldam, table": {"loss": "ldam", "head": "cosine"},
+    "ghost_batch, table": {"ghost_batch": 4},
+    "layer, table": {"norm": "layer", "dropout": 0.1},
     "dropout, table": {"dropout": 0.4, "sam": SAM, "ssl": {"weight": 0.5}},
     "periodic": {"numerical_embedding": {"kind": "periodic", "size": 3, "frequencies": 2}},
     "piecewise_linear": {
@@ -147,6 +154,7 @@ LIMITS = {
     "sam": {"sam": {"radius": 0.0, "method": "asam"}},
     "ssl": {"ssl": {"weight": 0.0, "loss": "byol"}},
     "accumulation": {"accumulation": 1},
+    "ghost_batch": {"ghost_batch": 8},
     "erasing": {"augmentation": "erasing", "erasing": {"probability": 0.0}},
     "milestones": {"schedule": "milestones", "milestones": [], "warmup_epochs": 0.0},
     "sampler": {"sampler": "shuffled"},

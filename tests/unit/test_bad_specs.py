@@ -332,7 +332,7 @@ s.yaml:1: nmae: no such key; did you mean 'name'?
 s.yaml:3: data.pathh: no such key; did you mean 'path'?
 s.yaml:5: train.epochs: 'many': must be a whole number, 1 to 1,000,000
 s.yaml:6: train.batch_size: 0: must be a whole number, 1 to 4,096
-s.yaml:7: train.norm: 'bath': must be one of batch, group, none; did you mean 'batch'?
+s.yaml:7: train.norm: 'bath': must be one of batch, group, layer, none; did you mean 'batch'?
 s.yaml:9: scientific.train.lr: -1: must be a number, above 0
 s.yaml:10: scientific.train.batchsize: no such key to vary; did you mean 'train.batch_size'?
 s.yaml:11: scientific.train.sam.radius.high: is missing

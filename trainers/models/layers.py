@@ -36,17 +36,22 @@ class Convolution:
         stride: int = 1,
         bias: bool = False,
         gain: float = 1.0,
+        standardised: bool = False,
     ) -> None:
         shape = (outputs, kernel, kernel, inputs)
         draw = he_normal(kernel * kernel * inputs, gain)
         self.weight = blueprint.add(f"{name}.weight", "convolution", shape, draw, decays=True)
         self.bias = blueprint.add(f"{name}.bias", "channels", (outputs,), zeros) if bias else None
-        self.stride = stride
+        self.stride, self.standardised = stride, standardised
 
     def __call__(self, run: Pass, x: Tensor) -> Tensor:
-        bias = run.views[self.bias] if self.bias else None
         return run.form.convolution(
-            x, run.views[self.weight], bias, members=run.members, stride=self.stride
+            x,
+            run.views[self.weight],
+            run.views[self.bias] if self.bias else None,
+            members=run.members,
+            stride=self.stride,
+            standardised=self.standardised,
         )
 
 
@@ -95,16 +100,24 @@ def head(
 
 
 class Norm:
-    """Batch norm, group norm, or none, over C channels.
+    """Batch norm, group norm, layer norm (of one group), or none, over C channels.
 
-    A batch norm that is not `evaluated` has no statistics.
+    A batch norm that is not `evaluated` has no statistics. `ghost` is the number of samples of its
+    virtual batches, 0 for whole ones.
     """
 
     def __init__(
-        self, blueprint: Blueprint, name: str, channels: int, *, kind: str, evaluated: bool = True
+        self,
+        blueprint: Blueprint,
+        name: str,
+        channels: int,
+        *,
+        kind: str,
+        evaluated: bool = True,
+        ghost: int = 0,
     ) -> None:
-        self.kind, self.name, self.evaluated = kind, name, evaluated
-        self.groups = groups_of(channels)
+        self.kind, self.name, self.evaluated, self.ghost = kind, name, evaluated, ghost
+        self.groups = 1 if kind == "layer" else groups_of(channels)
         if kind == "none":
             return
         self.weight = blueprint.add(f"{name}.weight", "channels", (channels,), ones)
@@ -124,7 +137,9 @@ class Norm:
         if run.moments is not None and self.evaluated:
             return self._measured(run, run.moments, x, weight, bias)
         statistics = run.statistics[self.name] if run.statistics and self.evaluated else None
-        return run.form.batch_norm(x, weight, bias, training=run.training, statistics=statistics)
+        return run.form.batch_norm(
+            x, weight, bias, training=run.training, statistics=statistics, ghost=self.ghost
+        )
 
     def _measured(
         self, run: Pass, moments: Moments, x: Tensor, weight: Tensor, bias: Tensor
@@ -162,6 +177,11 @@ class StochasticDepth:
     def __call__(self, run: Pass, branch: Tensor) -> Tensor:
         factors = run.masks.branch(self.name, self.share) if run.masks and self.share else None
         return branch if factors is None else run.form.weighed(branch, factors, run.members)
+
+
+def norm(blueprint: Blueprint, train: TrainConfig, name: str, channels: int) -> Norm:
+    """The norm that a configuration asks for."""
+    return Norm(blueprint, name, channels, kind=train.norm, ghost=train.ghost_batch)
 
 
 def groups_of(channels: int) -> int:

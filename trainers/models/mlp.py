@@ -8,7 +8,7 @@ from torch import Tensor
 from trainers.config import TrainConfig
 from trainers.fused import Blueprint, Pass
 from trainers.models.embeddings import NumbersEntrance
-from trainers.models.layers import Dropout, Linear, Norm, head
+from trainers.models.layers import Dropout, Linear, head, norm
 
 UNITS = 128
 
@@ -27,7 +27,7 @@ class MLP:
         self.hidden = [
             (
                 Linear(blueprint, f"hidden{i}", sizes[i], sizes[i + 1]),
-                Norm(blueprint, f"hidden{i}.norm", sizes[i + 1], kind=train.norm),
+                norm(blueprint, train, f"hidden{i}.norm", sizes[i + 1]),
                 Dropout(f"hidden{i}"),
             )
             for i in range(len(sizes) - 1)
@@ -37,8 +37,8 @@ class MLP:
     def features(self, run: Pass, x: Tensor) -> Tensor:
         """(K, B, F) -> (K, B, width)."""
         x = self.entrance(run, x)
-        for linear, norm, dropout in self.hidden:
-            x = dropout(run, torch.relu(norm(run, linear(run, x))))
+        for linear, normed, dropout in self.hidden:
+            x = dropout(run, torch.relu(normed(run, linear(run, x))))
         return x
 
     def logits(self, run: Pass, features: Tensor) -> Tensor:
