@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any
@@ -68,6 +68,35 @@ def count(spec: Spec) -> int:
             return sum(1 for _ in _points(spec))
         case _:
             return spec.search.trials or 0
+
+
+def untried(
+    spec: Spec, tried: Sequence[Mapping[str, Level]], *, seed: int
+) -> Iterator[dict[str, Level]]:
+    """Points without a cell yet, at random: all of them where every factor has levels.
+
+    Args:
+        tried: the factors of each cell.
+        seed: another seed gives another order.
+    """
+    known = {frozenset(levels.items()) for levels in tried}
+    points: Iterable[dict[str, Level]]
+    if whole(spec) is None:
+        search = spec.search.model_copy(update={"method": "random", "seed": seed, "trials": 16})
+        points = _sampled(spec.model_copy(update={"search": search}))
+    else:
+        every = list(f.assignments(spec.scientific, spec.scientific))
+        order = np.random.Generator(np.random.Philox(key=seed)).permutation(len(every))
+        points = (every[int(at)] for at in order)
+    yield from (point for point in points if frozenset(point.items()) not in known)
+
+
+def whole(spec: Spec) -> int | None:
+    """The number of points of the search space; None if a factor is a range, or there are many."""
+    if any(f.size(one) is None for one in spec.scientific.values()):
+        return None
+    points = f.count(spec.scientific)
+    return points if points <= f.MAX_CELLS else None
 
 
 def cell_hash(config: Config, budget: str, fingerprint: str, trainer_version: str) -> str:

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Mapping
+from itertools import islice
+from typing import Any
 
 from optuna.trial import TrialState
 
 from sweeper import search, tunes
-from sweeper.design import design
+from sweeper.design import design, untried, whole
 from sweeper.engine.cells import CellMaker
 from sweeper.spec import Spec
 from sweeper.store.records import Cell, NewCell
 from sweeper.store.study import Study
 
-REPEATS_AT_MOST = 50  # in a row; then the search space counts as exhausted
+REPEATS_AT_MOST = 10  # in a row; then an untried cell is drawn at random
+DRAWS_AT_MOST = 50
 
 
 class Adaptive:
@@ -22,6 +26,7 @@ class Adaptive:
     Args:
         tell: brings the study up to date; called before each round of questions.
         unusable: receives a cell whose configuration cannot run, and the reason.
+        say: receives a message if the search ends before its last trial.
     """
 
     def __init__(
@@ -32,10 +37,11 @@ class Adaptive:
         *,
         tell: Callable[[], None],
         unusable: Callable[[NewCell, str], None],
+        say: Callable[[str], None] = lambda text: None,
     ) -> None:
         self._spec, self._maker, self._study = spec, maker, study
-        self._tell, self._unusable = tell, unusable
-        self._known: set[str] = set()
+        self._tell, self._unusable, self._say = tell, unusable, say
+        self._known: dict[str, dict[str, Any]] = {}  # the factors of each cell, by hash
         self._distributions = search.distributions(spec)
         self._exhausted = False
 
@@ -45,9 +51,9 @@ class Adaptive:
     def after(self, cell: Cell, values: Mapping[str, list[float]]) -> list[NewCell]:
         return []
 
-    def knows(self, hashes: Iterable[str]) -> None:
+    def knows(self, cells: Iterable[NewCell]) -> None:
         """Registers cells that earlier launches asked for."""
-        self._known.update(hashes)
+        self._known.update({cell.hash: cell.factors for cell in cells})
 
     def unasked(self) -> bool:
         return self._left() > 0
@@ -65,24 +71,43 @@ class Adaptive:
             cell = self._ask()
             if cell is None:
                 self._exhausted = True
+                self._say(
+                    f"{self._spec.search.method} found {len(self._known)} of "
+                    f"{self._spec.search.trials} cells: the search space has no more"
+                )
                 break
             found.append(cell)
         return found
 
     def _ask(self) -> NewCell | None:
-        """A new cell; None if the sampler has no more, or only repeats itself."""
+        """A new cell; None if the sampler has no more, or every cell has been tried."""
+        if len(self._known) >= (whole(self._spec) or math.inf):
+            return None
         for _ in range(REPEATS_AT_MOST):
             try:
-                number, levels = self._study.ask(self._distributions)
+                cell = self._made(None)
             except tunes.SearchEnded:
                 return None
-            cell, reason = self._maker.make_anyway(design(self._spec, levels), number=number)
-            if cell.hash in self._known:
-                # The cell's own trial has the value; a second trial would count it twice.
-                self._study.study.tell(number, state=TrialState.FAIL)
-                continue
-            self._known.add(cell.hash)
-            if reason:
-                self._unusable(cell, reason)
-            return cell
-        return None
+            if cell is not None:
+                return cell
+        return self._drawn()
+
+    def _drawn(self) -> NewCell | None:
+        """An untried cell at random: a sampler repeats itself long before it has tried them all."""
+        if self._spec.search.method == search.TUNE:
+            return None  # its searcher would learn a result at a point that it did not choose
+        points = untried(self._spec, list(self._known.values()), seed=len(self._known))
+        return next(filter(None, map(self._made, islice(points, DRAWS_AT_MOST))), None)
+
+    def _made(self, point: Mapping[str, Any] | None) -> NewCell | None:
+        """The cell at a point, or at one that the sampler chooses; None if it exists."""
+        number, levels = self._study.ask(self._distributions, fixed=point)
+        cell, reason = self._maker.make_anyway(design(self._spec, levels), number=number)
+        if cell.hash in self._known:
+            # The cell's own trial has the value; a second trial would count it twice.
+            self._study.study.tell(number, state=TrialState.FAIL)
+            return None
+        self._known[cell.hash] = cell.factors
+        if reason:
+            self._unusable(cell, reason)
+        return cell

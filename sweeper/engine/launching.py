@@ -190,6 +190,7 @@ class Launch:
             session.study,
             tell=self.mirror,
             unusable=self._unusable,
+            say=self.request.say,
         )
 
     def _staged(self) -> Staged | None:
@@ -220,7 +221,7 @@ class Launch:
             if new.hash == cell.hash:
                 found.append(new)
         assert isinstance(self.cells, Adaptive)  # noqa: S101  the caller looked
-        self.cells.knows(cell.hash for cell in found)
+        self.cells.knows(found)
         return found
 
     def _unusable(self, cell: NewCell, reason: str) -> None:

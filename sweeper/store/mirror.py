@@ -272,9 +272,10 @@ def _hashes(connection: Connection, study_id: int) -> set[str]:
 
 
 def _fail_orphans(connection: Connection, study_id: int, owned: Iterable[int | None]) -> None:
-    """Ends RUNNING trials without an open cell: a driver died between asking and adding."""
+    """Ends open trials without an open cell: a driver died between asking and adding."""
     table, kept = models.TrialModel.__table__, set(owned)
-    running = (table.c.study_id == study_id, table.c.state == OptunaState.RUNNING)
+    open_states = [OptunaState.RUNNING, OptunaState.WAITING]
+    running = (table.c.study_id == study_id, table.c.state.in_(open_states))
     rows = connection.execute(select(table.c.trial_id, table.c.number).where(*running)).all()
     for some in reads.chunks([row.trial_id for row in rows if row.number not in kept]):
         query = table.update().where(table.c.trial_id.in_(some))

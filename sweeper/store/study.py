@@ -115,8 +115,15 @@ class Study:
         self._under = None
         return self.sync(store, lease, sweep)
 
-    def ask(self, distributions: Mapping[str, BaseDistribution]) -> tuple[int, dict[str, Any]]:
+    def ask(
+        self,
+        distributions: Mapping[str, BaseDistribution],
+        *,
+        fixed: Mapping[str, Any] | None = None,
+    ) -> tuple[int, dict[str, Any]]:
         """Returns a new RUNNING trial's number and the parameters that the sampler chose.
+
+        The trial has the parameters in `fixed` as they are, and the sampler chooses the others.
 
         Optuna's own write cannot carry the lease's epoch, so the lease is checked before and after.
         A driver that has lost it makes no cell of the trial, and the next `sync` or `settle` of the
@@ -130,12 +137,17 @@ class Study:
             raise ValueError("call sync first: it says under which lease to ask")
         store, lease = self._under
         store.beat(lease)
-        asked = self._asked(distributions)
+        asked = self._asked(distributions, fixed or {})
         store.beat(lease)
         return asked
 
-    def _asked(self, distributions: Mapping[str, BaseDistribution]) -> tuple[int, dict[str, Any]]:
+    def _asked(
+        self, distributions: Mapping[str, BaseDistribution], fixed: Mapping[str, Any]
+    ) -> tuple[int, dict[str, Any]]:
         def once() -> tuple[int, dict[str, Any]]:
+            if fixed:
+                # Optuna gives a waiting trial before it asks the sampler.
+                self.study.enqueue_trial(dict(fixed), skip_if_exists=False)
             trial = self.study.ask(fixed_distributions=dict(distributions))
             return trial.number, dict(trial.params)
 
