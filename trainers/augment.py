@@ -24,10 +24,12 @@ from torch import Tensor
 from trainers import catalogue
 from trainers.check import augmentations
 from trainers.config import TrainConfig
-from trainers.image_ops import crop_pad
+from trainers.image_ops import blur, crop_pad, jitter
 from trainers.policies import auto_augment, pick, rand_augment, trivial_augment
+from trainers.row_noise import RowAugmentation, TableRows
 
 QUANTILES = 4096
+LEAST_BLUR = 0.1  # pixels
 
 
 @dataclass(frozen=True)
@@ -75,42 +77,61 @@ class Mixer:
     Attributes:
         width: the uniform numbers that a sample needs.
         mix: maps inputs `(K, B, ...)` and draws `(K, B, width)` to mixed inputs and their mixing.
+        of_targets: how targets are mixed, from the mixing of the inputs and the training samples of
+            each sample's class, `(K, B)`; None: as the inputs.
     """
 
     width: int
     mix: Callable[[Tensor, Tensor], tuple[Tensor, Mixing]]
+    of_targets: Callable[[Mixing, Tensor], Mixing] | None = None
 
 
 @dataclass(frozen=True)
 class Policy:
     """A sequence of augmentations, then at most one mixer.
 
-    Both methods take draws with all `width` columns, and each part reads its own columns.
+    Its methods take draws with all columns, and each part reads its own columns.
     """
 
-    transforms: tuple[Augmentation, ...] = ()
+    transforms: tuple[Augmentation | RowAugmentation, ...] = ()
     mixers: tuple[Mixer, ...] = ()
 
-    @property
-    def width(self) -> int:
-        """The uniform numbers that a sample needs."""
-        return sum(part.width for part in (*self.transforms, *self.mixers))
+    def width(self, columns: int = 1) -> int:
+        """The uniform numbers that a sample needs; `columns`: of a table."""
+        return sum(_width(part, columns) for part in (*self.transforms, *self.mixers))
 
-    def apply(self, x: Tensor, u: Tensor) -> Tensor:
-        """Transforms `(M, C, H, W)` with draws `(M, width)`."""
+    def apply(self, x: Tensor, u: Tensor, table: TableRows | None = None) -> Tensor:
+        """Transforms images `(M, C, H, W)`, or rows `(K, n, F)` of a table, with draws of each."""
         start = 0
         for part in self.transforms:
-            x = part.apply(x, u[:, start : start + part.width])
-            start += part.width
+            width = _width(part, x.shape[-1])
+            own = u[..., start : start + width]
+            if isinstance(part, Augmentation):
+                x = part.apply(x, own)
+            elif table is not None:
+                x = part.apply(x, own, table)
+            start += width
         return x
 
-    def mix(self, x: Tensor, targets: Tensor, u: Tensor) -> tuple[Tensor, Tensor, Mixing | None]:
-        """Mixes `(K, B, ...)` and soft (smoothed) targets `(K, B, C)`, by draws `(K, B, width)`."""
+    def mix(
+        self, x: Tensor, targets: Tensor, u: Tensor, sizes: Tensor
+    ) -> tuple[Tensor, Tensor, Mixing | None]:
+        """Mixes `(K, B, ...)` and soft (smoothed) targets `(K, B, C)`, by draws `(K, B, width)`.
+
+        Returns the mixing of the targets too. `sizes` are the training samples of each sample's
+        class, `(K, B)`.
+        """
         if not self.mixers:
             return x, targets, None
         mixer = self.mixers[0]
         x, mixing = mixer.mix(x, u[..., -mixer.width :])
+        if mixer.of_targets is not None:
+            mixing = mixer.of_targets(mixing, sizes)
         return x, mixing.blend(targets), mixing
+
+
+def _width(part: Augmentation | RowAugmentation | Mixer, columns: int) -> int:
+    return part.width * columns if isinstance(part, RowAugmentation) else part.width
 
 
 def parse(train: TrainConfig) -> Policy:
@@ -120,14 +141,14 @@ def parse(train: TrainConfig) -> Policy:
         ConfigError: as in `check.augmentations`.
     """
     parts = [part(name, train) for name in augmentations(train.augmentation)]
-    transforms = tuple(p for p in parts if isinstance(p, Augmentation) and p.width)
+    transforms = tuple(p for p in parts if not isinstance(p, Mixer) and p.width)
     return Policy(transforms, tuple(p for p in parts if isinstance(p, Mixer)))
 
 
-def part(name: str, train: TrainConfig) -> Augmentation | Mixer:
+def part(name: str, train: TrainConfig) -> Augmentation | RowAugmentation | Mixer:
     """One augmentation; its entry names it, or a function that makes it from the configuration."""
     made = catalogue.get("augmentation", name).load()
-    return made if isinstance(made, Augmentation | Mixer) else made(train)
+    return made if isinstance(made, Augmentation | RowAugmentation | Mixer) else made(train)
 
 
 def flip_crop(x: Tensor, u: Tensor) -> Tensor:
@@ -206,6 +227,52 @@ def cutmix(
     box = rows & columns
     kept = 1.0 - box.sum((-2, -1)) / (height * width)
     return torch.where(box.unsqueeze(2), x.roll(-1, 1), x), Mixing(kept.to(u.dtype))
+
+
+def remix_of(train: TrainConfig) -> Mixer:
+    """ReMix with the configuration's alpha, ratio and share."""
+    one = train.parameters("remix")
+    mix = partial(mixup, shares=beta_shares(one.alpha))
+    return Mixer(1, mix, partial(rebalanced, ratio=one.ratio, share=one.share))
+
+
+def rebalanced(mixing: Mixing, sizes: Tensor, *, ratio: float, share: float) -> Mixing:
+    """The mixing of ReMix's targets: a much smaller class takes the target of a pair.
+
+    With n_i samples of the sample's class and n_j of its partner's, lam becomes 0 if
+    n_i >= ratio n_j and lam < share; 1 if n_j >= ratio n_i and 1 - lam < share; else it stays.
+
+    Source: Chou et al. 2020 (arXiv 2007.03943), equation 4; its kappa and tau.
+    """
+    own, others, lam = sizes, sizes.roll(-1, 1), mixing.weight
+    lam = torch.where((own >= ratio * others) & (lam < share), 0.0, lam)
+    return Mixing(torch.where((others >= ratio * own) & (1.0 - lam < share), 1.0, lam))
+
+
+def color_jitter_of(train: TrainConfig) -> Augmentation:
+    """Colour jitter with the configuration's strength and probability."""
+    one = train.parameters("color_jitter")
+
+    def apply(x: Tensor, u: Tensor) -> Tensor:
+        return torch.where(_below(u, one.probability), jitter(x, u[:, 1:], one.strength), x)
+
+    return Augmentation(5, apply)
+
+
+def blur_of(train: TrainConfig) -> Augmentation:
+    """Gaussian blur with the configuration's largest sigma and probability; sigma is uniform."""
+    one = train.parameters("blur")
+
+    def apply(x: Tensor, u: Tensor) -> Tensor:
+        sigma = LEAST_BLUR + (one.sigma - LEAST_BLUR) * u[:, 1]
+        reach = min(math.ceil(3.0 * one.sigma), min(x.shape[-2:]) - 1)
+        return torch.where(_below(u, one.probability), blur(x, sigma, reach), x)
+
+    return Augmentation(2, apply)
+
+
+def _below(u: Tensor, chance: float) -> Tensor:
+    return (u[:, 0] < chance).view(-1, 1, 1, 1)
 
 
 def erasing_of(train: TrainConfig) -> Augmentation:

@@ -11,6 +11,7 @@ from trainers.catalogue import Entry, add
 
 Share = Annotated[float, Field(gt=0.0, lt=1.0)]
 Positive = Annotated[float, Field(gt=0.0)]
+Probability = Annotated[float, Field(ge=0.0, le=1.0)]
 NotNegative = Annotated[float, Field(ge=0.0)]
 At = Literal["end", "evaluations"]
 
@@ -69,9 +70,7 @@ class CutMixKeys(Block):
     """The augmentation `cutmix`."""
 
     alpha: Positive = Field(default=1.0, description="lam is drawn from Beta(alpha, alpha).")
-    probability: Annotated[float, Field(ge=0.0, le=1.0)] = Field(
-        default=0.5, description="The share of images that get a box."
-    )
+    probability: Probability = Field(default=0.5, description="The share of images that get a box.")
 
 
 class MarginsKeys(Block):
@@ -101,8 +100,57 @@ class GradientNoiseKeys(Block):
 class ErasingKeys(Block):
     """The augmentation `erasing`."""
 
-    probability: Annotated[float, Field(ge=0.0, le=1.0)] = Field(
+    probability: Probability = Field(
         default=0.5, description="The share of images that lose a rectangle."
+    )
+
+
+class RemixKeys(Block):
+    """The augmentation `remix`."""
+
+    alpha: Positive = Field(default=1.0, description="lam is drawn from Beta(alpha, alpha).")
+    ratio: Annotated[float, Field(ge=1.0)] = Field(
+        default=3.0, description="kappa: how many times as large the other class has to be."
+    )
+    share: Annotated[float, Field(ge=0.0, le=1.0)] = Field(
+        default=0.5,
+        description="tau: below this share of the larger class, the target is the smaller class; "
+        "0 is mixup.",
+    )
+
+
+class ColorJitterKeys(Block):
+    """The augmentation `color_jitter`."""
+
+    strength: Annotated[float, Field(ge=0.0, le=1.25)] = Field(
+        default=0.5,
+        description="s: brightness, contrast and saturation by 1 +- 0.8 s, hue by +- 0.2 s turns.",
+    )
+    probability: Probability = Field(default=0.8, description="The share of images that change.")
+
+
+class BlurKeys(Block):
+    """The augmentation `blur`."""
+
+    sigma: Annotated[float, Field(ge=0.1, le=32.0)] = Field(
+        default=1.0, description="The largest sigma, in pixels; that of an image is uniform."
+    )
+    probability: Probability = Field(default=0.5, description="The share of images that change.")
+
+
+class NoiseKeys(Block):
+    """The augmentation `noise`."""
+
+    strength: NotNegative = Field(
+        default=0.1, description="The noise's deviation; columns of numbers have deviation 1."
+    )
+
+
+class SwapKeys(Block):
+    """The augmentation `swap`."""
+
+    share: Probability = Field(
+        default=0.1, description="The share of the values that are replaced."
     )
 
 
@@ -228,6 +276,16 @@ ENTRIES = (
           meaning="Random erasing (Zhong et al. 2020)."),
     Entry("augmentation", "cutmix", "trainers.augment:cutmix_of", CutMixKeys, data=("image",),
           mixes=True, meaning="CutMix (Yun et al. 2019)."),
+    Entry("augmentation", "remix", "trainers.augment:remix_of", RemixKeys, mixes=True,
+          meaning="Mixup whose target is the much smaller class of a pair (Chou et al. 2020)."),
+    Entry("augmentation", "color_jitter", "trainers.augment:color_jitter_of", ColorJitterKeys,
+          data=("image",), meaning="Brightness, contrast, saturation and hue."),
+    Entry("augmentation", "blur", "trainers.augment:blur_of", BlurKeys, data=("image",),
+          meaning="Gaussian blur."),
+    Entry("augmentation", "noise", "trainers.row_noise:noise_of", NoiseKeys, data=("table",),
+          meaning="Gaussian noise on the columns of numbers."),
+    Entry("augmentation", "swap", "trainers.row_noise:swap_of", SwapKeys, data=("table",),
+          meaning="Values of other rows, each by itself (Yoon et al. 2020)."),
     Entry("ssl", "simclr", "trainers.ssl.simclr:SimCLR", passes=2,
           meaning="NT-Xent of two views (Chen et al. 2020)."),
     Entry("ssl", "vicreg", "trainers.ssl.vicreg:VICReg", passes=2,

@@ -256,6 +256,19 @@ class Smoothing(Block):
     )
 
 
+class AugmentationChance(Block):
+    """How many samples are augmented, by class size; mixers, which take pairs, are not affected."""
+
+    minority: Annotated[Fraction, PerMember()] = Field(
+        default=1.0, description="The share of the smallest class's samples, drawn anew each time."
+    )
+    majority: Annotated[Fraction, PerMember()] = Field(
+        default=1.0,
+        description="The share of the largest's; those between are linear in the logarithm of the "
+        "count.",
+    )
+
+
 class ClassWeights(Worded):
     """Weights of the classes in the loss, in every pass. A word is the value of `by`."""
 
@@ -451,6 +464,10 @@ class TrainConfig(Block):
         description=f"{_names('augmentation')} Joined by + they follow each other: "
         "auto_augment+mixup.",
     )
+    augmentation_chance: Annotated[AugmentationChance, Added()] = Field(
+        default=AugmentationChance(),
+        description="Which share of the samples is augmented, for the minority and the majority.",
+    )
     loss: str = Field(default="cross_entropy", description=_names("loss"))
     post_hoc_tau: Annotated[float, Field(ge=0.0), PerMember(), Added()] = Field(
         default=0.0,
@@ -588,8 +605,7 @@ def pack_key(config: Config) -> str:
     for name, on in switches(config).items():
         if not on:
             tree["train"].pop(name, None)
-    own = config.train.model_extra or {}
-    tree["train"] = {k: v for k, v in tree["train"].items() if k not in own or v}
+    tree["train"] = {k: v for k, v in tree["train"].items() if v != {}}
     return json.dumps([tree, flags], sort_keys=True, separators=(",", ":"))
 
 

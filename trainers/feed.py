@@ -25,6 +25,7 @@ from trainers.data.dataset import Dataset
 from trainers.fused import Form
 from trainers.losses.smoothing import smooth_targets
 from trainers.masks import KEYS
+from trainers.row_noise import TableRows
 from trainers.samplers import Sampler
 from trainers.ssl import Entrance, SSLObjective
 
@@ -110,6 +111,8 @@ class Recipe:
         smoothing: (K, classes), or None without smoothing.
         shares: (classes,), where the smoothed share of a target goes; None: equally.
         of_classes: name -> (K, classes), the step's numbers of each class.
+        sizes: (K, classes), training samples of each class.
+        chances: (K, classes), how often samples of each class are augmented; None: always.
         ssl: the objective that needs views, or None.
         multiple: SSL samples for each supervised sample.
         masked: whether passes need masks.
@@ -120,6 +123,8 @@ class Recipe:
     smoothing: Tensor | None
     shares: Tensor | None
     of_classes: Mapping[str, Tensor]
+    sizes: Tensor
+    chances: Tensor | None
     ssl: SSLObjective | None
     multiple: int
     masked: bool
@@ -137,6 +142,7 @@ class Epoch:
     index: Tensor
     labels: Tensor
     draws: Tensor
+    chance: Tensor
     views: tuple[Tensor, Tensor]
     keys: Tensor
 
@@ -162,8 +168,11 @@ class Feed:
         self._device = pool.y["train"].device
         self._samples = len(pool.y["train"])
         self.subset_index = torch.from_numpy(np.stack(subsets)).to(self._device)
-        tables_with_views = recipe.ssl_multiple and pool.kind == "table"
-        self._rows = pool.raw("train", self.subset_index) if tables_with_views else None
+        changed = recipe.ssl_multiple or recipe.policy.transforms
+        self._table: TableRows | None = None
+        if pool.kind == "table" and changed:
+            numbers = pool.x["train"].shape[1]
+            self._table = TableRows(numbers, pool.raw("train", self.subset_index))
         self._chunks = self._plan()
         self._epoch: tuple[int, Epoch] | None = None
         self._chunk: tuple[int, int, list[Batch]] | None = None
@@ -207,11 +216,13 @@ class Feed:
         index = np.stack([sampler.order(epoch) for sampler in self.samplers])
         ssl, multiple = self.recipe.ssl, self.recipe.ssl_multiple
         width = ssl.draws(self.pool.raw_inputs) * multiple if ssl else 0
+        columns = self.pool.raw_inputs[0]
         on_device = torch.from_numpy(index).to(self._device, non_blocking=True)
         return Epoch(
             on_device,
             self.pool.y["train"][on_device],
-            self._drawn("augment", epoch, index, self.recipe.policy.width),
+            self._drawn("augment", epoch, index, self.recipe.policy.width(columns)),
+            self._drawn("augment_chance", epoch, index, 0 if self.recipe.chances is None else 1),
             (
                 self._drawn("ssl_view_1", epoch, index, width),
                 self._drawn("ssl_view_2", epoch, index, width),
@@ -249,8 +260,8 @@ class Feed:
         size, first = self.sizes[steps[0]], sum(self.sizes[: steps[0]])
         own = slice(first, first + size * len(steps))
         labels = epoch.labels[:, own]
-        x = self.pool.encode(self.pool.raw("train", epoch.index[:, own]))
-        x, targets, of_samples = self._augment(x, labels, epoch.draws[:, own], size)
+        x = self._transformed(self.pool.raw("train", epoch.index[:, own]), epoch, own)
+        x, targets, of_samples = self._mixed(x, labels, epoch.draws[:, own], size)
         x = self.enter(x)
         views = self._views(epoch, own, size)
         cut = [slice(i * size, (i + 1) * size) for i in range(len(steps))]
@@ -284,17 +295,28 @@ class Feed:
         """Takes samples from the form's layout: images (S, ...), tables (K, S, F)."""
         return x[part] if x.dim() == 4 else x[:, part]
 
-    def _augment(
+    def _transformed(self, x: Tensor, epoch: Epoch, own: slice) -> Tensor:
+        """Encoded samples of a part of the epoch, each transformed by itself."""
+        policy, chances, u = self.recipe.policy, self.recipe.chances, epoch.draws[:, own]
+        if not policy.transforms:
+            return self.pool.encode(x)
+        if self._table is None:
+            changed = policy.apply(x.flatten(0, 1), u.flatten(0, 1)).view_as(x)
+        else:
+            changed = policy.apply(x, u, self._table)
+        if chances is not None:
+            happens = epoch.chance[:, own, 0] < chances.gather(1, epoch.labels[:, own])
+            changed = torch.where(happens.view(*happens.shape, *[1] * (x.dim() - 2)), changed, x)
+        return self.pool.encode(changed)
+
+    def _mixed(
         self, x: Tensor, labels: Tensor, draws: Tensor, size: int
     ) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
-        """Transforms a chunk's samples, targets and step's numbers, then mixes within batches."""
+        """A chunk's samples, targets and step's numbers, mixed within batches."""
         recipe = self.recipe
         numbers = {name: of.gather(1, labels) for name, of in recipe.of_classes.items()}
         eps = recipe.smoothing
         targets = labels if eps is None else smooth_targets(labels, eps, recipe.shares)
-        if recipe.policy.transforms:
-            flat = recipe.policy.apply(x.flatten(0, 1), draws.flatten(0, 1))
-            x = flat.view_as(x)
         if not recipe.policy.mixers:
             return x, targets, numbers
 
@@ -302,7 +324,10 @@ class Feed:
             return values.unflatten(1, (-1, size)).flatten(0, 1)
 
         shape = labels.shape
-        mixed, targets, mixing = recipe.policy.mix(batched(x), batched(targets), batched(draws))
+        sizes = recipe.sizes.gather(1, labels)
+        mixed, targets, mixing = recipe.policy.mix(
+            batched(x), batched(targets), batched(draws), batched(sizes)
+        )
         if mixing is not None:
             numbers = {n: mixing.blend(batched(v)).reshape(shape) for n, v in numbers.items()}
         return mixed.reshape(x.shape), targets.reshape(*shape, -1), numbers
@@ -322,7 +347,8 @@ class Feed:
         turn = (offsets // size).repeat(len(starts))
         x = self.pool.raw("train", epoch.index[:, places])
         one, two = (view.unflatten(2, (multiple, -1))[:, places, turn] for view in epoch.views)
-        views = ssl.views(x, (one, two), rows=self._rows, entrance=self._entrance)
+        rows = None if self._table is None else self._table.rows
+        views = ssl.views(x, (one, two), rows=rows, entrance=self._entrance)
         parts = [slice(i * len(offsets), (i + 1) * len(offsets)) for i in range(len(starts))]
         return [tuple(self.cut(view, part) for view in views) for part in parts]
 

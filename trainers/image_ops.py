@@ -162,6 +162,37 @@ def hue(x: Tensor, shift: Tensor) -> Tensor:
     return value.unsqueeze(1) - chroma.unsqueeze(1) * weight
 
 
+def jitter(x: Tensor, u: Tensor, strength: float) -> Tensor:
+    """Brightness, contrast and saturation by 1 +- 0.8 s, hue by +- 0.2 s turns, in this order.
+
+    The draws of the four strengths are `u`, (M, 4).
+    """
+    factors = 1.0 + 0.8 * strength * (2.0 * u[:, :3] - 1.0)
+    x = contrast(brightness(x, factors[:, :1]), factors[:, 1:2])
+    return hue(color(x, factors[:, 2:]), 0.2 * strength * (2.0 * u[:, 3] - 1.0))
+
+
+def blur(x: Tensor, sigma: Tensor, reach: int) -> Tensor:
+    """Smooths each image by a normal curve of deviation `sigma`, (M,) pixels, mirrored outside.
+
+    The curve is cut after `reach` pixels, which must be fewer than the image has along a side.
+    """
+    steps = torch.arange(-reach, reach + 1, device=x.device, dtype=torch.float64)
+    curve = (-0.5 * (steps / sigma.double()[:, None]) ** 2).exp()
+    weights = (curve / curve.sum(1, keepdim=True)).to(x.dtype).view(len(x), -1, 1, 1, 1).unbind(1)
+    height, width = x.shape[-2:]
+    x = F.pad(x, (reach, reach, reach, reach), mode="reflect")
+    x = _sum([w * x[..., i : i + height, :] for i, w in enumerate(weights)])
+    return _sum([w * x[..., i : i + width] for i, w in enumerate(weights)])
+
+
+def _sum(terms: list[Tensor]) -> Tensor:
+    total = terms[0]
+    for term in terms[1:]:
+        total = total + term
+    return total
+
+
 def crop_pad(x: Tensor, top: Tensor, left: Tensor, pad: int) -> Tensor:
     """Pads images with `pad` zeros and crops them to their size again, at `top`, `left` `(M,)`."""
     samples, _, height, width = x.shape

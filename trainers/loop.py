@@ -20,8 +20,9 @@ from trainers import catalogue, state
 from trainers.augment import parse
 from trainers.averages import Averages
 from trainers.batches import batch_sizes
+from trainers.by_size import by_size
 from trainers.check import check
-from trainers.config import Config, pack_key
+from trainers.config import AugmentationChance, Config, pack_key
 from trainers.data.dataset import Dataset
 from trainers.data.imbalance import draw_subset
 from trainers.feed import Batch, Feed, Pool, Recipe
@@ -196,10 +197,20 @@ class PackTrainer:
             torch.stack(rows).to(data) if smooth or policy.mixers else None,
             None if shares is None else shares.to(data),
             {**self.method.of_classes, **self.objective.of_classes},
+            torch.tensor([self.counts] * len(rows)).to(data),
+            self._chances(hyper),
             self._design.ssl,
             train.ssl.batch_multiple,
             DropRates.of(hyper).any,
         )
+
+    def _chances(self, hyper: Hyper) -> Tensor | None:
+        """How often the samples of each class are augmented, (K, C); None: always."""
+        found = [t.augmentation_chance for t in hyper.trains]
+        if all(one == AugmentationChance() for one in found):
+            return None
+        rows = [by_size(self.counts, minority=one.minority, majority=one.majority) for one in found]
+        return torch.stack(rows).to(self.pack.parameters.data)
 
     @property
     def _last(self) -> bool:

@@ -109,7 +109,11 @@ def test_equalize_equals_torchvision_s_on_few_and_many_levels(levels: int) -> No
 
 
 AUGMENTATIONS = catalogue.entries("augmentation")
-TRANSFORMS = sorted(n for n, entry in AUGMENTATIONS.items() if n != "none" and not entry.mixes)
+TRANSFORMS = sorted(
+    name
+    for name, entry in AUGMENTATIONS.items()
+    if name != "none" and not entry.mixes and "image" in entry.data
+)
 
 
 def transform(name: str) -> Augmentation:

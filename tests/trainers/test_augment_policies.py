@@ -27,6 +27,11 @@ def uniforms(seed: int, *shape: int) -> Tensor:
     return torch.rand(*shape, generator=torch.Generator().manual_seed(seed))
 
 
+def alike(x: Tensor) -> Tensor:
+    """Classes of equal size, (K, B)."""
+    return torch.ones(x.shape[:2])
+
+
 def plain(name: str) -> str:
     """Torchvision's ShearX is our shear_x."""
     return {"ShearX": "shear_x", "ShearY": "shear_y"}.get(
@@ -133,7 +138,7 @@ def test_the_largest_draw_picks_the_last_choice(choices: int) -> None:
 )
 def test_joined_names_add_up(text: str, width: int) -> None:
     """A policy needs the draws of its parts."""
-    assert policy(text).width == width
+    assert policy(text).width() == width
 
 
 @pytest.mark.parametrize(
@@ -143,8 +148,8 @@ def test_joined_names_add_up(text: str, width: int) -> None:
         ("flip_crop+autoaugment", "unknown part 'autoaugment'; the nearest is 'auto_augment'"),
         ("flip", "the nearest is 'flip_crop'"),
         ("", "'' is unknown"),
-        ("mixup+flip_crop", "put one mixer, mixup or cutmix, last"),
-        ("mixup+cutmix", "put one mixer, mixup or cutmix, last"),
+        ("mixup+flip_crop", "put one mixer, mixup or cutmix or remix, last"),
+        ("mixup+cutmix", "put one mixer, mixup or cutmix or remix, last"),
     ],
 )
 def test_a_bad_name_says_what_would_do(text: str, says: str) -> None:
@@ -169,7 +174,7 @@ def test_no_augmentation_returns_its_arguments() -> None:
     x, targets = uniforms(4, 2, 3, 5), uniforms(5, 2, 3, 4)
     assert policy("none") == Policy()
     assert policy("none").apply(x, torch.empty(2, 0)) is x
-    mixed, mixed_targets, mixing = policy("none").mix(x, targets, torch.empty(2, 3, 0))
+    mixed, mixed_targets, mixing = policy("none").mix(x, targets, torch.empty(2, 3, 0), alike(x))
     assert mixed is x
     assert mixed_targets is targets
     assert mixing is None
@@ -195,7 +200,7 @@ def test_mixup_equals_a_plain_loop(shape: tuple[int, ...]) -> None:
     """Inputs and targets take the share u of themselves, the rest of the next sample."""
     x, targets, u = uniforms(6, *shape), uniforms(7, 2, 5, 3), uniforms(8, 2, 5, 4)
     both = Policy(policy("flip_crop").transforms, policy("mixup").mixers)
-    got, got_targets, mixing = both.mix(x, targets, u)
+    got, got_targets, mixing = both.mix(x, targets, u, alike(x))
     assert mixing is not None
     for k in range(2):
         for b in range(5):
@@ -210,7 +215,7 @@ def test_mixup_equals_a_plain_loop(shape: tuple[int, ...]) -> None:
 def test_cutmix_equals_a_plain_loop_and_weighs_by_area() -> None:
     """Each pixel comes from one of the two, and the targets follow the pixels counted."""
     x, targets, u = uniforms(9, 3, 40, 2, 9, 12), uniforms(10, 3, 40, 4), uniforms(11, 3, 40, 4)
-    got, got_targets, mixing = policy("cutmix").mix(x, targets, u)
+    got, got_targets, mixing = policy("cutmix").mix(x, targets, u, alike(x))
     assert mixing is not None
     for k in range(3):
         for b in range(40):
@@ -235,7 +240,7 @@ def test_ascent_weights_mix_like_the_targets(name: str) -> None:
         uniforms(13, 2, 8, 1, 8, 8),
         uniforms(14, 2, 8, 4)[..., : part(name, TrainConfig()).width],
     )
-    _, targets, mixing = policy(name).mix(x, hot, u)
+    _, targets, mixing = policy(name).mix(x, hot, u, alike(x))
     assert mixing is not None
     torch.testing.assert_close(mixing.blend(a[labels]), targets @ a)
 
@@ -246,7 +251,9 @@ def test_a_batch_of_one_mixes_with_itself(name: str) -> None:
     mixer = part(name, TrainConfig())
     assert isinstance(mixer, Mixer)
     x, targets = uniforms(15, 2, 1, 1, 8, 8), uniforms(16, 2, 1, 3)
-    got, got_targets, _ = Policy(mixers=(mixer,)).mix(x, targets, uniforms(17, 2, 1, mixer.width))
+    got, got_targets, _ = Policy(mixers=(mixer,)).mix(
+        x, targets, uniforms(17, 2, 1, mixer.width), alike(x)
+    )
     torch.testing.assert_close(got, x)
     torch.testing.assert_close(got_targets, targets)
 
@@ -255,7 +262,7 @@ def test_mixup_keeps_targets_sums_and_inputs_untouched() -> None:
     """What is mixed still sums to 1, and the caller's tensors are not written to."""
     x, targets = uniforms(18, 1, 6, 3), torch.eye(6)[None]
     before = x.clone()
-    _, mixed, _ = policy("mixup").mix(x, targets, uniforms(19, 1, 6, 1))
+    _, mixed, _ = policy("mixup").mix(x, targets, uniforms(19, 1, 6, 1), alike(x))
     torch.testing.assert_close(mixed.sum(-1), torch.ones(1, 6))
     assert torch.equal(x, before)
 
@@ -264,4 +271,4 @@ def test_labels_are_not_mixed_as_if_they_were_numbers() -> None:
     """Half of class 2 and half of class 4 is not class 3: hard labels are refused."""
     labels = torch.tensor([[2, 4]])
     with pytest.raises(TypeError, match="make labels soft first"):
-        policy("mixup").mix(uniforms(20, 1, 2, 3), labels, uniforms(21, 1, 2, 1))
+        policy("mixup").mix(uniforms(20, 1, 2, 3), labels, uniforms(21, 1, 2, 1), torch.ones(1, 2))

@@ -1,4 +1,4 @@
-"""Augmentations with a strength: mixing shares, erased rectangles, RandAugment's N and M."""
+"""Augmentations with a strength: mixing, erasing, RandAugment, colours, blur, noise; by class."""
 
 from __future__ import annotations
 
@@ -7,13 +7,16 @@ import math
 import pytest
 import torch
 from scipy import stats
+from small_packs import config, images, pack
 from torch import Tensor
 from torchvision.transforms import autoaugment
 from torchvision.transforms import v2 as tv
+from torchvision.transforms.v2 import functional as official
 
 from trainers import policies
-from trainers.augment import Augmentation, Mixer, beta_shares, erase, part
+from trainers.augment import Augmentation, Mixer, Mixing, beta_shares, erase, part
 from trainers.config import TrainConfig
+from trainers.row_noise import RowAugmentation, TableRows
 
 ALMOST_ONE = 1 - 2**-24
 
@@ -190,3 +193,154 @@ def test_rand_augment_s_default_is_the_published_one() -> None:
     assert torch.equal(
         augmentation(operations=2, strength=9).apply(x, u), augmentation().apply(x, u)
     )
+
+
+# --- ReMix
+
+
+def test_remix_gives_the_pair_s_target_to_the_much_smaller_class() -> None:
+    """The rule of Chou et al. 2020, equation 4, sample by sample; inputs are mixed as by mixup."""
+    made = part("remix", TrainConfig.model_validate({"remix": {"ratio": 3.0, "share": 0.4}}))
+    plain = part("mixup", TrainConfig())
+    assert isinstance(made, Mixer)
+    assert isinstance(plain, Mixer)
+    assert made.of_targets is not None
+    sizes = torch.tensor([[100, 30, 34, 5, 5, 400, 100, 33]])
+    x = uniforms(12, 1, 8, 4)
+    changed = 0
+    for seed in range(20):
+        u = uniforms(seed, 1, 8, 1)
+        mixed, mixing = made.mix(x, u)
+        assert torch.equal(mixed, plain.mix(x, u)[0])
+        for b, got in enumerate(made.of_targets(mixing, sizes).weight[0].tolist()):
+            lam, ratio = float(u[0, b, 0]), int(sizes[0, b]) / int(sizes[0, (b + 1) % 8])
+            expected = 0.0 if ratio >= 3 and lam < 0.4 else lam
+            expected = 1.0 if ratio <= 1 / 3 and 1 - lam < 0.4 else expected
+            changed += expected != lam
+            assert got == pytest.approx(expected, abs=1e-7)
+    assert changed > 20
+
+
+def test_remix_mixes_what_is_weighed_by_class_as_it_mixes_targets() -> None:
+    """A target that belongs to one class alone has the weight of that class alone."""
+    mixing = Mixing(torch.tensor([[0.0, 1.0]]))
+    assert mixing.blend(torch.tensor([[5.0, 7.0]])).tolist() == [[7.0, 7.0]]
+    settings = {"class_weights": "inverse", "augmentation": "remix", "batch_size": 25}
+    one = pack(images(), config(ratio=0.05, **settings, remix={"ratio": 1.0, "share": 1.0}))
+    (batch,) = one.feed.batches(0, 1)
+    sizes = torch.tensor(one.counts)[batch.labels]
+    weights = one.objective.of_classes["class weights"][0]
+    for b in range(batch.labels.shape[1]):
+        after = (b + 1) % batch.labels.shape[1]
+        if sizes[0, b] != sizes[0, after]:
+            smaller = b if sizes[0, b] < sizes[0, after] else after
+            assert float(batch.targets[0, b, batch.labels[0, smaller]]) == 1.0
+            weight = weights[batch.labels[0, smaller]]
+            assert float(batch.of_samples["class weights"][0, b]) == pytest.approx(float(weight))
+
+
+# --- colours and blur
+
+
+@pytest.mark.parametrize("strength", [0.2, 1.0, 1.25])
+def test_color_jitter_is_torchvision_s_at_each_strength(strength: float) -> None:
+    """Brightness, contrast, saturation and hue, one after the other, on the chosen images."""
+    keys = {"color_jitter": {"strength": strength, "probability": 0.6}}
+    made = part("color_jitter", TrainConfig.model_validate(keys))
+    assert isinstance(made, Augmentation)
+    x, u = uniforms(13, 40, 3, 9, 8), uniforms(14, 40, 5)
+    got = made.apply(x, u)
+    for m in range(40):
+        expected = x[m]
+        if float(u[m, 0]) < 0.6:
+            factors = [1 + 0.8 * strength * (2 * float(d) - 1) for d in u[m, 1:4]]
+            expected = official.adjust_brightness(expected, factors[0])
+            expected = official.adjust_contrast(expected, factors[1])
+            expected = official.adjust_saturation(expected, factors[2])
+            expected = official.adjust_hue(expected, 0.2 * strength * (2 * float(u[m, 4]) - 1))
+        torch.testing.assert_close(got[m], expected, rtol=0, atol=2e-5)
+
+
+@pytest.mark.parametrize(
+    ("sigma", "shape"), [(0.4, (3, 8, 8)), (1.0, (1, 8, 9)), (2.0, (3, 16, 16))]
+)
+def test_blur_is_torchvision_s_gaussian_blur(sigma: float, shape: tuple[int, ...]) -> None:
+    """A sigma from 0.1 to the largest; the curve reaches three of the largest, within the image."""
+    keys = {"blur": {"sigma": sigma, "probability": 0.7}}
+    made = part("blur", TrainConfig.model_validate(keys))
+    assert isinstance(made, Augmentation)
+    x, u = uniforms(15, 30, *shape), uniforms(16, 30, 2)
+    got = made.apply(x, u)
+    kernel = 2 * min(math.ceil(3 * sigma), min(shape[1:]) - 1) + 1
+    for m in range(30):
+        own = 0.1 + (sigma - 0.1) * float(u[m, 1])
+        expected = official.gaussian_blur(x[m], [kernel, kernel], [own, own])
+        expected = expected if float(u[m, 0]) < 0.7 else x[m]
+        torch.testing.assert_close(got[m], expected, rtol=0, atol=2e-6)
+
+
+# --- rows of tables
+
+
+def rows_of(name: str, x: Tensor, u: Tensor, table: TableRows, **keys: float) -> Tensor:
+    made = part(name, TrainConfig.model_validate({name: keys}))
+    assert isinstance(made, RowAugmentation)
+    assert u.shape[-1] == made.width * x.shape[-1]
+    return made.apply(x, u, table)
+
+
+def test_noise_is_normal_and_leaves_codes_alone() -> None:
+    """A Kolmogorov-Smirnov test of 20,000 numbers; the smallest draw gives a number too."""
+    x, u = uniforms(17, 2, 5000, 3), uniforms(18, 2, 5000, 3)
+    u[0, 0, 0] = 0.0
+    got = rows_of("noise", x, u, TableRows(2, x), strength=0.3)
+    assert torch.equal(got[..., 2], x[..., 2])
+    added = ((got - x)[..., :2] / 0.3).flatten().double()
+    assert bool(added.isfinite().all())
+    assert stats.kstest(added.numpy(), stats.norm.cdf).pvalue > 0.01
+
+
+def test_swapped_values_are_those_of_drawn_rows() -> None:
+    """Value by value: below the share, the drawn row of the member's own subset."""
+    x, rows, u = uniforms(19, 2, 50, 4), uniforms(20, 2, 7, 4), uniforms(21, 2, 50, 8)
+    got = rows_of("swap", x, u, TableRows(3, rows), share=0.25)
+    for k in range(2):
+        for n in range(50):
+            for f in range(4):
+                donor = rows[k, int(float(u[k, n, 4 + f]) * 7), f]
+                expected = donor if float(u[k, n, f]) < 0.25 else x[k, n, f]
+                assert float(got[k, n, f]) == float(expected)
+
+
+# --- by class
+
+
+def test_each_member_augments_its_own_share_of_each_class() -> None:
+    """0.9 of the smallest class, 0.1 of the largest, linear in the logarithm of the count between.
+
+    A member with other shares trains in the same pack, and augments what it augments alone.
+    """
+    shares = [{"minority": 0.9, "majority": 0.1}, {"minority": 0.2, "majority": 1.0}]
+    settings = {"augmentation": "trivial_augment+color_jitter", "epochs": 20, "batch_size": 26}
+    settings |= {"color_jitter": {"probability": 1.0}}
+    data, plain = images(channels=3), config(ratio=0.3, epochs=20, batch_size=26)
+    runs = [config(ratio=0.3, **settings, augmentation_chance=share) for share in shares]
+    together = pack(data, *runs, replicates=(0, 0))
+    unchanged = pack(data, plain)
+    counts = together.counts
+    position = math.log(counts[0] / counts[1]) / math.log(counts[0] / counts[2])
+    changed, seen = torch.zeros(2, 3), torch.zeros(3)
+    steps = 20 * together.feed.epoch_steps
+    for ours, theirs in zip(
+        together.feed.batches(0, steps), unchanged.feed.batches(0, steps), strict=True
+    ):
+        labels = theirs.labels[0]
+        seen += labels.bincount(minlength=3)
+        both = ours.x.unflatten(1, (2, 3)) != theirs.x[:, None]
+        for k in range(2):
+            changed[k] += labels[both[:, k].flatten(1).any(1)].bincount(minlength=3)
+    for k, share in enumerate(shares):
+        low, high = share["majority"], share["minority"]
+        expected = torch.tensor([low, low + (high - low) * position, high])
+        spread = (expected * (1 - expected) / seen).sqrt()
+        assert ((changed[k] / seen - expected).abs() <= 4 * spread + 0.01).all()

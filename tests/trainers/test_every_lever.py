@@ -45,6 +45,12 @@ IMAGES: dict[str, dict[str, Any]] = {
     "erasing": {"augmentation": "erasing", "erasing": {"probability": 0.9}},
     "rand_augment": {"augmentation": "rand_augment", "rand_augment": {"operations": 3}},
     "mixup": {"augmentation": "mixup", "mixup": {"alpha": 0.4}},
+    "remix": {"augmentation": "remix", "class_weights": "inverse", "remix": {"ratio": 1.2}},
+    "color_jitter": {"augmentation": "color_jitter+blur", "blur": {"sigma": 0.6}},
+    "augmentation_chance": {
+        "augmentation": "flip_crop",
+        "augmentation_chance": {"minority": 0.9, "majority": 0.3},
+    },
     "cutmix": {"augmentation": "cutmix", "cutmix": {"alpha": 0.4, "probability": 0.9}},
     "barlow_twins": {"ssl": {"weight": 0.1, "loss": "barlow_twins"}},
     "byol": {"ssl": {"weight": 0.5, "loss": "byol"}, "byol": {"tau": 0.9}},
@@ -79,6 +85,10 @@ TABLES: dict[str, dict[str, Any]] = {
     "barlow_twins, table": {"ssl": {"weight": 0.1, "loss": "barlow_twins"}},
     "balanced, mixed": {"sampler": "balanced", "augmentation": "mixup", "mixup": {"alpha": 0.3}},
     "focal_sam, table": {"sam": SAM | {"method": "focal_sam"}, "loss": "focal"},
+    "noise": {
+        "augmentation": "noise+swap+remix",
+        "augmentation_chance": {"majority": 0.5},
+    },
     "cc_sam, table": {"sam": {"radius": 0.01, "method": "cc_sam"}, "ssl": {"weight": 0.5}},
     "ldam, table": {"loss": "ldam", "head": "cosine"},
     "ghost_batch, table": {"ghost_batch": 4},
@@ -156,6 +166,12 @@ LIMITS = {
     "accumulation": {"accumulation": 1},
     "ghost_batch": {"ghost_batch": 8},
     "erasing": {"augmentation": "erasing", "erasing": {"probability": 0.0}},
+    "color_jitter": {"augmentation": "color_jitter", "color_jitter": {"probability": 0.0}},
+    "blur": {"augmentation": "blur", "blur": {"probability": 0.0}},
+    "augmentation_chance": {
+        "augmentation": "auto_augment",
+        "augmentation_chance": {"minority": 0.0, "majority": 0.0},
+    },
     "milestones": {"schedule": "milestones", "milestones": [], "warmup_epochs": 0.0},
     "sampler": {"sampler": "shuffled"},
 }
@@ -166,6 +182,24 @@ def test_at_its_limit_a_lever_is_the_run_without_it(settings: dict[str, Any]) ->
     """Bit for bit, in float32: a level of 0 is a fair reference."""
     plain: dict[str, Any] = {"schedule": "constant"} if "schedule" in settings else {}
     with_it, without = pack(images(), config(**settings)), pack(images(), config(**plain))
+    train_steps(with_it, 6)
+    train_steps(without, 6)
+    assert same(parameters_of(with_it, 0), parameters_of(without, 0))
+
+
+ROW_LIMITS = {
+    "noise": {"augmentation": "noise", "noise": {"strength": 0.0}},
+    "swap": {"augmentation": "swap", "swap": {"share": 0.0}},
+    "remix": {"augmentation": "remix", "remix": {"share": 0.0}},
+}
+
+
+@pytest.mark.parametrize("name", ROW_LIMITS)
+def test_at_its_limit_a_lever_of_tables_is_the_run_without_it(name: str) -> None:
+    """Bit for bit; ReMix's limit is mixup."""
+    plain = {"augmentation": "mixup"} if name == "remix" else {}
+    runs = [config(model="mlp", **settings) for settings in (ROW_LIMITS[name], plain)]
+    with_it, without = (pack(table(), one) for one in runs)
     train_steps(with_it, 6)
     train_steps(without, 6)
     assert same(parameters_of(with_it, 0), parameters_of(without, 0))
@@ -183,12 +217,15 @@ def test_margin_zero_is_the_cosine_head_alone() -> None:
 def test_every_entry_is_reached_here() -> None:
     """A new entry of the catalogue gets the tests above by a line in the tables above."""
     written = [settings for table in (IMAGES, TABLES) for settings in table.values()]
+    names = [one.get("augmentation", "") for one in written]
     found = {
+        "augmentation": {name for joined in names for name in joined.split("+")},
         "loss": {one.get("loss") for one in written},
         "sampler": {one.get("sampler") for one in written},
         "ssl": {one.get("ssl", {}).get("loss") for one in written},
         "sharpness": {one.get("sam", {}).get("method") for one in written},
     }
-    older = {"cross_entropy", "shuffled", "simclr", "vicreg", "sam"}
+    older = {"cross_entropy", "shuffled", "simclr", "vicreg", "sam", "none"}
+    older |= {"trivial_augment", "auto_augment"}
     for kind, names in found.items():
         assert set(catalogue.entries(kind)) - older <= names, kind  # type: ignore[arg-type]

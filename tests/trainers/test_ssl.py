@@ -12,14 +12,14 @@ import torch
 from torch import Tensor
 from torchvision.transforms.v2 import functional as tv
 
-from trainers.image_ops import hue
+from trainers.image_ops import hue, jitter
 from trainers.ssl.simclr import simclr
 from trainers.ssl.vicreg import vicreg
 from trainers.ssl.views import (
+    JITTER,
     corrupt,
     crop_box,
     image_view,
-    jitter,
     resized_crop,
     ssl_views,
     view_width,
@@ -142,7 +142,7 @@ def test_hue_agrees_with_python_s_colorsys() -> None:
 def test_jitter_equals_torchvision_s_operations_in_this_order() -> None:
     """Brightness and contrast by 0.6..1.4, then saturation, then hue by +- 0.1."""
     x, u = uniforms(6, 5, 3, 9, 7), uniforms(7, 5, 4)
-    got = jitter(x, u)
+    got = jitter(x, u, JITTER)
     for m in range(5):
         b, c, s, h = u[m].tolist()
         image = tv.adjust_brightness(x[m], 0.6 + 0.8 * b)

@@ -12,7 +12,7 @@ import math
 import torch
 from torch import Tensor
 
-from trainers.image_ops import brightness, color, contrast, grey, hue
+from trainers.image_ops import grey, jitter
 from trainers.policies import pick
 
 CORRUPTED_SHARE = 0.6
@@ -71,19 +71,12 @@ def image_view(x: Tensor, u: Tensor) -> Tensor:
     """
     x = resized_crop(x, u[:, :4])
     x = torch.where(_chosen(u[:, 4], 0.5), x.flip(-1), x)
-    x = torch.where(_chosen(u[:, 5], 0.8), jitter(x, u[:, 6:10]), x)
+    x = torch.where(_chosen(u[:, 5], 0.8), jitter(x, u[:, 6:10], JITTER), x)
     return x if x.shape[1] != 3 else torch.where(_chosen(u[:, 10], 0.2), grey(x), x)
 
 
 def _chosen(u: Tensor, chance: float) -> Tensor:
     return (u < chance).view(-1, 1, 1, 1)
-
-
-def jitter(x: Tensor, u: Tensor) -> Tensor:
-    """Brightness, contrast and saturation by 1 +- 0.8 s, hue by +- 0.2 s turns, with s = 0.5."""
-    factors = 1.0 + 0.8 * JITTER * (2.0 * u[:, :3] - 1.0)
-    x = contrast(brightness(x, factors[:, :1]), factors[:, 1:2])
-    return hue(color(x, factors[:, 2:]), 0.2 * JITTER * (2.0 * u[:, 3] - 1.0))
 
 
 def resized_crop(x: Tensor, u: Tensor) -> Tensor:
