@@ -219,7 +219,24 @@ class FocalSAMKeys(Block):
     )
 
 
+class FTTransformerKeys(Block):
+    """The model `ft_transformer`."""
+
+    heads: Annotated[int, Field(ge=1, le=64)] = Field(
+        default=8, description="Attention heads; a token has a multiple of it numbers."
+    )
+
+
+class TabMKeys(Block):
+    """The model `tabm`."""
+
+    submodels: Annotated[int, Field(ge=1, le=1024)] = Field(
+        default=32, description="k, the perceptrons; each has its own scales, biases and head."
+    )
+
+
 RESIDUAL = ("ghost_batch", "weight_standardisation", "stem", "dropout", "stochastic_depth")
+TABULAR = ("depth", "dropout", "numerical_embedding.kind")
 
 ENTRIES = (
     Entry("model", "resnet", "trainers.models.resnet:ResNet", data=("image",),
@@ -232,8 +249,18 @@ ENTRIES = (
         for depth in (18, 34, 50)
     ),
     Entry("model", "mlp", "trainers.models.mlp:MLP", data=("table",),
-          uses=("depth", "ghost_batch", "dropout", "numerical_embedding.kind"),
+          uses=("ghost_batch", *TABULAR),
           meaning="Multilayer perceptron."),
+    Entry("model", "residual_mlp", "trainers.models.residual_mlp:ResidualMLP", data=("table",),
+          uses=("ghost_batch", *TABULAR),
+          meaning="Residual network for tables (Gorishniy et al. 2021)."),
+    Entry("model", "ft_transformer", "trainers.models.ft_transformer:FTTransformer",
+          FTTransformerKeys, data=("table",), uses=TABULAR,
+          meaning="Transformer whose tokens are a row's columns (Gorishniy et al. 2021)."),
+    Entry("model", "tabm", "trainers.models.tabm:TabM", TabMKeys, data=("table",),
+          needs={"train.head": "linear", "train.ssl.weight": 0.0},
+          uses=TABULAR,
+          meaning="Many multilayer perceptrons that share their weights (Gorishniy et al. 2024)."),
     Entry("loss", "cross_entropy", "trainers.losses.cross_entropy:CrossEntropy",
           meaning="Cross-entropy."),
     Entry("loss", "focal", "trainers.losses.focal:Focal", FocalKeys,

@@ -63,7 +63,7 @@ class Entry:
     data: tuple[DataKind, ...] = BOTH
     mixes: bool = False
     passes: int = 1
-    needs: Mapping[str, str] = field(default_factory=dict[str, str])
+    needs: Mapping[str, Any] = field(default_factory=dict[str, Any])
     uses: tuple[str, ...] = ()
     metrics: tuple[str, ...] = ()
     splits: tuple[str, ...] = ()

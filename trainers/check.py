@@ -97,7 +97,8 @@ def check_fit(train: TrainConfig, kind: DataKind) -> None:
         for other, value in entry.needs.items():
             if _word(train, other) != value:
                 key = KEYS[entry.kind]
-                raise ConfigError(key, entry.name, f"needs {other}: {value}")
+                shown = f"{value:g}" if isinstance(value, float) else value
+                raise ConfigError(key, entry.name, f"needs {other}: {shown}")
         if kind in entry.data:
             continue
         fits = [name for name, one in entries(entry.kind).items() if kind in one.data]

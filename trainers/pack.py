@@ -5,6 +5,7 @@ Letters: K members, B samples of a batch, N samples of a split, C classes.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, replace
@@ -156,7 +157,7 @@ class PackedNetworks:
         return self.outputs(x, moving=moving, masks=None)[1]
 
     def outputs(self, x: Tensor, *, moving: bool, masks: Masks | None) -> tuple[Tensor, Tensor]:
-        """Features and logits of a training batch."""
+        """Features and logits of a training batch; logits (K, B, k, C) of k submodels."""
         run = self._moving if moving else self._still
         run = run if masks is None else replace(run, masks=masks)
         with self.design.precision.casting(self.design.device):
@@ -192,7 +193,7 @@ class PackedNetworks:
         """Logits (K, B, C) of features with the current statistics."""
         with self.design.precision.casting(self.design.device):
             logits = self.design.network.logits(self._pass(False, self.statistics), features)
-        return logits.to(self.design.precision.dtype)
+        return joined(logits).to(self.design.precision.dtype)
 
     @torch.no_grad()
     def evaluate(self, batches: Iterable[Tensor]) -> Tensor:
@@ -201,7 +202,7 @@ class PackedNetworks:
         network, parts = self.design.network, []
         for x in batches:
             with self._computing(x):
-                parts.append(network.logits(run, network.features(run, x)))
+                parts.append(joined(network.logits(run, network.features(run, x))))
         return torch.cat(parts, dim=1).to(self.design.precision.dtype)
 
     @contextmanager
@@ -265,7 +266,7 @@ class PackLoss:
     def terms(self, pack: PackedNetworks, batch: Batch, *, moving: bool) -> LossTerms:
         """The terms of a step's losses; the masks of a batch are the same in every pass."""
         features, logits = pack.outputs(batch.x, moving=moving, masks=self._masks(batch))
-        losses = self.losses(logits, batch)
+        losses, logits = self.losses(logits, batch), joined(logits)
         if self._ssl is None or batch.views is None:
             return LossTerms(features, logits, losses, None)
         outputs = pack.ssl_outputs(batch.views, self.memory)
@@ -283,15 +284,31 @@ class PackLoss:
 
     def losses(self, logits: Tensor, batch: Batch) -> Tensor:
         """The supervised losses of a batch's samples, with the weights of their classes: (K, B)."""
-        losses = self._loss(logits, batch.targets, self.progress)
+        losses = self._losses(logits, batch.targets)
         if self.of_classes and self.progress >= self._weights_from:
             return losses * batch.of_samples[CLASS_WEIGHTS]
         return losses
+
+    def _losses(self, logits: Tensor, targets: Tensor) -> Tensor:
+        """The loss of each sample, (K, B): with submodels, the mean of their losses."""
+        if logits.dim() == 3:
+            return self._loss(logits, targets, self.progress)
+        submodels = logits.shape[2]
+        of_each = targets.repeat_interleave(submodels, dim=1)
+        losses = self._loss(logits.flatten(1, 2), of_each, self.progress)
+        return losses.unflatten(1, (-1, submodels)).mean(2)
 
     def after_update(self, pack: PackedNetworks) -> None:
         """Changes the memory after an update."""
         if self._ssl is not None:
             self._ssl.after_update(self.memory, pack.parameters, self._hyper, self.progress)
+
+
+def joined(logits: Tensor) -> Tensor:
+    """Logits (K, B, C); of submodels, (K, B, k, C), the logarithm of their mean probabilities."""
+    if logits.dim() == 3:
+        return logits
+    return logits.log_softmax(-1).logsumexp(2) - math.log(logits.shape[2])
 
 
 @dataclass(frozen=True)

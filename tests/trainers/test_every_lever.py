@@ -94,6 +94,23 @@ TABLES: dict[str, dict[str, Any]] = {
     "ghost_batch, table": {"ghost_batch": 4},
     "layer, table": {"norm": "layer", "dropout": 0.1},
     "dropout, table": {"dropout": 0.4, "sam": SAM, "ssl": {"weight": 0.5}},
+    "residual_mlp": {"model": "residual_mlp", "ssl": {"weight": 0.5, "loss": "scarf"}},
+    "ft_transformer": {
+        "model": "ft_transformer",
+        "width": 0.1,
+        "depth": 2,
+        "ft_transformer": {"heads": 2},
+        "dropout": 0.3,
+        "augmentation": "mixup",
+    },
+    "tabm": {
+        "model": "tabm",
+        "width": 0.1,
+        "tabm": {"submodels": 3},
+        "dropout": 0.3,
+        "sam": SAM,
+        "class_weights": "inverse",
+    },
     "periodic": {"numerical_embedding": {"kind": "periodic", "size": 3, "frequencies": 2}},
     "piecewise_linear": {
         "numerical_embedding": {"kind": "piecewise_linear", "size": 3, "bins": 4},
@@ -103,7 +120,7 @@ TABLES: dict[str, dict[str, Any]] = {
 }
 LEVERS = [
     *(pytest.param(images(channels=3), value, id=name) for name, value in IMAGES.items()),
-    *(pytest.param(table(), value | {"model": "mlp"}, id=name) for name, value in TABLES.items()),
+    *(pytest.param(table(), {"model": "mlp"} | value, id=name) for name, value in TABLES.items()),
 ]
 
 

@@ -121,7 +121,16 @@ def test_each_member_of_a_pack_is_saved_as_itself(tmp_path: Path) -> None:
     assert recall == pytest.approx(own, abs=1e-6)
 
 
-@pytest.mark.parametrize("more", [{}, {"numerical_embedding": "piecewise_linear"}], ids=str)
+@pytest.mark.parametrize(
+    "more",
+    [
+        {},
+        {"numerical_embedding": "piecewise_linear"},
+        {"model": "ft_transformer"},
+        {"model": "tabm", "tabm": {"submodels": 3}},
+    ],
+    ids=str,
+)
 def test_a_tables_file_gives_the_trainers_logits(more: dict[str, object], tmp_path: Path) -> None:
     """CSV read anew, with words, a level the pool never saw and missing values; Parquet as well."""
     path = write_csv(tmp_path / "t.csv", rows())

@@ -24,5 +24,8 @@ class Network(Protocol):
         ...
 
     def logits(self, run: Pass, features: Tensor) -> Tensor:
-        """(K, B, classes)."""
+        """(K, B, classes); (K, B, k, classes) of k submodels, which are trained and used together.
+
+        The loss is the mean of the submodels' losses, a prediction the mean of their probabilities.
+        """
         ...

@@ -1,6 +1,7 @@
 """Layers of a pack: each declares its parameters once and computes K members at a time.
 
-Letters: K members, B samples, C channels, I inputs, O outputs. `x` is in the form's layout.
+Letters: K members, B samples, C channels, I inputs, O outputs, T tokens of D numbers. `x` is in the
+form's layout.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from trainers.config import TrainConfig
-from trainers.fused import Blueprint, Moments, Pass
+from trainers.fused import EPSILON, Blueprint, Moments, Pass
 
 # Most groups of a group norm, and fewest channels of a group: normalising two values leaves only
 # their signs.
@@ -56,7 +57,7 @@ class Convolution:
 
 
 class Linear:
-    """(K, B, I) -> (K, B, O), with bias."""
+    """(K, B, I) -> (K, B, O), with bias; of tokens, (K, B, T, I) -> (K, B, T, O)."""
 
     def __init__(self, blueprint: Blueprint, name: str, inputs: int, outputs: int) -> None:
         draw = uniform(inputs)
@@ -66,7 +67,10 @@ class Linear:
         self.bias = blueprint.add(f"{name}.bias", "bias", (outputs,), zeros)
 
     def __call__(self, run: Pass, x: Tensor) -> Tensor:
-        return run.form.linear(x, run.views[self.weight], run.views[self.bias])
+        weight, bias = run.views[self.weight], run.views[self.bias]
+        if x.dim() == 3:
+            return run.form.linear(x, weight, bias)
+        return run.form.linear(x.flatten(1, 2), weight, bias).unflatten(1, x.shape[1:3])
 
 
 class Cosine:
@@ -153,6 +157,35 @@ class Norm:
         samples = x.numel() // weight.numel()
         moments[self.name] = mean, var * ((samples - 1) / samples)
         return out
+
+
+class LayerNorm:
+    """Layer norm of each token, (K, B, T, D), or of each sample, (K, B, D) (Ba et al. 2016)."""
+
+    def __init__(self, blueprint: Blueprint, name: str, size: int) -> None:
+        self.weight = blueprint.add(f"{name}.weight", "free", (size,), ones)
+        self.bias = blueprint.add(f"{name}.bias", "free", (size,), zeros)
+
+    def __call__(self, run: Pass, x: Tensor) -> Tensor:
+        shape = (run.members, *(1 for _ in x.shape[1:-1]), -1)
+        weight, bias = (run.views[name].view(shape) for name in (self.weight, self.bias))
+        return F.layer_norm(x, x.shape[-1:], eps=EPSILON) * weight + bias
+
+
+class Attention:
+    """Multi-head self-attention over tokens, (K, B, T, D) -> (K, B, T, D) (Vaswani et al. 2017)."""
+
+    def __init__(self, blueprint: Blueprint, name: str, size: int, heads: int) -> None:
+        self.entering = Linear(blueprint, f"{name}.qkv", size, 3 * size)
+        self.leaving = Linear(blueprint, f"{name}.out", size, size)
+        self.heads, self.scale = heads, (size // heads) ** -0.5
+
+    def __call__(self, run: Pass, x: Tensor, *, tokens: int | None = None) -> Tensor:
+        """Attends from each token to all of them; from the first `tokens` only, where it is set."""
+        entered = self.entering(run, x).unflatten(-1, (3, self.heads, -1))
+        query, key, value = entered.transpose(2, 4).unbind(3)  # (K, B, heads, T, D / heads)
+        chances = (query[..., :tokens, :] * self.scale @ key.mT).softmax(-1)
+        return self.leaving(run, (chances @ value).transpose(2, 3).flatten(3))
 
 
 class Dropout:
