@@ -235,8 +235,15 @@ class TabMKeys(Block):
     )
 
 
-RESIDUAL = ("ghost_batch", "weight_standardisation", "stem", "dropout", "stochastic_depth")
-TABULAR = ("depth", "dropout", "numerical_embedding.kind")
+RESIDUAL = (
+    "body_lr",
+    "ghost_batch",
+    "weight_standardisation",
+    "stem",
+    "dropout",
+    "stochastic_depth",
+)
+TABULAR = ("body_lr", "depth", "dropout", "numerical_embedding.kind")
 
 ENTRIES = (
     Entry("model", "resnet", "trainers.models.resnet:ResNet", data=("image",),

@@ -111,6 +111,9 @@ def check_fit(train: TrainConfig, kind: DataKind) -> None:
     if train.shortcut == "padding" and (train.model != "resnet" or (train.depth or 8) % 6 != 2):
         reason = "needs a resnet of depth 6n+2, such as 32; use projection"
         raise ConfigError("train.shortcut", train.shortcut, reason)
+    if not train.ssl.joint and train.ssl.weight > 0 and train.ssl.pretraining == 0:
+        reason = "leaves no place for the SSL loss: use true, or an ssl.pretraining above 0"
+        raise ConfigError("train.ssl.joint", train.ssl.joint, reason)
     if train.gradient == "class_normalised" and train.sam.radius > 0:
         reason = "does not fit train.gradient: class_normalised: use 0, or train.gradient: mean"
         raise ConfigError("train.sam.radius", train.sam.radius, reason)

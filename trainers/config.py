@@ -208,6 +208,15 @@ class SSL(Block):
         "batches.",
     )
     temperature: Annotated[float, Field(gt=0.0)] = Field(default=0.5, description="SimCLR's tau.")
+    pretraining: Annotated[float, Field(ge=0.0, lt=1.0), Added()] = Field(
+        default=0.0,
+        description="Share of the updates that come first and train on the SSL loss alone. The "
+        "schedule of the rate starts anew after them. They are a part of the budget.",
+    )
+    joint: Annotated[bool, Added()] = Field(
+        default=True,
+        description="Whether the SSL loss stays beside the supervised loss after pretraining.",
+    )
 
 
 class SAM(Block):
@@ -424,6 +433,11 @@ class TrainConfig(Block):
     )
     lr_batch: Annotated[int, Field(ge=1, le=1_000_000)] = Field(
         default=128, description="With lr_scaling, the batch size at which lr is used unchanged."
+    )
+    body_lr: Annotated[float, Field(ge=0.0), PerMember(), Added()] = Field(
+        default=1.0,
+        description="The rate of all layers but the head, as a multiple of lr, once pretraining is "
+        "over; 0 freezes them.",
     )
     schedule: Literal["cosine", "constant", "milestones"] = Field(
         default="cosine", description="Decay to 0, none, or by a factor at each milestone."

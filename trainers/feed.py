@@ -115,6 +115,7 @@ class Recipe:
         chances: (K, classes), how often samples of each class are augmented; None: always.
         ssl: the objective that needs views, or None.
         multiple: SSL samples for each supervised sample.
+        views_until: the updates that have views; later batches have none.
         masked: whether passes need masks.
     """
 
@@ -127,6 +128,7 @@ class Recipe:
     chances: Tensor | None
     ssl: SSLObjective | None
     multiple: int
+    views_until: int
     masked: bool
 
     @property
@@ -191,7 +193,7 @@ class Feed:
     def _prepared(self, epoch: int, position: int) -> Batch:
         number, offset = self._chunks[position]
         if self._chunk is None or self._chunk[:2] != (epoch, number):
-            self._chunk = (epoch, number, self._prepare(self._order(epoch), number))
+            self._chunk = (epoch, number, self._prepare(epoch, number))
         return self._chunk[2][offset]
 
     def _plan(self) -> list[tuple[int, int]]:
@@ -254,8 +256,9 @@ class Feed:
                 drawn[member, here] = tables[replicate, turn][own[here]]
         return torch.from_numpy(drawn).to(self._device, non_blocking=True)
 
-    def _prepare(self, epoch: Epoch, number: int) -> list[Batch]:
-        """The batches of a chunk."""
+    def _prepare(self, turn: int, number: int) -> list[Batch]:
+        """The batches of a chunk of epoch `turn`."""
+        epoch = self._order(turn)
         steps = [b for b, (chunk, _) in enumerate(self._chunks) if chunk == number]
         size, first = self.sizes[steps[0]], sum(self.sizes[: steps[0]])
         own = slice(first, first + size * len(steps))
@@ -263,7 +266,8 @@ class Feed:
         x = self._transformed(self.pool.raw("train", epoch.index[:, own]), epoch, own)
         x, targets, of_samples = self._mixed(x, labels, epoch.draws[:, own], size)
         x = self.enter(x)
-        views = self._views(epoch, own, size)
+        before = turn * self.epoch_steps + steps[0]
+        views = self._views(epoch, own, size) if before < self.recipe.views_until else None
         cut = [slice(i * size, (i + 1) * size) for i in range(len(steps))]
         return [
             Batch(

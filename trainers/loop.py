@@ -33,7 +33,7 @@ from trainers.losses.smoothing import smoothed_shares, smoothing_by_class
 from trainers.masks import DropRates
 from trainers.metrics import hits, measure
 from trainers.observers import Observed, Observers
-from trainers.optimizers import Optimizer, schedule
+from trainers.optimizers import BodyRate, Optimizer, pretraining_steps, schedule
 from trainers.pack import LossTerms, PackedNetworks, PackLoss, design
 from trainers.rounds import Timetable, chosen
 from trainers.samplers import Exposure, Sampler
@@ -156,6 +156,8 @@ class PackTrainer:
         make = catalogue.get("optimizer", train.optimizer).load()
         self._observers = Observers(train)
         self.optimizer: Optimizer = make(self.pack.parameters, hyper)
+        first = pretraining_steps(train, self.steps)
+        self._body = BodyRate(self.pack.parameters, hyper, start=first)
         self.objective = PackLoss(self.pack, hyper, self.counts)
         self.method = step_of(hyper, self.pack.parameters, self.counts)
         self._passes = Passes(self.pack, self.objective, moving=self._moving)
@@ -201,6 +203,7 @@ class PackTrainer:
             self._chances(hyper),
             self._design.ssl,
             train.ssl.batch_multiple,
+            self.steps if train.ssl.joint else pretraining_steps(train, self.steps),
             DropRates.of(hyper).any,
         )
 
@@ -290,10 +293,12 @@ class PackTrainer:
             self.config.train, self.step, steps=self.steps, epoch_steps=self.feed.epoch_steps
         )
         self.objective.progress = self.step / self.steps
+        self.objective.pretraining = self.step < pretraining_steps(self.config.train, self.steps)
         widest = batch.views[0] if batch.views else batch.x
         with self._design.form.backend(widest, self.pack.members):
             grad, terms = self.method.gradient(self._passes, batch)
-        self.optimizer.update(grad, step=self.step, share=share)
+        with self._body.applied(self.step):
+            self.optimizer.update(grad, step=self.step, share=share)
         self.objective.after_update(self.pack)
         self.step += 1
         self.averages.after_update(self.step)

@@ -6,7 +6,8 @@ Letters: K members, P parameters of one member, B samples, C classes.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Protocol
 
 import torch
@@ -46,9 +47,12 @@ def second_beta(train: TrainConfig) -> float:
 def schedule(train: TrainConfig, step: int, *, steps: int, epoch_steps: int) -> float:
     """The share of the peak rate at update `step`, counted from 0, of `steps` updates.
 
+    Pretraining and the training after it have a schedule each.
     Linear up to 1 over the warm-up, then a half cosine that would reach 0 at `steps`; or 1, cut by
     `milestone_factor` at each milestone.
     """
+    first = pretraining_steps(train, steps)
+    step, steps = (step, first) if step < first else (step - first, steps - first)
     warm = min(round(train.warmup_epochs * epoch_steps), steps)
     if step < warm:
         return (step + 1) / warm
@@ -58,6 +62,11 @@ def schedule(train: TrainConfig, step: int, *, steps: int, epoch_steps: int) -> 
         passed = sum(step >= round(share * steps) for share in train.milestones)
         return train.milestone_factor**passed
     return 0.5 * (1.0 + math.cos(math.pi * (step - warm) / max(1, steps - warm)))
+
+
+def pretraining_steps(train: TrainConfig, steps: int) -> int:
+    """The updates of a run's `steps` that train on the SSL loss alone."""
+    return round(train.ssl.pretraining * steps) if train.ssl.weight > 0 else 0
 
 
 class Optimizer(Protocol):
@@ -74,6 +83,42 @@ class Optimizer(Protocol):
     def update(self, grad: Tensor, *, step: int, share: float) -> None:
         """Makes an update at `share` of the peak rate; `step` counts from 0; overwrites `grad`."""
         ...
+
+
+class BodyRate:
+    """Slows or freezes all layers but the head: their updates are multiplied by `body_lr`.
+
+    That is a rate of `body_lr` times the head's, for any optimizer; 0 leaves them to the bit.
+
+    Args:
+        start: the update at which it begins.
+    """
+
+    def __init__(self, parameters: Parameters, hyper: Hyper, *, start: int) -> None:
+        self._parameters, self._start = parameters, start
+        rates = hyper.tensor("body_lr")
+        self._factors: Tensor | None = None
+        if any(value != 1.0 for value in hyper.values("body_lr")):
+            self._factors = parameters.layout.spread(rates)
+            for name, block in parameters.layout.split(self._factors).items():
+                if is_head(name):
+                    block.fill_(1.0)
+
+    @contextmanager
+    def applied(self, step: int) -> Iterator[None]:
+        """A context in which an optimizer makes update `step`."""
+        if self._factors is None or step < self._start:
+            yield
+            return
+        data = self._parameters.data
+        before = data.clone()
+        yield
+        torch.lerp(before, data, self._factors, out=data)
+
+
+def is_head(name: str) -> bool:
+    """Whether a parameter belongs to the last layer."""
+    return name.startswith("head.")
 
 
 class SGD:

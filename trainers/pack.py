@@ -245,6 +245,7 @@ class PackLoss:
 
     Attributes:
         progress: the share of the run's updates made; some losses change with it.
+        pretraining: whether L = L_SSL now.
         of_classes: name -> (K, C), numbers of each class that batches must have for each sample.
         memory: what the SSL objective keeps beside the parameters.
     """
@@ -252,6 +253,7 @@ class PackLoss:
     def __init__(self, pack: PackedNetworks, hyper: Hyper, counts: Sequence[int]) -> None:
         data, first = pack.parameters.data, hyper.first
         self._hyper, self._ssl, self.progress = hyper, pack.design.ssl, 0.0
+        self.pretraining, self._joint = False, first.ssl.joint
         counted = torch.tensor([counts], device=data.device)
         self._loss: Loss = catalogue.get("loss", first.loss).load()(hyper, counted)
         self._weight = hyper.tensor("ssl.weight")
@@ -267,11 +269,11 @@ class PackLoss:
         """The terms of a step's losses; the masks of a batch are the same in every pass."""
         features, logits = pack.outputs(batch.x, moving=moving, masks=self._masks(batch))
         losses, logits = self.losses(logits, batch), joined(logits)
-        if self._ssl is None or batch.views is None:
+        if self._ssl is None or batch.views is None or not (self.pretraining or self._joint):
             return LossTerms(features, logits, losses, None)
         outputs = pack.ssl_outputs(batch.views, self.memory)
         ssl = self._ssl.loss(outputs, batch.views, self._hyper)
-        return LossTerms(features, logits, losses, self._weight * ssl)
+        return LossTerms(features, logits, losses, ssl if self.pretraining else self._weight * ssl)
 
     def head_losses(
         self, pack: PackedNetworks, features: Tensor, batch: Batch, views: Mapping[str, Tensor]
@@ -285,6 +287,8 @@ class PackLoss:
     def losses(self, logits: Tensor, batch: Batch) -> Tensor:
         """The supervised losses of a batch's samples, with the weights of their classes: (K, B)."""
         losses = self._losses(logits, batch.targets)
+        if self.pretraining:
+            return losses * 0.0
         if self.of_classes and self.progress >= self._weights_from:
             return losses * batch.of_samples[CLASS_WEIGHTS]
         return losses

@@ -115,10 +115,11 @@ def _training(config: Config, samples: int) -> int:
     train = config.train
     passes = {entry.kind: entry.passes for entry in chosen_entries(train)}
     views = passes.get("ssl", 0) * train.ssl.batch_multiple
-    forwards = passes.get("sharpness", 1) * (1 + views) * (1 + BACKWARD)
+    with_views = 1.0 if train.ssl.joint else train.ssl.pretraining
+    forwards = passes.get("sharpness", 1) * (1 + with_views * views) * (1 + BACKWARD)
     if train.steps is None:
-        return forwards * train.epochs * samples
-    return forwards * train.steps * samples // len(batch_sizes(samples, train.batch_size))
+        return round(forwards * train.epochs * samples)
+    return int(forwards * train.steps * samples // len(batch_sizes(samples, train.batch_size)))
 
 
 def _evaluating(config: Config, facts: Mapping[str, Any], samples: int) -> int:

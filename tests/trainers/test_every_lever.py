@@ -55,6 +55,11 @@ IMAGES: dict[str, dict[str, Any]] = {
     "barlow_twins": {"ssl": {"weight": 0.1, "loss": "barlow_twins"}},
     "byol": {"ssl": {"weight": 0.5, "loss": "byol"}, "byol": {"tau": 0.9}},
     "masked": {"ssl": {"weight": 0.5, "loss": "masked", "batch_multiple": 2}},
+    "pretraining": {"ssl": {"weight": 0.5, "pretraining": 0.5}},
+    "pretraining alone, slow body": {
+        "ssl": {"weight": 0.5, "loss": "byol", "pretraining": 0.4, "joint": False},
+        "body_lr": 0.1,
+    },
     "asam": {"sam": SAM | {"method": "asam"}},
     "imbsam": {"sam": SAM | {"method": "imbsam"}, "imbsam": {"tail": 15}},
     "focal_sam": {"sam": SAM | {"method": "focal_sam"}},
