@@ -7,7 +7,8 @@ Documentation: optuna.readthedocs.io, reference/samplers and reference/pruners, 
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 from optuna.distributions import (
@@ -23,6 +24,7 @@ from optuna.pruners import (
     MedianPruner,
     NopPruner,
     SuccessiveHalvingPruner,
+    WilcoxonPruner,
 )
 from optuna.samplers import (
     BaseSampler,
@@ -191,9 +193,7 @@ def _nsga2(spec: Spec) -> BaseSampler:
 
 
 def _nsga3(spec: Spec) -> BaseSampler:
-    with warnings.catch_warnings():
-        # Its interface may change: the version of Optuna is bounded, and a test builds it.
-        warnings.simplefilter("ignore", ExperimentalWarning)
+    with _experimental():
         return NSGAIIISampler(
             population_size=_population(spec),
             mutation_prob=None,
@@ -202,6 +202,14 @@ def _nsga3(spec: Spec) -> BaseSampler:
             dividing_parameter=3,
             seed=spec.search.seed,
         )
+
+
+@contextmanager
+def _experimental() -> Iterator[None]:
+    """Allows a class whose interface may change: Optuna's version is bounded, and tests use it."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ExperimentalWarning)
+        yield
 
 
 def _searcher(spec: Spec) -> BaseSampler:
@@ -255,6 +263,11 @@ def _median(spec: Spec) -> BasePruner:
     )
 
 
+def _wilcoxon(spec: Spec) -> BasePruner:
+    with _experimental():
+        return WilcoxonPruner(p_threshold=spec.pruner.p, n_startup_steps=2)
+
+
 SAMPLERS: Mapping[str, Callable[[Spec], BaseSampler]] = {
     "factorial": _planned,
     "random": _planned,
@@ -272,5 +285,6 @@ PRUNERS: Mapping[str, Callable[[Spec], BasePruner]] = {
     "asha": _asha,
     "hyperband": _hyperband,
     "median": _median,
+    "wilcoxon": _wilcoxon,
     TUNE: _scheduler,
 }

@@ -325,10 +325,14 @@ class Conductor:
         return pruning.see(
             cell.id,
             group=group_of(cell, self._spec.scientific),
-            run=member.run,
+            replicate=self._tracker.runs[member.run].replicate,
             evaluation=reached.evaluation,
             value=value_at(member.numbers, self._host.objective),
-            of=[run.id for run in runs if run.valued_at(reached.epoch) and run.id not in ended],
+            of=[
+                run.replicate
+                for run in runs
+                if run.valued_at(reached.epoch) and run.id not in ended
+            ],
         )
 
     def _prune_elsewhere(self, cells: Collection[int], *, but: Collection[int]) -> None:

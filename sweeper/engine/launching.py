@@ -20,7 +20,7 @@ from sweeper.engine.packing import Packer
 from sweeper.engine.precision import PlanContext, Staged
 from sweeper.engine.probe import ProbeConditions, Question
 from sweeper.engine.progress import Awaited, Best, snapshot
-from sweeper.engine.pruning import Pruning, group_of
+from sweeper.engine.pruning import Pruning, group_of, pruning_of
 from sweeper.engine.recorder import index_of, value_at
 from sweeper.engine.run_tracker import RunTracker
 from sweeper.engine.screening import ScreenedCells
@@ -146,7 +146,7 @@ class Launch:
         spec = self.spec
         if spec.pruner.method == "none":
             return None
-        return Pruning(search.pruner(spec), direction=spec.objective.direction)
+        return pruning_of(search.pruner(spec), direction=spec.objective.direction)
 
     def _replay(self) -> None:
         """Shows the pruner the evaluations of earlier launches."""
@@ -162,10 +162,10 @@ class Launch:
             pruning.see(
                 run.cell_id,
                 group=group_of(tracker.cells[run.cell_id], self.spec.scientific),
-                run=run.id,
+                replicate=run.replicate,
                 evaluation=evaluations[run_id],
                 value=value,
-                of=[r.id for r in tracker.of_cell[run.cell_id] if r.valued_at(epoch)],
+                of=[r.replicate for r in tracker.of_cell[run.cell_id] if r.valued_at(epoch)],
             )
         for cell in tracker.cells.values():
             if tracker.finished(cell.id):

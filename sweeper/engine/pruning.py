@@ -1,13 +1,15 @@
-"""Asks an Optuna pruner about running cells: the mean over replicates, at equal evaluations.
+"""Asks an Optuna pruner about running cells: the replicates of a cell, at equal evaluations.
 
-Pruners count evaluations, from 1, whatever rounds are between them.
+Pruners count evaluations, from 1, whatever rounds are between them. Most judge the mean over the
+replicates; Wilcoxon's test compares replicate with replicate.
 """
 
 from __future__ import annotations
 
 import json
 import math
-from collections.abc import Collection, Sequence
+import warnings
+from collections.abc import Collection, Mapping, Sequence
 from statistics import fmean
 
 import optuna
@@ -27,8 +29,10 @@ class Pruning:
         self._pruner = pruner
         self._direction = optuna.study.StudyDirection[direction.upper()]
         self._studies: dict[str, optuna.Study] = {}
-        self._trials: dict[int, optuna.Trial] = {}
-        self._seen: dict[int, dict[int, dict[int, float]]] = {}  # cell -> evaluation -> ...
+        self._trials: dict[int, list[optuna.Trial]] = {}
+        self._seen: dict[
+            int, dict[int, dict[int, float]]
+        ] = {}  # cell -> evaluation -> replicate -> value
         self._judged: dict[int, int] = {}  # cell -> last evaluation at which it was judged
 
     def see(
@@ -36,40 +40,46 @@ class Pruning:
         cell: int,
         *,
         group: str,
-        run: int,
+        replicate: int,
         evaluation: int,
         value: float | None,
         of: Sequence[int],
     ) -> bool:
-        """Takes a replicate's value; returns whether the cell should stop. `of` are its runs."""
+        """Takes a replicate's value; returns whether the cell should stop.
+
+        `of` are the replicates that have, or will have, a value at this evaluation.
+        """
         if evaluation <= self._judged.get(cell, 0):
             return False  # repeated after an interruption
         seen = self._seen.setdefault(cell, {})
         values = seen.setdefault(evaluation, {})
-        values[run] = math.nan if value is None else value
+        values[replicate] = math.nan if value is None else value
         if not set(values) >= set(of):
             return False
         del seen[evaluation]
         self._judged[cell] = evaluation
-        trial = self._trials.get(cell)
-        if trial is None:
-            trial = self._trials[cell] = self._study(group).ask()
+        return self._stops(cell, group, evaluation, values)
+
+    def _stops(self, cell: int, group: str, evaluation: int, values: Mapping[int, float]) -> bool:
+        """Whether the cell should stop at an evaluation; `values` by replicate."""
+        trials = self._trials.setdefault(cell, [])
+        if not trials:
+            trials.append(self._study(group).ask())
+        [trial] = trials
         trial.report(fmean(values.values()), evaluation)
         return trial.should_prune()
 
     def end(self, cell: int, *, value: float | None, pruned: bool) -> None:
         """Notes a cell's end; pruners learn from finished cells."""
-        trial = self._trials.pop(cell, None)
         self._seen.pop(cell, None)
-        if trial is None:
-            return
         state = optuna.trial.TrialState
-        if pruned:
-            trial.study.tell(trial, state=state.PRUNED)
-        elif value is None or math.isnan(value):
-            trial.study.tell(trial, state=state.FAIL)
-        else:
-            trial.study.tell(trial, value)
+        for trial in self._trials.pop(cell, ()):
+            if pruned:
+                trial.study.tell(trial, state=state.PRUNED)
+            elif value is None or math.isnan(value):
+                trial.study.tell(trial, state=state.FAIL)
+            else:
+                trial.study.tell(trial, value)
 
     def _study(self, group: str) -> optuna.Study:
         if group not in self._studies:
@@ -80,6 +90,32 @@ class Pruning:
                 sampler=optuna.samplers.RandomSampler(seed=0),
             )
         return self._studies[group]
+
+
+class PairedPruning(Pruning):
+    """Compares a cell with the best finished cell, replicate by replicate, at equal evaluations.
+
+    The replicates are the instances of Optuna's WilcoxonPruner. Each evaluation has a study of its
+    own, because values of one run at two evaluations are not independent.
+    """
+
+    def _stops(self, cell: int, group: str, evaluation: int, values: Mapping[int, float]) -> bool:
+        if not all(map(math.isfinite, values.values())):
+            return False  # the pruner cannot handle them
+        trial = self._study(f"{group} at evaluation {evaluation}").ask()
+        self._trials.setdefault(cell, []).append(trial)
+        for replicate, value in values.items():
+            trial.report(value, replicate)
+        with warnings.catch_warnings():
+            # Where the best cell lacks a replicate, the pruner compares the others, and says so.
+            warnings.simplefilter("ignore")
+            return trial.should_prune()
+
+
+def pruning_of(pruner: optuna.pruners.BasePruner, *, direction: str) -> Pruning:
+    """How this pruner is asked."""
+    paired = isinstance(pruner, optuna.pruners.WilcoxonPruner)
+    return (PairedPruning if paired else Pruning)(pruner, direction=direction)
 
 
 def group_of(cell: Cell, scientific: Collection[str]) -> str:

@@ -123,13 +123,14 @@ class Search(Worded):
 
 
 class Pruner(Worded):
-    """Which cells are stopped early, judged by the mean over replicates. A word is the method."""
+    """Which cells are stopped early, judged over their replicates. A word is the method."""
 
-    method: Literal["none", "asha", "hyperband", "median", "tune"] = Field(
+    method: Literal["none", "asha", "hyperband", "median", "wilcoxon", "tune"] = Field(
         default="none",
-        description="asha: asynchronous successive halving. tune: the scheduler of Ray Tune that "
-        "a `--plugin` file sets as `sweeper.tunes.SCHEDULER`, with its own settings instead of "
-        "those below.",
+        description="asha: asynchronous successive halving. wilcoxon: Wilcoxon's signed-rank test "
+        "against the best finished cell, replicate by replicate. tune: the scheduler of Ray Tune "
+        "that a `--plugin` file sets as `sweeper.tunes.SCHEDULER`, with its own settings instead "
+        "of those below.",
     )
     min_evaluations: Annotated[int, Field(ge=1, le=100_000)] = Field(
         default=1,
@@ -140,6 +141,10 @@ class Pruner(Worded):
     )
     startup: Annotated[int, Field(ge=0, le=100_000)] = Field(
         default=5, description="median: finished cells before the first decision."
+    )
+    p: Annotated[float, Field(gt=0.0, lt=1.0)] = Field(
+        default=0.1,
+        description="wilcoxon: a cell stops where its p-value is below this, at any evaluation.",
     )
 
 

@@ -55,4 +55,23 @@ def adaptive_has_no_grid_of_its_own(spec: SpecFile) -> Iterator[Problem]:
         )
 
 
-RULES = (search_has_what_it_needs, a_sampler_fits_the_factors, adaptive_has_no_grid_of_its_own)
+def wilcoxon_has_enough_pairs(spec: SpecFile) -> Iterator[Problem]:
+    """The smallest p-value of n pairs is 1 / 2^n, so fewer pairs never stop a cell."""
+    if spec.pruner.method != "wilcoxon":
+        return
+    least = next(n for n in range(1, 1100) if 0.5**n < spec.pruner.p)
+    least = max(2, least)
+    keys = ("replicates", "tuning_replicates") if spec.nuisance else ("replicates",)
+    for key in keys:
+        if (count := getattr(spec, key)) < least:
+            reason = f"pruner: wilcoxon compares in pairs, and fewer than {least} replicates never "
+            reason += f"give p < {spec.pruner.p:g}; write {key}: {least} or more, or pruner: median"
+            yield Problem((key,), reason, count)
+
+
+RULES = (
+    search_has_what_it_needs,
+    a_sampler_fits_the_factors,
+    adaptive_has_no_grid_of_its_own,
+    wilcoxon_has_enough_pairs,
+)

@@ -172,10 +172,10 @@ def test_a_cell_is_judged_once_all_its_replicates_have_come_as_far() -> None:
         optuna.pruners.ThresholdPruner(lower=0.5, n_warmup_steps=0), direction="maximize"
     )
     see = {"group": "report", "of": [1, 2]}
-    assert not pruning.see(7, run=1, evaluation=1, value=0.0, **see)
-    assert not pruning.see(7, run=1, evaluation=2, value=0.0, **see)
-    assert pruning.see(7, run=2, evaluation=1, value=0.9, **see), "the mean 0.45 is below 0.5"
-    assert not pruning.see(7, run=2, evaluation=1, value=0.0, **see), "judged already"
+    assert not pruning.see(7, replicate=1, evaluation=1, value=0.0, **see)
+    assert not pruning.see(7, replicate=1, evaluation=2, value=0.0, **see)
+    assert pruning.see(7, replicate=2, evaluation=1, value=0.9, **see), "the mean 0.45 is below 0.5"
+    assert not pruning.see(7, replicate=2, evaluation=1, value=0.0, **see), "judged already"
 
 
 def test_a_replicate_that_has_left_is_not_waited_for() -> None:
@@ -183,8 +183,8 @@ def test_a_replicate_that_has_left_is_not_waited_for() -> None:
     pruning = Pruning(
         optuna.pruners.ThresholdPruner(lower=0.5, n_warmup_steps=0), direction="maximize"
     )
-    assert pruning.see(7, group="report", run=2, evaluation=1, value=0.1, of=[2])
-    assert pruning.see(8, group="report", run=3, evaluation=1, value=math.nan, of=[3])
+    assert pruning.see(7, group="report", replicate=2, evaluation=1, value=0.1, of=[2])
+    assert pruning.see(8, group="report", replicate=3, evaluation=1, value=math.nan, of=[3])
 
 
 def test_checkpoints_lie_beside_the_sqlite_file_or_where_the_variable_says(tmp_path) -> None:

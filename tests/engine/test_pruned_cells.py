@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
+from statistics import fmean
 
+import numpy as np
 import optuna
 import pytest
+from scipy import stats
 from stages import SPEC, Stage, staged
 
 from sweeper import search
 from sweeper.design import candidates, designs
 from sweeper.engine.cells import REPORT, TUNING, CellMaker
 from sweeper.engine.messages import Job
-from sweeper.engine.pruning import Pruning, group_of
+from sweeper.engine.pruning import Pruning, group_of, pruning_of
 from sweeper.engine.tuning import TunedCells
 from sweeper.spec import parse
 from sweeper.states import Ending, RunState
@@ -166,9 +170,66 @@ def test_a_pruner_sees_one_study_a_group() -> None:
     asha = optuna.pruners.SuccessiveHalvingPruner(min_resource=1, reduction_factor=2)
     pruning = Pruning(asha, direction="maximize")
     for cell, value in enumerate((0.9, 0.8, 0.7)):
-        pruning.see(cell, group="rich", run=cell, evaluation=1, value=value, of=[cell])
-    assert not pruning.see(7, group="poor", run=7, evaluation=1, value=0.1, of=[7])
-    assert pruning.see(8, group="rich", run=8, evaluation=1, value=0.1, of=[8])
+        pruning.see(cell, group="rich", replicate=0, evaluation=1, value=value, of=[0])
+    assert not pruning.see(7, group="poor", replicate=0, evaluation=1, value=0.1, of=[0])
+    assert pruning.see(8, group="rich", replicate=0, evaluation=1, value=0.1, of=[0])
+
+
+def judged(pruning: Pruning, cell: int, values: list[float], *, evaluation: int = 1) -> bool:
+    """Whether the cell stops once its last replicate has a value."""
+    *_, last = (
+        pruning.see(
+            cell, group="g", replicate=at, evaluation=evaluation, value=value,
+            of=range(len(values)),
+        )
+        for at, value in enumerate(values)
+    )  # fmt: skip
+    return last
+
+
+def wilcoxon() -> Pruning:
+    lines = TUNED.replace("replicates: 2", "replicates: 5").split("nuisance:")
+    spec = parse(lines[0] + "replicates: 5\npruner: wilcoxon\n")
+    return pruning_of(search.pruner(spec), direction="maximize")
+
+
+BASE = [0.1, 0.5, 0.9, 0.3, 0.7]  # replicates differ far more than cells do
+
+
+def test_wilcoxon_pairs_replicates() -> None:
+    """Each replicate is a little worse: in pairs that is certain, and the means are close."""
+    worse, shuffled = (
+        [one - 0.01 * (at + 1) for at, one in enumerate(BASE)],
+        [0.9, 0.1, 0.5, 0.7, 0.2],
+    )
+    for values, stops in ((worse, True), (shuffled, False)):
+        pruning = wilcoxon()
+        assert not judged(pruning, 1, BASE)
+        pruning.end(1, value=fmean(BASE), pruned=False)
+        assert judged(pruning, 2, values) is stops
+        test = stats.wilcoxon(np.subtract(values, BASE), alternative="less")
+        assert bool(test.pvalue < 0.1) is stops
+
+
+def test_wilcoxon_compares_at_equal_evaluations_with_the_best_finished_cell() -> None:
+    """A cell at its first evaluation is not held against another's last one."""
+    pruning = wilcoxon()
+    assert not judged(pruning, 1, BASE)
+    assert not judged(pruning, 1, [one + 0.5 for one in BASE], evaluation=2)
+    assert not judged(pruning, 2, [one - 0.05 for one in BASE])  # no cell has finished
+    pruning.end(1, value=1.0, pruned=False)
+    assert not judged(pruning, 3, [one + 0.01 * (at + 1) for at, one in enumerate(BASE)])
+    assert judged(pruning, 3, [one + 0.4 for one in BASE], evaluation=2)
+
+
+def test_wilcoxon_judges_no_cell_with_a_diverged_replicate() -> None:
+    """Nor does such a cell stop another."""
+    pruning = wilcoxon()
+    assert not judged(pruning, 1, [0.9, math.nan, 0.9, 0.9, 0.9])
+    pruning.end(1, value=0.9, pruned=False)
+    assert not judged(pruning, 2, [0.1] * 5)
+    pruning.end(2, value=None, pruned=False)
+    assert not judged(pruning, 3, [0.05] * 5)
 
 
 def test_a_cell_whose_candidates_all_fail_is_told(monkeypatch) -> None:

@@ -88,7 +88,7 @@ FIX = "set data.val: test (a part of the test split) or pool"
          f"{FIX}, or use qmc"),
         *[(f"pruner: {{method: {method}}}",
            f"pruner.method: '{method}': judges cells on the validation split, and data.val is "
-           f"none; {FIX}, or use none") for method in ("asha", "hyperband", "median")],
+           f"none; {FIX}, or use none") for method in ("asha", "hyperband", "median", "wilcoxon")],
         ("replicates: {screen: 3, confirm: 6}",
          "replicates.screen: 3: drops cells by the validation split, and data.val is none; "
          f"{FIX}, or write replicates: 6"),
@@ -255,6 +255,11 @@ WHOLE = {
         "s.yaml:4: search.method: 'cma_es': learns from ranges of numbers, and no factor is one; "
         "write a factor such as train.lr: {low: 0.01, high: 1.0, log: true}, or use tpe",
     ),
+    "Wilcoxon's test of too few pairs": (
+        BASE + "pruner: wilcoxon\nreplicates: 3\n",
+        "s.yaml:5: replicates: 3: pruner: wilcoxon compares in pairs, and fewer than 4 replicates "
+        "never give p < 0.1; write replicates: 4 or more, or pruner: median",
+    ),
     "a plan without pairs": (
         BASE + "replicates: {target: 0.01}\nsearch: {method: tpe, trials: 4}\n",
         "s.yaml:4: replicates: a plan needs search: factorial, to compare in pairs; write a "
@@ -341,7 +346,7 @@ s.yaml:14: objective.metric: 'auc': no such metric; valid: METRICS
 s.yaml:15: pruner.method: 'ahsa': must be one of METHODS; did you mean 'asha'?
 s.yaml:16: replicates: 0: must be a whole number, 1 to 1,000""".replace(
     "METRICS", ", ".join(sorted(OBJECTIVES))
-).replace("METHODS", "none, asha, hyperband, median, tune")
+).replace("METHODS", "none, asha, hyperband, median, wilcoxon, tune")
 
 
 def test_everything_that_is_wrong_is_told_at_once() -> None:
