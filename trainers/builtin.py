@@ -235,6 +235,25 @@ class TabMKeys(Block):
     )
 
 
+class ConvNeXtKeys(Block):
+    """The network `convnext`."""
+
+    patch: Annotated[int, Field(ge=1, le=32)] = Field(
+        default=4, description="Pixels a side of the first convolution, which is its stride too."
+    )
+
+
+class ViTKeys(Block):
+    """The network `vit`."""
+
+    patch: Annotated[int, Field(ge=1, le=64)] = Field(
+        default=4, description="Pixels a side of a patch; 16 is usual for images of 224 pixels."
+    )
+    heads: Annotated[int, Field(ge=1, le=64)] = Field(
+        default=3, description="Heads of an attention."
+    )
+
+
 RESIDUAL = (
     "body_lr",
     "ghost_batch",
@@ -255,6 +274,12 @@ ENTRIES = (
               meaning=f"ResNet-{depth} of four stages, as in torchvision (He et al. 2016).")
         for depth in (18, 34, 50)
     ),
+    Entry("model", "convnext", "trainers.models.convnext:ConvNeXt", ConvNeXtKeys, data=("image",),
+          uses=("body_lr", "depth", "dropout", "stochastic_depth"),
+          meaning="ConvNeXt (Liu et al. 2022); at width 1 and depth 12 ConvNeXt-Atto."),
+    Entry("model", "vit", "trainers.models.vit:ViT", ViTKeys, data=("image",),
+          uses=("body_lr", "depth", "dropout", "stochastic_depth"),
+          meaning="Vision transformer (Dosovitskiy et al. 2021); DeiT-Tiny at width 1, depth 12."),
     Entry("model", "mlp", "trainers.models.mlp:MLP", data=("table",),
           uses=("ghost_batch", *TABULAR),
           meaning="Multilayer perceptron."),

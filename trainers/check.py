@@ -29,6 +29,7 @@ def check(config: Config, facts: Mapping[str, Any]) -> tuple[int, ...]:
     train = config.train
     check_names(train)
     check_fit(train, facts["kind"])
+    check_patch(train, facts["shape"])
     check_imbalance(config.data.imbalance)
     pool = dict(zip(facts["classes"], facts["counts"]["train"], strict=True))
     counts = check_counts(config.data.imbalance, pool)
@@ -108,6 +109,10 @@ def check_fit(train: TrainConfig, kind: DataKind) -> None:
     check_places(train)
     if train.model == "resnet":
         check_depth(train.depth)
+    if train.model == "convnext" and train.depth is not None and train.depth % 6:
+        reason = "is not a depth of a convnext, which is 6n; the nearest is "
+        near = 6 * max(1, round(train.depth / 6))
+        raise ConfigError("train.depth", train.depth, f"{reason}{near}")
     if train.shortcut == "padding" and (train.model != "resnet" or (train.depth or 8) % 6 != 2):
         reason = "needs a resnet of depth 6n+2, such as 32; use projection"
         raise ConfigError("train.shortcut", train.shortcut, reason)
@@ -139,6 +144,25 @@ def check_depth(depth: int | None) -> None:
         near = min(valid, key=lambda d: abs(d - depth))
         reason = f"is not a depth of a resnet, which is 6n+2 or 6n+4; the nearest is {near}"
         raise ConfigError("train.depth", depth, reason)
+
+
+def check_patch(train: TrainConfig, shape: Sequence[int]) -> None:
+    """Checks that the patches of a network fit images of a shape, [C, H, W]."""
+    if train.model not in ("vit", "convnext"):
+        return
+    patch, sides = train.parameters(train.model).patch, shape[1:]
+    # A ConvNeXt halves its images three times.
+    fits = [
+        p
+        for p in range(1, min(sides) + 1)
+        if (not any(s % p for s in sides) if train.model == "vit" else min(sides) >= 8 * p)
+    ]
+    if patch in fits:
+        return
+    size = "x".join(map(str, sides))
+    reason = f"does not fit images of {size} pixels"
+    reason += f": use {', '.join(map(str, fits))}" if fits else ", which are too small: use resnet"
+    raise ConfigError(f"train.{train.model}.patch", patch, reason)
 
 
 def check_imbalance(imbalance: Imbalance) -> None:

@@ -348,16 +348,16 @@ class TrainConfig(Block):
     depth: Annotated[int, Field(ge=1, le=1202)] | None = Field(
         default=None,
         description="resnet: 6n+2 (8, 20, 32) or 6n+4 (wide: 16, 28), default 8. "
-        "resnet18, 34 and 50 have the depth of their names. mlp: hidden layers, default 2. "
-        "residual_mlp: blocks, default 2. ft_transformer: blocks, default 3. tabm: hidden layers, "
-        "default 3.",
+        "resnet18, 34 and 50 have the depth of their names. convnext: 6n blocks, default 12. vit: "
+        "blocks, default 12. mlp: hidden layers, default 2. residual_mlp: blocks, default 2. "
+        "ft_transformer: blocks, default 3. tabm: hidden layers, default 3.",
     )
     width: Annotated[float, Field(ge=0.01, le=16.0)] = Field(
         default=1.0,
-        description="Widening factor over 16 channels (resnet), 64 (resnet18, 34, 50), 128 units "
-        "(mlp, residual_mlp), 512 units (tabm) or tokens of 192 numbers (ft_transformer, to a "
-        "multiple of its heads), rounded to the nearest whole number, halves to even, and at least "
-        "1.",
+        description="Widening factor over 16 channels (resnet), 64 (resnet18, 34, 50), 40 "
+        "(convnext), 192 features (vit, to a multiple of its heads), 128 units (mlp, "
+        "residual_mlp), 512 units (tabm) or tokens of 192 numbers (ft_transformer, to a multiple "
+        "of its heads), rounded to the nearest whole number, halves to even, and at least 1.",
     )
     shortcut: Annotated[Literal["projection", "padding"], Added()] = Field(
         default="projection",
@@ -400,7 +400,7 @@ class TrainConfig(Block):
     dropout: Annotated[float, Field(ge=0.0, lt=1.0), PerMember(off=0.0), Added()] = Field(
         default=0.0,
         description="Share of the features that are 0 in a training pass: before the head "
-        "(resnet), after each hidden layer (mlp, tabm), inside each block (residual_mlp, "
+        "(of images), after each hidden layer (mlp, tabm), inside each block (residual_mlp, "
         "ft_transformer, whose attention drops nothing). Not in evaluations, nor in an SSL loss's "
         "passes.",
     )

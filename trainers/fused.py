@@ -272,7 +272,7 @@ class Form(Protocol):
         groups: int = 1,
         standardised: bool = False,
     ) -> Tensor:
-        """A convolution, padded so that stride 1 keeps the size; an even kernel has no padding.
+        """A convolution, padded so that stride 1 keeps the size; patches have no padding.
 
         Args:
             groups: of each member's channels.
@@ -305,8 +305,27 @@ class Form(Protocol):
         """Group norm of images, or of the columns of tables, for each sample separately."""
         ...
 
+    def layer_norm(self, x: Tensor, weight: Tensor, bias: Tensor, epsilon: float) -> Tensor:
+        """Layer norm of each row's features, (K, N, F)."""
+        ...
+
+    def attention(self, x: Tensor, *, heads: int, tokens: int | None) -> Tensor:
+        """Attention to all T tokens, from queries, keys and values: (K, B, T, 3 F) -> F.
+
+        From the first `tokens` only, where it is set: (K, B, tokens, F).
+        """
+        ...
+
     def linear(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         """(K, B, I) -> (K, B, O)."""
+        ...
+
+    def places(self, x: Tensor, members: int) -> Tensor:
+        """Converts from the form's layout: the channels of each pixel, (K, B, H W, C)."""
+        ...
+
+    def grid(self, x: Tensor, size: tuple[int, int]) -> Tensor:
+        """Converts the channels of pixels, (K, B, H W, C), to images in the form's layout."""
         ...
 
     def padded(self, x: Tensor, *, members: int, stride: int, channels: int) -> Tensor:
@@ -369,7 +388,7 @@ class Folded:
             # kernels write beyond that buffer (uxlfoundation/oneDNN#6035): wrong gradients, or a
             # damaged heap.
             x, stride = x[:, :, ::stride, ::stride], 1
-        padding = padding_of(weight.shape[-1])
+        padding = padding_of(weight.shape[-1], stride)
         return F.conv2d(x, weight, bias, stride, padding, 1, members * groups)
 
     def batch_norm(
@@ -406,8 +425,23 @@ class Folded:
         rows = F.group_norm(rows, members * groups, weight, bias, EPSILON)
         return rows.view(len(rows), members, -1).transpose(0, 1)
 
+    def layer_norm(self, x: Tensor, weight: Tensor, bias: Tensor, epsilon: float) -> Tensor:
+        return torch.addcmul(bias, F.layer_norm(x, x.shape[-1:], eps=epsilon), weight)
+
+    def attention(self, x: Tensor, *, heads: int, tokens: int | None) -> Tensor:
+        apart = x.flatten(0, 1).unflatten(-1, (3, heads, -1)).permute(2, 0, 3, 1, 4)
+        queries, keys, values = apart.unbind(0)
+        seen = F.scaled_dot_product_attention(queries[:, :, :tokens], keys, values)
+        return seen.transpose(1, 2).flatten(2).unflatten(0, x.shape[:2])
+
     def linear(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         return x @ weight if bias is None else torch.baddbmm(bias, x, weight)
+
+    def places(self, x: Tensor, members: int) -> Tensor:
+        return x.permute(0, 2, 3, 1).flatten(1, 2).unflatten(-1, (members, -1)).permute(2, 0, 1, 3)
+
+    def grid(self, x: Tensor, size: tuple[int, int]) -> Tensor:
+        return x.permute(1, 2, 0, 3).flatten(2).unflatten(1, size).permute(0, 3, 1, 2)
 
     def padded(self, x: Tensor, *, members: int, stride: int, channels: int) -> Tensor:
         x = x[:, :, ::stride, ::stride].unflatten(1, (members, -1))
@@ -432,9 +466,9 @@ class Folded:
         return without_onednn() if few else nullcontext()
 
 
-def padding_of(kernel: int) -> int:
-    """The pixels on each side of an image that keep its size under stride 1, or none."""
-    return kernel // 2 if kernel % 2 else 0
+def padding_of(kernel: int, stride: int) -> int:
+    """The pixels of padding on each side of an image; none where kernels do not overlap."""
+    return kernel // 2 if kernel > stride else 0
 
 
 def ghosts(samples: int, ghost: int) -> int:

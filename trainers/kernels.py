@@ -24,7 +24,15 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from trainers.fused import EPSILON, FILTER_EPSILON, FORMS, Form, Kind, Parameter, without_onednn
+from trainers.fused import (
+    EPSILON,
+    FILTER_EPSILON,
+    FORMS,
+    Form,
+    Kind,
+    Parameter,
+    without_onednn,
+)
 from trainers.plugins import run
 from trainers.shapes import Layer
 
@@ -119,6 +127,8 @@ def _shapes(layer: Layer) -> dict[str, tuple[int, ...]]:
         shapes["weight"] = (layer.outputs, layer.kernel, layer.kernel, inputs)
     elif layer.kind == "linear":
         shapes["weight"] = (layer.inputs, layer.outputs)
+    elif layer.kind == "attention":
+        shapes["input"] = (layer.batch, *layer.size, 3 * layer.inputs)
     elif layer.kind not in ("pooled", "max_pooled"):
         shapes["weight"] = shapes["bias"] = (layer.inputs,)
     if layer.bias:
@@ -146,7 +156,7 @@ def _plain(layer: Layer, input: Tensor, weight: Any = None, bias: Any = None) ->
                 rows = weight.reshape(1, layer.outputs, -1)
                 weight = F.batch_norm(rows, None, None, None, None, True, 0.0, FILTER_EPSILON)
                 weight = weight.view(layer.outputs, -1, layer.kernel, layer.kernel)
-            padding = layer.kernel // 2 if layer.kernel % 2 else 0
+            padding = layer.kernel // 2 if layer.kernel > layer.stride else 0
             return F.conv2d(input, weight, bias, layer.stride, padding, 1, layer.groups)
         case "batch_norm":
             return F.batch_norm(input, None, None, weight, bias, True, 0.0, EPSILON)
@@ -156,6 +166,13 @@ def _plain(layer: Layer, input: Tensor, weight: Any = None, bias: Any = None) ->
             return input @ weight if bias is None else torch.addmm(bias, input, weight)
         case "pooled":
             return input.mean((2, 3))
+        case "layer_norm":
+            return F.layer_norm(input, input.shape[1:], weight, bias, EPSILON)
+        case "attention":
+            apart = input.unflatten(-1, (3, layer.groups, -1)).permute(2, 0, 3, 1, 4)
+            queries, keys, values = apart.unbind(0)
+            alike = queries @ keys.mT / math.sqrt(queries.shape[-1])
+            return (alike.softmax(-1) @ values).transpose(1, 2).flatten(2)
         case "max_pooled":
             return F.max_pool2d(input, layer.kernel, layer.stride, layer.kernel // 2)
 
@@ -202,7 +219,7 @@ def _arranged(form: Form, layer: Layer, x: Tensor) -> Tensor:
 
 def _inner(form: Form, layer: Layer, x: Tensor) -> Tensor:
     """(K, B, C, ...) in the form's layout."""
-    return form.images(x.transpose(0, 1)) if layer.size else x
+    return form.images(x.transpose(0, 1)) if len(layer.size) == 2 else x
 
 
 def _layer_of(form: Form, layer: Layer, leaves: dict[str, Tensor]) -> Tensor:
@@ -241,6 +258,10 @@ def _layer_of(form: Form, layer: Layer, leaves: dict[str, Tensor]) -> Tensor:
             return form.pooled(x, members)
         case "max_pooled":
             return form.max_pooled(x)
+        case "layer_norm":
+            return form.layer_norm(x, view("weight", "bias"), view("bias", "bias"), EPSILON)
+        case "attention":
+            return form.attention(x, heads=layer.groups, tokens=None)
 
 
 def _never(source: object, shape: tuple[int, ...]) -> Any:

@@ -19,7 +19,16 @@ from trainers.fused import MOMENTUM, Layout, Parameter, Parameters, Pass, ghosts
 from trainers.pack import design
 from trainers.ssl import SSLEncoder
 
-LayerKind = Literal["convolution", "batch_norm", "group_norm", "linear", "pooled", "max_pooled"]
+LayerKind = Literal[
+    "convolution",
+    "batch_norm",
+    "group_norm",
+    "linear",
+    "pooled",
+    "max_pooled",
+    "layer_norm",
+    "attention",
+]
 TITLES: dict[LayerKind, str] = {
     "convolution": "convolution",
     "batch_norm": "batch norm",
@@ -27,6 +36,8 @@ TITLES: dict[LayerKind, str] = {
     "linear": "linear layer",
     "pooled": "mean over pixels",
     "max_pooled": "maximum over pixels",
+    "layer_norm": "layer norm",
+    "attention": "attention",
 }
 
 
@@ -40,7 +51,7 @@ class Layer:
     Attributes:
         batch: B, samples of each member.
         inputs: channels or features of one member; `outputs` likewise.
-        size: H, W of its input; () for tables.
+        size: H, W of its input, or the places of an attention; () for rows.
         entry: shape of the batch that enters the network, (B, K, C, H, W) or (K, B, F): a form
             may choose its kernels by it.
         standardised: whether the filters of a convolution are.
@@ -74,7 +85,10 @@ class Layer:
             parts.append(f"{self.inputs} to {self.outputs} features")
         else:
             parts.append(f"{self.inputs} {'channels' if self.size else 'features'}")
-        parts += ["{}x{} pixels".format(*self.size)] if self.size else []
+        if self.kind == "attention":
+            parts += [f"{self.size[0]} places", f"{self.groups} heads"]
+        elif self.size:
+            parts += ["{}x{} pixels".format(*self.size)]
         members = "1 member" if self.members == 1 else f"{self.members} members"
         return ", ".join([*parts, members, f"batch {self.batch}"])
 
@@ -88,12 +102,14 @@ class Layer:
             pixels, weights = math.prod(sides), self.kernel**2 * self.inputs * self.outputs
             weights //= self.groups
             return self.members * self.batch * pixels * weights
+        if self.kind == "attention":
+            return 2 * self.members * self.batch * self.size[0] ** 2 * self.inputs
         return 0
 
 
 def side_after(side: int, kernel: int, stride: int) -> int:
     """The pixels of a side after a convolution or a maximum."""
-    return (side + 2 * padding_of(kernel) - kernel) // stride + 1
+    return (side + 2 * padding_of(kernel, stride) - kernel) // stride + 1
 
 
 def calls(
@@ -158,8 +174,10 @@ class Recording:
         groups: int = 1,
         standardised: bool = False,
         batch: int | None = None,
+        size: tuple[int, ...] | None = None,
     ) -> None:
-        size = tuple(x.shape[2:]) if x.dim() == 4 else ()
+        if size is None:
+            size = tuple(x.shape[2:]) if x.dim() == 4 else ()
         made = Layer(
             kind,
             batch or self._batch,
@@ -231,6 +249,26 @@ class Recording:
         channels = weight.shape[1]
         self._record("group_norm", x, inputs=channels, outputs=channels, groups=groups)
         return torch.zeros_like(x)
+
+    def layer_norm(self, x: Tensor, weight: Tensor, bias: Tensor, epsilon: float) -> Tensor:
+        _, rows, features = x.shape
+        rows = self._batch * rows // PLACEHOLDER
+        self._record("layer_norm", x, inputs=features, outputs=features, batch=rows)
+        return x
+
+    def attention(self, x: Tensor, *, heads: int, tokens: int | None) -> Tensor:
+        *_, places, features = x.shape
+        features //= 3
+        self._record(
+            "attention", x, inputs=features, outputs=features, groups=heads, size=(places,)
+        )
+        return x[:, :, :tokens, :features]
+
+    def places(self, x: Tensor, members: int) -> Tensor:
+        return x.flatten(2).mT[None]
+
+    def grid(self, x: Tensor, size: tuple[int, int]) -> Tensor:
+        return x[0].mT.unflatten(2, size)
 
     def linear(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         _, inputs, outputs = weight.shape

@@ -18,7 +18,7 @@ from trainers import arithmetic
 from trainers.arithmetic import CheckEnded, Choice, Guard, WrongArithmetic
 from trainers.config import Config
 from trainers.fused import FORMS
-from trainers.shapes import Layer, calls
+from trainers.shapes import TITLES, Layer, calls
 from trainers.threads import threads_for
 
 # Threads that wait in a loop take a busy machine's time from those that they wait for.
@@ -39,6 +39,21 @@ def own_cache(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
 def layers(members: int = 1) -> list[Layer]:
     """Those of the narrow network."""
     return calls(NARROW, inputs=(1, 8, 8), classes=10, samples=200, members=members)
+
+
+def newer(members: int) -> list[Layer]:
+    """Those of layer norms, attention, depthwise and standardised convolutions, and maxima."""
+    large = {"stem": "imagenet", "weight_standardisation": True, "ghost_batch": 4}
+    small = {"width": 0.1, "depth": 6, "convnext": {"patch": 1}}
+    found: list[Layer] = []
+    for settings in (
+        {"model": "resnet18", "width": 0.1, **large},
+        {"model": "convnext", **small},
+        {"model": "vit", "width": 0.1, "depth": 1},
+    ):
+        train = Config.model_validate({"train": {"batch_size": 16, **settings}}).train
+        found += calls(train, inputs=(1, 8, 8), classes=10, samples=200, members=members)
+    return found
 
 
 def guard(plugin: Path, monkeypatch: pytest.MonkeyPatch) -> Guard:
@@ -86,12 +101,13 @@ def checked(tmp_path_factory: pytest.TempPathFactory) -> Checked:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("SWEEPER_CACHE", str(folder))
         with Guard(threads=1) as one:
-            return Checked({members: one.choose(layers(members)) for members in (1, 2, 5)}, folder)
+            choices = {members: one.choose(layers(members)) for members in (1, 2, 5)}
+            return Checked(choices | {3: one.choose(newer(3))}, folder)
 
 
-@pytest.mark.parametrize("members", [1, 2, 5])
+@pytest.mark.parametrize("members", [1, 2, 3, 5])
 def test_the_first_form_passes_its_own_check(checked: Checked, members: int) -> None:
-    """The narrow network, at a width at which oneDNN has been wrong."""
+    """The narrow network, at a width at which oneDNN has been wrong; the newer layers for three."""
     choice = checked.choices[members]
     assert (choice.form, choice.findings) == ("folded", ())
 
@@ -107,6 +123,14 @@ def test_a_wrong_gradient_is_found_and_the_next_form_used(
     assert line.startswith("form 'bent' is wrong on this machine: convolution 3x3, stride 1, ")
     assert "its weight gradient is off by 0.4 of its length" in line
     assert line.endswith("form 'folded' is used instead")
+
+
+def test_every_kind_of_layer_is_checked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each layer that a form bends by a thousandth of its gradient is found, kind by kind."""
+    kinds = {layer.kind: layer for layer in [*layers(), *newer(1)]}
+    assert set(kinds) | {"group_norm"} == set(TITLES)
+    with guard(planted_forms.all_bent(tmp_path), monkeypatch) as one:
+        assert [kind for kind, layer in kinds.items() if one.wrong("bent", [layer]) is None] == []
 
 
 def test_a_form_that_kills_its_process_is_wrong(

@@ -25,6 +25,8 @@ from trainers.config import Config
 from trainers.data.dataset import Dataset
 from trainers.loop import PackTrainer, RoundResult
 
+CONVNEXT = {"model": "convnext", "width": 0.05, "depth": 6, "convnext": {"patch": 1}}
+VIT = {"model": "vit", "width": 0.03, "depth": 2, "vit": {"heads": 2}}
 SAM = {"radius": 0.1, "asymmetry": 1.0}
 # Settings that reach each lever on images; those of `TABLES` are for tables.
 IMAGES: dict[str, dict[str, Any]] = {
@@ -81,6 +83,8 @@ IMAGES: dict[str, dict[str, Any]] = {
     "layer": {"norm": "layer", "depth": 10},
     "imagenet stem": {"stem": "imagenet", "batch_size": 20},
     "resnet18": {"model": "resnet18", "width": 0.07, "stem": "cifar", "stochastic_depth": 0.2},
+    "convnext": CONVNEXT | {"stochastic_depth": 0.3, "dropout": 0.1},
+    "vit": VIT | {"stochastic_depth": 0.3, "sam": SAM, "ssl": {"weight": 0.5}},
     "dropout": {"dropout": 0.4, "stochastic_depth": 0.5, "sampler": "balanced", "accumulation": 2},
 }
 TABLES: dict[str, dict[str, Any]] = {

@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from trainers.config import TrainConfig
-from trainers.fused import EPSILON, Blueprint, Moments, Pass
+from trainers.fused import EPSILON, Blueprint, Draw, Moments, Pass
 
 # Most groups of a group norm, and fewest channels of a group: normalising two values leaves only
 # their signs.
@@ -38,12 +38,14 @@ class Convolution:
         bias: bool = False,
         gain: float = 1.0,
         standardised: bool = False,
+        groups: int = 1,
+        draw: Draw | None = None,
     ) -> None:
-        shape = (outputs, kernel, kernel, inputs)
-        draw = he_normal(kernel * kernel * inputs, gain)
+        shape = (outputs, kernel, kernel, inputs // groups)
+        draw = draw or he_normal(kernel * kernel * inputs // groups, gain)
         self.weight = blueprint.add(f"{name}.weight", "convolution", shape, draw, decays=True)
         self.bias = blueprint.add(f"{name}.bias", "channels", (outputs,), zeros) if bias else None
-        self.stride, self.standardised = stride, standardised
+        self.stride, self.standardised, self.groups = stride, standardised, groups
 
     def __call__(self, run: Pass, x: Tensor) -> Tensor:
         return run.form.convolution(
@@ -52,15 +54,24 @@ class Convolution:
             run.views[self.bias] if self.bias else None,
             members=run.members,
             stride=self.stride,
+            groups=self.groups,
             standardised=self.standardised,
         )
 
 
 class Linear:
-    """(K, B, I) -> (K, B, O), with bias; of tokens, (K, B, T, I) -> (K, B, T, O)."""
+    """(K, ..., I) -> (K, ..., O), with bias."""
 
-    def __init__(self, blueprint: Blueprint, name: str, inputs: int, outputs: int) -> None:
-        draw = uniform(inputs)
+    def __init__(
+        self,
+        blueprint: Blueprint,
+        name: str,
+        inputs: int,
+        outputs: int,
+        *,
+        draw: Draw | None = None,
+    ) -> None:
+        draw = draw or uniform(inputs)
         self.weight = blueprint.add(
             f"{name}.weight", "linear", (inputs, outputs), draw, decays=True
         )
@@ -68,9 +79,14 @@ class Linear:
 
     def __call__(self, run: Pass, x: Tensor) -> Tensor:
         weight, bias = run.views[self.weight], run.views[self.bias]
-        if x.dim() == 3:
-            return run.form.linear(x, weight, bias)
-        return run.form.linear(x.flatten(1, 2), weight, bias).unflatten(1, x.shape[1:3])
+        return by_row(lambda rows: run.form.linear(rows, weight, bias), x)
+
+
+def by_row(layer: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
+    """Applies a layer of rows (K, N, F) to (K, ..., F)."""
+    if x.dim() == 3:
+        return layer(x)
+    return layer(x.flatten(1, -2)).unflatten(1, x.shape[1:-1])
 
 
 class Cosine:
@@ -160,32 +176,34 @@ class Norm:
 
 
 class LayerNorm:
-    """Layer norm of each token, (K, B, T, D), or of each sample, (K, B, D) (Ba et al. 2016)."""
+    """Layer norm of each sample or token, (K, ..., F) (Ba et al. 2016)."""
 
-    def __init__(self, blueprint: Blueprint, name: str, size: int) -> None:
-        self.weight = blueprint.add(f"{name}.weight", "free", (size,), ones)
-        self.bias = blueprint.add(f"{name}.bias", "free", (size,), zeros)
+    def __init__(
+        self, blueprint: Blueprint, name: str, size: int, *, epsilon: float = EPSILON
+    ) -> None:
+        self.weight = blueprint.add(f"{name}.weight", "bias", (size,), ones)
+        self.bias = blueprint.add(f"{name}.bias", "bias", (size,), zeros)
+        self.epsilon = epsilon
 
     def __call__(self, run: Pass, x: Tensor) -> Tensor:
-        shape = (run.members, *(1 for _ in x.shape[1:-1]), -1)
-        weight, bias = (run.views[name].view(shape) for name in (self.weight, self.bias))
-        return F.layer_norm(x, x.shape[-1:], eps=EPSILON) * weight + bias
+        weight, bias = run.views[self.weight], run.views[self.bias]
+        return by_row(lambda rows: run.form.layer_norm(rows, weight, bias, self.epsilon), x)
 
 
 class Attention:
     """Multi-head self-attention over tokens, (K, B, T, D) -> (K, B, T, D) (Vaswani et al. 2017)."""
 
-    def __init__(self, blueprint: Blueprint, name: str, size: int, heads: int) -> None:
-        self.entering = Linear(blueprint, f"{name}.qkv", size, 3 * size)
-        self.leaving = Linear(blueprint, f"{name}.out", size, size)
-        self.heads, self.scale = heads, (size // heads) ** -0.5
+    def __init__(
+        self, blueprint: Blueprint, name: str, size: int, heads: int, *, draw: Draw | None = None
+    ) -> None:
+        self.entering = Linear(blueprint, f"{name}.qkv", size, 3 * size, draw=draw)
+        self.leaving = Linear(blueprint, f"{name}.out", size, size, draw=draw)
+        self.heads = heads
 
     def __call__(self, run: Pass, x: Tensor, *, tokens: int | None = None) -> Tensor:
         """Attends from each token to all of them; from the first `tokens` only, where it is set."""
-        entered = self.entering(run, x).unflatten(-1, (3, self.heads, -1))
-        query, key, value = entered.transpose(2, 4).unbind(3)  # (K, B, heads, T, D / heads)
-        chances = (query[..., :tokens, :] * self.scale @ key.mT).softmax(-1)
-        return self.leaving(run, (chances @ value).transpose(2, 3).flatten(3))
+        entered = self.entering(run, x)
+        return self.leaving(run, run.form.attention(entered, heads=self.heads, tokens=tokens))
 
 
 class Dropout:
@@ -208,8 +226,16 @@ class StochasticDepth:
         self.name, self.share = name, index / max(1, blocks - 1)
 
     def __call__(self, run: Pass, branch: Tensor) -> Tensor:
-        factors = run.masks.branch(self.name, self.share) if run.masks and self.share else None
+        factors = self._factors(run)
         return branch if factors is None else run.form.weighed(branch, factors, run.members)
+
+    def places(self, run: Pass, branch: Tensor) -> Tensor:
+        """The same for the places of samples, (K, B, T, F)."""
+        factors = self._factors(run)
+        return branch if factors is None else branch * factors[..., None, None].to(branch.dtype)
+
+    def _factors(self, run: Pass) -> Tensor | None:
+        return run.masks.branch(self.name, self.share) if run.masks and self.share else None
 
 
 def norm(blueprint: Blueprint, train: TrainConfig, name: str, channels: int) -> Norm:
@@ -226,6 +252,12 @@ def groups_of(channels: int) -> int:
 def he_normal(fan_in: int, gain: float = 1.0):
     """Normal numbers of variance gain^2 2 / fan_in (He et al. 2015)."""
     scale = np.float32(gain * math.sqrt(2.0 / fan_in))
+    return lambda source, shape: source.standard_normal(shape, dtype=np.float32) * scale
+
+
+def normal(deviation: float):
+    """Normal numbers of a standard deviation."""
+    scale = np.float32(deviation)
     return lambda source, shape: source.standard_normal(shape, dtype=np.float32) * scale
 
 
