@@ -154,6 +154,16 @@ class SwapKeys(Block):
     )
 
 
+class SimCLRKeys(Block):
+    """The SSL loss `simclr`."""
+
+    queue: Annotated[int, Field(ge=0, le=65_536)] = Field(
+        default=0,
+        description="Projections of earlier updates that are further negatives, two for each "
+        "sample; 0 is none. An alternative to a larger ssl.batch_multiple, at no pass more.",
+    )
+
+
 class BarlowTwinsKeys(Block):
     """The SSL loss `barlow_twins`."""
 
@@ -345,7 +355,7 @@ ENTRIES = (
           meaning="Gaussian noise on the columns of numbers."),
     Entry("augmentation", "swap", "trainers.row_noise:swap_of", SwapKeys, data=("table",),
           meaning="Values of other rows, each by itself (Yoon et al. 2020)."),
-    Entry("ssl", "simclr", "trainers.ssl.simclr:SimCLR", passes=2,
+    Entry("ssl", "simclr", "trainers.ssl.simclr:SimCLR", SimCLRKeys, passes=2,
           meaning="NT-Xent of two views (Chen et al. 2020)."),
     Entry("ssl", "vicreg", "trainers.ssl.vicreg:VICReg", passes=2,
           meaning="Variance, invariance and covariance (Bardes et al. 2022)."),

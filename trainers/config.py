@@ -217,6 +217,12 @@ class SSL(Block):
         default=True,
         description="Whether the SSL loss stays beside the supervised loss after pretraining.",
     )
+    supervised_view: Annotated[Literal["augmented", "ssl"], Added()] = Field(
+        default="augmented",
+        description="What the supervised loss sees: the batch by train.augmentation, or the SSL "
+        "loss's first view in its place (with its own pass, so the cost is the same). Without "
+        "joint SSL, always augmented.",
+    )
 
 
 class SAM(Block):

@@ -116,6 +116,7 @@ class Recipe:
         ssl: the objective that needs views, or None.
         multiple: SSL samples for each supervised sample.
         views_until: the updates that have views; later batches have none.
+        sees_view: whether the supervised loss sees the first SSL view.
         masked: whether passes need masks.
     """
 
@@ -129,6 +130,7 @@ class Recipe:
     ssl: SSLObjective | None
     multiple: int
     views_until: int
+    sees_view: bool
     masked: bool
 
     @property
@@ -269,9 +271,12 @@ class Feed:
         before = turn * self.epoch_steps + steps[0]
         views = self._views(epoch, own, size) if before < self.recipe.views_until else None
         cut = [slice(i * size, (i + 1) * size) for i in range(len(steps))]
+        inputs = [self.cut(x, part) for part in cut]
+        if views and self.recipe.sees_view:
+            inputs = [self.cut(seen[0], slice(size)) for seen in views]
         return [
             Batch(
-                self.cut(x, part),
+                inputs[i],
                 targets[:, part],
                 labels[:, part],
                 {name: values[:, part] for name, values in of_samples.items()},

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from trainers import catalogue, state
-from trainers.augment import parse
+from trainers.augment import Policy, parse
 from trainers.averages import Averages
 from trainers.batches import batch_sizes
 from trainers.by_size import by_size
@@ -189,7 +189,9 @@ class PackTrainer:
 
     def _recipe(self, hyper: Hyper) -> Recipe:
         train, data = hyper.first, self.pack.parameters.data
-        policy = parse(train)
+        joint = self._design.ssl is not None and train.ssl.joint
+        sees_view = joint and train.ssl.supervised_view == "ssl"
+        policy = Policy() if sees_view else parse(train)
         smooth = hyper.any("smoothing.minority") or hyper.any("smoothing.majority")
         rows = [smoothing_by_class(self.counts, t.smoothing) for t in hyper.trains]
         shares = smoothed_shares(self.counts, train.smoothing)
@@ -204,6 +206,7 @@ class PackTrainer:
             self._design.ssl,
             train.ssl.batch_multiple,
             self.steps if train.ssl.joint else pretraining_steps(train, self.steps),
+            sees_view,
             DropRates.of(hyper).any,
         )
 

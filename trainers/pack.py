@@ -264,14 +264,22 @@ class PackLoss:
             weights = class_weights(first.class_weights, counts)
             self.of_classes[CLASS_WEIGHTS] = weights.to(data).expand(len(hyper.trains), -1)
         self.memory: State = self._ssl.memory(pack.parameters) if self._ssl else {}
+        self._outputs: list[Views] = []
 
-    def terms(self, pack: PackedNetworks, batch: Batch, *, moving: bool) -> LossTerms:
-        """The terms of a step's losses; the masks of a batch are the same in every pass."""
+    def terms(
+        self, pack: PackedNetworks, batch: Batch, *, moving: bool, first: bool = False
+    ) -> LossTerms:
+        """The terms of a step's losses; the masks of a batch are the same in every pass.
+
+        The SSL objective may remember a `first` pass after the update.
+        """
         features, logits = pack.outputs(batch.x, moving=moving, masks=self._masks(batch))
         losses, logits = self.losses(logits, batch), joined(logits)
         if self._ssl is None or batch.views is None or not (self.pretraining or self._joint):
             return LossTerms(features, logits, losses, None)
         outputs = pack.ssl_outputs(batch.views, self.memory)
+        if first and self.memory:
+            self._outputs.append(tuple(output.detach() for output in outputs))
         ssl = self._ssl.loss(outputs, batch.views, self._hyper)
         return LossTerms(features, logits, losses, ssl if self.pretraining else self._weight * ssl)
 
@@ -305,6 +313,9 @@ class PackLoss:
     def after_update(self, pack: PackedNetworks) -> None:
         """Changes the memory after an update."""
         if self._ssl is not None:
+            for outputs in self._outputs:
+                self._ssl.remember(self.memory, outputs)
+            self._outputs.clear()
             self._ssl.after_update(self.memory, pack.parameters, self._hyper, self.progress)
 
 

@@ -54,6 +54,17 @@ IMAGES: dict[str, dict[str, Any]] = {
         "augmentation_chance": {"minority": 0.9, "majority": 0.3},
     },
     "cutmix": {"augmentation": "cutmix", "cutmix": {"alpha": 0.4, "probability": 0.9}},
+    "queue": {"ssl": {"weight": 0.5}, "simclr": {"queue": 50}},
+    "queue, parts": {
+        "ssl": {"weight": 0.5},
+        "simclr": {"queue": 9},
+        "accumulation": 2,
+        "sam": SAM,
+    },
+    "supervised_view": {
+        "ssl": {"weight": 0.5, "supervised_view": "ssl", "batch_multiple": 2},
+        "augmentation": "flip_crop+mixup",
+    },
     "barlow_twins": {"ssl": {"weight": 0.1, "loss": "barlow_twins"}},
     "byol": {"ssl": {"weight": 0.5, "loss": "byol"}, "byol": {"tau": 0.9}},
     "masked": {"ssl": {"weight": 0.5, "loss": "masked", "batch_multiple": 2}},
@@ -88,6 +99,7 @@ IMAGES: dict[str, dict[str, Any]] = {
     "dropout": {"dropout": 0.4, "stochastic_depth": 0.5, "sampler": "balanced", "accumulation": 2},
 }
 TABLES: dict[str, dict[str, Any]] = {
+    "queue, table": {"ssl": {"weight": 0.5}, "simclr": {"queue": 200}},
     "scarf": {"ssl": {"weight": 0.5, "loss": "scarf"}},
     "vime": {"ssl": {"weight": 0.5, "loss": "vime"}},
     "byol, table": {"ssl": {"weight": 0.5, "loss": "byol"}},
@@ -188,7 +200,7 @@ LIMITS = {
     "vs": {"loss": "vs", "vs": {"tau": 0.0, "gamma": 0.0}},
     "class weights": {"class_weights": {"by": "inverse", "start": 1.0}},
     "sam": {"sam": {"radius": 0.0, "method": "asam"}},
-    "ssl": {"ssl": {"weight": 0.0, "loss": "byol"}},
+    "ssl": {"ssl": {"weight": 0.0, "loss": "byol", "supervised_view": "ssl"}},
     "accumulation": {"accumulation": 1},
     "ghost_batch": {"ghost_batch": 8},
     "erasing": {"augmentation": "erasing", "erasing": {"probability": 0.0}},

@@ -9,6 +9,7 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 import torch
+from small_packs import config, images, pack
 from torch import Tensor
 from torchvision.transforms.v2 import functional as tv
 
@@ -281,3 +282,54 @@ def test_table_views_are_the_rows_and_their_corruption() -> None:
     assert torch.equal(clean, codes)
     assert corrupted.dtype == torch.int64
     assert ((corrupted >= 100).sum(-1) == 3).all()
+
+
+# --- a queue of negatives, and the view of the supervised loss
+
+
+def test_the_queue_is_among_the_negatives() -> None:
+    """NT-Xent with the queue's cosines in each denominator; empty places do not count."""
+    u, v = projections(30, members=2, n=3, d=4)
+    queue = torch.nn.functional.normalize(projections(31, members=2, n=5, d=4)[0], dim=-1)
+    queue[1, 3:] = 0.0
+    got = simclr(u, v, 0.4, queue)
+    for k in range(2):
+        z = [*u[k].tolist(), *v[k].tolist()]
+        more = [row for row in queue[k].tolist() if any(row)]
+        total = 0.0
+        for i in range(6):
+            others = [math.exp(cosine(z[i], z[j]) / 0.4) for j in range(6) if j != i]
+            others += [math.exp(cosine(z[i], row) / 0.4) for row in more]
+            total -= cosine(z[i], z[(i + 3) % 6]) / 0.4 - math.log(sum(others))
+        assert float(got[k]) == pytest.approx(total / 6, abs=1e-12)
+
+
+@pytest.mark.parametrize("sam", [0.0, 0.1])
+def test_the_queue_has_the_newest_projections_of_earlier_updates(sam: float) -> None:
+    """20 places: 16 of the last update, 4 of the one before; none of SAM's second pass."""
+    settings = {"ssl": {"weight": 0.5}, "simclr": {"queue": 20}, "sam": {"radius": sam}}
+    trainer = pack(images(), config(precision="float64", **settings))
+    queue = trainer.objective.memory["queue"]
+    expected = torch.zeros(20, 128, dtype=torch.float64)
+    for batch in trainer.feed.batches(0, 3):
+        assert batch.views is not None
+        with torch.no_grad():
+            seen = trainer.pack.ssl_outputs(batch.views, {})
+        trainer.update(batch)
+        rows = torch.nn.functional.normalize(torch.cat([seen[0][0], seen[1][0]]), dim=-1)
+        expected = torch.cat([rows, expected])[:20]
+        torch.testing.assert_close(queue.tensor.view(20, 128), expected, rtol=0, atol=1e-12)
+    assert bool((expected != 0).any(1).all())
+
+
+def test_the_supervised_loss_sees_the_first_view() -> None:
+    """The batch's own samples of the view, whatever train.augmentation says; labels stay."""
+    ssl = {"weight": 0.5, "batch_multiple": 2}
+    seen = pack(images(), config(ssl=ssl | {"supervised_view": "ssl"}, augmentation="mixup"))
+    usual = pack(images(), config(ssl=ssl))
+    for ours, theirs in zip(seen.feed.batches(0, 4), usual.feed.batches(0, 4), strict=True):
+        assert theirs.views is not None
+        assert torch.equal(ours.labels, theirs.labels)
+        assert torch.equal(ours.targets, theirs.targets)
+        assert torch.equal(ours.x, theirs.views[0][: len(theirs.x)])
+        assert not torch.equal(ours.x, theirs.x)

@@ -105,6 +105,13 @@ class SSLObjective(Protocol):
         """The loss of each member, (K,)."""
         ...
 
+    def remember(self, memory: State, outputs: Views) -> None:
+        """Keeps what later updates need of `outputs`; comes after the update, before the next.
+
+        It comes once for each part of a batch, with the outputs of the part's first pass.
+        """
+        ...
+
     def after_update(
         self, memory: State, parameters: Parameters, hyper: Hyper, progress: float
     ) -> None:
@@ -142,6 +149,9 @@ class TwoViews:
         """The projections (K, n, d) of each view."""
         del memory
         return tuple(self.projector(encoder.run, encoder(view)) for view in views)
+
+    def remember(self, memory: State, outputs: Views) -> None:
+        del memory, outputs
 
     def after_update(
         self, memory: State, parameters: Parameters, hyper: Hyper, progress: float

@@ -35,7 +35,8 @@ class Passes:
 
         Only the `first` pass of an update may change running statistics.
         """
-        return self._objective.terms(self.pack, batch, moving=self._moving and first)
+        moving = self._moving and first
+        return self._objective.terms(self.pack, batch, moving=moving, first=first)
 
     def head_losses(self, features: Tensor, batch: Batch, views: Mapping[str, Tensor]) -> Tensor:
         """The supervised losses (K, B) of a batch's features, with other parameters, by name."""
