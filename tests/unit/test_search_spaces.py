@@ -18,7 +18,8 @@ by_name = pytest.mark.parametrize("path", SPACES, ids=lambda path: path.stem)
 def cifar(classes: int) -> dict[str, object]:
     """Facts of CIFAR's shape, for spaces whose data are too large to ship."""
     counts = {"train": [50_000 // classes] * classes, "test": [10_000 // classes] * classes}
-    return {"kind": "image", "classes": [f"c{i}" for i in range(classes)], "counts": counts}
+    names = [f"c{i}" for i in range(classes)]
+    return {"kind": "image", "shape": [3, 32, 32], "classes": names, "counts": counts}
 
 
 @pytest.fixture(scope="module")
