@@ -53,6 +53,8 @@ class Entry:
         uses: a model's keys of `train` that not every model has a place for, such as
             `dropout` or `numerical_embedding.kind`.
         metrics, splits: the names of what it measures, and where (observer).
+        check: a model whose name in a spec is `FAMILY:NAME`: what checks the whole word, as
+            `module:function`.
         meaning: what it is, in one sentence, with its source.
     """
 
@@ -67,6 +69,7 @@ class Entry:
     uses: tuple[str, ...] = ()
     metrics: tuple[str, ...] = ()
     splits: tuple[str, ...] = ()
+    check: str = ""
     meaning: str = ""
 
     def observed(self) -> list[tuple[str, str]]:
@@ -75,10 +78,21 @@ class Entry:
 
     def load(self) -> Any:
         """What makes the part; imports its module if it has to."""
-        if not isinstance(self.made, str):
-            return self.made
-        module, _, name = self.made.partition(":")
-        return getattr(import_module(module), name)
+        return _imported(self.made) if isinstance(self.made, str) else self.made
+
+    def check_word(self, word: str) -> None:
+        """Checks the whole word in a spec, if it names a network of a family.
+
+        Raises:
+            ConfigError: the family is not installed, or has no such network.
+        """
+        if self.check:
+            _imported(self.check)(word)
+
+
+def _imported(path: str) -> Any:
+    module, _, name = path.partition(":")
+    return getattr(import_module(module), name)
 
 
 _ENTRIES: dict[tuple[Kind, str], Entry] = {}
@@ -119,8 +133,11 @@ def get(kind: Kind, name: str, *, value: str | None = None) -> Entry:
         ConfigError: there is none; the message has the nearest, and all of them.
     """
     valid = entries(kind)
-    if name in valid:
+    family, colon, _ = name.partition(":")
+    if name in valid and not valid[name].check:
         return valid[name]
+    if colon and f"{family}:NAME" in valid:
+        return valid[f"{family}:NAME"]
     near = get_close_matches(name, valid, n=1, cutoff=0.0)[0]
     whole = value is None or value == name
     what = "is unknown" if whole else f"has the unknown part {name!r}"

@@ -42,7 +42,7 @@ def check_names(train: TrainConfig) -> None:
     """Checks that every name is in the catalogue and that at most one mixer comes last."""
     for kind in KEYS:
         for name in names(train, kind):
-            get(kind, name)
+            get(kind, name).check_word(name)
 
 
 def chosen_entries(train: TrainConfig) -> list[Entry]:
@@ -130,7 +130,7 @@ def check_places(train: TrainConfig) -> None:
     for name in dict.fromkeys(name for one in models.values() for name in one.uses):
         key = f"train.{name}"
         value, default = _word(train, key), _word(plain, key)
-        if value == default or name in models[train.model].uses:
+        if value == default or name in get("model", train.model).uses:
             continue
         fits = ", ".join(model for model, one in models.items() if name in one.uses)
         reason = f"has no place in model {train.model!r}: use {default}, or one of {fits}"

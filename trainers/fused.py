@@ -64,12 +64,14 @@ class Blueprint:
         start: draws several parameters at once, by name; they are not drawn one by one.
         constants: numbers that come from the data and that training leaves as they are, by name;
             a saved model has them, and its blueprint is made with them.
+        random: whether training passes draw numbers of their own, so that batches need keys.
     """
 
     parameters: list[Parameter] = field(default_factory=list)
     norms: dict[str, int] = field(default_factory=dict)
     start: Callable[[np.random.Generator], Mapping[str, np.ndarray]] | None = None
     constants: dict[str, np.ndarray] = field(default_factory=dict)
+    random: bool = False
 
     def add(
         self, name: str, kind: Kind, shape: tuple[int, ...], draw: Draw, *, decays: bool = False

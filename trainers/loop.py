@@ -207,7 +207,7 @@ class PackTrainer:
             train.ssl.batch_multiple,
             self.steps if train.ssl.joint else pretraining_steps(train, self.steps),
             sees_view,
-            DropRates.of(hyper).any,
+            DropRates.of(hyper).any or self._design.blueprint.random,
         )
 
     def _chances(self, hyper: Hyper) -> Tensor | None:

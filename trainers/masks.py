@@ -90,6 +90,12 @@ class Masks:
         steps = torch.arange(units, device=own.device).mul_(GOLDEN)
         return mixed(own[..., None] + steps & LOW)
 
+    @property
+    def seeds(self) -> list[int]:
+        """A seed for each member: the keys of its first sample in one number."""
+        first, second = self._keys[:, 0].unbind(-1)
+        return (first * (1 << KEY_BITS) + second).tolist()
+
     @cached_property
     def _keys(self) -> Tensor:
         return (self._draws * (1 << KEY_BITS)).long()

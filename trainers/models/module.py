@@ -1,4 +1,4 @@
-"""The user's own network: any `torch.nn.Module` whose output depends on its inputs and parameters.
+"""Networks of others: any `torch.nn.Module` whose output depends on its inputs and parameters.
 
 A plug-in file adds it:
 
@@ -8,25 +8,31 @@ A plug-in file adds it:
     add(Entry("model", "small", network(small), data=("image",)))
 
 One member is computed by a functional call on the pack's flat parameters, several members by
-`torch.func.vmap` over them.
+`torch.func.vmap` over them. A module with running statistics or with dropout is called once for
+each member instead.
+
+Letters: K members, B samples, C channels.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
+from zlib import crc32
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call, vmap
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from trainers.blocks import ConfigError
 from trainers.config import TrainConfig
 from trainers.fused import Blueprint, Pass
 
 Factory = Callable[[tuple[int, ...], int], nn.Module]
-RANDOM = (nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d, nn.AlphaDropout, nn.RReLU)
+SAMPLES = 2  # of the batch that a module is tried with
 
 
 def network(factory: Factory) -> Callable[..., ModuleNetwork]:
@@ -49,9 +55,15 @@ def network(factory: Factory) -> Callable[..., ModuleNetwork]:
 class ModuleNetwork:
     """A module as a network of a pack.
 
+    Batch norms keep their running statistics where the trainer keeps its own, so checkpoints,
+    clean statistics and averages have them. What a module draws in training (dropout, stochastic
+    depth) comes from PyTorch's generator, which each pass seeds with the keys of the member's first
+    sample: it is the same after a resume, in any pack and in both passes of SAM. A pass without
+    keys, such as an evaluation, draws nothing.
+
     Raises:
-        ConfigError: the module has running statistics or layers that draw random numbers, which no
-            checkpoint and no stream holds; or an SSL loss needs features that it does not have.
+        ConfigError: the module does not compute such inputs, changes a buffer that no checkpoint
+            holds, or has no features for an SSL loss.
     """
 
     def __init__(
@@ -64,14 +76,16 @@ class ModuleNetwork:
         classes: int,
     ) -> None:
         self._module = _made(factory, inputs, classes, seed=0)
-        _refuse_state(self._module, train)
         self._names = [name for name, _ in self._module.named_parameters()]
+        self._norms = _norms(self._module, train)
         self._images = len(inputs) == 3
         self._channels = inputs[0]
         self._split = hasattr(self._module, "forward_features")
         if train.ssl.weight > 0 and not self._split:
             reason = f"needs features, and the module of model {train.model!r} has no method "
             raise ConfigError("train.ssl.weight", train.ssl.weight, f"{reason}forward_features")
+        self._random = _tried(self._module, train, inputs, classes)
+        blueprint.random |= self._random
         self.width = self._features_width(inputs)
         for name, parameter in self._module.named_parameters():
             blueprint.add(
@@ -81,6 +95,11 @@ class ModuleNetwork:
                 _unused,
                 decays=parameter.dim() > 1,
             )
+        for name, norm in self._norms.items():
+            blueprint.norms[name] = norm.num_features
+        self._rows: dict[str, int] = {}
+        for name, norm in self._norms.items():
+            norm.register_forward_pre_hook(self._counting(name))
 
         def start(source: np.random.Generator) -> Mapping[str, np.ndarray]:
             fresh = _made(factory, inputs, classes, seed=int(source.integers(2**62)))
@@ -92,13 +111,24 @@ class ModuleNetwork:
         if not self._split:
             return 0
         with torch.no_grad():
-            features = _Method(self._module, "forward_features")(torch.zeros(2, *inputs))
-        return int(features.flatten(1).shape[1])
+            method = _Method(self._module.eval(), "forward_features")
+            return int(method(torch.zeros(SAMPLES, *inputs)).flatten(1).shape[1])
+
+    def _counting(self, name: str) -> Callable[[nn.Module, tuple[Tensor, ...]], None]:
+        """A hook that notes how many numbers of a channel a batch norm sees."""
+
+        def hook(norm: nn.Module, args: tuple[Tensor, ...]) -> None:
+            self._rows[name] = args[0].numel() // args[0].shape[1]
+
+        return hook
 
     def features(self, run: Pass, x: Tensor) -> Tensor:
         """The module's features (K, B, width); its inputs, (K, B, ...), if it has no features."""
         x = self._unfolded(x, run.members)
-        return self._call(run, x, "forward_features").flatten(2) if self._split else x
+        found = self._call(run, x, "forward_features").flatten(2) if self._split else x
+        if run.moments is not None:  # of the norms behind the features
+            self.logits(run, found)
+        return found
 
     def logits(self, run: Pass, features: Tensor) -> Tensor:
         """(K, B, classes)."""
@@ -111,13 +141,57 @@ class ModuleNetwork:
         return x.unflatten(1, (members, self._channels)).transpose(0, 1).contiguous()
 
     def _call(self, run: Pass, x: Tensor, method: str) -> Tensor:
-        views = {name: run.views[f"module.{name}"] for name in self._names}
+        self._module.to(x.device, next(iter(run.views.values())).dtype)  # buffers that are constant
+        self._module.train(run.training and (run.masks is not None or not self._random))
+        for norm in self._norms.values():
+            norm.train(run.training)
+        views = {f"module.{name}": run.views[f"module.{name}"] for name in self._names}
         module = _Method(self._module, method)
-        if run.members == 1:
-            own = {f"module.{name}": view[0] for name, view in views.items()}
-            return functional_call(module, own, (x[0],)).unsqueeze(0)
-        stacked = {f"module.{name}": view for name, view in views.items()}
-        return vmap(lambda own, one: functional_call(module, own, (one,)))(stacked, x)
+        if run.members > 1 and not self._norms and not self._random:
+            return vmap(lambda own, one: functional_call(module, own, (one,)))(views, x)
+        seeds = run.masks.seeds if run.masks and self._random else [None] * run.members
+        statistics = {name: self._statistics(run, name) for name in self._norms}
+        self._rows.clear()
+        parts = []
+        for k in range(run.members):
+            own = {name: view[k] for name, view in views.items()}
+            for name, (mean, var) in statistics.items():
+                own |= {f"{name}.running_mean": mean[k], f"{name}.running_var": var[k]}
+                own[f"{name}.num_batches_tracked"] = torch.zeros_like(mean[k, 0], dtype=torch.long)
+            with self._measuring(run), _seeded(seeds[k], method, x.device):
+                parts.append(functional_call(module, own, (x[k],)))
+        if run.moments is not None:
+            for name, rows in self._rows.items():
+                mean, var = statistics[name]
+                run.moments[name] = mean.flatten(), var.flatten() * ((rows - 1) / rows)
+        return torch.stack(parts)
+
+    def _statistics(self, run: Pass, name: str) -> tuple[Tensor, Tensor]:
+        """The mean and variance of a batch norm, (K, C) each, which training passes change.
+
+        A pass that changes no statistics gets some that nobody reads.
+        """
+        if run.statistics is not None:
+            mean, var = run.statistics[name]
+            return mean.view(run.members, -1), var.view(run.members, -1)
+        like = next(iter(run.views.values()))
+        shape = (run.members, self._norms[name].num_features)
+        return like.new_zeros(shape), like.new_ones(shape)
+
+    @contextmanager
+    def _measuring(self, run: Pass) -> Iterator[None]:
+        """A context in which the statistics become the batch's, if moments are asked for."""
+        if run.moments is None:
+            yield
+            return
+        before = {name: norm.momentum for name, norm in self._norms.items()}
+        for norm in self._norms.values():
+            norm.momentum = 1.0
+        try:
+            yield
+        finally:
+            for name, norm in self._norms.items():
+                norm.momentum = before[name]
 
 
 class _Method(nn.Module):
@@ -131,6 +205,17 @@ class _Method(nn.Module):
         return getattr(self.module, self.method)(x)
 
 
+@contextmanager
+def _seeded(seed: int | None, method: str, device: torch.device) -> Iterator[None]:
+    """A context in which PyTorch's generators start from a seed; afterwards they are as before."""
+    if seed is None:
+        yield
+        return
+    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+        torch.manual_seed(seed + crc32(method.encode()))
+        yield
+
+
 def _made(factory: Factory, inputs: tuple[int, ...], classes: int, *, seed: int) -> nn.Module:
     """A module drawn from a seed; PyTorch's own state of random numbers is put back."""
     with torch.random.fork_rng(devices=[]):
@@ -138,15 +223,51 @@ def _made(factory: Factory, inputs: tuple[int, ...], classes: int, *, seed: int)
         return factory(inputs, classes)
 
 
-def _refuse_state(module: nn.Module, train: TrainConfig) -> None:
+def _norms(module: nn.Module, train: TrainConfig) -> dict[str, _BatchNorm]:
+    """The batch norms with running statistics, by name."""
+    found: dict[str, _BatchNorm] = {}
     for name, layer in module.named_modules():
-        if getattr(layer, "track_running_stats", False):
-            reason = f"has running statistics in its layer {name!r}, which no checkpoint holds; "
-            reason += "set track_running_stats=False, or use group or layer norm"
+        if isinstance(layer, _BatchNorm) and layer.track_running_stats:
+            if layer.momentum is None:
+                reason = f"averages all batches in its layer {name!r}; give it a momentum, such as "
+                raise ConfigError("train.model", train.model, f"{reason}0.1")
+            found[f"module.{name}" if name else "module"] = layer
+    return found
+
+
+def _tried(module: nn.Module, train: TrainConfig, inputs: tuple[int, ...], classes: int) -> bool:
+    """Whether a training pass draws random numbers.
+
+    Raises:
+        ConfigError: the pass fails, returns no logits, or changes buffers that are no batch norm's.
+    """
+    own = {id(layer) for layer in module.modules() if isinstance(layer, _BatchNorm)}
+    buffers = {
+        f"{name}.{key}".removeprefix("."): buffer
+        for name, layer in module.named_modules()
+        if id(layer) not in own
+        for key, buffer in layer.named_buffers(recurse=False)
+    }
+    before = {name: buffer.clone() for name, buffer in buffers.items()}
+    with torch.random.fork_rng(devices=[]), torch.no_grad():
+        torch.manual_seed(0)
+        x = torch.randn(SAMPLES, *inputs)
+        state = torch.random.get_rng_state()
+        try:
+            out = module.train()(x)
+        except (RuntimeError, ValueError, TypeError, AssertionError) as error:
+            reason = f"does not compute inputs of shape {inputs}: {error}"
+            raise ConfigError("train.model", train.model, reason) from error
+        random = not torch.equal(state, torch.random.get_rng_state())
+    if not isinstance(out, Tensor) or tuple(out.shape) != (SAMPLES, classes):
+        reason = f"does not return logits of shape (samples, {classes}) in training"
+        raise ConfigError("train.model", train.model, reason)
+    for name, buffer in buffers.items():
+        if not torch.equal(buffer, before[name]):
+            reason = f"changes its buffer {name!r} in training, which no checkpoint holds: use a "
+            reason += "layer without it, such as batch, group or layer norm"
             raise ConfigError("train.model", train.model, reason)
-        if isinstance(layer, RANDOM) and getattr(layer, "p", 1.0) > 0:
-            reason = f"draws random numbers in its layer {name!r}, which no stream of the run names"
-            raise ConfigError("train.model", train.model, f"{reason}; set p=0")
+    return random
 
 
 def _unused(source: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
