@@ -16,7 +16,7 @@ FILES = {
     text.partition("\n")[0].removeprefix("# "): text
     for text in re.findall(r"^```(?:python|yaml)\n(.*?)^```", PAGE, re.M | re.S)
 }
-PARTS = ("tempered", "soft_sign", "uniformity", "dim", "small", "norms", "rings")
+PARTS = ("tempered", "soft_sign", "uniformity", "dim", "small", "norms", "rings", "bars")
 SPEC = "poly"
 TRAINS = """
 import sweeper

@@ -95,8 +95,8 @@ def decode(encoded: bytes, size: int | None, refuse: Refuse, *, colour: bool) ->
             if size is not None and image.format in ("JPEG", "MPO"):
                 image.draft(image.mode, (2 * size, 2 * size))
             upright = ImageOps.exif_transpose(image) if _turn(image) > 1 else image
-            plain = _plain(upright, "RGB" if colour else "L")
-            return np.array(plain if size is None else _square(plain, size))
+            flat = plain(upright, "RGB" if colour else "L")
+            return np.array(flat if size is None else _square(flat, size))
     except Exception as error:  # Pillow's decoders raise exceptions of any type
         raise _undecodable(error, refuse) from error
 
@@ -111,7 +111,8 @@ def _turn(image: Image.Image) -> int:
     return found if isinstance(found, int) and found in range(1, 9) else 1
 
 
-def _plain(image: Image.Image, mode: str) -> Image.Image:
+def plain(image: Image.Image, mode: str) -> Image.Image:
+    """An image in mode L or RGB, with a white background where it is transparent."""
     if image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info:
         opaque = Image.new("RGBA", image.size, "white")
         image = Image.alpha_composite(opaque, image.convert("RGBA"))
