@@ -20,6 +20,7 @@ from pydantic import ValidationError
 from ruamel.yaml import YAML, YAMLError
 from ruamel.yaml.error import MarkedYAMLError
 
+from trainers.catalogue import get
 from trainers.config import PLACES, Config, ConfigError
 from trainers.notes import notes, other_data
 
@@ -92,6 +93,7 @@ def run(
         config, evidence = read(path)
         check_device(device)
         if out is not None:
+            check_saving(config.train.model, out)
             check_target(out, force=force)
         return train(
             config, replicate, device, threads=threads, plugins=plugins, out=out, evidence=evidence
@@ -151,6 +153,17 @@ def check_device(device: str) -> None:
             raise ConfigError("--device", device, "is not available: PyTorch finds no GPU; use cpu")
 
 
+def check_saving(model: str, folder: Path) -> None:
+    """Checks that a model can be saved.
+
+    Raises:
+        ConfigError: it is no network.
+    """
+    if get("model", model).made is None:
+        reason = f"cannot be written: only networks are saved, and {model} is none; leave --out out"
+        raise ConfigError("--out", str(folder), reason)
+
+
 def check_target(folder: Path, *, force: bool) -> None:
     """Creates the folder and checks that a model can be saved there, before hours of training.
 
@@ -184,8 +197,9 @@ def train(
     # the variable when it is imported.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     from trainers.arithmetic import WrongArithmetic
+    from trainers.catalogue import trainer_of
     from trainers.data import load
-    from trainers.loop import Member, PackTrainer
+    from trainers.loop import Member
     from trainers.metrics import layout
 
     dataset = load(config.data)
@@ -194,7 +208,8 @@ def train(
     except WrongArithmetic as error:
         print(error, file=sys.stderr)
         return 1
-    trainer = PackTrainer(dataset, [Member(config, replicate)], device=device, form=form)
+    made = trainer_of(config.train.model)
+    trainer = made(dataset, [Member(config, replicate)], device=device, form=form)
     for note in filter(None, [*notes(dataset.facts), other_data(evidence, dataset.fingerprint)]):
         print(note, file=sys.stderr)
     names, result = layout(dataset.classes, dataset.y, config.train.observe), None

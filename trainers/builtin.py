@@ -264,6 +264,28 @@ class ViTKeys(Block):
     )
 
 
+class LightGBMKeys(Block):
+    """The model `lightgbm`. Class weights apply to it, and so does `post_hoc_tau`."""
+
+    trees: Annotated[int, Field(ge=1, le=100_000)] = Field(
+        default=100, description="Trees of each class; they are spread over the run's rounds."
+    )
+    leaves: Annotated[int, Field(ge=2, le=131_072)] = Field(
+        default=31, description="The most leaves of a tree."
+    )
+    learning_rate: Positive = Field(default=0.1, description="What each tree is multiplied by.")
+    min_leaf: Annotated[int, Field(ge=0)] = Field(
+        default=20, description="The fewest training samples of a leaf."
+    )
+    l2: NotNegative = Field(default=0.0, description="L2 penalty of the leaves' values.")
+    feature_share: Annotated[float, Field(gt=0.0, le=1.0)] = Field(
+        default=1.0, description="The share of the columns that a tree sees."
+    )
+    sample_share: Annotated[float, Field(gt=0.0, le=1.0)] = Field(
+        default=1.0, description="The share of the samples that a tree sees."
+    )
+
+
 RESIDUAL = (
     "body_lr",
     "ghost_batch",
@@ -273,6 +295,24 @@ RESIDUAL = (
     "stochastic_depth",
 )
 TABULAR = ("body_lr", "depth", "dropout", "numerical_embedding.kind")
+
+# What needs gradients, batches or layers, and so does not go with trees.
+FOR_NETWORKS = {
+    "train.width": 1.0,
+    "train.augmentation": "none",
+    "train.loss": "cross_entropy",
+    "train.class_weights.start": 0.0,
+    "train.head": "linear",
+    "train.sampler": "shuffled",
+    "train.smoothing.minority": 0.0,
+    "train.smoothing.majority": 0.0,
+    "train.average.method": "none",
+    "train.ssl.weight": 0.0,
+    "train.sam.radius": 0.0,
+    "train.accumulation": 1,
+    "train.gradient": "mean",
+    "train.observe": (),
+}
 
 ENTRIES = (
     Entry("model", "resnet", "trainers.models.resnet:ResNet", data=("image",),
@@ -309,6 +349,10 @@ ENTRIES = (
     Entry("model", "timm:NAME", "trainers.models.ready:timm_network", data=("image",),
           check="trainers.models.ready:check_timm",
           meaning="A network of timm by its name; needs sweeper[timm]."),
+    Entry("model", "lightgbm", None, LightGBMKeys, data=("table",), needs=FOR_NETWORKS,
+          trainer="trainers.trees:TreesTrainer", package="lightgbm", extra="trees",
+          meaning="Gradient-boosted trees (Ke et al. 2017), a control; no key of an optimizer, a "
+          "batch or an epoch changes them."),
     Entry("loss", "cross_entropy", "trainers.losses.cross_entropy:CrossEntropy",
           meaning="Cross-entropy."),
     Entry("loss", "focal", "trainers.losses.focal:Focal", FocalKeys,

@@ -44,7 +44,8 @@ class Entry:
         kind: what it is a choice of.
         name: the word in a spec.
         made: what makes it: `module:name`, or the object itself. Each kind's package says what it
-            must be: `trainers.losses`, `trainers.samplers`, `trainers.ssl` and so on.
+            must be: `trainers.losses`, `trainers.samplers`, `trainers.ssl` and so on. None for a
+            model that is no network.
         parameters: the block of its parameters, `train.NAME`; None: it has none.
         data: the kinds of data that it is for.
         mixes: whether it mixes the samples of a batch, so that it must come last (augmentation).
@@ -52,6 +53,9 @@ class Entry:
         needs: keys, such as `train.head`, with the value that the entry works with.
         uses: a model's keys of `train` that not every model has a place for, such as
             `dropout` or `numerical_embedding.kind`.
+        trainer: what trains a model, `module:name`, with the methods of `PackTrainer`.
+        package: a package that it needs and that not everybody installs; "": none.
+        extra: the extra of Sweeper with that package.
         metrics, splits: the names of what it measures, and where (observer).
         check: a model whose name in a spec is `FAMILY:NAME`: what checks the whole word, as
             `module:function`.
@@ -67,6 +71,9 @@ class Entry:
     passes: int = 1
     needs: Mapping[str, Any] = field(default_factory=dict[str, Any])
     uses: tuple[str, ...] = ()
+    trainer: str = "trainers.loop:PackTrainer"
+    package: str = ""
+    extra: str = ""
     metrics: tuple[str, ...] = ()
     splits: tuple[str, ...] = ()
     check: str = ""
@@ -88,6 +95,11 @@ class Entry:
         """
         if self.check:
             _imported(self.check)(word)
+
+
+def trainer_of(model: str) -> Any:
+    """What trains a model: a class with the methods of `trainers.loop.PackTrainer`."""
+    return _imported(get("model", model).trainer)
 
 
 def _imported(path: str) -> Any:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from decimal import ROUND_CEILING, Context, Decimal
+from importlib.util import find_spec
 from typing import Any
 
 from trainers.batches import batch_sizes
@@ -95,10 +97,13 @@ def augmentations(text: str) -> list[str]:
 def check_fit(train: TrainConfig, kind: DataKind) -> None:
     """Checks that every entry fits the kind of data, and that the depth is valid."""
     for entry in chosen_entries(train):
+        if entry.package and find_spec(entry.package) is None:
+            reason = f"needs the package {entry.package}: pip install 'sweeper[{entry.extra}]'"
+            raise ConfigError(KEYS[entry.kind], entry.name, reason)
         for other, value in entry.needs.items():
             if _word(train, other) != value:
                 key = KEYS[entry.kind]
-                shown = f"{value:g}" if isinstance(value, float) else value
+                shown = value if isinstance(value, str) else json.dumps(value)
                 raise ConfigError(key, entry.name, f"needs {other}: {shown}")
         if kind in entry.data:
             continue

@@ -100,8 +100,8 @@ class DataConfig(Block):
 
     dataset: str = Field(
         default="digits",
-        description="digits (comes with scikit-learn), npz, table, images, folder, cifar10, ...; "
-        "docs/data.md has an example of each.",
+        description="digits (comes with scikit-learn; digits_table has them as a table), npz, "
+        "table, images, folder, cifar10, ...; docs/data.md has an example of each.",
     )
     path: str | None = Field(
         default=None,

@@ -24,7 +24,7 @@ from trainers.by_size import by_size
 from trainers.check import check
 from trainers.config import AugmentationChance, Config, pack_key
 from trainers.data.dataset import Dataset
-from trainers.data.imbalance import draw_subset
+from trainers.data.imbalance import subset_of
 from trainers.feed import Batch, Feed, Pool, Recipe
 from trainers.fused import FORMS
 from trainers.hyper import Hyper
@@ -134,10 +134,9 @@ class PackTrainer:
         return Timetable.of(self.config, evaluations=number, samples=sum(self.counts))
 
     def _draw_subsets(self, dataset: Dataset) -> list[np.ndarray]:
-        pool, mark = dataset.y["train"], self.fingerprint
-        fixed = self.config.data.imbalance.draw == "fixed"
+        pool, imbalance, mark = dataset.y["train"], self.config.data.imbalance, self.fingerprint
         return [
-            draw_subset(pool, self.counts, fingerprint=mark, replicate=0 if fixed else m.replicate)
+            subset_of(pool, self.counts, imbalance, fingerprint=mark, replicate=m.replicate)
             for m in self.members
         ]
 

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from trainers.batches import batch_sizes
+from trainers.catalogue import get
 from trainers.config import TrainConfig
 from trainers.fused import MOMENTUM, Layout, Parameter, Parameters, Pass, ghosts, padding_of
 from trainers.pack import design
@@ -115,13 +116,15 @@ def side_after(side: int, kernel: int, stride: int) -> int:
 def calls(
     train: TrainConfig, *, inputs: tuple[int, ...], classes: int, samples: int, members: int
 ) -> list[Layer]:
-    """Every layer call of a forward pass in training, over its largest batches.
+    """Every layer call of a forward pass in training, over its largest batches; none of trees.
 
     Args:
         inputs: shape of one sample, as `Dataset.inputs`.
         samples: of the training subset; no batch is larger.
         members: K.
     """
+    if get("model", train.model).made is None:
+        return []
     batch = max(batch_sizes(samples, train.batch_size))
     views = train.ssl.batch_multiple * batch if train.ssl.weight > 0 else 0
     recording = Recording(train.precision)

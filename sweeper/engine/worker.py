@@ -31,6 +31,7 @@ from sweeper.engine.messages import (
 from sweeper.engine.timing import Suited
 from sweeper.errors import EngineError, InputError
 from sweeper.states import Ending
+from trainers.catalogue import trainer_of
 from trainers.config import Config, ConfigError, DataConfig
 
 # A plug-in file may set another trainer here (same methods as trainers.loop.PackTrainer).
@@ -69,13 +70,9 @@ def _mark(files: Sequence[str]) -> str:
     return _marks[key]
 
 
-def trainer_class() -> Callable[..., Any]:
-    """The trainer of packs: a plug-in's, or the default."""
-    if TRAINER is not None:
-        return TRAINER
-    from trainers.loop import PackTrainer
-
-    return PackTrainer
+def trainer_class(model: str) -> Callable[..., Any]:
+    """The trainer of packs: a plug-in's, or the model's own."""
+    return TRAINER if TRAINER is not None else trainer_of(model)
 
 
 def pin_threads(count: int) -> None:
@@ -110,7 +107,8 @@ def time_packs(job: ProbeJob) -> Timing | Refusal | None:
         def build(k: int) -> Any:
             members = [PackMember(config, replicate) for replicate in range(k)]
             data = dataset(config.data)
-            return trainer_class()(data, members, device=job.device, form=suited.form)
+            made = trainer_class(config.train.model)
+            return made(data, members, device=job.device, form=suited.form)
 
         return timing.measure(job, build, suited=suited)
     except Exception:  # noqa: BLE001  the trainer and the user's code are foreign
@@ -388,7 +386,8 @@ class PackWorker:
             PackMember(config, member.replicate)
             for config, member in zip(configs, job.members, strict=True)
         ]
-        return self._begun(trainer_class()(data, members, device=job.device, form=job.form))
+        made = trainer_class(configs[0].train.model)
+        return self._begun(made(data, members, device=job.device, form=job.form))
 
     def _begun(self, trainer: Any) -> Any:
         """The trainer at its checkpoint, without the members that have left."""

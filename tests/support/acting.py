@@ -139,7 +139,7 @@ from sweeper.engine import worker
 FOLDER, ROUNDS = Path({folder!r}), {rounds!r}
 
 
-class Held(worker.trainer_class()):
+class Held(worker.trainer_class("resnet")):
     def train_round(self):
         if self.round >= ROUNDS:
             (FOLDER / "held").touch()

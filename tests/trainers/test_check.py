@@ -114,7 +114,9 @@ def test_every_entry_of_the_catalogue_can_be_loaded() -> None:
     """The catalogue needs no torch, so it names what makes a part; each name must be there."""
     for kind in catalogue.KEYS:
         for name, entry in catalogue.entries(kind).items():
-            assert entry.load() is not None
+            made = entry.load()
+            assert made is not None or kind == "model"
+            assert kind != "model" or callable(catalogue.trainer_of(name))
             assert entry.meaning.endswith("."), name
 
 

@@ -27,6 +27,7 @@ def facts() -> dict[str, dict[str, object]]:
     """What the checks need to know of each data set, by its name."""
     return {
         "digits": data.load(DataConfig()).facts,
+        "digits_table": data.load(DataConfig(dataset="digits_table")).facts,
         "cifar10": cifar(10),
         "cifar100": cifar(100),
     }
@@ -47,7 +48,7 @@ def test_the_promised_spaces_are_there() -> None:
         "cifar100_wide_resnet", "cifar10_long_tail", "losses", "noise_or_statistics",
         "pretraining", "sam_methods", "sam_passes",
         "sam_radius", "samplers", "sharpness", "six_levers", "smoothing", "ssl_objectives",
-        "ssl_weight", "width",
+        "ssl_weight", "tables", "width",
     ]  # fmt: skip
 
 

@@ -27,6 +27,7 @@ def load(config: DataConfig) -> Dataset:
 
 DATASETS: dict[str, Callable[[DataConfig], Dataset]] = {
     "digits": digits.load,
+    "digits_table": digits.load_table,
     "npz": npz.load,
     "table": table.load,
     "images": images.load,

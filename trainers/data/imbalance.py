@@ -38,6 +38,19 @@ def shares(classes: int, imbalance: Imbalance) -> list[float]:
     return [ratio ** (c / (classes - 1)) for c in range(classes)]
 
 
+def subset_of(
+    y_pool: np.ndarray,
+    counts: Sequence[int],
+    imbalance: Imbalance,
+    *,
+    fingerprint: str,
+    replicate: int,
+) -> np.ndarray:
+    """The training subset of a run, as `draw_subset`; a fixed draw is that of replicate 0."""
+    own = 0 if imbalance.draw == "fixed" else replicate
+    return draw_subset(y_pool, counts, fingerprint=fingerprint, replicate=own)
+
+
 def draw_subset(
     y_pool: np.ndarray, counts: Sequence[int], *, fingerprint: str, replicate: int
 ) -> np.ndarray:

@@ -61,16 +61,18 @@ def load(config: DataConfig) -> Dataset:
         content=_content(classes, columns["train"], y["train"]),
         groups=groups(tables, config, keys),
     )
-    return _encode(columns, Labels(y, classes, left_out), picks, missing=config.missing)
+    return encode_table(columns, Labels(y, classes, left_out), picks, missing=config.missing)
 
 
-def _encode(
+def encode_table(
     columns: Mapping[str, Columns],
     labels: Labels,
     picks: Picks,
     *,
-    missing: tuple[Token, ...],
+    name: str = "table",
+    missing: tuple[Token, ...] = (),
 ) -> Dataset:
+    """Makes the data set of a table's columns by part, encoded by the pool only."""
     pool = picks["train"][1]
     source = columns["train"]
     encoder = Encoder(
@@ -89,7 +91,7 @@ def _encode(
         "unseen": {name: count for name, count in unseen.items() if 2 * count > len(rows)},
     }
     return table_dataset(
-        "table",
+        name,
         x,
         codes,
         {split: labels.y[part][rows] for split, (part, rows) in picks.items()},
