@@ -20,6 +20,7 @@ from pydantic import ValidationError
 from ruamel.yaml import YAML, YAMLError
 from ruamel.yaml.error import MarkedYAMLError
 
+from trainers import weight_files
 from trainers.catalogue import get
 from trainers.config import PLACES, Config, ConfigError
 from trainers.notes import notes, other_data
@@ -116,6 +117,9 @@ def read(path: Path) -> tuple[Config, Any]:
         for key in PLACES & data.keys():
             if isinstance(data[key], str):
                 data[key] = str(path.parent.absolute() / Path(data[key]).expanduser())
+    train = content.get("train")
+    if isinstance(train, dict) and isinstance(train.get("weights"), str):
+        train["weights"] = weight_files.pinned(train["weights"], str(path.parent))
     return Config.model_validate(content), _plain(evidence)
 
 

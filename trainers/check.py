@@ -8,6 +8,7 @@ from decimal import ROUND_CEILING, Context, Decimal
 from importlib.util import find_spec
 from typing import Any
 
+from trainers import weight_files
 from trainers.batches import batch_sizes
 from trainers.catalogue import KEYS, DataKind, Entry, Kind, entries, get
 from trainers.config import Config, ConfigError, Imbalance, TrainConfig
@@ -32,6 +33,8 @@ def check(config: Config, facts: Mapping[str, Any]) -> tuple[int, ...]:
     check_names(train)
     check_fit(train, facts["kind"])
     check_patch(train, facts["shape"])
+    if train.weights is not None:
+        weight_files.check(train.weights)
     check_imbalance(config.data.imbalance)
     pool = dict(zip(facts["classes"], facts["counts"]["train"], strict=True))
     counts = check_counts(config.data.imbalance, pool)

@@ -21,7 +21,7 @@ from pydantic import (
 )
 from pydantic_core import InitErrorDetails
 
-from trainers import builtin, catalogue
+from trainers import builtin, catalogue, weight_files
 from trainers.blocks import Added, Block, PerMember, Worded, fields_of, mark, without_newer
 from trainers.blocks import ConfigError as ConfigError
 
@@ -440,6 +440,11 @@ class TrainConfig(Block):
     lr_batch: Annotated[int, Field(ge=1, le=1_000_000)] = Field(
         default=128, description="With lr_scaling, the batch size at which lr is used unchanged."
     )
+    weights: Annotated[str | None, Added()] = Field(
+        default=None,
+        description="A file of weights to start from (safetensors), relative to the spec file. The "
+        "head is drawn. Their training is no part of the budget.",
+    )
     body_lr: Annotated[float, Field(ge=0.0), PerMember(), Added()] = Field(
         default=1.0,
         description="The rate of all layers but the head, as a multiple of lr, once pretraining is "
@@ -599,6 +604,8 @@ class Config(Block):
         """
         tree: dict[str, Any] = self.model_dump(mode="json", exclude={"data": {*PLACES}})
         without_newer(self, tree)
+        if self.train.weights is not None:
+            tree["train"]["weights"] = weight_files.identity(self.train.weights)
         return tree
 
 

@@ -65,6 +65,7 @@ class Blueprint:
         constants: numbers that come from the data and that training leaves as they are, by name;
             a saved model has them, and its blueprint is made with them.
         random: whether training passes draw numbers of their own, so that batches need keys.
+        head: how the names of the last layer's parameters begin.
     """
 
     parameters: list[Parameter] = field(default_factory=list)
@@ -72,6 +73,7 @@ class Blueprint:
     start: Callable[[np.random.Generator], Mapping[str, np.ndarray]] | None = None
     constants: dict[str, np.ndarray] = field(default_factory=dict)
     random: bool = False
+    head: str = "head."
 
     def add(
         self, name: str, kind: Kind, shape: tuple[int, ...], draw: Draw, *, decays: bool = False

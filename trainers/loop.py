@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from trainers import catalogue, state
+from trainers import catalogue, starting, state
 from trainers.augment import Policy, parse
 from trainers.averages import Averages
 from trainers.batches import batch_sizes
@@ -127,6 +127,8 @@ class PackTrainer:
         self._subsets = self._draw_subsets(dataset)
         replicates = [m.replicate for m in members]
         self.pack = PackedNetworks.fresh(self._design, replicates, fingerprint=self.fingerprint)
+        if self.config.train.weights is not None:
+            starting.load(self.pack, self.config.train.weights)
         self._assemble()
 
     def _timetable(self, dataset: Dataset) -> Timetable:
@@ -156,7 +158,8 @@ class PackTrainer:
         self._observers = Observers(train)
         self.optimizer: Optimizer = make(self.pack.parameters, hyper)
         first = pretraining_steps(train, self.steps)
-        self._body = BodyRate(self.pack.parameters, hyper, start=first)
+        head = self._design.blueprint.head
+        self._body = BodyRate(self.pack.parameters, hyper, start=first, head=head)
         self.objective = PackLoss(self.pack, hyper, self.counts)
         self.method = step_of(hyper, self.pack.parameters, self.counts)
         self._passes = Passes(self.pack, self.objective, moving=self._moving)

@@ -92,16 +92,17 @@ class BodyRate:
 
     Args:
         start: the update at which it begins.
+        head: how the names of the last layer's parameters begin.
     """
 
-    def __init__(self, parameters: Parameters, hyper: Hyper, *, start: int) -> None:
+    def __init__(self, parameters: Parameters, hyper: Hyper, *, start: int, head: str) -> None:
         self._parameters, self._start = parameters, start
         rates = hyper.tensor("body_lr")
         self._factors: Tensor | None = None
         if any(value != 1.0 for value in hyper.values("body_lr")):
             self._factors = parameters.layout.spread(rates)
             for name, block in parameters.layout.split(self._factors).items():
-                if is_head(name):
+                if name.startswith(head):
                     block.fill_(1.0)
 
     @contextmanager
@@ -114,11 +115,6 @@ class BodyRate:
         before = data.clone()
         yield
         torch.lerp(before, data, self._factors, out=data)
-
-
-def is_head(name: str) -> bool:
-    """Whether a parameter belongs to the last layer."""
-    return name.startswith("head.")
 
 
 class SGD:

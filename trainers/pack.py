@@ -62,9 +62,14 @@ class Precision:
 
 @dataclass(frozen=True)
 class PackDesign:
-    """What all members share: a network, perhaps an SSL objective, and how they are computed."""
+    """What all members share: a network, perhaps an SSL objective, and how they are computed.
+
+    Attributes:
+        own: the names of the network's parameters; all others are of the SSL objective.
+    """
 
     network: Network
+    own: tuple[str, ...]
     ssl: SSLObjective | None
     blueprint: Blueprint
     form: Form
@@ -89,12 +94,13 @@ def design(
     blueprint = Blueprint(constants=dict(constants or {}))
     made = catalogue.get("model", train.model).load()
     network = made(blueprint, train, inputs=inputs, classes=classes)
+    own = tuple(parameter.name for parameter in blueprint.parameters)
     ssl = None
     if train.ssl.weight > 0:
         objective = catalogue.get("ssl", train.ssl.loss).load()
         ssl = objective(blueprint, train, width=network.width, inputs=inputs)
     precision = Precision.of(train.precision, device)
-    return PackDesign(network, ssl, blueprint, form, precision, device)
+    return PackDesign(network, own, ssl, blueprint, form, precision, device)
 
 
 class PackedNetworks:

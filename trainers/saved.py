@@ -169,6 +169,8 @@ def _config(config: Config) -> dict[str, Any]:
     for key in PLACES:
         if tree["data"][key] is not None:
             tree["data"][key] = Path(tree["data"][key]).name
+    if tree["train"]["weights"] is not None:
+        tree["train"]["weights"] = Path(tree["train"]["weights"]).name
     return tree
 
 

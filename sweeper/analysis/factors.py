@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from numbers import Real
+from pathlib import PurePath
 from typing import Any, Literal
 
 import numpy as np
@@ -34,6 +36,7 @@ NAMES = {
     "train.smoothing.minority": "smoothing of the minority",
     "train.smoothing.majority": "smoothing of the majority",
 }
+PINNED = re.compile(r"(.+)#[0-9a-f]{64}")
 WIDE = 4.0  # a positive factor whose levels span this ratio is read on a log scale
 
 
@@ -96,7 +99,8 @@ def show(level: Any) -> str:
     if isinstance(level, Real):
         number = float(level)
         return str(int(number)) if number.is_integer() and abs(number) < 1e9 else f"{number:.4g}"
-    return str(level)
+    pinned = PINNED.fullmatch(str(level))  # a file of weights
+    return PurePath(pinned[1]).name if pinned else str(level)
 
 
 def name_of(path: str) -> str:

@@ -1,7 +1,7 @@
 """The messages between driver and worker: a job to the worker, a message after each round back.
 
 A worker that times packs answers once: with a `Timing`, with a `Refusal` if no form computes them
-correctly, or with None.
+correctly, with a `BadConfig` if the network cannot be built so, or with None.
 """
 
 from __future__ import annotations
@@ -66,6 +66,17 @@ class Refusal:
 
     text: str
     form: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class BadConfig:
+    """A worker's answer that no run can have this configuration; `text` is for the user."""
+
+    text: str
+
+
+# What a worker answers when it is asked for the time of packs.
+Answer = Timing | Refusal | BadConfig | None
 
 
 @dataclass(frozen=True, kw_only=True)

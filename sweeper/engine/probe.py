@@ -9,10 +9,10 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
-from sweeper.engine.messages import ProbeJob, Refusal, Timing
+from sweeper.engine.messages import Answer, BadConfig, ProbeJob, Refusal
 from sweeper.engine.progress import Event, Probing
 from sweeper.engine.worker_pool import Worker, WorkerPool
-from sweeper.errors import EngineError
+from sweeper.errors import EngineError, InputError
 from sweeper.plan import Price
 from sweeper.spec.models import Resources
 from sweeper.states import Ending
@@ -90,6 +90,7 @@ def measure_there(
 
     Raises:
         EngineError: no form computes a key's layers correctly.
+        InputError: no run can have a key's configuration.
     """
     tell(f"checking and timing packs for {len(questions)} kinds of runs")
     asking = ProbeJobs(questions, place, tell=tell, check=check)
@@ -158,8 +159,10 @@ class ProbeJobs:
             for worker, _ in self._asked.values():
                 worker.kill()
 
-    def message(self, worker: Worker, message: Timing | Refusal | None) -> None:
+    def message(self, worker: Worker, message: Answer) -> None:
         self._over(worker)
+        if isinstance(message, BadConfig):
+            raise InputError(message.text)
         if isinstance(message, Refusal):
             raise EngineError(message.text)
         if message is not None:

@@ -19,6 +19,8 @@ from sweeper import trainables
 from sweeper.engine import data_facts, endings, nodes, plugins, timing
 from sweeper.engine.functions import FunctionTrainer
 from sweeper.engine.messages import (
+    Answer,
+    BadConfig,
     Job,
     MemberResult,
     Message,
@@ -26,7 +28,6 @@ from sweeper.engine.messages import (
     PackProgress,
     ProbeJob,
     Refusal,
-    Timing,
 )
 from sweeper.engine.timing import Suited
 from sweeper.errors import EngineError, InputError
@@ -92,12 +93,16 @@ class PackMember(NamedTuple):
     replicate: int
 
 
-def time_packs(job: ProbeJob) -> Timing | Refusal | None:
+def time_packs(job: ProbeJob) -> Answer:
     """The cost of packs of its key here, in the first form that is correct here.
 
     None if it cannot be measured: the runs will report the error.
     """
     config = Config.model_validate(job.config)
+    try:
+        dataset(config.data)
+    except Exception:  # noqa: BLE001  this node is at fault; the driver has read them
+        return None
     try:
         suited = suit(config, job)
         if isinstance(suited, Refusal):
@@ -111,6 +116,8 @@ def time_packs(job: ProbeJob) -> Timing | Refusal | None:
             return made(data, members, device=job.device, form=suited.form)
 
         return timing.measure(job, build, suited=suited)
+    except ConfigError as error:
+        return BadConfig(text=str(error))
     except Exception:  # noqa: BLE001  the trainer and the user's code are foreign
         return None
     finally:
@@ -196,7 +203,7 @@ class PackWorker:
     def beat(self) -> None:
         """Answers a sign of life, in a separate thread of Ray."""
 
-    def take(self, job: Job | ProbeJob) -> tuple[Message | Timing | Refusal | None, bool]:
+    def take(self, job: Job | ProbeJob) -> tuple[Message | Answer, bool]:
         """Begins a job; returns the message of its first round, and whether the job is done."""
         self._trainer = None
         self._probe = job if isinstance(job, ProbeJob) else None
@@ -217,7 +224,7 @@ class PackWorker:
         self._emptied, self._note, self._refusal = False, "", None
         self._from_epoch, self._seconds, self._saved_at = 0, 0.0, time.monotonic()
 
-    def step(self) -> tuple[Message | Timing | Refusal | None, bool]:
+    def step(self) -> tuple[Message | Answer, bool]:
         """Runs the next round; returns the same as `take`."""
         if self._probe is not None:
             return time_packs(self._probe), True

@@ -14,9 +14,11 @@ from sweeper.spec.document import Position, YamlNode
 from sweeper.spec.models import OWN, VERSION, SpecFile
 from sweeper.spec.problems import NOTHING, Problem
 from trainers.config import PLACES
+from trainers.weight_files import pinned
 
 ROLES = ("scientific", "nuisance")
 MOST_LINES = 20
+WEIGHTS = ".train.weights"
 BY_FACTOR = (*ROLES, "reference", "fixed")  # blocks whose keys are factors, dotted
 
 
@@ -161,7 +163,11 @@ def _check_root(root: YamlNode) -> None:
 
 
 def _anchored(root: YamlNode, folder: str) -> YamlNode:
-    """The document with absolute paths of data, because workers run in other folders."""
+    """The document with absolute paths, because workers run in other folders.
+
+    A file of weights gets the hash of its content as well.
+    """
+    root = _with_weights(root, folder)
     data = root.entries.get("data", root).entries
     for key in sorted(PLACES & data.keys()):
         node = data[key]
@@ -170,6 +176,19 @@ def _anchored(root: YamlNode, folder: str) -> YamlNode:
             root = document.put(root, ["data", key], whole, missing=SpecError)
             data = root.entries["data"].entries
     return root
+
+
+def _with_weights(node: YamlNode, folder: str, path: str = "") -> YamlNode:
+    """The node with pinned files of weights, under `train`, in a named cell or as levels."""
+    value = node.value
+    if isinstance(value, Mapping):
+        inner = {key: _with_weights(one, folder, f"{path}.{key}") for key, one in value.items()}
+        return YamlNode(inner, node.where)
+    if isinstance(value, tuple):
+        return YamlNode(tuple(_with_weights(one, folder, path) for one in value), node.where)
+    if isinstance(value, str) and value and path.removesuffix(".levels").endswith(WEIGHTS):
+        return YamlNode(pinned(value, folder), node.where)
+    return node
 
 
 def override(root: YamlNode, overrides: Sequence[str]) -> tuple[YamlNode, list[SpecError]]:

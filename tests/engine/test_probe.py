@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import torch
+from safetensors.torch import save_file
 
 from sweeper.engine import probe, timing, worker
 from sweeper.engine.interrupts import StopNow
-from sweeper.engine.messages import ProbeJob, Timing
+from sweeper.engine.messages import BadConfig, ProbeJob, Timing
 from sweeper.engine.probe import ProbeConditions, ProbeJobs, Question
 from sweeper.engine.progress import Probing
+from sweeper.errors import InputError
 from sweeper.states import Ending
+from trainers import weight_files
 from trainers.config import Config
 
 CONFIG = Config.model_validate({"data": {"dataset": "digits"}, "train": {"epochs": 2}})
@@ -119,6 +124,26 @@ def test_the_probe_ends_when_all_have_answered_or_died() -> None:
     asking.message(worker_named("c"), None)
     assert asking.exhausted()
     assert [price.key for price in asking.prices] == ["a"]
+
+
+def test_a_configuration_that_no_run_can_have_ends_the_launch() -> None:
+    """What only the built network shows is bad input too: one line, before any run."""
+    asking, _ = asked("a", "b")
+    with pytest.raises(InputError, match="does not fit the network"):
+        asking.message(worker_named("a"), BadConfig(text="does not fit the network"))
+
+
+def test_a_worker_says_that_a_network_cannot_be_built(tmp_path: Path) -> None:
+    file = tmp_path / "w.safetensors"
+    save_file({"stem.weight": torch.zeros(2)}, file)
+    data = {"dataset": "digits", "max_per_class": 20}
+    train = {"width": 0.25, "epochs": 1, "weights": weight_files.pinned(str(file))}
+    config = Config.model_validate({"data": data, "train": train})
+    job = ProbeJob(key="k", config=config.model_dump(mode="json"), ks=(1,), threads=1, device="cpu")
+    answer = worker.time_packs(job)
+    assert isinstance(answer, BadConfig)
+    assert answer.text.startswith("train.weights: ")
+    assert "its layer 'stem.weight' has the shape 2, and the network's" in answer.text
 
 
 def test_the_probe_says_what_it_does() -> None:

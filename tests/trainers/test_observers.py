@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from functools import cache
 from itertools import product
 from typing import Any
+from unittest.mock import patch
 
 import numpy as np
 import pytest
@@ -14,11 +15,14 @@ import torch
 from small_packs import config, images, numbers_of, pack, parameters_of, same, table
 from torch import Tensor
 
+from trainers import catalogue
+from trainers.catalogue import Entry
 from trainers.config import Config, ConfigError
 from trainers.data.dataset import Dataset, table_dataset
 from trainers.groups import class_groups
 from trainers.loop import Member, PackTrainer
 from trainers.metrics import layout
+from trainers.models.module import network
 from trainers.observers.margins import first_change
 
 BOTH = ("margins", "gradient_noise")
@@ -100,18 +104,17 @@ class TestMarginsOfALinearNetwork:
 @cache
 def linear() -> tuple[PackTrainer, Any]:
     """Two runs of softmax regression, with margins of all samples, in float64."""
-    from trainers.catalogue import Entry, add
-    from trainers.models.module import network
 
     def plane(inputs: tuple[int, ...], classes: int) -> torch.nn.Module:
         return torch.nn.Linear(inputs[0], classes)
 
-    add(Entry("model", "plane", network(plane), data=("table",)), replace=True)
     train = {"model": "plane", "precision": "float64", "observe": BOTH, "epochs": 3}
     keys = {"margins": {"samples": 100}, "gradient_noise": {"samples": 100}}
-    one = config(**train, **keys)
-    trainer = pack(points(), one, one)
-    return trainer, last(trainer)
+    entries = {**catalogue._ENTRIES, ("model", "plane"): Entry("model", "plane", network(plane))}
+    with patch.object(catalogue, "_ENTRIES", entries):
+        one = config(**train, **keys)
+        trainer = pack(points(), one, one)
+        return trainer, last(trainer)
 
 
 def points() -> Dataset:

@@ -101,6 +101,8 @@ class ModuleNetwork:
         for name, norm in self._norms.items():
             norm.register_forward_pre_hook(self._counting(name))
 
+        blueprint.head = f"module.{self._names[-1].rpartition('.')[0]}."
+
         def start(source: np.random.Generator) -> Mapping[str, np.ndarray]:
             fresh = _made(factory, inputs, classes, seed=int(source.integers(2**62)))
             return {f"module.{n}": p.detach().numpy() for n, p in fresh.named_parameters()}
