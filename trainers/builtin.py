@@ -270,18 +270,22 @@ class LightGBMKeys(Block):
     trees: Annotated[int, Field(ge=1, le=100_000)] = Field(
         default=100, description="Trees of each class; they are spread over the run's rounds."
     )
-    leaves: Annotated[int, Field(ge=2, le=131_072)] = Field(
+    leaves: Annotated[int, Field(ge=2, le=131_072), PerMember()] = Field(
         default=31, description="The most leaves of a tree."
     )
-    learning_rate: Positive = Field(default=0.1, description="What each tree is multiplied by.")
-    min_leaf: Annotated[int, Field(ge=0)] = Field(
+    learning_rate: Annotated[Positive, PerMember()] = Field(
+        default=0.1, description="What each tree is multiplied by."
+    )
+    min_leaf: Annotated[int, Field(ge=0), PerMember()] = Field(
         default=20, description="The fewest training samples of a leaf."
     )
-    l2: NotNegative = Field(default=0.0, description="L2 penalty of the leaves' values.")
-    feature_share: Annotated[float, Field(gt=0.0, le=1.0)] = Field(
+    l2: Annotated[NotNegative, PerMember()] = Field(
+        default=0.0, description="L2 penalty of the leaves' values."
+    )
+    feature_share: Annotated[float, Field(gt=0.0, le=1.0), PerMember()] = Field(
         default=1.0, description="The share of the columns that a tree sees."
     )
-    sample_share: Annotated[float, Field(gt=0.0, le=1.0)] = Field(
+    sample_share: Annotated[float, Field(gt=0.0, le=1.0), PerMember()] = Field(
         default=1.0, description="The share of the samples that a tree sees."
     )
 

@@ -18,7 +18,7 @@ from sweeper.states import Ending
 from trainers import check as checks
 from trainers.__main__ import Unusable, run
 from trainers.check import check
-from trainers.config import Config, ConfigError, DataConfig
+from trainers.config import Config, ConfigError, DataConfig, pack_key
 from trainers.data.imbalance import draw_subset
 from trainers.loop import Member, RoundResult
 from trainers.metrics import layout
@@ -105,10 +105,12 @@ def test_logits_are_adjusted_after_training() -> None:
 
 
 def test_runs_of_a_pack_are_runs_alone() -> None:
-    """To the bit, with shares of columns and samples that are drawn, and after one has left."""
-    one = settings(lightgbm={"feature_share": 0.7, "sample_share": 0.7})
-    together = trainer_of(one, one, one)
-    alone = [trainer_of(one, replicates=(replicate,)) for replicate in (0, 2)]
+    """To the bit, with their own settings and draws of columns, and after one has left."""
+    shares = {"feature_share": 0.7, "sample_share": 0.7}
+    runs = [settings(lightgbm=shares | {"leaves": leaves}) for leaves in (5, 4, 3)]
+    assert len({pack_key(run) for run in runs}) == 1
+    together = trainer_of(*runs)
+    alone = [trainer_of(runs[at], replicates=(at,)) for at in (0, 2)]
     first = together.train_round()
     together.drop(1)
     assert together.alive == [0, 2]
