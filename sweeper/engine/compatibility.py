@@ -25,6 +25,10 @@ def check(spec: Spec, sweep: Sweep, *, has_cells: bool) -> None:
     if not has_cells:
         return
     _check_objective(spec, before.get("objective", {}), now["objective"])
+    if before.get("objectives", []) != now.get("objectives", []):
+        was = ", ".join(one["metric"] for one in before.get("objectives", ())) or "one objective"
+        reason = f"sweep '{spec.name}' in this database has a study of {was}; {NEW_NAME}"
+        raise spec.problem("objectives", NOTHING, reason)
     _check_plan(spec, sweep, now["replicates"])
     _check_screening(spec, sweep, now)
     if spec.search.method in ADAPTIVE:

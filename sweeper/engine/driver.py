@@ -290,6 +290,8 @@ def _study(request: Request, store: Store, lease: Lease) -> Study:
         spec.name,
         objective=spec.objective.metric,
         direction=spec.objective.direction,
+        also=[(one.metric, one.direction) for one in spec.goals[1:]],
+        constraints=spec.bounds,
         sampler=search.sampler(seeded, say=request.say),
         say=request.say,
         attend=store.attend_to,

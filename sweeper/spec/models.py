@@ -22,6 +22,7 @@ from pydantic import (
 )
 
 from sweeper.spec.factors import Factor, Level, NamedCell, Nuisance
+from sweeper.spec.goals import Bound, Constraint, constraint
 from sweeper.spec.own import Fixed, OwnConfig
 from sweeper.spec.phrases import near
 from sweeper.spec.samplers import Method, described
@@ -29,6 +30,7 @@ from trainers.config import OBJECTIVES, Block, Config, DataConfig, TrainConfig, 
 
 VERSION = 1
 COMPARE = "compare"  # the factor that the named cells of `compare` make; its levels are the names
+OPTIONAL = ("compare", "objectives", "constraints")  # keys that an empty value leaves out
 METHOD = "method"  # what such a factor is called, and one that factors with `when` make
 OWN = "own trainer"  # in the context of a validation: whether the spec has one
 
@@ -378,6 +380,17 @@ class SpecFile(Block):
     )
     budget: Budget = Field(default=Budget(), description="A word is the unit.")
     objective: Objective = Field(default=Objective(), description="How cells are compared.")
+    objectives: Annotated[tuple[Objective, ...], Strict(False)] = Field(
+        default=(),
+        description="Several objectives instead of `objective`: `[minority_accuracy, "
+        "majority_accuracy]`. The report's headline is about the first; all of them make the "
+        "Pareto set.",
+    )
+    constraints: dict[str, Bound] = Field(
+        default_factory=dict[str, Bound],
+        description="What a cell must satisfy to be recommended, by metric: `{majority_accuracy: "
+        '">= 0.9"}`; means over the replicates on val, shares as they are.',
+    )
     search: Search = Field(default=Search(), description="How cells are chosen.")
     pruner: Pruner = Field(default=Pruner(), description="Which cells are stopped early.")
     resources: Resources = Field(default=Resources(), description="CPUs, GPUs and workers.")
@@ -396,9 +409,19 @@ class SpecFile(Block):
         tree: dict[str, Any] = handler(self)
         empty = ("data", "train") if self.trainer is not None else ()
         gone = () if self.trainer is not None else ("trainer", "fixed")
-        gone = gone if self.compare else (*gone, "compare")
+        gone = (*gone, *(key for key in OPTIONAL if not getattr(self, key)))
         kept: dict[str, Any] = {key: {} if key in empty else value for key, value in tree.items()}
         return {key: value for key, value in kept.items() if key not in gone}
+
+    @property
+    def goals(self) -> tuple[Objective, ...]:
+        """The objectives, of which the first is the report's."""
+        return self.objectives or (self.objective,)
+
+    @property
+    def bounds(self) -> tuple[Constraint, ...]:
+        """The constraints on outcomes."""
+        return tuple(constraint(metric, text) for metric, text in self.constraints.items())
 
     @property
     def precision(self) -> Target | Looks | Screen | None:

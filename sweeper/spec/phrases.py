@@ -12,7 +12,7 @@ from pydantic.fields import FieldInfo
 from sweeper.errors import nearest
 from sweeper.spec.factors import NamedCell
 from trainers.catalogue import KEYS, owner, parameters
-from trainers.config import Token, TrainConfig
+from trainers.config import Token, TrainConfig, Worded
 
 _TYPES = {
     int: "a whole number",
@@ -44,7 +44,10 @@ def phrase(annotation: Any, metadata: Iterable[Any] = ()) -> str:
     if origin in (dict, Mapping) or block(annotation):
         return "a block of keys"
     if origin is tuple:
-        return _LISTS.get(get_args(annotation)[0], "a list of levels")
+        inner: Any = get_args(annotation)[0]
+        if block(inner) and issubclass(inner, Worded):
+            return "a list of words, or of blocks"
+        return _LISTS.get(inner, "a list of levels")
     return _TYPES.get(annotation, str(annotation)) + _bounds(metadata)
 
 

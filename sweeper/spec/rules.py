@@ -14,7 +14,7 @@ from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
 
 from sweeper.spec import factors as f
-from sweeper.spec import search_rules
+from sweeper.spec import goal_rules, search_rules
 from sweeper.spec.compared import (
     named_cells_are_listed,
     named_cells_differ,
@@ -68,12 +68,14 @@ def canonical(spec: SpecFile) -> tuple[SpecFile, list[Problem]]:
     compare = tuple(_named(spec, at, one, wrong) for at, one in enumerate(spec.compare))
     if compare:
         roles["scientific"] = {COMPARE: tuple(one.name for one in compare), **roles["scientific"]}
+    if spec.objectives and "objective" in spec.model_fields_set:
+        wrong.append(Problem(("objective",), "write objective or objectives, not both"))
     reference = {name: _lenient(spec, name, level) for name, level in spec.reference.items()}
     resources = spec.resources
     if spec.trainer is not None:  # a function trains one run at a time
         resources = resources.model_copy(update={"pack": 1})
     split = spec.objective.split or ("test" if spec.data.val.source == "none" else "val")
-    objective = spec.objective.model_copy(update={"split": split})
+    objective = spec.goals[0].model_copy(update={"split": split})
     update = {**roles, "compare": compare, "reference": reference}
     update |= {"objective": objective, "resources": resources}
     return spec.model_copy(update=update), wrong
@@ -236,7 +238,8 @@ def an_own_trainer_has_its_own_values(spec: SpecFile) -> Iterator[Problem]:
         reason = "is for Sweeper's trainer; write the values of your own under fixed"
         yield Problem((block_name,), reason)
     metric = spec.objective.metric
-    if metric not in OBJECTIVES and "direction" not in spec.objective.model_fields_set:
+    stated = spec.objectives or "direction" in spec.objective.model_fields_set
+    if metric not in OBJECTIVES and not stated:
         reason = f"is needed: write objective: {{metric: {metric}, direction: maximize}}"
         yield Problem(("objective", "direction"), reason)
     if spec.pruner.method == "hyperband" and not epochs_in(spec.fixed):
@@ -452,6 +455,7 @@ RULES = (
     nothing_is_selected_on_test,
     references_are_levels,
     *search_rules.RULES,
+    *goal_rules.RULES,
     cells_are_few_enough,
     budget_is_stated,
     pruning_compares_like_with_like,

@@ -22,6 +22,7 @@ class SearchMethod:
         what: for docs/spec.md.
         chosen: for the methods paragraph, which reads "at points ...".
         adaptive: whether it learns from finished cells, and is asked for cells one by one.
+        several: whether it learns from several objectives, and from constraints.
         models_words: whether it models words and lists of levels too; else only ranges of numbers.
     """
 
@@ -29,6 +30,7 @@ class SearchMethod:
     chosen: str
     adaptive: bool = True
     models_words: bool = True
+    several: bool = True
 
 
 SAMPLERS: Mapping[Method, SearchMethod] = {
@@ -52,6 +54,7 @@ SAMPLERS: Mapping[Method, SearchMethod] = {
         what="CMA-ES, which learns from ranges of numbers and draws other factors at random",
         chosen="at points chosen by CMA-ES",
         models_words=False,
+        several=False,
     ),
     "nsga2": SearchMethod(
         what="the genetic algorithm NSGA-II", chosen="at points chosen by NSGA-II"
@@ -62,6 +65,7 @@ SAMPLERS: Mapping[Method, SearchMethod] = {
     "tune": SearchMethod(
         what="the searcher of Ray Tune that a `--plugin` file sets as `sweeper.tunes.SEARCHER`",
         chosen="at points chosen by a searcher of Ray Tune",
+        several=False,
     ),
 }
 

@@ -18,37 +18,55 @@ from optuna.trial import TrialState as OptunaState
 from sqlalchemy import Connection, bindparam, delete, exists, func, insert, select, update
 
 from sweeper.errors import StoreError
+from sweeper.spec.goals import Constraint
 from sweeper.store import dialects, reads, trials
 from sweeper.store import distributions as levels
-from sweeper.store.records import Cell, Key, Observations, Run, Sweep
+from sweeper.store.records import Cell, Observations, Run, Sweep
 from sweeper.store.store import ENDINGS
 from sweeper.store.tables import AttemptTable, CellTable, RunTable
 
 CHUNK = 50  # cells a transaction
 OURS = "sweeper:sweep"  # study attribute: the sweep that owns the study
 DISTRIBUTIONS = "sweeper:distributions"
+BOUNDS = "sweeper:constraints"
 METRIC_NAMES = "study:metric_names"  # the attribute that `set_metric_names` writes
 NOTE_VERSION, NOTE, NOTE_LENGTH = "dashboard:note_ver", "dashboard:note_str:", 2045
 
 
 @dataclass(frozen=True, kw_only=True)
 class MirroredSweep:
-    """The sweep to mirror, and the properties of its study."""
+    """The sweep to mirror, and the properties of its study.
+
+    Attributes:
+        also: further objectives, with their directions.
+    """
 
     sweep: Sweep
     objective: str
     direction: StudyDirection
+    also: tuple[tuple[str, StudyDirection], ...] = ()
+    constraints: tuple[Constraint, ...] = ()
 
     @property
-    def key(self) -> Key:
-        """The objective's place in the sweep's layout."""
-        return (self.sweep.objective_split, self.objective, "")
+    def wanted(self) -> trials.StudyNumbers:
+        """Where the objectives and the constrained metrics stand in the sweep's layout."""
+        split = self.sweep.objective_split
+        return trials.StudyNumbers(
+            layout=self.sweep.layout,
+            objective=(split, self.objective, ""),
+            also=tuple((split, metric, "") for metric, _ in self.also),
+            constraints=tuple(((split, one.metric, ""), one) for one in self.constraints),
+        )
 
     @property
-    def title(self) -> str:
-        """The name of the study's values; warns if they come from the test split."""
-        on_test = self.sweep.objective_split == "test"
-        return f"{self.objective} on the test split" if on_test else self.objective
+    def titles(self) -> list[str]:
+        """The names of the study's values; they warn of the test split."""
+        on_test = " on the test split" if self.sweep.objective_split == "test" else ""
+        return [metric + on_test for metric in (self.objective, *(one for one, _ in self.also))]
+
+    @property
+    def bounds(self) -> list[str]:
+        return [one.text for one in self.constraints]
 
     def study_name(self, role: str) -> str:
         return self.sweep.name + ENDINGS[role]
@@ -133,7 +151,8 @@ def _open(connection: Connection, target: MirroredSweep, role: str) -> View:
     distributions = _distributions(connection, target.sweep, role)
     texts = levels.to_json(distributions)
     known = _attribute(connection, study_id, DISTRIBUTIONS)
-    if known is not None and json.loads(known) != texts:
+    bounds = json.loads(_attribute(connection, study_id, BOUNDS) or "[]")
+    if known is not None and (json.loads(known) != texts or bounds != target.bounds):
         mirrored = select(CellTable.id).where(
             CellTable.sweep_id == target.sweep.id, CellTable.role == role, CellTable.mirrored
         )
@@ -144,9 +163,10 @@ def _open(connection: Connection, target: MirroredSweep, role: str) -> View:
         "role": role,
         "split": target.sweep.objective_split,
         DISTRIBUTIONS: texts,
+        BOUNDS: target.bounds,
     }
     _set_attributes(connection, models.StudyUserAttributeModel, study_id, user)
-    system = {METRIC_NAMES: [target.title]}
+    system = {METRIC_NAMES: target.titles}
     _set_attributes(connection, models.StudySystemAttributeModel, study_id, system)
     return View(study_id=study_id, distributions=distributions)
 
@@ -164,9 +184,11 @@ def _ensure_study(connection: Connection, target: MirroredSweep, role: str) -> i
     made = insert(table).values(study_name=name).returning(table.c.study_id)
     study_id = connection.execute(made).scalar_one()
     connection.execute(
-        insert(models.StudyDirectionModel.__table__).values(
-            study_id=study_id, direction=target.direction, objective=0
-        )
+        insert(models.StudyDirectionModel.__table__),
+        [
+            {"study_id": study_id, "direction": direction, "objective": at}
+            for at, direction in enumerate((target.direction, *(way for _, way in target.also)))
+        ],
     )
     return study_id
 
@@ -192,7 +214,7 @@ def _mirror_role(
     mirrored = [
         (
             result.cell,
-            trials.describe(result, layout=target.sweep.layout, objective=target.key),
+            trials.describe(result, target.wanted),
         )
         for result in _results(connection, cells)
     ]

@@ -21,6 +21,7 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.pool import NullPool
 
 from sweeper.errors import StoreError
+from sweeper.spec.goals import Constraint
 from sweeper.store import dialects, mirror
 from sweeper.store.database import patiently
 from sweeper.store.dialects import Address
@@ -41,6 +42,8 @@ class Study:
         objective: the metric's name; its values become the intermediate values, on `val`, or on
             `test` if the data have no validation split.
         direction: maximize or minimize.
+        also: further objectives, each with its direction.
+        constraints: bounds on the means of metrics, read on the objective's split.
         sampler: answers `ask`.
         patience: seconds of retries of `ask` when the database is lost or busy.
         say: receives a message about trials that others have added.
@@ -54,6 +57,8 @@ class Study:
         *,
         objective: str,
         direction: str,
+        also: Sequence[tuple[str, str]] = (),
+        constraints: Sequence[Constraint] = (),
         sampler: optuna.samplers.BaseSampler | None = None,
         patience: float = 60.0,
         say: Callable[[str], None] = lambda text: None,
@@ -62,6 +67,8 @@ class Study:
         self.name, self.objective = name, objective
         self._say = say
         self._direction = StudyDirection[direction.upper()]
+        self._also = tuple((metric, StudyDirection[way.upper()]) for metric, way in also)
+        self._constraints = tuple(constraints)
         self._sampler, self._patience = sampler, patience
         self._address = dialects.parse(url)
         self._storage = _storage(self._address)
@@ -87,7 +94,13 @@ class Study:
             LeaseLost: another driver has the sweep.
             StoreError: a study of that name belongs to others.
         """
-        target = MirroredSweep(sweep=sweep, objective=self.objective, direction=self._direction)
+        target = MirroredSweep(
+            sweep=sweep,
+            objective=self.objective,
+            direction=self._direction,
+            also=self._also,
+            constraints=self._constraints,
+        )
         if self._under != (store, lease):
             self._views, foreign = store.fenced(lease, lambda c: mirror.catch_up(c, target))
             self._under = (store, lease)

@@ -21,6 +21,7 @@ from optuna.storages._rdb import models  # not public: kept in this file and `st
 from optuna.trial import TrialState as OptunaState
 from sqlalchemy import Connection, delete, insert, select
 
+from sweeper.spec.goals import Constraint
 from sweeper.states import RunState, TrialState, trial_state
 from sweeper.store import distributions as optuna_distributions
 from sweeper.store.reads import chunks
@@ -29,19 +30,45 @@ from sweeper.store.records import Cell, Key, Observations, Run
 HASH = "sweeper:cell"  # user attribute: the cell that a trial mirrors
 HIDDEN = "sweeper:hidden"  # user attribute: the spec no longer has the cell
 FOREIGN = "sweeper:foreign"  # user attribute: the former state of a trial that others have added
+# System attribute: the excess over each bound, which Optuna and its dashboard read. Optuna 5 writes
+# an attribute for each constraint, which version 0.21 of its dashboard does not know.
+CONSTRAINTS = "constraints"
 ASKED = "sweeper:asked"  # system attribute: a sampler chose the parameters, so they stay
 
 
 @dataclass(frozen=True, kw_only=True)
 class Mirrored:
-    """The content of a trial. `curve` is epoch -> mean of the objective over the replicates."""
+    """The content of a trial.
+
+    Attributes:
+        values: one for each objective; empty for a failed cell.
+        curve: epoch -> mean of the objective over the replicates; empty with several objectives,
+            for which Optuna has no intermediate values.
+        constraints: the excess over each bound.
+    """
 
     state: TrialState
-    value: float | None
+    values: tuple[float, ...]
     curve: dict[int, float]
     attributes: dict[str, Any]
     started: float | None
     ended: float | None
+    constraints: tuple[float, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class StudyNumbers:
+    """The numbers that a study shows.
+
+    Attributes:
+        also: further objectives.
+        constraints: each with the place of its metric.
+    """
+
+    layout: Sequence[Key]
+    objective: Key
+    also: Sequence[Key] = ()
+    constraints: Sequence[tuple[Key, Constraint]] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,10 +82,10 @@ class CellResult:
     ended: float | None
 
 
-def describe(result: CellResult, *, layout: Sequence[Key], objective: Key) -> Mirrored:
+def describe(result: CellResult, wanted: StudyNumbers) -> Mirrored:
     """Makes the trial of a finished cell.
 
-    COMPLETE: the mean of the objective over the complete replicates. PRUNED: the last mean of the
+    COMPLETE: the mean of each objective over the complete replicates. PRUNED: the last mean of the
     replicates that were still compared. FAIL: exit reasons and the first error's text. A hidden
     cell is FAIL whatever it reached, so that nothing compares with it or learns from it.
     """
@@ -66,34 +93,51 @@ def describe(result: CellResult, *, layout: Sequence[Key], objective: Key) -> Mi
         return _hidden(result)
     complete = [run for run in result.runs if run.value is not None]
     state = trial_state(run.state for run in result.runs)
-    if state is TrialState.COMPLETE and not complete:
+    values = tuple(_mean(result, complete, wanted, key) for key in wanted.also)
+    if state is TrialState.COMPLETE and not (complete and all(map(math.isfinite, values))):
         state = TrialState.FAIL
     shown = complete if state is TrialState.COMPLETE else _compared(result.runs)
-    curve = _curve(result, shown, layout=layout, objective=objective)
+    curve = {} if wanted.also else _curve(result, shown, wanted)
     attributes = {HASH: result.cell.hash, **_counts(result.runs)}
-    value = None
+    constraints: dict[str, float] = {}
     if state is TrialState.COMPLETE:
-        value = fmean(run.value for run in complete if run.value is not None)
+        values = (fmean(run.value for run in complete if run.value is not None), *values)
         attributes |= _spread(complete)
         if result.cell.role == "report":  # selection never shows the test split
-            attributes |= _tested(result, complete, layout)
+            attributes |= _tested(result, complete, wanted.layout)
+        for key, bound in wanted.constraints:
+            constraints[bound.text] = bound.excess(_mean(result, complete, wanted, key))
+        attributes |= {"excess": constraints} if constraints else {}
     elif state is TrialState.PRUNED and curve:
-        value = curve[max(curve)]
+        values = (curve[max(curve)],)
         attributes["pruned_epoch"] = max(curve)
+    else:
+        values = ()
     return Mirrored(
         state=state,
-        value=value,
+        values=values,
         curve=curve,
         attributes=attributes,
+        constraints=tuple(constraints.values()),
         started=result.started,
         ended=result.ended,
     )
 
 
+def _mean(result: CellResult, runs: Sequence[Run], wanted: StudyNumbers, key: Key) -> float:
+    """The mean of a number at the runs' last evaluations; NaN if a run lacks it."""
+    if key not in wanted.layout or not runs:
+        return math.nan
+    offset = 4 * list(wanted.layout).index(key)
+    last = [result.observed[run.id][-1].numbers for run in runs if result.observed.get(run.id)]
+    found = [unpack_from("<f", numbers, offset)[0] for numbers in last]
+    return fmean(found) if len(found) == len(runs) else math.nan
+
+
 def _hidden(result: CellResult) -> Mirrored:
     return Mirrored(
         state=TrialState.FAIL,
-        value=None,
+        values=(),
         curve={},
         attributes={HASH: result.cell.hash, HIDDEN: True, **_counts(result.runs)},
         started=result.started,
@@ -105,13 +149,11 @@ def _compared(runs: Sequence[Run]) -> list[Run]:
     return [run for run in runs if run.state is not RunState.FAILED and run.epoch > 0]
 
 
-def _curve(
-    result: CellResult, runs: Sequence[Run], *, layout: Sequence[Key], objective: Key
-) -> dict[int, float]:
+def _curve(result: CellResult, runs: Sequence[Run], wanted: StudyNumbers) -> dict[int, float]:
     """Means at the epochs that all `runs` have: at other epochs they would be of fewer runs."""
-    if objective not in layout or not runs:
+    if wanted.objective not in wanted.layout or not runs:
         return {}
-    offset = 4 * layout.index(objective)
+    offset = 4 * list(wanted.layout).index(wanted.objective)
     values: dict[int, list[float]] = {}
     for run in runs:
         for seen in result.observed.get(run.id, ()):
@@ -263,6 +305,9 @@ def _clear(
     ):
         table = model.__table__
         connection.execute(delete(table).where(table.c.trial_id.in_(trial_ids)))
+    system = models.TrialSystemAttributeModel.__table__
+    of_them = (system.c.trial_id.in_(trial_ids), system.c.key == CONSTRAINTS)
+    connection.execute(delete(system).where(*of_them))
     table, chosen = models.TrialParamModel.__table__, set(trial_ids) - keep_params
     connection.execute(delete(table).where(table.c.trial_id.in_(chosen)))
 
@@ -309,7 +354,7 @@ def _fill(
     asked: frozenset[int],
 ) -> None:
     texts = optuna_distributions.to_json(distributions)
-    params, values, attributes, curves = [], [], [], []
+    params, values, attributes, curves, bounds = [], [], [], [], []
     for trial_id, cell, trial in mirrored:
         key = {"trial_id": trial_id}
         if trial_id not in asked:
@@ -322,9 +367,12 @@ def _fill(
                 }
                 for name, level in cell.factors.items()
             ]
-        if trial.value is not None:
-            value, kind = models.TrialValueModel.value_to_stored_repr(trial.value)
-            values.append({**key, "objective": 0, "value": value, "value_type": kind})
+        for at, number in enumerate(trial.values):
+            value, kind = models.TrialValueModel.value_to_stored_repr(number)
+            values.append({**key, "objective": at, "value": value, "value_type": kind})
+        if trial.constraints:
+            listed = json.dumps(trial.constraints)
+            bounds.append({**key, "key": CONSTRAINTS, "value_json": listed})
         attributes += [
             {**key, "key": name, "value_json": json.dumps(value)}
             for name, value in trial.attributes.items()
@@ -334,6 +382,7 @@ def _fill(
     _insert(connection, models.TrialValueModel, values)
     _insert(connection, models.TrialUserAttributeModel, attributes)
     _insert(connection, models.TrialIntermediateValueModel, curves)
+    _insert(connection, models.TrialSystemAttributeModel, bounds)
     _mark_asked(connection, asked)
 
 

@@ -14,6 +14,7 @@ from sweeper.topics.critical_batch_size import section as critical_batch_size
 from sweeper.topics.differences import section as differences
 from sweeper.topics.failures import section as failures
 from sweeper.topics.fairness import section as fairness
+from sweeper.topics.goals import section as goals
 from sweeper.topics.importance import section as importance
 from sweeper.topics.missed_batches import section as missed_batches
 from sweeper.topics.observed import section as observed
@@ -35,6 +36,7 @@ TOPICS: tuple[Topic, ...] = (
     scatter.TOPIC,
     differences.TOPIC,
     best_levels.TOPIC,
+    goals.TOPIC,
     per_class.TOPIC,
     tradeoff.TOPIC,
     training_curves.TOPIC,

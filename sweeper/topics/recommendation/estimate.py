@@ -26,6 +26,7 @@ from sweeper.analysis.view import SweepView
 from sweeper.errors import InputError, nearest
 from sweeper.topics.fairness import estimate as fairness
 from sweeper.topics.fairness.estimate import claims_at, edge_reason
+from sweeper.topics.goals import estimate as goals
 from sweeper.topics.headline import text as words
 
 
@@ -47,6 +48,17 @@ class Rival:
 
 
 @dataclass(frozen=True)
+class Alternative:
+    """A cell in the Pareto set, or within noise of it; each objective on val and on test."""
+
+    levels: dict[str, Any]
+    hash: str
+    front: bool
+    val: tuple[tuple[Measure, Estimate], ...]
+    test: tuple[tuple[Measure, Estimate], ...]
+
+
+@dataclass(frozen=True)
 class Recommendation:
     """The chosen cell and why.
 
@@ -59,6 +71,8 @@ class Recommendation:
         test: the objective first, then the groups of classes, where it is reported.
         rivals: the nearest first.
         withheld: why the report gives no verdicts on these cells; empty where it does.
+        constraints: what every cell that was considered satisfies.
+        pareto: with several objectives, the cells that are in the Pareto set or within noise of it.
         remarks: what a reader must know before relying on it, in sentences.
     """
 
@@ -77,6 +91,8 @@ class Recommendation:
     fingerprint: str
     remarks: tuple[str, ...]
     withheld: str = ""
+    constraints: tuple[str, ...] = ()
+    pareto: tuple[Alternative, ...] = ()
 
 
 def recommend(view: SweepView, *, at: Mapping[str, str] | None = None) -> Recommendation:
@@ -111,6 +127,8 @@ def recommend(view: SweepView, *, at: Mapping[str, str] | None = None) -> Recomm
             "sweeper status says where it stands"
         )
     seconds = _seconds(view.frames)
+    few = len(cells) - len(y)
+    y = _allowed(view, y)
     chosen = _chosen(y, direction=objective.direction, seconds=seconds)
     tests = [(one, _estimate(view.frames, one, cell=chosen)) for one in view.measures]
     rivals = _rivals(view, y, chosen=chosen, seconds=seconds)
@@ -131,8 +149,10 @@ def recommend(view: SweepView, *, at: Mapping[str, str] | None = None) -> Recomm
         fingerprint=str(view.frames.sweep.facts.get("fingerprint", "")),
         remarks=(),
         withheld=edge_reason(fair.at_edge(cells)) if fair else "",
+        constraints=tuple(one.text for one in goals.constraints_of(view.frames.sweep.spec)),
+        pareto=tuple(_alternatives(view, held)),
     )
-    told = _remarks(view, made, cell=chosen, left_out=len(cells) - len(y))
+    told = _remarks(view, made, cell=chosen, left_out=few)
     return replace(made, remarks=tuple(told))
 
 
@@ -191,6 +211,25 @@ def _whole(y: pd.DataFrame) -> pd.DataFrame:
     return y[counts == most] if most else y[:0]
 
 
+def _allowed(view: SweepView, y: pd.DataFrame) -> pd.DataFrame:
+    """The cells that satisfy the constraints.
+
+    Raises:
+        InputError: none does.
+    """
+    bounds = goals.constraints_of(view.frames.sweep.spec)
+    if not bounds:
+        return y
+    does = goals.satisfied(view.frames, bounds, cells=list(y.index))
+    if not does.all(axis=1).any():
+        named = " and ".join(one.text for one in bounds)
+        raise InputError(
+            f"no cell satisfies {named}, by its mean on val over the replicates: none of {len(y)} "
+            f"cells of sweep '{view.frames.sweep.name}' is recommended"
+        )
+    return y[does.all(axis=1)]
+
+
 def _chosen(y: pd.DataFrame, *, direction: str, seconds: Mapping[int, float]) -> int:
     sign = 1.0 if direction == "maximize" else -1.0
     means = dict(zip(y.index, sign * y.mean(axis=1), strict=True))
@@ -231,6 +270,23 @@ def _rivals(
         )
 
 
+def _alternatives(view: SweepView, held: Mapping[str, Any]) -> Iterator[Alternative]:
+    found = view.of(goals.build)
+    if found is None or len(found.objectives) < 2:
+        return
+    for one in sorted(found.candidates, key=lambda one: not one.front):
+        cell = view.frames.cells.loc[one.cell]
+        levels = dict(cell["factors"])
+        if one.near and _holds(levels, held):
+            yield Alternative(
+                levels,
+                str(cell["hash"]),
+                one.front,
+                tuple(zip(found.objectives, one.chosen, strict=True)),
+                tuple(zip(found.objectives, one.reported, strict=True)),
+            )
+
+
 def _rule(view: SweepView, *, held: Mapping[str, Any], cells: int) -> str:
     where = ", ".join(f"{name_of(path)} {show(level)}" for path, level in held.items())
     best_is = "lowest" if view.objective.direction == "minimize" else "highest"
@@ -253,6 +309,11 @@ def _remarks(view: SweepView, made: Recommendation, *, cell: int, left_out: int)
             f"{made.compared} is no test of any factor. Run it afresh before you rely on it."
         )
         yield from _mixed(view, made)
+    if made.pareto:
+        yield (
+            f"The sweep has several objectives, and this cell is the best by the first, "
+            f"{view.objective.title}: pareto_set lists the cells that may be as good a choice."
+        )
     n = made.val.n
     if n < LEAST:
         yield f"n = {n}: no two cells can be told apart, and there is no interval."

@@ -20,7 +20,7 @@ from sweeper.analysis.view import SweepView
 from sweeper.analysis.wording import FIXED, capitalised, interval, number
 from sweeper.drawing.table import HASH
 from sweeper.errors import InputError
-from sweeper.topics.recommendation.estimate import Recommendation, Rival, recommend
+from sweeper.topics.recommendation.estimate import Alternative, Recommendation, Rival, recommend
 
 RIVALS = 12  # more than this are counted, not listed
 
@@ -60,6 +60,8 @@ def evidence(made: Recommendation) -> dict[str, Any]:
         "seconds_a_run": _rounded(made.seconds),
         "not_told_apart_from": [_rival(one) for one in made.rivals[:RIVALS]],
         "not_told_apart_in_all": len(made.rivals),
+        **({"constraints": list(made.constraints)} if made.constraints else {}),
+        **({"pareto_set": [_alternative(one) for one in made.pareto]} if made.pareto else {}),
         "verdicts_withheld": made.withheld or "no",
         "remarks": list(made.remarks),
         "data_fingerprint": made.fingerprint,
@@ -141,6 +143,16 @@ def write(made: Recommendation, out: Path, *, force: bool) -> Path:
 
 def _numbers(one: Estimate) -> dict[str, Any]:
     return {"mean": _rounded(one.value), "low": _rounded(one.low), "high": _rounded(one.high)}
+
+
+def _alternative(one: Alternative) -> Mapping[str, Any]:
+    return {
+        "levels": one.levels,
+        "cell": one.hash[:HASH],
+        "on_the_front": one.front,
+        "validation": {measure.title: _numbers(seen) for measure, seen in one.val},
+        "test": {measure.title: _numbers(seen) for measure, seen in one.test},
+    }
 
 
 def _rival(one: Rival) -> Mapping[str, Any]:

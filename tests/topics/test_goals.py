@@ -1,0 +1,156 @@
+"""Several objectives and constraints: in the report, in `best`, and in Optuna's view."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from statistics import fmean
+from typing import Any
+
+import numpy as np
+import optuna
+import planted
+import pytest
+from planted import BATCH, Memory, Plan, plan
+
+from sweeper.analysis.frames import load
+from sweeper.analysis.view import SweepView, view_of
+from sweeper.errors import InputError
+from sweeper.spec.goals import constraint
+from sweeper.store import Store
+from sweeper.store.study import Study
+from sweeper.topics.goals import section
+from sweeper.topics.goals.estimate import Goals, build
+from sweeper.topics.recommendation.estimate import recommend
+from sweeper.topics.recommendation.text import document
+
+BOTH = [
+    {"metric": name, "direction": "maximize", "split": None, "unit": None}
+    for name in ("minority_accuracy", "majority_accuracy")
+]
+
+
+def place(one: Plan, split: str, metric: str) -> int:
+    return one.layout.index((split, metric, ""))
+
+
+def minority(factors: Mapping[str, Any]) -> float:
+    return 0.8 - 0.05 * abs(np.log2(factors[BATCH]) - 3)
+
+
+def traded(*, noise: float = 0.001, **goals: Any) -> Plan:
+    """The majority gains where the minority loses; the largest batch is bad for both."""
+    one = plan(truth=minority, noise=noise)
+    rng, largest = np.random.default_rng(0), max(cell.factors[BATCH] for cell in one.cells)
+    for (cell, _), numbers in one.numbers.items():
+        level = one.cells[cell].factors[BATCH]
+        value = 0.1 if level == largest else 0.5 + 0.05 * np.log2(level)
+        for split in ("val", "test"):
+            at = place(one, split, "majority_accuracy")
+            numbers[:, at] = value + noise * rng.standard_normal()
+    return replace(one, sweep=replace(one.sweep, spec={**one.sweep.spec, **goals}))
+
+
+def view(one: Plan) -> SweepView:
+    return view_of(load(Memory(one), one.sweep.name))
+
+
+def found(one: Plan) -> Goals:
+    goals = view(one).of(build)
+    assert goals is not None
+    return goals
+
+
+def loop(goals: Goals, factors: Any) -> set[int]:
+    """The Pareto set by a double loop, at each imbalance by itself."""
+    allowed = [one for one in goals.candidates if one.allowed]
+    means = {one.cell: tuple(seen.value for seen in one.chosen) for one in allowed}
+    ratio = {cell: factors[cell]["data.imbalance.train_ratio"] for cell in means}
+    return {
+        c for c in means
+        if not any(
+            ratio[d] == ratio[c] and all(x >= y for x, y in zip(means[d], means[c], strict=True))
+            and means[d] != means[c] for d in means
+        )
+    }  # fmt: skip
+
+
+def test_the_pareto_set_is_that_of_a_double_loop() -> None:
+    """Chosen on val; a cell that is clearly worse in both is not within noise of it."""
+    goals = found(traded(objectives=BOTH))
+    one = traded(objectives=BOTH)
+    front = {c.cell for c in goals.candidates if c.front}
+    assert front == loop(goals, {at + 1: cell.factors for at, cell in enumerate(one.cells)})
+    assert 0 < len(front) < len(goals.candidates)
+    assert front <= {c.cell for c in goals.candidates if c.near}
+    assert not all(c.near for c in goals.candidates)
+
+
+def test_under_noise_no_cell_is_ruled_out() -> None:
+    """A cell is left out only where intervals show another to be better in every objective."""
+    assert all(c.near for c in found(traded(noise=0.5, objectives=BOTH)).candidates)
+
+
+def test_best_lists_the_pareto_set_and_takes_the_first_objective() -> None:
+    """The evidence has each cell with both objectives on val and on test."""
+    one = traded(objectives=BOTH)
+    made = recommend(view(one))
+    alone = recommend(view(traded()))
+    assert made.hash == alone.hash
+    assert not alone.pareto
+    listed = document(made)["evidence"]["pareto_set"]
+    assert made.hash[:12] in {each["cell"][:12] for each in listed}
+    assert set(listed[0]["validation"]) == {"minority accuracy", "majority accuracy"}
+    assert "pareto_set" not in document(alone)["evidence"]
+
+
+def test_only_cells_that_satisfy_are_recommended() -> None:
+    """The bound is on the mean over replicates on val, as a share."""
+    bound = {"majority_accuracy": ">= 0.68"}
+    made = recommend(view(traded(constraints=bound)))
+    goals = found(traded(constraints=bound))
+    allowed = {c.cell for c in goals.candidates if c.allowed}
+    assert 0 < len(allowed) < len(goals.candidates)
+    assert made.levels[BATCH] > recommend(view(traded())).levels[BATCH]
+    assert document(made)["evidence"]["constraints"] == ["majority_accuracy >= 0.68"]
+
+
+def test_where_no_cell_satisfies_none_is_recommended() -> None:
+    """The message names the constraint, and the page says so too."""
+    one = traded(constraints={"majority_accuracy": ">= 0.99"})
+    with pytest.raises(InputError, match=r"no cell satisfies majority_accuracy >= 0\.99"):
+        recommend(view(one))
+    made = section.section(view(one))
+    assert made is not None
+    assert made.intro.startswith("No cell satisfies majority_accuracy >= 0.99")
+
+
+def test_optuna_shows_every_objective_and_who_satisfies(tmp_path: Path) -> None:
+    """Its own best trials are the Pareto set of the trials that satisfy the constraint."""
+    one, url = traded(objectives=BOTH), f"sqlite:///{tmp_path}/goals.db"
+    bound = constraint("majority_accuracy", ">= 0.6")
+    with Store.open(url, create=True) as store:
+        planted.fill(store, one)
+        [sweep] = store.sweeps()
+        lease = store.acquire(sweep.id, {"host": "h", "pid": 1})
+        study = Study(
+            url, sweep.name, objective="minority_accuracy", direction="maximize",
+            also=[("majority_accuracy", "maximize")], constraints=[bound],
+        )  # fmt: skip
+        study.sync(store, lease, sweep)
+        study.close()
+    seen = optuna.load_study(study_name=one.sweep.name, storage=url)
+    assert [way.name for way in seen.directions] == ["MAXIMIZE", "MAXIMIZE"]
+    at = place(one, "val", "majority_accuracy")
+    means = {
+        cell.hash: fmean(m[-1, at] for (of, _), m in one.numbers.items() if of == number)
+        for number, cell in enumerate(one.cells)
+    }
+    for trial in seen.trials:
+        mean = means[trial.user_attrs["sweeper:cell"]]
+        assert trial.values[1] == pytest.approx(mean, abs=1e-6)
+        assert list(trial.constraints.values()) == [pytest.approx(0.6 - mean, abs=1e-6)]
+    best = seen.best_trials
+    assert best
+    assert all(trial.values[1] >= 0.6 for trial in best)
