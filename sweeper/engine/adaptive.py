@@ -43,6 +43,7 @@ class Adaptive:
         self._tell, self._unusable, self._say = tell, unusable, say
         self._known: dict[str, dict[str, Any]] = {}  # the factors of each cell, by hash
         self._distributions = search.distributions(spec)
+        self._first = list(spec.first)
         self._exhausted = False
 
     def first(self) -> list[NewCell]:
@@ -83,6 +84,8 @@ class Adaptive:
         """A new cell; None if the sampler has no more, or every cell has been tried."""
         if len(self._known) >= (whole(self._spec) or math.inf):
             return None
+        if (cell := self._first_point()) is not None:
+            return cell
         for _ in range(REPEATS_AT_MOST):
             try:
                 cell = self._made(None)
@@ -91,6 +94,16 @@ class Adaptive:
             if cell is not None:
                 return cell
         return self._drawn()
+
+    def _first_point(self) -> NewCell | None:
+        """The next of the spec's first points that has no cell yet."""
+        while self._first:
+            point = self._first.pop(0)
+            if any(point.items() <= factors.items() for factors in self._known.values()):
+                continue
+            if (cell := self._made(point)) is not None:
+                return cell
+        return None
 
     def _drawn(self) -> NewCell | None:
         """An untried cell at random: a sampler repeats itself long before it has tried them all."""

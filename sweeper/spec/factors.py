@@ -142,6 +142,17 @@ def grid(factor: AnyFactor) -> tuple[Level, ...] | None:
     return None if factor.levels is None else spread(factor, factor.levels)
 
 
+def has(factor: AnyFactor, level: Level) -> bool:
+    """Whether it is a level of the factor."""
+    levels = grid(factor)
+    if levels is not None:
+        return level in levels
+    assert isinstance(factor, Range | NuisanceRange)  # noqa: S101 (all else has a grid)
+    if isinstance(level, bool) or not isinstance(level, int | float):
+        return False
+    return factor.low <= level <= factor.high and (isinstance(level, int) or not is_whole(factor))
+
+
 def spread(factor: Range | NuisanceRange, number: int) -> tuple[Number, ...]:
     """`number` levels from low to high, evenly or on a log scale; whole numbers without repeats."""
     positions = (i / (number - 1) for i in range(number))

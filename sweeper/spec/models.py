@@ -30,7 +30,7 @@ from trainers.config import OBJECTIVES, Block, Config, DataConfig, TrainConfig, 
 
 VERSION = 1
 COMPARE = "compare"  # the factor that the named cells of `compare` make; its levels are the names
-OPTIONAL = ("compare", "objectives", "constraints")  # keys that an empty value leaves out
+OPTIONAL = ("compare", "objectives", "constraints", "first")  # keys that an empty value leaves out
 METHOD = "method"  # what such a factor is called, and one that factors with `when` make
 OWN = "own trainer"  # in the context of a validation: whether the spec has one
 
@@ -392,6 +392,11 @@ class SpecFile(Block):
         '">= 0.9"}`; means over the replicates on val, shares as they are.',
     )
     search: Search = Field(default=Search(), description="How cells are chosen.")
+    first: Annotated[tuple[dict[str, Level], ...], Strict(False)] = Field(
+        default=(),
+        description="Points that an adaptive search tries first, by factor: `[{train.lr: 0.1}]`. "
+        "The sampler chooses factors that a point leaves out.",
+    )
     pruner: Pruner = Field(default=Pruner(), description="Which cells are stopped early.")
     resources: Resources = Field(default=Resources(), description="CPUs, GPUs and workers.")
     limits: Limits = Field(default=Limits(), description="When to stop.")

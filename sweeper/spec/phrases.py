@@ -47,6 +47,8 @@ def phrase(annotation: Any, metadata: Iterable[Any] = ()) -> str:
         inner: Any = get_args(annotation)[0]
         if block(inner) and issubclass(inner, Worded):
             return "a list of words, or of blocks"
+        if get_origin(inner) is dict:
+            return "a list of blocks of keys"
         return _LISTS.get(inner, "a list of levels")
     return _TYPES.get(annotation, str(annotation)) + _bounds(metadata)
 

@@ -71,12 +71,15 @@ def canonical(spec: SpecFile) -> tuple[SpecFile, list[Problem]]:
     if spec.objectives and "objective" in spec.model_fields_set:
         wrong.append(Problem(("objective",), "write objective or objectives, not both"))
     reference = {name: _lenient(spec, name, level) for name, level in spec.reference.items()}
+    first = tuple(
+        {name: _lenient(spec, name, level) for name, level in one.items()} for one in spec.first
+    )
     resources = spec.resources
     if spec.trainer is not None:  # a function trains one run at a time
         resources = resources.model_copy(update={"pack": 1})
     split = spec.objective.split or ("test" if spec.data.val.source == "none" else "val")
     objective = spec.goals[0].model_copy(update={"split": split})
-    update = {**roles, "compare": compare, "reference": reference}
+    update = {**roles, "compare": compare, "reference": reference, "first": first}
     update |= {"objective": objective, "resources": resources}
     return spec.model_copy(update=update), wrong
 

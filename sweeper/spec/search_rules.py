@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from sweeper.spec import factors as f
 from sweeper.spec.factors import Range
 from sweeper.spec.models import SpecFile
+from sweeper.spec.phrases import near
 from sweeper.spec.problems import Problem
 from sweeper.spec.samplers import ADAPTIVE, SAMPLERS
 
@@ -69,9 +70,29 @@ def wilcoxon_has_enough_pairs(spec: SpecFile) -> Iterator[Problem]:
             yield Problem((key,), reason, count)
 
 
+def first_points_are_in_the_space(spec: SpecFile) -> Iterator[Problem]:
+    if not spec.first:
+        return
+    method = spec.search.method
+    if method not in ADAPTIVE:
+        reason = f"is for an adaptive search, and {method} plans its cells; use search: "
+        yield Problem(("first",), f"{reason}{{method: tpe, trials: 30}}, or leave it out")
+    if method == "tune":
+        yield Problem(("first",), "is not for tune; give the points to the searcher itself")
+    for at, point in enumerate(spec.first):
+        for name, level in point.items():
+            path = ("first", at, name)
+            if name not in spec.scientific:
+                yield Problem(path, f"no such scientific factor{near(name, spec.scientific)}")
+            elif not f.has(spec.scientific[name], level):
+                reason = f"is not in the search space; write a level of scientific.{name}"
+                yield Problem(path, reason, level)
+
+
 RULES = (
     search_has_what_it_needs,
     a_sampler_fits_the_factors,
     adaptive_has_no_grid_of_its_own,
     wilcoxon_has_enough_pairs,
+    first_points_are_in_the_space,
 )

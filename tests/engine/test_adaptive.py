@@ -118,3 +118,22 @@ def test_a_range_is_never_exhausted() -> None:
     later.study.sampler = Stubborn({"train.sam.asymmetry": 0.0, **first.factors})
     [second] = again.more(1)
     assert second.hash != first.hash
+
+
+def test_the_first_points_come_first_and_once() -> None:
+    """The sampler chooses what a point leaves out; the next launch does not try it again."""
+    points = "first: [{train.lr: 1, train.batch_size: 8}, {train.batch_size: 2}]\n"
+    spec = parse(GRID.replace("METHOD", "tpe") + points)
+    adaptive, study, _ = searching(spec)
+    one, two, *_ = found = run(adaptive, study, most=6)
+    assert (one.factors["train.lr"], one.factors["train.batch_size"]) == (1.0, 8)
+    assert two.factors["train.batch_size"] == 2
+    again, later, _ = searching(spec)
+    later.study.sampler = Stubborn({**found[0].factors, "train.sam.asymmetry": 0.0})
+    again.knows(found[1:])
+    [other] = again.more(1)
+    assert other.factors.items() >= {"train.lr": 1.0, "train.batch_size": 8}.items()
+    known, study, _ = searching(spec)
+    known.knows(found)
+    new = run(known, study, most=2)
+    assert not {cell.hash for cell in new} & {cell.hash for cell in found}

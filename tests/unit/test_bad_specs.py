@@ -260,6 +260,33 @@ WHOLE = {
         "s.yaml:5: replicates: 3: pruner: wilcoxon compares in pairs, and fewer than 4 replicates "
         "never give p < 0.1; write replicates: 4 or more, or pruner: median",
     ),
+    "first points of a grid": (
+        BASE + "first: [{train.lr: 0.1}]\n",
+        "s.yaml:4: first: is for an adaptive search, and factorial plans its cells; use search: "
+        "{method: tpe, trials: 30}, or leave it out\n"
+        "s.yaml:4: first.train.lr: no such scientific factor; valid: train.batch_size",
+    ),
+    "a first point outside of the space": (
+        BASE + "first: [{train.batch_size: 7}]\nsearch: {method: tpe, trials: 4}\n",
+        "s.yaml:4: first.train.batch_size: 7: is not in the search space; write a level of "
+        "scientific.train.batch_size",
+    ),
+    "several objectives with a pruner": (
+        BASE + "objectives: [minority_accuracy, majority_accuracy]\npruner: asha\n",
+        "s.yaml:5: pruner.method: 'asha': judges cells by one objective alone, which does not fit "
+        "objectives; use none",
+    ),
+    "a constraint under CMA-ES": (
+        "name: n\nscientific: {train.lr: {low: 0.01, high: 1.0, log: true}}\n"
+        "constraints: {loss: '<= 0.5'}\nsearch: {method: cma_es, trials: 4}\n",
+        "s.yaml:4: search.method: 'cma_es': learns from one objective alone, which does not fit "
+        "constraints; use tpe, gp, nsga2 or nsga3",
+    ),
+    "a constraint without a bound": (
+        BASE + "constraints: {majority_accuracy: 0.9}\n",
+        "s.yaml:4: constraints.majority_accuracy: 0.9: must be \">= NUMBER\" or \"<= NUMBER\", "
+        "in quotes, such as \">= 0.9\"",
+    ),
     "a plan without pairs": (
         BASE + "replicates: {target: 0.01}\nsearch: {method: tpe, trials: 4}\n",
         "s.yaml:4: replicates: a plan needs search: factorial, to compare in pairs; write a "
