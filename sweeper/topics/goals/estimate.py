@@ -27,7 +27,7 @@ MOST = 400  # cells; every pair of them is compared
 
 
 @dataclass(frozen=True)
-class Candidate:
+class JudgedCell:
     """A cell with all of its replicates.
 
     Attributes:
@@ -56,7 +56,7 @@ class Goals:
 
     objectives: tuple[Measure, ...]
     constraints: tuple[Constraint, ...]
-    candidates: tuple[Candidate, ...]
+    candidates: tuple[JudgedCell, ...]
     split: str
     n: int
 
@@ -105,7 +105,7 @@ def build(view: SweepView) -> Goals | None:
     ]
     does = satisfied(frames, bounds, cells=cells)
     found = [
-        Candidate(
+        JudgedCell(
             cell,
             tuple(_estimate(table, cell) for table in tables),
             tuple(_estimate(table, cell) for table in tested),
@@ -122,10 +122,10 @@ def _estimate(table: pd.DataFrame, cell: int) -> Estimate:
 
 def _fronts(
     view: SweepView,
-    found: Sequence[Candidate],
+    found: Sequence[JudgedCell],
     measures: Sequence[Measure],
     tables: Sequence[pd.DataFrame],
-) -> list[Candidate]:
+) -> list[JudgedCell]:
     """The candidates, with the front of the allowed ones at each condition."""
     paths = [path for path in view.frames.question.factors if is_condition(path)]
     factors = view.frames.cells["factors"]

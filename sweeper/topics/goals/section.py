@@ -8,7 +8,7 @@ from sweeper.drawing.figure import Section
 from sweeper.drawing.table import Table
 from sweeper.topics.base import Topic
 from sweeper.topics.goals import text as said
-from sweeper.topics.goals.estimate import Candidate, Goals, build, rows
+from sweeper.topics.goals.estimate import Goals, JudgedCell, build, rows
 from sweeper.topics.tradeoff.section import named
 
 MOST_ROWS = 400
@@ -54,7 +54,7 @@ def table(view: SweepView, found: Goals) -> Table:
     )
 
 
-def _row(view: SweepView, found: Goals, one: Candidate, *, several: bool) -> tuple[str, ...]:
+def _row(view: SweepView, found: Goals, one: JudgedCell, *, several: bool) -> tuple[str, ...]:
     values = [*one.chosen, *(one.reported if found.split != "test" else ())]
     measures = [*found.objectives, *found.objectives]
     cells = [
