@@ -12,6 +12,7 @@ from sweeper.engine.interrupts import Interrupts
 from sweeper.engine.progress import Event
 from sweeper.engine.worker_pool import WorkerPool
 from sweeper.spec import Spec
+from sweeper.store.mirror import Start
 from sweeper.store.records import Lease, NewCell, Sweep
 from sweeper.store.store import Store
 from sweeper.store.study import Study
@@ -26,6 +27,7 @@ class Request:
         plugins: absolute paths.
         yes: do not ask before a long sweep.
         command: the command that continues the sweep after an interruption.
+        start: finished cells of another sweep, for the sampler.
         make_pool: makes the pool of workers.
     """
 
@@ -37,6 +39,7 @@ class Request:
     plugins: tuple[str, ...] = ()
     yes: bool = True
     command: str = "sweeper launch"
+    start: Start | None = None
     make_pool: Callable[..., WorkerPool] = WorkerPool
     clock: Callable[[], float] = time.monotonic
 

@@ -33,6 +33,7 @@ from sweeper.engine.own import prepared
 from sweeper.engine.plugins import load as load_plugins
 from sweeper.engine.progress import Event, Progress
 from sweeper.engine.raywatch import Watch
+from sweeper.engine.start_from import start_of
 from sweeper.engine.tuning import TunedCells
 from sweeper.errors import DatabaseLost, LeaseLost, StoreError, SweeperError
 from sweeper.spec import ADAPTIVE, Spec
@@ -154,6 +155,10 @@ def _launch(request: Request, source: _Source, last: LastResort, *, new_data: bo
     interrupts, spec = request.interrupts, request.spec
     with Store.open(request.storage, create=True) as store:
         store.attend(lambda: interrupts.count >= 2)
+        start = start_of(spec, source.maker, store)
+        if start is not None:
+            request.say(f"starting from {len(start.cells)} finished cells of '{start.sweep}'")
+            request = replace(request, start=start)
         sweep, changed = _sweep(store, spec, source.maker, source.first)
         no = _disagreed(changed, interrupts, request.say, yes=request.yes, agreed=new_data)
         if no:
@@ -292,6 +297,7 @@ def _study(request: Request, store: Store, lease: Lease) -> Study:
         direction=spec.objective.direction,
         also=[(one.metric, one.direction) for one in spec.goals[1:]],
         constraints=spec.bounds,
+        start=request.start,
         sampler=search.sampler(seeded, say=request.say),
         say=request.say,
         attend=store.attend_to,

@@ -30,7 +30,8 @@ from trainers.config import OBJECTIVES, Block, Config, DataConfig, TrainConfig, 
 
 VERSION = 1
 COMPARE = "compare"  # the factor that the named cells of `compare` make; its levels are the names
-OPTIONAL = ("compare", "objectives", "constraints", "first")  # keys that an empty value leaves out
+# Keys that an empty value leaves out.
+OPTIONAL = ("compare", "objectives", "constraints", "first", "start_from")
 METHOD = "method"  # what such a factor is called, and one that factors with `when` make
 OWN = "own trainer"  # in the context of a validation: whether the spec has one
 
@@ -396,6 +397,10 @@ class SpecFile(Block):
         default=(),
         description="Points that an adaptive search tries first, by factor: `[{train.lr: 0.1}]`. "
         "The sampler chooses factors that a point leaves out.",
+    )
+    start_from: str | None = Field(
+        default=None,
+        description="Another sweep in the database, from whose finished cells the sampler learns.",
     )
     pruner: Pruner = Field(default=Pruner(), description="Which cells are stopped early.")
     resources: Resources = Field(default=Resources(), description="CPUs, GPUs and workers.")

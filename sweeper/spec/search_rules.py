@@ -89,10 +89,20 @@ def first_points_are_in_the_space(spec: SpecFile) -> Iterator[Problem]:
                 yield Problem(path, reason, level)
 
 
+def a_start_is_for_a_sampler(spec: SpecFile) -> Iterator[Problem]:
+    name, method = spec.start_from, spec.search.method
+    if name is not None and method not in ADAPTIVE:
+        reason = f"is for an adaptive search, and {method} learns from no cell; leave it out"
+        yield Problem(("start_from",), reason, name)
+    if name == spec.name:
+        yield Problem(("start_from",), "is this sweep itself, which goes on by itself", name)
+
+
 RULES = (
     search_has_what_it_needs,
     a_sampler_fits_the_factors,
     adaptive_has_no_grid_of_its_own,
     wilcoxon_has_enough_pairs,
     first_points_are_in_the_space,
+    a_start_is_for_a_sampler,
 )

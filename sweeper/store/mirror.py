@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from optuna.distributions import BaseDistribution
@@ -19,9 +19,10 @@ from sqlalchemy import Connection, bindparam, delete, exists, func, insert, sele
 
 from sweeper.errors import StoreError
 from sweeper.spec.goals import Constraint
+from sweeper.states import TrialState
 from sweeper.store import dialects, reads, trials
 from sweeper.store import distributions as levels
-from sweeper.store.records import Cell, Observations, Run, Sweep
+from sweeper.store.records import Cell, Key, Observations, Run, Sweep
 from sweeper.store.store import ENDINGS
 from sweeper.store.tables import AttemptTable, CellTable, RunTable
 
@@ -31,6 +32,22 @@ DISTRIBUTIONS = "sweeper:distributions"
 BOUNDS = "sweeper:constraints"
 METRIC_NAMES = "study:metric_names"  # the attribute that `set_metric_names` writes
 NOTE_VERSION, NOTE, NOTE_LENGTH = "dashboard:note_ver", "dashboard:note_str:", 2045
+
+
+@dataclass(frozen=True, kw_only=True)
+class Start:
+    """Finished cells of another sweep, which become trials for the sampler to learn from.
+
+    Attributes:
+        layout: of the other sweep's numbers.
+        cells: each with its level of every factor of this sweep.
+        distributions: those under which this sweep's sampler is asked.
+    """
+
+    sweep: str
+    layout: Sequence[Key]
+    cells: Sequence[tuple[Cell, Mapping[str, Any]]]
+    distributions: Mapping[str, BaseDistribution]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,6 +63,7 @@ class MirroredSweep:
     direction: StudyDirection
     also: tuple[tuple[str, StudyDirection], ...] = ()
     constraints: tuple[Constraint, ...] = ()
+    start: Start | None = None
 
     @property
     def wanted(self) -> trials.StudyNumbers:
@@ -108,8 +126,44 @@ def catch_up(connection: Connection, target: MirroredSweep) -> tuple[Views, Fore
             known = {cell.optuna_number for cell in mine if cell.optuna_number is not None}
             known -= {cell.optuna_number for cell in mine if cell.id in lost}
             study_id, name = views[role].study_id, target.study_name(role)
+            if role == "report" and target.start is not None:
+                known |= _started(connection, target, target.start, study_id)
             foreign[name] = trials.disown(connection, study_id, owned=known)
     return views, foreign
+
+
+def _started(
+    connection: Connection, target: MirroredSweep, start: Start, study_id: int
+) -> set[int]:
+    """Adds the other sweep's cells as marked trials, if they are missing; returns their numbers."""
+    trial, attribute = models.TrialModel.__table__, models.TrialUserAttributeModel.__table__
+    query = (
+        select(trial.c.number, attribute.c.value_json)
+        .join(trial, trial.c.trial_id == attribute.c.trial_id)
+        .where(trial.c.study_id == study_id, attribute.c.key == trials.START)
+    )
+    marks = {number: json.loads(text) for number, text in connection.execute(query).all()}
+    there = {mark["cell"] for mark in marks.values()}
+    new = {cell.id: (cell, point) for cell, point in start.cells if cell.hash not in there}
+    numbers = replace(target.wanted, layout=start.layout)
+    described = [
+        (result.cell, trials.describe(result, numbers))
+        for result in _results(connection, [cell for cell, _ in new.values()])
+    ]
+    made = trials.write(
+        connection,
+        study_id,
+        [
+            (
+                replace(cell, factors=dict(new[cell.id][1]), optuna_number=None),
+                trials.marked(one, start.sweep),
+            )
+            for cell, one in described
+            if one.state is TrialState.COMPLETE
+        ],
+        start.distributions,
+    )
+    return {*marks, *made.values()}
 
 
 def is_behind(connection: Connection, sweep_id: int) -> bool:

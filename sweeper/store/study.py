@@ -25,7 +25,7 @@ from sweeper.spec.goals import Constraint
 from sweeper.store import dialects, mirror
 from sweeper.store.database import patiently
 from sweeper.store.dialects import Address
-from sweeper.store.mirror import MirroredSweep, Views
+from sweeper.store.mirror import MirroredSweep, Start, Views
 from sweeper.store.records import Lease, Sweep
 from sweeper.store.store import Store
 
@@ -44,6 +44,7 @@ class Study:
         direction: maximize or minimize.
         also: further objectives, each with its direction.
         constraints: bounds on the means of metrics, read on the objective's split.
+        start: finished cells of another sweep, for the sampler.
         sampler: answers `ask`.
         patience: seconds of retries of `ask` when the database is lost or busy.
         say: receives a message about trials that others have added.
@@ -59,6 +60,7 @@ class Study:
         direction: str,
         also: Sequence[tuple[str, str]] = (),
         constraints: Sequence[Constraint] = (),
+        start: Start | None = None,
         sampler: optuna.samplers.BaseSampler | None = None,
         patience: float = 60.0,
         say: Callable[[str], None] = lambda text: None,
@@ -68,7 +70,7 @@ class Study:
         self._say = say
         self._direction = StudyDirection[direction.upper()]
         self._also = tuple((metric, StudyDirection[way.upper()]) for metric, way in also)
-        self._constraints = tuple(constraints)
+        self._constraints, self._start = tuple(constraints), start
         self._sampler, self._patience = sampler, patience
         self._address = dialects.parse(url)
         self._storage = _storage(self._address)
@@ -100,6 +102,7 @@ class Study:
             direction=self._direction,
             also=self._also,
             constraints=self._constraints,
+            start=self._start,
         )
         if self._under != (store, lease):
             self._views, foreign = store.fenced(lease, lambda c: mirror.catch_up(c, target))

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from statistics import fmean, stdev
 from struct import unpack_from
@@ -29,6 +29,7 @@ from sweeper.store.records import Cell, Key, Observations, Run
 
 HASH = "sweeper:cell"  # user attribute: the cell that a trial mirrors
 HIDDEN = "sweeper:hidden"  # user attribute: the spec no longer has the cell
+START = "sweeper:start_from"  # user attribute: the other sweep and its cell, of a start
 FOREIGN = "sweeper:foreign"  # user attribute: the former state of a trial that others have added
 # System attribute: the excess over each bound, which Optuna and its dashboard read. Optuna 5 writes
 # an attribute for each constraint, which version 0.21 of its dashboard does not know.
@@ -122,6 +123,13 @@ def describe(result: CellResult, wanted: StudyNumbers) -> Mirrored:
         started=result.started,
         ended=result.ended,
     )
+
+
+def marked(trial: Mirrored, sweep: str) -> Mirrored:
+    """The trial as one of another sweep: no cell of this sweep owns it."""
+    rest = {key: value for key, value in trial.attributes.items() if key != HASH}
+    start = {"sweep": sweep, "cell": trial.attributes[HASH]}
+    return replace(trial, attributes={START: start, **rest})
 
 
 def _mean(result: CellResult, runs: Sequence[Run], wanted: StudyNumbers, key: Key) -> float:
