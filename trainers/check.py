@@ -36,6 +36,7 @@ def check(config: Config, facts: Mapping[str, Any]) -> tuple[int, ...]:
     if train.weights is not None:
         weight_files.check(train.weights)
     check_imbalance(config.data.imbalance)
+    check_order(config)
     pool = dict(zip(facts["classes"], facts["counts"]["train"], strict=True))
     counts = check_counts(config.data.imbalance, pool)
     check_batch(train, sum(counts), hint=_smallest(config.data.imbalance, pool))
@@ -173,6 +174,14 @@ def check_patch(train: TrainConfig, shape: Sequence[int]) -> None:
     raise ConfigError(f"train.{train.model}.patch", patch, reason)
 
 
+def check_order(config: Config) -> None:
+    """Checks that nothing needs classes of one size in every replicate if their order is drawn."""
+    if config.data.imbalance.order == "permuted" and config.train.observe:
+        reason = "does not fit train.observe, whose samples of a class are as many in every run: "
+        reason += "use by_label, or no observers"
+        raise ConfigError("data.imbalance.order", "permuted", reason)
+
+
 def check_imbalance(imbalance: Imbalance) -> None:
     """Checks that the profile uses every key that is set."""
     if imbalance.profile == "natural" and imbalance.train_ratio < 1:
@@ -181,6 +190,9 @@ def check_imbalance(imbalance: Imbalance) -> None:
     if imbalance.profile == "natural" and imbalance.n_max is not None:
         reason = "changes nothing under profile: natural; data.max_per_class caps every class"
         raise ConfigError("data.imbalance.n_max", imbalance.n_max, reason)
+    if imbalance.profile == "natural" and imbalance.order == "permuted":
+        reason = "changes nothing under profile: natural, which draws no subset; leave it out"
+        raise ConfigError("data.imbalance.order", imbalance.order, reason)
     if imbalance.profile == "natural" and imbalance.draw == "fixed":
         reason = "changes nothing under profile: natural, which draws no subset; leave it out"
         raise ConfigError("data.imbalance.draw", imbalance.draw, reason)
@@ -193,6 +205,8 @@ def check_counts(imbalance: Imbalance, pool: Mapping[str, int]) -> tuple[int, ..
         ConfigError: n_max or the ratio is not possible; names the nearest value that is.
     """
     counts = class_counts(tuple(pool.values()), imbalance)
+    if imbalance.order == "permuted":  # any class may be the largest
+        pool = dict.fromkeys(pool, min(pool.values()))
     short = [name for name, n in zip(pool, counts, strict=True) if n > pool[name]]
     if short:
         asked = counts[list(pool).index(short[0])]
@@ -308,13 +322,16 @@ def check_budget(train: TrainConfig, samples: int) -> None:
     )
 
 
-def check_objective(metric: str, counts: Sequence[int], facts: Mapping[str, Any]) -> None:
+def check_objective(
+    metric: str, counts: Sequence[int], facts: Mapping[str, Any], *, permuted: bool = False
+) -> None:
     """Checks that a group's metric is defined: val and test both have samples of the group.
 
     Args:
         metric: the objective, such as `minority_accuracy`.
         counts: the training subset's samples of each class, in label order.
         facts: `Dataset.facts` of its data.
+        permuted: whether each replicate draws which classes are in the group.
     """
     group = metric.removesuffix("_accuracy")
     if group not in GROUPS:
@@ -322,7 +339,10 @@ def check_objective(metric: str, counts: Sequence[int], facts: Mapping[str, Any]
     members = class_groups(counts)[group]
     for split in ("val", "test"):
         held = facts["counts"].get(split)
-        if held is not None and not any(held[label] for label in members):
+        if held is None:
+            continue
+        absent = [label for label, n in enumerate(held) if not n]
+        if len(absent) >= len(members) if permuted else set(members) <= set(absent):
             named = ", ".join(repr(facts["classes"][label]) for label in members[:NAMED])
             more = " ..." if len(members) > NAMED else ""
             reason = (

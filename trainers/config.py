@@ -93,6 +93,12 @@ class Imbalance(Block):
         description="replicate: each replicate draws its own subset. fixed: all replicates train "
         "on the subset of replicate 0, so that they vary only by initialisation and order.",
     )
+    order: Annotated[Literal["by_label", "permuted"], Added()] = Field(
+        default="by_label",
+        description="Which classes are large: by_label, the first ones, as in published long "
+        "tails. permuted: each replicate draws an order of its own, the same in every cell, so "
+        "that rare classes are not always the same, hard or easy, ones. Not for natural.",
+    )
 
 
 class DataConfig(Block):

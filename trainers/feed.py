@@ -21,6 +21,7 @@ from torch import Tensor
 from trainers import streams
 from trainers.augment import Policy
 from trainers.batches import batch_sizes
+from trainers.class_order import ClassOrder
 from trainers.data.dataset import Dataset
 from trainers.fused import Form
 from trainers.losses.smoothing import smooth_targets
@@ -164,10 +165,11 @@ class Feed:
         samplers: Sequence[Sampler],
         fingerprint: str,
         form: Form,
+        order: ClassOrder | None,
     ) -> None:
         self.pool, self.recipe, self.form = pool, recipe, form
         self.replicates, self.fingerprint = tuple(replicates), fingerprint
-        self.samplers = tuple(samplers)
+        self.samplers, self._class_order = tuple(samplers), order
         self.sizes = batch_sizes(len(subsets[0]), recipe.batch_size)
         self._device = pool.y["train"].device
         self._samples = len(pool.y["train"])
@@ -222,9 +224,10 @@ class Feed:
         width = ssl.draws(self.pool.raw_inputs) * multiple if ssl else 0
         columns = self.pool.raw_inputs[0]
         on_device = torch.from_numpy(index).to(self._device, non_blocking=True)
+        labels = self.pool.y["train"][on_device]
         return Epoch(
             on_device,
-            self.pool.y["train"][on_device],
+            labels if self._class_order is None else self._class_order.of_labels(labels),
             self._drawn("augment", epoch, index, self.recipe.policy.width(columns)),
             self._drawn("augment_chance", epoch, index, 0 if self.recipe.chances is None else 1),
             (

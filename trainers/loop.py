@@ -22,16 +22,17 @@ from trainers.averages import Averages
 from trainers.batches import batch_sizes
 from trainers.by_size import by_size
 from trainers.check import check
+from trainers.class_order import ClassOrder
 from trainers.config import AugmentationChance, Config, pack_key
 from trainers.data.dataset import Dataset
-from trainers.data.imbalance import subset_of
+from trainers.data.imbalance import class_places, subset_of
 from trainers.feed import Batch, Feed, Pool, Recipe
 from trainers.fused import FORMS
 from trainers.hyper import Hyper
 from trainers.losses.logit_adjusted import log_prior
 from trainers.losses.smoothing import smoothed_shares, smoothing_by_class
 from trainers.masks import DropRates
-from trainers.metrics import hits, measure
+from trainers.metrics import hits, layout, measure
 from trainers.observers import Observed, Observers
 from trainers.optimizers import BodyRate, Optimizer, pretraining_steps, schedule
 from trainers.pack import LossTerms, PackedNetworks, PackLoss, design
@@ -124,6 +125,15 @@ class PackTrainer:
         )
         self.pool = Pool(dataset, device=self.device, dtype=self._design.precision.dtype)
         self._judged = [split for split in dataset.y if split != "train"]
+        self._places = [
+            class_places(
+                len(dataset.classes),
+                m.config.data.imbalance,
+                fingerprint=self.fingerprint,
+                replicate=m.replicate,
+            )
+            for m in members
+        ]
         self._subsets = self._draw_subsets(dataset)
         replicates = [m.replicate for m in members]
         self.pack = PackedNetworks.fresh(self._design, replicates, fingerprint=self.fingerprint)
@@ -142,9 +152,14 @@ class PackTrainer:
             for m in self.members
         ]
 
+    def places(self, member: int) -> np.ndarray:
+        """The place of each class in a member's order of sizes, see `class_order`: (C,)."""
+        return self._places[member]
+
     def _assemble(self) -> None:
         """Builds everything that depends on the members alive, around the pack's parameters."""
         members = [self.members[i] for i in self.alive]
+        self._order = ClassOrder.of([self._places[i] for i in self.alive], self.device)
         hyper = Hyper([m.config.train for m in members], self.pack.parameters.data)
         train = hyper.first
         self._moving = train.norm_statistics == "running"
@@ -171,6 +186,7 @@ class PackTrainer:
             samplers=[self._sampler(i) for i in self.alive],
             fingerprint=self.fingerprint,
             form=self._design.form,
+            order=self._order,
         )
         self.averages = Averages(
             self.pack, hyper, steps=self.steps, epoch_steps=self.feed.epoch_steps
@@ -183,7 +199,7 @@ class PackTrainer:
             self.fingerprint,
             one.replicate,
             self._subsets[member],
-            labels,
+            self._places[member][labels],
             one.config.train,
             self.timetable.steps / len(batch_sizes(sum(self.counts), one.config.train.batch_size)),
         )
@@ -267,12 +283,18 @@ class PackTrainer:
         numbers = [measure(logits[s], truths[s], self.counts) for s in logits]
         if self._observers:
             numbers.append(self._observe(end=self._last))
+        if self._order is not None:
+            names = layout([str(label) for label in range(len(self.counts))], list(logits))
+            numbers = [self._order.by_class(torch.cat(numbers, dim=1), names)]
         if self._last:  # one tensor, so that the CPU waits once for the GPU
             numbers.append(hits(logits["test"], truths["test"]).float())
         return self._results(torch.cat(numbers, dim=1), sound)
 
     def _truths(self) -> dict[str, Tensor]:
-        return {split: self.pool.y[split] for split in self._judged}
+        found = {split: self.pool.y[split] for split in self._judged}
+        if self._order is None:
+            return found
+        return {split: self._order.of_labels(labels) for split, labels in found.items()}
 
     def _results(self, numbers: Tensor, sound: Tensor) -> list[RoundResult]:
         """Each member's result; in the last round, hits on the test split follow the numbers."""

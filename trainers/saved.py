@@ -156,7 +156,7 @@ def _run(trainer: PackTrainer, dataset: Dataset, result: RoundResult) -> dict[st
         "replicate": member.replicate,
         "round": result.round,
         "step": result.step,
-        "classes": list(dataset.classes),
+        "classes": [dataset.classes[label] for label in trainer.places(result.member).argsort()],
         "train_counts": [int(count) for count in trainer.counts],
         "data": dataset.facts,
         "inputs": Inputs.of(dataset, data.target, image=data.image, size=data.size).as_json(),

@@ -21,7 +21,7 @@ from torch import Tensor
 
 from trainers.check import check
 from trainers.data.dataset import Dataset
-from trainers.data.imbalance import subset_of
+from trainers.data.imbalance import sizes_by_label, subset_of
 from trainers.loop import Member, RoundResult
 from trainers.losses.logit_adjusted import log_prior
 from trainers.losses.weights import class_weights
@@ -36,6 +36,12 @@ class Forest:
     def __init__(self, dataset: Dataset, member: Member, counts: Sequence[int]) -> None:
         subset = subset_of(
             dataset.y["train"],
+            counts,
+            member.config.data.imbalance,
+            fingerprint=dataset.fingerprint,
+            replicate=member.replicate,
+        )
+        self.counts = counts = sizes_by_label(
             counts,
             member.config.data.imbalance,
             fingerprint=dataset.fingerprint,
@@ -158,7 +164,9 @@ class TreesTrainer:
         judged = {split: forest.logits(x) for split, x in self._judged.items()}
         logits = {"train": forest.logits(forest.x, adjusted=False), **judged}
         truths = {"train": torch.from_numpy(forest.y), **self._y}
-        numbers = torch.cat([measure(z, truths[s], self.counts) for s, z in logits.items()], dim=1)
+        numbers = torch.cat(
+            [measure(z, truths[s], forest.counts) for s, z in logits.items()], dim=1
+        )
         finite = all(bool(z.isfinite().all()) for z in logits.values())
         bits = None
         if self.round == self.rounds and finite:

@@ -147,14 +147,17 @@ def by_class(u: NDArray[np.float64], *, starts: NDArray[np.int64]) -> NDArray[np
 
 
 def weights(
-    measure: Measure, *, class_counts: Sequence[int], support: NDArray[np.int64]
+    measure: Measure, *, class_counts: Sequence[int] | None, support: NDArray[np.int64]
 ) -> NDArray[np.float64] | None:
     """What each class's recall counts for in a measure (C,); None if it is no sum of recalls.
 
     Classes without test examples are left out, as in the metric itself. Overall accuracy weighs
-    classes by their test examples.
+    classes by their test examples. Without `class_counts`, as where each replicate draws which
+    classes are rare, no class belongs to a group.
     """
-    minority, majority = minority_and_majority(class_counts)
+    if class_counts is None and measure.name not in ("accuracy", "balanced_accuracy"):
+        return None
+    minority, majority = minority_and_majority(class_counts or support.tolist())
     there = support > 0
 
     def mean_of(members: Sequence[int]) -> NDArray[np.float64]:

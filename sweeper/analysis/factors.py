@@ -40,6 +40,13 @@ PINNED = re.compile(r"(.+)#[0-9a-f]{64}")
 WIDE = 4.0  # a positive factor whose levels span this ratio is read on a log scale
 
 
+def drawn_order(config: Mapping[str, Any]) -> bool:
+    """Whether each replicate draws which classes are large, so that no class has a size."""
+    data = config.get("data")
+    imbalance = data.get("imbalance") if isinstance(data, Mapping) else None
+    return isinstance(imbalance, Mapping) and imbalance.get("order") == "permuted"
+
+
 @dataclass(frozen=True)
 class Factor:
     """A factor of the question, its levels in the order in which they are drawn."""

@@ -34,7 +34,8 @@ def class_counts(config: Config, facts: dict[str, Any], *, objective: str = "") 
         ConfigError: it cannot, or the objective would have no value.
     """
     counts = tuple(check(config, facts))
-    check_objective(objective, counts, facts)
+    permuted = config.data.imbalance.order == "permuted"
+    check_objective(objective, counts, facts, permuted=permuted)
     return counts
 
 

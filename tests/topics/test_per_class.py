@@ -195,3 +195,14 @@ def test_balanced_classes_and_a_varying_size_have_no_crossing():
     along = planted.plan(levels={planted.RATIO: [0.01, 0.1, 1.0]})
     found = view_of(load(planted.Memory(along), along.sweep.name)).of(per_class.build)
     assert found.crossing == Withheld("The class sizes change with train ratio.")
+
+
+def test_classes_that_take_every_size_in_turn_have_no_crossing():
+    """Where each replicate draws the order, recalls stay by class, and sizes are all the mean."""
+    plan = planted.with_recalls(planted.plan(), gain)
+    for cell in plan.cells:
+        cell.config.setdefault("data", {}).setdefault("imbalance", {})["order"] = "permuted"
+    found = view_of(load(planted.Memory(plan), plan.sweep.name)).of(per_class.build)
+    assert [row.name for row in found.classes] == list(planted.CLASSES)
+    assert len({row.samples for row in found.classes}) == 1
+    assert found.crossing == Withheld(per_class.DRAWN)

@@ -303,6 +303,10 @@ def test_a_class_without_test_examples_is_left_out_of_the_means():
     empty = np.array([5, 3, 3, 1, 0, 0])
     minority = replace(MEASURE, name="minority_accuracy")
     assert bits.weights(minority, class_counts=counts, support=empty) is None
+    assert bits.weights(minority, class_counts=None, support=support) is None
+    drawn = bits.weights(MEASURE, class_counts=None, support=support)
+    assert drawn is not None
+    assert drawn.tolist() == all_classes.tolist()
 
 
 def test_bits_of_another_test_split_are_left_out(sweep):

@@ -81,7 +81,8 @@ def test_a_class_of_one_sample_is_named_where_it_makes_the_subset_small():
     told = "smallest class sets n_max, here 'rare', 'few' with 1 sample: use profile: natural, or"
     with pytest.raises(ConfigError, match=f"the smallest ratio is 1; the pool's {told}"):
         check_counts(Imbalance(profile="exponential", train_ratio=0.1), pool)
-    facts = {"kind": "image", "classes": list(pool), "counts": {"train": list(pool.values())}}
+    facts = {"kind": "image", "shape": [1, 8, 8], "classes": list(pool)}
+    facts["counts"] = {"train": list(pool.values())}
     even = {"data": {"imbalance": {"profile": "step"}}, "train": {"batch_size": 8}}
     with pytest.raises(ConfigError, match=f"more than the 3 samples .* the pool's {told}"):
         check(Config.model_validate(even), facts)

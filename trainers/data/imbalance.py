@@ -11,7 +11,7 @@ from trainers.streams import generator
 
 
 def class_counts(pool: Sequence[int], imbalance: Imbalance) -> tuple[int, ...]:
-    """Samples of each class in the training subset, in label order.
+    """Samples of each class in the training subset, in label order, or from large to small.
 
     A class gets 0 if the ratio is too small for n_max, and more than the pool has if n_max is too
     large; `trainers.check` rejects both. `natural` takes the whole pool.
@@ -38,6 +38,24 @@ def shares(classes: int, imbalance: Imbalance) -> list[float]:
     return [ratio ** (c / (classes - 1)) for c in range(classes)]
 
 
+def class_places(
+    classes: int, imbalance: Imbalance, *, fingerprint: str, replicate: int
+) -> np.ndarray:
+    """The place of each class in the order of sizes, from 0 for the largest: (classes,) int64."""
+    if imbalance.order == "by_label":
+        return np.arange(classes)
+    drawn = 0 if imbalance.draw == "fixed" else replicate
+    return generator(fingerprint, drawn, "class order").permutation(classes)
+
+
+def sizes_by_label(
+    counts: Sequence[int], imbalance: Imbalance, *, fingerprint: str, replicate: int
+) -> list[int]:
+    """Training samples of each class in label order, from those of the places."""
+    places = class_places(len(counts), imbalance, fingerprint=fingerprint, replicate=replicate)
+    return [counts[place] for place in places]
+
+
 def subset_of(
     y_pool: np.ndarray,
     counts: Sequence[int],
@@ -46,9 +64,14 @@ def subset_of(
     fingerprint: str,
     replicate: int,
 ) -> np.ndarray:
-    """The training subset of a run, as `draw_subset`; a fixed draw is that of replicate 0."""
+    """The training subset of a run, as `draw_subset`; a fixed draw is that of replicate 0.
+
+    Args:
+        counts: of the classes from large to small, where their order is drawn.
+    """
     own = 0 if imbalance.draw == "fixed" else replicate
-    return draw_subset(y_pool, counts, fingerprint=fingerprint, replicate=own)
+    sizes = sizes_by_label(counts, imbalance, fingerprint=fingerprint, replicate=replicate)
+    return draw_subset(y_pool, sizes, fingerprint=fingerprint, replicate=own)
 
 
 def draw_subset(

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import stats
 
-from sweeper.analysis.factors import BATCH_SIZE, RATIO, Factor
+from sweeper.analysis.factors import BATCH_SIZE, RATIO, Factor, drawn_order
 from sweeper.analysis.view import SweepView
 from trainers.groups import minority_and_majority
 
@@ -61,6 +61,8 @@ def build(view: SweepView) -> MissedBatches | None:
         return None
     names = [str(one) for one in view.frames.sweep.facts.get("classes", ())]
     cells = view.frames.cells.loc[list(view.comparable.compared)]
+    if any(drawn_order(config) for config in cells["config"]):
+        names = [f"of size rank {place}" for place in range(1, len(names) + 1)]
     counts = np.array([list(one) for one in cells["class_counts"]], dtype=float)
     if not len(names) or counts.shape != (len(cells), len(names)):
         return None

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import stats
 
-from sweeper.analysis.factors import RATIO, Factor
+from sweeper.analysis.factors import RATIO, Factor, drawn_order
 from sweeper.analysis.frames import Frames
 from sweeper.analysis.intervals import LEAST, LEVEL, Estimate, fieller, mean_interval
 from sweeper.analysis.measures import POINTS, REPORTED
@@ -23,6 +23,7 @@ from sweeper.analysis.view import SweepView
 from sweeper.analysis.withheld import Withheld
 from sweeper.states import RunState
 
+DRAWN = "Each replicate draws which classes are large, so no class has a size of its own."
 FEWEST = 3  # classes of different size that a line can be drawn through
 
 
@@ -89,6 +90,9 @@ def build(view: SweepView) -> PerClass | None:
         if held is None or view.frames.cells["factors"][cell].get(held.path) == at
     ]
     counts = np.array([view.frames.cells["class_counts"][cell] for cell in cells], dtype=float)
+    drawn = any(drawn_order(view.frames.cells["config"][cell]) for cell in cells)
+    if drawn:  # each class takes every size in turn
+        counts[:] = counts.mean(axis=1, keepdims=True)
     y = _recalls(view.frames, keys=keys, cells=cells)
     by_level = np.stack([_at_level(view, y, cells=cells, level=level) for level in view.x.levels])
     samples = counts.mean(axis=0)
@@ -97,7 +101,8 @@ def build(view: SweepView) -> PerClass | None:
         _one(names[c], samples=float(samples[c]), y=by_level[:, c], factor=view.x) for c in order
     )
     fixed = bool((counts == counts[0]).all())
-    return PerClass(view.x, held, at, classes, _crossing(view.x, by_level, samples, fixed=fixed))
+    crossed = Withheld(DRAWN) if drawn else _crossing(view.x, by_level, samples, fixed=fixed)
+    return PerClass(view.x, held, at, classes, crossed)
 
 
 def _recalls(

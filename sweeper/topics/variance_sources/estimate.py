@@ -31,7 +31,7 @@ from scipy import stats
 from sweeper.analysis.bits import Answers, answers, by_class, weights
 from sweeper.analysis.comparable import Comparison
 from sweeper.analysis.effects import as_written
-from sweeper.analysis.factors import Factor
+from sweeper.analysis.factors import Factor, drawn_order
 from sweeper.analysis.intervals import LEAST, LEVEL, Estimate, mean_interval, rounding
 from sweeper.analysis.measures import POINTS, Measure
 from sweeper.analysis.view import SweepView
@@ -341,7 +341,13 @@ class _Parts:
     def __init__(self, view: SweepView, known: Answers) -> None:
         self.view, self.known = view, known
         self.factors = view.frames.cells["factors"].to_dict()
-        self.counts = view.frames.cells["class_counts"].to_dict()
+        cells = view.frames.cells
+        self.counts = {
+            cell: None if drawn_order(config) else counts
+            for cell, config, counts in zip(
+                cells.index, cells["config"], cells["class_counts"], strict=True
+            )
+        }
         self.label = known.label
 
     def linear(self, measure: Measure) -> bool:
