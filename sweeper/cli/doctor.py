@@ -50,6 +50,23 @@ def examine(storage: str) -> Iterator[CheckResult]:
     yield database(storage)
 
 
+def plugin(path: Path) -> CheckResult:
+    """Runs a plug-in's file, and names the parts that it adds to the catalogue."""
+    from sweeper.engine import plugins
+    from trainers.catalogue import KEYS, entries
+
+    def named() -> set[str]:
+        return {f"{kind} {name}" for kind in KEYS for name in entries(kind)}
+
+    before = named()
+    try:
+        plugins.load([path])
+    except InputError as error:
+        return CheckResult(what="plug-in", state="wrong", text=str(error))
+    added = ", ".join(sorted(named() - before)) or "no part of the catalogue"
+    return CheckResult(what="plug-in", state="ok", text=f"{path} runs, and adds {added}")
+
+
 def version(package: str, floor: tuple[int, ...]) -> CheckResult:
     """Checks that a package is installed and not older than `floor`."""
     needed = ".".join(map(str, floor))

@@ -11,7 +11,7 @@ import typer
 from sweeper import lookup
 from sweeper.cli.logs import complain, say
 from sweeper.cli.masking import masked
-from sweeper.cli.options import AsJson, OpenRay, OptionalSpec, RayAddress, Storage
+from sweeper.cli.options import AsJson, OpenRay, OptionalSpec, Plugins, RayAddress, Storage
 from sweeper.cli.settings import PROJECT_FILE, Value, user_file
 from sweeper.errors import InputError
 from sweeper.lookup import DEFAULT_STORAGE
@@ -26,18 +26,20 @@ def doctor(
     storage: Storage = DEFAULT_STORAGE,
     ray_address: RayAddress = None,
     open_ray: OpenRay = False,
+    plugins: Plugins = None,
     as_json: AsJson = False,
 ) -> int:
     """Look at this machine and the database, or at every node of a cluster.
 
     With --ray-address: each node's versions, GPUs, data of SPEC, checkpoints, clock and distance.
+    --plugin says which parts a file adds.
     """
     from dataclasses import asdict
 
     from rich.console import Console
 
     from sweeper.cli import show
-    from sweeper.cli.doctor import examine
+    from sweeper.cli.doctor import examine, plugin
 
     lookup.check_storage(storage)
     if ray_address is not None:
@@ -45,7 +47,7 @@ def doctor(
         return _nodes(ray_address, spec, storage=storage, as_json=as_json)
     if spec is not None:
         raise InputError("SPEC is for the nodes of a cluster: name it by --ray-address HOST:PORT")
-    found = list(examine(storage))
+    found = [*examine(storage), *map(plugin, plugins or ())]
     if as_json:
         print(show.as_json("doctor", {"findings": [asdict(finding) for finding in found]}))
     else:

@@ -111,7 +111,10 @@ def _check_name(spec: SpecFile, path: tuple[str | int, ...]) -> None:
         some = ", ".join(inner[:6])
         raise Problem(path, f"is a block; name one of its keys, such as {some}")
     if name not in known:
-        raise Problem(path, f"no such key to vary{near(name, known)}")
+        block = name.rpartition(".")[0]
+        foreign = block.startswith("train.") and not any(o.startswith(f"{block}.") for o in known)
+        own = "; a plug-in's key needs its --plugin" if foreign else near(name, known)
+        raise Problem(path, f"no such key to vary{own}")
     if name.startswith("data.") and not name.startswith("data.imbalance."):
         raise Problem(path, "one sweep has one data set; only data.imbalance may vary")
     if name == "train.evaluations":

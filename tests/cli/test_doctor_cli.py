@@ -8,8 +8,9 @@ from types import SimpleNamespace
 
 import pytest
 
-from sweeper.cli.doctor import disk, home, ray_folder, shared_memory
+from sweeper.cli.doctor import disk, home, plugin, ray_folder, shared_memory
 from sweeper.engine import sockets
+from trainers import catalogue
 
 READ_ONLY = "/proc"  # where root can make no file either
 
@@ -73,3 +74,17 @@ def test_each_place_on_a_full_disk_is_named(tmp_path: Path, free) -> None:
     assert "SWEEPER_CHECKPOINTS" in found.text
     free(2**33)
     assert disk(folders).text == "8.0 GiB free for the database, checkpoints"
+
+
+def test_a_plug_in_is_run_and_its_parts_are_named(tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setattr(catalogue, "_ENTRIES", dict(catalogue._ENTRIES))
+    good, bad = tmp_path / "good.py", tmp_path / "bad.py"
+    good.write_text(
+        "from trainers.catalogue import Entry, add\n"
+        "add(Entry('loss', 'mine', object))\nadd(Entry('sampler', 'mine', object))\n"
+    )
+    bad.write_text("raise RuntimeError('no such file')\n")
+    assert plugin(good).text == f"{good} runs, and adds loss mine, sampler mine"
+    found = plugin(bad)
+    assert found.state == "wrong"
+    assert "RuntimeError: no such file" in found.text

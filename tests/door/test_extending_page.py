@@ -64,7 +64,8 @@ def test_a_sweep_varies_the_key_of_a_plug_in_and_is_read_without_it(folder: Path
     """The spec's key is known once the file has run; the database and the report need no file."""
     refused = sweeper("launch", "poly.yaml", cwd=folder)
     assert refused.returncode == 2
-    assert "poly.yaml:7: scientific.train.poly.epsilon: no such key to vary" in refused.stderr
+    said = "poly.yaml:7: scientific.train.poly.epsilon: no such key to vary; a plug-in's key needs"
+    assert said in refused.stderr
     plugin = ("--plugin", "poly.py")
     smaller = ("--set", "train.epochs=1", "--set", "resources.workers=1")
     page = ("--report", "page.html")
