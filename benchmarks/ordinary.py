@@ -17,8 +17,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.utils.data import DataLoader, TensorDataset
 
-from trainers.config import DataConfig
 from trainers.data import load
+from trainers.data_config import DataConfig
 
 LR, LR_BATCH, MOMENTUM, WEIGHT_DECAY = 0.1, 128, 0.9, 5e-4
 

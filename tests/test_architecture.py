@@ -162,14 +162,17 @@ def offences(source: str) -> list[str]:
 def test_four_doors_lead_to_the_trainer() -> None:
     """What comes without torch may be used anywhere; the rest is to train, and to predict."""
     light = (
+        "blocks",
         "builtin",
         "cache",
         "catalogue",
         "config",
+        "data_config",
         "cores",
         "folders",
         "groups",
         "identity",
+        "levers",
         "notes",
         "plugins",
         "streams",

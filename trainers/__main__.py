@@ -22,7 +22,8 @@ from ruamel.yaml.error import MarkedYAMLError
 
 from trainers import weight_files
 from trainers.catalogue import get
-from trainers.config import PLACES, Config, ConfigError
+from trainers.config import Config, ConfigError
+from trainers.data_config import PLACES
 from trainers.notes import notes, other_data
 
 if TYPE_CHECKING:  # importing these needs torch

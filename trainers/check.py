@@ -11,8 +11,9 @@ from typing import Any
 from trainers import weight_files
 from trainers.batches import batch_sizes
 from trainers.catalogue import KEYS, DataKind, Entry, Kind, entries, get
-from trainers.config import Config, ConfigError, Imbalance, TrainConfig
+from trainers.config import Config, ConfigError, TrainConfig
 from trainers.data.imbalance import class_counts, shares
+from trainers.data_config import Imbalance
 from trainers.groups import GROUPS, class_groups
 
 NAMED = 5  # classes named in a message

@@ -1,8 +1,9 @@
 """The configuration of a run: its data and its training. Needs pydantic only, never torch.
 
-Every key of a spec's `data:` and `train:` blocks is a field here, or the block of parameters of an
-entry of the catalogue (`train.focal`). The field's description is what `sweeper schema` and
-`docs/spec.md` print. Names of networks, losses and so on are looked up in the catalogue.
+Every key of a spec's `train:` block is a field here, in `levers.py`, or in the block of parameters
+of an entry of the catalogue (`train.focal`); the keys of `data:` are in `data_config.py`. A field's
+description is what `sweeper schema` and `docs/spec.md` print. Names of networks, losses and so on
+are looked up in the catalogue.
 """
 
 from __future__ import annotations
@@ -21,15 +22,21 @@ from pydantic import (
 )
 from pydantic_core import InitErrorDetails
 
-from trainers import builtin, catalogue, weight_files
-from trainers.blocks import Added, Block, PerMember, Worded, fields_of, mark, without_newer
+from trainers import catalogue, weight_files
+from trainers.blocks import Added, Block, PerMember, fields_of, mark, without_newer
 from trainers.blocks import ConfigError as ConfigError
-
-Names = Annotated[tuple[str, ...], Strict(False)]
-Token = str | int | float
-Tokens = Annotated[tuple[Token, ...], Strict(False)]
-ColumnKind = Literal["number", "category", "ignore"]
-Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
+from trainers.data_config import PLACES, DataConfig, Names
+from trainers.levers import (
+    SAM,
+    SSL,
+    AugmentationChance,
+    Average,
+    ClassWeights,
+    Fraction,
+    NumericalEmbedding,
+    Smoothing,
+    names_of,
+)
 
 # The overall metrics, which can be a sweep's objective, and the direction that is better.
 OBJECTIVES: dict[str, Literal["maximize", "minimize"]] = {
@@ -44,310 +51,6 @@ OBJECTIVES: dict[str, Literal["maximize", "minimize"]] = {
 }
 
 
-# Variables that name the folder which must hold the data: for this process, and for its job.
-DATA_ROOTS = ("SWEEPER_DATA_ROOT", "SWEEPER_JOB_DATA_ROOT")
-
-
-class Validation(Worded):
-    """The samples for selection, which are never reported on. A word is the value of `from`."""
-
-    model_config = ConfigDict(serialize_by_alias=True)
-
-    source: Literal["pool", "test", "none"] = Field(
-        default="pool",
-        alias="from",
-        description="pool: the source's own validation part, or else a share of the training "
-        "pool, which gets smaller. test: a fixed part of the test split, with the same number of "
-        "samples of each class where possible; results are reported on the rest, and the pool "
-        "stays whole, as in published long-tailed results. none: no validation, so nothing can be "
-        "selected.",
-    )
-    fraction: Annotated[float, Field(gt=0.0, lt=1.0)] = Field(
-        default=0.15,
-        description="Share of the pool, or of the test split; not used where the source has its "
-        "own validation part.",
-    )
-
-
-class Imbalance(Block):
-    """How the training subset is drawn from the training pool."""
-
-    profile: Literal["natural", "exponential", "step"] = Field(
-        default="natural",
-        description="natural: the pool as it is. exponential: n_c = int(n_max r^(c/(C-1))) for the "
-        "classes in label order (LDAM's long tail). step: n_max for the first half of the "
-        "classes, int(n_max r) for the rest.",
-    )
-    train_ratio: Annotated[float, Field(gt=0.0, le=1.0)] = Field(
-        default=1.0,
-        description="r: samples of the smallest class divided by samples of the largest; 1 is "
-        "balanced. natural allows only 1.",
-    )
-    n_max: Annotated[int, Field(ge=1, le=1_000_000_000)] | None = Field(
-        default=None,
-        description="Samples of the largest class of the training subset; null: as many as the "
-        "pool's smallest class has. Not for natural.",
-    )
-    draw: Literal["replicate", "fixed"] = Field(
-        default="replicate",
-        description="replicate: each replicate draws its own subset. fixed: all replicates train "
-        "on the subset of replicate 0, so that they vary only by initialisation and order.",
-    )
-    order: Annotated[Literal["by_label", "permuted"], Added()] = Field(
-        default="by_label",
-        description="Which classes are large: by_label, the first ones, as in published long "
-        "tails. permuted: each replicate draws an order of its own, the same in every cell, so "
-        "that rare classes are not always the same, hard or easy, ones. Not for natural.",
-    )
-
-
-class DataConfig(Block):
-    """The data set and the subset of it that a run trains on."""
-
-    dataset: str = Field(
-        default="digits",
-        description="digits (comes with scikit-learn; digits_table has them as a table), npz, "
-        "table, images, folder, cifar10, ...; docs/data.md has an example of each.",
-    )
-    path: str | None = Field(
-        default=None,
-        description="The file (npz, table, images) or folder to read, relative to the spec file.",
-    )
-    test_path: str | None = Field(
-        default=None, description="A separate file (folder: a folder) for the test split."
-    )
-    target: str | None = Field(
-        default=None, description="The column with the class (images: default label)."
-    )
-    labels: str | None = Field(
-        default=None,
-        description="folder: a CSV or Parquet file with the class of each image; without it the "
-        "folders in the folder are the classes.",
-    )
-    test_labels: str | None = Field(
-        default=None,
-        description="folder: the same kind of file for the test split; its images are in "
-        "test_path, or else in path.",
-    )
-    image: str | None = Field(
-        default=None,
-        description="The column of images; in a labels file, the column of file names. Default "
-        "image.",
-    )
-    suffix: str | None = Field(
-        default=None,
-        description="The ending that turns a name in labels into a file name, such as .jpg.",
-    )
-    size: Annotated[int, Field(ge=1, le=1024)] | None = Field(
-        default=None,
-        description="images, folder: pixels a side. Each image is resized so that its shorter side "
-        "has this length, and the square in the middle is kept. The cache holds the result "
-        "(sweeper cache). Without size, all images must have one size already.",
-    )
-    columns: dict[str, ColumnKind] = Field(
-        default_factory=dict[str, ColumnKind],
-        description="The kind of a table's columns, by name, where it does not follow from their "
-        "values: number, category (the text as written) or ignore.",
-    )
-    missing: Tokens = Field(
-        default=(),
-        description="More marks of a missing value in a table's columns of numbers, such as "
-        "`[-999, unknown]`. An empty field, NA, N/A, NaN, null, None, <NA>, #N/A, ? and - (in any "
-        "case) always are. A number matches every equal value.",
-    )
-    drop: Names = Field(
-        default=(), description="Columns of a table that are not features, such as identifiers."
-    )
-    features: Names = Field(
-        default=(), description="The columns of a table that are features; default all."
-    )
-    group: str | None = Field(
-        default=None,
-        description="The column (npz: array) of the patient, site or user that a sample comes "
-        "from. Samples with the same value are in the same split. It is not a feature.",
-    )
-    val: Validation = Field(
-        default=Validation(), description="The samples for selection. A word is the value of from."
-    )
-    test_fraction: Annotated[float, Field(gt=0.0, lt=1.0)] = Field(
-        default=0.25, description="Share of the data for the test split, if the source has none."
-    )
-    max_per_class: Annotated[int, Field(ge=1, le=1_000_000_000)] | None = Field(
-        default=None,
-        description="The most samples of a class in each split: pool, validation and test.",
-    )
-    min_per_class: Annotated[int, Field(ge=1, le=1_000_000_000)] | None = Field(
-        default=None,
-        description="Classes with fewer samples are left out of every split. Samples are counted "
-        "in the source's training part before any split (in the whole file, if it has no parts).",
-    )
-    imbalance: Imbalance = Field(
-        default=Imbalance(), description="How the training subset is drawn."
-    )
-
-    @model_validator(mode="before")
-    @classmethod
-    def _moved(cls, value: Any) -> Any:
-        if isinstance(value, Mapping) and "val_fraction" in value:
-            share = value["val_fraction"]
-            raise ValueError(f"val_fraction was removed: write val: {{fraction: {share}}}")
-        return value
-
-
-def _names(kind: catalogue.Kind) -> str:
-    """What a key accepts: the names of the entries that come with Sweeper."""
-    names = [entry.name for entry in builtin.ENTRIES if entry.kind == kind]
-    return f"{', '.join(names)}."
-
-
-class SSL(Block):
-    """Joint self-supervision: L = L_sup + weight x L_SSL, with two more views of a batch."""
-
-    loss: str = Field(default="simclr", description=_names("ssl"))
-    weight: Annotated[float, Field(ge=0.0), PerMember(off=0.0)] = Field(
-        default=0.0,
-        description="Weight of the SSL loss; 0 is exactly the run without it, and free.",
-    )
-    batch_multiple: Annotated[int, Field(ge=1, le=64)] = Field(
-        default=1,
-        description="SSL batch size divided by supervised batch size; SSL losses need large "
-        "batches.",
-    )
-    temperature: Annotated[float, Field(gt=0.0)] = Field(default=0.5, description="SimCLR's tau.")
-    pretraining: Annotated[float, Field(ge=0.0, lt=1.0), Added()] = Field(
-        default=0.0,
-        description="Share of the updates that come first and train on the SSL loss alone. The "
-        "schedule of the rate starts anew after them. They are a part of the budget.",
-    )
-    joint: Annotated[bool, Added()] = Field(
-        default=True,
-        description="Whether the SSL loss stays beside the supervised loss after pretraining.",
-    )
-    supervised_view: Annotated[Literal["augmented", "ssl"], Added()] = Field(
-        default="augmented",
-        description="What the supervised loss sees: the batch by train.augmentation, or the SSL "
-        "loss's first view in its place (with its own pass, so the cost is the same). Without "
-        "joint SSL, always augmented.",
-    )
-
-
-class SAM(Block):
-    """Sharpness-aware minimisation, asymmetric towards the minority classes (SAM-A)."""
-
-    method: Annotated[str, Added()] = Field(default="sam", description=_names("sharpness"))
-    radius: Annotated[float, Field(ge=0.0), PerMember(off=0.0)] = Field(
-        default=0.0,
-        description="rho, the length of the ascent step; 0 is exactly SGD, in one pass.",
-    )
-    asymmetry: Annotated[Fraction, PerMember()] = Field(
-        default=0.0,
-        description="kappa: a sample of class c weighs (n_max/n_c)^kappa in the ascent; 0 is "
-        "exactly SAM.",
-    )
-    weighted: Annotated[Literal["ascent", "descent", "both"], Added()] = Field(
-        default="ascent",
-        description="The passes that see the weights of `asymmetry`: SAM-A's ascent, the descent "
-        "(re-weighted SAM), or both.",
-    )
-    normaliser: Literal["weighted", "plain"] = Field(
-        default="weighted",
-        description="weighted: the ascent step has length rho. plain: it is divided by the norm of "
-        "the unweighted gradient, so it is longer where the minority dominates (at most 5 rho).",
-    )
-
-
-class Smoothing(Block):
-    """Label smoothing, whose strength depends on the class's number of samples."""
-
-    minority: Annotated[Fraction, PerMember()] = Field(
-        default=0.0, description="Smoothing of the smallest class."
-    )
-    majority: Annotated[Fraction, PerMember()] = Field(
-        default=0.0, description="Smoothing of the largest; equal is uniform."
-    )
-    rule: Annotated[Literal["log", "sine"], Added()] = Field(
-        default="log",
-        description="How classes between smooth: linear in the logarithm of the count, or by the "
-        "sine of the count (MiSLAS, whose majority is smoothed more).",
-    )
-    spread: Annotated[Literal["uniform", "inverse"], Added()] = Field(
-        default="uniform",
-        description="Where the smoothed share goes: to all classes equally, or to class c in "
-        "proportion to 1/n_c.",
-    )
-
-
-class AugmentationChance(Block):
-    """How many samples are augmented, by class size; mixers, which take pairs, are not affected."""
-
-    minority: Annotated[Fraction, PerMember()] = Field(
-        default=1.0, description="The share of the smallest class's samples, drawn anew each time."
-    )
-    majority: Annotated[Fraction, PerMember()] = Field(
-        default=1.0,
-        description="The share of the largest's; those between are linear in the logarithm of the "
-        "count.",
-    )
-
-
-class ClassWeights(Worded):
-    """Weights of the classes in the loss, in every pass. A word is the value of `by`."""
-
-    by: Literal["none", "inverse", "sqrt", "effective"] = Field(
-        default="none",
-        description="inverse: 1/n_c. sqrt: n_c^-0.5. effective: the inverse of the effective "
-        "number of samples. Weights have mean 1 over the training samples.",
-    )
-    beta: Annotated[float, Field(gt=0.0, lt=1.0)] = Field(
-        default=0.9999, description="beta of effective."
-    )
-    start: Fraction = Field(
-        default=0.0,
-        description="The share of the updates before the weights apply: deferred re-weighting "
-        "(DRW) takes 0.8.",
-    )
-
-
-class Average(Worded):
-    """An average of the weights, which is evaluated and saved instead of the last weights."""
-
-    method: Literal["none", "ema", "swa"] = Field(
-        default="none",
-        description="ema: exponential moving average of every update. swa: equal average of the "
-        "weights at the end of each epoch from start on.",
-    )
-    decay: Annotated[float, Field(ge=0.0, lt=1.0), PerMember()] = Field(
-        default=0.999, description="ema: the share of the old average that an update keeps."
-    )
-    start: Annotated[float, Field(ge=0.0, lt=1.0)] = Field(
-        default=0.75, description="swa: the share of the updates before the first average."
-    )
-
-
-class NumericalEmbedding(Worded):
-    """How the numbers of a table enter the network. A word is the value of `kind`."""
-
-    kind: Literal["none", "linear", "periodic", "piecewise_linear"] = Field(
-        default="none",
-        description="none: as they are. Else each column becomes a vector (Gorishniy et al. 2022). "
-        "linear: ReLU of a linear function. periodic: cosines and sines of learned frequencies, "
-        "a linear layer and ReLU. piecewise_linear: linear functions joined at quantiles.",
-    )
-    size: Annotated[int, Field(ge=1, le=1024)] = Field(
-        default=24, description="Numbers of a column's vector."
-    )
-    frequencies: Annotated[int, Field(ge=1, le=1024)] = Field(
-        default=48, description="Frequencies of a column, of periodic."
-    )
-    sigma: Annotated[float, Field(gt=0.0)] = Field(
-        default=0.01, description="Standard deviation of the first frequencies, of periodic."
-    )
-    bins: Annotated[int, Field(ge=2, le=1024)] = Field(
-        default=48,
-        description="Bins of a column, of piecewise_linear; each has as many rows of the pool.",
-    )
-
-
 class TrainConfig(Block):
     """The network, the optimizer and the levers.
 
@@ -356,7 +59,7 @@ class TrainConfig(Block):
 
     model_config = ConfigDict(extra="allow")
 
-    model: str = Field(default="resnet", description=_names("model"))
+    model: str = Field(default="resnet", description=names_of("model"))
     depth: Annotated[int, Field(ge=1, le=1202)] | None = Field(
         default=None,
         description="resnet: 6n+2 (8, 20, 32) or 6n+4 (wide: 16, 28), default 8. "
@@ -436,7 +139,7 @@ class TrainConfig(Block):
     batch_size: Annotated[int, Field(ge=1, le=4096)] = Field(
         default=128, description="Samples an update."
     )
-    optimizer: str = Field(default="sgd", description=_names("optimizer"))
+    optimizer: str = Field(default="sgd", description=names_of("optimizer"))
     lr: Annotated[float, Field(gt=0.0), PerMember()] = Field(
         default=0.1, description="Peak learning rate."
     )
@@ -498,14 +201,14 @@ class TrainConfig(Block):
     )
     augmentation: str = Field(
         default="none",
-        description=f"{_names('augmentation')} Joined by + they follow each other: "
+        description=f"{names_of('augmentation')} Joined by + they follow each other: "
         "auto_augment+mixup.",
     )
     augmentation_chance: Annotated[AugmentationChance, Added()] = Field(
         default=AugmentationChance(),
         description="Which share of the samples is augmented, for the minority and the majority.",
     )
-    loss: str = Field(default="cross_entropy", description=_names("loss"))
+    loss: str = Field(default="cross_entropy", description=names_of("loss"))
     post_hoc_tau: Annotated[float, Field(ge=0.0), PerMember(), Added()] = Field(
         default=0.0,
         description="Logit adjustment after training: tau ln pi is taken off the logits that are "
@@ -522,7 +225,7 @@ class TrainConfig(Block):
     head_scale: Annotated[float, Field(gt=0.0), Added()] = Field(
         default=30.0, description="The scale of a cosine head."
     )
-    sampler: Annotated[str, Added()] = Field(default="shuffled", description=_names("sampler"))
+    sampler: Annotated[str, Added()] = Field(default="shuffled", description=names_of("sampler"))
     smoothing: Smoothing = Field(default=Smoothing(), description="Label smoothing by class size.")
     average: Annotated[Average, Added()] = Field(
         default=Average(), description="An average of the weights. A word is method."
@@ -532,7 +235,7 @@ class TrainConfig(Block):
     observe: Annotated[Names, Added()] = Field(
         default=(),
         description=f"What is measured beside the metrics, equal for all cells. "
-        f"{_names('observer')}",
+        f"{names_of('observer')}",
     )
     precision: Literal["auto", "float32", "bfloat16", "float64"] = Field(
         default="auto", description="auto: bfloat16 autocast on a GPU, float32 on a CPU."
@@ -580,10 +283,6 @@ def _again(error: ValidationError, *within: str) -> list[InitErrorDetails]:
         )
         for e in error.errors()
     ]
-
-
-# The place of the data does not identify them; their fingerprint does.
-PLACES = frozenset({"path", "test_path", "labels", "test_labels"})
 
 
 class Config(Block):

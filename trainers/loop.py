@@ -23,12 +23,13 @@ from trainers.batches import batch_sizes
 from trainers.by_size import by_size
 from trainers.check import check
 from trainers.class_order import ClassOrder
-from trainers.config import AugmentationChance, Config, pack_key
+from trainers.config import Config, pack_key
 from trainers.data.dataset import Dataset
 from trainers.data.imbalance import class_places, subset_of
 from trainers.feed import Batch, Feed, Pool, Recipe
 from trainers.fused import FORMS
 from trainers.hyper import Hyper
+from trainers.levers import AugmentationChance
 from trainers.losses.logit_adjusted import log_prior
 from trainers.losses.smoothing import smoothed_shares, smoothing_by_class
 from trainers.masks import DropRates

@@ -27,13 +27,15 @@ from torch import Tensor
 
 import trainers
 from trainers import card, files
-from trainers.config import PLACES, SSL, Config, ConfigError
+from trainers.config import Config, ConfigError
 from trainers.data.columns import Encoder
 from trainers.data.dataset import Dataset
 from trainers.data.shape import TableShape
 from trainers.data.unseen import Inputs, Samples
+from trainers.data_config import PLACES
 from trainers.feed import Pool
 from trainers.fused import FORMS, Layout, Parameters, Statistics
+from trainers.levers import SSL
 from trainers.loop import PackTrainer, RoundResult
 from trainers.losses.logit_adjusted import log_prior
 from trainers.metrics import METRICS, layout

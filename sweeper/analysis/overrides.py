@@ -10,7 +10,8 @@ from sweeper.errors import SpecError
 from sweeper.spec import Spec, parse
 from sweeper.store.records import Sweep
 from trainers.builtin import ENTRIES
-from trainers.config import PLACES, TrainConfig
+from trainers.config import TrainConfig
+from trainers.data_config import PLACES
 
 BY_FACTOR = frozenset({"scientific", "nuisance", "reference"})  # factors are told whole
 PLANS = frozenset({"replicates"})  # a number or a block: told whole

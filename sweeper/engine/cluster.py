@@ -23,8 +23,8 @@ from typing import TYPE_CHECKING, Any
 from sweeper.engine import joining, sockets
 from sweeper.engine.raywatch import Head
 from sweeper.errors import EngineError, InputError
-from trainers.config import DATA_ROOTS
 from trainers.cores import cores as process_cores
+from trainers.data_config import DATA_ROOTS
 
 if TYPE_CHECKING:
     from ray.job_config import JobConfig

@@ -6,7 +6,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from trainers.check import check, check_objective
-from trainers.config import Config, DataConfig
+from trainers.config import Config
+from trainers.data_config import DataConfig
 from trainers.metrics import layout as metric_layout
 from trainers.rounds import FEWEST, chosen
 

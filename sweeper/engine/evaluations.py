@@ -17,7 +17,8 @@ from sweeper.errors import NothingStored
 from sweeper.spec import ADAPTIVE, Spec
 from sweeper.store.records import Sweep
 from sweeper.store.store import Store
-from trainers.config import PLACES, Config
+from trainers.config import Config
+from trainers.data_config import PLACES
 
 CELLS = 200  # for the estimate of the work
 NEUTRAL = PLACES | {"evaluations"}

@@ -13,7 +13,8 @@ from typing import Any
 from sweeper.engine import checkpoint_paths, cluster, data_facts, nodes
 from sweeper.engine.cells import CellMaker
 from sweeper.spec import ADAPTIVE, Spec
-from trainers.config import ConfigError, DataConfig
+from trainers.config import ConfigError
+from trainers.data_config import DataConfig
 from trainers.folders import opened
 
 ANSWER_SECONDS = 120.0  # a node may have to import torch and to read large data

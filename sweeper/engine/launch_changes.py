@@ -10,7 +10,8 @@ from sweeper.engine.compatibility import NEW_NAME
 from sweeper.errors import InputError
 from sweeper.spec import Spec
 from sweeper.store.records import Sweep
-from trainers.config import PLACES, leaves
+from trainers.config import leaves
+from trainers.data_config import PLACES
 
 # Blocks of a spec that make its cells.
 WHOLE = ("trainer", "fixed", "scientific", "compare", "nuisance", "search", "budget")

@@ -13,7 +13,7 @@ from functools import cached_property
 from typing import Any
 
 from sweeper.states import Ending
-from trainers.config import PLACES
+from trainers.data_config import PLACES
 
 
 @dataclass(frozen=True, kw_only=True)

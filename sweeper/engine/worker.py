@@ -33,7 +33,8 @@ from sweeper.engine.timing import Suited
 from sweeper.errors import EngineError, InputError
 from sweeper.states import Ending
 from trainers.catalogue import trainer_of
-from trainers.config import Config, ConfigError, DataConfig
+from trainers.config import Config, ConfigError
+from trainers.data_config import DataConfig
 
 # A plug-in file may set another trainer here (same methods as trainers.loop.PackTrainer).
 TRAINER: Callable[..., Any] | None = None

@@ -28,7 +28,7 @@ from sweeper.analysis.measures import REPORTED
 from sweeper.drawing.redact import GONE, last_part, scrub, scrub_kept, scrub_spec
 from sweeper.errors import InputError
 from sweeper.store.records import Sweep
-from trainers.config import PLACES
+from trainers.data_config import PLACES
 
 SEVERAL = "several.json"  # of a block that holds the blocks of several sweeps
 TABLES = ("cells", "runs", "numbers", "curves", "attempts", "packs", "correct")

@@ -17,7 +17,7 @@ from sweeper.spec.factors import Level, LevelList, Levels, NamedCell, NuisanceRa
 from sweeper.spec.models import Count, Looks, Screen, SpecFile, Target
 from sweeper.spec.phrases import block, keys, near, phrase
 from sweeper.spec.problems import NOTHING, Problem
-from trainers.config import Worded
+from trainers.blocks import Worded
 
 _FORMS: dict[str, Any] = {
     "<list>": LevelList, "<levels>": Levels, "<range>": Range,

@@ -12,7 +12,7 @@ from typing import Annotated, Any, TypeAlias
 
 from pydantic import BeforeValidator, ConfigDict, Discriminator, Field, Strict, Tag
 
-from trainers.config import Block
+from trainers.blocks import Block
 
 MAX_CELLS = 100_000
 

@@ -13,7 +13,7 @@ from sweeper.spec import complaints, document, rules
 from sweeper.spec.document import Position, YamlNode
 from sweeper.spec.models import OWN, VERSION, SpecFile
 from sweeper.spec.problems import NOTHING, Problem
-from trainers.config import PLACES
+from trainers.data_config import PLACES
 from trainers.weight_files import pinned
 
 ROLES = ("scientific", "nuisance")

@@ -26,7 +26,9 @@ from sweeper.spec.goals import Bound, Constraint, constraint
 from sweeper.spec.own import Fixed, OwnConfig
 from sweeper.spec.phrases import near
 from sweeper.spec.samplers import Method, described
-from trainers.config import OBJECTIVES, Block, Config, DataConfig, TrainConfig, Worded, leaves
+from trainers.blocks import Block, Worded
+from trainers.config import OBJECTIVES, Config, TrainConfig, leaves
+from trainers.data_config import DataConfig
 
 VERSION = 1
 COMPARE = "compare"  # the factor that the named cells of `compare` make; its levels are the names

@@ -11,8 +11,10 @@ from pydantic.fields import FieldInfo
 
 from sweeper.errors import nearest
 from sweeper.spec.factors import NamedCell
+from trainers.blocks import Worded
 from trainers.catalogue import KEYS, owner, parameters
-from trainers.config import Token, TrainConfig, Worded
+from trainers.config import TrainConfig
+from trainers.data_config import Token
 
 _TYPES = {
     int: "a whole number",

@@ -13,8 +13,8 @@ from sweeper.states import RunState
 from sweeper.store import Store
 from sweeper.topics.prediction_changes import estimate as prediction_changes
 from sweeper.topics.variance_sources import estimate as variance_sources
-from trainers.config import DataConfig
 from trainers.data import load as load_data
+from trainers.data_config import DataConfig
 
 SPEC = """
 name: answers

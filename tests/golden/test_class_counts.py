@@ -3,8 +3,9 @@
 import pytest
 
 from trainers.check import check_counts
-from trainers.config import ConfigError, Imbalance
+from trainers.config import ConfigError
 from trainers.data.imbalance import class_counts
+from trainers.data_config import Imbalance
 
 CIFAR10_LT = {
     0.1: (5000, 3871, 2997, 2320, 1796, 1391, 1077, 834, 645, 500),

@@ -18,8 +18,9 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from trainers.config import ConfigError, DataConfig
+from trainers.config import ConfigError
 from trainers.data import DATASETS, SPLITS, load
+from trainers.data_config import DataConfig
 
 RNG_SEED = 3
 

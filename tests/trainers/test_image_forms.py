@@ -11,10 +11,11 @@ import pyarrow.parquet as pq
 import pytest
 
 from trainers.card import _input
-from trainers.config import ConfigError, DataConfig
+from trainers.config import ConfigError
 from trainers.data import SPLITS, load
 from trainers.data.unseen import Inputs
 from trainers.data.unseen import read as read_samples
+from trainers.data_config import DataConfig
 
 RNG_SEED = 5
 NAMES = ("cat", "dog", "newt")

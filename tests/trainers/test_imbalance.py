@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 
 from trainers.check import check, check_counts, smallest_ratio
-from trainers.config import Config, ConfigError, Imbalance
+from trainers.config import Config, ConfigError
 from trainers.data.imbalance import class_counts, draw_subset
+from trainers.data_config import Imbalance
 
 Y = np.repeat([0, 1, 2], 100)
 

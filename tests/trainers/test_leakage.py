@@ -10,9 +10,10 @@ import pytest
 from scipy import stats
 from small_packs import pack
 
-from trainers.config import Config, ConfigError, DataConfig
+from trainers.config import Config, ConfigError
 from trainers.data import load
 from trainers.data.repeats import repeats
+from trainers.data_config import DataConfig
 from trainers.metrics import layout
 from trainers.notes import notes
 

@@ -11,8 +11,9 @@ from small_packs import config, images, pack, parameters_of, same, train_steps
 from torch import Tensor
 
 from trainers import catalogue
-from trainers.config import ClassWeights, Smoothing, TrainConfig
+from trainers.config import TrainConfig
 from trainers.hyper import Hyper
+from trainers.levers import ClassWeights, Smoothing
 from trainers.losses.smoothing import smooth_targets, smoothed_shares, smoothing_by_class
 from trainers.losses.weights import class_weights
 

@@ -10,8 +10,9 @@ import torch
 from torch import Tensor
 
 from trainers import catalogue
-from trainers.config import Smoothing, TrainConfig
+from trainers.config import TrainConfig
 from trainers.hyper import Hyper
+from trainers.levers import Smoothing
 from trainers.losses import Loss, cross_entropies
 from trainers.losses.smoothing import smooth_targets, smoothing_by_class
 

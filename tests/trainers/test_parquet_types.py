@@ -5,8 +5,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from trainers.config import DataConfig
 from trainers.data import SPLITS, load
+from trainers.data_config import DataConfig
 
 CLASSES = ["hare", "lynx", "owl"] * 20
 COAT = ["grey", "white", "", "brown"] * 15

@@ -11,9 +11,10 @@ import pytest
 from PIL import Image
 
 from trainers import cache
-from trainers.config import ConfigError, DataConfig
+from trainers.config import ConfigError
 from trainers.data import SPLITS, encoded, load, pixels
 from trainers.data.folder import OnDisk
+from trainers.data_config import DataConfig
 
 RNG = np.random.default_rng(9)
 
@@ -326,7 +327,7 @@ def test_a_file_that_changes_while_it_is_read_is_refused(tmp_path):
 
 SCRIPT = """
 import sys
-from trainers.config import DataConfig
+from trainers.data_config import DataConfig
 from trainers.data import load
 print(load(DataConfig(dataset="folder", path=sys.argv[1], size=16)).fingerprint)
 """

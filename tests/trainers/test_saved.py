@@ -18,10 +18,11 @@ from sklearn.datasets import load_digits
 
 from trainers import data
 from trainers.__main__ import main, read
-from trainers.config import Config, ConfigError, DataConfig
+from trainers.config import Config, ConfigError
 from trainers.data.dataset import Dataset
 from trainers.data.unseen import Samples
 from trainers.data.unseen import read as read_samples
+from trainers.data_config import DataConfig
 from trainers.loop import Member, PackTrainer, RoundResult
 from trainers.saved import Model, load, save
 

@@ -14,12 +14,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from trainers.config import ConfigError, DataConfig
+from trainers.config import ConfigError
 from trainers.data import SPLITS, load
 from trainers.data.dataset import Dataset
 from trainers.data.schema import Rule, read
 from trainers.data.unseen import Inputs, Samples
 from trainers.data.unseen import read as read_samples
+from trainers.data_config import DataConfig
 from trainers.notes import notes
 
 ROWS = 400

@@ -9,10 +9,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from trainers.config import DATA_ROOTS, ConfigError, DataConfig
+from trainers.config import ConfigError
 from trainers.data import load
 from trainers.data.columns import Encoder, NumberScale
 from trainers.data.unseen import Inputs, read
+from trainers.data_config import DATA_ROOTS, DataConfig
 
 SECRET = "hunter2"  # noqa: S105
 # What may lie behind a link: forms of files that hold passwords, keys and settings.

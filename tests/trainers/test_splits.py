@@ -3,8 +3,9 @@
 import numpy as np
 import pytest
 
-from trainers.config import ConfigError, DataConfig
+from trainers.config import ConfigError
 from trainers.data.splits import cap, pick
+from trainers.data_config import DataConfig
 
 Y = np.repeat([0, 1, 2], [200, 40, 12])
 

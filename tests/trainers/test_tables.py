@@ -10,10 +10,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from trainers.config import ConfigError, DataConfig
+from trainers.config import ConfigError
 from trainers.data import SPLITS, load
 from trainers.data.columns import LevelCodes, NumberScale, Text
 from trainers.data.schema import Rule, read
+from trainers.data_config import DataConfig
 
 ROWS = 60
 

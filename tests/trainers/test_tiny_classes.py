@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 
 from trainers.check import check, check_objective
-from trainers.config import Config, ConfigError, DataConfig
+from trainers.config import Config, ConfigError
 from trainers.data import load
+from trainers.data_config import DataConfig
 from trainers.notes import notes
 
 COUNTS = {"a": 60, "b": 3, "c": 40, "d": 1}

@@ -18,8 +18,9 @@ from sweeper.states import Ending
 from trainers import check as checks
 from trainers.__main__ import Unusable, run
 from trainers.check import check
-from trainers.config import Config, ConfigError, DataConfig, pack_key
+from trainers.config import Config, ConfigError, pack_key
 from trainers.data.imbalance import draw_subset
+from trainers.data_config import DataConfig
 from trainers.loop import Member, RoundResult
 from trainers.metrics import layout
 from trainers.shapes import calls

@@ -11,7 +11,7 @@ import pytest
 
 from sweeper.engine import data_facts, inspection, nodes
 from sweeper.engine.inspection import NodeFindings, Witness
-from trainers.config import DataConfig
+from trainers.data_config import DataConfig
 
 DIGITS = DataConfig(dataset="digits", max_per_class=20)
 KEY = data_facts.load_key(DIGITS)

@@ -9,7 +9,7 @@ import pytest
 
 from sweeper import design, spec
 from trainers import check, data
-from trainers.config import DataConfig
+from trainers.data_config import DataConfig
 
 SPACES = sorted((Path(__file__).parents[2] / "search_spaces").glob("*.yaml"))
 by_name = pytest.mark.parametrize("path", SPACES, ids=lambda path: path.stem)

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from difflib import get_close_matches
 
-from trainers.config import ConfigError, DataConfig
+from trainers.config import ConfigError
 from trainers.data import digits, folder, images, npz, table, torchvision_sets
 from trainers.data.dataset import SPLITS, Dataset
+from trainers.data_config import DataConfig
 
 __all__ = ["DATASETS", "SPLITS", "Dataset", "load"]
 

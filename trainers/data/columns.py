@@ -21,7 +21,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from trainers.config import Token
+from trainers.data_config import Token
 
 Kind = Literal["number", "category"]
 

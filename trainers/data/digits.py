@@ -7,13 +7,13 @@ from pathlib import Path
 
 import numpy as np
 
-from trainers.config import DataConfig
 from trainers.data.dataset import Dataset, fingerprint, image_dataset
 from trainers.data.files import refusal, refuse_unused
 from trainers.data.labels import Labels, encode
 from trainers.data.schema import Columns
 from trainers.data.splits import pick
 from trainers.data.table import encode_table
+from trainers.data_config import DataConfig
 
 
 def load(config: DataConfig) -> Dataset:

@@ -27,13 +27,14 @@ from typing import Protocol, TypeVar
 import numpy as np
 
 from trainers import cache
-from trainers.config import ConfigError, DataConfig
+from trainers.config import ConfigError
 from trainers.cores import cores
 from trainers.data import pixels
 from trainers.data.dataset import Dataset, fingerprint, image_dataset
 from trainers.data.labels import Labels
 from trainers.data.pixels import ImageShape
 from trainers.data.splits import pick
+from trainers.data_config import DataConfig
 
 MOST_THREADS = 8  # for decoding; each holds an image of at most 300 MB
 T = TypeVar("T")

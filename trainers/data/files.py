@@ -25,7 +25,8 @@ import pyarrow as pa
 import pyarrow.csv as pa_csv
 import pyarrow.parquet as pq
 
-from trainers.config import DATA_ROOTS, ConfigError, DataConfig
+from trainers.config import ConfigError
+from trainers.data_config import DATA_ROOTS, DataConfig
 
 Refuse = Callable[[str], ConfigError]
 

@@ -20,7 +20,7 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 import pyarrow as pa
 
-from trainers.config import ConfigError, DataConfig
+from trainers.config import ConfigError
 from trainers.data import encoded
 from trainers.data.dataset import Dataset
 from trainers.data.files import (
@@ -35,6 +35,7 @@ from trainers.data.files import (
 from trainers.data.images import IMAGE
 from trainers.data.labels import arrow_labels, encode, from_one_hot
 from trainers.data.pixels import SUFFIXES
+from trainers.data_config import DataConfig
 
 PARTS = {
     "train": "train", "training": "train", "val": "val", "valid": "val", "validation": "val",

@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from trainers.config import ConfigError, DataConfig
+from trainers.config import ConfigError
 from trainers.data import encoded
 from trainers.data.dataset import Dataset
 from trainers.data.files import (
@@ -22,6 +22,7 @@ from trainers.data.files import (
     refuse_unused,
 )
 from trainers.data.labels import arrow_labels, encode, names_in
+from trainers.data_config import DataConfig
 
 IMAGE, LABEL = "image", "label"  # the columns that are read if no key names others
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from trainers.config import Imbalance
+from trainers.data_config import Imbalance
 from trainers.streams import generator
 
 

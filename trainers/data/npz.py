@@ -16,11 +16,11 @@ from pathlib import Path
 
 import numpy as np
 
-from trainers.config import DataConfig
 from trainers.data.dataset import SPLITS, Dataset, fingerprint, image_dataset
 from trainers.data.files import Refuse, existing_path, refusal, refuse_unused
 from trainers.data.labels import encode, from_one_hot
 from trainers.data.splits import pick
+from trainers.data_config import DataConfig
 
 Parts = dict[str, np.ndarray]
 

@@ -25,9 +25,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from trainers.config import Token
 from trainers.data.columns import Kind, Text, kinds_of
 from trainers.data.files import Refuse
+from trainers.data_config import Token
 
 USUAL = ("", "na", "n/a", "nan", "null", "none", "<na>", "#n/a", "?", "-")
 NUMBER = r"[+-]?(?:(?:0|[1-9][0-9]*)(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][+-]?[0-9]+)?"

@@ -20,7 +20,8 @@ from typing import Literal
 
 import numpy as np
 
-from trainers.config import ConfigError, DataConfig
+from trainers.config import ConfigError
+from trainers.data_config import DataConfig
 from trainers.streams import generator
 
 Split = Literal["train", "val", "test"]

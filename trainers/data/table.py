@@ -8,7 +8,7 @@ from functools import partial
 import numpy as np
 import pyarrow as pa
 
-from trainers.config import ConfigError, DataConfig, Token
+from trainers.config import ConfigError
 from trainers.data.columns import MAX_LEVELS, Encoder, Kind, LevelCodes, NumberScale
 from trainers.data.dataset import Dataset, fingerprint, table_dataset
 from trainers.data.files import (
@@ -25,6 +25,7 @@ from trainers.data.files import (
 from trainers.data.labels import Labels, arrow_labels, encode
 from trainers.data.schema import Columns, Rule, read
 from trainers.data.splits import Picks, pick
+from trainers.data_config import DataConfig, Token
 
 _ABOUT_COLUMNS = ("columns", "missing", "drop", "features")
 

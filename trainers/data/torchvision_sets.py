@@ -13,11 +13,11 @@ from pathlib import Path
 
 import numpy as np
 
-from trainers.config import DataConfig
 from trainers.data.dataset import Dataset, fingerprint, image_dataset
 from trainers.data.files import Refuse, check_root, existing_path, refusal, refuse_unused
 from trainers.data.labels import encode
 from trainers.data.splits import pick
+from trainers.data_config import DataConfig
 
 Part = tuple[np.ndarray, np.ndarray]
 

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from trainers.by_size import by_size
-from trainers.config import Smoothing
+from trainers.levers import Smoothing
 
 
 def smoothing_by_class(counts: Tensor | Sequence[int], config: Smoothing) -> Tensor:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from trainers.config import ClassWeights
+from trainers.levers import ClassWeights
 
 
 def class_weights(config: ClassWeights, counts: Sequence[int]) -> Tensor:

@@ -25,7 +25,8 @@ from scipy import stats
 from sweeper.analysis.intervals import LEAST, LEVEL
 from sweeper.analysis.measures import Measure
 from sweeper.analysis.view import SweepView
-from trainers.config import PLACES, leaves
+from trainers.config import leaves
+from trainers.data_config import PLACES
 
 DRAW = "draw"  # in the block `data.imbalance` of a configuration; there if it is fixed
 
