@@ -178,7 +178,7 @@ def _read_where(spec: Spec, layout: Sequence[Key]) -> Spec:
         SpecError: the objective is not reported, or something is selected and val is missing.
     """
     metric = spec.objective.metric
-    for other in {*(one.metric for one in spec.goals), *spec.constraints}:
+    for other in {*(one.metric for one in spec.goals), *spec.constraints} - {metric}:
         if not any(name == other and not target for _, name, target in layout):
             key = f"constraints.{other}" if other in spec.constraints else "objectives"
             raise spec.problem(key, other, "is not what the function reports")

@@ -212,11 +212,11 @@ def test_a_lease_lost_while_asking_leaves_no_trial_running(
     other = Study(store_url, plan.sweep.name, objective="accuracy", direction="maximize")
     asked = study._asked
 
-    def taken_over(distributions: Any) -> Any:
+    def taken_over(*question: Any) -> Any:
         _expire(plan.store)
         lease = plan.store.acquire(plan.sweep.id, HOLDER)
         other.sync(plan.store, lease, plan.sweep)
-        found = asked(distributions)
+        found = asked(*question)
         plan.lease = lease
         return found
 

@@ -1,11 +1,11 @@
 """What the observers measured: means, paired changes, quotients of means, and their course."""
 
 import math
-from dataclasses import replace
 
 import numpy as np
 import planted
 import pytest
+from observed_plan import EFFECT, MARGIN, METRICS, NOISE, SQUARE, VARIANCE, watched
 from scipy import stats
 
 from sweeper.analysis.frames import load
@@ -13,36 +13,6 @@ from sweeper.analysis.view import view_of
 from sweeper.topics.observed import section as page
 from sweeper.topics.observed import text
 from sweeper.topics.observed.estimate import build, quotient, rows
-
-TARGETS = ("class:0", "group:minority", "group:majority", "group:head", "")
-MARGIN, VARIANCE, SQUARE, NOISE = (
-    "logit_margin",
-    "gradient_variance",
-    "gradient_square",
-    "gradient_noise",
-)
-METRICS = (("test", MARGIN), *(("train", one) for one in (NOISE, VARIANCE, SQUARE)))
-EFFECT = {2: 0.6, 8: 0.3, 32: 0.0, 128: -0.4}  # of the batch size on the minority's margin
-
-
-def watched(*, effect=EFFECT):
-    """A planted sweep whose runs have observed numbers, known by cell, replicate and epoch."""
-    plan = planted.plan(levels={planted.BATCH: [2, 8, 32, 128]}, replicates=6)
-    keys = tuple((split, one, target) for split, one in METRICS for target in TARGETS)
-    source = np.random.default_rng(5)
-    numbers = {}
-    for (cell, replicate), own in plan.numbers.items():
-        batch = plan.cells[cell].factors[planted.BATCH]
-        extra = source.normal(0.0, 0.05, (len(own), len(keys)))
-        for at, (_, metric, target) in enumerate(keys):
-            if metric == MARGIN:
-                extra[:, at] += effect[batch] * (target == "group:minority") + 0.2 * replicate
-            else:
-                extra[:, at] += 2.0 if metric == VARIANCE else 0.5
-        numbers[cell, replicate] = np.concatenate([own, extra.astype(own.dtype)], axis=1)
-    layout = (*plan.layout, *keys)
-    sweep = replace(plan.sweep, layout=layout)
-    return replace(plan, sweep=sweep, numbers=numbers, layout=layout)
 
 
 def view(plan):

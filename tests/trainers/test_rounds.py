@@ -16,7 +16,8 @@ CIFAR10 = {"train": [4250] * 10, "val": [750] * 10, "test": [1000] * 10}
 
 
 def facts(counts: dict[str, list[int]] = CIFAR10, kind: str = "image") -> dict[str, Any]:
-    return {"counts": counts, "kind": kind, "classes": [f"c{n}" for n in range(10)]}
+    classes = [f"c{n}" for n in range(10)]
+    return {"counts": counts, "kind": kind, "classes": classes, "shape": [3, 32, 32]}
 
 
 def run(*, ratio: float = 0.01, **train: Any) -> Config:

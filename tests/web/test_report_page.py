@@ -5,6 +5,7 @@ from functools import cache, partial
 
 import planted
 import pytest
+from observed_plan import watched
 from screened import screened
 from visits import DRAWN, FILLED, OPEN, Visit, framed, visit
 
@@ -31,9 +32,14 @@ FROM_A_SEQUENCE = {
     "method": "qmc",
     "replicates": 3,
 }
+TWO_OBJECTIVES = [
+    {"metric": f"{group}_accuracy", "direction": "maximize", "split": None, "unit": "share"}
+    for group in ("minority", "majority")
+]
 NOTHING = {"replicates": 1, "failures": {(cell, 0): (None, "") for cell in range(8)}}
 PLANS = {
     "full": planted.everything,
+    "observed": partial(watched, objectives=TWO_OBJECTIVES),
     "no grid": planted.scattered,
     "random search": planted.searched,
     "screened": screened,
@@ -42,7 +48,7 @@ PLANS = {
     "drawn": partial(planted.plan, **FROM_A_SEQUENCE),
     "nothing": partial(planted.plan, **NOTHING),
 }
-AXED = ("full", "no grid", "random search", "screened")
+AXED = ("full", "observed", "no grid", "random search", "screened")
 
 
 @pytest.fixture(scope="module")
