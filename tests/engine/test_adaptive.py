@@ -60,8 +60,10 @@ class Stubborn(optuna.samplers.BaseSampler):
     def sample_relative(self, study: Any, trial: Any, search_space: Any) -> dict[str, Any]:
         return {}
 
-    def sample_independent(self, study: Any, trial: Any, name: str, distribution: Any) -> Any:
-        return self._point[name]
+    def sample_independent(
+        self, study: Any, trial: Any, param_name: str, param_distribution: Any
+    ) -> Any:
+        return self._point[param_name]
 
 
 def searching(spec: Spec) -> tuple[Adaptive, InMemory, list[str]]:

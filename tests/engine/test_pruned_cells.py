@@ -8,6 +8,7 @@ from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 from statistics import fmean
+from typing import Any
 
 import numpy as np
 import optuna
@@ -207,7 +208,7 @@ def test_wilcoxon_pairs_replicates() -> None:
         assert not judged(pruning, 1, BASE)
         pruning.end(1, value=fmean(BASE), pruned=False)
         assert judged(pruning, 2, values) is stops
-        test = stats.wilcoxon(np.subtract(values, BASE), alternative="less")
+        test: Any = stats.wilcoxon(np.subtract(values, BASE), alternative="less")
         assert bool(test.pvalue < 0.1) is stops
 
 

@@ -19,6 +19,12 @@ def view(plan):
     return view_of(load(planted.Memory(plan), plan.sweep.name))
 
 
+def built(plan):
+    found = view(plan).of(build)
+    assert found is not None
+    return found
+
+
 def of(plan, cell, key, *, epoch=-1):
     at = plan.layout.index(key)
     return np.array([plan.numbers[cell, r][epoch, at] for r in range(6)], dtype=float)
@@ -26,7 +32,7 @@ def of(plan, cell, key, *, epoch=-1):
 
 def test_a_mean_and_a_change_are_those_of_the_runs():
     plan = watched()
-    found = view(plan).of(build)
+    found = built(plan)
     key = ("test", MARGIN, "group:minority")
     (one,) = [n for n in found.numbers if (n.split, n.metric, n.target) == key]
     base = of(plan, found.factor.levels.index(found.factor.reference), key)
@@ -43,7 +49,7 @@ def test_a_mean_and_a_change_are_those_of_the_runs():
 
 def test_a_quotient_divides_means_over_runs():
     plan = watched()
-    found = view(plan).of(build)
+    found = built(plan)
     for one in (n for n in found.numbers if n.metric == NOISE):
         assert one.changes == (None,) * 4
         for at, mean in enumerate(one.means):
@@ -82,7 +88,7 @@ def test_a_quotient_says_why_it_has_no_interval(below, note):
 
 def test_the_course_of_a_quotient_follows_the_evaluations():
     plan = watched()
-    found = view(plan).of(build)
+    found = built(plan)
     assert {(one.metric, one.target) for one in found.courses} == {
         (NOISE, target) for target in ("group:minority", "group:majority", "")
     }
@@ -97,6 +103,8 @@ def test_the_course_of_a_quotient_follows_the_evaluations():
 def test_the_page_and_the_export_have_what_was_observed():
     seen = view(watched())
     found, section = seen.of(build), page.section(seen)
+    assert found is not None
+    assert section is not None
     assert section.finding.startswith("Logit margin of the minority on test: \N{MINUS SIGN}0.7")
     assert "at batch size 128 from batch size 8." in section.finding
     assert [one.title.split(" (")[0] for one in section.figures] == [
@@ -112,7 +120,9 @@ def test_the_page_and_the_export_have_what_was_observed():
 
 def test_a_change_that_is_not_sure_is_not_told():
     seen = view(watched(effect=dict.fromkeys(EFFECT, 0.0)))
-    assert page.section(seen).finding.startswith("No level surely differs")
+    section = page.section(seen)
+    assert section is not None
+    assert section.finding.startswith("No level surely differs")
 
 
 def test_a_sweep_without_observers_has_no_such_part():

@@ -149,6 +149,7 @@ def test_trees_grow_on_the_drawn_sizes() -> None:
     data, replicates = table(), (0, 1, 2)
     trees = TreesTrainer(data, [Member(run, replicate) for replicate in replicates])
     names = layout(data.classes, data.y)
+    results = []
     while trees.round < trees.rounds:
         results = trees.train_round()
     supports = []

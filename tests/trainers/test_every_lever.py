@@ -235,7 +235,7 @@ ROW_LIMITS = {
 @pytest.mark.parametrize("name", ROW_LIMITS)
 def test_at_its_limit_a_lever_of_tables_is_the_run_without_it(name: str) -> None:
     """Bit for bit; ReMix's limit is mixup."""
-    plain = {"augmentation": "mixup"} if name == "remix" else {}
+    plain: dict[str, Any] = {"augmentation": "mixup"} if name == "remix" else {}
     runs = [config(model="mlp", **settings) for settings in (ROW_LIMITS[name], plain)]
     with_it, without = (pack(table(), one) for one in runs)
     train_steps(with_it, 6)

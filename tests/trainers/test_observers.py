@@ -108,8 +108,8 @@ def linear() -> tuple[PackTrainer, Any]:
     def plane(inputs: tuple[int, ...], classes: int) -> torch.nn.Module:
         return torch.nn.Linear(inputs[0], classes)
 
-    train = {"model": "plane", "precision": "float64", "observe": BOTH, "epochs": 3}
-    keys = {"margins": {"samples": 100}, "gradient_noise": {"samples": 100}}
+    train: dict[str, Any] = {"model": "plane", "precision": "float64", "observe": BOTH, "epochs": 3}
+    keys: dict[str, Any] = {"margins": {"samples": 100}, "gradient_noise": {"samples": 100}}
     entries = {**catalogue._ENTRIES, ("model", "plane"): Entry("model", "plane", network(plane))}
     with patch.object(catalogue, "_ENTRIES", entries):
         one = config(**train, **keys)
@@ -200,8 +200,8 @@ def product_of(items: list[Any]) -> list[Any]:
 
 @pytest.mark.parametrize("data", [images(channels=3), table()], ids=["images", "table"])
 def test_observers_change_no_training_and_keep_a_member_apart(data: Dataset) -> None:
-    kind = {} if data.kind == "image" else {"model": "mlp"}
-    keys = {"margins": {"samples": 2, "lines": 2}, "gradient_noise": {"samples": 2}}
+    kind: dict[str, Any] = {} if data.kind == "image" else {"model": "mlp"}
+    keys: dict[str, Any] = {"margins": {"samples": 2, "lines": 2}, "gradient_noise": {"samples": 2}}
     watched = config(**kind, **keys, observe=BOTH, precision="float64")
     bare = config(**kind, precision="float64")
     trainer, plain = pack(data, watched, watched), pack(data, bare, bare)
@@ -222,7 +222,7 @@ def test_observers_change_no_training_and_keep_a_member_apart(data: Dataset) -> 
 
 
 def test_what_is_looked_at_only_at_the_end_is_missing_before() -> None:
-    keys = {"margins": {"samples": 2, "lines": 1}, "gradient_noise": {"samples": 2}}
+    keys: dict[str, Any] = {"margins": {"samples": 2, "lines": 1}, "gradient_noise": {"samples": 2}}
     trainer = pack(images(), config(observe=BOTH, **keys))
     (first,) = trainer.train_round()
     names = layout(CLASSES, trainer.pool.y, BOTH)

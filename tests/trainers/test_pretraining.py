@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import pytest
 import torch
@@ -12,17 +13,17 @@ from trainers.config import ConfigError
 from trainers.loop import PackTrainer
 from trainers.optimizers import schedule
 
-SSL = {"weight": 0.5, "pretraining": 0.5}
-EXACT = {"precision": "float64", "weight_decay": 0.0}
+SSL: dict[str, Any] = {"weight": 0.5, "pretraining": 0.5}
+EXACT: dict[str, Any] = {"precision": "float64", "weight_decay": 0.0}
 
 
-def trained(steps: int, *, replicate: int = 0, **train: object) -> PackTrainer:
+def trained(steps: int, *, replicate: int = 0, **train: Any) -> PackTrainer:
     trainer = pack(images(channels=3), config(**EXACT | train), replicates=(replicate,))
     train_steps(trainer, steps)
     return trainer
 
 
-def stage(**train: object) -> int:
+def stage(**train: Any) -> int:
     """The updates of the stage, half of the run's."""
     return pack(images(channels=3), config(**train)).steps // 2
 
@@ -36,7 +37,8 @@ def test_labels_have_no_part_in_the_stage() -> None:
     for name, value in parameters_of(one, 0).items():
         moved = not torch.equal(value, start[name])
         assert moved != name.startswith("head."), name
-    train_steps(one, 1), train_steps(other, 1)
+    train_steps(one, 1)
+    train_steps(other, 1)
     assert not same(parameters_of(one, 0), parameters_of(other, 0))
 
 
@@ -56,7 +58,8 @@ def test_without_joint_the_labels_are_alone_after_the_stage() -> None:
         if name in blocks:
             blocks[name].copy_(value[None])
     plain.step = steps
-    train_steps(first, 1), train_steps(plain, 1)
+    train_steps(first, 1)
+    train_steps(plain, 1)
     for name, value in parameters_of(plain, 0).items():
         assert torch.allclose(value, parameters_of(first, 0)[name], rtol=0, atol=1e-13), name
 
@@ -69,7 +72,8 @@ def test_the_body_moves_by_its_share_of_the_update(optimizer: str, factor: float
         for rate in (1.0, factor)
     )
     start = parameters_of(whole, 0)
-    train_steps(whole, 1), train_steps(slow, 1)
+    train_steps(whole, 1)
+    train_steps(slow, 1)
     moved, held = parameters_of(whole, 0), parameters_of(slow, 0)
     for name, before in start.items():
         own = 1.0 if name.startswith("head.") else factor
@@ -118,7 +122,10 @@ def test_a_loss_that_is_never_used_is_refused() -> None:
 
 
 def test_a_table_is_pretrained_too() -> None:
-    train = {"model": "mlp", "ssl": {"weight": 1.0, "loss": "scarf", "pretraining": 0.5}}
+    train: dict[str, Any] = {
+        "model": "mlp",
+        "ssl": {"weight": 1.0, "loss": "scarf", "pretraining": 0.5},
+    }
     trainer = pack(table(), config(**train))
     while trainer.round < trainer.rounds:
         (result,) = trainer.train_round()

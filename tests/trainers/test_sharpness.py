@@ -121,7 +121,8 @@ def test_cc_sam_moves_the_last_layer_for_each_class() -> None:
     """
     got, plain, batches = trained(sam={"radius": RHO, "method": "cc_sam"}, cc_sam={"share": 0.3})
     body = torch.nn.Sequential()
-    head, plain.head = plain.head, body
+    network: Any = plain
+    head, network.head = plain.head, body
 
     def rule(batch: Batch) -> Grads:
         y = batch.labels[0]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -34,7 +35,7 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def started(path: Path, *more: Config, **train: object) -> PackTrainer:
+def started(path: Path, *more: Config, **train: Any) -> PackTrainer:
     one = config(weights=weight_files.pinned(str(path)), norm_statistics="running", **train)
     return pack(DATA, one, *more)
 
