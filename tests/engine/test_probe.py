@@ -133,7 +133,11 @@ def test_a_configuration_that_no_run_can_have_ends_the_launch() -> None:
         asking.message(worker_named("a"), BadConfig(text="does not fit the network"))
 
 
-def test_a_worker_says_that_a_network_cannot_be_built(tmp_path: Path) -> None:
+def test_a_worker_says_that_a_network_cannot_be_built(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    guards: dict[int, Any] = {}
+    monkeypatch.setattr(worker, "_guards", guards)
     file = tmp_path / "w.safetensors"
     save_file({"stem.weight": torch.zeros(2)}, file)
     data = {"dataset": "digits", "max_per_class": 20}
@@ -141,6 +145,8 @@ def test_a_worker_says_that_a_network_cannot_be_built(tmp_path: Path) -> None:
     config = Config.model_validate({"data": data, "train": train})
     job = ProbeJob(key="k", config=config.model_dump(mode="json"), ks=(1,), threads=1, device="cpu")
     answer = worker.time_packs(job)
+    for guard in guards.values():
+        guard.close()
     assert isinstance(answer, BadConfig)
     assert answer.text.startswith("train.weights: ")
     assert "its layer 'stem.weight' has the shape 2, and the network's" in answer.text
