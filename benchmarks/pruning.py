@@ -107,11 +107,15 @@ def simulate(spec: Spec, curves: Curves, order: list[int]) -> Seen:
             evaluation = running[cell]
             stop = [
                 pruning.see(
-                    cell, group="report", replicate=one, evaluation=evaluation,
-                    value=curve[evaluation - 1], of=list(curves[cell]),
+                    cell,
+                    group="report",
+                    replicate=one,
+                    evaluation=evaluation,
+                    value=curve[evaluation - 1],
+                    of=list(curves[cell]),
                 )
                 for one, curve in curves[cell].items()
-            ]  # fmt: skip
+            ]
             if evaluation == length or any(stop):
                 early = evaluation < length
                 stopped |= {cell} if early else set()

@@ -69,9 +69,13 @@ class Stubborn(optuna.samplers.BaseSampler):
 def searching(spec: Spec) -> tuple[Adaptive, InMemory, list[str]]:
     study, said = InMemory(spec), list[str]()
     adaptive = Adaptive(
-        spec, CellMaker(spec), study,  # pyright: ignore[reportArgumentType]
-        tell=lambda: None, unusable=lambda *_: None, say=said.append,
-    )  # fmt: skip
+        spec,
+        CellMaker(spec),
+        study,  # pyright: ignore[reportArgumentType]
+        tell=lambda: None,
+        unusable=lambda *_: None,
+        say=said.append,
+    )
     return adaptive, study, said
 
 

@@ -180,11 +180,15 @@ def judged(pruning: Pruning, cell: int, values: list[float], *, evaluation: int 
     """Whether the cell stops once its last replicate has a value."""
     *_, last = (
         pruning.see(
-            cell, group="g", replicate=at, evaluation=evaluation, value=value,
+            cell,
+            group="g",
+            replicate=at,
+            evaluation=evaluation,
+            value=value,
             of=range(len(values)),
         )
         for at, value in enumerate(values)
-    )  # fmt: skip
+    )
     return last
 
 

@@ -53,17 +53,26 @@ def opened(url: str, spec: Spec, *, times: int = 1) -> optuna.Study:
     with Store.open(url, create=False) as store:
         sweep = store.create_sweep(
             NewSweep(
-                name=spec.name, question="", spec_text="", spec=spec.model_dump(mode="json"),
-                layout=maker.layout, facts=maker.facts, provenance={},
+                name=spec.name,
+                question="",
+                spec_text="",
+                spec=spec.model_dump(mode="json"),
+                layout=maker.layout,
+                facts=maker.facts,
+                provenance={},
             )
-        )  # fmt: skip
+        )
         for _ in range(times):
             start = start_of(spec, maker, store)
             lease = store.acquire(sweep.id, {"host": "h", "pid": 1})
             study = Study(
-                url, spec.name, objective=spec.objective.metric, start=start,
-                direction=spec.objective.direction, sampler=search.sampler(spec),
-            )  # fmt: skip
+                url,
+                spec.name,
+                objective=spec.objective.metric,
+                start=start,
+                direction=spec.objective.direction,
+                sampler=search.sampler(spec),
+            )
             with closing(study):
                 study.sync(store, lease, sweep)
                 study.ask(search.distributions(spec))

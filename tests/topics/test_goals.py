@@ -68,12 +68,15 @@ def loop(goals: Goals, factors: Any) -> set[int]:
     means = {one.cell: tuple(seen.value for seen in one.chosen) for one in allowed}
     ratio = {cell: factors[cell]["data.imbalance.train_ratio"] for cell in means}
     return {
-        c for c in means
+        c
+        for c in means
         if not any(
-            ratio[d] == ratio[c] and all(x >= y for x, y in zip(means[d], means[c], strict=True))
-            and means[d] != means[c] for d in means
+            ratio[d] == ratio[c]
+            and all(x >= y for x, y in zip(means[d], means[c], strict=True))
+            and means[d] != means[c]
+            for d in means
         )
-    }  # fmt: skip
+    }
 
 
 def test_the_pareto_set_is_that_of_a_double_loop() -> None:
@@ -135,9 +138,13 @@ def test_optuna_shows_every_objective_and_who_satisfies(tmp_path: Path) -> None:
         [sweep] = store.sweeps()
         lease = store.acquire(sweep.id, {"host": "h", "pid": 1})
         study = Study(
-            url, sweep.name, objective="minority_accuracy", direction="maximize",
-            also=[("majority_accuracy", "maximize")], constraints=[bound],
-        )  # fmt: skip
+            url,
+            sweep.name,
+            objective="minority_accuracy",
+            direction="maximize",
+            also=[("majority_accuracy", "maximize")],
+            constraints=[bound],
+        )
         study.sync(store, lease, sweep)
         study.close()
     seen = optuna.load_study(study_name=one.sweep.name, storage=url)

@@ -71,11 +71,15 @@ def test_numbers_are_those_of_the_class_and_groups_follow_the_sizes() -> None:
 
 
 LEVERS: dict[str, Any] = {
-    "sampler": "guaranteed", "augmentation": "flip_crop+remix", "loss": "logit_adjusted",
-    "augmentation_chance": {"majority": 0.5}, "class_weights": "inverse",
-    "smoothing": {"minority": 0.2}, "sam": {"radius": 0.05, "method": "cc_sam"},
+    "sampler": "guaranteed",
+    "augmentation": "flip_crop+remix",
+    "loss": "logit_adjusted",
+    "augmentation_chance": {"majority": 0.5},
+    "class_weights": "inverse",
+    "smoothing": {"minority": 0.2},
+    "sam": {"radius": 0.05, "method": "cc_sam"},
     "post_hoc_tau": 0.5,
-}  # fmt: skip
+}
 
 
 def test_a_member_trains_as_it_would_alone_and_goes_on_after_a_stop() -> None:

@@ -68,8 +68,10 @@ def test_asam_measures_the_radius_in_the_size_of_each_weight() -> None:
 
     def rule(batch: Batch) -> Grads:
         g = gradient(plain, losses(plain, batch).mean())
-        t = [p.detach().abs() + 0.01 if p.dim() > 1 else torch.ones_like(p)
-             for p in plain.parameters()]  # fmt: skip
+        t = [
+            p.detach().abs() + 0.01 if p.dim() > 1 else torch.ones_like(p)
+            for p in plain.parameters()
+        ]
         norm = length([a * b for a, b in zip(t, g, strict=True)])
         eps = [RHO * a * a * b / norm for a, b in zip(t, g, strict=True)]
         moved(plain, eps)
@@ -132,8 +134,11 @@ def test_cc_sam_moves_the_last_layer_for_each_class() -> None:
             own = y == label
             each = F.cross_entropy(head(features[own]), y[own])
             moved_head = []
-            for w, g in zip((head.weight, head.bias), torch.autograd.grad(
-                each, [head.weight, head.bias], retain_graph=True), strict=True):  # fmt: skip
+            for w, g in zip(
+                (head.weight, head.bias),
+                torch.autograd.grad(each, [head.weight, head.bias], retain_graph=True),
+                strict=True,
+            ):
                 root = (w.detach().norm() / g.norm()).sqrt() / (COUNTS[label] - 1) ** 0.25
                 moved_head.append(w + RHO * root * g / g.norm())
             logits = F.linear(features[own], *moved_head)

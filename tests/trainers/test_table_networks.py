@@ -76,17 +76,29 @@ def residual(trainer: PackTrainer) -> nn.Module:
 
 def transformer(trainer: PackTrainer) -> nn.Module:
     module = rtdl_revisiting_models.FTTransformer(
-        n_cont_features=4, cat_cardinalities=list(CODES), d_out=3, n_blocks=2, d_block=48,
-        attention_n_heads=4, attention_dropout=0.0, ffn_d_hidden_multiplier=4 / 3,
-        ffn_dropout=0.0, residual_dropout=0.0,
-    )  # fmt: skip
+        n_cont_features=4,
+        cat_cardinalities=list(CODES),
+        d_out=3,
+        n_blocks=2,
+        d_block=48,
+        attention_n_heads=4,
+        attention_dropout=0.0,
+        ffn_d_hidden_multiplier=4 / 3,
+        ffn_dropout=0.0,
+        residual_dropout=0.0,
+    )
     places = {"cls_embedding.weight": "tokens.cls", "cat_embeddings.bias": "tokens.codes.bias"}
     places |= {f"cat_embeddings.embeddings.{i}.weight": f"tokens.codes.weight.{i}" for i in (0, 1)}
     block = {
-        "attention.W_q": "attention.q", "attention.W_k": "attention.k", "ffn.linear1": "first",
-        "attention.W_v": "attention.v", "attention.W_out": "attention.out", "ffn.linear2": "second",
-        "ffn_normalization": "norm", "attention_normalization": "attention.norm",
-    }  # fmt: skip
+        "attention.W_q": "attention.q",
+        "attention.W_k": "attention.k",
+        "ffn.linear1": "first",
+        "attention.W_v": "attention.v",
+        "attention.W_out": "attention.out",
+        "ffn.linear2": "second",
+        "ffn_normalization": "norm",
+        "attention_normalization": "attention.norm",
+    }
     for end in ("weight", "bias"):
         places[f"cont_embeddings.{end}"] = f"tokens.numbers.{end}"
         places[f"backbone.output.normalization.{end}"] = f"last.norm.{end}"
@@ -105,9 +117,16 @@ TABM = {"weight": "weight", "bias": "bias", "r": "entering", "s": "leaving"}
 def submodels(trainer: PackTrainer) -> nn.Module:
     periodic = rtdl_num_embeddings.PeriodicEmbeddings(4, 5, n_frequencies=3, lite=False)
     module = tabm.TabM(
-        n_num_features=4, cat_cardinalities=list(CODES), d_out=3, k=3, n_blocks=2, d_block=51,
-        dropout=0.0, start_scaling_init="normal", num_embeddings=periodic,
-    )  # fmt: skip
+        n_num_features=4,
+        cat_cardinalities=list(CODES),
+        d_out=3,
+        k=3,
+        n_blocks=2,
+        d_block=51,
+        dropout=0.0,
+        start_scaling_init="normal",
+        num_embeddings=periodic,
+    )
     places = {"output.weight": "head.weight", "output.bias": "head.bias"}
     places |= {
         "num_module.periodic.weight": "embedding.frequencies",
@@ -125,11 +144,13 @@ NETWORKS = {
     "tabm": (
         submodels,
         {
-            "depth": 2, "width": 0.1, "tabm": {"submodels": 3},
+            "depth": 2,
+            "width": 0.1,
+            "tabm": {"submodels": 3},
             "numerical_embedding": {"kind": "periodic", "size": 5, "frequencies": 3},
         },
     ),
-}  # fmt: skip
+}
 
 
 def outputs(name: str, module: nn.Module, x: Tensor) -> Tensor:

@@ -55,9 +55,14 @@ def theirs(train: Config, *, weight: np.ndarray | None = None) -> tuple[np.ndarr
     x, test = (np.hstack([data.x[s], data.codes[s]]).astype(float) for s in ("train", "test"))
     labels = data.y["train"][subset]
     model = lightgbm.LGBMClassifier(
-        n_estimators=10, num_leaves=5, min_child_samples=2, learning_rate=0.3, n_jobs=1,
-        objective="multiclass", verbosity=-1,
-    )  # fmt: skip
+        n_estimators=10,
+        num_leaves=5,
+        min_child_samples=2,
+        learning_rate=0.3,
+        n_jobs=1,
+        objective="multiclass",
+        verbosity=-1,
+    )
     weights = None if weight is None else weight[labels]
     model.fit(x[subset], labels, sample_weight=weights, categorical_feature=[4, 5])
     return np.asarray(model.predict_proba(test)), np.bincount(labels)

@@ -110,9 +110,12 @@ def test_the_first_screen_answers_the_question(browser, tmp_path):
 def test_hostile_text_is_shown_as_text(browser, tmp_path, evil):
     """Name, question, manifest: seen as written; nothing runs, loads or moves."""
     plan = planted.plan(
-        name=evil, question=f"Is {evil} safe?", spec_text=f"name: {evil}\n",
-        provenance={"git": evil, evil: evil}, **NOTHING,
-    )  # fmt: skip
+        name=evil,
+        question=f"Is {evil} safe?",
+        spec_text=f"name: {evil}\n",
+        provenance={"git": evil, evil: evil},
+        **NOTHING,
+    )
     seen = visit(browser, tmp_path, plan)
     assert plain(seen.page.title()) == f"{plain(evil)} · Sweeper report"
     assert plain(seen.page.locator("h1").inner_text()) == plain(f"Is {evil} safe?")
@@ -125,10 +128,12 @@ def test_hostile_text_is_shown_as_text(browser, tmp_path, evil):
 def test_hostile_text_is_shown_as_text_in_every_figure(browser, tmp_path):
     """Levels, classes, errors, all hostile at once: seen as written; nothing runs or loads."""
     plan = planted.everything(
-        replicates=3, levels={"train.augmentation": ["none", *EVIL]}, classes=[*EVIL, "i", "j"],
+        replicates=3,
+        levels={"train.augmentation": ["none", *EVIL]},
+        classes=[*EVIL, "i", "j"],
         failures={(at, 1): (Ending.ERROR, evil) for at, evil in enumerate(EVIL, start=1)},
         truth=planted.flat,
-    )  # fmt: skip
+    )
     seen = visit(browser, tmp_path, plan)
     ticks = [plain(one) for one in seen.page.locator(".hero .xtick text").all_text_contents()]
     assert {plain(evil) for evil in EVIL} <= set(ticks)
@@ -201,8 +206,10 @@ def test_axe_finds_no_violation(browser, pages, name, scheme):
     rules = {"runOnly": ["color-contrast"]} if scheme == "dark" else {}
     options = {"resultTypes": ["violations"], **rules}
     found = seen.page.evaluate("options => axe.run(document, options)", options)
-    assert [(one["id"], [node["html"][:120] for node in one["nodes"][:3]])
-            for one in found["violations"]] == []  # fmt: skip
+    assert [
+        (one["id"], [node["html"][:120] for node in one["nodes"][:3]])
+        for one in found["violations"]
+    ] == []
 
 
 def test_the_pages_that_axe_looks_at_show_every_section(pages):

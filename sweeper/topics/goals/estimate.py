@@ -136,8 +136,10 @@ def _fronts(
             groups.setdefault(tuple(levels.get(path) for path in paths), []).append(one.cell)
     front, near = set[int](), set[int]()
     for cells in groups.values():
-        means = [_sign(one) * t.loc[cells].mean(axis=1).to_numpy() for one, t in
-                 zip(measures, tables, strict=True)]  # fmt: skip
+        means = [
+            _sign(one) * t.loc[cells].mean(axis=1).to_numpy()
+            for one, t in zip(measures, tables, strict=True)
+        ]
         front |= {cells[at] for at in np.flatnonzero(~_passed(np.stack(means, axis=1)))}
         near |= set(_near(view, cells, measures, tables))
     return [replace(c, front=c.cell in front, near=c.cell in front | near) for c in found]
@@ -163,10 +165,12 @@ def _near(
     """The cells that no other cell is shown to beat in every objective."""
     if len(cells) == 1 or len(cells) > MOST:
         return list(cells)
-    shown = np.logical_and.reduce([
-        view.rule.pairs(table.loc[list(cells)], direction=one.direction).low > 0
-        for one, table in zip(measures, tables, strict=True)
-    ])  # fmt: skip
+    shown = np.logical_and.reduce(
+        [
+            view.rule.pairs(table.loc[list(cells)], direction=one.direction).low > 0
+            for one, table in zip(measures, tables, strict=True)
+        ]
+    )
     return [cell for at, cell in enumerate(cells) if not shown[:, at].any()]
 
 
