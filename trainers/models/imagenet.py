@@ -8,14 +8,14 @@ from torch import Tensor
 from trainers.config import TrainConfig
 from trainers.fused import Blueprint, Pass
 from trainers.models.layers import Dropout, StochasticDepth, head
-from trainers.models.resnet import BasicBlock, Parts, Shortcut, Stem, channels_of
+from trainers.models.resnet import BasicBlock, Parts, ResidualNetwork, Shortcut, Stem, channels_of
 
 CHANNELS = 64
 BLOCKS = {"resnet18": (2, 2, 2, 2), "resnet34": (3, 4, 6, 3), "resnet50": (3, 4, 6, 3)}
 EXPANSION = 4  # of a bottleneck's last convolution
 
 
-class ImageNetResNet:
+class ImageNetResNet(ResidualNetwork):
     """Stem, stages of `width` times 64, 128, 256 and 512 channels, mean over pixels, head.
 
     Source: He et al. 2016 (arXiv 1512.03385), table 1; the stride of a bottleneck is in its 3x3
@@ -40,17 +40,6 @@ class ImageNetResNet:
         self.width = channels
         self.dropout = Dropout("head")
         self.head = head(blueprint, train, channels, classes)
-
-    def features(self, run: Pass, x: Tensor) -> Tensor:
-        """Images in the form's layout -> (K, B, width)."""
-        x = self.stem(run, x)
-        for block in self.blocks:
-            x = block(run, x)
-        return run.form.pooled(x, run.members)
-
-    def logits(self, run: Pass, features: Tensor) -> Tensor:
-        """(K, B, width) -> (K, B, classes)."""
-        return self.head(run, self.dropout(run, features))
 
 
 class Bottleneck:

@@ -8,6 +8,7 @@ Depth 6n+2: basic blocks (He et al. 2016, section 4.2, with option B or A), `wid
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -87,7 +88,30 @@ class Stem:
         return run.form.max_pooled(x) if self.pools else x
 
 
-class ResNet:
+class ResidualNetwork:
+    """The passes of a residual network: stem, blocks, mean over pixels, head."""
+
+    stem: Stem
+    blocks: list[Any]
+    last_norm: Norm | None = None  # before the mean
+    dropout: Dropout
+    head: Any
+
+    def features(self, run: Pass, x: Tensor) -> Tensor:
+        """Images in the form's layout -> (K, B, width)."""
+        x = self.stem(run, x)
+        for block in self.blocks:
+            x = block(run, x)
+        if self.last_norm:
+            x = torch.relu_(self.last_norm(run, x))
+        return run.form.pooled(x, run.members)
+
+    def logits(self, run: Pass, features: Tensor) -> Tensor:
+        """(K, B, width) -> (K, B, classes)."""
+        return self.head(run, self.dropout(run, features))
+
+
+class ResNet(ResidualNetwork):
     """Stem, three stages of n residual blocks, mean over pixels, linear head."""
 
     default_depth = 8
@@ -113,19 +137,6 @@ class ResNet:
         self.width = channels
         self.dropout = Dropout("head")
         self.head = head(blueprint, train, channels, classes)
-
-    def features(self, run: Pass, x: Tensor) -> Tensor:
-        """Images in the form's layout -> (K, B, width)."""
-        x = self.stem(run, x)
-        for block in self.blocks:
-            x = block(run, x)
-        if self.last_norm:
-            x = torch.relu_(self.last_norm(run, x))
-        return run.form.pooled(x, run.members)
-
-    def logits(self, run: Pass, features: Tensor) -> Tensor:
-        """(K, B, width) -> (K, B, classes)."""
-        return self.head(run, self.dropout(run, features))
 
 
 class Shortcut:
