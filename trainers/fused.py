@@ -1,31 +1,23 @@
-"""Trains K networks as one: their parameters are one flat tensor, and layers have a dimension K.
+"""Computes the layers of K networks as one: layers have a dimension K.
 
 Letters: K members, B samples of a batch, C channels, O outputs, I inputs, H x W pixels, F features,
-P parameters of one member, n numbers of one block.
-
-A flat tensor is *layer-major*: block after block, each (K, n). Blocks of equal size are neighbours,
-so that a norm or a factor of each member takes one operation for each size, not for each layer.
+n numbers of one block.
 """
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import dataclass, field
-from itertools import groupby
-from typing import Literal, Protocol
+from dataclasses import dataclass
+from typing import Protocol
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from trainers.blueprint import Parameter
 from trainers.masks import Masks
-from trainers.streams import generator
 
-Kind = Literal["convolution", "linear", "bias", "channels", "free"]
-Draw = Callable[[np.random.Generator, tuple[int, ...]], np.ndarray]
 Moments = dict[str, tuple[Tensor, Tensor]]
 EPSILON = 1e-5
 FILTER_EPSILON = 1e-6  # of weight standardisation, as in timm
@@ -35,216 +27,6 @@ MOMENTUM = 0.1
 # and 1.4 at batch 2, 3.5 and 2.1 at 8, 3.5 and 6.7 at 16; five together 3.8 and 3.3 at 2, 5.5 and
 # 6.7 at 8; ten together 6.0 and 5.8 at 2, 7.5 and 8.5 at 4.
 NATIVE_PIXELS, NATIVE_PIXELS_TOGETHER = 512, 1280
-
-
-@dataclass(frozen=True)
-class Parameter:
-    """A parameter of one member.
-
-    `shape` is (O, kh, kw, I) of a convolution, (I, O) of a linear layer, (O,) of its bias, and (C,)
-    of parameters of channels. A `free` one has any shape, and its view is (K, *shape).
-    """
-
-    name: str
-    kind: Kind
-    shape: tuple[int, ...]
-    draw: Draw
-    decays: bool
-
-    @property
-    def size(self) -> int:
-        return math.prod(self.shape)
-
-
-@dataclass
-class Blueprint:
-    """What a network declares while it is built: parameters, and batch norms with channels.
-
-    Attributes:
-        start: draws several parameters at once, by name; they are not drawn one by one.
-        constants: numbers that come from the data and that training leaves as they are, by name;
-            a saved model has them, and its blueprint is made with them.
-        random: whether training passes draw numbers of their own, so that batches need keys.
-        head: how the names of the last layer's parameters begin.
-    """
-
-    parameters: list[Parameter] = field(default_factory=list)
-    norms: dict[str, int] = field(default_factory=dict)
-    start: Callable[[np.random.Generator], Mapping[str, np.ndarray]] | None = None
-    constants: dict[str, np.ndarray] = field(default_factory=dict)
-    random: bool = False
-    head: str = "head."
-
-    def add(
-        self, name: str, kind: Kind, shape: tuple[int, ...], draw: Draw, *, decays: bool = False
-    ) -> str:
-        """Declares a parameter and returns its name."""
-        self.parameters.append(Parameter(name, kind, shape, draw, decays))
-        return name
-
-    def constant(self, name: str, make: Callable[[], np.ndarray]) -> np.ndarray:
-        """Declares a constant and returns it; makes it unless the blueprint has it already."""
-        if name not in self.constants:
-            self.constants[name] = make()
-        return self.constants[name]
-
-
-class Layout:
-    """The position of each block in a layer-major flat tensor of K members."""
-
-    def __init__(self, members: int, sizes: Mapping[str, int]) -> None:
-        self.members = members
-        self.sizes = dict(sizes)
-        self.total = members * sum(self.sizes.values())
-        self._runs = [(size, len(list(run))) for size, run in groupby(self.sizes.values())]
-
-    def cut(self, flat: Tensor) -> dict[str, Tensor]:
-        """Views (K n,) of the blocks; autograd returns their gradients as one tensor."""
-        lengths = [self.members * size for size in self.sizes.values()]
-        return dict(zip(self.sizes, flat.split(lengths), strict=True))
-
-    def split(self, flat: Tensor) -> dict[str, Tensor]:
-        """Views (K, n) of the blocks."""
-        return {name: block.view(self.members, -1) for name, block in self.cut(flat).items()}
-
-    def groups(self, flat: Tensor) -> list[Tensor]:
-        """Views (m, K, n) of m neighbouring blocks of equal size, which cover the tensor."""
-        lengths = [self.members * size * many for size, many in self._runs]
-        return [
-            part.view(many, self.members, size)
-            for part, (size, many) in zip(flat.split(lengths), self._runs, strict=True)
-        ]
-
-    def norms(self, flat: Tensor) -> Tensor:
-        """The Euclidean norm of each member's numbers: (K,)."""
-        if self.members == 1:
-            return torch.linalg.vector_norm(flat).view(1)
-        parts = [torch.linalg.vector_norm(group, dim=(0, 2)) for group in self.groups(flat)]
-        return torch.linalg.vector_norm(torch.stack(parts), dim=0)
-
-    def scale_(self, flat: Tensor, factors: Tensor) -> Tensor:
-        """Multiplies each member's numbers by its factor (K,), in place."""
-        if self.members == 1:
-            return flat.mul_(factors)
-        for group in self.groups(flat):
-            group.mul_(factors[:, None])
-        return flat
-
-    def spread(self, values: Tensor) -> Tensor:
-        """Repeats each member's number (K,) at each of its positions: (total,)."""
-        return self.scale_(values.new_ones(self.total), values)
-
-    def select(self, flat: Tensor, keep: Sequence[int]) -> Tensor:
-        """The flat tensor of some members only."""
-        parts = [group[:, list(keep)].flatten() for group in self.groups(flat)]
-        return torch.cat(parts) if parts else flat.clone()
-
-    def finite(self, flat: Tensor) -> Tensor:
-        """Whether all numbers of a member are finite: (K,) bool."""
-        # In float64, so that the squares of large finite numbers do not overflow.
-        return self.norms(flat.to(torch.float64)).isfinite()
-
-
-class Parameters:
-    """The parameters of a pack: one leaf tensor, and the views of it that layers use.
-
-    `flat` is changed only through `data`, an alias that autograd does not track. So the views are
-    made once and stay valid after every step.
-
-    Attributes:
-        flat: (K P,) leaf; parameters with weight decay come first, and are `decaying` many.
-        views: name -> the block in the form's layout.
-    """
-
-    def __init__(
-        self, layout: Layout, flat: Tensor, parameters: Sequence[Parameter], *, form: Form
-    ) -> None:
-        self.layout = layout
-        self.specs = tuple(parameters)
-        self.flat = flat.requires_grad_()
-        self.data = flat.data
-        self._form = form
-        self.views = self.views_of(self.flat)
-        self.decaying = layout.members * sum(p.size for p in self.specs if p.decays)
-
-    @property
-    def count(self) -> int:
-        """P, the number of parameters of one member."""
-        return self.flat.numel() // self.layout.members
-
-    def blocks(self) -> dict[str, Tensor]:
-        """Name -> (K, *shape), without gradient, for checkpoints and tests."""
-        blocks = self.layout.split(self.data)
-        return {p.name: blocks[p.name].view(-1, *p.shape) for p in self.specs}
-
-    def views_of(self, flat: Tensor) -> dict[str, Tensor]:
-        """The same views of another tensor (K P,), such as a target network's."""
-        blocks, members = self.layout.cut(flat), self.layout.members
-        return {p.name: self._form.view(blocks[p.name], p, members) for p in self.specs}
-
-    def blank(self, members: int) -> Parameters:
-        """The same parameters of other members, whose numbers are not yet set."""
-        layout = Layout(members, self.layout.sizes)
-        return Parameters(layout, self.data.new_empty(layout.total), self.specs, form=self._form)
-
-
-def draw_parameters(
-    blueprint: Blueprint,
-    replicates: Sequence[int],
-    *,
-    fingerprint: str,
-    form: Form,
-    device: torch.device,
-    dtype: torch.dtype,
-) -> Parameters:
-    """Draws the initial parameters of K members.
-
-    Each parameter has a random stream named after it and the member's replicate, so a draw depends
-    neither on K nor on the rest of the network.
-    """
-    specs = sorted(blueprint.parameters, key=lambda p: (not p.decays, p.size))
-    layout = Layout(len(replicates), {p.name: p.size for p in specs})
-    drawn = {
-        replicate: _drawn(blueprint, specs, fingerprint, replicate) for replicate in set(replicates)
-    }
-    blocks = [drawn[r][i].ravel() for i in range(len(specs)) for r in replicates]
-    flat = torch.from_numpy(np.concatenate(blocks)).to(device, dtype)
-    return Parameters(layout, flat, specs, form=form)
-
-
-def _drawn(
-    blueprint: Blueprint, specs: Sequence[Parameter], fingerprint: str, replicate: int
-) -> list[np.ndarray]:
-    """One replicate's parameters, in the order of `specs`."""
-    whole: Mapping[str, np.ndarray] = {}
-    if blueprint.start is not None:
-        whole = blueprint.start(generator(fingerprint, replicate, "init"))
-    return [
-        whole[p.name]
-        if p.name in whole
-        else p.draw(generator(fingerprint, replicate, f"init:{p.name}"), p.shape)
-        for p in specs
-    ]
-
-
-class Statistics:
-    """Means and variances of a pack's batch norms, each in a flat tensor (K sum(C),)."""
-
-    def __init__(self, layout: Layout, mean: Tensor, var: Tensor) -> None:
-        self.layout, self.mean, self.var = layout, mean, var
-        means, variances = layout.split(mean), layout.split(var)
-        self.views = {
-            name: (means[name].view(-1), variances[name].view(-1)) for name in layout.sizes
-        }
-
-    @classmethod
-    def fresh(
-        cls, norms: Mapping[str, int], members: int, *, device: torch.device, dtype: torch.dtype
-    ) -> Statistics:
-        """Starts with mean 0 and variance 1."""
-        layout = Layout(members, norms)
-        mean = torch.zeros(layout.total, device=device, dtype=dtype)
-        return cls(layout, mean, torch.ones_like(mean))
 
 
 class Form(Protocol):

@@ -24,15 +24,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from trainers.fused import (
-    EPSILON,
-    FILTER_EPSILON,
-    FORMS,
-    Form,
-    Kind,
-    Parameter,
-    without_onednn,
-)
+from trainers.blueprint import Kind, Parameter
+from trainers.fused import EPSILON, FILTER_EPSILON, FORMS, Form, without_onednn
 from trainers.plugins import run
 from trainers.shapes import Layer
 

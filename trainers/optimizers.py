@@ -14,8 +14,8 @@ import torch
 from torch import Tensor
 
 from trainers.config import TrainConfig
-from trainers.fused import Layout, Parameters
 from trainers.hyper import Hyper
+from trainers.parameters import Layout, Parameters
 
 ADAM_EPSILON = 1e-8
 

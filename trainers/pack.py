@@ -16,22 +16,16 @@ import torch
 from torch import Tensor
 
 from trainers import catalogue
+from trainers.blueprint import Blueprint
 from trainers.config import TrainConfig
 from trainers.feed import Batch
-from trainers.fused import (
-    Blueprint,
-    Form,
-    Moments,
-    Parameters,
-    Pass,
-    Statistics,
-    draw_parameters,
-)
+from trainers.fused import Form, Moments, Pass
 from trainers.hyper import Hyper
 from trainers.losses import Loss
 from trainers.losses.weights import class_weights
 from trainers.masks import DropRates, Masks
 from trainers.models import Network
+from trainers.parameters import Parameters, Statistics, draw_parameters
 from trainers.ssl import SSLEncoder, SSLObjective, Views
 from trainers.state import Kept, State
 

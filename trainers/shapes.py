@@ -14,10 +14,12 @@ import torch
 from torch import Tensor
 
 from trainers.batches import batch_sizes
+from trainers.blueprint import Parameter
 from trainers.catalogue import get
 from trainers.config import TrainConfig
-from trainers.fused import MOMENTUM, Layout, Parameter, Parameters, Pass, ghosts, padding_of
+from trainers.fused import MOMENTUM, Pass, ghosts, padding_of
 from trainers.pack import design
+from trainers.parameters import Layout, Parameters
 from trainers.ssl import SSLEncoder
 
 LayerKind = Literal[

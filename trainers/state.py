@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from trainers.fused import Layout
+from trainers.parameters import Layout
 
 
 @dataclass(frozen=True)

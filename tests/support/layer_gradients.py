@@ -16,7 +16,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from trainers.fused import EPSILON, FORMS, Form, Kind, Parameter
+from trainers.blueprint import Kind, Parameter
+from trainers.fused import EPSILON, FORMS, Form
 
 CHANNELS = (*range(1, 10), 15, 16, 17, 24, 32)
 MEMBERS = (1, 2, 5)

@@ -13,10 +13,12 @@ from plain_networks import PlainMLP, PlainResNet, difference, load_blocks
 from small_packs import apart, config, images, pack, parameters_of, same, table, train_steps
 from torch import nn
 
+from trainers.blueprint import Blueprint
 from trainers.config import TrainConfig
-from trainers.fused import FORMS, Blueprint, Layout, draw_parameters
+from trainers.fused import FORMS
 from trainers.models.layers import groups_of
 from trainers.models.resnet import ResNet
+from trainers.parameters import Layout, draw_parameters
 
 TOLERANCE = 1e-11
 RESNETS = [

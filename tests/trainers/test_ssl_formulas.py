@@ -13,8 +13,8 @@ from small_packs import config, images, pack, table, train_steps
 from torch import Tensor
 
 from trainers import catalogue
+from trainers.blueprint import Blueprint
 from trainers.config import TrainConfig
-from trainers.fused import Blueprint
 from trainers.hyper import Hyper
 from trainers.loop import PackTrainer
 from trainers.ssl import Entrance, SSLObjective

@@ -6,8 +6,9 @@ from typing import Protocol
 
 from torch import Tensor
 
+from trainers.blueprint import Blueprint
 from trainers.config import TrainConfig
-from trainers.fused import Blueprint, Pass
+from trainers.fused import Pass
 
 
 class Network(Protocol):

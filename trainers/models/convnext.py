@@ -12,8 +12,9 @@ import numpy as np
 import torch.nn.functional as F
 from torch import Tensor
 
+from trainers.blueprint import Blueprint
 from trainers.config import TrainConfig
-from trainers.fused import Blueprint, Pass
+from trainers.fused import Pass
 from trainers.models.layers import (
     Convolution,
     Dropout,

@@ -16,9 +16,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from trainers.blueprint import Blueprint
 from trainers.config import TrainConfig
 from trainers.data.shape import TableShape
-from trainers.fused import Blueprint, Pass
+from trainers.fused import Pass
 from trainers.levers import NumericalEmbedding
 from trainers.models.layers import uniform, zeros
 

@@ -12,9 +12,10 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from trainers.blueprint import Blueprint
 from trainers.config import TrainConfig
 from trainers.data.shape import TableShape
-from trainers.fused import Blueprint, Pass
+from trainers.fused import Pass
 from trainers.models.embeddings import EMBEDDINGS, Columnwise, Embedding, shape_of
 from trainers.models.layers import Attention, Dropout, LayerNorm, Linear, head, uniform
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from trainers.blueprint import Blueprint
 from trainers.config import TrainConfig
-from trainers.fused import Blueprint, Pass
+from trainers.fused import Pass
 from trainers.models.layers import Dropout, StochasticDepth, head
 from trainers.models.resnet import BasicBlock, Parts, ResidualNetwork, Shortcut, Stem, channels_of
 

@@ -14,8 +14,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from trainers.blueprint import Blueprint, Draw
 from trainers.config import TrainConfig
-from trainers.fused import EPSILON, Blueprint, Draw, Moments, Pass
+from trainers.fused import EPSILON, Moments, Pass
 
 # Most groups of a group norm, and fewest channels of a group: normalising two values leaves only
 # their signs.

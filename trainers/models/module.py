@@ -28,8 +28,9 @@ from torch.func import functional_call, vmap
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from trainers.blocks import ConfigError
+from trainers.blueprint import Blueprint
 from trainers.config import TrainConfig
-from trainers.fused import Blueprint, Pass
+from trainers.fused import Pass
 
 Factory = Callable[[tuple[int, ...], int], nn.Module]
 SAMPLES = 2  # of the batch that a module is tried with

@@ -5,7 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from trainers.fused import Blueprint, Pass
+from trainers.blueprint import Blueprint
+from trainers.fused import Pass
 from trainers.models.layers import Linear, Norm
 
 OUTPUTS = 128

@@ -15,8 +15,8 @@ import torchvision
 from torch import Tensor, nn
 
 from trainers.blocks import ConfigError
+from trainers.blueprint import Blueprint
 from trainers.config import TrainConfig
-from trainers.fused import Blueprint
 from trainers.models.module import ModuleNetwork
 
 COLOURS = 3  # channels that torchvision's networks need

@@ -13,8 +13,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from trainers.blueprint import Blueprint
 from trainers.config import TrainConfig
-from trainers.fused import Blueprint, Pass
+from trainers.fused import Pass
 from trainers.models.layers import Convolution, Dropout, Norm, StochasticDepth, head, norm
 
 CHANNELS = 16

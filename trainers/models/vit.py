@@ -14,8 +14,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from trainers.blueprint import Blueprint
 from trainers.config import TrainConfig
-from trainers.fused import Blueprint, Pass
+from trainers.fused import Pass
 from trainers.models.layers import (
     Attention,
     Convolution,

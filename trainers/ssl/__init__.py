@@ -11,11 +11,13 @@ from typing import Protocol
 
 from torch import Tensor
 
+from trainers.blueprint import Blueprint
 from trainers.config import TrainConfig
-from trainers.fused import Blueprint, Parameters, Pass
+from trainers.fused import Pass
 from trainers.hyper import Hyper
 from trainers.models import Network
 from trainers.models.projector import Projector
+from trainers.parameters import Parameters
 from trainers.ssl.views import ssl_views, view_width
 from trainers.state import State
 

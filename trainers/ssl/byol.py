@@ -8,10 +8,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from trainers.blueprint import Blueprint
 from trainers.config import TrainConfig
-from trainers.fused import Blueprint, Parameters
 from trainers.hyper import Hyper
 from trainers.models.projector import OUTPUTS, Projector
+from trainers.parameters import Parameters
 from trainers.ssl import SSLEncoder, TwoViews, Views
 from trainers.state import Kept, State
 

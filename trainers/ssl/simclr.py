@@ -8,10 +8,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from trainers.blueprint import Blueprint
 from trainers.config import TrainConfig
-from trainers.fused import Blueprint, Layout, Parameters
 from trainers.hyper import Hyper
 from trainers.models.projector import OUTPUTS
+from trainers.parameters import Layout, Parameters
 from trainers.ssl import SSLEncoder, TwoViews, Views
 from trainers.state import Kept, State
 

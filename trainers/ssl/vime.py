@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch.nn.functional as F
 from torch import Tensor
 
+from trainers.blueprint import Blueprint
 from trainers.config import TrainConfig
-from trainers.fused import Blueprint
 from trainers.hyper import Hyper
 from trainers.models.layers import Linear
 from trainers.ssl import Entrance, SSLEncoder, TwoViews, Views

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Protocol
 import torch
 from torch import Tensor
 
-from trainers.fused import Parameters
+from trainers.parameters import Parameters
 
 if TYPE_CHECKING:
     from trainers.feed import Batch

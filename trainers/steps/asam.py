@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 from torch import Tensor
 
-from trainers.fused import Parameters
 from trainers.hyper import Hyper
+from trainers.parameters import Parameters
 from trainers.steps.sam import SAMStep
 
 ETA = 0.01

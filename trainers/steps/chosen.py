@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from trainers import catalogue
-from trainers.fused import Parameters
 from trainers.hyper import Hyper
+from trainers.parameters import Parameters
 from trainers.steps import Step
 from trainers.steps.accumulated import Accumulated
 from trainers.steps.class_normalised import ClassNormalised

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from trainers.fused import Parameters
 from trainers.hyper import Hyper
+from trainers.parameters import Parameters
 from trainers.steps import Passes
 
 if TYPE_CHECKING:
