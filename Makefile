@@ -66,6 +66,7 @@ bench: $(STAMP) ## the claims about speed, measured on this machine
 	$(BIN)/python benchmarks/overhead.py
 	$(BIN)/python benchmarks/report.py
 	$(BIN)/python benchmarks/trainer.py
+	$(BIN)/python benchmarks/packs.py
 	$(BIN)/python benchmarks/pruning.py
 
 docs: $(STAMP) ## write again what is made from the code: docs/spec.md, docs/cli.md, constraints-lowest.txt

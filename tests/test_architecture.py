@@ -177,6 +177,7 @@ def test_four_doors_lead_to_the_trainer() -> None:
         "plugins",
         "streams",
         "weight_files",
+        "compiled.build",
     )
     anywhere = {f"trainers.{name}" for name in light}
     names = ("engine/worker.py", "engine/data_facts.py", "train.py", "predict.py")

@@ -260,7 +260,7 @@ def choose_form(
     from trainers.arithmetic import Guard
     from trainers.check import check
     from trainers.cores import cores
-    from trainers.fused import FORMS
+    from trainers.forms import DEFAULT
     from trainers.shapes import calls
     from trainers.threads import asked, threads_for
 
@@ -269,7 +269,7 @@ def choose_form(
     threads = threads or asked() or threads_for(layers, most=cores())
     torch.set_num_threads(threads)
     if device != "cpu":
-        return next(iter(FORMS))
+        return DEFAULT
     with Guard(threads=threads, plugins=plugins) as guard:
         choice = guard.choose(layers)
     for line in choice.lines:

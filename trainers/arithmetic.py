@@ -30,7 +30,7 @@ import torch
 
 import trainers
 from trainers import cache
-from trainers.fused import FORMS
+from trainers.forms import FORMS
 from trainers.shapes import Layer
 
 LIMIT_SECONDS = 600.0  # for one layer; a process that takes longer hangs
@@ -116,6 +116,11 @@ class Guard:
         if self._process is not None:
             self._process.close()
             self._process = None
+
+    @staticmethod
+    def has(form: str) -> bool:
+        """Whether there is such a form here; a compiled one may be missing."""
+        return form in FORMS
 
     def choose(self, layers: Iterable[Layer], *, first: str | None = None) -> Choice:
         """Returns the first form, starting from `first`, that computes all these layers correctly.
@@ -212,7 +217,10 @@ def _verdict(result: Mapping[str, Any]) -> str:
 
 def _environment(threads: int, plugins: Sequence[str]) -> dict[str, Any]:
     """Everything that decides which kernels compute and how they are compared."""
-    sources = [ROOT / f"{name}.py" for name in ("fused", "kernels")] + [Path(p) for p in plugins]
+    sources = [ROOT / f"{name}.py" for name in ("fused", "kernels")] + sorted(
+        path for path in (ROOT / "compiled").glob("*.*pp")
+    )
+    sources += [*sorted((ROOT / "compiled").glob("*.py")), *(Path(p) for p in plugins)]
     return {
         "torch": torch.__version__,
         "processor": processor(),

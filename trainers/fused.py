@@ -6,19 +6,21 @@ n numbers of one block.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import dataclass
-from typing import Protocol
+from dataclasses import dataclass, field
+from typing import Any, Protocol
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from trainers.blueprint import Parameter
+from trainers.layout import Layout
 from trainers.masks import Masks
 
 Moments = dict[str, tuple[Tensor, Tensor]]
+Part = Callable[["Pass", Tensor], Tensor]  # of a network: from a batch to its features, say
 EPSILON = 1e-5
 FILTER_EPSILON = 1e-6  # of weight standardisation, as in timm
 MOMENTUM = 0.1
@@ -35,6 +37,14 @@ class Form(Protocol):
     The form chooses the layout of data between its layers; `images` converts to it and `pooled`
     from it. Tables are (K, B, F) throughout.
     """
+
+    def layout(self, members: int, sizes: Mapping[str, int]) -> Layout:
+        """The layout of parameters, with its sums."""
+        ...
+
+    def chain(self, parts: Sequence[Part], run: Pass, x: Tensor) -> list[Tensor]:
+        """Computes parts that follow one another; the result of each."""
+        ...
 
     def view(self, block: Tensor, parameter: Parameter, members: int) -> Tensor:
         """A parameter's block (K n,) in the layout of the layers below, without a copy.
@@ -140,6 +150,16 @@ class Folded:
 
     Tables use batched matrix products.
     """
+
+    def layout(self, members: int, sizes: Mapping[str, int]) -> Layout:
+        return Layout(members, sizes)
+
+    def chain(self, parts: Sequence[Part], run: Pass, x: Tensor) -> list[Tensor]:
+        results: list[Tensor] = []
+        for part in parts:
+            x = part(run, x)
+            results.append(x)
+        return results
 
     def view(self, block: Tensor, parameter: Parameter, members: int) -> Tensor:
         kind, shape = parameter.kind, parameter.shape
@@ -290,6 +310,7 @@ class Pass:
             updates nothing.
         moments: where each batch norm stores the mean and variance of its input, if requested.
         masks: of dropout and stochastic depth; None drops nothing.
+        programs: what a form keeps of a network, for all passes of a pack.
     """
 
     form: Form
@@ -299,7 +320,4 @@ class Pass:
     statistics: Mapping[str, tuple[Tensor, Tensor]] | None = None
     moments: Moments | None = None
     masks: Masks | None = None
-
-
-# In order of preference.
-FORMS: dict[str, Form] = {"folded": Folded(), "native": Native()}
+    programs: dict[Any, Any] = field(default_factory=dict)

@@ -9,6 +9,7 @@ from pathlib import Path
 from trainers import VERSION
 
 DIGITS = 12
+SOURCES = (".py", ".cpp", ".hpp")
 
 
 def version() -> str:
@@ -27,4 +28,5 @@ def source(folder: Path = Path(__file__).parent) -> str:
 
 
 def _files(folder: Path) -> Iterator[tuple[str, Path]]:
-    return ((path.relative_to(folder).as_posix(), path) for path in folder.rglob("*.py"))
+    paths = (path for suffix in SOURCES for path in folder.rglob(f"*{suffix}"))
+    return ((path.relative_to(folder).as_posix(), path) for path in paths)

@@ -14,9 +14,9 @@ import math
 import os
 import select
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +25,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from trainers.blueprint import Kind, Parameter
-from trainers.fused import EPSILON, FILTER_EPSILON, FORMS, Form, without_onednn
+from trainers.forms import FORMS
+from trainers.fused import EPSILON, FILTER_EPSILON, Form, Pass, without_onednn
+from trainers.parameters import Views
 from trainers.plugins import run
 from trainers.shapes import Layer
 
@@ -193,7 +195,7 @@ def _computed(layer: Layer, form: Form) -> list[Tensor]:
     leaves = {name: tensor.requires_grad_() for name, tensor in data.items()}
     casting = torch.autocast("cpu", torch.bfloat16, enabled=layer.dtype == "bfloat16")
     with casting, form.backend(_entrance(layer, form), members):
-        out = _layer_of(form, layer, leaves)
+        out = _run(form, layer, leaves)
         total = (out * _arranged(form, layer, loss)).sum()
         grads = torch.autograd.grad(total, list(leaves.values()))
     return [out.detach(), *grads]
@@ -215,20 +217,53 @@ def _inner(form: Form, layer: Layer, x: Tensor) -> Tensor:
     return form.images(x.transpose(0, 1)) if len(layer.size) == 2 else x
 
 
-def _layer_of(form: Form, layer: Layer, leaves: dict[str, Tensor]) -> Tensor:
+def _run(form: Form, layer: Layer, leaves: dict[str, Tensor]) -> Tensor:
     """The form's layer, from tensors (K, ...)."""
-    members = layer.members
-
-    def view(name: str, kind: Kind) -> Tensor:
-        tensor = leaves[name]
-        shape = tuple(tensor.shape[1:])
-        return form.view(tensor.flatten(), Parameter(name, kind, shape, _never, False), members)
-
+    members, kinds = layer.members, _kinds(layer)
+    specs = [
+        Parameter(name, kind, tuple(leaves[name].shape[1:]), _never, False)
+        for name, kind in kinds.items()
+    ]
+    layout = form.layout(members, {p.name: p.size for p in specs})
     x = _inner(form, layer, leaves["input"])
+    flat = torch.cat([leaves[p.name].flatten() for p in specs]) if specs else x.new_zeros(0)
+    blocks = layout.cut(flat)
+    views = {p.name: form.view(blocks[p.name], p, members) for p in specs}
+    views = Views(views, flat=flat, data=flat, layout=layout, specs=specs)
+    run = Pass(form, members, views, training=True)
+    return form.chain([partial(_layer_of, layer)], run, x)[0]
+
+
+def _kinds(layer: Layer) -> Mapping[str, Kind]:
+    """The parameters of a layer, by name."""
     match layer.kind:
         case "convolution":
-            bias = view("bias", "channels") if layer.bias else None
-            weight = view("weight", "convolution")
+            weight: dict[str, Kind] = {"weight": "convolution"}
+            return {**weight, "bias": "channels"} if layer.bias else weight
+        case "linear":
+            weight = {"weight": "linear"}
+            return {**weight, "bias": "bias"} if layer.bias else weight
+        case "batch_norm" | "group_norm":
+            return {"weight": "channels", "bias": "channels"}
+        case "layer_norm":
+            return {"weight": "bias", "bias": "bias"}
+        case "pooled" | "max_pooled" | "attention":
+            return {}
+
+
+def _layer_of(layer: Layer, run: Pass, x: Tensor) -> Tensor:
+    form, members = run.form, run.members
+    weight, bias = run.views.get("weight"), run.views.get("bias")
+    match layer.kind:
+        case "pooled":
+            return form.pooled(x, members)
+        case "max_pooled":
+            return form.max_pooled(x)
+        case "attention":
+            return form.attention(x, heads=layer.groups, tokens=None)
+    assert weight is not None  # noqa: S101
+    match layer.kind:
+        case "convolution":
             return form.convolution(
                 x,
                 weight,
@@ -238,23 +273,16 @@ def _layer_of(form: Form, layer: Layer, leaves: dict[str, Tensor]) -> Tensor:
                 groups=layer.groups,
                 standardised=layer.standardised,
             )
+        case "linear":
+            return form.linear(x, weight, bias)
+    assert bias is not None  # noqa: S101
+    match layer.kind:
         case "batch_norm":
-            weight, bias = view("weight", "channels"), view("bias", "channels")
             return form.batch_norm(x, weight, bias, training=True, statistics=None)
         case "group_norm":
-            weight, bias = view("weight", "channels"), view("bias", "channels")
             return form.group_norm(x, weight, bias, members=members, groups=layer.groups)
-        case "linear":
-            bias = view("bias", "bias") if layer.bias else None
-            return form.linear(x, view("weight", "linear"), bias)
-        case "pooled":
-            return form.pooled(x, members)
-        case "max_pooled":
-            return form.max_pooled(x)
         case "layer_norm":
-            return form.layer_norm(x, view("weight", "bias"), view("bias", "bias"), EPSILON)
-        case "attention":
-            return form.attention(x, heads=layer.groups, tokens=None)
+            return form.layer_norm(x, weight, bias, EPSILON)
 
 
 def _never(source: object, shape: tuple[int, ...]) -> Any:

@@ -27,7 +27,7 @@ from trainers.config import Config, pack_key
 from trainers.data.dataset import Dataset
 from trainers.data.imbalance import class_places, subset_of
 from trainers.feed import Batch, Feed, Pool, Recipe
-from trainers.fused import FORMS
+from trainers.forms import FORMS
 from trainers.hyper import Hyper
 from trainers.levers import AugmentationChance
 from trainers.losses.logit_adjusted import log_prior

@@ -13,9 +13,11 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+from trainers.compiled.layout import CompiledLayout, computes
 from trainers.config import TrainConfig
 from trainers.hyper import Hyper
-from trainers.parameters import Layout, Parameters
+from trainers.layout import Layout
+from trainers.parameters import Parameters
 
 ADAM_EPSILON = 1e-8
 
@@ -127,10 +129,17 @@ class SGD:
         self.momentum = of_members(hyper.values("momentum"), layout, data)
         self.decay = Decay(parameters, hyper)
         self.nesterov = hyper.first.nesterov
+        self._numbers = [(peak_rate(t), t.momentum, t.weight_decay) for t in hyper.trains]
         self.buffers = {"momentum": torch.zeros_like(data)}
 
     def update(self, grad: Tensor, *, step: int, share: float) -> None:
         data, velocity = self.parameters.data, self.buffers["momentum"]
+        layout = self.parameters.layout
+        if isinstance(layout, CompiledLayout) and computes(data):
+            numbers = [(share * rate, beta, decay) for rate, beta, decay in self._numbers]
+            blocks = self.decay.blocks
+            layout.sgd(data, grad, velocity, numbers, decaying=blocks, nesterov=self.nesterov)
+            return
         self.decay.add_to(grad)
         accumulate(velocity, self.momentum, grad)
         if self.nesterov:
@@ -166,6 +175,7 @@ class Decay:
         rates = of_members(hyper.values("weight_decay"), parameters.layout, parameters.data)
         self.rates = rates[: self.end] if isinstance(rates, Tensor) else rates
         self.decayed = parameters.data[: self.end]
+        self.blocks = sum(p.decays or everything for p in parameters.specs)
 
     def add_to(self, grad: Tensor) -> None:
         """grad <- grad + rate data: the gradient of the penalty."""
@@ -187,13 +197,20 @@ class AdamW:
         layout, data = parameters.layout, parameters.data
         self.parameters = parameters
         self.lr = of_members([peak_rate(t) for t in hyper.trains], layout, data)
+        self._trains = hyper.trains
         self.beta1 = of_members(hyper.values("momentum"), layout, data)
         self.beta2 = of_members([second_beta(t) for t in hyper.trains], layout, data)
         self.decay = Decay(parameters, hyper)
         self.buffers = {"mean": torch.zeros_like(data), "square": torch.zeros_like(data)}
 
     def update(self, grad: Tensor, *, step: int, share: float) -> None:
-        mean = self.buffers["mean"]
+        mean, layout = self.buffers["mean"], self.parameters.layout
+        if isinstance(layout, CompiledLayout) and computes(grad):
+            moments = mean, self.buffers["square"]
+            numbers = [_adamw_numbers(train, step, share) for train in self._trains]
+            data, blocks = self.parameters.data, self.decay.blocks
+            layout.adamw(data, grad, moments, numbers, decaying=blocks)
+            return
         self.decay.shrink(self.lr, share)
         mean.lerp_(grad, 1.0 - self.beta1)
         scale = self._second_moment(grad, step).add_(ADAM_EPSILON)
@@ -211,3 +228,11 @@ class AdamW:
             return square.sqrt() / (1.0 - beta ** (step + 1)).sqrt()
         square.mul_(beta).addcmul_(grad, grad, value=1.0 - beta)
         return square.sqrt() / math.sqrt(1.0 - beta ** (step + 1))
+
+
+def _adamw_numbers(train: TrainConfig, step: int, share: float) -> tuple[float, ...]:
+    """Rate, 1 - beta1, 1 - beta2, the factor of decay, and what corrects the second moment."""
+    rate, beta1, beta2 = share * peak_rate(train), train.momentum, second_beta(train)
+    root = 1.0 / math.sqrt(1.0 - beta2 ** (step + 1))
+    corrected = rate / (1.0 - beta1 ** (step + 1))
+    return corrected, 1.0 - beta1, 1.0 - beta2, 1.0 - rate * train.weight_decay, root

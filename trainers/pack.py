@@ -8,8 +8,9 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 import torch
@@ -60,6 +61,7 @@ class PackDesign:
 
     Attributes:
         own: the names of the network's parameters; all others are of the SSL objective.
+        programs: what the form keeps of the network.
     """
 
     network: Network
@@ -69,6 +71,7 @@ class PackDesign:
     form: Form
     precision: Precision
     device: torch.device
+    programs: dict[Any, Any] = field(default_factory=dict)
 
 
 def design(
@@ -144,9 +147,16 @@ class PackedNetworks:
     def _pass(
         self, training: bool, statistics: Statistics | None, moments: Moments | None = None
     ) -> Pass:
-        views = statistics.views if statistics is not None else None
-        form = self.design.form
-        return Pass(form, self.members, self.parameters.views, training, views, moments)
+        design, views = self.design, self.parameters.views
+        return Pass(
+            design.form,
+            self.members,
+            views,
+            training,
+            statistics,
+            moments,
+            programs=design.programs,
+        )
 
     def finite(self) -> Tensor:
         """Whether all parameters of a member are finite: (K,) bool."""
@@ -161,9 +171,13 @@ class PackedNetworks:
         run = self._moving if moving else self._still
         run = run if masks is None else replace(run, masks=masks)
         with self.design.precision.casting(self.design.device):
-            network = self.design.network
-            features = network.features(run, x)
-            return features, network.logits(run, features).to(self.design.precision.dtype)
+            features, logits = self._chain(run, x)
+            return features, logits.to(self.design.precision.dtype)
+
+    def _chain(self, run: Pass, x: Tensor) -> list[Tensor]:
+        """Features and logits."""
+        network = self.design.network
+        return self.design.form.chain((network.features, network.logits), run, x)
 
     def head_logits(
         self, features: Tensor, views: Mapping[str, Tensor], masks: Masks | None
@@ -186,23 +200,24 @@ class PackedNetworks:
     def body(self, x: Tensor) -> Tensor:
         """Features (K, B, width) with the current statistics, for `head`."""
         with self._computing(x):
-            features = self.design.network.features(self._pass(False, self.statistics), x)
+            run, parts = self._pass(False, self.statistics), (self.design.network.features,)
+            (features,) = self.design.form.chain(parts, run, x)
         return features.to(self.design.precision.dtype)
 
     def head(self, features: Tensor) -> Tensor:
         """Logits (K, B, C) of features with the current statistics."""
         with self.design.precision.casting(self.design.device):
-            logits = self.design.network.logits(self._pass(False, self.statistics), features)
+            run, parts = self._pass(False, self.statistics), (self.design.network.logits,)
+            (logits,) = self.design.form.chain(parts, run, features)
         return joined(logits).to(self.design.precision.dtype)
 
     @torch.no_grad()
     def evaluate(self, batches: Iterable[Tensor]) -> Tensor:
         """Logits (K, N, C), with the current statistics."""
-        run = self._pass(False, self.statistics)
-        network, parts = self.design.network, []
+        run, parts = self._pass(False, self.statistics), []
         for x in batches:
             with self._computing(x):
-                parts.append(joined(network.logits(run, network.features(run, x))))
+                parts.append(joined(self._chain(run, x)[1]))
         return torch.cat(parts, dim=1).to(self.design.precision.dtype)
 
     @contextmanager
@@ -223,7 +238,7 @@ class PackedNetworks:
         mean, var, total = self.statistics.mean, self.statistics.var, 0
         for samples, x in batches:
             with self._computing(x):
-                self.design.network.features(run, x)
+                self.design.form.chain((self.design.network.features,), run, x)
             total += samples
             self._pool(mean, var, moments, samples / total)
 

@@ -2,14 +2,12 @@
 
 Letters: K members, C channels, P parameters of one member, n numbers of one block.
 
-A flat tensor is *layer-major*: block after block, each (K, n). Blocks of equal size are neighbours,
-so that a norm or a factor of each member takes one operation for each size, not for each layer.
+Flat tensors are layer-major, see `trainers.layout`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from itertools import groupby
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 import torch
@@ -17,63 +15,29 @@ from torch import Tensor
 
 from trainers.blueprint import Blueprint, Parameter
 from trainers.fused import Form
+from trainers.layout import Layout
 from trainers.streams import generator
 
 
-class Layout:
-    """The position of each block in a layer-major flat tensor of K members."""
+class Views(dict[str, Tensor]):
+    """The parameters of K members in a form's layout, by name.
 
-    def __init__(self, members: int, sizes: Mapping[str, int]) -> None:
-        self.members = members
-        self.sizes = dict(sizes)
-        self.total = members * sum(self.sizes.values())
-        self._runs = [(size, len(list(run))) for size, run in groupby(self.sizes.values())]
+    Attributes:
+        flat: (K P,), which they are views of.
+        data: an alias of it whose version changes whenever a number does.
+    """
 
-    def cut(self, flat: Tensor) -> dict[str, Tensor]:
-        """Views (K n,) of the blocks; autograd returns their gradients as one tensor."""
-        lengths = [self.members * size for size in self.sizes.values()]
-        return dict(zip(self.sizes, flat.split(lengths), strict=True))
-
-    def split(self, flat: Tensor) -> dict[str, Tensor]:
-        """Views (K, n) of the blocks."""
-        return {name: block.view(self.members, -1) for name, block in self.cut(flat).items()}
-
-    def groups(self, flat: Tensor) -> list[Tensor]:
-        """Views (m, K, n) of m neighbouring blocks of equal size, which cover the tensor."""
-        lengths = [self.members * size * many for size, many in self._runs]
-        return [
-            part.view(many, self.members, size)
-            for part, (size, many) in zip(flat.split(lengths), self._runs, strict=True)
-        ]
-
-    def norms(self, flat: Tensor) -> Tensor:
-        """The Euclidean norm of each member's numbers: (K,)."""
-        if self.members == 1:
-            return torch.linalg.vector_norm(flat).view(1)
-        parts = [torch.linalg.vector_norm(group, dim=(0, 2)) for group in self.groups(flat)]
-        return torch.linalg.vector_norm(torch.stack(parts), dim=0)
-
-    def scale_(self, flat: Tensor, factors: Tensor) -> Tensor:
-        """Multiplies each member's numbers by its factor (K,), in place."""
-        if self.members == 1:
-            return flat.mul_(factors)
-        for group in self.groups(flat):
-            group.mul_(factors[:, None])
-        return flat
-
-    def spread(self, values: Tensor) -> Tensor:
-        """Repeats each member's number (K,) at each of its positions: (total,)."""
-        return self.scale_(values.new_ones(self.total), values)
-
-    def select(self, flat: Tensor, keep: Sequence[int]) -> Tensor:
-        """The flat tensor of some members only."""
-        parts = [group[:, list(keep)].flatten() for group in self.groups(flat)]
-        return torch.cat(parts) if parts else flat.clone()
-
-    def finite(self, flat: Tensor) -> Tensor:
-        """Whether all numbers of a member are finite: (K,) bool."""
-        # In float64, so that the squares of large finite numbers do not overflow.
-        return self.norms(flat.to(torch.float64)).isfinite()
+    def __init__(
+        self,
+        views: Mapping[str, Tensor],
+        *,
+        flat: Tensor,
+        data: Tensor,
+        layout: Layout,
+        specs: Sequence[Parameter],
+    ) -> None:
+        super().__init__(views)
+        self.flat, self.data, self.layout, self.specs = flat, data, layout, specs
 
 
 class Parameters:
@@ -108,14 +72,16 @@ class Parameters:
         blocks = self.layout.split(self.data)
         return {p.name: blocks[p.name].view(-1, *p.shape) for p in self.specs}
 
-    def views_of(self, flat: Tensor) -> dict[str, Tensor]:
+    def views_of(self, flat: Tensor) -> Views:
         """The same views of another tensor (K P,), such as a target network's."""
         blocks, members = self.layout.cut(flat), self.layout.members
-        return {p.name: self._form.view(blocks[p.name], p, members) for p in self.specs}
+        views = {p.name: self._form.view(blocks[p.name], p, members) for p in self.specs}
+        data = self.data if flat is self.flat else flat
+        return Views(views, flat=flat, data=data, layout=self.layout, specs=self.specs)
 
     def blank(self, members: int) -> Parameters:
         """The same parameters of other members, whose numbers are not yet set."""
-        layout = Layout(members, self.layout.sizes)
+        layout = self._form.layout(members, self.layout.sizes)
         return Parameters(layout, self.data.new_empty(layout.total), self.specs, form=self._form)
 
 
@@ -134,7 +100,7 @@ def draw_parameters(
     neither on K nor on the rest of the network.
     """
     specs = sorted(blueprint.parameters, key=lambda p: (not p.decays, p.size))
-    layout = Layout(len(replicates), {p.name: p.size for p in specs})
+    layout = form.layout(len(replicates), {p.name: p.size for p in specs})
     drawn = {
         replicate: _drawn(blueprint, specs, fingerprint, replicate) for replicate in set(replicates)
     }
@@ -158,8 +124,11 @@ def _drawn(
     ]
 
 
-class Statistics:
-    """Means and variances of a pack's batch norms, each in a flat tensor (K sum(C),)."""
+class Statistics(Mapping[str, tuple[Tensor, Tensor]]):
+    """Means and variances of a pack's batch norms, each in a flat tensor (K sum(C),).
+
+    It maps a norm's name to views of both, (K C,).
+    """
 
     def __init__(self, layout: Layout, mean: Tensor, var: Tensor) -> None:
         self.layout, self.mean, self.var = layout, mean, var
@@ -167,6 +136,15 @@ class Statistics:
         self.views = {
             name: (means[name].view(-1), variances[name].view(-1)) for name in layout.sizes
         }
+
+    def __getitem__(self, name: str) -> tuple[Tensor, Tensor]:
+        return self.views[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.views)
+
+    def __len__(self) -> int:
+        return len(self.views)
 
     @classmethod
     def fresh(

@@ -34,13 +34,14 @@ from trainers.data.shape import TableShape
 from trainers.data.unseen import Inputs, Samples
 from trainers.data_config import PLACES
 from trainers.feed import Pool
-from trainers.fused import FORMS
+from trainers.forms import FORMS
+from trainers.layout import Layout
 from trainers.levers import SSL
 from trainers.loop import PackTrainer, RoundResult
 from trainers.losses.logit_adjusted import log_prior
 from trainers.metrics import METRICS, layout
 from trainers.pack import PackDesign, PackedNetworks, design
-from trainers.parameters import Layout, Parameters, Statistics
+from trainers.parameters import Parameters, Statistics
 
 FORMAT = 2  # of model.json; rises when a key changes its meaning or is removed
 WEIGHTS, FACTS, CARD = "model.safetensors", "model.json", "README.md"

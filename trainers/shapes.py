@@ -6,6 +6,7 @@ Letters: K members, B samples, C channels, O outputs, I inputs, H x W pixels, F 
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from typing import Literal
@@ -17,9 +18,10 @@ from trainers.batches import batch_sizes
 from trainers.blueprint import Parameter
 from trainers.catalogue import get
 from trainers.config import TrainConfig
-from trainers.fused import MOMENTUM, Pass, ghosts, padding_of
+from trainers.fused import MOMENTUM, Part, Pass, ghosts, padding_of
+from trainers.layout import Layout
 from trainers.pack import design
-from trainers.parameters import Layout, Parameters
+from trainers.parameters import Parameters
 from trainers.ssl import SSLEncoder
 
 LayerKind = Literal[
@@ -199,6 +201,16 @@ class Recording:
             1,
         )
         self.layers.append(made)
+
+    def layout(self, members: int, sizes: Mapping[str, int]) -> Layout:
+        return Layout(members, sizes)
+
+    def chain(self, parts: Sequence[Part], run: Pass, x: Tensor) -> list[Tensor]:
+        results: list[Tensor] = []
+        for part in parts:
+            x = part(run, x)
+            results.append(x)
+        return results
 
     def view(self, block: Tensor, parameter: Parameter, members: int) -> Tensor:
         return block.view(members, *parameter.shape)

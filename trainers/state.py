@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from trainers.parameters import Layout
+from trainers.layout import Layout
 
 
 @dataclass(frozen=True)

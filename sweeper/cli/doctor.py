@@ -41,6 +41,7 @@ def examine(storage: str) -> Iterator[CheckResult]:
         yield version(package, floor)
     yield _cores()
     yield _gpu()
+    yield executor()
     yield ray_auth(os.environ)
     yield ray_folder(os.environ)
     yield shared_memory()
@@ -121,6 +122,16 @@ def _gpu() -> CheckResult:
     if names:
         return CheckResult(what="gpu", state="ok", text=", ".join(names))
     return CheckResult(what="gpu", state="note", text="none: runs train on the processor")
+
+
+def executor() -> CheckResult:
+    """The library that computes whole networks on processors."""
+    from trainers.compiled.build import lacking, levels, library_of
+
+    if text := lacking():
+        return CheckResult(what="executor", state="note", text=text)
+    built = [level for level in levels() if library_of(level).exists()]
+    return CheckResult(what="executor", state="ok", text=f"built for {', '.join(built)}")
 
 
 def ray_auth(environment: Mapping[str, str]) -> CheckResult:

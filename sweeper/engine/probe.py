@@ -16,6 +16,7 @@ from sweeper.errors import EngineError, InputError
 from sweeper.plan import Price
 from sweeper.spec.models import Resources
 from sweeper.states import Ending
+from trainers.compiled.build import lacking
 from trainers.config import Config, switches
 
 LIMIT_SECONDS = 60.0  # for all keys; the rest use the price of the nearest key
@@ -95,9 +96,9 @@ def measure_there(
     tell(f"checking and timing packs for {len(questions)} kinds of runs")
     asking = ProbeJobs(questions, place, tell=tell, check=check)
     pool.run(asking)
-    wrong = findings(asking.prices)
-    if wrong:
-        tell(wrong)
+    for line in (findings(asking.prices), lacking() if place.device == "cpu" else ""):
+        if line:
+            tell(line)
     return asking.prices
 
 

@@ -131,11 +131,11 @@ def suit(config: Config, job: ProbeJob) -> Suited | Refusal:
     GPUs and a plug-in's trainer are not checked.
     """
     from trainers.arithmetic import WrongArithmetic
-    from trainers.fused import FORMS
+    from trainers.forms import DEFAULT
     from trainers.threads import threads_for
 
     if TRAINER is not None or job.device != "cpu":
-        return Suited(form=next(iter(FORMS)), threads=job.threads)
+        return Suited(form=DEFAULT, threads=job.threads)
     threads = job.threads
     if job.auto_threads:
         threads = threads_for(layers_of(config, max(job.ks)), most=job.threads)
@@ -153,13 +153,17 @@ def refusal(config: Config, job: Job) -> Refusal | None:
 
     if TRAINER is not None or job.device != "cpu":
         return None
-    layers = layers_of(config, len(job.members))
+    layers, checking = layers_of(config, len(job.members)), guard(job.threads, job.plugins)
+    here = checking.has(job.form)
     try:
-        choice = guard(job.threads, job.plugins).choose(layers, first=job.form)
+        choice = checking.choose(layers, first=job.form if here else None)
     except WrongArithmetic as error:
         return Refusal(text=f"{platform.node()}: {error}")
     if choice.form == job.form:
         return None
+    if not here:
+        text = f"{platform.node()} has no form '{job.form}'; form '{choice.form}' is used instead"
+        return Refusal(text=text, form=choice.form)
     return Refusal(text=f"{platform.node()}: {choice.lines[0]}", form=choice.form)
 
 

@@ -8,9 +8,10 @@ from types import SimpleNamespace
 
 import pytest
 
-from sweeper.cli.doctor import disk, home, plugin, ray_folder, shared_memory
+from sweeper.cli.doctor import disk, executor, home, plugin, ray_folder, shared_memory
 from sweeper.engine import sockets
 from trainers import catalogue
+from trainers.compiled import build
 
 READ_ONLY = "/proc"  # where root can make no file either
 
@@ -88,3 +89,15 @@ def test_a_plug_in_is_run_and_its_parts_are_named(tmp_path: Path, monkeypatch) -
     found = plugin(bad)
     assert found.state == "wrong"
     assert "RuntimeError: no such file" in found.text
+
+
+def test_an_executor_that_is_not_built_is_told(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """This is a note: everything works without it, more slowly."""
+    monkeypatch.setattr(build, "library_of", lambda level: tmp_path / level)
+    found = executor()
+    assert found.state == "note"
+    assert found.text.endswith("run python -m trainers.compiled.build")
+    (tmp_path / build.levels()[0]).touch()
+    assert (executor().state, executor().text) == ("ok", f"built for {build.levels()[0]}")

@@ -17,8 +17,9 @@ from sweeper.store.store import Store
 from trainers import arithmetic
 from trainers.arithmetic import Guard
 from trainers.config import Config
-from trainers.fused import FORMS
+from trainers.forms import FORMS
 
+BEST = next(iter(FORMS))
 CONFIG = Config.model_validate({"data": {"dataset": "digits"}, "train": {"width": 0.25}})
 
 
@@ -55,7 +56,7 @@ def test_a_form_is_chosen_before_anything_is_timed(planted: tuple[str, ...]) -> 
     )  # fmt: skip
     suited = worker.suit(CONFIG, asked)
     assert isinstance(suited, Suited)
-    assert (suited.form, suited.threads) == ("folded", 1)
+    assert (suited.form, suited.threads) == (BEST, 1)
     assert "its weight gradient is off by 0.4" in suited.findings[0]
 
 
@@ -63,9 +64,16 @@ def test_a_node_refuses_a_pack_whose_form_is_wrong_there(planted: tuple[str, ...
     """The refusal has the reason and the correct form; a correct form is not refused."""
     refused = worker.refusal(CONFIG, job("bent", planted))
     assert refused is not None
-    assert refused.form == "folded"
+    assert refused.form == BEST
     assert "form 'bent' is wrong on this machine: convolution" in refused.text
-    assert worker.refusal(CONFIG, job("folded", planted)) is None
+    assert worker.refusal(CONFIG, job(BEST, planted)) is None
+
+
+def test_a_node_refuses_a_pack_whose_form_it_lacks(planted: tuple[str, ...]) -> None:
+    """As where the executor was not built, or the processor lacks its instructions."""
+    refused = worker.refusal(CONFIG, job("compiled_other", planted[:0]))
+    assert refused is not None
+    assert "has no form 'compiled_other'; form " in refused.text
 
 
 def test_a_sweep_says_which_form_it_does_not_use_and_keeps_why(tmp_path: Path) -> None:
@@ -76,12 +84,12 @@ def test_a_sweep_says_which_form_it_does_not_use_and_keeps_why(tmp_path: Path) -
     told = " ".join(done.stderr.split())
     assert told.count("is wrong on this machine") == 1
     assert "weight gradient is off by 0.4 of its length" in told
-    assert "form 'folded' is used instead" in told
+    assert f"form '{BEST}' is used instead" in told
     with Store.open(f"sqlite:///{tmp_path / 'db.sqlite'}", create=False) as store:
         sweep = store.sweep("tiny")
         assert sweep is not None
         prices = store.prices(sweep.id)["prices"].values()
-        assert {pack.form for pack in store.packs(sweep.id)} == {"folded"}
+        assert {pack.form for pack in store.packs(sweep.id)} == {BEST}
     assert all(price["threads"] == 1 for price in prices)
     assert all("form 'bent' is wrong" in price["findings"][0] for price in prices)
 

@@ -16,8 +16,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from trainers.blueprint import Kind, Parameter
-from trainers.fused import EPSILON, FORMS, Form
+from trainers.blueprint import Parameter
+from trainers.forms import FORMS
+from trainers.fused import EPSILON, Form, Pass
+from trainers.parameters import Views
 
 CHANNELS = (*range(1, 10), 15, 16, 17, 24, 32)
 MEMBERS = (1, 2, 5)
@@ -99,11 +101,24 @@ def _passed(layer: Layer, given: list[Tensor], weights: Tensor) -> list[Tensor]:
     return [product.detach().abs().sum(), *torch.autograd.grad(product.sum(), leaves)]
 
 
-def views(form: Form, kind: Kind, block: Tensor) -> Tensor:
-    """(K, *shape) as the form's layers want it."""
-    members, shape = block.shape[0], tuple(block.shape[1:])
-    parameter = Parameter("p", kind, shape, lambda source, shape: None, decays=False)  # pyright: ignore
-    return form.view(block.flatten(), parameter, members)
+def undrawn(source: object, shape: object) -> Any:
+    """Draws nothing: parameters are given."""
+
+
+def run(
+    form: Form, layer: Callable[[Pass, Tensor], Tensor], members: int, x: Tensor, **given: Tensor
+) -> Tensor:
+    """A layer as the form computes it; `given`: its parameters (K, *shape), by their kinds."""
+    specs = [
+        Parameter(name, name.partition("_")[0], tuple(block.shape[1:]), undrawn, decays=False)  # pyright: ignore
+        for name, block in given.items()
+    ]
+    layout = form.layout(members, {p.name: p.size for p in specs})
+    flat = torch.cat([x.new_zeros(0), *(block.flatten() for block in given.values())])
+    blocks = layout.cut(flat)
+    views = {p.name: form.view(blocks[p.name], p, members) for p in specs}
+    views = Views(views, flat=flat, data=flat, layout=layout, specs=specs)
+    return form.chain([layer], Pass(form, members, views, training=True), x)[0]
 
 
 def convolutions(form: Form) -> Iterator[tuple[str, dict[str, float]]]:
@@ -111,15 +126,18 @@ def convolutions(form: Form) -> Iterator[tuple[str, dict[str, float]]]:
     grid = itertools.product(CHANNELS, (1, 3), (1, 2), MEMBERS, (False, True))
     for channels, kernel, stride, members, contiguous in grid:
 
+        def layer(run: Pass, x: Tensor, stride: int = stride) -> Tensor:
+            weight = run.views["convolution"]
+            return run.form.convolution(x, weight, None, members=run.members, stride=stride)
+
         def made(
             x: Tensor, weight: Tensor, contiguous: bool = contiguous,
-            members: int = members, stride: int = stride,
+            members: int = members, layer: Any = layer,
         ) -> Tensor:  # fmt: skip
             inner = form.images(x)
             inner = inner.contiguous() if contiguous else inner
             with form.backend(inner, members):
-                block = views(form, "convolution", weight)
-                return form.convolution(inner, block, None, members=members, stride=stride)
+                return run(form, layer, members, inner, convolution=weight)
 
         outputs = 2 * channels if stride == 2 else channels
         shapes = [(B, members, channels, S, S), (members, outputs, kernel, kernel, channels)]
@@ -130,36 +148,55 @@ def convolutions(form: Form) -> Iterator[tuple[str, dict[str, float]]]:
         )
 
 
+def batch_norm(run: Pass, x: Tensor) -> Tensor:
+    """A batch norm in training."""
+    weight, bias = run.views["channels"], run.views["channels_2"]
+    return run.form.batch_norm(x, weight, bias, training=True, statistics=None)
+
+
+def group_norm(run: Pass, x: Tensor) -> Tensor:
+    """A group norm of one group."""
+    weight, bias = run.views["channels"], run.views["channels_2"]
+    return run.form.group_norm(x, weight, bias, members=run.members, groups=1)
+
+
+def linear(run: Pass, x: Tensor) -> Tensor:
+    """A linear layer."""
+    return run.form.linear(x, run.views["linear"], run.views["bias"])
+
+
+def pooled(run: Pass, x: Tensor) -> Tensor:
+    """The mean over pixels."""
+    return run.form.pooled(x, run.members)
+
+
 def others(form: Form) -> Iterator[tuple[str, dict[str, float]]]:
     """Norms, the mean over pixels and linear layers."""
+
+    def normed(layer: Any) -> Layer:
+        return lambda x, w, b: run(form, layer, len(w), form.images(x), channels=w, channels_2=b)
+
+    def mapping(x: Tensor, w: Tensor, b: Tensor) -> Tensor:
+        return run(form, linear, len(w), x, linear=w, bias=b)
+
+    def averaging(x: Tensor) -> Tensor:
+        return run(form, pooled, x.shape[1], form.images(x))
+
     for channels, members in itertools.product(CHANNELS, MEMBERS):
         per = (members, channels)
-
-        def batch_norm(x: Tensor, w: Tensor, b: Tensor) -> Tensor:
-            w, b = views(form, "channels", w), views(form, "channels", b)
-            inner = form.images(x)
-            return form.batch_norm(inner, w, b, training=True, statistics=None)
-
-        def group_norm(x: Tensor, w: Tensor, b: Tensor, members: int = members) -> Tensor:
-            w, b = views(form, "channels", w), views(form, "channels", b)
-            return form.group_norm(form.images(x), w, b, members=members, groups=1)
-
-        def linear(x: Tensor, w: Tensor, b: Tensor) -> Tensor:
-            return form.linear(x, views(form, "linear", w), views(form, "bias", b))
-
-        def pooled(x: Tensor, members: int = members) -> Tensor:
-            return form.pooled(form.images(x), members)
-
         images, table = (B, *per, S, S), (members, B, channels)
         same: Any = lambda out: out  # noqa: E731
         where = f"{channels} channels, {members} members"
         norm = [images, per, per]
-        yield f"batch norm, {where}", compare(batch_norm, batch_normed, norm, form.images)
+        yield f"batch norm, {where}", compare(normed(batch_norm), batch_normed, norm, form.images)
         if channels > 1:
-            yield f"group norm, {where}", compare(group_norm, group_normed, norm, form.images)
+            yield (
+                f"group norm, {where}",
+                compare(normed(group_norm), group_normed, norm, form.images),
+            )
         shapes = [table, (members, channels, 7), (members, 7)]
-        yield f"linear, {where}", compare(linear, mapped, shapes, same)
-        yield f"mean over pixels, {where}", compare(pooled, averaged, [images], same)
+        yield f"linear, {where}", compare(mapping, mapped, shapes, same)
+        yield f"mean over pixels, {where}", compare(averaging, averaged, [images], same)
 
 
 def main() -> None:

@@ -6,7 +6,8 @@ from pathlib import Path
 
 _FILE = """
 import os
-from trainers.fused import FORMS, Folded
+from trainers.forms import FORMS
+from trainers.fused import Folded
 
 class Bent(Folded):
     def convolution(self, x, weight, bias, **more):

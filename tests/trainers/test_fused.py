@@ -15,10 +15,11 @@ from torch import nn
 
 from trainers.blueprint import Blueprint
 from trainers.config import TrainConfig
-from trainers.fused import FORMS
+from trainers.forms import FORMS
+from trainers.layout import Layout
 from trainers.models.layers import groups_of
 from trainers.models.resnet import ResNet
-from trainers.parameters import Layout, draw_parameters
+from trainers.parameters import draw_parameters
 
 TOLERANCE = 1e-11
 RESNETS = [

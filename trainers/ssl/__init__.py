@@ -13,7 +13,7 @@ from torch import Tensor
 
 from trainers.blueprint import Blueprint
 from trainers.config import TrainConfig
-from trainers.fused import Pass
+from trainers.fused import Part, Pass
 from trainers.hyper import Hyper
 from trainers.models import Network
 from trainers.models.projector import Projector
@@ -36,9 +36,9 @@ class SSLEncoder:
     run: Pass
     views_of: Callable[[Tensor], Mapping[str, Tensor]]
 
-    def __call__(self, x: Tensor) -> Tensor:
-        """The features of a batch: (K, n, width)."""
-        return self.network.features(self.run, x)
+    def __call__(self, x: Tensor, *heads: Part) -> Tensor:
+        """The features of a batch, (K, n, width), or what heads make of them, one after another."""
+        return self.run.form.chain((self.network.features, *heads), self.run, x)[-1]
 
     def at(self, flat: Tensor) -> SSLEncoder:
         """The same network with other parameters (K P,)."""
@@ -150,7 +150,7 @@ class TwoViews:
     def outputs(self, encoder: SSLEncoder, views: Views, memory: State) -> Views:
         """The projections (K, n, d) of each view."""
         del memory
-        return tuple(self.projector(encoder.run, encoder(view)) for view in views)
+        return tuple(encoder(view, self.projector) for view in views)
 
     def remember(self, memory: State, outputs: Views) -> None:
         del memory, outputs

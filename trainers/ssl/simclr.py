@@ -11,8 +11,9 @@ from torch import Tensor
 from trainers.blueprint import Blueprint
 from trainers.config import TrainConfig
 from trainers.hyper import Hyper
+from trainers.layout import Layout
 from trainers.models.projector import OUTPUTS
-from trainers.parameters import Layout, Parameters
+from trainers.parameters import Parameters
 from trainers.ssl import SSLEncoder, TwoViews, Views
 from trainers.state import Kept, State
 

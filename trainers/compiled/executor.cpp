@@ -1,0 +1,136 @@
+// The executor's interface, in plain C. Each level of instructions is a library of its own.
+#include <memory>
+#include <mutex>
+#include <thread>
+
+#include "flat.hpp"
+#include "passes.hpp"
+
+namespace {
+
+// Memory that is kept between calls, for as many threads as ever ran at once.
+std::mutex guard;
+std::vector<std::pair<std::unique_ptr<float[]>, int64_t>> spare;
+
+struct Workspace {
+  std::unique_ptr<float[]> memory;
+  int64_t size;
+  explicit Workspace(int64_t floats) : size(floats + ALIGNED) {
+    std::lock_guard<std::mutex> lock(guard);
+    for (auto& one : spare)
+      if (one.second >= size) {
+        memory = std::move(one.first), size = one.second;
+        one = std::move(spare.back());
+        spare.pop_back();
+        return;
+      }
+    if (!spare.empty()) spare.pop_back();
+    memory.reset(new float[size]());
+  }
+  Workspace(Workspace&&) = default;
+  ~Workspace() {
+    if (!memory) return;
+    std::lock_guard<std::mutex> lock(guard);
+    spare.emplace_back(std::move(memory), size);
+  }
+  float* at() const { return (float*)(((uintptr_t)memory.get() + 63) / 64 * 64); }
+};
+
+// f(member) for all members, on up to `threads` threads; `begin` makes what a thread needs.
+template <class B, class F> void each_member(int64_t members, int64_t threads, B begin, F f) {
+  auto run = [&](int64_t thread, int64_t of) {
+    auto own = begin();
+    for (int64_t k = thread; k < members; k += of) f(k, own);
+  };
+  int64_t of = std::max((int64_t)1, std::min(threads, members));
+  std::vector<std::thread> others;
+  for (int64_t t = 1; t < of; t++) others.emplace_back(run, t, of);
+  run(0, of);
+  for (auto& one : others) one.join();
+}
+
+}  // namespace
+
+#pragma GCC visibility push(default)
+extern "C" {
+// What a pass reads and writes; see Pass.
+struct SweeperPass {
+  int64_t members, training;
+  const float *parameters, *input;
+  int64_t input_member, input_row;
+  const float *mean, *var;
+  float *batch_mean, *batch_var;
+  float* const* outputs;
+  const int64_t *output_member, *output_row;
+  const float* const* grads;
+  float *gradient, *input_gradient;
+};
+void* sweeper_plan(const int64_t* values, int64_t value_count, const int64_t* ops, int64_t op_count,
+                   const int64_t* outputs, int64_t output_count, int64_t batch) {
+  return program_of(values, value_count, ops, op_count, outputs, output_count, batch);
+}
+void sweeper_discard(void* program) { delete (Program*)program; }
+// Floats of a member that a forward pass keeps for the backward pass.
+int64_t sweeper_kept(void* program) { return ((Program*)program)->kept; }
+// Without `kept` nothing is kept, and a member's numbers lie in the workspace.
+void sweeper_forward(void* program, const SweeperPass* s, float* kept, int64_t threads) {
+  const Program& p = *(Program*)program;
+  Pass pass = {(int)s->members, s->training != 0, s->parameters, s->input, s->input_member,
+               s->input_row, s->mean, s->var, s->batch_mean, s->batch_var, s->outputs,
+               s->output_member, s->output_row, nullptr, nullptr, nullptr};
+  auto workspace = [&] { return Workspace(p.workspace + (kept ? 0 : p.kept)); };
+  each_member(pass.members, threads, workspace, [&](int64_t k, Workspace& work) {
+    float* own = kept ? kept + k * p.kept : work.at() + p.workspace;
+    Member{p, pass, (int)k, own, work.at()}.forward();
+  });
+}
+void sweeper_backward(void* program, const SweeperPass* s, float* kept, int64_t threads) {
+  const Program& p = *(Program*)program;
+  Pass pass = {(int)s->members, s->training != 0, s->parameters, s->input, s->input_member,
+               s->input_row, s->mean, s->var, nullptr, nullptr, nullptr, s->output_member,
+               s->output_row, s->grads, s->gradient, s->input_gradient};
+  auto workspace = [&] { return Workspace(p.workspace); };
+  each_member(pass.members, threads, workspace, [&](int64_t k, Workspace& work) {
+    Member{p, pass, (int)k, kept + k * p.kept, work.at()}.backward();
+  });
+}
+
+// Flat tensors are layer-major; `blocks` has the place and the size of each block of a member.
+struct SweeperFlat {
+  int64_t members, threads, count;
+  const int64_t* blocks;
+};
+void sweeper_norms(const SweeperFlat* f, const float* flat, float* norms) {
+  each_member(f->members, f->threads, [] { return 0; }, [&](int64_t k, int) {
+    norms[k] = norm_of(f->blocks, f->count, f->members, k, flat);
+  });
+}
+void sweeper_scale(const SweeperFlat* f, float* flat, const float* factors) {
+  each_member(f->members, f->threads, [] { return 0; }, [&](int64_t k, int) {
+    each_block(f->blocks, f->count, f->members, k,
+               [&](int64_t, int64_t at, int64_t size) { scale(flat + at, factors[k], size); });
+  });
+}
+// The first `decaying` blocks decay. `numbers` has the numbers of Sgd for each member.
+void sweeper_sgd(const SweeperFlat* f, float* data, const float* grad, float* velocity,
+                 const float* numbers, int64_t decaying, int64_t nesterov) {
+  each_member(f->members, f->threads, [] { return 0; }, [&](int64_t k, int) {
+    const float* n = numbers + 3 * k;
+    Sgd step{n[0], n[1], n[2], nesterov != 0};
+    each_block(f->blocks, f->count, f->members, k, [&](int64_t i, int64_t at, int64_t size) {
+      step(data + at, grad + at, velocity + at, i < decaying, size);
+    });
+  });
+}
+void sweeper_adamw(const SweeperFlat* f, float* data, const float* grad, float* mean, float* square,
+                   const float* numbers, int64_t decaying) {
+  each_member(f->members, f->threads, [] { return 0; }, [&](int64_t k, int) {
+    const float* n = numbers + 5 * k;
+    Adam step{n[0], n[1], n[2], n[3], n[4]};
+    each_block(f->blocks, f->count, f->members, k, [&](int64_t i, int64_t at, int64_t size) {
+      step(data + at, grad + at, mean + at, square + at, i < decaying, size);
+    });
+  });
+}
+}
+#pragma GCC visibility pop
