@@ -26,7 +26,17 @@ def main(options: list[str]) -> None:
     """Asks pip what it would install, and prints it."""
     words = ["install", "--dry-run", "--ignore-installed", "--quiet", "--report", "-"]
     asked = subprocess.run(  # noqa: S603  our own words and the caller's
-        [sys.executable, "-m", "pip", *words, "-c", "constraints.txt", *options, BUILD, "."],
+        [
+            sys.executable,
+            "-m",
+            "pip",
+            *words,
+            "-c",
+            "constraints.txt",
+            *options,
+            BUILD,
+            ".[service]",
+        ],
         cwd=ROOT,
         check=True,
         stdout=subprocess.PIPE,

@@ -24,7 +24,7 @@ from torch import Tensor
 from trainers import catalogue
 from trainers.check import augmentations
 from trainers.config import TrainConfig
-from trainers.image_ops import blur, crop_pad, jitter
+from trainers.image_ops import blur, crop_pad, either, jitter
 from trainers.policies import auto_augment, pick, rand_augment, trivial_augment
 from trainers.row_noise import RowAugmentation, TableRows
 
@@ -158,7 +158,7 @@ def flip_crop(x: Tensor, u: Tensor) -> Tensor:
     """
     pad = max(1, x.shape[2] // 8)
     offset = pick(u[:, 1:], 2 * pad + 1)
-    flipped = torch.where((u[:, 0] < 0.5).view(-1, 1, 1, 1), x.flip(-1), x)
+    flipped = either((u[:, 0] < 0.5).view(-1, 1, 1, 1), x.flip(-1), x)
     return crop_pad(flipped, offset[:, 0], offset[:, 1], pad)
 
 
@@ -254,7 +254,7 @@ def color_jitter_of(train: TrainConfig) -> Augmentation:
     one = train.parameters("color_jitter")
 
     def apply(x: Tensor, u: Tensor) -> Tensor:
-        return torch.where(_below(u, one.probability), jitter(x, u[:, 1:], one.strength), x)
+        return either(_below(u, one.probability), jitter(x, u[:, 1:], one.strength), x)
 
     return Augmentation(5, apply)
 
@@ -266,7 +266,7 @@ def blur_of(train: TrainConfig) -> Augmentation:
     def apply(x: Tensor, u: Tensor) -> Tensor:
         sigma = LEAST_BLUR + (one.sigma - LEAST_BLUR) * u[:, 1]
         reach = min(math.ceil(3.0 * one.sigma), min(x.shape[-2:]) - 1)
-        return torch.where(_below(u, one.probability), blur(x, sigma, reach), x)
+        return either(_below(u, one.probability), blur(x, sigma, reach), x)
 
     return Augmentation(2, apply)
 

@@ -29,13 +29,18 @@ def grey(x: Tensor) -> Tensor:
     """Luminance `(M, 1, H, W)` by ITU-R 601; the mean over channels unless there are three."""
     if x.shape[1] == 3:
         red, green, blue = (x[:, c : c + 1] * LUMA[c] for c in range(3))
-        return red + green + blue
+        return red.add_(green).add_(blue)
     return x if x.shape[1] == 1 else x.mean(1, keepdim=True)
 
 
 def blend(x: Tensor, degenerate: Tensor, factor: Tensor) -> Tensor:
     """factor x + (1 - factor) degenerate, clipped to 0..1; `factor` is `(M, 1, 1, 1)`."""
-    return (x * factor + degenerate * (1.0 - factor)).clamp_(0.0, 1.0)
+    return (x * factor).add_(degenerate * (1.0 - factor)).clamp_(0.0, 1.0)
+
+
+def either(chosen: Tensor, x: Tensor, y: Tensor) -> Tensor:
+    """Returns x where `chosen`, else y, both finite; a quarter of the time of `torch.where`."""
+    return torch.lerp(y, x, chosen.to(x.dtype))  # exact at 0 and 1
 
 
 def _first(p: Tensor) -> Tensor:
@@ -153,13 +158,14 @@ def hue(x: Tensor, shift: Tensor) -> Tensor:
     red, green, blue = x.unbind(1)
     value, low = x.amax(1), x.amin(1)
     chroma = value - low
-    span = torch.where(chroma > 0, chroma, 1.0)
-    of_blue = torch.where(value == green, (blue - red) / span + 2.0, (red - green) / span + 4.0)
-    sixths = torch.where(value == red, (green - blue) / span, of_blue)
+    span = chroma.clamp(min=torch.finfo(x.dtype).tiny)  # 0 / span is 0 where all are equal
+    of_blue = either(value == green, (blue - red) / span + 2.0, (red - green) / span + 4.0)
+    sixths = either(value == red, (green - blue) / span, of_blue)
     turned = sixths + 6.0 * shift.view(-1, 1, 1)
-    k = torch.stack([turned + n for n in (5.0, 3.0, 1.0)], 1).remainder_(6.0)
+    k = torch.stack([turned + n for n in (5.0, 3.0, 1.0)], 1)
+    k.sub_((k / 6.0).floor_().mul_(6.0))  # as `remainder`, which takes four times as long
     weight = torch.minimum(k, 4.0 - k).clamp_(0.0, 1.0)
-    return value.unsqueeze(1) - chroma.unsqueeze(1) * weight
+    return value.unsqueeze(1) - weight.mul_(chroma.unsqueeze(1))
 
 
 def jitter(x: Tensor, u: Tensor, strength: float) -> Tensor:

@@ -22,7 +22,7 @@ from typing import TypeAlias
 import torch
 from torch import Tensor
 
-from trainers.image_ops import IMAGE_OPS
+from trainers.image_ops import IMAGE_OPS, either
 
 OPS = tuple(IMAGE_OPS.values())
 KIND = {name: position for position, name in enumerate(IMAGE_OPS)}
@@ -154,7 +154,7 @@ def all_kinds(x: Tensor, kinds: Tensor, p: Tensor, used: Sequence[int]) -> Tenso
     result = x
     for kind in used:
         chosen = (kinds == kind).view(-1, 1, 1, 1)
-        result = torch.where(chosen, OPS[kind](x, p), result)
+        result = either(chosen, OPS[kind](x, p), result)
     return result
 
 

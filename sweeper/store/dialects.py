@@ -317,12 +317,12 @@ def upsert(
 ) -> Any:
     """An INSERT into `table` that updates `changes` of an existing row with the same `keys`.
 
-    Without `changes` an existing row stays as it is.
+    Without `changes` an existing row stays as it is; without `keys`, one with any key in common.
     """
     module = sqlite if connection.dialect.name == "sqlite" else postgresql
     statement = module.insert(table)
     if not changes:
-        return statement.on_conflict_do_nothing(index_elements=list(keys))
+        return statement.on_conflict_do_nothing(index_elements=list(keys) or None)
     new = {name: statement.excluded[name] for name in changes}
     return statement.on_conflict_do_update(index_elements=list(keys), set_=new)
 

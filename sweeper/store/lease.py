@@ -13,7 +13,16 @@ import socket
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Connection, Row, bindparam, insert, or_, select, update
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Row,
+    bindparam,
+    insert,
+    or_,
+    select,
+    update,
+)
 
 from sweeper.errors import HeldError, LeaseLost
 from sweeper.store.records import Lease
@@ -22,9 +31,17 @@ from sweeper.store.tables import LeaseTable, SweepTable, clock
 BEAT, EXPIRY = 10.0, 40.0  # seconds
 GONE = "its driver stopped or died"  # why an attempt ended, and why its sweep is interrupted
 
-_age = clock() - LeaseTable.beat_at
-# A beat from the future means that the clock was set back: a living driver beats soon after.
-_expired = or_(_age > EXPIRY, _age < -BEAT)
+
+def age(table: type[Any]) -> ColumnElement[float]:
+    """Seconds since the last beat of a table's lease."""
+    return clock() - table.beat_at
+
+
+def expired(table: type[Any]) -> ColumnElement[bool]:
+    """Whether a table's lease is free because its holder no longer beats."""
+    # A beat from the future means that the clock was set back: a living driver beats soon after.
+    return or_(age(table) > EXPIRY, age(table) < -BEAT)
+
 
 _TOUCH = (
     update(LeaseTable)
@@ -35,8 +52,12 @@ _TOUCH = (
 
 
 def here() -> dict[str, Any]:
-    """This process as the holder of a lease: host, pid, and marks that no later process has."""
-    pid = os.getpid()
+    """This process as the holder of a lease."""
+    return process(os.getpid())
+
+
+def process(pid: int) -> dict[str, Any]:
+    """A process of this machine: host, pid, and marks that no later process has."""
     return {
         "host": socket.gethostname(),
         "pid": pid,
@@ -72,19 +93,38 @@ def take(connection: Connection, sweep_id: int, *, holder: dict[str, Any], token
         return _make(connection, sweep_id, holder=holder, token=token)
     if row.token == token:
         return Lease(sweep_id=sweep_id, epoch=row.epoch)
-    free = [~LeaseTable.held, _expired]
-    if row.held and gone(row.holder):
-        free.append(LeaseTable.epoch == row.epoch)
-    epoch = connection.execute(
-        update(LeaseTable)
-        .where(LeaseTable.sweep_id == sweep_id, or_(*free))
-        .values(epoch=LeaseTable.epoch + 1, held=True, holder=holder, token=token, beat_at=clock())
-        .returning(LeaseTable.epoch)
-    ).scalar()
+    mine = LeaseTable.sweep_id == sweep_id
+    epoch = retake(connection, LeaseTable, mine, row, holder=holder, token=token)
     if epoch is None:
         raise HeldError(_held_by(_row(connection, sweep_id) or row))
     _remember(connection, sweep_id, epoch)
     return Lease(sweep_id=sweep_id, epoch=epoch)
+
+
+def retake(
+    connection: Connection,
+    table: type[Any],
+    mine: ColumnElement[bool],
+    row: Row,
+    *,
+    holder: dict[str, Any],
+    token: str,
+) -> int | None:
+    """Takes an existing lease of `table` if it is free; returns its new epoch, or None.
+
+    Args:
+        mine: which row of the table.
+        row: that row as just read.
+    """
+    free = [~table.held, expired(table)]
+    if row.held and gone(row.holder):
+        free.append(table.epoch == row.epoch)
+    return connection.execute(
+        update(table)
+        .where(mine, or_(*free))
+        .values(epoch=table.epoch + 1, held=True, holder=holder, token=token, beat_at=clock())
+        .returning(table.epoch)
+    ).scalar()
 
 
 def give_back(connection: Connection, lease: Lease) -> None:
@@ -99,13 +139,13 @@ def give_back(connection: Connection, lease: Lease) -> None:
     )
 
 
-def holder_columns() -> tuple[Any, ...]:
+def holder_columns(table: type[Any] = LeaseTable) -> tuple[Any, ...]:
     """The columns for `describe`, in a SELECT that joins the lease."""
     return (
-        LeaseTable.held,
-        LeaseTable.holder,
-        _age.label("beat_age"),
-        _expired.label("expired"),
+        table.held,
+        table.holder,
+        age(table).label("beat_age"),
+        expired(table).label("expired"),
     )
 
 

@@ -21,11 +21,11 @@ from sqlalchemy import inspect as inspect_database
 from sweeper.errors import StoreError
 from sweeper.states import Ending, RunState, move
 from sweeper.store import cells as cell_rows
-from sweeper.store import dialects, reads, recording, schema
+from sweeper.store import dialects, reads, recording, retries, schema
 from sweeper.store import lease as leases
 from sweeper.store.answers import LIMIT_SECONDS, AnswerWatch
 from sweeper.store.database import Database
-from sweeper.store.reads import Reader, chunks
+from sweeper.store.reads import Reader
 from sweeper.store.records import (
     Cell,
     Lease,
@@ -38,7 +38,6 @@ from sweeper.store.records import (
 )
 from sweeper.store.tables import (
     AttemptTable,
-    CellTable,
     LeaseTable,
     PackTable,
     RunTable,
@@ -273,7 +272,18 @@ class Store(Reader):
         Returns:
             the number of runs.
         """
-        return self.fenced(lease, lambda c: _retry_failed(c, lease.sweep_id, endings))
+        return self.fenced(lease, lambda c: retries.reset(c, lease.sweep_id, endings))
+
+    def retry_asked(self, lease: Lease, name: str) -> int:
+        """Does what commands of the service ask for: failed runs of sweep `name` wait again.
+
+        The same transaction marks the commands as done.
+
+        Returns:
+            the number of runs.
+        """
+
+        return self.fenced(lease, lambda c: retries.as_asked(c, lease.sweep_id, name))
 
     # --- how a write is made
 
@@ -459,32 +469,3 @@ def _reclaim(connection: Connection, lease: Lease, *, before: int) -> None:
         .where(RunTable.sweep_id == lease.sweep_id, RunTable.state == RunState.RUNNING, ~owned)
         .values(state=move(RunState.RUNNING, RunState.PENDING), ending=Ending.CANCELLED)
     )
-
-
-def _retry_failed(connection: Connection, sweep_id: int, endings: Collection[Ending] | None) -> int:
-    query = (
-        select(RunTable.id, RunTable.cell_id, RunTable.replicate, CellTable.replicates)
-        .join(CellTable, CellTable.id == RunTable.cell_id)
-        .where(RunTable.sweep_id == sweep_id, RunTable.state == RunState.FAILED)
-        .where(~CellTable.hidden)
-    )
-    if endings is not None:
-        query = query.where(RunTable.ending.in_(list(endings)))
-    rows = [row for row in connection.execute(query) if row.replicate in row.replicates]
-    made = select(func.coalesce(func.max(AttemptTable.number), 0))
-    made = made.where(AttemptTable.run_id == RunTable.id).scalar_subquery()
-    for some in chunks([row.id for row in rows]):
-        connection.execute(
-            update(RunTable)
-            .where(RunTable.id.in_(some))
-            .values(state=move(RunState.FAILED, RunState.PENDING), forgiven=made)
-        )
-    cell_rows.reopen(connection, [row.cell_id for row in rows])
-    if rows:
-        text = f"{len(rows)} runs are to be tried again"
-        connection.execute(
-            update(SweepTable)
-            .where(SweepTable.id == sweep_id)
-            .values(state="interrupted", state_reason=text, updated_at=clock())
-        )
-    return len(rows)

@@ -99,6 +99,7 @@ def _writes(plan: Plan) -> dict[str, Callable[[Lease], Any]]:
         "begin": lambda lease: store.begin(lease, plan.pack.id, plan.run_ids),
         "record": lambda lease: store.record(lease, [plan.report(run_id)], max_attempts=3),
         "retry_failed": lambda lease: store.retry_failed(lease, None),
+        "retry_asked": lambda lease: store.retry_asked(lease, "digits"),
         "save_prices": lambda lease: store.save_prices(lease, {"k": 1}),
         "fenced": lambda lease: store.fenced(lease, lambda _: None),
     }

@@ -1,0 +1,1 @@
+"""A queue of sweeps: submitted from anywhere, run by one supervisor, commanded over HTTP."""

@@ -1,0 +1,87 @@
+"""What the service wants of a sweep's driver, as the driver reads it beside each beat.
+
+A driver never needs the service: without a submission and without a command nothing is wanted.
+"""
+
+from __future__ import annotations
+
+from sqlalchemy import Connection, bindparam, func, select, true, update
+
+from sweeper.store.database import Database
+from sweeper.store.service_records import Orders, Verb, WantedState
+from sweeper.store.service_tables import CommandTable, GrantTable, LeaderTable, SubmissionTable
+from sweeper.store.tables import clock
+
+STOPPED = "stopped by a command of the service"
+CANCELLED = "cancelled by a command of the service"
+
+
+class OrderBook:
+    """Reads the orders for one sweep. Only the present leader's grants count.
+
+    Args:
+        name: the sweep's.
+    """
+
+    def __init__(self, database: Database, name: str) -> None:
+        self._database, self._name = database, name
+        self._workers: int | None = None  # of the last grant that counted
+
+    def read(self) -> Orders:
+        """The present orders."""
+        return self._database.read(self._read)
+
+    def _read(self, connection: Connection) -> Orders:
+        wanted = connection.execute(
+            select(SubmissionTable.wanted).where(SubmissionTable.name == self._name)
+        ).scalar()
+        if wanted is None:
+            return Orders(stop=STOPPED if self._told(connection) else "")
+        if wanted != WantedState.RUNNING:
+            return Orders(stop=STOPPED if wanted == WantedState.STOPPED else CANCELLED)
+        grant = connection.execute(_GRANT, {"name": self._name}).first()
+        if grant is None:
+            return Orders(workers=self._workers)
+        if grant.workers == 0 and grant.valid:
+            return Orders(stop=grant.reason, preempted=True)
+        if grant.valid or self._workers is None:
+            self._workers = grant.workers or None
+        return Orders(workers=self._workers)
+
+    def _told(self, connection: Connection) -> bool:
+        """Whether somebody has asked to stop a sweep that was not submitted."""
+        query = select(CommandTable.id).where(
+            CommandTable.sweep == self._name,
+            CommandTable.verb == Verb.STOP,
+            CommandTable.done_at.is_(None),
+        )
+        return connection.execute(query.limit(1)).first() is not None
+
+
+_GRANT = (
+    select(
+        GrantTable.workers,
+        GrantTable.reason,
+        func.coalesce(GrantTable.epoch == LeaderTable.epoch, False).label("valid"),
+    )
+    .outerjoin(LeaderTable, true())
+    .where(GrantTable.sweep == bindparam("name"))
+)
+
+
+def asked_retries(connection: Connection, name: str) -> dict[int, list[str]]:
+    """The open commands to try failed runs again, with the reasons that they name."""
+    query = select(CommandTable.id, CommandTable.body).where(
+        CommandTable.sweep == name,
+        CommandTable.verb == Verb.RETRY,
+        CommandTable.done_at.is_(None),
+    )
+    rows = connection.execute(query.order_by(CommandTable.id))
+    return {row.id: list(row.body.get("reasons", ())) for row in rows}
+
+
+def retried(connection: Connection, command: int, count: int) -> None:
+    """Marks a command to try runs again as done."""
+    query = update(CommandTable).where(CommandTable.id == command)
+    outcome = f"{count} runs are tried again"
+    connection.execute(query.values(done_at=clock(), outcome=outcome))
