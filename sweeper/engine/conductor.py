@@ -285,7 +285,9 @@ class Conductor:
         self._recorder.flush()
 
     def _cancel(self, running: RunningPack, why: str) -> None:
-        self._recorder.add(running.ends(Ending.CANCELLED, why))
+        interrupts = self._session.request.interrupts
+        ending = Ending.PREEMPTED if interrupts.preempted else Ending.CANCELLED
+        self._recorder.add(running.ends(ending, interrupts.reason or why))
 
     def _pruned(
         self, running: RunningPack, members: tuple[MemberResult, ...]

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from sweeper.engine.cells import CellMaker, Cells
 from sweeper.engine.heartbeat import Heartbeat
 from sweeper.engine.interrupts import Interrupts
+from sweeper.engine.obedience import Crew
 from sweeper.engine.progress import Event
 from sweeper.engine.worker_pool import WorkerPool
 from sweeper.spec import Spec
@@ -29,6 +30,7 @@ class Request:
         command: the command that continues the sweep after an interruption.
         start: finished cells of another sweep, for the sampler.
         make_pool: makes the pool of workers.
+        crew: how many workers there may be; the service may change it meanwhile.
     """
 
     spec: Spec
@@ -42,6 +44,7 @@ class Request:
     start: Start | None = None
     make_pool: Callable[..., WorkerPool] = WorkerPool
     clock: Callable[[], float] = time.monotonic
+    crew: Crew = field(default_factory=Crew)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -29,6 +29,7 @@ from sweeper.engine.heartbeat import Heartbeat
 from sweeper.engine.interrupts import Interrupts, StopNow
 from sweeper.engine.launch_changes import LaunchChanges
 from sweeper.engine.launching import Launch, agrees
+from sweeper.engine.obedience import Obedience
 from sweeper.engine.own import prepared
 from sweeper.engine.plugins import load as load_plugins
 from sweeper.engine.progress import Event, Progress
@@ -165,6 +166,8 @@ def _launch(request: Request, source: _Source, last: LastResort, *, new_data: bo
             return Outcome(exit_code=INTERRUPTED, sweep=spec.name, message=no)
         lease = store.acquire(sweep.id, leases.here())
         last.record = partial(set_down, store, lease, "stopped by a signal")
+        if again := store.retry_asked(lease, spec.name):
+            request.say(f"{again} failed runs are tried again, as the service asks")
         plan = {**source._asdict(), "changed": changed.text}
         return _ended(request, store, lease, plan)
 
@@ -256,6 +259,7 @@ def _held(request: Request, store: Store, lease: Lease, plan: dict[str, Any]) ->
     try:
         with (
             Heartbeat(partial(store.beat, lease), say=request.say) as heartbeat,
+            Obedience(store.database, request.spec.name, request.interrupts, request.crew),
             closing(_study(request, store, lease)) as study,
         ):
             session = Session(
@@ -443,7 +447,8 @@ def _why(session: Session, launch: Launch) -> str:
     if launch.declined:
         return "not started: the answer was no"
     if session.request.interrupts.count:
-        return session.request.interrupts.fault or "stopped by a signal"
+        interrupts = session.request.interrupts
+        return interrupts.fault or interrupts.reason or "stopped by a signal"
     return "the launch ended with runs left"  # without a known reason
 
 

@@ -29,6 +29,8 @@ class Interrupts:
     def __init__(self) -> None:
         self.count = 0
         self.fault = ""  # why the driver stops without a request
+        self.reason = ""  # why it was asked to stop, if not by a signal
+        self.preempted = False  # the service wants its workers for others
         self._breaking = False
         self._before: dict[int, Any] = {}
 
@@ -68,6 +70,12 @@ class Interrupts:
             os.kill(os.getpid(), number)
         if self._breaking:
             raise StopNow
+
+    def request(self, reason: str, *, preempted: bool) -> None:
+        """Stops the driver like a first signal does, for a reason; the first request counts."""
+        if not self.count:
+            self.reason, self.preempted = reason, preempted
+            self.count = 1
 
     def insist(self, fault: str) -> None:
         """Stops the driver like a second signal does, because there is nothing left to wait for.

@@ -265,7 +265,10 @@ class Launch:
                     "resources.gpus", spec.resources.gpus, f"this machine has {capacity.gpus:g}"
                 )
             wanted = terms(spec, joined=address is not None)
-            with self.request.make_pool(wanted, say=self.request.say) as pool:
+            crew = self.request.crew
+            with self.request.make_pool(
+                wanted, say=self.request.say, limit=lambda: crew.limit
+            ) as pool:
                 self._run(pool)
 
     def _run(self, pool: WorkerPool) -> None:
@@ -358,7 +361,9 @@ class Launch:
         if self.request.interrupts.count >= 2:
             raise StopNow
         if self.request.interrupts.count and not conductor.draining:
-            self.request.say("finishing the current round; a second signal stops at once")
+            reason = self.request.interrupts.reason
+            said = f"{reason}: " if reason else ""
+            self.request.say(f"{said}finishing the current round; a second signal stops at once")
             conductor.drain()
         now = self.request.clock()
         if now - self._shown_at >= PROGRESS_SECONDS:

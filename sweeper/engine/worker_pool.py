@@ -175,10 +175,18 @@ class WorkerPool:
 
     Args:
         say: shows the user a sentence.
+        limit: how many workers there may be now; None: as many as there is room for. A worker
+            above it ends after its job.
     """
 
-    def __init__(self, terms: Terms, *, say: Callable[[str], None]) -> None:
-        self._terms, self._say = terms, say
+    def __init__(
+        self,
+        terms: Terms,
+        *,
+        say: Callable[[str], None],
+        limit: Callable[[], int | None] = lambda: None,
+    ) -> None:
+        self._terms, self._say, self._limit = terms, say, limit
         self._room = Room(terms.shape, most=terms.most)
         self._workers: dict[str, PooledWorker] = {}
         self._numbers, self._here = count(1), nodes.facts()
@@ -199,7 +207,13 @@ class WorkerPool:
     @property
     def room(self) -> int:
         """The number of workers that are possible now, at least one."""
-        return max(1, self._room.total)
+        return max(1, self._allowed)
+
+    @property
+    def _allowed(self) -> int:
+        """The number of workers that there may be and that there is room for."""
+        limit = self._limit()
+        return self._room.total if limit is None else min(self._room.total, limit)
 
     def wait(self, tick: Callable[[], None]) -> None:
         """Returns once a worker exists; calls `tick` meanwhile, which may raise.
@@ -243,7 +257,7 @@ class WorkerPool:
         self._room.look()
 
     def _grow(self, wanted: int) -> None:
-        missing = min(wanted, self._room.total) - len(self._workers)
+        missing = min(wanted, self._allowed) - len(self._workers)
         taken = Counter(worker.home.id for worker in self._workers.values())
         for node, _ in zip(self._room.free(taken), range(missing), strict=False):
             worker = self._new(node)
@@ -304,7 +318,7 @@ class WorkerPool:
 
     def _hand_out(self, source: JobSource) -> None:
         for worker in list(self._workers.values()):
-            if source.draining:
+            if source.draining or sum(w.busy for w in self._workers.values()) >= self._allowed:
                 return
             idle = worker.ready and worker.call is None and not worker.killed
             if idle and worker.question is None and self._room.usable(worker.home):
@@ -446,6 +460,7 @@ class WorkerPool:
     def _give_back(self, worker: PooledWorker, now: float, spare: int) -> bool:
         """Ends an idle worker whose node is unfit, or shared and not needed; returns if it did."""
         idle = self._terms.joined and now - worker.changed_at > IDLE_SECONDS and spare > 0
+        idle = idle or len(self._workers) > max(1, self._allowed)
         if worker.busy or (self._room.usable(worker.home) and not idle):
             return False
         self._let_go(worker)

@@ -182,7 +182,7 @@ def test_a_signal_after_the_last_round_interrupts_nothing(tmp_path, monkeypatch)
 def test_an_interrupted_sweep_says_what_interrupted_it(launched, count, why) -> None:
     """A user who answers no gets no message about a signal."""
     launch: Any = SimpleNamespace(**{"declined": False, **launched})
-    request = SimpleNamespace(interrupts=SimpleNamespace(count=count, fault=""))
+    request = SimpleNamespace(interrupts=SimpleNamespace(count=count, fault="", reason=""))
     session: Any = SimpleNamespace(request=request)
     assert driver._why(session, launch) == why
 

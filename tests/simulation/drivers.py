@@ -328,6 +328,7 @@ class Plot:
         with ExitStack() as stack:
             for where, name, what in (
                 (driver, "Heartbeat", partial(PlayedHeartbeat, world)),
+                (driver, "Obedience", lambda *_: nullcontext()),
                 (driver, "_watched", lambda *_: nullcontext()),
                 (driver, "_write_note", lambda *_: None),
                 (launching.cluster, "started", self.cluster),

@@ -158,7 +158,9 @@ def staged(folder: Path, spec_text: str = SPEC) -> Iterator[Stage]:
             )
         )  # fmt: skip
         lease = store.acquire(sweep.id, leases.here())
-        quiet: Any = SimpleNamespace(count=0, sync=lambda *a: 0, check=lambda: None)
+        quiet: Any = SimpleNamespace(
+            count=0, reason="", preempted=False, sync=lambda *a: 0, check=lambda: None
+        )
         request = Request(
             spec=spec,
             storage=url,
