@@ -23,7 +23,7 @@ export SWEEPER_DATA
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test soak fast check audit bench docs site clean
+.PHONY: help demo serve test soak fast check audit bench docs site clean
 
 help: ## list the commands
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
@@ -38,6 +38,11 @@ demo: $(STAMP) ## a batch-size sweep on digits, and its report (five minutes on 
 	@mkdir -p demo
 	$(BIN)/sweeper launch batch_size --storage sqlite:///demo/sweeper.db --yes
 	$(BIN)/sweeper report --storage sqlite:///demo/sweeper.db --out demo/report.html --force
+
+serve: $(STAMP) ## the service on this machine, with SQLite: submit sweeps from another shell
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c $(CONSTRAINTS) -e '.[service]'
+	@mkdir -p service
+	$(BIN)/sweeper serve --storage sqlite:///service/sweeper.db --folder service
 
 test: $(STAMP) ## every test but those of soak (at most fifteen minutes on two cores)
 	$(BIN)/python -m pytest $(PARALLEL) $(TESTS)

@@ -26,6 +26,7 @@ __version__ = "0.2.0"
 _LATER = {
     "Spec": "sweeper.spec",
     "Sweep": "sweeper.sweeps",
+    "connect": "sweeper.service.client",
     "launch": "sweeper.api",
     "load_spec": "sweeper.api",
     "open": "sweeper.api",
@@ -43,6 +44,7 @@ __all__ = [
     "SweepHalted",
     "SweeperError",
     "__version__",
+    "connect",
     "launch",
     "load_spec",
     "open",

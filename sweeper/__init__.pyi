@@ -8,6 +8,7 @@ from sweeper.errors import SpecError as SpecError
 from sweeper.errors import StoreError as StoreError
 from sweeper.errors import SweeperError as SweeperError
 from sweeper.errors import SweepHalted as SweepHalted
+from sweeper.service.client import connect as connect
 from sweeper.spec import Spec as Spec
 from sweeper.sweeps import Sweep as Sweep
 from sweeper.trainables import trainable as trainable

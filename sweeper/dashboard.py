@@ -328,8 +328,15 @@ def _protocol() -> type[asyncio.Protocol]:
     return Waits
 
 
-def serve(app: Application, listener: socket.socket) -> None:
-    """Serves until the process is interrupted."""
+def serve(
+    app: Application,
+    listener: socket.socket,
+    *,
+    most: int = 64,
+    certificate: Path | None = None,
+    key: Path | None = None,
+) -> None:
+    """Serves until the process is interrupted; `most` connections at once, over TLS with files."""
     import uvicorn
 
     config = uvicorn.Config(
@@ -340,7 +347,9 @@ def serve(app: Application, listener: socket.socket) -> None:
         http=_protocol(),
         ws="none",
         server_header=False,
-        limit_concurrency=64,
+        limit_concurrency=most,
+        ssl_certfile=certificate,
+        ssl_keyfile=key,
         timeout_graceful_shutdown=1,
     )
     uvicorn.Server(config).run(sockets=[listener])

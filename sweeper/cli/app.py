@@ -12,7 +12,19 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from sweeper import __version__, lookup
-from sweeper.cli import completion, imports, inputs, logs, machine, models, settings, several
+from sweeper.cli import (
+    completion,
+    imports,
+    inputs,
+    logs,
+    machine,
+    models,
+    remote,
+    retrying,
+    serving,
+    settings,
+    several,
+)
 from sweeper.cli.options import (
     AsJson,
     Force,
@@ -433,41 +445,6 @@ def dashboard(
             logs.say("stopped")
 
 
-@app.command(epilog="Example: sweeper retry batch-size-digits --reason out_of_memory")
-def retry(
-    sweep: SweepArgument = None,
-    storage: Storage = DEFAULT_STORAGE,
-    reasons: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--reason",
-            metavar="REASON",
-            help="Only runs that ended so; repeatable.",
-            autocompletion=completion.reasons,
-        ),
-    ] = None,
-) -> None:
-    """Let the next launch try failed runs again."""
-    from sweeper.states import FAILURES, Ending
-
-    endings = [inputs.one_of("--reason", reason, FAILURES) for reason in reasons or ()]
-    with opened(storage) as store:
-        found = lookup.find_sweep(store, sweep)
-        if read := found.provenance.get("imported"):
-            raise InputError(
-                f"sweep '{found.name}' was imported from {read.get('file')}: its runs were made "
-                "elsewhere, and nothing can be tried again"
-            )
-        from sweeper.store.lease import here
-
-        lease = store.acquire(found.id, here())
-        try:
-            count = store.retry_failed(lease, [Ending(ending) for ending in endings] or None)
-        finally:
-            store.release(lease)
-    print(f"{count} runs will be tried again by the next launch")
-
-
 @app.command(epilog="Example: sweeper spaces --json")
 def spaces(as_json: AsJson = False) -> None:
     """List the questions that come with Sweeper, and their costs."""
@@ -490,6 +467,22 @@ def schema() -> None:
     print(json.dumps(json_schema(), indent=2))
 
 
+app.command(epilog=retrying.RETRY)(retrying.retry)
+for _name, _epilog, _command in (
+    ("serve", serving.SERVE, serving.serve),
+    ("login", remote.LOGIN, remote.login),
+    ("submit", remote.SUBMIT, remote.submit),
+    ("queue", remote.QUEUE, remote.queue),
+    ("show", remote.SHOW, remote.show),
+    ("logs", remote.LOGS, remote.log),
+    ("stop", remote.STOP, remote.stop),
+    ("resume", remote.RESUME, remote.resume),
+    ("cancel", remote.CANCEL, remote.cancel),
+    ("extend", remote.EXTEND, remote.extend),
+    ("priority", remote.PRIORITY, remote.priority),
+    ("token", remote.TOKEN, remote.token),
+):
+    app.command(_name, epilog=_epilog)(_command)
 app.command("import", epilog=imports.IMPORT)(imports.import_runs)
 app.command(epilog=machine.DOCTOR)(machine.doctor)
 app.command(epilog=machine.CACHE)(machine.cache)

@@ -14,7 +14,12 @@ from sweeper.lookup import DEFAULT_STORAGE
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-ENVIRONMENT = ("SWEEPER_DATA", *(setting.variable for setting in SETTINGS))
+ENVIRONMENT = (
+    "SWEEPER_DATA",
+    "SWEEPER_TOKEN",
+    "SWEEPER_SERVICE",
+    *(setting.variable for setting in SETTINGS),
+)
 
 _PASSWORD = re.compile(r"[^/]+://([^/@]*:[^/@]+@|.*[?&]\w*password=)", re.IGNORECASE)
 

@@ -12,7 +12,7 @@ import typer
 
 from sweeper.cli.app import app
 
-VALUES = {str: "TEXT", int: "NUMBER", Path: "PATH"}
+VALUES = {str: "TEXT", int: "NUMBER", float: "NUMBER", Path: "PATH"}
 HEAD = """# The command line
 
 <!-- Made by `sweeper.cli.reference.markdown()`; edit the commands in sweeper/cli. -->

@@ -36,6 +36,18 @@ COMMANDS = [
     "train",
     "diff",
     "import",
+    "serve",
+    "login",
+    "submit",
+    "queue",
+    "show",
+    "logs",
+    "stop",
+    "resume",
+    "cancel",
+    "extend",
+    "priority",
+    "token",
 ]
 HEAVY = ["torch", "ray", "pandas", "optuna", "sklearn", "scipy", "sqlalchemy", "plotly", "trainers"]
 

@@ -27,6 +27,7 @@ def test_the_public_names_are_these() -> None:
         "SweepHalted",
         "SweeperError",
         "__version__",
+        "connect",
         "launch",
         "load_spec",
         "open",

@@ -1,0 +1,69 @@
+"""The command that lets failed runs run again: in a database, or in a service."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from sweeper import lookup
+from sweeper.cli import completion, inputs
+from sweeper.cli.options import Storage, SweepArgument, opened
+from sweeper.errors import InputError
+from sweeper.lookup import DEFAULT_STORAGE
+
+RETRY = "Example: sweeper retry batch-size-digits --reason out_of_memory"
+
+
+def retry(
+    sweep: SweepArgument = None,
+    storage: Storage = DEFAULT_STORAGE,
+    reasons: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--reason",
+            metavar="REASON",
+            help="Only runs that ended so; repeatable.",
+            autocompletion=completion.reasons,
+        ),
+    ] = None,
+    service: Annotated[
+        str | None,
+        typer.Option(
+            metavar="URL", help="Ask this service, at once; `last` is that of the last login."
+        ),
+    ] = None,
+) -> None:
+    """Let the next launch try failed runs again, or a service try them at once."""
+    from sweeper.states import FAILURES
+
+    for reason in reasons or ():
+        inputs.one_of("--reason", reason, FAILURES)
+    if service is None:
+        count = _retried(sweep, storage, reasons or [])
+        print(f"{count} runs will be tried again by the next launch")
+        return
+    if sweep is None:
+        raise InputError("SWEEP: name the sweep of the service")
+    from sweeper.service.client import connect
+
+    connect(None if service == "last" else service).retry(sweep, reasons=reasons or ())
+    print(f"{sweep}: retry is asked for")
+
+
+def _retried(name: str | None, storage: str, reasons: list[str]) -> int:
+    from sweeper.states import Ending
+    from sweeper.store.lease import here
+
+    with opened(storage) as store:
+        found = lookup.find_sweep(store, name)
+        if read := found.provenance.get("imported"):
+            raise InputError(
+                f"sweep '{found.name}' was imported from {read.get('file')}: its runs were made "
+                "elsewhere, and nothing can be tried again"
+            )
+        lease = store.acquire(found.id, here())
+        try:
+            return store.retry_failed(lease, [Ending(reason) for reason in reasons] or None)
+        finally:
+            store.release(lease)

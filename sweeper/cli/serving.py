@@ -1,0 +1,224 @@
+"""The command that runs the service on this machine."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+from sweeper import lookup
+from sweeper.cli import logs
+from sweeper.cli.options import OpenRay, Plugins, RayAddress, Storage
+from sweeper.errors import InputError
+from sweeper.lookup import DEFAULT_STORAGE
+
+if TYPE_CHECKING:
+    from sweeper.service.drivers import ServiceFolder
+    from sweeper.service.serving import Listening
+    from sweeper.store import Store
+
+SERVE = "Example: sweeper serve --storage sqlite:///sweeps.db --workers 2"
+ADMIN = "admin-token"
+
+
+def serve(
+    storage: Storage = DEFAULT_STORAGE,
+    host: Annotated[str, typer.Option(help="The address to listen on.")] = "127.0.0.1",
+    port: Annotated[
+        int, typer.Option(min=0, max=65535, help="The port; 0 takes a free one.")
+    ] = 8090,
+    folder: Annotated[
+        Path, typer.Option(help="For the drivers' logs, spec files and the first token.")
+    ] = Path("sweeper-service"),
+    workers: Annotated[
+        int | None,
+        typer.Option(min=1, metavar="NUMBER", help="Processors to hand out; else all here."),
+    ] = None,
+    gpus: Annotated[int, typer.Option(min=0, metavar="NUMBER", help="GPUs to hand out.")] = 0,
+    ray_address: RayAddress = None,
+    open_ray: OpenRay = False,
+    plugins: Plugins = None,
+    behind_proxy: Annotated[
+        str, typer.Option(metavar="HOST", help="A proxy offers it over TLS under this name.")
+    ] = "",
+    certificate: Annotated[
+        Path | None, typer.Option("--tls-certificate", help="A PEM file, for TLS of its own.")
+    ] = None,
+    key: Annotated[Path | None, typer.Option("--tls-key", help="The PEM file of its key.")] = None,
+    only: Annotated[
+        Literal["api", "supervisor"] | None,
+        typer.Option(help="Run only one of its processes, on this machine."),
+    ] = None,
+    listener: Annotated[int | None, typer.Option(hidden=True)] = None,
+) -> None:
+    """Run the service: a queue of sweeps, submitted over HTTP and run one after another.
+
+    The first start makes an administrator's token in the folder, and prints how to log in.
+    """
+    from sweeper.service.drivers import ServiceFolder
+    from sweeper.service.serving import Listening
+
+    if find_spec("starlette") is None:
+        raise InputError("sweeper serve needs more packages: pip install 'sweeper[service]'")
+    lookup.check_storage(storage)
+    lookup.check_ray(ray_address, allow_open=open_ray)
+    listening = Listening(
+        host=host, port=port, behind_proxy=behind_proxy, certificate=certificate, key=key
+    )
+    listening.check()
+    place = ServiceFolder(folder.expanduser().absolute())
+    place.make()
+    address = _absolute(storage)
+    if only == "api":
+        _api(address, listening, place, plugins=plugins or [], number=listener)
+    elif only == "supervisor":
+        _supervise(
+            address, place, workers=workers, gpus=gpus, plugins=plugins or [], ray=ray_address
+        )
+    else:
+        _both(address, listening, place)
+
+
+def _absolute(storage: str) -> str:
+    """The database's URL for processes that run in other folders."""
+    from sweeper.store import dialects
+
+    return dialects.parse(storage).url.render_as_string(hide_password=False)
+
+
+def _both(storage: str, listening: Listening, folder: ServiceFolder) -> None:
+    """Keeps the API and the supervisor running, on a socket that outlives the API."""
+    import sys
+
+    from sweeper.service.serving import Parent
+
+    with _opened(storage) as store, listening.listen() as socket:
+        url = f"{'https' if listening.secure else 'http'}://{_name(listening)}"
+        url += "" if listening.behind_proxy else f":{socket.getsockname()[1]}"
+        _first_token(store, folder, url)
+        store.close()
+        print(url, flush=True)
+        os.environ["SWEEPER_STORAGE"] = storage  # never on a command line
+        words = _without(sys.argv[1:], "--storage")
+        number = socket.fileno()
+        commands = {
+            "API": [*words, "--only", "api", "--listener", str(number)],
+            "supervisor": [*words, "--only", "supervisor"],
+        }
+        logs.say("Ctrl-C finishes the rounds of all sweeps and stops; they continue next time")
+        Parent(commands, passed=(number,), say=logs.say).run()
+    logs.say("stopped")
+
+
+def _name(listening: Listening) -> str:
+    if listening.behind_proxy:
+        return listening.behind_proxy
+    return "127.0.0.1" if listening.host in ("localhost", "127.0.0.1") else listening.host
+
+
+def _without(words: list[str], option: str) -> list[str]:
+    """The words of a command line without an option and its value."""
+    found, skip = list[str](), False
+    for word in words:
+        if skip or word.startswith(f"{option}="):
+            skip = False
+        elif word == option:
+            skip = True
+        else:
+            found.append(word)
+    return found
+
+
+def _opened(storage: str) -> Store:
+    from sweeper.store import Store
+
+    return Store.open(storage, create=True)
+
+
+def _first_token(store: Store, folder: ServiceFolder, url: str) -> None:
+    """Makes an administrator's token where the database has no token yet."""
+    from sweeper.service.access import new_token
+    from sweeper.store.service_records import Role
+    from sweeper.store.wishes import Wishes
+
+    wishes, path = Wishes(store.database), folder.path / ADMIN
+    if not wishes.tokens():
+        text, _ = new_token(
+            wishes, label="made at the first start", owner="admin", role=Role.ADMIN, days=None,
+            who="sweeper serve",
+        )  # fmt: skip
+        path.unlink(missing_ok=True)
+        with open(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600), "w") as file:
+            file.write(f"{text}\n")
+    if path.exists():
+        logs.say(f"log in as administrator: sweeper login {url} --token-file {path}")
+
+
+def _api(
+    storage: str,
+    listening: Listening,
+    folder: ServiceFolder,
+    *,
+    plugins: list[Path],
+    number: int | None,
+) -> None:
+    import signal
+    import socket
+
+    from sweeper.dashboard import serve as serve_http
+    from sweeper.service.checking import Checker
+    from sweeper.service.desk import Desk
+    from sweeper.service.gate import Gate
+    from sweeper.service.routes import application
+    from sweeper.service.serving import when_orphaned
+
+    if number is not None:
+        when_orphaned(lambda: os.kill(os.getpid(), signal.SIGTERM))
+    made = listening.listen() if number is None else socket.socket(fileno=number)
+    with made as bound, _opened(storage) as store:
+        desk = Desk(store, checker=Checker([path.absolute() for path in plugins]), folder=folder)
+        gate = Gate(
+            application(desk),  # type: ignore[arg-type]
+            hosts=listening.hosts(bound.getsockname()[1]),
+            known=desk.known,
+            secure=listening.secure,
+        )
+        serve_http(gate, bound, most=1000, certificate=listening.certificate, key=listening.key)
+
+
+def _supervise(
+    storage: str,
+    folder: ServiceFolder,
+    *,
+    workers: int | None,
+    gpus: int,
+    plugins: list[Path],
+    ray: str | None,
+) -> None:
+    from sweeper.service.drivers import DriverProcesses
+    from sweeper.service.fair import Supply
+    from sweeper.service.serving import told_to_end, when_orphaned
+    from sweeper.service.supervisor import Offer, Supervisor
+    from sweeper.store.leading import Leading
+    from trainers.cores import cores
+
+    if ray is not None and workers is None:
+        raise InputError("--workers: say how many processors of the cluster may be handed out")
+    options = [word for path in plugins for word in ("--plugin", str(path.absolute()))]
+    options += [] if ray is None else ["--ray-address", ray]
+    with _opened(storage) as store:
+        supervisor = Supervisor(
+            Leading(store.database),
+            DriverProcesses(folder, storage=storage, options=options),
+            Offer(room=Supply(float(workers or cores()), float(gpus))),
+            say=logs.say,
+        )
+        stop = told_to_end()
+        orphaned: list[bool] = []
+        end: Callable[[], None] = lambda: (orphaned.append(True), stop.set())[1]  # noqa: E731
+        when_orphaned(end)
+        supervisor.run(stop, drain=lambda: not orphaned)

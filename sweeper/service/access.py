@@ -1,0 +1,77 @@
+"""Tokens: who asks, and what the asking one may do.
+
+A token is `sweeper_ID_SECRET`. The database has the SHA-256 of the secret alone, which is compared
+in constant time; the secret is 256 random bits, so nothing slower than SHA-256 is needed.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import re
+import secrets
+from dataclasses import dataclass
+
+from sweeper.errors import InputError
+from sweeper.store.service_records import Role, Token
+from sweeper.store.wishes import Wishes
+
+FORM = re.compile(r"sweeper_([0-9a-f]{12})_([A-Za-z0-9_-]{43})")
+PERSON = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@-]{0,63}")
+_NOBODY = "0" * 64  # compared where there is no such token, so that both answers take as long
+
+
+@dataclass(frozen=True, kw_only=True)
+class Access:
+    """The owner of a valid token."""
+
+    owner: str
+    role: Role
+    token: str  # its id
+
+    @property
+    def may_command_all(self) -> bool:
+        """Whether sweeps of other owners obey it too."""
+        return self.role is Role.ADMIN
+
+
+def new_token(
+    wishes: Wishes, *, label: str, owner: str, role: Role, days: float | None, who: str
+) -> tuple[str, Token]:
+    """Makes a token; returns its text, which is shown once, and what is stored.
+
+    Raises:
+        InputError: the owner's name cannot be used.
+    """
+    if not PERSON.fullmatch(owner):
+        raise InputError(
+            f"owner: {owner!r}: use letters, digits and . _ @ -, at most 64, such as ann@lab"
+        )
+    ident, secret = secrets.token_hex(6), secrets.token_urlsafe(32)
+    stored = wishes.add_token(
+        ident=ident,
+        digest=_digest(secret),
+        label=label,
+        owner=owner,
+        role=role,
+        lasts_s=None if days is None else days * 86400,
+        who=who,
+    )
+    return f"sweeper_{ident}_{secret}", stored
+
+
+def access(wishes: Wishes, text: str) -> Access | None:
+    """Returns what a token allows now; None if it is not valid."""
+    found = FORM.fullmatch(text[:200])
+    if found is None:
+        return None
+    token = wishes.token(found[1])
+    known = _NOBODY if token is None else token.hash
+    same = hmac.compare_digest(known, _digest(found[2]))
+    if token is None or not same:
+        return None
+    return Access(owner=token.owner, role=token.role, token=token.id)
+
+
+def _digest(secret: str) -> str:
+    return hashlib.sha256(secret.encode()).hexdigest()

@@ -1,0 +1,285 @@
+"""What the API does, without HTTP: checks what was sent, writes wishes, reads facts."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from typing import Any
+
+from sweeper.errors import InputError, nearest
+from sweeper.service import access, bodies
+from sweeper.service.access import Access
+from sweeper.service.board import Board
+from sweeper.service.checking import Checked, Checker
+from sweeper.service.drivers import ServiceFolder
+from sweeper.service.fair import FairPolicy, Supply
+from sweeper.store import Store
+from sweeper.store.service_records import NewSubmission, Owner, Role, Submission, Verb, WantedState
+from sweeper.store.wishes import Wishes, merged
+
+LOG_BYTES = 65_536
+
+
+class Forbidden(InputError):
+    """The token's owner may not do this."""
+
+
+class Unknown(InputError):
+    """There is nothing of that name."""
+
+
+class Desk:
+    """One for all requests; its methods may be called from any thread."""
+
+    def __init__(
+        self,
+        store: Store,
+        *,
+        checker: Checker,
+        folder: ServiceFolder,
+        policy: FairPolicy | None = None,
+    ) -> None:
+        self._store, self._wishes = store, Wishes(store.database)
+        self._checker, self._folder, self._policy = checker, folder, policy or FairPolicy()
+
+    def known(self, text: str) -> Access | None:
+        """What a token allows; None if it is not valid."""
+        return access.access(self._wishes, text)
+
+    # --- reading
+
+    def me(self, who: Access) -> dict[str, Any]:
+        return {"owner": who.owner, "role": str(who.role), "token": who.token}
+
+    def queue(self) -> dict[str, Any]:
+        """All sweeps: those that were submitted, then those of `sweeper launch`."""
+        rows = self._board().rows()
+        submitted = {row["name"] for row in rows}
+        plain = [
+            {"name": one.name, "owner": "", "state": one.state, "reason": one.state_reason}
+            for one in self._store.sweeps()
+            if one.name not in submitted
+        ]
+        return {"sweeps": rows, "launched": plain, "supervisor": self._supervisor()}
+
+    def show(self, name: str) -> dict[str, Any]:
+        """A sweep: its place in the queue, its runs, its commands and the latest events."""
+        one, sweep = self._wishes.submission(name), self._store.sweep(name)
+        if one is None and sweep is None:
+            raise self._unknown(name)
+        found: dict[str, Any] = {"name": name, "submission": None, "sweep": None}
+        if one is not None:
+            drivers = [asdict(driver) for driver in self._wishes.drivers(one.id)]
+            found["submission"] = self._board().row(one) | {
+                "overrides": list(one.overrides),
+                "drivers": [{k: v for k, v in one.items() if k != "holder"} for one in drivers],
+            }
+        if sweep is not None:
+            counts = self._store.counts(sweep.id)
+            found["sweep"] = {
+                "state": sweep.state,
+                "reason": sweep.state_reason,
+                "runs": {str(state): number for state, number in counts.items()},
+            }
+        found["commands"] = [asdict(command) for command in self._wishes.commands(name)]
+        found["events"] = [asdict(event) for event in self._wishes.events(name=name)]
+        return found
+
+    def logs(self, name: str) -> str:
+        """The end of the drivers' output."""
+        return self._folder.tail(self._submission(name).id, most=LOG_BYTES)
+
+    def report(self, name: str) -> str:
+        """The report as a page."""
+        from sweeper.analysis.frames import load
+        from sweeper.report.page import html
+
+        if self._store.sweep(name) is None:
+            raise self._unknown(name)
+        return html(load(self._store, name))
+
+    def best(self, name: str) -> dict[str, Any]:
+        """The configuration to use, and what it rests on."""
+        from sweeper.analysis.frames import load
+        from sweeper.analysis.view import view_of
+        from sweeper.topics.recommendation import text
+        from sweeper.topics.recommendation.estimate import recommend
+
+        if self._store.sweep(name) is None:
+            raise self._unknown(name)
+        return text.document(recommend(view_of(load(self._store, name)), at={}))
+
+    def events(self, words: Mapping[str, str]) -> dict[str, Any]:
+        """Events after a number, oldest first."""
+        after = words.get("after", "0")
+        if not after.isdigit() or len(after) > 18:
+            raise InputError(f"after: {after!r} is not the number of an event")
+        found = self._wishes.events(name=words.get("name"), after=int(after))
+        return {"events": [asdict(event) for event in found]}
+
+    # --- wishes
+
+    def submit(self, who: Access, body: Mapping[str, Any]) -> dict[str, Any]:
+        """Checks a spec and adds it to the queue; with `dry_run` it only says what would be."""
+        text, overrides = bodies.text(body, "spec"), bodies.texts(body, "set")
+        checked = self._checker.check(text, overrides)
+        new = NewSubmission(
+            name=checked.name,
+            owner=who.owner,
+            spec_text=text,
+            overrides=tuple(merged((), overrides)),
+            needs=checked.needs,
+            priority=bodies.priority(body),
+            after=bodies.text(body, "after", ""),
+            window=bodies.window(body),
+            key=bodies.key(body),
+        )
+        if body.get("dry_run"):
+            return {"dry_run": True, **_said(checked), **self._foreseen(new)}
+        one, fresh = self._wishes.submit(new, who=who.owner, adopt=who.may_command_all)
+        return {"dry_run": False, "new": fresh, **_said(checked), **self._foreseen(one)}
+
+    def command(
+        self, who: Access, name: str, verb: Verb, body: Mapping[str, Any]
+    ) -> dict[str, Any]:
+        """Adds a command, if the sweep belongs to the asking one or that one administrates."""
+        one = self._wishes.submission(name)
+        if not who.may_command_all and (one is None or one.owner != who.owner):
+            if one is None and self._store.sweep(name) is None:
+                raise self._unknown(name)
+            raise Forbidden(f"sweep {name!r} is not yours; its owner or an administrator may do it")
+        checked, given = None, dict[str, Any]()
+        match verb:
+            case Verb.PRIORITY:
+                given = {"priority": str(bodies.priority(body, needed=True))}
+            case Verb.RETRY:
+                given = {"reasons": bodies.reasons(body)}
+            case Verb.EXTEND:
+                given = {"set": bodies.texts(body, "set", needed=True)}
+                if one is None:
+                    raise self._unknown(name)
+                checked = self._checker.check(one.spec_text, merged(one.overrides, given["set"]))
+                if checked.name != name:
+                    raise InputError("set: name: a sweep keeps its name; submit another one")
+            case _:
+                pass
+        if body.get("dry_run"):
+            return {"dry_run": True, **(_said(checked) if checked else {"name": name})}
+        done = self._wishes.command(
+            name,
+            verb,
+            who=who.owner,
+            key=bodies.key(body),
+            body=given,
+            why=bodies.text(body, "why", ""),
+            needs=checked.needs if checked else None,
+        )
+        return {"dry_run": False, "command": asdict(done)}
+
+    # --- administration
+
+    def tokens(self) -> dict[str, Any]:
+        """All tokens, without their hashes."""
+        listed = [asdict(token) for token in self._wishes.tokens()]
+        return {"tokens": [{k: v for k, v in one.items() if k != "hash"} for one in listed]}
+
+    def add_token(self, who: Access, body: Mapping[str, Any]) -> dict[str, Any]:
+        """Makes a token; its text is in the answer, and nowhere else."""
+        role, days = bodies.text(body, "role"), body.get("days")
+        if role not in list(Role):
+            raise InputError(f"role: {role!r} is not known{nearest(role, list(Role))}")
+        if days is not None and (isinstance(days, bool) or not isinstance(days, int | float)):
+            raise InputError("days: a number of days, or nothing for a token that does not expire")
+        text, token = access.new_token(
+            self._wishes,
+            label=bodies.text(body, "label", ""),
+            owner=bodies.text(body, "owner"),
+            role=Role(role),
+            days=days,
+            who=who.owner,
+        )
+        return {"token": text, "id": token.id, "owner": token.owner, "role": str(token.role)}
+
+    def revoke(self, who: Access, ident: str) -> dict[str, Any]:
+        """Makes a token invalid."""
+        self._wishes.revoke(ident, who=who.owner)
+        return {"revoked": ident}
+
+    def owners(self) -> dict[str, Any]:
+        """Shares, limits and usage."""
+        usage = {name: asdict(one) for name, one in self._wishes.usage().items()}
+        limits = {name: asdict(one) for name, one in self._wishes.owners().items()}
+        return {"limits": limits, "usage": usage}
+
+    def set_owner(self, who: Access, owner: str, body: Mapping[str, Any]) -> dict[str, Any]:
+        """Sets an owner's share and limits."""
+        known = ("weight", "most_sweeps", "most_workers", "most_hours")
+        given: dict[str, Any] = {}
+        for name, value in body.items():
+            if name not in known:
+                raise InputError(f"{name}: no such limit{nearest(name, known)}")
+            if value is not None and (
+                isinstance(value, bool) or not isinstance(value, int | float) or not value > 0
+            ):
+                raise InputError(f"{name}: {value!r}: a number above 0, or null for no limit")
+            given[name] = value
+        self._wishes.set_owner(Owner(owner=owner, **given), who=who.owner)
+        return {"owner": owner, **given}
+
+    # --- parts of answers
+
+    def _board(self, extra: Sequence[Submission] = ()) -> Board:
+        wishes, leader = self._wishes, self._wishes.leader()
+        room = leader["holder"].get("room") if leader else None
+        return Board(
+            [*wishes.submissions(), *extra],
+            wishes.standings(),
+            wishes.grants(),
+            wishes.usage(),
+            now=wishes.now(),
+            room=Supply(*room) if room else None,
+            policy=self._policy,
+        )
+
+    def _foreseen(self, new: NewSubmission) -> dict[str, Any]:
+        """Where a submission stands in the queue, or would stand."""
+        if isinstance(new, Submission):
+            row = self._board().row(new)
+        else:
+            now, given = self._wishes.now(), {k: getattr(new, k) for k in asdict(new)}
+            would = Submission(
+                id=0,
+                wanted=WantedState.RUNNING,
+                generation=1,
+                created_at=now,
+                updated_at=now,
+                **given,
+            )
+            row = self._board([would]).row(would)
+        names = ("state", "position", "starts_in_s", "priority", "generation")
+        return {name: row[name] for name in names}
+
+    def _supervisor(self) -> dict[str, Any] | None:
+        leader = self._wishes.leader()
+        return None if leader is None else {"leads": leader["leads"], "beat_age_s": leader["age"]}
+
+    def _submission(self, name: str) -> Submission:
+        one = self._wishes.submission(name)
+        if one is None:
+            raise self._unknown(name)
+        return one
+
+    def _unknown(self, name: str) -> Unknown:
+        names = {one.name for one in self._wishes.submissions()}
+        names |= {one.name for one in self._store.sweeps()}
+        return Unknown(f"no sweep named {name!r}{nearest(name, names)}")
+
+
+def _said(checked: Checked) -> dict[str, Any]:
+    """What an answer says of a spec."""
+    return {
+        "name": checked.name,
+        "cells": checked.cells,
+        "runs": checked.runs,
+        "warnings": list(checked.warnings),
+    }

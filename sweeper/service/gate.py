@@ -1,0 +1,145 @@
+"""What every request must pass before it is routed: host, origin, size, token.
+
+The checked path and host are those of the routed request. A page in any browser tab can send
+requests to a loopback address, so loopback protects nothing: every route but the login needs a
+token, and a request that changes something by a browser's cookie must come from our own page.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, MutableMapping
+from http.cookies import CookieError, SimpleCookie
+from typing import Any
+
+from starlette.concurrency import run_in_threadpool
+from starlette.responses import JSONResponse, Response
+
+from sweeper.service.access import Access
+
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+Application = Callable[[Message, Receive, Send], Awaitable[None]]
+
+COOKIE = "sweeper_token"
+SAFE = frozenset({"GET", "HEAD"})
+MOST_BYTES = 400_000  # of a request's body: a spec as JSON, and what goes with it
+HEADERS = {
+    "cache-control": "no-store",
+    "content-security-policy": "default-src 'none'; frame-ancestors 'none'; base-uri 'none'",
+    "cross-origin-resource-policy": "same-origin",
+    "referrer-policy": "no-referrer",
+    "x-content-type-options": "nosniff",
+    "x-frame-options": "DENY",
+}
+
+
+class Gate:
+    """An ASGI application that passes on only requests that may reach a route.
+
+    Args:
+        hosts: values of the Host header that name this server.
+        known: a token's text -> what it allows, or None.
+        open_paths: paths that need no token.
+    """
+
+    def __init__(
+        self,
+        app: Application,
+        *,
+        hosts: frozenset[str],
+        known: Callable[[str], Access | None],
+        open_paths: frozenset[str] = frozenset(),
+        secure: bool = False,
+    ) -> None:
+        self._app, self._hosts, self._known, self._open = app, hosts, known, open_paths
+        scheme = "https" if secure else "http"
+        self._origins = frozenset(f"{scheme}://{host}" for host in hosts)
+
+    async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
+        if scope["type"] == "websocket":
+            await send({"type": "websocket.close", "code": 1008})
+            return
+        if scope["type"] != "http":
+            return
+        refused = await self._refuse(scope)
+        if refused is not None:
+            await refused(scope, receive, send)
+            return
+        await self._app(scope, _limited(receive), _guarded(send))
+
+    async def _refuse(self, scope: Message) -> Response | None:
+        """The answer to a request that may not pass; notes in the scope who asks."""
+        hosts = _values(scope, b"host")
+        if len(hosts) != 1 or hosts[0].lower() not in self._hosts:
+            return _no(400, "this server answers to its own name only")
+        origins = _values(scope, b"origin")
+        if any(origin not in self._origins for origin in origins):
+            return _no(403, "another site's page may not use this server")
+        if any(
+            int(size) > MOST_BYTES for size in _values(scope, b"content-length") if size.isdigit()
+        ):
+            return _no(413, f"too large: at most {MOST_BYTES} bytes")
+        if scope["path"] in self._open:
+            return None
+        text, by_cookie = _token(scope)
+        who = await run_in_threadpool(self._known, text) if text else None
+        if who is None:
+            return _no(401, "no valid token: sweeper login URL", {"www-authenticate": "Bearer"})
+        if by_cookie and scope["method"] not in SAFE and not origins:
+            return _no(403, "a browser's request must say where it comes from")
+        scope.setdefault("state", {})["who"] = who
+        return None
+
+
+def _values(scope: Message, name: bytes) -> list[str]:
+    return [value.decode("latin-1") for key, value in scope["headers"] if key.lower() == name]
+
+
+def _token(scope: Message) -> tuple[str, bool]:
+    """The token of a request, and whether a cookie has it."""
+    for value in _values(scope, b"authorization"):
+        kind, _, text = value.partition(" ")
+        return (text.strip() if kind.lower() == "bearer" else ""), False
+    for value in _values(scope, b"cookie"):
+        try:
+            found = SimpleCookie(value[:4096]).get(COOKIE)
+        except CookieError:
+            continue
+        if found is not None:
+            return found.value, True
+    return "", False
+
+
+def _no(status: int, text: str, headers: dict[str, str] | None = None) -> Response:
+    return JSONResponse({"lines": [text]}, status, {**HEADERS, **(headers or {})})
+
+
+def _limited(receive: Receive) -> Receive:
+    """Ends a body that is longer than its header said or than may be."""
+    taken = 0
+
+    async def limited() -> Message:
+        nonlocal taken
+        message = await receive()
+        taken += len(message.get("body", b""))
+        return {"type": "http.disconnect"} if taken > MOST_BYTES else message
+
+    return limited
+
+
+def _guarded(send: Send) -> Send:
+    """Adds the gate's headers, where the application has not set its own."""
+
+    async def guarded(message: Message) -> None:
+        if message["type"] == "http.response.start":
+            there = {key.lower() for key, _ in message.get("headers", ())}
+            added = [
+                (name.encode(), value.encode())
+                for name, value in HEADERS.items()
+                if name.encode() not in there
+            ]
+            message = {**message, "headers": [*message.get("headers", ()), *added]}
+        await send(message)
+
+    return guarded

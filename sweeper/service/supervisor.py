@@ -1,0 +1,203 @@
+"""The supervisor: compares wishes and facts every two seconds, and starts what should run.
+
+It holds the lead (`store.leading`), decides (`deciding`), stores the decision in one transaction,
+and starts drivers (`drivers`). It may be killed at any instant: a start is stored before its
+process exists, and a second driver of a sweep finds the first one's lease and exits with 5.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from sweeper.errors import HeldError, SweeperError
+from sweeper.service.deciding import SETTLING, NextSteps, Site, decide, is_live
+from sweeper.service.drivers import DriverProcesses
+from sweeper.service.fair import FairPolicy, Supply
+from sweeper.store import lease as leases
+from sweeper.store.leading import Leading, Scene
+from sweeper.store.service_records import Leadership, Submission
+
+LOG = logging.getLogger(__name__)
+LOOK_SECONDS = 2.0
+DRAIN_SECONDS, DRAIN_LOOK_SECONDS = 600.0, 1.0
+MOST_CHARGED_S = 60.0  # for the time between two looks, so that a stopped machine charges nobody
+
+
+@dataclass(frozen=True, kw_only=True)
+class Offer:
+    """What the supervisor may hand out, and by which rules."""
+
+    room: Supply
+    policy: FairPolicy = field(default_factory=FairPolicy)
+
+
+class Supervisor:
+    """One of possibly several supervisors; only the leader does anything.
+
+    Args:
+        say: shows the server's owner a sentence.
+    """
+
+    def __init__(
+        self,
+        leading: Leading,
+        drivers: DriverProcesses,
+        terms: Offer,
+        *,
+        say: Callable[[str], None] = lambda text: None,
+    ) -> None:
+        self._leading, self._drivers, self._terms, self._say = leading, drivers, terms, say
+        self._lead: Leadership | None = None
+        self._beat_at = self._charged_at = time.monotonic()
+        self._said = ""
+
+    def run(self, stop: threading.Event, *, drain: Callable[[], bool] = lambda: False) -> None:
+        """Works until `stop` is set, then gives the lead back. Faults of the database pass.
+
+        Args:
+            drain: whether drivers of this machine finish their rounds and end then.
+        """
+        while not stop.is_set():
+            began = time.monotonic()
+            try:
+                self.step()
+                self._tell("")
+            except HeldError as error:
+                self._tell(str(error))
+            except SweeperError as error:
+                self._lead = None
+                self._tell(f"trying again: {error}")
+            stop.wait(max(0.0, LOOK_SECONDS - (time.monotonic() - began)))
+        if self._lead is None:
+            return
+        try:
+            if drain():
+                self._drain(self._lead)
+            self._leading.release(self._lead)
+        except SweeperError as error:
+            LOG.warning("the lead was not given back: %s", error)
+
+    def _drain(self, lead: Leadership) -> None:
+        """Asks the drivers of this machine to finish their rounds, and waits for their ends."""
+        asked, until = set[int](), time.monotonic() + DRAIN_SECONDS
+        while time.monotonic() < until:
+            scene = self._leading.scene()
+            self._reap(lead, scene)
+            left = [
+                driver
+                for drivers in self._leading.scene().drivers.values()
+                for driver in drivers
+                if driver.ended_at is None
+            ]
+            if not left:
+                return
+            for driver in left:
+                if driver.id not in asked:
+                    asked.add(driver.id)
+                    self._drivers.ask_to_end(driver)
+            self._leading.beat(lead)
+            time.sleep(DRAIN_LOOK_SECONDS)
+
+    def step(self) -> NextSteps:
+        """Looks once, and does what follows.
+
+        Raises:
+            HeldError: another supervisor leads.
+            LeaseLost: another one has taken the lead over.
+        """
+        lead = self._leader()
+        self._reap(lead, self._leading.scene())
+        scene = self._leading.scene()
+        now = time.localtime()
+        site = Site(
+            room=self._terms.room,
+            epoch=lead.epoch,
+            minute=60 * now.tm_hour + now.tm_min,
+            policy=self._terms.policy,
+        )
+        found = decide(scene, site)
+        usage = self._used(scene)
+        if not found.empty or usage:
+            self._leading.record(
+                lead,
+                standings=found.standings,
+                grants=found.grants,
+                withdrawn=found.withdrawn,
+                usage=usage,
+                half_life_s=self._terms.policy.half_life_s,
+                done=found.done,
+                events=found.events,
+            )
+        for one in found.starts:
+            self._start(lead, one)
+        return found
+
+    def _leader(self) -> Leadership:
+        now = time.monotonic()
+        if self._lead is None:
+            room = list(self._terms.room)
+            self._lead = self._leading.take({**leases.here(), "room": room})
+            self._beat_at = self._charged_at = now
+            self._say(f"this supervisor leads, epoch {self._lead.epoch}")
+        elif now - self._beat_at >= leases.BEAT:
+            self._leading.beat(self._lead)
+            self._beat_at = now
+        return self._lead
+
+    def _reap(self, lead: Leadership, scene: Scene) -> None:
+        """Stores the end of drivers that have ended."""
+        for one in scene.submissions:
+            fact = scene.sweeps.get(one.name)
+            for driver in scene.drivers.get(one.id, ()):
+                if driver.ended_at is not None:
+                    continue
+                if self._drivers.ended(driver, fact, now=scene.now):
+                    code = self._drivers.code(driver, fact)
+                    said = fact.reason if fact and code in SETTLING else None
+                    self._leading.end_driver(
+                        lead,
+                        driver.id,
+                        code=code,
+                        error=self._drivers.last_words(one) if said is None else said,
+                        rounds=self._leading.rounds(one.name),
+                    )
+                    self._say(f"{one.name}: driver {driver.number} ended with {code}")
+
+    def _used(self, scene: Scene) -> dict[str, float]:
+        """Worker seconds since the last call, by owner, weighted by what workers cost."""
+        now = time.monotonic()
+        live = [one for one in scene.submissions if is_live(scene, one)]
+        if live and now - self._charged_at < leases.BEAT:
+            return {}  # a write every ten seconds is enough
+        passed, self._charged_at = min(now - self._charged_at, MOST_CHARGED_S), now
+        found: dict[str, float] = {}
+        for one in live:
+            grant = scene.grants.get(one.name)
+            workers = grant.workers if grant else 1
+            if workers:
+                used = passed * workers * one.needs.cost
+                found[one.owner] = found.get(one.owner, 0.0) + used
+        return found
+
+    def _start(self, lead: Leadership, one: Submission) -> None:
+        rounds = self._leading.rounds(one.name)
+        driver = self._leading.begin_driver(lead, one, rounds=rounds)
+        try:
+            holder = self._drivers.start(driver, one)
+        except OSError as error:
+            text = f"the driver cannot be started: {error}"
+            self._leading.end_driver(lead, driver.id, code=1, error=text, rounds=rounds)
+            self._say(f"{one.name}: {text}")
+            return
+        self._leading.name_driver(lead, driver.id, holder)
+        self._say(f"{one.name}: driver {driver.number} starts, pid {holder['pid']}")
+
+    def _tell(self, trouble: str) -> None:
+        if trouble != self._said:
+            self._said = trouble
+            if trouble:
+                self._say(trouble)

@@ -1,0 +1,381 @@
+"""The supervisor and its drivers, with real processes: kills, crashes, double starts, stops.
+
+Most drivers here are small processes that take a sweep's lease as a launch does, and play its end;
+the last test runs the whole service with real launches.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import acting
+import pytest
+from command import environment
+from patience import eventually
+from sqlalchemy import update
+
+from sweeper.errors import HeldError, LeaseLost
+from sweeper.service import deciding, drivers
+from sweeper.service.client import Service
+from sweeper.service.drivers import DriverProcesses, ServiceFolder
+from sweeper.service.fair import Supply
+from sweeper.service.supervisor import Offer, Supervisor
+from sweeper.store import Store
+from sweeper.store.leading import Leading
+from sweeper.store.lease import EXPIRY
+from sweeper.store.service_records import Needs, NewSubmission, State, Verb
+from sweeper.store.service_tables import LeaderTable
+from sweeper.store.wishes import Wishes
+
+PLAYED = """
+import os, sys, time
+from pathlib import Path
+from sweeper.errors import HeldError
+from sweeper.store import Store
+from sweeper.store.lease import here
+from sweeper.store.orders import OrderBook
+from sweeper.store.records import NewSweep
+
+name = Path("sweep.yaml").read_text().split()[1]
+with Store.open(os.environ["SWEEPER_STORAGE"], create=True) as store:
+    sweep = store.create_sweep(NewSweep(
+        name=name, question="", spec_text="", spec={}, layout=(), facts={}, provenance={}))
+    try:
+        lease = store.acquire(sweep.id, here())
+    except HeldError as error:
+        print(error)
+        sys.exit(5)
+    store.update_sweep(lease, state="running", state_reason="")
+    book, code, state = OrderBook(store.database, name), 0, "complete"
+    while not Path("../let-go").exists():
+        if book.read().stop:
+            code, state = 130, "interrupted"
+            break
+        time.sleep(0.05)
+    store.update_sweep(lease, state=state, state_reason="")
+    store.release(lease)
+sys.exit(code)
+"""
+CRASHING = "import sys; print('sweeper: boom'); sys.exit(7)"
+
+
+class Scene:
+    """A database with a supervisor that is stepped by hand."""
+
+    def __init__(self, folder: Path) -> None:
+        self.store = Store.open(f"sqlite:///{folder}/s.db", create=True)
+        self.url, self.folder = f"sqlite:///{folder}/s.db", ServiceFolder(folder / "service")
+        self.folder.make()
+        self.wishes, self.leading = Wishes(self.store.database), Leading(self.store.database)
+        self.made: list[DriverProcesses] = []
+        self.supervisor = self.another()
+
+    def another(self, kind: type[DriverProcesses] = DriverProcesses) -> Supervisor:
+        self.made.append(kind(self.folder, storage=self.url))
+        return Supervisor(self.leading, self.made[-1], Offer(room=Supply(2.0)))
+
+    def submit(self, name: str) -> None:
+        text, needs = f"name: {name}\n", Needs(workers=1)
+        new = NewSubmission(name=name, owner="ann", spec_text=text, needs=needs, key=name)
+        self.wishes.submit(new, who="ann")
+
+    def state(self, name: str) -> State | None:
+        one = self.wishes.submission(name)
+        assert one is not None
+        standing = self.wishes.standings([one.id]).get(one.id)
+        return None if standing is None else standing.state
+
+    def starts(self, name: str) -> list[tuple[int | None, bool]]:
+        """The exit code of each driver, and whether it has ended."""
+        one = self.wishes.submission(name)
+        assert one is not None
+        return [(it.exit_code, it.ended_at is not None) for it in self.wishes.drivers(one.id)]
+
+    def until(self, condition: Callable[[], object], supervisor: Supervisor | None = None) -> None:
+        """Steps the supervisor until the condition holds."""
+
+        def stepped() -> object:
+            (supervisor or self.supervisor).step()
+            return condition()
+
+        eventually(stepped, "the supervisor does not get there")
+
+    def alive(self, name: str) -> bool:
+        sweep = self.store.sweep(name)
+        return sweep is not None and sweep.alive
+
+    def let_go(self) -> None:
+        (self.folder.path / "let-go").touch()
+
+    def lose_the_lead(self) -> None:
+        """As if the supervisor had been silent for long."""
+        old = update(LeaderTable).values(beat_at=LeaderTable.beat_at - EXPIRY - 5)
+        self.store.database.write(lambda connection: connection.execute(old))
+
+
+@pytest.fixture
+def scene(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Scene]:
+    root = str(Path(__file__).parents[2])
+    paths = [root, *filter(None, [os.environ.get("PYTHONPATH")])]
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(paths))
+    played(monkeypatch, PLAYED)
+    found = Scene(tmp_path)
+    yield found
+    found.let_go()
+    for made in found.made:
+        for child in made._children.values():
+            child.wait()
+    found.store.close()
+
+
+def played(monkeypatch: pytest.MonkeyPatch, source: str) -> None:
+    """Lets drivers be this program."""
+    monkeypatch.setattr(drivers, "SWEEPER", (sys.executable, "-c", source))
+
+
+def test_two_sweeps_run_and_finish(scene: Scene) -> None:
+    """Each is started once, and both are complete when their drivers have ended with 0."""
+    for name in ("a", "b"):
+        scene.submit(name)
+    scene.until(lambda: scene.alive("a") and scene.alive("b"))
+    assert [scene.state(name) for name in "ab"] == [State.RUNNING] * 2
+    scene.let_go()
+    scene.until(lambda: scene.state("a") is scene.state("b") is State.COMPLETE)
+    assert scene.starts("a") == scene.starts("b") == [(0, True)]
+
+
+class Killed(BaseException):
+    """The supervisor dies here."""
+
+
+class DiesAfterTheStart(DriverProcesses):
+    """Starts the process and dies before it can be recorded."""
+
+    def start(self, driver: Any, one: Any) -> Any:
+        super().start(driver, one)
+        raise Killed
+
+
+class DiesBeforeTheStart(DriverProcesses):
+    """Dies when the start is recorded and no process exists."""
+
+    def start(self, driver: Any, one: Any) -> Any:
+        raise Killed
+
+
+def test_a_supervisor_that_dies_between_start_and_record_starts_nothing_twice(
+    scene: Scene,
+) -> None:
+    """The next one sees the sweep's lease, and what its driver said at the end."""
+    scene.submit("a")
+    first = scene.another(DiesAfterTheStart)
+    with pytest.raises(Killed):
+        first.step()
+    scene.lose_the_lead()
+    eventually(lambda: scene.alive("a"), "the driver does not take its lease")
+    for _ in range(3):
+        scene.supervisor.step()
+    assert scene.starts("a") == [(None, False)]
+    scene.let_go()
+    eventually(lambda: not scene.alive("a"), "the driver does not end")
+    assert scene.wishes.leader() is not None
+    one = scene.wishes.submission("a")
+    assert one is not None
+    monkey = pytest.MonkeyPatch()
+    with monkey.context() as patched:
+        patched.setattr(drivers, "GRACE_S", 0.0)
+        scene.until(lambda: scene.state("a") is State.COMPLETE)
+    assert scene.starts("a") == [(0, True)]
+
+
+def test_a_start_without_a_process_is_made_up_for(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After the time that a driver needs to take its lease."""
+    scene.submit("a")
+    with pytest.raises(Killed):
+        scene.another(DiesBeforeTheStart).step()
+    scene.lose_the_lead()
+    scene.supervisor.step()
+    assert scene.starts("a") == [(None, False)]
+    monkeypatch.setattr(drivers, "GRACE_S", 0.0)
+    monkeypatch.setattr(deciding, "FIRST_WAIT_S", 0.0)
+    scene.let_go()
+    scene.until(lambda: scene.state("a") is State.COMPLETE)
+    assert scene.starts("a") == [(None, True), (0, True)]
+
+
+def test_a_double_start_is_harmless(scene: Scene) -> None:
+    """The second driver exits with 5, which counts against nothing."""
+    scene.submit("a")
+    scene.until(lambda: scene.alive("a"))
+    one = scene.wishes.submission("a")
+    assert one is not None
+    scene.another()
+    driver = scene.wishes.drivers(one.id)[0]
+    scene.made[-1].start(driver, one)
+    assert scene.made[-1]._children[driver.id].wait() == 5
+    scene.let_go()
+    scene.until(lambda: scene.state("a") is State.COMPLETE)
+
+
+def test_two_supervisors_of_which_one_leads(scene: Scene) -> None:
+    """The other one starts nothing; one that lost the lead stops at its next write."""
+    scene.submit("a")
+    scene.supervisor.step()
+    second = scene.another()
+    with pytest.raises(HeldError):
+        second.step()
+    scene.lose_the_lead()
+    second.step()
+    scene.submit("b")
+    with pytest.raises(LeaseLost):
+        scene.supervisor.step()
+    assert scene.starts("b") == []
+    scene.let_go()
+    scene.until(lambda: scene.state("b") is State.COMPLETE, second)
+    assert scene.starts("a") == scene.starts("b") == [(0, True)]
+
+
+def test_a_driver_that_is_killed_is_started_again(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its end is seen at once, though its lease says nothing yet."""
+    monkeypatch.setattr(deciding, "FIRST_WAIT_S", 0.0)
+    scene.submit("a")
+    scene.until(lambda: scene.alive("a"))
+    one = scene.wishes.submission("a")
+    assert one is not None
+    os.kill(scene.wishes.drivers(one.id)[0].holder["pid"], signal.SIGKILL)
+    scene.until(lambda: len(scene.starts("a")) == 2)
+    scene.let_go()
+    scene.until(lambda: scene.state("a") is State.COMPLETE)
+    assert scene.starts("a") == [(-9, True), (0, True)]
+
+
+def test_a_driver_that_crashes_at_once_always_needs_attention(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After five starts, with its last words; resume tries again."""
+    played(monkeypatch, CRASHING)
+    monkeypatch.setattr(deciding, "FIRST_WAIT_S", 0.0)
+    scene.submit("a")
+    scene.until(lambda: scene.state("a") is State.ATTENTION)
+    assert scene.starts("a") == [(7, True)] * 5
+    [event] = [it for it in scene.wishes.events(name="a") if it.what == "attention"]
+    assert event.why == "5 starts without progress; the last: boom"
+    for _ in range(3):
+        scene.supervisor.step()
+    assert len(scene.starts("a")) == 5
+    played(monkeypatch, PLAYED)
+    scene.let_go()
+    scene.wishes.command("a", Verb.RESUME, who="ann", key="r")
+    scene.until(lambda: scene.state("a") is State.COMPLETE)
+
+
+def test_stop_resume_and_cancel(scene: Scene) -> None:
+    """A running driver reads the wish itself; the command is done when the fact is."""
+    for name in ("a", "b", "c"):
+        scene.submit(name)
+    scene.until(lambda: scene.alive("a") and scene.alive("b"))
+    assert scene.state("c") is State.QUEUED
+    scene.wishes.command("c", Verb.CANCEL, who="ann", key="cancel c")
+    scene.wishes.command("a", Verb.STOP, who="ann", key="stop a")
+    scene.wishes.command("a", Verb.RESUME, who="ann", key="resume a")
+    scene.wishes.command("a", Verb.STOP, who="ann", key="stop a again")
+    scene.until(lambda: scene.state("a") is State.STOPPED)
+    assert scene.state("c") is State.CANCELLED
+    assert scene.starts("a") == [(130, True)]
+    assert scene.starts("c") == []
+    outcomes = {it.key: it.outcome for name in "ac" for it in scene.wishes.commands(name)}
+    assert outcomes == {
+        "cancel c": "cancelled", "stop a": "stopped", "resume a": "stopped",
+        "stop a again": "stopped",
+    }  # fmt: skip
+    scene.wishes.command("a", Verb.RESUME, who="ann", key="resume at last")
+    scene.let_go()
+    scene.until(lambda: scene.state("a") is scene.state("b") is State.COMPLETE)
+    assert scene.starts("a") == [(130, True), (0, True)]
+
+
+# --- the whole service, with real launches
+
+SPEC = """
+name: served
+data: {dataset: digits}
+train: {epochs: 3}
+scientific: {train.lr: [0.03, 0.1, 0.3]}
+replicates: 2
+resources: {pack: 2, workers: 1}
+"""
+
+
+def process_of(words: str) -> int | None:
+    """The process whose command line has these words."""
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            with suppress(OSError):
+                line = (entry / "cmdline").read_bytes().replace(b"\0", b" ").decode()
+                if words in line:
+                    return int(entry.name)
+    return None
+
+
+def test_the_service_survives_the_death_of_its_processes(tmp_path: Path) -> None:
+    """API, supervisor and driver are killed in turn; every number is the undisturbed one's."""
+    plugin = acting.write(tmp_path, seconds=0.3)
+    words = ["--folder", str(tmp_path / "service"), "--port", "0", "--plugin", str(plugin)]
+    code = "from sweeper.cli import main; main()"
+    storage = f"sqlite:///{tmp_path}/s.db"
+    with subprocess.Popen(
+        [sys.executable, "-P", "-c", code, "serve", *words],
+        cwd=tmp_path,
+        env=environment(SWEEPER_STORAGE=storage),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    ) as served:
+        assert served.stdout is not None
+        try:
+            lines = iter(served.stdout.readline, "")
+            url = next(found[0] for line in lines if (found := re.search(r"^http://\S+", line)))
+            token = (tmp_path / "service" / "admin-token").read_text().strip()
+            service = Service(url, token)
+            assert service.submit(SPEC, key="one")["new"]
+            for kind in ("api", "supervisor"):
+                number = process_of(f"--plugin {plugin} --only {kind}")
+                assert number is not None
+                os.kill(number, signal.SIGKILL)
+            assert not service.submit(SPEC, key="one")["new"]
+            with Store.open(storage, create=True) as store:
+                eventually(lambda: _recorded(store) >= 2, "the driver records nothing")
+                sweep = store.sweep("served")
+                assert sweep is not None
+                assert sweep.holder is not None
+                os.kill(sweep.holder["pid"], signal.SIGKILL)
+                eventually(
+                    lambda: service.show("served")["submission"]["state"] == "complete",
+                    "the sweep does not finish",
+                )
+                assert len(store.attempts(sweep.id)) >= 6
+            shown = service.show("served")
+            assert [one["exit_code"] for one in shown["submission"]["drivers"]][-1] == 0
+            assert [event["what"] for event in shown["events"]].count("complete") == 1
+            served.send_signal(signal.SIGTERM)
+            assert served.wait() == 0
+        finally:
+            served.kill()
+    acting.check_numbers(storage, "served", runs=6)
+
+
+def _recorded(store: Store) -> int:
+    sweep = store.sweep("served")
+    return 0 if sweep is None else sum(run.epoch for run in store.runs(sweep.id))

@@ -1,0 +1,300 @@
+"""What the supervisor decides: a scene of wishes and facts, and what follows from it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from sweeper.service.deciding import NextSteps, Site, decide
+from sweeper.service.fair import Supply
+from sweeper.store.leading import Scene, SweepFact
+from sweeper.store.service_records import (
+    Command,
+    DriverStart,
+    Grant,
+    Needs,
+    Owner,
+    Priority,
+    State,
+    Submission,
+    SubmissionStanding,
+    Usage,
+    Verb,
+    WantedState,
+)
+
+NOW, EPOCH = 1_000_000.0, 3
+SITE = Site(room=Supply(2.0), epoch=EPOCH, minute=12 * 60)
+
+
+def wish(name: str = "a", number: int = 1, **changes: Any) -> Submission:
+    given: dict[str, Any] = {
+        "id": number, "owner": "ann", "spec_text": "", "key": name, "needs": Needs(workers=1),
+        "wanted": WantedState.RUNNING, "generation": 1, "created_at": NOW - 3600 + number,
+        "updated_at": NOW,
+    }  # fmt: skip
+    return Submission(name=name, **{**given, **changes})
+
+
+def start(one: Submission, number: int = 1, **changes: Any) -> DriverStart:
+    """A driver of the submission; it has ended if `code` is given."""
+    given: dict[str, Any] = {
+        "id": 100 * one.id + number, "submission_id": one.id, "number": number,
+        "generation": one.generation, "epoch": EPOCH, "holder": {}, "started_at": NOW - 60,
+        "ended_at": None, "exit_code": None, "error": "", "rounds_before": 0, "rounds_after": None,
+    }  # fmt: skip
+    if "code" in changes:
+        changes["exit_code"] = changes.pop("code")
+        given |= {"ended_at": NOW - 400, "rounds_after": 0}
+    return DriverStart(**{**given, **changes})
+
+
+def scene(*submissions: Submission, drivers: Any = (), **changes: Any) -> Scene:
+    starts: dict[int, list[DriverStart]] = {}
+    for driver in drivers:
+        starts.setdefault(driver.submission_id, []).append(driver)
+    given: dict[str, Any] = {
+        "now": NOW, "submissions": list(submissions), "standings": {}, "drivers": starts,
+        "sweeps": {}, "grants": {}, "usage": {}, "owners": {}, "commands": [], "ended": {},
+    }  # fmt: skip
+    return Scene(**{**given, **changes})
+
+
+def granted(*names: str, workers: int = 1, since: float = NOW - 3600) -> dict[str, Grant]:
+    return {name: Grant(sweep=name, workers=workers, epoch=EPOCH, since=since) for name in names}
+
+
+def standing(found: NextSteps, one: Submission) -> SubmissionStanding:
+    [only] = [it for it in found.standings if it.submission_id == one.id]
+    return only
+
+
+def test_nothing_is_wanted_and_nothing_happens() -> None:
+    """An empty queue stores nothing."""
+    assert decide(scene(), SITE).empty
+
+
+def test_waiting_sweeps_start_while_there_is_room() -> None:
+    """With a grant before the start; the rest waits, and says for what."""
+    listed = [wish("a", 1), wish("b", 2), wish("c", 3)]
+    found = decide(scene(*listed), SITE)
+    assert [one.name for one in found.starts] == ["a", "b"]
+    assert [(grant.sweep, grant.workers) for grant in found.grants] == [("a", 1), ("b", 1)]
+    waits = standing(found, listed[2])
+    assert (waits.state, waits.reason) == (State.QUEUED, "waits for workers that others use")
+    assert ("c", "queued", "waits for workers that others use") in found.events
+
+
+ENDS: list[tuple[list[dict[str, Any]], State, str]] = [
+    ([{"code": 0}], State.COMPLETE, ""),
+    ([{"code": 3, "error": "2 runs failed"}], State.FAILURES, "2 runs failed"),
+    ([{"code": 4, "error": "too many"}], State.HALTED, "too many"),
+    ([{"code": 2, "error": "no data"}], State.ATTENTION, "no data"),
+    ([{"code": 1, "error": "x"}] * 5, State.ATTENTION, "5 starts without progress; the last: x"),
+    ([{"code": None}] * 5, State.ATTENTION, "5 starts without progress; the last: "),
+    ([{"code": -9}] * 4, State.RUNNING, "starts"),
+    ([{"code": 1, "rounds_after": 7}, *[{"code": 1}] * 3], State.RUNNING, "starts"),
+    ([{"code": 130}] * 9, State.RUNNING, "starts"),
+    ([{"code": 5}] * 9, State.RUNNING, "starts"),
+]
+
+
+@pytest.mark.parametrize(("ends", "state", "reason"), ENDS)
+def test_the_exit_code_decides(ends: list[dict[str, Any]], state: State, reason: str) -> None:
+    """A driver that was asked to stop, or that found another, has not failed."""
+    one = wish()
+    drivers = [start(one, number, **end) for number, end in enumerate(ends, 1)]
+    found = decide(scene(one, drivers=drivers), SITE)
+    got = standing(found, one)
+    assert (got.state, got.reason) == (state, reason)
+    assert got.settled == (state is not State.RUNNING)
+    assert bool(found.starts) == (state is State.RUNNING)
+
+
+@pytest.mark.parametrize(("failed", "waits"), [(1, 5), (2, 10), (3, 20), (4, 40)])
+def test_after_a_failed_start_the_next_one_waits(failed: int, waits: int) -> None:
+    """5 s, doubling; progress begins it again."""
+    one = wish()
+    for ago, starts in ((waits - 1, False), (waits + 1, True)):
+        ends = [start(one, n, code=1, ended_at=NOW - ago) for n in range(1, failed + 1)]
+        found = decide(scene(one, drivers=ends), SITE)
+        assert bool(found.starts) == starts, ago
+    ends = [start(one, 1, code=1), start(one, 2, code=1, rounds_after=4, ended_at=NOW - 6)]
+    assert decide(scene(one, drivers=ends), SITE).starts
+
+
+def test_a_new_wish_forgets_the_failures_of_the_last() -> None:
+    """Resume after "needs attention" starts at once."""
+    one = wish(generation=2)
+    ends = [start(one, n, code=1, generation=1, ended_at=NOW - 1) for n in range(1, 6)]
+    assert decide(scene(one, drivers=ends), SITE).starts
+
+
+WISHES: list[tuple[WantedState, bool, State, bool]] = [
+    (WantedState.STOPPED, False, State.STOPPED, True),
+    (WantedState.CANCELLED, False, State.CANCELLED, True),
+    (WantedState.STOPPED, True, State.STOPPING, False),
+    (WantedState.CANCELLED, True, State.STOPPING, False),
+    (WantedState.RUNNING, True, State.RUNNING, False),
+]
+
+
+@pytest.mark.parametrize(("wanted", "live", "state", "settled"), WISHES)
+def test_what_is_stopped_does_not_start(
+    wanted: WantedState, live: bool, state: State, settled: bool
+) -> None:
+    """A driver that runs reads the wish itself; nothing starts in its place."""
+    one = wish(wanted=wanted)
+    drivers = [start(one)] if live else []
+    found = decide(scene(one, drivers=drivers), SITE)
+    got = standing(found, one)
+    assert (got.state, got.settled) == (state, settled)
+    assert not found.starts
+
+
+def test_a_driver_that_finished_as_the_stop_came_has_finished() -> None:
+    """The fact counts, not the wish; the command is answered with it."""
+    one = wish(wanted=WantedState.STOPPED)
+    asked = Command(
+        id=7, sweep="a", verb=Verb.STOP, body={}, who="ann", key="k", asked_at=NOW,
+        done_at=None, outcome="",
+    )  # fmt: skip
+    found = decide(scene(one, drivers=[start(one, code=0)], commands=[asked]), SITE)
+    assert standing(found, one).state is State.COMPLETE
+    assert found.done == {7: "complete"}
+
+
+def test_a_sweep_that_a_terminal_runs_is_live() -> None:
+    """Its lease says so, without any driver of the supervisor's."""
+    one = wish()
+    fact = SweepFact(name="a", alive=True, state="running", reason="", updated_at=NOW)
+    found = decide(scene(one, sweeps={"a": fact}), SITE)
+    assert not found.starts
+    assert standing(found, one).state is State.RUNNING
+
+
+def test_a_change_of_the_spec_drains_the_driver_of_the_old_one() -> None:
+    """Once it has ended, the next one starts with the new spec."""
+    one = wish(generation=2)
+    found = decide(scene(one, drivers=[start(one, generation=1)], grants=granted("a")), SITE)
+    assert [(grant.workers, grant.reason) for grant in found.grants] == [
+        (0, "it starts again, as was asked for")
+    ]
+    assert not found.starts
+
+
+def test_a_higher_class_drains_a_lower_one_and_waits_for_its_end() -> None:
+    """The workers are given on only when they are free."""
+    old, high = wish("old", 1), wish("high", 2, priority=Priority.HIGH)
+    one = replace(SITE, room=Supply(1.0))
+    found = decide(scene(old, high, drivers=[start(old)], grants=granted("old")), one)
+    assert [(grant.sweep, grant.workers) for grant in found.grants] == [("old", 0)]
+    assert found.grants[0].reason == "preempted: it makes room for high (ann, high)"
+    assert not found.starts
+    assert standing(found, high).reason == "next; others finish their round first"
+    young = decide(
+        scene(old, high, drivers=[start(old)], grants=granted("old", since=NOW - 10)), one
+    )
+    assert not young.grants
+
+
+def test_a_grant_follows_a_change_of_leader() -> None:
+    """The new leader writes it again, under its own epoch, and otherwise leaves it alone."""
+    one = wish()
+    running = scene(one, drivers=[start(one)], grants=granted("a"))
+    assert not decide(running, SITE).grants
+    [grant] = decide(running, replace(SITE, epoch=EPOCH + 1)).grants
+    assert grant.workers == 1
+
+
+def test_grants_of_sweeps_that_no_longer_run_are_withdrawn() -> None:
+    """A launch from a terminal is not bound by what is over."""
+    one = wish()
+    found = decide(scene(one, drivers=[start(one, code=0)], grants=granted("a", "gone")), SITE)
+    assert found.withdrawn == ["a", "gone"]
+
+
+@pytest.mark.parametrize(
+    ("state", "waits"),
+    [
+        (None, "waits for b to finish"),
+        (State.COMPLETE, ""),
+        (State.FAILURES, ""),
+        (State.STOPPED, "waits for b, which is stopped"),
+        (State.ATTENTION, "waits for b, which is attention"),
+    ],
+)
+def test_a_sweep_waits_for_the_one_before_it(state: State | None, waits: str) -> None:
+    """Until it has finished, with or without failures."""
+    one, before = wish("a", 1, after="b"), wish("b", 2)
+    if state is None:
+        found = decide(scene(one, before, drivers=[start(before)]), SITE)
+    else:
+        ended = SubmissionStanding(submission_id=2, generation=1, state=state, settled=True)
+        found = decide(scene(one, ended={"b": ended}), SITE)
+    got = standing(found, one)
+    assert (got.reason, bool(found.starts)) == ((waits, False) if waits else ("starts", True))
+
+
+@pytest.mark.parametrize(
+    ("window", "minute", "inside"),
+    [
+        (("22:00", "06:00"), 23 * 60, True),
+        (("22:00", "06:00"), 5 * 60 + 59, True),
+        (("22:00", "06:00"), 6 * 60, False),
+        (("09:30", "17:00"), 9 * 60 + 29, False),
+        (("09:30", "17:00"), 9 * 60 + 30, True),
+    ],
+)
+def test_a_sweep_runs_in_its_hours(window: tuple[str, str], minute: int, inside: bool) -> None:
+    """Outside of them it waits, and a running one is drained."""
+    one, site = wish(window=window), replace(SITE, minute=minute)
+    assert bool(decide(scene(one), site).starts) == inside
+    found = decide(scene(one, drivers=[start(one)], grants=granted("a")), site)
+    assert [grant.workers for grant in found.grants] == ([] if inside else [0])
+
+
+def test_limits_hold_a_sweep_back_and_say_so() -> None:
+    """By number of sweeps, by workers, and by hours used."""
+    running, waiting = wish("a", 1), wish("b", 2, needs=Needs(workers=2))
+    base = {"drivers": [start(running)], "grants": granted("a")}
+    cases: list[tuple[dict[str, Any], float, str]] = [
+        ({"most_sweeps": 1}, 0.0, "waits for another sweep of ann: 1 at a time"),
+        ({"most_hours": 2.0}, 7200.0, "ann has used 2.0 of 2 hours"),
+    ]
+    for limits, usage, reason in cases:
+        found = decide(
+            scene(
+                running, waiting, owners={"ann": Owner(owner="ann", **limits)},
+                usage={"ann": Usage(owner="ann", total=usage, at=NOW)}, **base,
+            ),
+            SITE,
+        )  # fmt: skip
+        assert standing(found, waiting).reason == reason
+        assert not found.starts
+    owners = {"ann": Owner(owner="ann", most_workers=1)}
+    [grant] = decide(scene(waiting, owners=owners), SITE).grants
+    assert grant.workers == 1
+
+
+def test_a_sweep_that_no_machine_has_room_for_says_so() -> None:
+    """And does not hold back the others."""
+    big, small = wish("big", 1, needs=Needs(workers=1, gpus=1.0)), wish("small", 2)
+    found = decide(scene(big, small), SITE)
+    assert standing(found, big).reason == "no room: a worker needs 1 CPU and 1 GPU"
+    assert [one.name for one in found.starts] == ["small"]
+
+
+def test_the_same_scene_gives_the_same_steps_and_then_none() -> None:
+    """What is stored already is not stored again."""
+    one, two = wish("a", 1), wish("b", 2, wanted=WantedState.STOPPED)
+    first = decide(scene(one, two), SITE)
+    assert first == decide(scene(one, two), SITE)
+    after = scene(
+        one, two, drivers=[start(one)], grants=granted("a"),
+        standings={it.submission_id: replace(it, reason="" if it.submission_id == 1 else it.reason)
+                   for it in first.standings},
+    )  # fmt: skip
+    assert decide(after, SITE).empty
