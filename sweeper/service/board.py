@@ -2,110 +2,139 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import json
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from functools import lru_cache
 from typing import Any
 
 from sweeper.service.deciding import MANY
 from sweeper.service.fair import FairPolicy, QueueEntry, Supply, forecast
-from sweeper.store.service_records import Grant, State, Submission, SubmissionStanding, Usage
+from sweeper.store.service_records import Needs, Priority, State, Usage
 
+NEAR = 15  # waiting sweeps of an owner and a class whose starts are foreseen one by one
 GUESS_S = 60.0  # for a run of which nothing is known
 
 
 class Board:
-    """All submissions with what has become of them, at one moment.
+    """The submissions with what has become of them, at one moment.
 
     Args:
+        listed: rows of `Wishes.listing`.
         room: of the cluster; None: no supervisor has ever led.
     """
 
     def __init__(
         self,
-        submissions: Sequence[Submission],
-        standings: Mapping[int, SubmissionStanding],
-        grants: Mapping[str, Grant],
+        listed: Sequence[Mapping[str, Any]],
         usage: Mapping[str, Usage],
         *,
         now: float,
         room: Supply | None,
         policy: FairPolicy | None = None,
     ) -> None:
-        self._submissions, self._standings, self._grants = submissions, standings, grants
-        self._usage, self._now, self._room = usage, now, room
-        self._policy = policy or FairPolicy()
-        self._starts = self._foreseen()
+        self._listed, self._now = listed, now
+        near, far = _split(listed)
+        self._starts: dict[str, float] = {}
+        if room is not None:
+            entries = [self._entry(one) for one in near]
+            self._starts = forecast(
+                entries,
+                room=room,
+                usage={owner: used.recent for owner, used in usage.items()},
+                weights={},
+                now=now,
+                policy=policy or FairPolicy(),
+            )
+            self._starts |= _behind(far, entries, after=self._starts, room=room)
         order = sorted(self._starts.items(), key=lambda one: one[1])
         self._positions = {name: place for place, (name, _) in enumerate(order, 1)}
 
     def rows(self) -> list[dict[str, Any]]:
         """A row for each submission, those that run or wait first, in their order."""
-        rows = [self.row(one) for one in self._submissions]
-        return sorted(rows, key=_place)
+        return sorted(map(self.row, self._listed), key=_place)
 
-    def row(self, one: Submission) -> dict[str, Any]:
+    def row(self, one: Mapping[str, Any]) -> dict[str, Any]:
         """A submission, without its spec."""
-        standing = self._standings.get(one.id)
-        grant = self._grants.get(one.name)
-        fresh = standing is None or standing.generation < one.generation
-        state = State.QUEUED if standing is None or fresh else standing.state
-        reason = "" if standing is None or fresh else standing.reason
+        name, state = one["name"], one["state"]
         return {
-            "name": one.name,
-            "owner": one.owner,
-            "priority": str(one.priority),
-            "state": str(state),
-            "reason": reason or ("waits for the supervisor to look" if fresh else ""),
-            "wanted": str(one.wanted),
-            "generation": one.generation,
-            "position": self._positions.get(one.name),
-            "starts_in_s": _rounded(self._starts.get(one.name)),
-            "workers": grant.workers if grant else 0,
-            "runs": one.needs.runs,
-            "after": one.after,
-            "window": list(one.window),
-            "submitted_at": one.created_at,
+            "name": name,
+            "owner": one["owner"],
+            "priority": one["priority"],
+            "state": state or State.QUEUED.value,
+            "reason": UNSEEN if state is None else one["reason"],
+            "wanted": one["wanted"],
+            "generation": one["generation"],
+            "position": self._positions.get(name),
+            "starts_in_s": self._starts.get(name),
+            "workers": one["workers"] or 0,
+            "needs": _parsed(one["needs"]),
+            "after": one["after"],
+            "window": _parsed(one["window"]),
+            "submitted_at": one["created_at"],
         }
 
-    def _foreseen(self) -> dict[str, float]:
-        if self._room is None:
-            return {}
-        entries = [entry for one in self._submissions if (entry := self._entry(one))]
-        usage = {owner: used.recent for owner, used in self._usage.items()}
-        return forecast(
-            entries, room=self._room, usage=usage, weights={}, now=self._now, policy=self._policy
-        )
-
-    def _entry(self, one: Submission) -> QueueEntry | None:
-        standing, needs = self._standings.get(one.id), one.needs
-        if standing is not None and standing.generation == one.generation and standing.settled:
-            return None
-        grant = self._grants.get(one.name)
+    def _entry(self, one: Mapping[str, Any]) -> QueueEntry:
+        needs, workers = Needs(**_parsed(one["needs"])), one["workers"] or 0
         seconds = needs.seconds or GUESS_S * needs.runs
-        if grant is not None and grant.workers:
-            done = (self._now - grant.since) * grant.workers
-            seconds = max(seconds - done, seconds / 10)
+        if workers:
+            seconds = max(seconds - (self._now - one["since"]) * workers, seconds / 10)
         return QueueEntry(
-            name=one.name,
-            owner=one.owner,
-            priority=one.priority,
-            since=one.created_at,
+            name=one["name"],
+            owner=one["owner"],
+            priority=Priority(one["priority"]),
+            since=one["created_at"],
             worker=Supply(needs.cpus, needs.gpus),
             most=needs.workers or MANY,
             cost=needs.cost,
-            workers=grant.workers if grant else 0,
-            granted_at=grant.since if grant else 0.0,
+            workers=workers,
+            granted_at=one["since"] or 0.0,
             seconds=max(seconds, 1.0),
         )
 
 
+@lru_cache(1000)
+def _parsed(text: str) -> Any:
+    """The value of a JSON text, of which there are few different ones; nobody changes it."""
+    return json.loads(text)
+
+
+def _split(
+    listed: Iterable[Mapping[str, Any]],
+) -> tuple[list[Mapping[str, Any]], list[Mapping[str, Any]]]:
+    """Those that run, with the first that wait of each owner and class, and the rest."""
+    near, far, counts = list[Mapping[str, Any]](), list[Mapping[str, Any]](), Counter[Any]()
+    for one in listed:
+        if one["settled"]:
+            continue
+        place = (one["priority"], one["owner"])
+        counts[place] += 1
+        (near if one["workers"] or counts[place] <= NEAR else far).append(one)
+    return near, far
+
+
+def _behind(
+    far: Iterable[Mapping[str, Any]],
+    near: Sequence[QueueEntry],
+    *,
+    after: Mapping[str, float],
+    room: Supply,
+) -> dict[str, float]:
+    """When sweeps far behind start: as if they were as long as those before them."""
+    if not near:
+        return {}
+    mean = sum(one.seconds for one in near) / len(near)
+    step = mean / max(1, room.times(near[0].worker))
+    ordered = sorted(far, key=lambda one: (Priority(one["priority"]).rank, one["created_at"]))
+    last = max(after.values(), default=0.0)
+    return {one["name"]: last + step * place for place, one in enumerate(ordered, 1)}
+
+
+UNSEEN = "waits for the supervisor to look"
 ORDER = {State.RUNNING: 0, State.STOPPING: 0, State.QUEUED: 1}
 
 
 def _place(row: Mapping[str, Any]) -> tuple[Any, ...]:
-    first = ORDER.get(State(row["state"]), 2)
+    first = ORDER.get(row["state"], 2)
     position = row["position"] or 0
     return (first, position if first < 2 else -row["submitted_at"], row["name"])
-
-
-def _rounded(seconds: float | None) -> float | None:
-    return None if seconds is None else round(seconds, 1)

@@ -273,7 +273,7 @@ class _Deciding:
             before = old.get(new.submission_id)
             if before is None or _changed(before, new):
                 self._found.standings.append(new)
-                if before is None or before.state is not new.state:
+                if new.state is not (State.QUEUED if before is None else before.state):
                     self._found.events.append((name, str(new.state), new.reason))
         started = {one.name for one in self._found.starts}
         keep = started | self._running.keys()

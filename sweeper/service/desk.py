@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
@@ -70,7 +71,7 @@ class Desk:
         found: dict[str, Any] = {"name": name, "submission": None, "sweep": None}
         if one is not None:
             drivers = [asdict(driver) for driver in self._wishes.drivers(one.id)]
-            found["submission"] = self._board().row(one) | {
+            found["submission"] = self._row(name) | {
                 "overrides": list(one.overrides),
                 "drivers": [{k: v for k, v in one.items() if k != "holder"} for one in drivers],
             }
@@ -228,13 +229,11 @@ class Desk:
 
     # --- parts of answers
 
-    def _board(self, extra: Sequence[Submission] = ()) -> Board:
+    def _board(self, extra: Sequence[Mapping[str, Any]] = ()) -> Board:
         wishes, leader = self._wishes, self._wishes.leader()
         room = leader["holder"].get("room") if leader else None
         return Board(
-            [*wishes.submissions(), *extra],
-            wishes.standings(),
-            wishes.grants(),
+            [*wishes.listing(), *extra],
             wishes.usage(),
             now=wishes.now(),
             room=Supply(*room) if room else None,
@@ -244,20 +243,23 @@ class Desk:
     def _foreseen(self, new: NewSubmission) -> dict[str, Any]:
         """Where a submission stands in the queue, or would stand."""
         if isinstance(new, Submission):
-            row = self._board().row(new)
+            row = self._row(new.name)
         else:
-            now, given = self._wishes.now(), {k: getattr(new, k) for k in asdict(new)}
-            would = Submission(
-                id=0,
-                wanted=WantedState.RUNNING,
-                generation=1,
-                created_at=now,
-                updated_at=now,
-                **given,
-            )
+            would = {
+                **{name: getattr(new, name) for name in ("name", "owner", "priority", "after")},
+                "needs": json.dumps(asdict(new.needs)),
+                "window": json.dumps(new.window),
+                "wanted": WantedState.RUNNING,
+                "generation": 1,
+                "created_at": self._wishes.now(),
+                **dict.fromkeys(("state", "reason", "settled", "workers", "since")),
+            }
             row = self._board([would]).row(would)
         names = ("state", "position", "starts_in_s", "priority", "generation")
         return {name: row[name] for name in names}
+
+    def _row(self, name: str) -> dict[str, Any]:
+        return next(row for row in self._board().rows() if row["name"] == name)
 
     def _supervisor(self) -> dict[str, Any] | None:
         leader = self._wishes.leader()

@@ -11,7 +11,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from sweeper.errors import HeldError, SweeperError
 from sweeper.service.deciding import SETTLING, NextSteps, Site, decide, is_live
@@ -110,8 +110,9 @@ class Supervisor:
             LeaseLost: another one has taken the lead over.
         """
         lead = self._leader()
-        self._reap(lead, self._leading.scene())
         scene = self._leading.scene()
+        if self._reap(lead, scene):
+            scene = self._leading.scene()
         now = time.localtime()
         site = Site(
             room=self._terms.room,
@@ -148,8 +149,9 @@ class Supervisor:
             self._beat_at = now
         return self._lead
 
-    def _reap(self, lead: Leadership, scene: Scene) -> None:
-        """Stores the end of drivers that have ended."""
+    def _reap(self, lead: Leadership, scene: Scene) -> bool:
+        """Stores the end of drivers that have ended; returns whether any has."""
+        ended = False
         for one in scene.submissions:
             fact = scene.sweeps.get(one.name)
             for driver in scene.drivers.get(one.id, ()):
@@ -166,6 +168,8 @@ class Supervisor:
                         rounds=self._leading.rounds(one.name),
                     )
                     self._say(f"{one.name}: driver {driver.number} ended with {code}")
+                    ended = True
+        return ended
 
     def _used(self, scene: Scene) -> dict[str, float]:
         """Worker seconds since the last call, by owner, weighted by what workers cost."""
@@ -187,7 +191,8 @@ class Supervisor:
         rounds = self._leading.rounds(one.name)
         driver = self._leading.begin_driver(lead, one, rounds=rounds)
         try:
-            holder = self._drivers.start(driver, one)
+            text = self._leading.spec_text(one.id)
+            holder = self._drivers.start(driver, replace(one, spec_text=text))
         except OSError as error:
             text = f"the driver cannot be started: {error}"
             self._leading.end_driver(lead, driver.id, code=1, error=text, rounds=rounds)

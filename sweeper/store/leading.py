@@ -25,6 +25,7 @@ from sweeper.store.service_records import (
     Grant,
     Leadership,
     Owner,
+    State,
     Submission,
     SubmissionStanding,
     Usage,
@@ -32,6 +33,7 @@ from sweeper.store.service_records import (
 from sweeper.store.service_tables import (
     CommandTable,
     DriverTable,
+    EventTable,
     GrantTable,
     LeaderTable,
     OwnerTable,
@@ -44,7 +46,7 @@ from sweeper.store.wishes import (
     command_of,
     driver_of,
     grant_of,
-    note,
+    light,
     owner_of,
     standing_of,
     submission_of,
@@ -53,6 +55,7 @@ from sweeper.store.wishes import (
 
 T = TypeVar("T")
 SUPERVISOR = "supervisor"
+NEAR = 50  # queued submissions of an owner, a class and a reason that a look takes in
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,9 +76,13 @@ class SweepFact:
 
 @dataclass(frozen=True, kw_only=True)
 class Scene:
-    """Wishes and facts at one moment, of all submissions that are not settled.
+    """Wishes and facts at one moment, of the submissions that something may happen to.
+
+    Those are all that may have a driver, and the first of the queued ones of each owner, class and
+    reason to wait: a queue of ten thousand costs no more than a short one.
 
     Attributes:
+        submissions: without the texts of their specs.
         now: the database's clock.
         standings: by submission.
         drivers: the latest start of each submission's present generation and all that are open.
@@ -134,6 +141,11 @@ class Leading:
     def scene(self) -> Scene:
         """Wishes and facts, in one consistent view."""
         return self.database.read(_scene)
+
+    def spec_text(self, submission_id: int) -> str:
+        """The spec of a submission."""
+        query = select(SubmissionTable.spec_text).where(SubmissionTable.id == submission_id)
+        return self.database.read(lambda c: c.execute(query).scalar_one())
 
     def rounds(self, name: str) -> int:
         """How many rounds the runs of a sweep have recorded, ended runs counting one more each."""
@@ -212,8 +224,8 @@ class Leading:
         """
 
         def work(connection: Connection) -> None:
-            for one in standings:
-                _put_standing(connection, one)
+            now = connection.execute(select(clock())).scalar_one()
+            _put_standings(connection, standings, now)
             for one in grants:
                 _put_grant(connection, one, epoch=lead.epoch)
             if withdrawn:
@@ -224,8 +236,12 @@ class Leading:
                 query = update(CommandTable).where(CommandTable.id == command)
                 query = query.where(CommandTable.done_at.is_(None))
                 connection.execute(query.values(done_at=clock(), outcome=outcome))
-            for name, what, why in events:
-                note(connection, name, SUPERVISOR, what, why)
+            rows = [
+                {"at": now, "sweep": name, "who": SUPERVISOR, "what": what, "why": why}
+                for name, what, why in events
+            ]
+            if rows:
+                connection.execute(insert(EventTable), rows)
 
         self.fenced(lead, work)
 
@@ -286,14 +302,32 @@ def _rows(connection: Connection, query: Any) -> Sequence[Any]:
     return connection.execute(query).mappings().all()
 
 
-def _unsettled(connection: Connection) -> tuple[list[Submission], dict[int, SubmissionStanding]]:
+def _unsettled(
+    connection: Connection,
+) -> tuple[list[Submission], dict[int, SubmissionStanding]]:
+    """The submissions that a look takes in, and their standings."""
     table, standing = SubmissionTable, StandingTable
-    now = and_(standing.settled, standing.generation == table.generation)
-    fresh = or_(standing.submission_id.is_(None), not_(now))
-    query = select(table.__table__).outerjoin(standing, standing.submission_id == table.id)
-    found = [submission_of(row) for row in _rows(connection, query.where(fresh).order_by(table.id))]
-    of = select(standing.__table__).join(table, standing.submission_id == table.id).where(not_(now))
-    return found, {one.submission_id: one for one in map(standing_of, _rows(connection, of))}
+    settled = and_(standing.settled, standing.generation == table.generation)
+    place = func.row_number().over(
+        partition_by=(table.owner, table.priority, standing.reason), order_by=table.id
+    )
+    ranked = (
+        select(table.id, standing.state, place.label("place"))
+        .outerjoin(standing, standing.submission_id == table.id)
+        .where(or_(standing.submission_id.is_(None), not_(settled)))
+        .subquery()
+    )
+    waits = func.coalesce(ranked.c.state, State.QUEUED) == State.QUEUED
+    query = select(ranked.c.id).where(or_(not_(waits), ranked.c.place <= NEAR))
+    ids = sorted(connection.execute(query).scalars())
+    found: list[Submission] = []
+    standings: list[SubmissionStanding] = []
+    for some in chunks(ids):
+        query = select(*light()).where(table.id.in_(some)).order_by(table.id)
+        found += map(submission_of, _rows(connection, query))
+        of = select(standing.__table__).where(standing.submission_id.in_(some))
+        standings += map(standing_of, _rows(connection, of))
+    return found, {one.submission_id: one for one in standings}
 
 
 def _drivers(connection: Connection, ids: Sequence[int]) -> dict[int, list[DriverStart]]:
@@ -343,17 +377,14 @@ def _ended(connection: Connection, names: Collection[str]) -> dict[str, Submissi
     return {row.pop("of"): standing_of(row) for row in rows}
 
 
-def _put_standing(connection: Connection, one: SubmissionStanding) -> None:
+def _put_standings(
+    connection: Connection, standings: Sequence[SubmissionStanding], now: float
+) -> None:
     changes = ("generation", "state", "reason", "settled", "since")
     query = dialects.upsert(connection, StandingTable, keys=("submission_id",), changes=changes)
-    row = {
-        "submission_id": one.submission_id,
-        "generation": one.generation,
-        "state": one.state,
-        "reason": one.reason,
-        "settled": one.settled,
-    }
-    connection.execute(query.values(**row, since=clock()))
+    rows = [{**vars(one), "since": now} for one in standings]
+    if rows:
+        connection.execute(query, rows)
 
 
 def _put_grant(connection: Connection, one: Grant, *, epoch: int) -> None:

@@ -11,7 +11,19 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any, TypeVar
 
-from sqlalchemy import Connection, insert, literal, or_, select, update
+from sqlalchemy import (
+    Connection,
+    String,
+    Text,
+    and_,
+    cast,
+    insert,
+    literal,
+    or_,
+    select,
+    type_coerce,
+    update,
+)
 
 from sweeper.errors import InputError, nearest
 from sweeper.store import dialects
@@ -52,6 +64,7 @@ from sweeper.store.tables import SweepTable, clock
 T = TypeVar("T")
 ENDED = frozenset({State.COMPLETE, State.FAILURES, State.CANCELLED})
 MOST_EVENTS = 1000  # of one answer
+LISTED = ("name", "owner", "priority", "wanted", "generation", "after", "created_at")
 
 
 class WishRefused(InputError):
@@ -119,11 +132,32 @@ class Wishes:
 
     def submissions(self) -> list[Submission]:
         """All submissions, oldest first, without the texts of their specs."""
-        columns = [
-            column for column in SubmissionTable.__table__.columns if column.name != "spec_text"
-        ]
-        query = select(*columns, literal("").label("spec_text")).order_by(SubmissionTable.id)
-        return self._all(query, submission_of)
+        return self._all(select(*light()).order_by(SubmissionTable.id), submission_of)
+
+    def listing(self) -> list[Mapping[str, Any]]:
+        """All submissions with state, reason and workers, as plain rows, oldest first.
+
+        `state` is None until the supervisor has looked at this generation; `needs` and `window` are
+        the texts of their JSON.
+        """
+        table, standing = SubmissionTable, StandingTable
+        current = and_(standing.submission_id == table.id, standing.generation == table.generation)
+        query = (
+            select(
+                *(table.__table__.c[name] for name in LISTED),
+                cast(type_coerce(table.needs, String), Text).label("needs"),
+                cast(type_coerce(table.window, String), Text).label("window"),
+                standing.state,
+                standing.reason,
+                standing.settled,
+                GrantTable.workers,
+                GrantTable.since,
+            )
+            .outerjoin(standing, current)
+            .outerjoin(GrantTable, GrantTable.sweep == table.name)
+            .order_by(table.id)
+        )
+        return self._all(query, lambda row: row)
 
     def submission(self, name: str) -> Submission | None:
         query = select(SubmissionTable.__table__).where(SubmissionTable.name == name)
@@ -273,6 +307,12 @@ def note(connection: Connection, name: str, who: str, what: str, why: str) -> No
     """Adds an event."""
     row = {"sweep": name, "who": who, "what": what, "why": why}
     connection.execute(insert(EventTable).values(**row, at=clock()))
+
+
+def light() -> list[Any]:
+    """The columns of a submission, without the text of its spec."""
+    columns = SubmissionTable.__table__.columns
+    return [*(one for one in columns if one.name != "spec_text"), literal("").label("spec_text")]
 
 
 # --- rows as records

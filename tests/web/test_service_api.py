@@ -201,6 +201,7 @@ def test_a_sweep_is_submitted_and_seen(site: Site) -> None:
     assert (row["name"], row["owner"], row["priority"], row["state"]) == (
         "tiny", "ann", "high", "queued",
     )  # fmt: skip
+    assert (row["needs"]["runs"], row["window"]) == (12, [])
     shown = site.ask("eve", "GET", "/sweeps/tiny").json
     assert shown["submission"]["overrides"] == ["replicates=3"]
     assert [event["what"] for event in shown["events"]] == ["submit"]
