@@ -18,6 +18,7 @@ from patience import HANG
 from torch import Tensor
 
 from trainers.compiled import build, library
+from trainers.compiled.product import product
 from trainers.config import Config
 from trainers.data.dataset import Dataset, image_dataset, table_dataset
 from trainers.forms import FORMS
@@ -229,6 +230,24 @@ def test_the_gradient_with_respect_to_the_input(images: Dataset) -> None:
         trainer.pack.logits(x, moving=False).square().sum().backward()
         found.append(x.grad)
     torch.testing.assert_close(*found, rtol=1e-3, atol=1e-5)
+
+
+@pytest.mark.parametrize("shape", [(3, 5, 7, 9), (2, 33, 128, 33), (1, 1, 1, 1), (4, 17, 33, 2)])
+def test_products_and_their_gradients_are_those_of_float64(shape: tuple[int, ...]) -> None:
+    """Matrices may lie in any order; outside the passes of a compiled form PyTorch computes."""
+    members, n, d, m = shape
+    source = torch.Generator().manual_seed(0)
+    left = torch.randn(members, n, d, generator=source, dtype=torch.float64, requires_grad=True)
+    right = torch.randn(members, m, d, generator=source, dtype=torch.float64).mT.requires_grad_()
+    weights = torch.randn(members, n, m, generator=source, dtype=torch.float64)
+    wanted = torch.autograd.grad(((left @ right) * weights).sum(), (left, right))
+    rounded = [one.detach().float().requires_grad_() for one in (left, right)]
+    with library.used(COMPILED[0].removeprefix("compiled_")):
+        made = product(*rounded)
+        got = torch.autograd.grad((made * weights.float()).sum(), rounded)
+    for one, other in zip((made, *got), (left @ right, *wanted), strict=True):
+        assert float((one.double() - other).detach().norm() / other.detach().norm()) < 1e-6
+    assert torch.equal(product(*rounded), rounded[0] @ rounded[1])
 
 
 ELSEWHERE: dict[str, dict[str, Any]] = {

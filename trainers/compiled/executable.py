@@ -34,29 +34,36 @@ Numbers = ctypes.Array[ctypes.c_int64]
 
 @dataclass
 class Plan:
-    """A program at one batch size.
+    """A program for a number of members and a batch size.
 
     Attributes:
-        size: the numbers of a member that a forward pass keeps.
+        size: the numbers that a forward pass keeps, of all members.
+        shapes: of the outputs, (K, B, F) or (B, H, W, K C).
+        correction: n / (n - 1) for each norm's variance, n the numbers that it saw of a channel.
+        arguments: of a pass, as far as they are always the same.
+        strides: what `arguments` points to.
         free: numbers of earlier passes, whose memory is used again.
     """
 
     handle: int
     size: int
+    shapes: list[tuple[int, ...]]
+    layout: Layout
+    correction: Tensor
+    arguments: PassOfLibrary
+    strides: tuple[Numbers, Numbers]
     free: list[Tensor] = field(default_factory=list)
 
 
 class Tape:
     """The numbers that a forward pass keeps for its backward passes, until they are over."""
 
-    def __init__(self, plan: Plan, members: int) -> None:
-        self._plan, size = plan, members * plan.size
-        while plan.free and plan.free[-1].numel() != size:
-            plan.free.pop()
-        self.numbers = plan.free.pop() if plan.free else torch.empty(size)
+    def __init__(self, plan: Plan) -> None:
+        self._free = plan.free
+        self.numbers = plan.free.pop() if plan.free else torch.empty(plan.size)
 
     def __del__(self) -> None:
-        self._plan.free.append(self.numbers)
+        self._free.append(self.numbers)
 
 
 class Executable:
@@ -70,46 +77,43 @@ class Executable:
         self._whole = {p.name for p in program.parameters} == set(sizes)
         read = {v for op in program.ops for v in _reads(op)}
         self._inner = [value in read for value, _ in program.outputs]
-        self._plans: dict[int, Plan] = {}
-        self._output_strides: dict[tuple[int, int], tuple[Numbers, Numbers]] = {}
-        self._corrections: dict[tuple[int, int], Tensor] = {}
+        self._plans: dict[tuple[int, int], Plan] = {}
 
-    def forward(self, run: Pass, x: Tensor, kept: Tape | None = None) -> list[Tensor]:
+    def forward(self, run: Pass, x: Tensor, tape: Tape | None = None) -> list[Tensor]:
         """The outputs (K, B, F) of a batch, (B, H, W, K C) or (K, B, F).
 
         Changes the running statistics or writes moments, if the pass asks for it.
         """
-        given = self._pass(run, x)
-        outputs = [torch.empty(shape) for shape in self._shapes(run, x)]
+        plan = self.plan(run, x)
+        given = self._arguments(plan, run, x)
+        outputs = [torch.empty(shape) for shape in plan.shapes]
         pointers = _pointers(outputs)
         given.outputs = ctypes.addressof(pointers)
-        found = self._observed(run, given)
-        self._call("forward", self._plan(x), given, kept)
-        if found is not None:
-            self._record(run, _batch(x), *found)
+        numbers = self._normalising(plan, run)
+        if numbers and run.training:
+            given.batch_mean, given.batch_var = (one.data_ptr() for one in numbers)
+        elif numbers:
+            given.mean, given.var = (one.data_ptr() for one in numbers)
+        kept = tape.numbers.data_ptr() if tape else None
+        address = ctypes.addressof(given)
+        self._library.sweeper_forward(plan.handle, address, kept, threads())
+        if numbers and run.training:
+            self._record(plan, run, *numbers)
         return [_in_form(output) for output in outputs]
 
-    def _shapes(self, run: Pass, x: Tensor) -> list[tuple[int, ...]]:
-        """The shape of each output, (K, B, F) or (B, H, W, K C)."""
-        batch, found = _batch(x), []
-        for value, rows in self.program.outputs:
-            h, w, c = self.program.sizes[value]
-            found.append((run.members, batch, c) if rows else (batch, h, w, run.members * c))
-        return found
-
-    def kept(self, run: Pass, x: Tensor) -> Tape:
+    def tape(self, run: Pass, x: Tensor) -> Tape:
         """Memory for a forward pass that backward passes follow."""
-        return Tape(self._plan(x), run.members)
+        return Tape(self.plan(run, x))
 
     def backward(
-        self, run: Pass, x: Tensor, kept: Tape, grads: Sequence[Tensor | None], *, input_too: bool
+        self, run: Pass, x: Tensor, tape: Tape, grads: Sequence[Tensor | None], *, input_too: bool
     ) -> tuple[Tensor, Tensor | None]:
         """The gradients of the parameters (K P,) and, if asked, of the batch."""
-        flat = _views(run).flat
-        given = self._pass(run, x)
+        plan, flat = self.plan(run, x), _views(run).flat
+        given = self._arguments(plan, run, x)
         whole = [
             _contiguous(grad) if grad is not None else None if inner else torch.zeros(shape)
-            for grad, inner, shape in zip(grads, self._inner, self._shapes(run, x), strict=True)
+            for grad, inner, shape in zip(grads, self._inner, plan.shapes, strict=True)
         ]
         pointers = _pointers(whole)
         given.grads = ctypes.addressof(pointers)
@@ -117,42 +121,24 @@ class Executable:
         given.gradient = gradient.data_ptr()
         of_input = torch.empty_like(x) if input_too else None
         given.input_gradient = of_input.data_ptr() if of_input is not None else None
-        self._call("backward", self._plan(x), given, kept)
+        kept, address = tape.numbers.data_ptr(), ctypes.addressof(given)
+        self._library.sweeper_backward(plan.handle, address, kept, threads())
         return gradient, of_input
 
-    def _call(self, name: str, plan: Plan, given: PassOfLibrary, kept: Tape | None) -> None:
-        numbers = kept.numbers.data_ptr() if kept else None
-        function = getattr(self._library, f"sweeper_{name}")
-        function(plan.handle, ctypes.addressof(given), numbers, threads())
-
-    def _pass(self, run: Pass, x: Tensor) -> PassOfLibrary:
-        features = x.shape[-1] // run.members if x.dim() == 4 else x.shape[-1]
-        member = features if x.dim() == 4 else x[0].numel()
-        given = PassOfLibrary(members=run.members, training=run.training)
+    def _arguments(self, plan: Plan, run: Pass, x: Tensor) -> PassOfLibrary:
+        given = PassOfLibrary.from_buffer_copy(plan.arguments)
+        given.training = run.training
         given.parameters, given.input = _views(run).flat.data_ptr(), x.data_ptr()
-        given.input_member, given.input_row = member, x.shape[-1]
-        members, rows = self._strides(run.members, _batch(x))
-        given.output_member, given.output_row = ctypes.addressof(members), ctypes.addressof(rows)
-        if not run.training and self._norms:
-            given.mean, given.var = (one.data_ptr() for one in self._current(run))
         return given
 
-    def _strides(self, members: int, batch: int) -> tuple[Numbers, Numbers]:
-        """The numbers between members, and between rows of pixels, of each output."""
-        key = (members, batch)
-        if key not in self._output_strides:
-            found = []
-            for value, rows in self.program.outputs:
-                c = self.program.sizes[value][2]
-                found.append((batch * c, c) if rows else (c, members * c))
-            self._output_strides[key] = (
-                _numbers([one for one, _ in found]),
-                _numbers([one for _, one in found]),
-            )
-        return self._output_strides[key]
-
-    def _current(self, run: Pass) -> tuple[Tensor, Tensor]:
-        """Mean and variance of the norms that the program has, in its order."""
+    def _normalising(self, plan: Plan, run: Pass) -> tuple[Tensor, Tensor] | None:
+        """Mean and variance of the norms: those in use, or where those of the batch are written."""
+        if not self._norms:
+            return None
+        if run.training:
+            if run.moments is None and run.statistics is None:
+                return None
+            return torch.empty(plan.layout.total), torch.empty(plan.layout.total)
         found = run.statistics
         if isinstance(found, Statistics) and found.layout.sizes == self._norms:
             return found.mean, found.var
@@ -160,56 +146,34 @@ class Executable:
         mean, var = (torch.cat([found[name][i] for name in self._norms]) for i in (0, 1))
         return mean, var
 
-    def _observed(self, run: Pass, given: PassOfLibrary) -> tuple[Tensor, Tensor] | None:
-        """Where the executor writes the mean and the variance of each norm's input, if asked."""
-        if not self._norms or not run.training or not (run.statistics or run.moments is not None):
-            return None
-        total = run.members * sum(self._norms.values())
-        mean, var = torch.empty(total), torch.empty(total)
-        given.batch_mean, given.batch_var = mean.data_ptr(), var.data_ptr()
-        return mean, var
-
-    def _record(self, run: Pass, batch: int, mean: Tensor, var: Tensor) -> None:
-        layout = Layout(run.members, self._norms)
+    def _record(self, plan: Plan, run: Pass, mean: Tensor, var: Tensor) -> None:
+        means, variances = plan.layout.cut(mean), plan.layout.cut(var)
         if run.moments is not None:
-            means, variances = layout.cut(mean), layout.cut(var)
             run.moments.update({name: (means[name], variances[name]) for name in self._norms})
             return
-        var *= self._correction(layout, batch)
+        var *= plan.correction
         if isinstance(run.statistics, Statistics) and run.statistics.layout.sizes == self._norms:
             run.statistics.mean.lerp_(mean, MOMENTUM)
             run.statistics.var.lerp_(var, MOMENTUM)
             return
-        means, variances = layout.cut(mean), layout.cut(var)
+        assert run.statistics is not None  # noqa: S101
         for name in self._norms:
-            running_mean, running_var = run.statistics[name]  # type: ignore[index]
+            running_mean, running_var = run.statistics[name]
             running_mean.lerp_(means[name], MOMENTUM)
             running_var.lerp_(variances[name], MOMENTUM)
 
-    def _correction(self, layout: Layout, batch: int) -> Tensor:
-        """n / (n - 1) for each norm's variance, n the numbers that it saw of a channel."""
-        key = (layout.members, batch)
-        if key not in self._corrections:
-            made = torch.ones(layout.total)
-            views = layout.cut(made)
-            for norm, (h, w, _) in self.program.norms:
-                if norm.name:
-                    number = batch * h * w
-                    views[norm.name].fill_(number / max(1, number - 1))
-            self._corrections[key] = made
-        return self._corrections[key]
+    def plan(self, run: Pass, x: Tensor) -> Plan:
+        """The plan for such a batch."""
+        key = (run.members, x.shape[0] if x.dim() == 4 else x.shape[1])
+        if key not in self._plans:
+            self._plans[key] = self._planned(*key)
+        return self._plans[key]
 
-    def _plan(self, x: Tensor) -> Plan:
-        batch = _batch(x)
-        if batch not in self._plans:
-            self._plans[batch] = self._planned(batch)
-        return self._plans[batch]
-
-    def _planned(self, batch: int) -> Plan:
+    def _planned(self, members: int, batch: int) -> Plan:
         sizes = [number for size in self.program.sizes for number in size]
         rows = [self._row(op) for op in self.program.ops]
-        called, outputs = self._library, [value for value, _ in self.program.outputs]
-        handle = called.sweeper_plan(
+        outputs = [value for value, _ in self.program.outputs]
+        handle = self._library.sweeper_plan(
             _numbers(sizes),
             len(sizes) // 3,
             _numbers([number for row in rows for number in row]),
@@ -218,9 +182,42 @@ class Executable:
             len(outputs),
             batch,
         )
-        plan = Plan(handle, called.sweeper_kept(handle))
-        weakref.finalize(plan, called.sweeper_discard, handle)
+        shapes, strides = [], []
+        for value, is_rows in self.program.outputs:
+            h, w, c = self.program.sizes[value]
+            shapes.append((members, batch, c) if is_rows else (batch, h, w, members * c))
+            strides.append((batch * c, c) if is_rows else (c, members * c))
+        layout = Layout(members, self._norms)
+        plan = Plan(
+            handle,
+            members * self._library.sweeper_kept(handle),
+            shapes,
+            layout,
+            self._correction(layout, batch),
+            self._fixed(members, batch),
+            (_numbers([one for one, _ in strides]), _numbers([one for _, one in strides])),
+        )
+        plan.arguments.output_member = ctypes.addressof(plan.strides[0])
+        plan.arguments.output_row = ctypes.addressof(plan.strides[1])
+        weakref.finalize(plan, self._library.sweeper_discard, handle)
         return plan
+
+    def _fixed(self, members: int, batch: int) -> PassOfLibrary:
+        """The arguments about the input; its rows are pixels, or samples of a table."""
+        channels = self.program.sizes[0][2]
+        images = self.program.images
+        row = members * channels if images else channels
+        member = channels if images else batch * channels
+        return PassOfLibrary(members=members, input_member=member, input_row=row)
+
+    def _correction(self, layout: Layout, batch: int) -> Tensor:
+        made = torch.ones(layout.total)
+        views = layout.cut(made)
+        for norm, (h, w, _) in self.program.norms:
+            if norm.name:
+                number = batch * h * w
+                views[norm.name].fill_(number / max(1, number - 1))
+        return made
 
     def _row(self, op: Op) -> list[int]:
         """An operation's numbers, in the order of `op_of` in program.hpp."""
@@ -258,10 +255,6 @@ class Executable:
 
 def _reads(op: Op) -> list[int]:
     return [v for v, _ in op.does.parts] if isinstance(op.does, Combination) else [op.reads]
-
-
-def _batch(x: Tensor) -> int:
-    return x.shape[0] if x.dim() == 4 else x.shape[1]
 
 
 def _views(run: Pass) -> Views:

@@ -132,5 +132,28 @@ void sweeper_adamw(const SweeperFlat* f, float* data, const float* grad, float* 
     });
   });
 }
+
+// A matrix of a member: the floats from one member, one row and one column to the next.
+struct SweeperMatrix {
+  const float* at;
+  int64_t member, row, column;
+};
+// out (K, n, m) = left (K, n, d) times right (K, d, m).
+void sweeper_product(int64_t members, int64_t threads, int64_t n, int64_t d, int64_t m,
+                     const SweeperMatrix* left, const SweeperMatrix* right, float* out) {
+  long width = padded(m);
+  Geometry rows = geometry(1, 1, 1, 1, 1, 1, false, n, d, width);
+  auto workspace = [&] { return Workspace(n * d + d * width + n * width); };
+  each_member(members, threads, workspace, [&](int64_t k, Workspace& work) {
+    float *x = work.at(), *w = x + n * d, *y = w + d * width;
+    for (int64_t i = 0; i < n; i++)
+      for (int64_t j = 0; j < d; j++) x[i * d + j] = left->at[k * left->member + i * left->row + j * left->column];
+    for (int64_t i = 0; i < d; i++)
+      for (int64_t j = 0; j < width; j++)
+        w[i * width + j] = j < m ? right->at[k * right->member + i * right->row + j * right->column] : 0.f;
+    convolve(rows, x, {w, 0, width}, nullptr, false, y, d, width);
+    for (int64_t i = 0; i < n; i++) std::memcpy(out + (k * n + i) * m, y + i * width, sizeof(float) * m);
+  });
+}
 }
 #pragma GCC visibility pop

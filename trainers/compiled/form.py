@@ -18,7 +18,7 @@ from torch.autograd.function import once_differentiable
 
 from trainers.compiled.executable import Executable
 from trainers.compiled.layout import CompiledLayout, computes
-from trainers.compiled.library import alone
+from trainers.compiled.library import used
 from trainers.compiled.tracing import program, traced
 from trainers.fused import Folded, Part, Pass
 from trainers.layout import Layout
@@ -45,7 +45,7 @@ class Compiled(Folded):
 
     @contextmanager
     def backend(self, x: Tensor, members: int) -> Iterator[None]:
-        with super().backend(x, members), alone():
+        with super().backend(x, members), used(self._level):
             yield
 
     def _executable(self, parts: Sequence[Part], run: Pass, x: Tensor) -> Executable | None:
@@ -91,9 +91,9 @@ class _Passes(torch.autograd.Function):
     ) -> tuple[Tensor, ...]:
         ctx.set_materialize_grads(False)
         ctx.executable, ctx.run, ctx.x = executable, run, x
-        ctx.kept = executable.kept(run, x)
+        ctx.tape = executable.tape(run, x)
         ctx.version = run.views.data._version  # type: ignore[attr-defined]
-        return tuple(executable.forward(run, x, ctx.kept))
+        return tuple(executable.forward(run, x, ctx.tape))
 
     @staticmethod
     @once_differentiable
@@ -101,6 +101,6 @@ class _Passes(torch.autograd.Function):
         if ctx.run.views.data._version != ctx.version:
             raise RuntimeError("the parameters changed between a forward and its backward pass")
         flat, x = ctx.executable.backward(
-            ctx.run, ctx.x, ctx.kept, grads, input_too=ctx.needs_input_grad[1]
+            ctx.run, ctx.x, ctx.tape, grads, input_too=ctx.needs_input_grad[1]
         )
         return flat if ctx.needs_input_grad[0] else None, x, None, None

@@ -20,32 +20,41 @@ from trainers.compiled.build import levels, library_of
 VARIABLE = "SWEEPER_EXECUTOR"  # the only level to use, or `none`
 
 
-# Threads of the executor while PyTorch's own operations have one, see `alone`.
-_THREADS: ContextVar[int | None] = ContextVar("threads", default=None)
+# The level in use, and the threads of the executor while PyTorch's operations have one.
+_USED: ContextVar[tuple[str, int] | None] = ContextVar("used", default=None)
 
 
 @contextmanager
-def alone() -> Iterator[None]:
-    """A context in which PyTorch computes with one thread, so that its sums have one order.
+def used(level: str) -> Iterator[None]:
+    """A context of passes at a level, in which PyTorch's sums have one order: it has one thread.
 
     They are of small tensors here; the executor keeps its threads.
     """
-    threads = torch.get_num_threads()
-    if threads == 1 or _THREADS.get() is not None:
+    if _USED.get() is not None:
         yield
         return
-    token = _THREADS.set(threads)
-    torch.set_num_threads(1)
+    threads = torch.get_num_threads()
+    token = _USED.set((level, threads))
+    if threads > 1:
+        torch.set_num_threads(1)
     try:
         yield
     finally:
-        torch.set_num_threads(threads)
-        _THREADS.reset(token)
+        _USED.reset(token)
+        if threads > 1:
+            torch.set_num_threads(threads)
+
+
+def level_used() -> str | None:
+    """The level in use."""
+    found = _USED.get()
+    return found[0] if found else None
 
 
 def threads() -> int:
     """The threads of the executor."""
-    return _THREADS.get() or torch.get_num_threads()
+    found = _USED.get()
+    return found[1] if found else torch.get_num_threads()
 
 
 @cache
@@ -98,6 +107,17 @@ class FlatOfLibrary(ctypes.Structure):
     ]
 
 
+class MatrixOfLibrary(ctypes.Structure):
+    """`SweeperMatrix` of executor.cpp."""
+
+    _fields_ = [
+        ("at", ctypes.c_void_p),
+        ("member", ctypes.c_int64),
+        ("row", ctypes.c_int64),
+        ("column", ctypes.c_int64),
+    ]
+
+
 @cache
 def library(level: str) -> ctypes.CDLL:
     """The library of a level that is available."""
@@ -113,6 +133,7 @@ def library(level: str) -> ctypes.CDLL:
         ("scale", None, [pointer] * 3),
         ("sgd", None, [pointer] * 5 + [number] * 2),
         ("adamw", None, [pointer] * 6 + [number]),
+        ("product", None, [number] * 5 + [pointer] * 3),
     ):
         function = getattr(made, f"sweeper_{name}")
         function.restype, function.argtypes = result, arguments

@@ -259,11 +259,13 @@ class Program:
     """Operations in order.
 
     Attributes:
+        images: whether the input is images, and not rows.
         sizes: of their values; value 0 is the input.
         outputs: values, and whether each is rows.
     """
 
     ops: tuple[Op, ...]
+    images: bool
     sizes: tuple[Size, ...]
     outputs: tuple[tuple[int, bool], ...]
 
@@ -299,7 +301,7 @@ def program(nodes: Sequence[Traced], results: Sequence[int]) -> Program:
         ops.append(Op(does, reads, len(sizes)))
         sizes.append(node.size)
     outputs = tuple((values[result], nodes[result].rows) for result in results)
-    return Program(tuple(ops), tuple(sizes), outputs)
+    return Program(tuple(ops), not nodes[INPUT].rows, tuple(sizes), outputs)
 
 
 def _joined(nodes: Sequence[Traced], results: Sequence[int]) -> set[int]:

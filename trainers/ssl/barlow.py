@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from trainers.compiled.product import product
 from trainers.hyper import Hyper
 from trainers.ssl import TwoViews, Views
 
@@ -35,7 +36,7 @@ def barlow(u: Tensor, v: Tensor, off_diagonal: Tensor) -> Tensor:
     both = torch.stack([u, v])
     centred = both - both.mean(2, keepdim=True)
     scaled = centred / (centred.square().mean(2, keepdim=True) + EPSILON).sqrt()
-    correlation = scaled[0].mT @ scaled[1] / u.shape[1]
+    correlation = product(scaled[0].mT, scaled[1]) / u.shape[1]
     diagonal = correlation.diagonal(0, 1, 2)
     rest = correlation.square().sum((1, 2)) - diagonal.square().sum(1)
     return (1.0 - diagonal).square().sum(1) + off_diagonal * rest

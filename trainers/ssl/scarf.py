@@ -6,6 +6,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from trainers.blueprint import Blueprint
+from trainers.compiled.product import product
 from trainers.config import TrainConfig
 from trainers.hyper import Hyper
 from trainers.ssl import Entrance, TwoViews, Views
@@ -49,6 +50,7 @@ def info_nce(u: Tensor, v: Tensor, temperature: Tensor) -> Tensor:
         v: `(K, n, d)` projections of the copies.
         temperature: `(K,)`, tau.
     """
-    similarity = F.normalize(u, dim=-1) @ F.normalize(v, dim=-1).mT / temperature[:, None, None]
+    similarity = product(F.normalize(u, dim=-1), F.normalize(v, dim=-1).mT)
+    similarity = similarity / temperature[:, None, None]
     own = similarity.diagonal(0, 1, 2)
     return (similarity.logsumexp(-1) - own).mean(1)

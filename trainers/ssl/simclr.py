@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from trainers.blueprint import Blueprint
+from trainers.compiled.product import product
 from trainers.config import TrainConfig
 from trainers.hyper import Hyper
 from trainers.layout import Layout
@@ -76,12 +77,14 @@ def simclr(u: Tensor, v: Tensor, temperature: float, queue: Tensor | None = None
     """
     n = u.shape[1]
     z = F.normalize(torch.cat([u, v], 1), dim=-1)
-    similarity = z @ z.mT / temperature
+    similarity = product(z, z.mT) / temperature
     itself = torch.eye(2 * n, dtype=torch.bool, device=z.device)
     others = similarity.masked_fill(itself, -math.inf)
     if queue is not None:
         empty = (queue == 0).all(-1).unsqueeze(1)
-        others = torch.cat([others, (z @ queue.mT / temperature).masked_fill(empty, -math.inf)], -1)
+        others = torch.cat(
+            [others, (product(z, queue.mT) / temperature).masked_fill(empty, -math.inf)], -1
+        )
     others = others.logsumexp(-1)
     partner = similarity.diagonal(n, 1, 2)
     return (others.sum(-1) - 2 * partner.sum(-1)) / (2 * n)

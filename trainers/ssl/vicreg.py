@@ -6,6 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from trainers.compiled.product import product
 from trainers.hyper import Hyper
 from trainers.ssl import TwoViews, Views
 
@@ -48,6 +49,6 @@ def _covariance(centred: Tensor, variance: Tensor) -> Tensor:
     matrices: 2 x 2 instead of 128 x 128 in a batch of two.
     """
     n, d = centred.shape[-2:]
-    product = centred @ centred.mT if n < d else centred.mT @ centred
-    every = product.square().sum((-2, -1)) / (n - 1) ** 2
+    pair = (centred, centred.mT) if n < d else (centred.mT, centred)
+    every = product(*pair).square().sum((-2, -1)) / (n - 1) ** 2
     return (every - variance.square().sum(-1)) / d
