@@ -26,7 +26,7 @@ from tests.simulation import checker
 from tests.simulation.drivers import Driver, Plot, Setting
 from tests.simulation.gate import Gate
 from tests.simulation.training import FORMS
-from tests.simulation.world import World, recorded
+from tests.simulation.world import Faults, World, recorded
 
 SPEC = """
 name: simulated
@@ -115,14 +115,14 @@ class Stage:
             gate=self._gate,
         )
 
-    def simulate(self, seed: int, *, calm: bool = False) -> Result:
-        """The simulation of a seed, checked.
+    def simulate(self, seed: int, faults: Faults | None = None) -> Result:
+        """The simulation of a seed, checked; with these faults, or with those that it draws.
 
         Raises:
             Broken: a promise was not kept.
             Stuck: the sweep was not done in time.
         """
-        world, turn = World(seed, calm=calm), seed % len(SWEEPS)
+        world, turn = World(seed, faults), seed % len(SWEEPS)
         self.world, setting, sweep = world, self._settings[turn], SWEEPS[turn]
         for file in self.path.parent.glob(f"{self.path.name}*"):
             file.unlink()
@@ -152,19 +152,21 @@ class Stage:
         world.run(until=world.faults.until + PROGRESS)
 
 
-def broken(stage: Stage, seed: int) -> str:
+def broken(stage: Stage, seed: int, faults: Faults | None = None) -> str:
     """The promise that is broken in a seed's simulation; empty when none is."""
     try:
-        stage.simulate(seed)
+        stage.simulate(seed, faults)
     except Exception as error:  # noqa: BLE001  the engine's own checks count as well
         return f"{type(error).__name__}: {error}"
     return ""
 
 
-def first_broken(stage: Stage, seeds: Iterable[int]) -> tuple[int, str] | None:
+def first_broken(
+    stage: Stage, seeds: Iterable[int], faults: Faults | None = None
+) -> tuple[int, str] | None:
     """The first seed that breaks a promise, and which; None if none does."""
     for seed in seeds:
-        if found := broken(stage, seed):
+        if found := broken(stage, seed, faults):
             return seed, found
     return None
 

@@ -27,12 +27,13 @@ from sweeper.store.tables import CellTable, LeaseTable, clock
 from tests.simulation import running
 from tests.simulation.__main__ import main
 from tests.simulation.running import Stage
+from tests.simulation.world import Faults
 
 ROOT = Path(__file__).parents[2]
 SEEDS = int(os.environ.get("SIMULATED_SEEDS", "150"))  # 300 in CI
 PARTS = 4  # that share the processors
 SOAKED = 30_000
-FOUND_WITHIN = 5_000
+FOUND_WITHIN = 200
 
 
 @pytest.fixture(scope="module")
@@ -59,7 +60,7 @@ def test_no_promise_is_broken_under_many_more_faults(stage: Stage, part: int) ->
 
 def test_a_sweep_that_nothing_disturbs_has_no_second_try(stage: Stage) -> None:
     """One launch, one attempt a run: what is simulated is a sweep as it should be."""
-    result = stage.simulate(1, calm=True)
+    result = stage.simulate(1, Faults(until=0))
     assert result.launches == 1
     assert result.attempts == 6
 
@@ -131,30 +132,54 @@ def without_direction(table: Any) -> Any:
 
 
 @pytest.mark.parametrize(
-    ("planted", "first"),  # the first seed that is tried: the search is short while it is found
+    ("planted", "faults"),  # what goes wrong often enough that few seeds have to be tried
     [
-        ([(leases, "touch", no_fence)], 74),
-        ([(mirror, "_finished", mirror_too_soon)], 0),
-        ([(Ledger, "_reach", going_back), (Conductor, "_round", taking_in_again)], 68),
-        ([(Ledger, "_end", charged_twice)], 13),
-        ([(leases, "expired", without_direction)], 8042),
+        ([(leases, "touch", no_fence)], Faults(until=100, rival_every=10, stop_every=20)),
+        ([(mirror, "_finished", mirror_too_soon)], Faults(until=100, statement_kill=0.01)),
+        (
+            [(Ledger, "_reach", going_back), (Conductor, "_round", taking_in_again)],
+            Faults(until=100, stopped_worker=0.05, late=0.3, late_seconds=20, doubled=0.3),
+        ),
+        ([(Ledger, "_end", charged_twice)], Faults(until=100, crash=0.1, failure=0.1)),
     ],
-    ids=[
-        "no fence",
-        "mirror before the commit",
-        "a round cut by a late one",
-        "charged twice",
-        "a beat from the future counts for 40 seconds",
-    ],
+    ids=["no fence", "mirror before the commit", "a round cut by a late one", "charged twice"],
 )
 def test_a_fault_planted_in_the_engine_is_found(
-    stage: Stage, planted: list[tuple[Any, str, Any]], first: int, monkeypatch: pytest.MonkeyPatch
+    stage: Stage,
+    planted: list[tuple[Any, str, Any]],
+    faults: Faults,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Within 5,000 seeds at the most, by a seed that is well without it."""
-    for where, name, what in planted:
-        monkeypatch.setattr(where, name, what)
-    found = running.first_broken(stage, range(first, first + FOUND_WITHIN))
+    """Within 200 seeds at the most, by a seed that is well without it."""
+    seed = finds(stage, planted, range(FOUND_WITHIN), monkeypatch, faults)
+    stage.simulate(seed, faults)
+
+
+@pytest.mark.soak
+def test_a_beat_from_the_future_that_counts_for_40_seconds_is_found(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Seldom: a driver must die as the clock is set back, and the next ones start elsewhere.
+
+    `tests/contract/test_lease.py::test_40_a_clock_set_back_a_little_does_not_hold_a_dead_drivers_sweep`
+    has the rule.
+    """
+    planted = [(leases, "expired", without_direction)]
+    stage.simulate(finds(stage, planted, range(8673, 8673 + SOAKED), monkeypatch))
+
+
+def finds(
+    stage: Stage,
+    planted: list[tuple[Any, str, Any]],
+    seeds: range,
+    monkeypatch: pytest.MonkeyPatch,
+    faults: Faults | None = None,
+) -> int:
+    """The first of the seeds that breaks a promise while this is planted."""
+    with monkeypatch.context() as patched:
+        for where, name, what in planted:
+            patched.setattr(where, name, what)
+        found = running.first_broken(stage, seeds, faults)
     assert found is not None
     print(f"found by seed {found[0]}: {found[1]}")
-    monkeypatch.undo()
-    stage.simulate(found[0])
+    return found[0]

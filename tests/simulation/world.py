@@ -160,10 +160,10 @@ class World:
         failed: how the trainings of attempts have ended in truth: (attempt, ending).
     """
 
-    def __init__(self, seed: int, *, calm: bool = False) -> None:
+    def __init__(self, seed: int, faults: Faults | None = None) -> None:
         self.seed, self.now, self.jumped = seed, 0.0, 0.0
         self.dice = random.Random(seed)
-        self.faults = Faults(until=0.0) if calm else drawn(self.dice)
+        self.faults = faults or drawn(self.dice)
         self.log: list[str] = []
         self.failed: set[tuple[int, str]] = set()
         self._due: list[tuple[float, int, Callable[[], Any]]] = []
