@@ -149,10 +149,10 @@ def suit(config: Config, job: ProbeJob) -> Suited | Refusal:
 
 def refusal(config: Config, job: Job) -> Refusal | None:
     """Why this node would compute the pack wrongly in its form; None if it would not."""
-    from trainers.arithmetic import WrongArithmetic
-
     if TRAINER is not None or job.device != "cpu":
         return None
+    from trainers.arithmetic import WrongArithmetic
+
     layers, checking = layers_of(config, len(job.members)), guard(job.threads, job.plugins)
     here = checking.has(job.form)
     try:
