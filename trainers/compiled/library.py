@@ -64,13 +64,22 @@ def available() -> tuple[str, ...]:
     return tuple(
         level
         for level in levels()
-        if wanted in ("", level) and _runs_here(level) and library_of(level).exists()
+        if wanted in ("", level) and _runs_here(level) and _loads(level)
     )
 
 
 def _runs_here(level: str) -> bool:
     has = torch.backends.cpu.get_cpu_capability()
     return {"avx512": has == "AVX512", "avx2": has in ("AVX2", "AVX512")}.get(level, True)
+
+
+def _loads(level: str) -> bool:
+    """Whether there is a library for this system; one of another C library does not load."""
+    try:
+        library(level)
+    except OSError:
+        return False
+    return True
 
 
 class PassOfLibrary(ctypes.Structure):
