@@ -16,6 +16,8 @@ import io
 import json
 import socket
 import sqlite3
+import threading
+import time
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
@@ -335,8 +337,14 @@ def serve(
     most: int = 64,
     certificate: Path | None = None,
     key: Path | None = None,
+    over: Callable[[], bool] | None = None,
 ) -> None:
-    """Serves until the process is interrupted; `most` connections at once, over TLS with files."""
+    """Serves until the process is interrupted, or until `over` is true; it is asked each second.
+
+    Args:
+        most: connections at once.
+        certificate, key: files of TLS.
+    """
     import uvicorn
 
     config = uvicorn.Config(
@@ -352,4 +360,13 @@ def serve(
         ssl_keyfile=key,
         timeout_graceful_shutdown=1,
     )
-    uvicorn.Server(config).run(sockets=[listener])
+    server = uvicorn.Server(config)
+
+    def ask(over: Callable[[], bool]) -> None:
+        while not over():
+            time.sleep(1.0)
+        server.should_exit = True
+
+    if over is not None:
+        threading.Thread(target=ask, args=(over,), daemon=True).start()
+    server.run(sockets=[listener])

@@ -10,7 +10,7 @@ from sweeper.spec import ADAPTIVE
 from sweeper.states import FINISHED, RunState
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Collection, Sequence
 
     from sweeper.store.records import Cell, Run, Sweep
     from sweeper.store.store import Store
@@ -44,19 +44,28 @@ def sweep_status(store: Store, sweep: Sweep) -> dict[str, Any]:
 
 
 def _awaited(sweep: Sweep, cells: Sequence[Cell], runs: Sequence[Run]) -> int:
-    """The number of runs that will follow: of tuning's picks, or of a sampler's cells."""
+    open_or_valued = {
+        run.cell_id for run in runs if run.state not in FINISHED or run.value is not None
+    }
+    return following(sweep, cells, eligible=open_or_valued)
+
+
+def following(sweep: Sweep, cells: Sequence[Cell], *, eligible: Collection[int]) -> int:
+    """The number of runs that will follow: of tuning's picks, or of a sampler's cells.
+
+    Args:
+        cells: the visible ones.
+        eligible: the cells with a run that is open, or complete with a value.
+    """
     if sweep.state == "complete":
         return 0
     search, first = sweep.spec["search"], sweep.spec.get("replicates", 0)
     if isinstance(first, dict):
         first = first.get("start") or first.get("screen") or first["looks"][0]
-    open_or_valued = {
-        run.cell_id for run in runs if run.state not in FINISHED or run.value is not None
-    }
-    following = awaited(
+    found = awaited(
         cells,
         scientific=sweep.spec.get("scientific", {}),
         trials=search["trials"] if search["method"] in ADAPTIVE else None,
-        eligible=lambda cell: cell.id in open_or_valued,
+        eligible=lambda cell: cell.id in eligible,
     )
-    return len(following) * first
+    return len(found) * first

@@ -18,6 +18,7 @@ from sweeper.analysis.overrides import overridden
 from sweeper.analysis.stopping import Fixed, GroupSequential, Rule, SteinTwoStage
 from sweeper.analysis.verdicts import Price, Verdict, Word
 from sweeper.states import Ending, RunState
+from sweeper.store.records import Sweep
 
 POWER = 0.8
 
@@ -86,20 +87,7 @@ class Costs:
         return self._launch({"replicates.target": f"{target:.2g}", "replicates.max": str(cap)})
 
     def _launch(self, values: dict[str, str]) -> str:
-        """The command that launches the sweep with these values; without a file, the call."""
-        values = self._overridden(values) | values
-        if not self.spec:
-            inner = ", ".join(f'"{key}": {value}' for key, value in values.items())
-            return f"sweeper.launch(spec, set={{{inner}}})"
-        words = " ".join(f"--set {shlex.quote(f'{key}={one}')}" for key, one in values.items())
-        return f"sweeper launch {shlex.quote(self.spec)} {words}"
-
-    def _overridden(self, values: Mapping[str, str]) -> dict[str, str]:
-        """The last launch's own settings, but those that `values` take the place of."""
-        new = {key.partition(".")[0] for key in values}
-        return {
-            key: value for key, value in self.overrides.items() if key.partition(".")[0] not in new
-        }
+        return again(self.spec, overrides=self.overrides, values=values)
 
 
 def costs(frames: Frames, *, rule: Rule) -> Costs:
@@ -112,10 +100,35 @@ def costs(frames: Frames, *, rule: Rule) -> Costs:
         if not fixed
         else True
     )
-    hint = str(sweep.provenance.get("spec_file", sweep.name))  # empty: launched from Python
     seconds, ours = block_seconds(frames), not frames.imported
     changed = {key: _plain(now) for key, (_, now) in overridden(sweep).items()}
-    return Costs(hint, planned, seconds, rule, not ended, ours, changed)
+    return Costs(_hint(sweep), planned, seconds, rule, not ended, ours, changed)
+
+
+def relaunch(sweep: Sweep, values: Mapping[str, str] | None = None) -> str:
+    """The command that launches a sweep as it was last launched, with these values set besides."""
+    changed = {key: _plain(now) for key, (_, now) in overridden(sweep).items()}
+    return again(_hint(sweep), overrides=changed, values=values or {})
+
+
+def again(spec: str, *, overrides: Mapping[str, str], values: Mapping[str, str]) -> str:
+    """The command that launches a spec with these values set; without a file, the call.
+
+    `values` take the place of the last launch's own `overrides` of the same keys.
+    """
+    new = {key.partition(".")[0] for key in values}
+    kept = {key: value for key, value in overrides.items() if key.partition(".")[0] not in new}
+    setting = kept | dict(values)
+    if not spec:
+        inner = ", ".join(f'"{key}": {value}' for key, value in setting.items())
+        return f"sweeper.launch(spec, set={{{inner}}})"
+    words = [f"--set {shlex.quote(f'{key}={one}')}" for key, one in setting.items()]
+    return " ".join(["sweeper launch", shlex.quote(spec), *words])
+
+
+def _hint(sweep: Sweep) -> str:
+    """What `sweeper launch` is given; empty where the sweep was launched from Python."""
+    return str(sweep.provenance.get("spec_file", sweep.name))
 
 
 def _plain(value: str) -> str:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import sys
 from contextlib import suppress
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -24,6 +23,7 @@ from sweeper.cli import (
     serving,
     settings,
     several,
+    watching,
 )
 from sweeper.cli.options import (
     AsJson,
@@ -209,6 +209,9 @@ def launch(
         Path | None,
         typer.Option("--report", metavar="PATH", help="Write the report there at the end."),
     ] = None,
+    watch: Annotated[
+        bool, typer.Option("--watch", help="Serve a live page beside it; print its address first.")
+    ] = False,
 ) -> int:
     """Run a sweep; the same command again runs what is missing."""
     lookup.check_storage(storage)
@@ -223,7 +226,10 @@ def launch(
     from sweeper.live import Display
 
     lines = logs.shown()  # log lines would break a live display
-    with Display(loaded.name, console=Lasting(), lines=lines) as display:
+    with (
+        watching.beside(loaded.name, storage, wanted=watch),
+        Display(loaded.name, console=Lasting(), lines=lines) as display,
+    ):
         outcome = drive(
             loaded,
             storage=storage,
@@ -406,45 +412,6 @@ def export(
             print(path)
 
 
-def _page(store: Store, name: str) -> str:
-    from sweeper.analysis.frames import load
-    from sweeper.report.page import html
-
-    return html(load(store, name))
-
-
-@app.command(epilog="Example: sweeper dashboard --port 8080")
-def dashboard(
-    storage: Storage = DEFAULT_STORAGE,
-    host: Annotated[
-        str, typer.Option(envvar="SWEEPER_DASHBOARD_HOST", help="A loopback address.")
-    ] = "127.0.0.1",
-    port: Annotated[
-        int,
-        typer.Option(
-            min=0, max=65535, envvar="SWEEPER_DASHBOARD_PORT", help="0 takes a free port."
-        ),
-    ] = 8080,
-) -> None:
-    """Serve Optuna's dashboard on this machine, read-only.
-
-    Each sweep's report is an artifact of its study, made when it is opened.
-    """
-    from sweeper.dashboard import application, listen, serve
-
-    with listen(host, port) as listener, opened(storage) as store:
-        names = lookup.check_not_empty(store)
-        bound = listener.getsockname()[1]
-        pages = {name: partial(_page, store, name) for name in names}
-        served = application(storage, port=bound, pages=pages)
-        print(f"http://{'[::1]' if host == '::1' else '127.0.0.1'}:{bound}", flush=True)
-        logs.say("read-only; Ctrl-C stops it")
-        try:
-            serve(served, listener)
-        except KeyboardInterrupt:
-            logs.say("stopped")
-
-
 @app.command(epilog="Example: sweeper spaces --json")
 def spaces(as_json: AsJson = False) -> None:
     """List the questions that come with Sweeper, and their costs."""
@@ -467,6 +434,8 @@ def schema() -> None:
     print(json.dumps(json_schema(), indent=2))
 
 
+app.command(epilog=watching.DASHBOARD)(watching.dashboard)
+app.command(epilog=watching.WATCH)(watching.watch)
 app.command(epilog=retrying.RETRY)(retrying.retry)
 for _name, _epilog, _command in (
     ("serve", serving.SERVE, serving.serve),

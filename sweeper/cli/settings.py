@@ -119,6 +119,14 @@ SETTINGS = (
         meaning="The port of sweeper dashboard.",
     ),
     Setting(
+        name="watch_port",
+        kind="number",
+        variable="SWEEPER_WATCH_PORT",
+        flag="--port",
+        default="8081",
+        meaning="The port of sweeper watch.",
+    ),
+    Setting(
         name="colour",
         kind="colour",
         variable="NO_COLOR or FORCE_COLOR",

@@ -15,7 +15,6 @@ from sweeper.engine.cells import Cells
 from sweeper.engine.checkpoint_paths import Checkpoints
 from sweeper.engine.circuit_breaker import CircuitBreaker
 from sweeper.engine.context import Session
-from sweeper.engine.eta import Eta, Seen
 from sweeper.engine.messages import Job, JobMember, MemberResult, Message, PackProgress, Refusal
 from sweeper.engine.packing import Packer
 from sweeper.engine.probe import ProbeConditions
@@ -25,6 +24,7 @@ from sweeper.engine.run_tracker import RunTracker, TrackedRun
 from sweeper.engine.running_pack import RunningPack
 from sweeper.engine.worker_pool import STALL_SECONDS, Worker
 from sweeper.errors import EngineError
+from sweeper.eta import Eta, Seen
 from sweeper.states import Ending, RunState
 from sweeper.store.records import Cell, End, NewCell, Pack, Report
 

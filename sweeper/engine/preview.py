@@ -11,12 +11,12 @@ from sweeper import plan, search
 from sweeper.design import candidates, designs, pack_key
 from sweeper.engine import cluster, plugins, probe, screening
 from sweeper.engine.cells import REPORT, TUNING, CellMaker
-from sweeper.engine.eta import UNKNOWN_FACTOR
 from sweeper.engine.own import prepared
 from sweeper.engine.packing import questions, shared
 from sweeper.engine.probe import ProbeConditions
 from sweeper.engine.progress import Event
 from sweeper.engine.worker_pool import WorkerPool, terms
+from sweeper.eta import UNKNOWN_FACTOR
 from sweeper.plan import Price
 from sweeper.spec import ADAPTIVE, Screen, Search, Spec
 from sweeper.spec.own import read

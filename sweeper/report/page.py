@@ -7,7 +7,7 @@ import hashlib
 import json
 import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from functools import cache, partial
 from html import unescape
@@ -26,11 +26,11 @@ from sweeper.analysis.verdicts import caution
 from sweeper.analysis.view import SweepView, view_of
 from sweeper.analysis.wording import interval, number
 from sweeper.drawing import table as tables
-from sweeper.drawing.figure import Section
+from sweeper.drawing.figure import Figure, Section
 from sweeper.drawing.redact import scrub, scrub_spec
 from sweeper.errors import InputError
 from sweeper.report import archive as carry
-from sweeper.report.glossary import OF_ONE, used
+from sweeper.report.glossary import OF_ONE, Entry, used
 from sweeper.report.manifest import manifest, provenance
 from sweeper.report.methods import methods
 from sweeper.report.overrides import overrides
@@ -112,26 +112,33 @@ def remake(block: bytes) -> str:
     Raises:
         CarryError: the block cannot be read.
     """
-    frames = carry.read(block)
+    return render("page.html", block=block, **contents(carry.read(block), block))
+
+
+def contents(frames: Frames, block: bytes) -> dict[str, Any]:
+    """What the page of one sweep says and shows, by the names of its template."""
     view, about = view_of(frames), manifest(frames, block)
     shown = sections(view)
     parts = [part for _, part in shown]
-    return render(
-        "page.html",
-        block=block,
-        about=about,
-        parts=parts,
-        opened={part.id for topic, part in shown if topic.open},
-        short={part.id: topic.short for topic, part in shown if topic.short},
-        hero=next((part.figures[0] for part in parts if part.id in HEROES), None),
-        **_said(view),
-        methods=(told := methods(view)),
-        bibtex=bibtex(" ".join(told)),
-        provenance=provenance(frames, about["data"]),
-        overrides=overrides(frames.sweep),
-        spec_text=scrub_spec(frames.sweep.spec_text),
-        glossary=OF_ONE,
-    )
+    return {
+        "about": about,
+        "parts": parts,
+        "opened": {part.id for topic, part in shown if topic.open},
+        "short": {part.id: topic.short for topic, part in shown if topic.short},
+        "hero": hero(parts),
+        **said(view),
+        "methods": (told := methods(view)),
+        "bibtex": bibtex(" ".join(told)),
+        "provenance": provenance(frames, about["data"]),
+        "overrides": overrides(frames.sweep),
+        "spec_text": scrub_spec(frames.sweep.spec_text),
+        "glossary": OF_ONE,
+    }
+
+
+def hero(parts: Sequence[Section]) -> Figure | None:
+    """The figure of the first screen."""
+    return next((part.figures[0] for part in parts if part.id in HEROES), None)
 
 
 def render(
@@ -153,12 +160,14 @@ def render(
         manifest=payload(about),
         data=base64.b64encode(block).decode(),
         sections=parts,
-        number=number,
-        interval=interval,
-        scale=scale,
-        place=place,
+        **FUNCTIONS,
         **said,
     )
+    return with_glossary(fill, glossary)
+
+
+def with_glossary(fill: Callable[..., str], glossary: Sequence[Entry]) -> str:
+    """The text that `fill` makes, with the words that it uses without a glossary."""
     return fill(glossary=used(glossary, _readable(fill(glossary=()))))
 
 
@@ -168,7 +177,7 @@ def _readable(page: str) -> str:
     return unescape(re.sub(r"<[^>]*>", " ", bare))
 
 
-def _said(view: SweepView) -> dict[str, Any]:
+def said(view: SweepView) -> dict[str, Any]:
     """The sentences of the page."""
     sweep = view.frames.sweep
     return {
@@ -258,6 +267,10 @@ def _data_in_words(frames: Frames) -> str:
     name = KNOWN_DATA.get(block.get("dataset", ""), "") or Path(frames.data).stem
     classes = len(frames.sweep.facts.get("classes", ()))
     return f"{name}, {classes} classes" if name and classes else name
+
+
+# What templates call.
+FUNCTIONS = {"number": number, "interval": interval, "scale": scale, "place": place}
 
 
 def payload(tree: Any) -> Markup:

@@ -249,6 +249,19 @@ def connect(address: Address) -> Engine:
     return engine
 
 
+def forbid_writing(engine: Engine) -> None:
+    """Makes the later connections of an engine refuse every write."""
+
+    def forbid(connection: Any, _: object) -> None:
+        if engine.dialect.name == "sqlite":
+            connection.execute("PRAGMA query_only = ON")
+        else:
+            connection.execute("SET default_transaction_read_only = on")
+            connection.commit()
+
+    event.listen(engine, "connect", forbid)
+
+
 def prepare_server(connection: Any, _: object) -> None:
     """Makes the server end a transaction that waits for its client, and free its locks."""
     milliseconds = int(1000 * IDLE_SECONDS)

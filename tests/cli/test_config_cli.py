@@ -70,7 +70,7 @@ def test_every_setting_of_a_file_reaches_the_variable_that_the_code_reads(here: 
     (here / "sweeper.toml").write_text(
         'storage = "sqlite:///a.db"\nray_address = "head:6379"\ncheckpoints = "kept"\n'
         'data_root = "data"\ncache = "cache"\ndashboard_host = "localhost"\n'
-        'dashboard_port = 8081\ncolour = "never"\ndebug = true\n'
+        'dashboard_port = 8081\nwatch_port = 8090\ncolour = "never"\ndebug = true\n'
         'log_file = "a.log"\nverbose = false\n'
     )
     before = dict(os.environ)
@@ -85,6 +85,7 @@ def test_every_setting_of_a_file_reaches_the_variable_that_the_code_reads(here: 
         "SWEEPER_CACHE": str(here / "cache"),
         "SWEEPER_DASHBOARD_HOST": "localhost",
         "SWEEPER_DASHBOARD_PORT": "8081",
+        "SWEEPER_WATCH_PORT": "8090",
         "NO_COLOR": "1",
         "SWEEPER_LOG_FILE": str(here / "a.log"),
         "SWEEPER_DEBUG": "1",

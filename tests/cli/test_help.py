@@ -25,6 +25,7 @@ COMMANDS = [
     "verify",
     "export",
     "dashboard",
+    "watch",
     "retry",
     "spaces",
     "schema",

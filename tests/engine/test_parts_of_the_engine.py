@@ -12,10 +12,10 @@ from ray import exceptions
 
 from sweeper.engine import checkpoint_paths, cluster, endings
 from sweeper.engine.circuit_breaker import CircuitBreaker
-from sweeper.engine.eta import Eta, Seen
 from sweeper.engine.pruning import Pruning
 from sweeper.engine.tuning import pick
 from sweeper.engine.tuning import places as distances
+from sweeper.eta import Eta, Seen
 from sweeper.states import Ending
 from trainers.config import ConfigError
 

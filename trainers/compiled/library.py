@@ -62,9 +62,7 @@ def available() -> tuple[str, ...]:
     """The levels that this processor has and that were built, the best first."""
     wanted = os.environ.get(VARIABLE, "")
     return tuple(
-        level
-        for level in levels()
-        if wanted in ("", level) and _runs_here(level) and _loads(level)
+        level for level in levels() if wanted in ("", level) and _runs_here(level) and _loads(level)
     )
 
 

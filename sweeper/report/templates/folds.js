@@ -1,12 +1,13 @@
 // Folds: a part of the page is drawn while it is open; links, the address and printing open it.
-const folds = Array.from(document.querySelectorAll("details[data-fold]"));
+const folds = [];
 const fresh = new Set(); // open parts whose figures are drawn as the view and the theme are now
 
 function folded(place) { return place.closest("details[data-fold]:not([open])") !== null; }
 function drawPart(part) {
   if (!part.open || fresh.has(part)) { return; }
   part.querySelectorAll("[data-figure]").forEach(function (place) {
-    if (!folded(place)) { drawOne(byId.get(place.getAttribute("data-figure")), place); }
+    const figure = byId.get(place.getAttribute("data-figure"));
+    if (figure && !folded(place)) { drawOne(figure, place); }
   });
   fresh.add(part);
 }
@@ -19,11 +20,15 @@ function reveal(target) {
     if (folds.includes(target)) { drawPart(target); }
   }
 }
-folds.forEach(function (part) {
-  part.addEventListener("toggle", function () {
-    if (part.open) { drawPart(part); } else { fresh.delete(part); }
+function watchFolds(within) {
+  within.querySelectorAll("details[data-fold]").forEach(function (part) {
+    if (folds.includes(part)) { return; }
+    folds.push(part);
+    part.addEventListener("toggle", function () {
+      if (part.open) { drawPart(part); } else { fresh.delete(part); }
+    });
   });
-});
+}
 let closed = []; // what printing opened
 window.addEventListener("beforeprint", function () {
   closed = folds.filter(function (part) { return !part.open; });

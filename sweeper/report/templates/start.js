@@ -25,8 +25,8 @@ function tools(figure, place) {
   });
   foot.append(bar);
 }
-function keys() {
-  document.querySelectorAll(".key").forEach(function (old) {
+function keys(within) {
+  within.querySelectorAll("span.key").forEach(function (old) {
     const label = old.getAttribute("data-label");
     const drill = Boolean(old.closest("[data-drill]"));
     const made = button("", null, function () {
@@ -40,9 +40,10 @@ function keys() {
     old.replaceWith(made);
   });
 }
-function sliders() {
-  document.querySelectorAll("[data-slider]").forEach(function (input) {
+function sliders(within) {
+  within.querySelectorAll("[data-slider][disabled]").forEach(function (input) {
     const figure = byId.get(input.getAttribute("data-slider"));
+    if (!figure) { return; } // the live page fetches its figures
     input.disabled = false;
     input.addEventListener("input", function () {
       view.stop.set(figure.id, Number(input.value));
@@ -68,6 +69,7 @@ function showControls() {
   });
   document.querySelectorAll("[data-slider]").forEach(function (input) {
     const figure = byId.get(input.getAttribute("data-slider"));
+    if (!figure) { return; }
     const stop = figure.slider.stops[stopOf(figure)];
     input.value = String(stopOf(figure));
     input.setAttribute("aria-valuetext", stop.label);
@@ -77,21 +79,22 @@ function showControls() {
   });
 }
 function contents() {
-  document.querySelectorAll(".contents a").forEach(function (link) {
-    link.addEventListener("click", function (event) {
-      event.preventDefault();
-      const anchor = link.getAttribute("href").slice(1);
-      if (view.anchor === anchor) { go(anchor); return; }
-      change(function (one) { one.anchor = anchor; });
-    });
+  document.querySelector(".contents").addEventListener("click", function (event) {
+    const link = event.target.closest("a");
+    if (!link) { return; }
+    event.preventDefault();
+    const anchor = link.getAttribute("href").slice(1);
+    if (view.anchor === anchor) { go(anchor); return; }
+    change(function (one) { one.anchor = anchor; });
   });
 }
 // Texts to paste, and commands, have a button that copies them.
-function copies() {
-  const commands = Array.from(document.querySelectorAll("main code")).filter(function (one) {
-    return one.textContent.startsWith("sweeper ") && !one.closest("summary");
+function copies(within) {
+  const commands = Array.from(within.querySelectorAll("main code")).filter(function (one) {
+    return /^(sweeper|kill) /.test(one.textContent) && !one.closest("summary");
   });
-  Array.from(document.querySelectorAll("[data-copy]")).concat(commands).forEach(function (box) {
+  Array.from(within.querySelectorAll("[data-copy]")).concat(commands).forEach(function (box) {
+    if (box.nextElementSibling && box.nextElementSibling.className === "copy") { return; }
     const made = button("Copy", null, function () {
       const range = document.createRange();
       range.selectNodeContents(box);
@@ -106,20 +109,25 @@ function copies() {
   });
 }
 
-figures.forEach(function (figure) {
-  places(figure).forEach(function (place) {
-    if (place.closest(".hero")) { return; }
-    tools(figure, place);
-    listing(figure, place);
-    if (figure.runs) {
-      place.addEventListener("click", function (event) { pick(figure, place, event); });
-    }
+// Everything on the page, or what was added to it, gets its controls.
+function equip(within) {
+  watchFolds(within);
+  figures.forEach(function (figure) {
+    places(figure).forEach(function (place) {
+      if (place.closest(".hero") || place.closest(".chart").querySelector(".foot")) { return; }
+      tools(figure, place);
+      listing(figure, place);
+      if (figure.runs) {
+        place.addEventListener("click", function (event) { pick(figure, place, event); });
+      }
+    });
   });
-});
-keys();
-sliders();
+  keys(within);
+  sliders(within);
+  copies(within);
+}
+equip(document);
 contents();
-copies();
 show();
 window.addEventListener("hashchange", function () {
   if ("#" + written(view) === (location.hash || "#")) { return; } // shown already

@@ -1,9 +1,13 @@
 // The view: what is hidden, flipped and chosen. It lives in the address, after the anchor:
 // #response;hide=a|b;flip=id;level=c;run=7;stop=id:3
 const labels = new Set();
-figures.forEach(function (figure) {
-  figure.legend.forEach(function (mark) { labels.add(mark.label); });
-});
+function nameLabels() {
+  labels.clear();
+  figures.forEach(function (figure) {
+    figure.legend.forEach(function (mark) { labels.add(mark.label); });
+  });
+}
+nameLabels();
 let view = read(location.hash);
 
 function drills(figure) {

@@ -56,9 +56,25 @@ def build(view: SweepView) -> Response:
 
 def _single(view: SweepView, measure: Measure, key: dict[str, Any]) -> Iterator[pd.Series]:
     """The runs of each cell at a point of the curve."""
+    y = view.responses[measure.name]
+    for place in view.of(_places).get((key["by"], key["x"]), ()):
+        yield y.iloc[place]
+
+
+def _places(view: SweepView) -> dict[tuple[Any, Any], list[int]]:
+    """The rows of the responses at each point of the curve, by its line and its level."""
     assert view.x is not None  # noqa: S101  the caller looked
-    at = {**view.held, **({view.by.path: key["by"]} if view.by else {}), view.x.path: key["x"]}
-    factors, y = view.frames.cells["factors"], view.responses[measure.name]
-    for place, cell in enumerate(y.index):
-        if cell in view.comparable.compared and at.items() <= factors[cell].items():
-            yield y.iloc[place]
+    held = {path: level for path, level in view.held.items() if path not in _drawn(view)}
+    factors, compared = view.frames.cells["factors"].to_dict(), set(view.comparable.compared)
+    found: dict[tuple[Any, Any], list[int]] = {}
+    for place, cell in enumerate(view.responses[view.objective.name].index):
+        levels = factors[cell]
+        if cell in compared and held.items() <= levels.items():
+            by = levels.get(view.by.path) if view.by else None
+            found.setdefault((by, levels.get(view.x.path)), []).append(place)
+    return found
+
+
+def _drawn(view: SweepView) -> set[str]:
+    """The factors of the curve: its axis and its lines."""
+    return {one.path for one in (view.x, view.by) if one is not None}

@@ -286,11 +286,11 @@ def _so_far(view: SweepView, *, x: Factor, measures: Sequence[Measure]) -> Table
         unit = measure.unit
         means = found.curve[found.curve["measure"] == measure.name]
         seen = found.points[found.points["measure"] == measure.name]
+        runs: dict[tuple[Any, Any], list[float]] = {}
+        for at, by, value in zip(seen["x"], seen["by"], seen["value"], strict=True):
+            runs.setdefault((at, by), []).append(float(value))
         for _, row in means.iterrows():
-            here = [
-                a == row["x"] and b == row["by"] for a, b in zip(seen["x"], seen["by"], strict=True)
-            ]
-            values = seen["value"][here]
+            values = runs.get((row["x"], row["by"]), [])
             by = [show(row["by"])] if view.by else []
             ends = span(row["low"], row["high"], unit=unit) if row["n"] >= LEAST else NONE_YET
             rows.append(
@@ -299,7 +299,7 @@ def _so_far(view: SweepView, *, x: Factor, measures: Sequence[Measure]) -> Table
                     *by,
                     show(row["x"]),
                     str(len(values)),
-                    span(values.min(), values.max(), unit=unit) if len(values) else NONE_YET,
+                    span(min(values), max(values), unit=unit) if values else NONE_YET,
                     str(row["n"]),
                     number(row["mean"], unit=unit) if row["n"] else NONE_YET,
                     ends,

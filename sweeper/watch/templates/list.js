@@ -1,0 +1,10 @@
+// The list of sweeps is read again while it is looked at.
+"use strict";
+window.setInterval(function () {
+  if (document.hidden) { return; }
+  fetch(location.href).then(function (answer) { return answer.text(); }).then(function (text) {
+    const next = new DOMParser().parseFromString(text, "text/html").getElementById("sweeps");
+    if (next) { document.getElementById("sweeps").replaceChildren(...next.childNodes); }
+    document.getElementById("away").hidden = true;
+  }).catch(function () { document.getElementById("away").hidden = false; });
+}, 5000);
