@@ -67,6 +67,7 @@ audit: $(STAMP) ## secrets in the files, and known holes in what is pinned (asks
 	$(BIN)/pip-audit --strict --progress-spinner off --no-deps --disable-pip -r constraints.txt
 
 bench: $(STAMP) ## the claims about speed, measured on this machine
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c $(CONSTRAINTS) -e '.[bench]'
 	$(BIN)/python benchmarks/sweep.py
 	$(BIN)/python benchmarks/overhead.py
 	$(BIN)/python benchmarks/report.py

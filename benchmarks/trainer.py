@@ -1,65 +1,129 @@
 """Seconds of an update of each lever, as ratios to a plain update and to ordinary PyTorch.
 
 Aims: at one member no lever is slower than the same update in ordinary PyTorch with the libraries
-that people use (torch.optim, pytorch-optimizer's SAM); SAM, ASAM and weighted SAM-A take at most
-2.1 times a plain update, SimCLR, VICReg and Barlow Twins 3.1 times, others 1.1 times what their
-passes count (a backward pass as two); augmentation takes at most a fifth of an update on 32x32.
+that people use (`references.py`); SAM, ASAM and weighted SAM-A take at most 2.1 times a plain
+update, SimCLR, VICReg and Barlow Twins 3.1 times, others 1.1 times their counted passes (a pass is
+a third forward, two thirds backward); augmentation takes at most a fifth of an update on 32x32.
 
-Each cell is the median of several turns; in a turn every lever and its reference run one after the
-other, so that a slow moment of the machine meets all of them. Times are of the thread, so that
-other processes count little. A line has the batch size, the lever, members K, milliseconds of a
-member's update, and its ratios to a plain update and to ordinary PyTorch.
+Each cell is the least of several turns; in a turn every lever and its reference run one after the
+other, so that a slow moment of the machine meets all of them. Times are of the thread, batches and
+their augmentation included. A line has the batch size, the lever, members K, milliseconds of a
+member's update, and its ratios to a plain update, to its counted passes and to ordinary PyTorch; a
+`!` marks what misses an aim. `probe` is the K that a launch's probe finds best for a plain update.
 
-    python benchmarks/trainer.py [--batches 2,8,32,128] [--members 1,8] [--updates 20] [--turns 5]
+    python benchmarks/trainer.py [--quick] [--levers SimCLR,SAM] [--batches 2,8,32,128]
+        [--members 1,8,probe] [--turns 5]
 """
 
 from __future__ import annotations
 
 import argparse
-import statistics
+import os
+import sys
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from importlib.util import find_spec
 from typing import Any
 
 import numpy as np
 import torch
-import torch.nn.functional as F
-from ordinary import ResNet8
-from pytorch_optimizer import SAM
+from references import (
+    CHANNELS,
+    CLASSES,
+    PIXELS,
+    SAMPLES,
+    Build,
+    Update,
+    loaded,
+    sharp,
+    supervised,
+    two_views,
+)
+from torchvision.transforms import v2
 
+from sweeper.engine.timing import seconds_per_step
+from sweeper.plan import Price, best_k
 from trainers.config import Config
 from trainers.data.dataset import Dataset, image_dataset
 from trainers.loop import Member, PackTrainer
 
-PIXELS, CHANNELS, CLASSES, SAMPLES = 32, 3, 10, 1280
-SHARP = {"radius": 0.1, "asymmetry": 1.0}
-LEVERS: dict[str, dict[str, Any]] = {
-    "plain": {},
-    "adamw": {"optimizer": "adamw", "lr": 0.001},
-    "SAM": {"sam": {"radius": 0.1}},
-    "SAM-A": {"sam": SHARP},
-    "ASAM": {"sam": {"radius": 1.0, "method": "asam"}},
-    "ImbSAM": {"sam": SHARP | {"method": "imbsam"}},
-    "Focal-SAM": {"sam": SHARP | {"method": "focal_sam"}},
-    "CC-SAM": {"sam": {"radius": 1e-3, "method": "cc_sam"}},
-    "SimCLR": {"ssl": {"weight": 0.5}},
-    "VICReg": {"ssl": {"weight": 0.5, "loss": "vicreg"}},
-    "Barlow Twins": {"ssl": {"weight": 0.5, "loss": "barlow_twins"}},
-    "BYOL": {"ssl": {"weight": 0.5, "loss": "byol"}},
-    "masked": {"ssl": {"weight": 0.5, "loss": "masked"}},
-    "focal": {"loss": "focal"},
-    "LDAM": {"loss": "ldam", "head": "cosine"},
-    "vector scaling": {"loss": "vs"},
-    "class weights": {"class_weights": "inverse"},
-    "balanced": {"sampler": "balanced"},
-    "class-normalised": {"gradient": "class_normalised"},
-    "EMA": {"average": "ema"},
-    "flip_crop": {"augmentation": "flip_crop"},
-    "TrivialAugment": {"augmentation": "trivial_augment"},
-    "mixup": {"augmentation": "mixup"},
+RATIO = 0.1  # of the smallest class to the largest
+TURN_SECONDS = 0.1
+PROBED, PROBED_SAMPLES = (1, 5, 10, 20), 640  # Ks, and the most samples of a pack's batch
+# As in the workers of a launch: without them the tensors of an update take new pages each time.
+ALLOCATION = {
+    "MALLOC_MMAP_THRESHOLD_": str(32 << 20),
+    "MALLOC_TRIM_THRESHOLD_": str(256 << 20),
 }
-# Levers with an update in ordinary PyTorch to compare with, at one member.
-REFERENCES = ("plain", "adamw", "SAM", "class weights")
+
+
+@dataclass(frozen=True)
+class Lever:
+    """A lever's settings under `train`, its passes, the most that it may take, its reference."""
+
+    train: dict[str, Any]
+    passes: float | Callable[[int], float] = 1.0
+    most: float | None = None  # times a plain update; None: 1.1 times the passes
+    reference: Build | None = None
+
+    def counted(self, batch: int) -> float:
+        """The passes of an update, in updates of one pass."""
+        return self.passes(batch) if callable(self.passes) else self.passes
+
+
+def one_backward_each(batch: int) -> float:
+    """The passes of a forward and a backward for each class, as many as a batch has on average."""
+    sizes = RATIO ** (np.arange(CLASSES) / (CLASSES - 1))
+    return (1 + 2 * float(np.sum(1 - (1 - sizes / sizes.sum()) ** batch))) / 3
+
+
+def ssl(loss: str, **settings: Any) -> dict[str, Any]:
+    """The settings of a joint SSL loss."""
+    return {"ssl": {"weight": 0.5, "loss": loss}, **settings}
+
+
+def sam(method: str = "sam", radius: float = 0.1, asymmetry: float = 1.0) -> dict[str, Any]:
+    """The settings of a step of the SAM family."""
+    return {"sam": {"method": method, "radius": radius, "asymmetry": asymmetry}}
+
+
+CROP = (v2.RandomHorizontalFlip(), v2.RandomCrop(PIXELS, padding=4))
+LEVERS = {
+    "plain": Lever({}, reference=supervised()),
+    "adamw": Lever({"optimizer": "adamw", "lr": 0.001}, reference=supervised("adamw")),
+    "SAM": Lever(sam(asymmetry=0.0), 2, 2.1, sharp()),
+    "SAM-A": Lever(sam(), 2, 2.1),
+    "ASAM": Lever(sam("asam", 1.0, 0.0), 2, 2.1, sharp(adaptive=True)),
+    "ImbSAM": Lever(sam("imbsam"), 8 / 3),
+    "Focal-SAM": Lever(sam("focal_sam"), 8 / 3),
+    "CC-SAM": Lever(sam("cc_sam", 1e-3)),
+    "SimCLR": Lever(ssl("simclr"), 3, 3.1, two_views("NTXentLoss")),
+    "VICReg": Lever(ssl("vicreg"), 3, 3.1, two_views("VICRegLoss")),
+    "Barlow Twins": Lever(ssl("barlow_twins"), 3, 3.1, two_views("BarlowTwinsLoss")),
+    "BYOL": Lever(ssl("byol"), 11 / 3),
+    "masked": Lever(ssl("masked"), 2),
+    "focal": Lever({"loss": "focal"}),
+    "LDAM": Lever({"loss": "ldam", "head": "cosine"}),
+    "vector scaling": Lever({"loss": "vs"}),
+    "class weights": Lever({"class_weights": "inverse"}, reference=supervised(weighted=True)),
+    "balanced": Lever({"sampler": "balanced"}, reference=supervised(batches=loaded(balanced=True))),
+    "class-normalised": Lever({"gradient": "class_normalised"}, one_backward_each),
+    "EMA": Lever({"average": "ema"}, reference=supervised(averaged=True)),
+    "flip_crop": Lever({"augmentation": "flip_crop"}, 1, 1.2, supervised(batches=loaded(*CROP))),
+    "TrivialAugment": Lever(
+        {"augmentation": "trivial_augment"},
+        1,
+        1.2,
+        supervised(batches=loaded(v2.TrivialAugmentWide())),
+    ),
+    "mixup": Lever(
+        {"augmentation": "mixup"},
+        1,
+        1.2,
+        supervised(batches=loaded(mixing=v2.MixUp(num_classes=CLASSES))),
+    ),
+}
 
 
 def data() -> Dataset:
@@ -69,96 +133,101 @@ def data() -> Dataset:
     y = {split: np.arange(size) % CLASSES for split, size in sizes.items()}
     shape = (PIXELS, PIXELS, CHANNELS)
     x = {s: source.integers(0, 256, (n, *shape)).astype(np.uint8) for s, n in sizes.items()}
-    names = tuple(f"c{i}" for i in range(CLASSES))
-    return image_dataset("noise", x, y, classes=names)
+    return image_dataset("noise", x, y, classes=tuple(f"c{i}" for i in range(CLASSES)))
 
 
-def packed(dataset: Dataset, batch: int, members: int, train: dict[str, Any]) -> Callable[[], None]:
-    """Makes one update of a pack, preparing its batch."""
+def trainer(dataset: Dataset, batch: int, members: int, train: dict[str, Any]) -> PackTrainer:
+    """A pack of one configuration."""
     settings = {"batch_size": batch, "lr": 0.05, "epochs": 1000, "evaluations": 1} | train
-    imbalance = {"profile": "exponential", "train_ratio": 0.1}
+    imbalance = {"profile": "exponential", "train_ratio": RATIO}
     config = Config.model_validate({"data": {"imbalance": imbalance}, "train": settings})
-    trainer = PackTrainer(dataset, [Member(config, replicate) for replicate in range(members)])
-    batches = trainer.feed.batches(0, 10**9)
-    return lambda: (trainer.update(next(batches)), None)[1]
+    return PackTrainer(dataset, [Member(config, replicate) for replicate in range(members)])
 
 
-def ordinary(batch: int, lever: str) -> Callable[[], None]:
-    """Makes one update in ordinary PyTorch, from a batch that lies in memory."""
-    network = ResNet8(CLASSES, CHANNELS)
-    x = torch.rand(batch, CHANNELS, PIXELS, PIXELS)
-    y = torch.randint(CLASSES, (batch,))
-    weight = torch.ones(CLASSES) if lever == "class weights" else None
-    if lever == "adamw":
-        optimizer: Any = torch.optim.AdamW(network.parameters(), lr=0.001, weight_decay=5e-4)
-    elif lever == "SAM":
-        optimizer = SAM(network.parameters(), torch.optim.SGD, rho=0.1, lr=0.05, momentum=0.9)
-    else:
-        optimizer = torch.optim.SGD(network.parameters(), 0.05, 0.9, weight_decay=5e-4)
-
-    def passes() -> None:
-        F.cross_entropy(network(x), y, weight).backward()
-
-    def update() -> None:
-        passes()
-        if lever == "SAM":
-            optimizer.first_step(zero_grad=True)
-            passes()
-            optimizer.second_step(zero_grad=True)
-        else:
-            optimizer.step()
-            optimizer.zero_grad()
-
-    return update
+def packed(dataset: Dataset, batch: int, members: int, train: dict[str, Any]) -> Update:
+    """Makes an update of a pack, preparing its batch."""
+    pack = trainer(dataset, batch, members, train)
+    batches = pack.feed.batches(0, 10**9)
+    return lambda: pack.update(next(batches))
 
 
-def seconds(update: Callable[[], None], updates: int) -> float:
-    """Seconds of the thread for one update."""
+def probed(dataset: Dataset, batch: int) -> int:
+    """The K that a launch would choose for a plain update, of those that its probe times."""
+    fitting = [k for k in PROBED if k == 1 or k * batch <= PROBED_SAMPLES]
+    timed = seconds_per_step({k: trainer(dataset, batch, k, {}) for k in fitting})
+    seconds = {k: update for k, (update, _) in timed.items()}
+    return best_k(Price("", seconds, "folded", 1), max(fitting), max(fitting))
+
+
+def seconds(update: Update, updates: int) -> float:
+    """Seconds of the thread for an update."""
     start = time.thread_time()
     for _ in range(updates):
         update()
     return (time.thread_time() - start) / updates
 
 
-def lines(batch: int, members: list[int], updates: int, turns: int) -> Iterator[str]:
+def timed(ways: dict[tuple[str, int], Update], turns: int) -> dict[tuple[str, int], float]:
+    """The least seconds of each way, over turns of all ways."""
+    first = {way: (update(), seconds(update, 1))[1] for way, update in ways.items()}
+    updates = {way: max(1, round(TURN_SECONDS / one)) for way, one in first.items()}
+    taken = [{way: seconds(ways[way], updates[way]) for way in ways} for _ in range(turns)]
+    return {way: min(turn[way] for turn in taken) for way in ways}
+
+
+def lines(batch: int, members: list[str], names: list[str], turns: int) -> Iterator[str]:
     """A line for each lever and number of members."""
     dataset = data()
-    ways = {
-        (name, k): packed(dataset, batch, k, train)
-        for name, train in LEVERS.items()
-        for k in members
-    }
-    ways |= {(name, 0): ordinary(batch, name) for name in REFERENCES}
-    for update in ways.values():
-        update()
-    taken: dict[tuple[str, int], list[float]] = {way: [] for way in ways}
-    for _ in range(turns):
-        for way, update in ways.items():
-            taken[way].append(seconds(update, updates))
-    median = {way: statistics.median(times) for way, times in taken.items()}
-    for (name, k), each in median.items():
-        if k == 0:
-            continue
-        line = f"{batch:5}  {name:17} K={k:<3} {1000 * each / k:8.2f} ms"
-        line += f"  {each / median['plain', k]:5.2f} x plain"
-        if k == 1 and (name, 0) in median:
-            line += f"  {each / median[name, 0]:5.2f} x ordinary PyTorch"
-        yield line
+    ways = {(n, 0): build(batch) for n in names if (build := LEVERS[n].reference)}
+    ordinary: dict[str, float] = {}
+    for wanted in members:
+        k = probed(dataset, batch) if wanted == "probe" else int(wanted)
+        ways |= {(name, k): packed(dataset, batch, k, LEVERS[name].train) for name in names}
+        taken = timed(ways, turns)
+        ordinary |= {name: each for (name, k), each in taken.items() if k == 0}
+        for name in names:
+            yield line(batch, name, k, taken, ordinary.get(name))
+        ways = {}
+
+
+def line(
+    batch: int, name: str, k: int, taken: dict[tuple[str, int], float], ordinary: float | None
+) -> str:
+    """A line of the table; aims are for one member."""
+    lever, each = LEVERS[name], taken[name, k]
+    plain, passes = each / taken["plain", k], lever.counted(batch)
+    missed = k == 1 and plain > (lever.most or 1.1 * passes)
+    text = f"{batch:5}  {name:17} K={k:<3} {1000 * each / k:8.2f} ms  {plain:5.2f} x plain"
+    text += f"{'!' if missed else ' '} {plain / passes:5.2f} x passes"
+    if ordinary:
+        share = each / k / ordinary
+        text += f"  {share:5.2f} x ordinary PyTorch{'!' if k == 1 and share > 1 else ''}"
+    return text
 
 
 def main() -> None:
     """Prints the table."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
-    parser.add_argument("--batches", default="2,8,32,128")
-    parser.add_argument("--members", default="1,8")
-    parser.add_argument("--updates", type=int, default=20)
+    parser.add_argument("--quick", action="store_true", help="batches 2 and 32, one member")
+    parser.add_argument("--levers", help=f"of {', '.join(LEVERS)}")
+    parser.add_argument("--batches")
+    parser.add_argument("--members")
     parser.add_argument("--turns", type=int, default=5)
     given = parser.parse_args()
+    if ALLOCATION.items() - os.environ.items():
+        os.execve(sys.executable, [sys.executable, *sys.argv], os.environ | ALLOCATION)
     torch.set_num_threads(1)
-    members = [int(k) for k in given.members.split(",")]
-    for batch in map(int, given.batches.split(",")):
-        for line in lines(batch, members, given.updates, given.turns):
-            print(line, flush=True)
+    names = list(dict.fromkeys(["plain", *(given.levers.split(",") if given.levers else LEVERS)]))
+    if unknown := set(names) - set(LEVERS):
+        parser.error(
+            f"no lever is named {', '.join(sorted(unknown))}; there are {', '.join(LEVERS)}"
+        )
+    members = (given.members or ("1" if given.quick else "1,8,probe")).split(",")
+    if find_spec("lightly") is None:
+        parser.error("its references need lightly: pip install 'lightly>=1.5'")
+    for batch in map(int, (given.batches or ("2,32" if given.quick else "2,8,32,128")).split(",")):
+        for text in lines(batch, members, names, given.turns):
+            print(text, flush=True)
 
 
 if __name__ == "__main__":
