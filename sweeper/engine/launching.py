@@ -8,6 +8,8 @@ from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from itertools import chain
 
+import numpy as np
+
 from sweeper import search
 from sweeper.design import design, pack_key
 from sweeper.engine import checkpoint_paths, cluster, precision, probe, provenance
@@ -46,7 +48,7 @@ class Launch:
     def __init__(self, session: Session) -> None:
         self.session, self.request, self.spec = session, session.request, session.spec
         self.tracker = RunTracker()
-        self.best = Best(self.spec, self.tracker)
+        self.best = Best(self.spec, self.tracker, bounded=self._bounded)
         self.conductor: Conductor | None = None
         self.place = ProbeConditions.of(self.spec.resources, self.request.plugins)
         self.halted = ""
@@ -115,6 +117,15 @@ class Launch:
             new = self.cells.after(cell, {cell.hash: self.tracker.values(cell.id)})
             if new:
                 self.add_cells(new)
+
+    def _bounded(self, cell_id: int) -> list[float]:
+        """The mean of each constraint's metric over a cell's complete runs."""
+        sweep, split = self.session.sweep, self.session.sweep.objective_split
+        places = [index_of(sweep.layout, (split, one.metric, "")) for one in self.spec.bounds]
+        runs = [r.id for r in self.tracker.of_cell[cell_id] if r.state is RunState.COMPLETE]
+        ends = self.session.store.last_observations(runs)
+        values = np.array([[value_at(one.numbers, place) for one in ends] for place in places])
+        return [float(mean) for mean in values.astype(float).mean(axis=1)]
 
     def _say_changes(self, before: Sequence[Cell]) -> None:
         had = {(cell.role, cell.hash) for cell in before if not cell.hidden}

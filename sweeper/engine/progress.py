@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
@@ -61,14 +61,21 @@ class Awaited:
 
 
 class Best:
-    """The best cell so far, by the mean over its replicates; updated as cells finish."""
+    """The best cell so far, by the mean over its replicates; updated as cells finish.
 
-    def __init__(self, spec: Spec, tracker: RunTracker) -> None:
+    Args:
+        bounded: the mean of each constraint's metric, of a cell.
+    """
+
+    def __init__(
+        self, spec: Spec, tracker: RunTracker, *, bounded: Callable[[int], Sequence[float]]
+    ) -> None:
         where = " on test" if spec.objective.split == "test" else ""
         self._metric, self._tracker = f"{spec.objective.metric}{where}", tracker
         self._sign = 1.0 if spec.objective.direction == "maximize" else -1.0
-        self._names = tuple(spec.scientific)
+        self._names, self._bounds, self._bounded = tuple(spec.scientific), spec.bounds, bounded
         self._cell: int | None = None
+        self._seen = False
         self._means: dict[int, float] = {}
 
     def see(self, cell_id: int) -> None:
@@ -76,16 +83,28 @@ class Best:
         mean = self._tracker.mean(cell_id)
         if mean is None or self._tracker.cells[cell_id].role != REPORT:
             return
+        self._seen = True
         again = cell_id == self._cell  # with further replicates it may no longer be the best
-        self._means[cell_id] = mean
-        if self._cell is None or self._sign * mean > self._sign * self._means[self._cell]:
+        self._means.pop(cell_id, None)
+        if self._satisfies(cell_id):
+            self._means[cell_id] = mean
+        if again:
+            key = lambda one: self._sign * self._means[one]  # noqa: E731
+            self._cell = max(self._means, key=key, default=None)
+        elif cell_id in self._means and self._ahead(mean):
             self._cell = cell_id
-        elif again:
-            self._cell = max(self._means, key=lambda one: self._sign * self._means[one])
+
+    def _satisfies(self, cell_id: int) -> bool:
+        means = self._bounded(cell_id) if self._bounds else ()
+        return all(one.excess(mean) <= 0 for one, mean in zip(self._bounds, means, strict=True))
+
+    def _ahead(self, mean: float) -> bool:
+        return self._cell is None or self._sign * mean > self._sign * self._means[self._cell]
 
     def __str__(self) -> str:
         if self._cell is None:
-            return ""
+            named = " and ".join(one.text for one in self._bounds)
+            return f"none yet satisfies {named}" if self._seen and named else ""
         factors = self._tracker.cells[self._cell].factors
         levels = levels_of({n: factors[n] for n in self._names if n in factors})
         mean = self._means[self._cell]

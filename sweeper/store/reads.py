@@ -134,6 +134,16 @@ class Reader:
                 lambda c, some=some: observations(c, some, last_only=last_only)
             )
 
+    def last_observations(self, run_ids: Sequence[int]) -> list[Observations]:
+        """The numbers of some runs at their last epoch."""
+        return [
+            one
+            for some in chunks(run_ids)
+            for one in self.database.read(
+                lambda c, some=some: observations(c, some, last_only=True)
+            )
+        ]
+
     def curves(self, sweep_id: int, at: Sequence[int]) -> Iterator[Sequence[Sequence[Any]]]:
         """The numbers at these places of the layout, in every vector, by run and epoch.
 

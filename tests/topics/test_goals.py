@@ -20,8 +20,11 @@ from sweeper.errors import InputError
 from sweeper.spec.goals import constraint
 from sweeper.store import Store
 from sweeper.store.study import Study
+from sweeper.topics.best_levels import estimate as best_levels
 from sweeper.topics.goals import section
 from sweeper.topics.goals.estimate import Goals, build
+from sweeper.topics.headline.text import lead
+from sweeper.topics.headline.unfinished import best
 from sweeper.topics.recommendation.estimate import recommend
 from sweeper.topics.recommendation.text import document
 
@@ -127,6 +130,77 @@ def test_where_no_cell_satisfies_none_is_recommended() -> None:
     made = section.section(view(one))
     assert made is not None
     assert made.intro.startswith("No cell satisfies majority_accuracy >= 0.99")
+
+
+def test_a_level_that_breaks_a_constraint_is_not_taken() -> None:
+    """Levels are compared among those that satisfy; the headline names the others and why."""
+    one = view(traded(constraints={"majority_accuracy": ">= 0.6"}))  # 0.55, 0.65, 0.75 and 0.1
+    made = best_levels.question(one)
+    assert made is not None
+    assert [level.value for level in made.levels] == [8, 32]
+    assert made.pairs.family == 1
+    told = lead(one).headline
+    assert "take batch size 8" in told
+    assert told.endswith(
+        "Batch size 2 and 128 break majority_accuracy >= 0.6 by their means on val, and are left "
+        "out."
+    )
+    rows = best_levels.rows([made])
+    assert list(rows["level"][rows["verdict"] == "breaks majority_accuracy >= 0.6"]) == [2, 128]
+
+
+def test_where_one_level_satisfies_it_is_taken_and_where_none_does_none() -> None:
+    """No interval is needed for the one; for none the headline recommends nothing."""
+    made = view(traded(constraints={"majority_accuracy": ">= 0.68"}))
+    assert "take batch size 32, which alone is within the bounds." in lead(made).headline
+    answer = lead(view(traded(constraints={"majority_accuracy": ">= 0.99"})))
+    assert answer.headline.endswith(
+        "no batch size satisfies majority_accuracy >= 0.99 by its mean on val: none is recommended."
+    )
+    assert "take" not in answer.headline
+    assert answer.badge == "none satisfies"
+
+
+def test_the_best_so_far_satisfies_the_constraints() -> None:
+    """And says that none does, where none does."""
+    free, bound = best(view(traded())), {"majority_accuracy": ">= 0.68"}
+    told = best(view(traded(constraints=bound)))
+    assert told.endswith("of the cells that satisfy majority_accuracy >= 0.68")
+    assert told.split(" (")[0] != free.split(" (")[0]
+    none = best(view(traded(constraints={"majority_accuracy": ">= 0.99"})))
+    assert none == "no cell satisfies majority_accuracy >= 0.99"
+
+
+def test_the_figure_has_every_cell_and_the_front() -> None:
+    """Both objectives on val with their intervals; the front joins the set at each condition."""
+    one = view(traded(objectives=BOTH, constraints={"majority_accuracy": ">= 0.5"}))
+    goals, made = one.of(build), section.section(one)
+    assert goals is not None
+    assert made is not None
+    [figure] = made.figures
+    marks = {trace["name"]: trace for trace in figure.data if "markers" in trace["mode"]}
+    assert sum(len(trace["x"]) for trace in marks.values()) == len(goals.candidates)
+    front = [c for c in goals.candidates if c.front]
+    drawn = marks[section.PARETO]
+    assert drawn["x"] == pytest.approx([c.chosen[0].value for c in front], abs=1e-2)
+    assert drawn["error_y"]["array"] == pytest.approx(
+        [c.chosen[1].high - c.chosen[1].value for c in front], abs=1e-2
+    )
+    lines = [trace for trace in figure.data if trace["mode"] == "lines"]
+    assert sorted(x for trace in lines for x in trace["x"]) == sorted(drawn["x"])
+    assert len(lines) == len({c.apart for c in front})
+    assert len([c for c in goals.candidates if not c.allowed]) == len(marks[section.BROKEN]["x"])
+
+
+def test_the_methods_say_how_the_set_was_found() -> None:
+    """One sentence for constraints, one for several objectives, none without either."""
+    said = section.TOPIC.methods
+    assert list(said(view(traded()))) == []
+    both = view(traded(objectives=BOTH, constraints={"majority_accuracy": ">= 0.5"}))
+    told = " ".join(said(both))
+    assert "left out before levels and cells were compared" in told
+    assert "within noise of the set unless" in told
+    assert any("has majority accuracy too" in text for text in lead(both).more)
 
 
 def test_optuna_shows_every_objective_and_who_satisfies(tmp_path: Path) -> None:

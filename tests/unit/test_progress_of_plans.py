@@ -47,13 +47,34 @@ def test_the_best_cell_may_lose_with_further_replicates() -> None:
         mean=means.get,
         cells={n: SimpleNamespace(role="report", factors={"train.lr": n / 10}) for n in (1, 2)},
     )
-    best = Best(SPEC, tracker)
+    best = Best(SPEC, tracker, bounded=lambda cell: ())
     best.see(1)
     best.see(2)
     assert str(best) == "minority_accuracy 0.900 at lr 0.1"
     means[1] = 0.7
     best.see(1)
     assert str(best) == "minority_accuracy 0.800 at lr 0.2"
+
+
+def test_the_best_cell_satisfies_the_constraints() -> None:
+    """A cell that breaks one is never the best, however good; the words say where none is left."""
+    spec = parse(
+        "name: n\nscientific:\n  train.lr: [0.1, 0.2]\nconstraints: {majority_accuracy: '>= 0.5'}\n"
+    )
+    means, bounded = {1: 0.9, 2: 0.8}, {1: [0.4], 2: [0.6]}
+    tracker: Any = SimpleNamespace(
+        mean=means.get,
+        cells={n: SimpleNamespace(role="report", factors={"train.lr": n / 10}) for n in (1, 2)},
+    )
+    best = Best(spec, tracker, bounded=bounded.__getitem__)
+    assert str(best) == ""
+    best.see(1)
+    assert str(best) == "none yet satisfies majority_accuracy >= 0.5"
+    best.see(2)
+    assert str(best) == "minority_accuracy 0.800 at lr 0.2"
+    bounded[2] = [0.1]  # with further replicates
+    best.see(2)
+    assert str(best) == "none yet satisfies majority_accuracy >= 0.5"
 
 
 def test_what_was_decided_is_exported() -> None:

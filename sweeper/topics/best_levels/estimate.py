@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import combinations
 from typing import Any
 
@@ -33,6 +33,7 @@ from sweeper.analysis.pairs import (
 from sweeper.analysis.verdicts import Price, Verdict
 from sweeper.analysis.view import SweepView
 from sweeper.topics.fairness.estimate import judged, withheld
+from sweeper.topics.goals import estimate as goals
 
 
 @dataclass(frozen=True)
@@ -79,10 +80,21 @@ class Elsewhere:
 
 
 @dataclass(frozen=True)
+class BrokenLevel:
+    """A level that breaks constraints by its mean, such as `majority_accuracy >= 0.9`."""
+
+    value: Any
+    constraints: tuple[str, ...]
+
+
+@dataclass(frozen=True)
 class LevelComparison:
-    """The levels of one choice against each other.
+    """The levels of one choice against each other; levels that break a constraint are left out.
+
+    Where all levels break a constraint, all are compared, nothing is settled and none is taken.
 
     Attributes:
+        split: where the constraints are read.
         condition: where the levels are compared, in words; empty without a condition.
         shape: of an ordered factor; None for words.
         margin: the difference that does not matter; None where the measure has none.
@@ -99,6 +111,8 @@ class LevelComparison:
     verdicts: dict[tuple[Any, Any], Verdict]
     elsewhere: tuple[Elsewhere, ...] = ()
     withheld: str = ""  # why nothing is settled
+    broken: tuple[BrokenLevel, ...] = ()
+    split: str = ""
 
     @property
     def best(self) -> tuple[Level, ...]:
@@ -117,18 +131,40 @@ class LevelComparison:
     def n(self) -> int:
         return self.pairs.n
 
+    @property
+    def unmet(self) -> bool:
+        """Whether no level satisfies the constraints."""
+        return len(self.broken) == len(self.factor.levels)
+
 
 def build(view: SweepView) -> tuple[LevelComparison, ...]:
     """A comparison for each choice, the question first; none where cells are no grid."""
     if not view.grid:
         return ()
     listed = sorted(view.choices, key=lambda one: one is not view.question)
-    return tuple(compare(view, one, view.pairs(one)) for one in listed)
+    return tuple(_within_bounds(view, one) for one in listed)
 
 
 def question(view: SweepView) -> LevelComparison | None:
     """The comparison that answers the sweep's question."""
     return next((one for one in view.of(build) if one.factor is view.question), None)
+
+
+def _within_bounds(view: SweepView, factor: Factor) -> LevelComparison:
+    """The comparison of the levels that satisfy the constraints."""
+    breaks = goals.broken(view, factor)
+    allowed = [not one for one in breaks]
+    if all(allowed):
+        return compare(view, factor, view.pairs(factor))
+    y = view.levels(view.objective, factor=factor)
+    found = compare(view, factor, view.pairs(factor, y=y[allowed] if any(allowed) else y))
+    broken = tuple(
+        BrokenLevel(level, tuple(one.text for one in texts))
+        for level, texts in zip(factor.levels, breaks, strict=True)
+        if texts
+    )
+    why = found.withheld if any(allowed) else f"no {factor.name} satisfies the constraints"
+    return replace(found, broken=broken, split=view.frames.split, withheld=why)
 
 
 def compare(view: SweepView, factor: Factor, found: Pairs) -> LevelComparison:
@@ -215,7 +251,14 @@ def rows(found: Sequence[LevelComparison]) -> pd.DataFrame:
             "unit": one.measure.unit,
             "condition": one.condition,
         }
+        broken = {level.value: f"breaks {', '.join(level.constraints)}" for level in one.broken}
+        listed += [
+            {**key, "kind": "level", "level": level, "against": None, "verdict": text}
+            for level, text in broken.items()
+            if not one.unmet
+        ]
         for level in one.levels:
+            plain = "beaten" if level.beaten else "may be best"
             listed.append(
                 {
                     **key,
@@ -223,7 +266,7 @@ def rows(found: Sequence[LevelComparison]) -> pd.DataFrame:
                     "level": level.value,
                     "against": level.standing.by,
                     **as_row(level.cost),
-                    "verdict": "beaten" if level.beaten else "may be best",
+                    "verdict": broken.get(level.value, plain),
                     "needed": level.need.replicates if level.need else None,
                     "withheld": one.withheld,
                 }

@@ -44,7 +44,7 @@ def _figure(one: LevelComparison) -> Figure:
     """A row a level: its mean against the best mean, and the interval of its cost."""
     name, unit = one.factor.name, one.measure.unit
     where = f", {one.condition}" if one.condition else ""
-    names = [text(show(level)) for level in one.factor.levels]
+    names = [text(show(level.value)) for level in one.levels]
     return Figure(
         f"best-{one.factor.path}",
         f"{name}: {one.measure.title} against the best (n = {one.n}{where})",

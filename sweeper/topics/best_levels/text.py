@@ -12,7 +12,13 @@ from sweeper.analysis.pairs import ShapeKind
 from sweeper.analysis.verdicts import Verdict, Word, no_interval_at
 from sweeper.analysis.view import SweepView
 from sweeper.analysis.wording import FIXED, capitalised, joined, number, plural
-from sweeper.topics.best_levels.estimate import Elsewhere, Level, LevelComparison, build
+from sweeper.topics.best_levels.estimate import (
+    BrokenLevel,
+    Elsewhere,
+    Level,
+    LevelComparison,
+    build,
+)
 
 UNNAMED = frozenset({None, True, False, "none"})  # levels that say nothing without their factor
 
@@ -20,14 +26,24 @@ UNNAMED = frozenset({None, True, False, "none"})  # levels that say nothing with
 def answer(one: LevelComparison) -> str:
     """`At train ratio 0.05, take batch size 2 or 8: they cannot be told apart at the top.`"""
     start = f"at {one.condition}, " if one.condition else ""
+    if one.unmet:
+        named = joined(
+            list(dict.fromkeys(text for level in one.broken for text in level.constraints))
+        )
+        mean = f"by its mean on {one.split}"
+        return capitalised(
+            f"{start}no {one.factor.name} satisfies {named} {mean}: none is recommended."
+        )
     if one.withheld:
         start = f"withheld: {one.withheld}. As tuned, {start}"
-    return capitalised(" ".join([f"{start}{_take(one)}.", *costs(one)]))
+    return capitalised(" ".join([f"{start}{_take(one)}.", *costs(one), *breaking(one)]))
 
 
 def _take(one: LevelComparison) -> str:
     name, top = one.factor.name, _listed(one, one.best, "or")
     suggest = one.pairs.suggestive
+    if one.broken and len(one.levels) == 1:
+        return f"take {top}, which alone is within the bounds"
     if one.n < LEAST:
         return f"no {name} can be ruled out: {no_interval_at(one.n)}"
     if not one.beaten and not one.open:
@@ -55,7 +71,7 @@ def size(one: LevelComparison, value: float) -> str:
     return f"{number(value, unit=unit)} {unit}".strip()
 
 
-def _listed(one: LevelComparison, levels: Sequence[Level], word: str) -> str:
+def _listed(one: LevelComparison, levels: Sequence[Level | BrokenLevel], word: str) -> str:
     """`batch size 2, 8 or 32`; words that say nothing alone keep the factor's name."""
     bare = any(level.value in UNNAMED for level in levels)
     name = one.factor.name
@@ -70,6 +86,18 @@ def costs(one: LevelComparison) -> Iterator[str]:
         return
     parts = [_cost(one, level, first=at == 0) for at, level in enumerate(one.beaten)]
     yield capitalised(f"{joined(parts)} (95{FIXED}%, all at once, n{FIXED}={FIXED}{one.n}).")
+
+
+def breaking(one: LevelComparison) -> Iterator[str]:
+    """`Batch size 2 breaks majority_accuracy >= 0.9 by its mean on val, and is left out.`"""
+    for text in dict.fromkeys(text for level in one.broken for text in level.constraints):
+        levels = [level for level in one.broken if text in level.constraints]
+        many = len(levels) > 1
+        yield capitalised(
+            f"{_listed(one, levels, 'and')} {'break' if many else 'breaks'} {text} by "
+            f"{'their means' if many else 'its mean'} on {one.split}, and "
+            f"{'are' if many else 'is'} left out."
+        )
 
 
 def _cost(one: LevelComparison, level: Level, *, first: bool) -> str:
@@ -193,6 +221,8 @@ def basis(one: LevelComparison) -> str:
 
 def badge(one: LevelComparison) -> str:
     """How far the question is answered, in a word or two."""
+    if one.unmet:
+        return "none satisfies"
     if one.withheld:
         return "withheld"
     if one.n < LEAST:

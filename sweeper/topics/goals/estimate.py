@@ -16,7 +16,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from sweeper.analysis.factors import is_condition
+from sweeper.analysis import effects
+from sweeper.analysis.factors import Factor, is_condition
 from sweeper.analysis.frames import Frames
 from sweeper.analysis.intervals import Estimate, mean_interval
 from sweeper.analysis.measures import Measure, objective, responses
@@ -34,6 +35,7 @@ class JudgedCell:
         chosen: each objective where cells are chosen.
         reported: the same on test.
         satisfies: whether each constraint's metric, as a mean, is within its bound.
+        apart: its conditions; cells under others are not compared with it.
         front: whether no other cell's means are as good in all objectives and better in one.
         near: whether it is within noise of the front.
     """
@@ -42,6 +44,7 @@ class JudgedCell:
     chosen: tuple[Estimate, ...]
     reported: tuple[Estimate, ...]
     satisfies: tuple[bool, ...]
+    apart: tuple[Any, ...]
     front: bool = False
     near: bool = False
 
@@ -78,12 +81,33 @@ def satisfied(
     frames: Frames, bounds: Sequence[Constraint], *, cells: Sequence[int]
 ) -> pd.DataFrame:
     """Whether each cell (row) satisfies each constraint (column), by its mean on val."""
-    columns: dict[int, list[bool]] = {}
-    for at, one in enumerate(bounds):
-        measure = Measure(one.metric, one.metric, (frames.split, one.metric, ""), "", "maximize")
-        y = responses(frames, measure=measure, cells=cells).to_numpy(dtype=float)
-        columns[at] = [one.excess(float(np.mean(row[np.isfinite(row)]))) <= 0 for row in y]
-    return pd.DataFrame(columns, index=pd.Index(cells, name="cell"))
+    found = {at: _within(one, _bounded(frames, one, cells)) for at, one in enumerate(bounds)}
+    return pd.DataFrame(found, index=pd.Index(cells, name="cell"))
+
+
+def broken(view: SweepView, factor: Factor) -> list[tuple[Constraint, ...]]:
+    """The constraints that each level of a factor breaks, by its mean where the question asks."""
+    bounds = constraints_of(view.frames.sweep.spec)
+    table = []
+    for one in bounds:
+        y = _bounded(view.frames, one, view.comparable.compared)
+        levels = effects.over_levels(y, cells=view.frames.cells, factor=factor, held=view.held)
+        table.append(_within(one, levels))
+    return [
+        tuple(one for one, within in zip(bounds, table, strict=True) if not within[at])
+        for at in range(len(factor.levels))
+    ]
+
+
+def _bounded(frames: Frames, one: Constraint, cells: Sequence[int]) -> pd.DataFrame:
+    """The metric of a constraint, as it is: y[cell, replicate]."""
+    measure = Measure(one.metric, one.metric, (frames.split, one.metric, ""), "", "maximize")
+    return responses(frames, measure=measure, cells=cells)
+
+
+def _within(one: Constraint, y: pd.DataFrame) -> list[bool]:
+    """Whether the mean of each row is within the bound."""
+    return [one.excess(float(mean)) <= 0 for mean in y.mean(axis=1)]
 
 
 def build(view: SweepView) -> Goals | None:
@@ -104,12 +128,14 @@ def build(view: SweepView) -> Goals | None:
         responses(frames, measure=one, cells=cells) for one in objectives_of(frames, split="test")
     ]
     does = satisfied(frames, bounds, cells=cells)
+    paths = [path for path in frames.question.factors if is_condition(path)]
     found = [
         JudgedCell(
             cell,
             tuple(_estimate(table, cell) for table in tables),
             tuple(_estimate(table, cell) for table in tested),
             tuple(bool(one) for one in does.loc[cell]) if bounds else (),
+            tuple(frames.cells["factors"][cell].get(path) for path in paths),
         )
         for cell in cells
     ]
@@ -127,13 +153,10 @@ def _fronts(
     tables: Sequence[pd.DataFrame],
 ) -> list[JudgedCell]:
     """The candidates, with the front of the allowed ones at each condition."""
-    paths = [path for path in view.frames.question.factors if is_condition(path)]
-    factors = view.frames.cells["factors"]
     groups: dict[tuple[Any, ...], list[int]] = {}
     for one in found:
         if one.allowed:
-            levels = factors[one.cell]
-            groups.setdefault(tuple(levels.get(path) for path in paths), []).append(one.cell)
+            groups.setdefault(one.apart, []).append(one.cell)
     front, near = set[int](), set[int]()
     for cells in groups.values():
         means = [

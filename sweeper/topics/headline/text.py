@@ -21,6 +21,8 @@ from sweeper.topics.best_levels.estimate import Level, LevelComparison
 from sweeper.topics.cells import estimate as cells
 from sweeper.topics.fairness import estimate as fairness
 from sweeper.topics.fairness.estimate import Claim
+from sweeper.topics.goals import estimate as goals
+from sweeper.topics.goals import text as goals_text
 from sweeper.topics.headline import unfinished
 from sweeper.topics.headline.answerable import collapsed, unanswerable
 from sweeper.topics.response import estimate as response
@@ -93,7 +95,7 @@ def lead(view: SweepView) -> Lead:
     first = collapsed(view)  # the headline says it first
     return Lead(
         f"{first} {levels_text.answer(found)}".strip(),
-        tuple(levels_text.more(found)),
+        (*levels_text.more(found), *goals_text.first_alone(view)),
         tuple(_mark(found, one) for one in found.levels),
         levels_text.basis(found),
         levels_text.badge(found),
@@ -140,9 +142,21 @@ def _conditions_only(view: SweepView) -> Lead:
 
 def _description(view: SweepView) -> Lead:
     """A sweep whose cells were drawn one by one: what was seen, and no test."""
-    best = _best_row(view)
-    if best is None:
+    rows = _means(view)
+    if not len(rows):
         return Lead("There is nothing to report yet.")
+    bounds = goals.constraints_of(view.frames.sweep.spec)
+    within = rows[
+        goals.satisfied(view.frames, bounds, cells=list(rows["cell"])).all(axis=1).to_numpy()
+    ]
+    named = joined([one.text for one in bounds])
+    if not len(within):
+        return Lead(
+            f"No cell tried satisfies {named}: none is recommended.",
+            basis=DESCRIBED,
+            badge="none satisfies",
+        )
+    best = _best_of(view, within)
     if view.guessing is not None and best["mean"] <= view.guessing + MARGIN:
         return _at_chance(view, best=best["mean"], chance=view.guessing)
     more = ["The best of many cells looks better than it is: run it afresh before you rely on it."]
@@ -153,10 +167,11 @@ def _description(view: SweepView) -> Lead:
     if ranked:
         more.append(f"Rank correlation with the objective over the cells: {', '.join(ranked)}.")
     superlative = "Lowest" if view.objective.direction == "minimize" else "Highest"
+    among = f"the cells that satisfy {named}" if bounds else "the cells tried"
     return Lead(
-        f"{superlative} mean {words(view.objective.name)} among the cells tried: "
+        f"{superlative} mean {words(view.objective.name)} among {among}: "
         f"{_cell_in_words(view, best)}.",
-        tuple(more),
+        (*more, *goals_text.first_alone(view)),
         basis=DESCRIBED,
         badge="descriptive",
     )
@@ -166,7 +181,7 @@ def _tuned(view: SweepView) -> Lead:
     """A random search whose settings ran once: what tuning reaches at each level."""
     found = view.of(tuning_curve.build)
     assert found is not None  # noqa: S101  the caller looked
-    more = tuple(tuning_text.more(found))
+    more = (*tuning_text.more(found), *goals_text.apart_from_bounds(view))
     return Lead(tuning_text.headline(found), more, basis=tuning_text.BASIS, badge="random search")
 
 
@@ -216,15 +231,16 @@ def progress(frames: Frames) -> str:
     return "" if ended == len(runs) else f"{ended} of {len(runs)} runs finished"
 
 
-def _best_row(view: SweepView) -> pd.Series | None:
-    """The cell with the best mean; that mean is biased upwards (winner's curse)."""
-    if not len(view.of(cells.build)):
-        return None
-    rows = view.of(cells.build)[view.of(cells.build)["measure"] == view.objective.name].dropna(
-        subset=["mean"]
+def _means(view: SweepView) -> pd.DataFrame:
+    """The mean objective of each cell."""
+    rows = view.of(cells.build)
+    return (
+        rows[rows["measure"] == view.objective.name].dropna(subset=["mean"]) if len(rows) else rows
     )
-    if not len(rows):
-        return None
+
+
+def _best_of(view: SweepView, rows: pd.DataFrame) -> pd.Series:
+    """The cell with the best mean; that mean is biased upwards (winner's curse)."""
     lowest = view.objective.direction == "minimize"
     means = rows["mean"].to_numpy(dtype=float)
     return rows.iloc[int(means.argmin() if lowest else means.argmax())]

@@ -16,6 +16,7 @@ from sweeper.analysis.stopping import GroupSequential
 from sweeper.analysis.view import SweepView
 from sweeper.analysis.wording import FIXED, joined, number, plural
 from sweeper.states import FINISHED, RunState
+from sweeper.topics.goals import estimate as goals
 
 MOST = 8  # levels whose means stand in a sentence
 
@@ -81,7 +82,8 @@ def more(view: SweepView) -> Iterator[str]:
 def best(view: SweepView) -> str:
     """`minority accuracy 81.4 % at batch size 2, train ratio 0.05 (n = 3)`: no verdict.
 
-    Of a grid, among the cells where the question asks: no level of a condition is best.
+    Of a grid, among the cells where the question asks: no level of a condition is best. With
+    constraints, among the cells that satisfy them by now.
     """
     frames, objective = view.frames, view.objective
     cells = list(view.asked) if view.grid else list(frames.reported.index)
@@ -89,6 +91,13 @@ def best(view: SweepView) -> str:
     n = np.isfinite(y).sum(axis=1)
     if not n.any():
         return ""
+    bounds = goals.constraints_of(frames.sweep.spec)
+    within = goals.satisfied(frames, bounds, cells=cells).all(axis=1).to_numpy()
+    y = np.where(within[:, None], y, np.nan)
+    n = np.isfinite(y).sum(axis=1)
+    named_bounds = joined([one.text for one in bounds])
+    if not n.any():
+        return f"no cell satisfies {named_bounds}"
     means = np.nansum(y, axis=1) / np.where(n > 0, n, np.nan)
     at = int(np.nanargmin(means) if objective.direction == "minimize" else np.nanargmax(means))
     levels = frames.cells["factors"][cells[at]]
@@ -98,4 +107,5 @@ def best(view: SweepView) -> str:
     where = f" at {joined(named)}" if named else ""
     split = "" if frames.split == REPORTED else f" on {REPORTED}"
     value = number(float(means[at]), unit=objective.unit)
-    return f"{objective.title}{split} {value}{sign}{where} (n{FIXED}={FIXED}{n[at]})"
+    among = f", of the cells that satisfy {named_bounds}" if bounds else ""
+    return f"{objective.title}{split} {value}{sign}{where} (n{FIXED}={FIXED}{n[at]}){among}"
