@@ -1,25 +1,18 @@
-"""Several objectives and constraints: in the report, in `best`, and in Optuna's view."""
+"""Several objectives and constraints: in the report and in `best`."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
-from pathlib import Path
-from statistics import fmean
 from typing import Any
 
 import numpy as np
-import optuna
-import planted
 import pytest
 from planted import BATCH, Memory, Plan, plan
 
 from sweeper.analysis.frames import load
 from sweeper.analysis.view import SweepView, view_of
 from sweeper.errors import InputError
-from sweeper.spec.goals import constraint
-from sweeper.store import Store
-from sweeper.store.study import Study
 from sweeper.topics.best_levels import estimate as best_levels
 from sweeper.topics.goals import section
 from sweeper.topics.goals.estimate import Goals, build
@@ -201,37 +194,3 @@ def test_the_methods_say_how_the_set_was_found() -> None:
     assert "left out before levels and cells were compared" in told
     assert "within noise of the set unless" in told
     assert any("has majority accuracy too" in text for text in lead(both).more)
-
-
-def test_optuna_shows_every_objective_and_who_satisfies(tmp_path: Path) -> None:
-    """Its own best trials are the Pareto set of the trials that satisfy the constraint."""
-    one, url = traded(objectives=BOTH), f"sqlite:///{tmp_path}/goals.db"
-    bound = constraint("majority_accuracy", ">= 0.6")
-    with Store.open(url, create=True) as store:
-        planted.fill(store, one)
-        [sweep] = store.sweeps()
-        lease = store.acquire(sweep.id, {"host": "h", "pid": 1})
-        study = Study(
-            url,
-            sweep.name,
-            objective="minority_accuracy",
-            direction="maximize",
-            also=[("majority_accuracy", "maximize")],
-            constraints=[bound],
-        )
-        study.sync(store, lease, sweep)
-        study.close()
-    seen = optuna.load_study(study_name=one.sweep.name, storage=url)
-    assert [way.name for way in seen.directions] == ["MAXIMIZE", "MAXIMIZE"]
-    at = place(one, "val", "majority_accuracy")
-    means = {
-        cell.hash: fmean(m[-1, at] for (of, _), m in one.numbers.items() if of == number)
-        for number, cell in enumerate(one.cells)
-    }
-    for trial in seen.trials:
-        mean = means[trial.user_attrs["sweeper:cell"]]
-        assert trial.values[1] == pytest.approx(mean, abs=1e-6)
-        assert list(trial.constraints.values()) == [pytest.approx(0.6 - mean, abs=1e-6)]
-    best = seen.best_trials
-    assert best
-    assert all(trial.values[1] >= 0.6 for trial in best)
