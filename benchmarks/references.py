@@ -19,7 +19,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from torch.utils.data import DataLoader, TensorDataset, WeightedRandomSampler
 from torchvision.transforms import v2
 
-PIXELS, CHANNELS, CLASSES, SAMPLES = 32, 3, 10, 1280
+PIXELS, CHANNELS, CLASSES, SAMPLES = 32, 3, 10, 640
 RATE, ADAM_RATE, DECAY, WEIGHT = 0.05, 1e-3, 5e-4, 0.5
 
 Update = Callable[[], Any]

@@ -5,11 +5,12 @@ that people use (`references.py`); SAM, ASAM and weighted SAM-A take at most 2.1
 update, SimCLR, VICReg and Barlow Twins 3.1 times, others 1.1 times their counted passes (a pass is
 a third forward, two thirds backward); augmentation takes at most a fifth of an update on 32x32.
 
-Each cell is the least of several turns; in a turn every lever and its reference run one after the
-other, so that a slow moment of the machine meets all of them. Times are of the thread, batches and
-their augmentation included. A line has the batch size, the lever, members K, milliseconds of a
-member's update, and its ratios to a plain update, to its counted passes and to ordinary PyTorch; a
-`!` marks what misses an aim. `probe` is the K that a launch's probe finds best for a plain update.
+Each cell is the least of several turns of an epoch; in a turn every lever and its reference run one
+after the other, so that a slow moment of the machine meets all of them. Times are of the thread,
+batches and their augmentation included. A line has the batch size, the lever, members K,
+milliseconds of a member's update, and its ratios to a plain update, to its counted passes and to
+ordinary PyTorch; a `!` marks what misses an aim. `probe` is the K that a launch's probe finds best
+for a plain update.
 
     python benchmarks/trainer.py [--quick] [--levers SimCLR,SAM] [--batches 2,8,32,128]
         [--members 1,8,probe] [--turns 5]
@@ -49,7 +50,7 @@ from trainers.data.dataset import Dataset, image_dataset
 from trainers.loop import Member, PackTrainer
 
 RATIO = 0.1  # of the smallest class to the largest
-TURN_SECONDS = 0.1
+EPOCH = 256  # samples, and one more, so no batch is smaller than the others
 PROBED, PROBED_SAMPLES = (1, 5, 10, 20), 640  # Ks, and the most samples of a pack's batch
 # As in the workers of a launch: without them the tensors of an update take new pages each time.
 ALLOCATION = {
@@ -167,11 +168,13 @@ def seconds(update: Update, updates: int) -> float:
     return (time.thread_time() - start) / updates
 
 
-def timed(ways: dict[tuple[str, int], Update], turns: int) -> dict[tuple[str, int], float]:
+def timed(
+    ways: dict[tuple[str, int], Update], *, turns: int, updates: int
+) -> dict[tuple[str, int], float]:
     """The least seconds of each way, over turns of all ways."""
-    first = {way: (update(), seconds(update, 1))[1] for way, update in ways.items()}
-    updates = {way: max(1, round(TURN_SECONDS / one)) for way, one in first.items()}
-    taken = [{way: seconds(ways[way], updates[way]) for way in ways} for _ in range(turns)]
+    for update in ways.values():
+        update()
+    taken = [{way: seconds(one, updates) for way, one in ways.items()} for _ in range(turns)]
     return {way: min(turn[way] for turn in taken) for way in ways}
 
 
@@ -183,7 +186,7 @@ def lines(batch: int, members: list[str], names: list[str], turns: int) -> Itera
     for wanted in members:
         k = probed(dataset, batch) if wanted == "probe" else int(wanted)
         ways |= {(name, k): packed(dataset, batch, k, LEVERS[name].train) for name in names}
-        taken = timed(ways, turns)
+        taken = timed(ways, turns=turns if k == 1 else max(2, turns // 2), updates=EPOCH // batch)
         ordinary |= {name: each for (name, k), each in taken.items() if k == 0}
         for name in names:
             yield line(batch, name, k, taken, ordinary.get(name))
