@@ -13,8 +13,13 @@ from sweeper.analysis.view import SweepView
 from sweeper.analysis.wording import FIXED, capitalised, joined, number
 from sweeper.states import RunState
 from sweeper.topics.failures.estimate import collapse_flags
+from trainers.catalogue import Kind, entries
 
 MOST = 0.5  # more than this share of the runs at chance or at the ceiling: no answer
+# Keys of `train` at whose levels training losses do not compare, and the kinds of such blocks.
+SHIFTING = ("augmentation", "augmentation_chance", "class_weights", "dropout", "loss", "sampler",
+            "smoothing", "stochastic_depth")  # fmt: skip
+HARDER: tuple[Kind, ...] = ("augmentation", "loss")
 TWICE = 2.0  # a level whose final training loss is this much higher is under-trained
 
 
@@ -107,6 +112,8 @@ def collapsed(view: SweepView) -> str:
 def undertrained(view: SweepView) -> Iterator[str]:
     """Levels of a choice that were trained less far than others: loss over twice the lowest."""
     for factor in view.choices if view.grid else ():
+        if _changes_loss(factor.path):
+            continue
         losses = _losses(view, factor)
         best = min(losses.values(), default=0.0)
         far = [level for level, loss in losses.items() if best > 0 and loss > TWICE * best]
@@ -117,6 +124,13 @@ def undertrained(view: SweepView) -> Iterator[str]:
                 "under-trained: its final training loss is more than twice the lowest level's"
                 f"{_updates_by_level(view, factor)}. A longer budget may change the answer."
             ).replace("its final", "its final" if len(far) == 1 else "their final")
+
+
+def _changes_loss(path: str) -> bool:
+    """Whether a key of `train` changes what the training loss is taken of, or what it weighs."""
+    name = path.split(".")[1] if path.startswith("train.") else ""
+    owned = [one.name for kind in HARDER for one in entries(kind).values() if one.parameters]
+    return name in SHIFTING or name in owned
 
 
 def _losses(view: SweepView, factor: Factor) -> dict[object, float]:

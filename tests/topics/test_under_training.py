@@ -1,0 +1,32 @@
+"""Levels that were trained less far than others are named before the answer is believed."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import planted
+import pytest
+
+from sweeper.analysis.frames import load
+from sweeper.analysis.view import view_of
+from sweeper.topics.headline.answerable import undertrained
+
+
+@pytest.mark.parametrize(
+    ("path", "levels", "said"),
+    [
+        (planted.BATCH, [8, 32], True),
+        ("train.rand_augment.strength", [3, 9], False),
+        ("train.loss", ["cross_entropy", "focal"], False),
+        ("train.augmentation_chance.minority", [0.5, 1.0], False),
+    ],
+)
+def test_a_level_of_twice_the_loss_is_under_trained(path: str, levels: Any, said: bool) -> None:
+    """But not where the level changes what the training loss is taken of."""
+    one = planted.plan(levels={path: levels}, replicates=3)
+    at = one.layout.index(("train", "loss", ""))
+    for (cell, _), numbers in one.numbers.items():
+        numbers[:, at] = 1.0 + 2.0 * (one.cells[cell].factors[path] == levels[1])
+    view = view_of(load(planted.Memory(one), one.sweep.name))
+    told = " ".join(undertrained(view))
+    assert ("under-trained" in told) is said
