@@ -351,7 +351,7 @@ ENTRIES = (
           data=("image",), check="trainers.models.ready:check_torchvision",
           meaning="A network of torchvision by its name, such as torchvision:resnet18."),
     Entry("model", "timm:NAME", "trainers.models.ready:timm_network", data=("image",),
-          check="trainers.models.ready:check_timm",
+          check="trainers.models.ready:check_timm", package="timm", extra="timm",
           meaning="A network of timm by its name; needs sweeper[timm]."),
     Entry("model", "lightgbm", None, LightGBMKeys, data=("table",), needs=FOR_NETWORKS,
           trainer="trainers.trees:TreesTrainer", package="lightgbm", extra="trees",

@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 from importlib import import_module
+from importlib.util import find_spec
 from types import MappingProxyType
 from typing import Any, Literal
 
@@ -88,11 +89,14 @@ class Entry:
         return _imported(self.made) if isinstance(self.made, str) else self.made
 
     def check_word(self, word: str) -> None:
-        """Checks the whole word in a spec, if it names a network of a family.
+        """Checks that a word in a spec, which names the entry, can be used here.
 
         Raises:
-            ConfigError: the family is not installed, or has no such network.
+            ConfigError: its package is not installed, or its family has no such network.
         """
+        if self.package and find_spec(self.package) is None:
+            reason = f"needs the package {self.package}: pip install 'sweeper[{self.extra}]'"
+            raise ConfigError(KEYS[self.kind], word, reason)
         if self.check:
             _imported(self.check)(word)
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from decimal import ROUND_CEILING, Context, Decimal
-from importlib.util import find_spec
 from typing import Any
 
 from trainers import weight_files
@@ -46,7 +45,7 @@ def check(config: Config, facts: Mapping[str, Any]) -> tuple[int, ...]:
 
 
 def check_names(train: TrainConfig) -> None:
-    """Checks that every name is in the catalogue and that at most one mixer comes last."""
+    """Checks that every name can be used here and that at most one mixer comes last."""
     for kind in KEYS:
         for name in names(train, kind):
             get(kind, name).check_word(name)
@@ -102,9 +101,6 @@ def augmentations(text: str) -> list[str]:
 def check_fit(train: TrainConfig, kind: DataKind) -> None:
     """Checks that every entry fits the kind of data, and that the depth is valid."""
     for entry in chosen_entries(train):
-        if entry.package and find_spec(entry.package) is None:
-            reason = f"needs the package {entry.package}: pip install 'sweeper[{entry.extra}]'"
-            raise ConfigError(KEYS[entry.kind], entry.name, reason)
         for other, value in entry.needs.items():
             if _word(train, other) != value:
                 key = KEYS[entry.kind]

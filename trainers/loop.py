@@ -37,7 +37,7 @@ from trainers.metrics import hits, layout, measure
 from trainers.observers import Observed, Observers
 from trainers.optimizers import BodyRate, Optimizer, pretraining_steps, schedule
 from trainers.pack import LossTerms, PackedNetworks, PackLoss, design
-from trainers.rounds import Timetable, chosen
+from trainers.rounds import timetable
 from trainers.samplers import Exposure, Sampler
 from trainers.state import Kept, State
 from trainers.steps import Passes
@@ -114,7 +114,7 @@ class PackTrainer:
         self.counts = check(self.config, dataset.facts)
         self.fingerprint = dataset.fingerprint
         self.device = torch.device(device)
-        self.timetable = self._timetable(dataset)
+        self.timetable = timetable(self.config, dataset.facts, samples=sum(self.counts))
         self.round = self.step = 0
         self.alive = list(range(len(members)))
         self._design = design(
@@ -141,10 +141,6 @@ class PackTrainer:
         if self.config.train.weights is not None:
             starting.load(self.pack, self.config.train.weights)
         self._assemble()
-
-    def _timetable(self, dataset: Dataset) -> Timetable:
-        number = self.config.train.evaluations or chosen([self.config], dataset.facts)
-        return Timetable.of(self.config, evaluations=number, samples=sum(self.counts))
 
     def _draw_subsets(self, dataset: Dataset) -> list[np.ndarray]:
         pool, imbalance, mark = dataset.y["train"], self.config.data.imbalance, self.fingerprint

@@ -84,6 +84,12 @@ class Timetable:
         return self.points[done] - 1 if done < len(self.points) else self.rounds
 
 
+def timetable(config: Config, facts: Mapping[str, Any], *, samples: int) -> Timetable:
+    """The timetable of a run of `samples` training samples; chooses its evaluations if need be."""
+    number = config.train.evaluations or chosen([config], facts)
+    return Timetable.of(config, evaluations=number, samples=samples)
+
+
 def _shares(whole: int, parts: int) -> tuple[int, ...]:
     return tuple(part * whole // parts for part in range(1, parts + 1))
 

@@ -26,7 +26,7 @@ from trainers.loop import Member, RoundResult
 from trainers.losses.logit_adjusted import log_prior
 from trainers.losses.weights import class_weights
 from trainers.metrics import hits, measure
-from trainers.rounds import Timetable, chosen
+from trainers.rounds import timetable
 from trainers.streams import generator
 
 
@@ -130,9 +130,8 @@ class TreesTrainer:
         config = members[0].config
         self.members, self.alive = tuple(members), list(range(len(members)))
         self.counts = check(config, dataset.facts)
-        number = config.train.evaluations or chosen([config], dataset.facts)
+        plain = timetable(config, dataset.facts, samples=sum(self.counts))
         trees = config.train.parameters("lightgbm").trees
-        plain = Timetable.of(config, evaluations=number, samples=sum(self.counts))
         ends = tuple(trees * round // plain.rounds for round in plain.points)
         self.timetable = replace(plain, ends=ends)
         self.round = self.step = 0

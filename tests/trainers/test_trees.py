@@ -15,7 +15,7 @@ from torch import Tensor
 from sweeper.engine import data_facts, worker
 from sweeper.engine.messages import Job, JobMember, Message
 from sweeper.states import Ending
-from trainers import check as checks
+from trainers import catalogue
 from trainers.__main__ import Unusable, run
 from trainers.check import check
 from trainers.config import Config, ConfigError, pack_key
@@ -182,7 +182,7 @@ def test_images_are_refused() -> None:
 
 def test_a_missing_package_is_named_with_its_extra(monkeypatch: pytest.MonkeyPatch) -> None:
     """The message is the command that installs it."""
-    monkeypatch.setattr(checks, "find_spec", lambda name: None)
+    monkeypatch.setattr(catalogue, "find_spec", lambda name: None)
     with pytest.raises(ConfigError, match=r"needs the package lightgbm: pip install 'sweeper\[tr"):
         check(settings(), table().facts)
     check(config(model="mlp"), table().facts)

@@ -8,8 +8,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from difflib import get_close_matches
 from functools import partial
-from importlib import import_module
-from typing import Any
 
 import torchvision
 from torch import Tensor, nn
@@ -65,7 +63,7 @@ def timm_network(
     blueprint: Blueprint, train: TrainConfig, *, inputs: tuple[int, ...], classes: int
 ) -> ModuleNetwork:
     """A network of `timm.create_model`, for images of the data's channels and size."""
-    timm = _timm(train.model)
+    import timm
 
     def factory(inputs: tuple[int, ...], classes: int) -> nn.Module:
         made = partial(
@@ -86,18 +84,11 @@ def check_torchvision(word: str) -> None:
 
 
 def check_timm(word: str) -> None:
-    """Checks that timm is installed and has a network of this name."""
-    timm = _timm(word)
+    """Checks that timm has a network of this name."""
+    import timm
+
     if not timm.is_model(_name(word)):
         _check(word, timm.list_models())
-
-
-def _timm(word: str) -> Any:
-    try:
-        return import_module("timm")
-    except ImportError as error:
-        reason = "needs the package timm: pip install 'sweeper[timm]'"
-        raise ConfigError("train.model", word, reason) from error
 
 
 def _name(word: str) -> str:
