@@ -45,9 +45,10 @@ def test_the_promised_spaces_are_there() -> None:
     """One a lever, and all together."""
     assert [path.stem for path in SPACES] == [
         "augmentation", "augmentation_strength", "averages", "batch_composition", "batch_size",
-        "cifar100_wide_resnet", "cifar10_long_tail", "losses", "networks", "noise_or_statistics",
-        "pretraining", "sam_methods", "sam_passes", "sam_radius", "samplers", "sharpness",
-        "six_levers", "smoothing", "ssl_objectives", "ssl_weight", "tables", "width",
+        "cifar100_wide_resnet", "cifar10_long_tail", "class_order", "losses", "networks",
+        "noise_or_statistics", "pretraining", "sam_methods", "sam_passes", "sam_radius", "samplers",
+        "sharpness", "six_levers", "smoothing", "ssl_objectives", "ssl_queue", "ssl_weight",
+        "tables", "width",
     ]  # fmt: skip
 
 
