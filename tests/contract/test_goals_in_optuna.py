@@ -103,7 +103,7 @@ def test_a_second_launch_changes_no_trial(studies: Callable[[], optuna.Study]) -
 
 
 def test_the_last_numbers_of_runs_are_read(one: Plan, store: Store) -> None:
-    """Of the runs that are asked about, at their last epoch: what the best cell so far reads."""
+    """At the last epoch of the runs that are asked about: what the best cell so far reads."""
     planted.fill(store, one)
     [sweep] = store.sweeps()
     wanted = [run.id for run in store.runs(sweep.id) if run.replicate == 1]
