@@ -48,6 +48,7 @@ TEMPLATES = Path(__file__).parent / "templates"
 HEROES = ("response", "tuning")  # sections whose first figure stands on the first screen
 KNOWN_DATA = {  # data sets that are known by their name
     "digits": "digits (scikit-learn)",
+    "digits_table": "digits as a table (scikit-learn)",
     "cifar10": "CIFAR-10",
     "cifar100": "CIFAR-100",
     "mnist": "MNIST",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import planted
@@ -30,3 +31,19 @@ def test_a_level_of_twice_the_loss_is_under_trained(path: str, levels: Any, said
     view = view_of(load(planted.Memory(one), one.sweep.name))
     told = " ".join(undertrained(view))
     assert ("under-trained" in told) is said
+
+
+def test_trees_are_not_what_networks_are_held_to() -> None:
+    """Trees learn their rows by heart, so their training loss says nothing about a network's."""
+    one = planted.plan(levels={"train.model": ["mlp", "tabm", "lightgbm"]}, replicates=3)
+    at = one.layout.index(("train", "loss", ""))
+    losses = {"mlp": 1.0, "tabm": 1.5, "lightgbm": 0.01}
+    for (cell, _), numbers in one.numbers.items():
+        numbers[:, at] = losses[one.cells[cell].factors["train.model"]]
+    cells = [
+        replace(c, config={**c.config, "train": {**c.config["train"], **model}})
+        for c in one.cells
+        if (model := {"model": c.factors["train.model"]})
+    ]
+    view = view_of(load(planted.Memory(replace(one, cells=cells)), one.sweep.name))
+    assert list(undertrained(view)) == []

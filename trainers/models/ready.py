@@ -8,6 +8,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from difflib import get_close_matches
 from functools import partial
+from importlib import import_module
+from typing import Any
 
 import torchvision
 from torch import Tensor, nn
@@ -63,7 +65,7 @@ def timm_network(
     blueprint: Blueprint, train: TrainConfig, *, inputs: tuple[int, ...], classes: int
 ) -> ModuleNetwork:
     """A network of `timm.create_model`, for images of the data's channels and size."""
-    import timm
+    timm: Any = import_module("timm")
 
     def factory(inputs: tuple[int, ...], classes: int) -> nn.Module:
         made = partial(
@@ -85,7 +87,7 @@ def check_torchvision(word: str) -> None:
 
 def check_timm(word: str) -> None:
     """Checks that timm has a network of this name."""
-    import timm
+    timm: Any = import_module("timm")
 
     if not timm.is_model(_name(word)):
         _check(word, timm.list_models())

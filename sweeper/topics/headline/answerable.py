@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -146,20 +147,30 @@ def _updates_by_level(view: SweepView, factor: Factor) -> str:
     steps = _by_level(view, factor, _steps(view))
     if len(set(steps.values())) < 2:
         return ""
-    told = joined([f"{steps[level]:,.0f} at {show(level)}" for level in factor.levels])
+    told = joined([f"{count:,.0f} at {show(level)}" for level, count in steps.items()])
     return f" (updates: {told})"
 
 
 def _by_level(view: SweepView, factor: Factor, values: pd.Series) -> dict[object, float]:
-    """The mean of a number of each run over the levels of a factor; empty if a level has none."""
+    """The mean of a number of each run over the levels of a factor; empty if a level has none.
+
+    Levels whose runs train no network, such as trees, are left out.
+    """
     runs = view.frames.reported_runs
     runs = runs[runs["state"] == RunState.COMPLETE]
     factors, held = view.frames.cells["factors"], view.held.items()
-    found: dict[object, list[float]] = {level: [] for level in factor.levels}
+    asked = [cell for cell in view.comparable.compared if held <= factors[cell].items()]
+    networks = [cell for cell in asked if _is_network(view.frames.cells["config"][cell])]
+    named = {factors[cell].get(factor.path) for cell in networks}
+    found: dict[object, list[float]] = {level: [] for level in factor.levels if level in named}
     for run, cell in zip(runs.index, runs["cell"], strict=True):
-        levels = factors[cell]
-        if cell in view.comparable.compared and held <= levels.items() and run in values.index:
-            found[levels.get(factor.path)].append(float(values[run]))
+        if cell in networks and run in values.index:
+            found[factors[cell].get(factor.path)].append(float(values[run]))
     means = {level: float(np.mean(one)) for level, one in found.items() if one}
-    whole = len(means) == len(factor.levels) and np.isfinite(list(means.values())).all()
+    whole = len(means) == len(found) and np.isfinite(list(means.values())).all()
     return means if whole else {}
+
+
+def _is_network(config: Mapping[str, Any]) -> bool:
+    model = entries("model").get(config.get("train", {}).get("model", ""))
+    return model is None or model.made is not None
