@@ -2,23 +2,110 @@
 
 The queue: a thousand sweeps of four owners that arrive at 16 workers, under Sweeper's rules and
 under a retry ladder (15 s, doubling to 10 minutes), on a virtual clock.
+
+The cost: ten thousand queued sweeps in SQLite; processor time, so that other programs do not count.
 """
 
 from __future__ import annotations
 
+import json
 import sys
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
-from statistics import mean
+from statistics import mean, median
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "support"))
 
 from queueing import Course, arrivals, by_class, ladder, ours
+from sqlalchemy import insert
+
+from sweeper.service.board import Board
+from sweeper.service.deciding import Site, decide
+from sweeper.service.fair import Supply
+from sweeper.store import Store
+from sweeper.store.leading import Leading
+from sweeper.store.lease import here
+from sweeper.store.service_records import Needs, NewSubmission
+from sweeper.store.service_tables import SubmissionTable
+from sweeper.store.wishes import Wishes
 
 SEEDS, LOADS = (1, 2, 3), (0.7, 0.9, 1.0)
+QUEUED, OWNERS, ROOM = 10_000, 7, Supply(8.0)
+SPEC = Path(__file__).parents[1] / "search_spaces" / "batch_size.yaml"
 
 
 def main() -> None:
-    """Prints a table."""
+    """Prints what was measured."""
+    with tempfile.TemporaryDirectory() as folder:
+        costs(f"sqlite:///{folder}/s.db")
+    waits()
+
+
+def costs(url: str) -> None:
+    """Prints the processor time of what happens often, beside ten thousand queued sweeps."""
+    with Store.open(url, create=True) as store:
+        wishes, leading = Wishes(store.database), Leading(store.database)
+        rows = [_row(number, wishes.now()) for number in range(QUEUED)]
+        store.database.write(lambda connection: connection.execute(insert(SubmissionTable), rows))
+        path = store.database.address.path
+        assert path is not None
+        size = path.stat().st_size / QUEUED
+        print(f"{QUEUED} queued sweeps: {size / 1000:.1f} kB each, stored")
+        lead = leading.take(here())
+        for _ in range(40):  # until every owner's first sweeps have a standing
+            _look(leading, lead)
+        print(f"a look of the supervisor: {_cost(lambda n: _look(leading, lead)):.0f} ms")
+        print(f"a submission, without the check of its spec: {_cost(_submitter(wishes)):.1f} ms")
+
+        def listed(_: int) -> None:
+            board = Board(wishes.listing(), wishes.usage(), now=wishes.now(), room=ROOM)
+            json.dumps(board.rows(most=1000))
+
+        print(f"the list: {_cost(listed):.0f} ms")
+
+
+def _row(number: int, now: float) -> dict[str, object]:
+    needs = asdict(Needs(workers=4, runs=10, seconds=600.0))
+    text = SPEC.read_text("utf-8")
+    return {
+        "name": f"s{number:05}", "owner": f"o{number % OWNERS}", "spec_text": text,
+        "overrides": [], "needs": needs, "priority": "normal", "after": "", "window": [],
+        "key": str(number), "wanted": "running", "generation": 1,
+        "created_at": now - QUEUED + number, "updated_at": now,
+    }  # fmt: skip
+
+
+def _look(leading: Leading, lead: object) -> None:
+    found = decide(leading.scene(), Site(room=ROOM, epoch=lead.epoch))
+    if not found.empty:
+        leading.record(lead, standings=found.standings, grants=found.grants, events=found.events)
+
+
+def _submitter(wishes: Wishes) -> Callable[[int], None]:
+    text = SPEC.read_text("utf-8")
+
+    def submit(number: int) -> None:
+        new = NewSubmission(name=f"x{number}", owner="ann", spec_text=text, key=f"x{number}")
+        wishes.submit(new, who="ann")
+
+    return submit
+
+
+def _cost(work: Callable[[int], None]) -> float:
+    """Milliseconds of processor time, the median of ten."""
+    found = []
+    for number in range(10):
+        began = time.process_time()
+        work(number)
+        found.append(1000 * (time.process_time() - began))
+    return median(found)
+
+
+def waits() -> None:
+    """Prints how long sweeps wait, and how well that is foreseen."""
     print("| load | queue | mean wait, s | median | 95 % | longest | by class | inversions |")
     print("|---|---|---|---|---|---|---|---|")
     for load in LOADS:

@@ -28,6 +28,7 @@ from sweeper.cli import (
 from sweeper.cli.options import (
     AsJson,
     Force,
+    FromService,
     LogFile,
     OpenRay,
     Overrides,
@@ -332,6 +333,7 @@ def report(
     one_page: Annotated[
         bool, typer.Option("--one-page", help="One A4 page to hand on, as HTML and as PDF.")
     ] = False,
+    service: FromService = None,
     force: Force = False,
 ) -> None:
     """Write a sweep's report, one self-contained page, and print its path.
@@ -340,6 +342,9 @@ def report(
     """
     if one_page and (figures is not None or (sweeps is not None and len(sweeps) > 1)):
         raise InputError("--one-page is for one sweep, and without --figures")
+    if service is not None:
+        remote.report(sweeps or [], service, out=out, force=force)
+        return
     if sweeps is not None and len(sweeps) > 1:
         several.report(sweeps, storage, out=out, figures=figures, force=force)
         return

@@ -9,8 +9,16 @@ from typing import Annotated, Literal
 import typer
 
 from sweeper import lookup
-from sweeper.cli import inputs
-from sweeper.cli.options import AsJson, Force, Plugins, Storage, SweepArgument, opened
+from sweeper.cli import inputs, remote
+from sweeper.cli.options import (
+    AsJson,
+    Force,
+    FromService,
+    Plugins,
+    Storage,
+    SweepArgument,
+    opened,
+)
 from sweeper.errors import InputError
 from sweeper.lookup import DEFAULT_STORAGE
 
@@ -29,6 +37,7 @@ def best(
     ] = None,
     out: Annotated[Path | None, typer.Option(help="The YAML file to write; else stdout.")] = None,
     as_json: AsJson = False,
+    service: FromService = None,
     force: Force = False,
 ) -> None:
     """Print the recommended configuration as YAML, for `sweeper train`.
@@ -37,6 +46,9 @@ def best(
     Factors of the data are fixed at the strongest imbalance, unless --at names another level.
     """
     held = inputs.pairs("--at", at or ())
+    if service is not None:
+        remote.best(sweep, service, plain=not (at or out), as_json=as_json)
+        return
     with opened(storage) as store:
         name = lookup.find_sweep(store, sweep).name
         from sweeper.analysis.frames import load

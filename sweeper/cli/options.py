@@ -82,6 +82,12 @@ Plugins = Annotated[
         help="A Python file that adds parts, data or trainers; repeatable.",
     ),
 ]
+FromService = Annotated[
+    str | None,
+    typer.Option(
+        "--service", metavar="URL", help="Ask this service; `last` is that of the last login."
+    ),
+]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, of a versioned schema.")]
 Force = Annotated[bool, typer.Option("--force", help="Overwrite what is there.")]
 Verbose = Annotated[

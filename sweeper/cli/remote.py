@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -27,6 +27,7 @@ CANCEL = "Example: sweeper cancel batch-size-digits"
 EXTEND = "Example: sweeper extend batch-size-digits --set replicates=10"
 PRIORITY = "Example: sweeper priority batch-size-digits high"
 TOKEN = "Example: sweeper token ann --role submitter --days 90"  # noqa: S105  a command
+LAST = "last"
 PRIORITIES = ("high", "normal", "low")
 ROLES = ("reader", "submitter", "admin")
 
@@ -115,6 +116,8 @@ def submit(
     for warning in found["warnings"]:
         logs.complain(f"warning: {warning}")
     text = f"{found['name']}: {found['cells']} cells, {found['runs']} runs; {_place(found)}"
+    if found["hours"] is not None:
+        text += f"; about {found['hours']:.2g} hours of a worker or its GPUs"
     if found["dry_run"]:
         text += " (nothing was submitted)"
     elif not found["new"]:
@@ -150,6 +153,8 @@ def queue(service: Url = None, as_json: AsJson = False) -> None:
     ]
     rows += [[row["name"], "", "", row["state"], row["reason"]] for row in found["launched"]]
     show.grid(Console(), ["sweep", "owner", "priority", "state", "why"], rows)
+    if found["total"] > len(found["sweeps"]):
+        logs.say(f"and {found['total'] - len(found['sweeps'])} more")
     leader = found["supervisor"]
     if leader is None or not leader["leads"]:
         logs.complain("no supervisor runs: nothing will start until sweeper serve does")
@@ -181,6 +186,41 @@ def show(name: Name, service: Url = None, as_json: AsJson = False) -> None:
 def log(name: Name, service: Url = None) -> None:
     """Print the end of what a sweep's drivers have written."""
     print(_service(service).logs(name), end="")
+
+
+def report(sweeps: Sequence[str], service: str, *, out: Path | None, force: bool) -> None:
+    """Writes the report of one sweep of a service, and prints its path.
+
+    Raises:
+        InputError: it is not one sweep, or the page exists.
+    """
+    from sweeper import files
+    from sweeper.report.page import check_target
+
+    if len(sweeps) != 1:
+        raise InputError("SWEEP: name one sweep of the service")
+    path = out or Path(f"{sweeps[0]}.html")
+    check_target(path, force=force, option="--out")
+    files.write(path, _service(None if service == LAST else service).report(sweeps[0]))
+    print(path)
+
+
+def best(sweep: str | None, service: str, *, plain: bool, as_json: bool) -> None:
+    """Prints the configuration that a service recommends.
+
+    Raises:
+        InputError: there is no name, or an option that the service does not know.
+    """
+    from io import StringIO
+
+    from ruamel.yaml import YAML
+
+    if sweep is None or not plain:
+        raise InputError("SWEEP: name the sweep of the service, without --at and --out")
+    found = _service(None if service == LAST else service).best(sweep)
+    text = StringIO()
+    YAML().dump(found, text)
+    _print("best", found, as_json=as_json, text=text.getvalue().rstrip())
 
 
 def _commanded(found: Mapping[str, Any], *, as_json: bool, name: str, verb: str) -> None:

@@ -8,7 +8,7 @@ import typer
 
 from sweeper import lookup
 from sweeper.cli import completion, inputs
-from sweeper.cli.options import Storage, SweepArgument, opened
+from sweeper.cli.options import FromService, Storage, SweepArgument, opened
 from sweeper.errors import InputError
 from sweeper.lookup import DEFAULT_STORAGE
 
@@ -27,12 +27,7 @@ def retry(
             autocompletion=completion.reasons,
         ),
     ] = None,
-    service: Annotated[
-        str | None,
-        typer.Option(
-            metavar="URL", help="Ask this service, at once; `last` is that of the last login."
-        ),
-    ] = None,
+    service: FromService = None,
 ) -> None:
     """Let the next launch try failed runs again, or a service try them at once."""
     from sweeper.states import FAILURES

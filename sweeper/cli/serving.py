@@ -142,13 +142,13 @@ def _opened(storage: str) -> Store:
 def _first_token(store: Store, folder: ServiceFolder, url: str) -> None:
     """Makes an administrator's token where the database has no token yet."""
     from sweeper.service.access import new_token
+    from sweeper.store.accounts import Accounts
     from sweeper.store.service_records import Role
-    from sweeper.store.wishes import Wishes
 
-    wishes, path = Wishes(store.database), folder.path / ADMIN
-    if not wishes.tokens():
+    accounts, path = Accounts(store.database), folder.path / ADMIN
+    if not accounts.tokens():
         text, _ = new_token(
-            wishes, label="made at the first start", owner="admin", role=Role.ADMIN, days=None,
+            accounts, label="made at the first start", owner="admin", role=Role.ADMIN, days=None,
             who="sweeper serve",
         )  # fmt: skip
         path.unlink(missing_ok=True)

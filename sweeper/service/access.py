@@ -13,8 +13,8 @@ import secrets
 from dataclasses import dataclass
 
 from sweeper.errors import InputError
+from sweeper.store.accounts import Accounts
 from sweeper.store.service_records import Role, Token
-from sweeper.store.wishes import Wishes
 
 FORM = re.compile(r"sweeper_([0-9a-f]{12})_([A-Za-z0-9_-]{43})")
 PERSON = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@-]{0,63}")
@@ -36,7 +36,7 @@ class Access:
 
 
 def new_token(
-    wishes: Wishes, *, label: str, owner: str, role: Role, days: float | None, who: str
+    accounts: Accounts, *, label: str, owner: str, role: Role, days: float | None, who: str
 ) -> tuple[str, Token]:
     """Makes a token; returns its text, which is shown once, and what is stored.
 
@@ -48,7 +48,7 @@ def new_token(
             f"owner: {owner!r}: use letters, digits and . _ @ -, at most 64, such as ann@lab"
         )
     ident, secret = secrets.token_hex(6), secrets.token_urlsafe(32)
-    stored = wishes.add_token(
+    stored = accounts.add_token(
         ident=ident,
         digest=_digest(secret),
         label=label,
@@ -60,12 +60,12 @@ def new_token(
     return f"sweeper_{ident}_{secret}", stored
 
 
-def access(wishes: Wishes, text: str) -> Access | None:
+def access(accounts: Accounts, text: str) -> Access | None:
     """Returns what a token allows now; None if it is not valid."""
     found = FORM.fullmatch(text[:200])
     if found is None:
         return None
-    token = wishes.token(found[1])
+    token = accounts.token(found[1])
     known = _NOBODY if token is None else token.hash
     same = hmac.compare_digest(known, _digest(found[2]))
     if token is None or not same:

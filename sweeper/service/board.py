@@ -50,9 +50,20 @@ class Board:
         order = sorted(self._starts.items(), key=lambda one: one[1])
         self._positions = {name: place for place, (name, _) in enumerate(order, 1)}
 
-    def rows(self) -> list[dict[str, Any]]:
+    @property
+    def names(self) -> set[str]:
+        """The names of all submissions."""
+        return {one["name"] for one in self._listed}
+
+    def rows(self, *, skip: int = 0, most: int | None = None) -> list[dict[str, Any]]:
         """A row for each submission, those that run or wait first, in their order."""
-        return sorted(map(self.row, self._listed), key=_place)
+        ordered = sorted(self._listed, key=self._place)
+        return [self.row(one) for one in ordered[skip : None if most is None else skip + most]]
+
+    def _place(self, one: Mapping[str, Any]) -> tuple[float, float]:
+        first = ORDER.get(one["state"] or State.QUEUED, 2)
+        position = self._positions.get(one["name"], 0)
+        return (first, position if first < 2 else -one["created_at"])
 
     def row(self, one: Mapping[str, Any]) -> dict[str, Any]:
         """A submission, without its spec."""
@@ -132,9 +143,3 @@ def _behind(
 
 UNSEEN = "waits for the supervisor to look"
 ORDER = {State.RUNNING: 0, State.STOPPING: 0, State.QUEUED: 1}
-
-
-def _place(row: Mapping[str, Any]) -> tuple[Any, ...]:
-    first = ORDER.get(row["state"], 2)
-    position = row["position"] or 0
-    return (first, position if first < 2 else -row["submitted_at"], row["name"])

@@ -87,6 +87,18 @@ def reasons(body: Body) -> list[str]:
     return found
 
 
+def number(words: Mapping[str, str], name: str, default: int) -> int:
+    """A whole number of a query.
+
+    Raises:
+        InputError: it is none, or has more than 18 digits.
+    """
+    found = words.get(name, str(default))
+    if not (found.isascii() and found.isdigit() and len(found) <= 18):
+        raise InputError(f"{name}: {found[:40]!r} is not a whole number from 0 on")
+    return int(found)
+
+
 def key(body: Body) -> str:
     """The idempotency key; a new one where none is given.
 

@@ -38,6 +38,9 @@ class Checked:
     cells: int
     runs: int
     needs: Needs
+    dataset: str = ""
+    model: str = ""
+    epochs: float = 1.0
     warnings: tuple[str, ...] = ()
 
 
@@ -138,8 +141,12 @@ def examine(text: str, overrides: Sequence[str], plugins: Sequence[str] = ()) ->
         gpus=resources.gpus,
         runs=runs,
     )
+    config = spec.config_for({})
     return Checked(
         name=spec.name,
+        dataset=str(config.data.dataset),
+        model=str(config.train.model),
+        epochs=float(config.train.epochs),
         question=spec.question,
         cells=cells,
         runs=runs,

@@ -74,9 +74,14 @@ class Service:
         """The owner and the role of the token."""
         return self._json("GET", "/me")
 
-    def queue(self) -> dict[str, Any]:
-        """All sweeps, with state, place and expected start."""
-        return self._json("GET", "/sweeps")
+    def queue(self, *, skip: int = 0, most: int = 1000) -> dict[str, Any]:
+        """Sweeps with state, place and expected start, those that run or wait first.
+
+        Args:
+            skip: how many to leave out; `total` is the number of all.
+            most: at most 1000.
+        """
+        return self._json("GET", f"/sweeps?{urlencode({'skip': skip, 'most': most})}")
 
     def show(self, name: str) -> dict[str, Any]:
         """A sweep, with its runs, commands and events."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
 from sweeper.errors import InputError, nearest
@@ -15,10 +15,20 @@ from sweeper.service.checking import Checked, Checker
 from sweeper.service.drivers import ServiceFolder
 from sweeper.service.fair import FairPolicy, Supply
 from sweeper.store import Store
-from sweeper.store.service_records import NewSubmission, Owner, Role, Submission, Verb, WantedState
+from sweeper.store.accounts import Accounts
+from sweeper.store.service_records import (
+    Needs,
+    NewSubmission,
+    Owner,
+    Role,
+    Submission,
+    Verb,
+    WantedState,
+)
 from sweeper.store.wishes import Wishes, merged
 
 LOG_BYTES = 65_536
+MOST_ROWS = 1000  # of one answer
 
 
 class Forbidden(InputError):
@@ -41,27 +51,34 @@ class Desk:
         policy: FairPolicy | None = None,
     ) -> None:
         self._store, self._wishes = store, Wishes(store.database)
+        self._accounts = Accounts(store.database)
         self._checker, self._folder, self._policy = checker, folder, policy or FairPolicy()
 
     def known(self, text: str) -> Access | None:
         """What a token allows; None if it is not valid."""
-        return access.access(self._wishes, text)
+        return access.access(self._accounts, text)
 
     # --- reading
 
     def me(self, who: Access) -> dict[str, Any]:
         return {"owner": who.owner, "role": str(who.role), "token": who.token}
 
-    def queue(self) -> dict[str, Any]:
-        """All sweeps: those that were submitted, then those of `sweeper launch`."""
-        rows = self._board().rows()
-        submitted = {row["name"] for row in rows}
+    def queue(self, words: Mapping[str, str]) -> dict[str, Any]:
+        """The sweeps that were submitted, `most` of them after `skip`, and those of terminals."""
+        skip, most = bodies.number(words, "skip", 0), bodies.number(words, "most", MOST_ROWS)
+        board = self._board()
+        rows, submitted = board.rows(skip=skip, most=min(most, MOST_ROWS)), board.names
         plain = [
             {"name": one.name, "owner": "", "state": one.state, "reason": one.state_reason}
             for one in self._store.sweeps()
             if one.name not in submitted
         ]
-        return {"sweeps": rows, "launched": plain, "supervisor": self._supervisor()}
+        return {
+            "sweeps": rows,
+            "total": len(submitted),
+            "launched": plain,
+            "supervisor": self._supervisor(),
+        }
 
     def show(self, name: str) -> dict[str, Any]:
         """A sweep: its place in the queue, its runs, its commands and the latest events."""
@@ -112,10 +129,8 @@ class Desk:
 
     def events(self, words: Mapping[str, str]) -> dict[str, Any]:
         """Events after a number, oldest first."""
-        after = words.get("after", "0")
-        if not after.isdigit() or len(after) > 18:
-            raise InputError(f"after: {after!r} is not the number of an event")
-        found = self._wishes.events(name=words.get("name"), after=int(after))
+        after = bodies.number(words, "after", 0)
+        found = self._wishes.events(name=words.get("name"), after=after)
         return {"events": [asdict(event) for event in found]}
 
     # --- wishes
@@ -129,7 +144,7 @@ class Desk:
             owner=who.owner,
             spec_text=text,
             overrides=tuple(merged((), overrides)),
-            needs=checked.needs,
+            needs=self._estimated(checked),
             priority=bodies.priority(body),
             after=bodies.text(body, "after", ""),
             window=bodies.window(body),
@@ -173,7 +188,7 @@ class Desk:
             key=bodies.key(body),
             body=given,
             why=bodies.text(body, "why", ""),
-            needs=checked.needs if checked else None,
+            needs=self._estimated(checked) if checked else None,
         )
         return {"dry_run": False, "command": asdict(done)}
 
@@ -181,7 +196,7 @@ class Desk:
 
     def tokens(self) -> dict[str, Any]:
         """All tokens, without their hashes."""
-        listed = [asdict(token) for token in self._wishes.tokens()]
+        listed = [asdict(token) for token in self._accounts.tokens()]
         return {"tokens": [{k: v for k, v in one.items() if k != "hash"} for one in listed]}
 
     def add_token(self, who: Access, body: Mapping[str, Any]) -> dict[str, Any]:
@@ -192,7 +207,7 @@ class Desk:
         if days is not None and (isinstance(days, bool) or not isinstance(days, int | float)):
             raise InputError("days: a number of days, or nothing for a token that does not expire")
         text, token = access.new_token(
-            self._wishes,
+            self._accounts,
             label=bodies.text(body, "label", ""),
             owner=bodies.text(body, "owner"),
             role=Role(role),
@@ -203,13 +218,13 @@ class Desk:
 
     def revoke(self, who: Access, ident: str) -> dict[str, Any]:
         """Makes a token invalid."""
-        self._wishes.revoke(ident, who=who.owner)
+        self._accounts.revoke(ident, who=who.owner)
         return {"revoked": ident}
 
     def owners(self) -> dict[str, Any]:
         """Shares, limits and usage."""
         usage = {name: asdict(one) for name, one in self._wishes.usage().items()}
-        limits = {name: asdict(one) for name, one in self._wishes.owners().items()}
+        limits = {name: asdict(one) for name, one in self._accounts.owners().items()}
         return {"limits": limits, "usage": usage}
 
     def set_owner(self, who: Access, owner: str, body: Mapping[str, Any]) -> dict[str, Any]:
@@ -224,7 +239,7 @@ class Desk:
             ):
                 raise InputError(f"{name}: {value!r}: a number above 0, or null for no limit")
             given[name] = value
-        self._wishes.set_owner(Owner(owner=owner, **given), who=who.owner)
+        self._accounts.set_owner(Owner(owner=owner, **given), who=who.owner)
         return {"owner": owner, **given}
 
     # --- parts of answers
@@ -256,10 +271,24 @@ class Desk:
             }
             row = self._board([would]).row(would)
         names = ("state", "position", "starts_in_s", "priority", "generation")
-        return {name: row[name] for name in names}
+        hours = new.needs.seconds * new.needs.cost / 3600 or None
+        return {**{name: row[name] for name in names}, "hours": hours}
 
     def _row(self, name: str) -> dict[str, Any]:
         return next(row for row in self._board().rows() if row["name"] == name)
+
+    def _estimated(self, checked: Checked) -> Needs:
+        """What a sweep takes, with the time of its runs as earlier sweeps took it.
+
+        The latest sweep of the same data and network counts; else of the same data, else any.
+        """
+        best, pace = -1, 0.0
+        for spec, seconds in self._store.paces():
+            same = 2 * ((spec.get("data") or {}).get("dataset") == checked.dataset)
+            same += (spec.get("train") or {}).get("model") == checked.model
+            if same > best:
+                best, pace = same, seconds
+        return replace(checked.needs, seconds=pace * checked.epochs * checked.runs)
 
     def _supervisor(self) -> dict[str, Any] | None:
         leader = self._wishes.leader()

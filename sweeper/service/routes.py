@@ -59,7 +59,7 @@ def _commanded(verb: Verb) -> Handler:
 ENDPOINTS = (
     Endpoint(method="GET", path="/me", role=Role.READER, handler=lambda d, who, w, b: d.me(who)),
     Endpoint(
-        method="GET", path="/sweeps", role=Role.READER, handler=lambda d, who, w, b: d.queue()
+        method="GET", path="/sweeps", role=Role.READER, handler=lambda d, who, w, b: d.queue(w)
     ),
     Endpoint(method="POST", path="/sweeps", role=Role.SUBMITTER, handler=_submit),
     Endpoint(

@@ -115,6 +115,22 @@ class Reader:
             found[now] += count if replicate in json.loads(replicates) else 0
         return {state: found[state] for state in RunState}
 
+    def paces(self, *, most: int = 30) -> list[tuple[dict[str, Any], float]]:
+        """(spec, seconds of training a round) of the latest sweeps with complete runs."""
+        seconds, rounds = func.sum(RunTable.seconds), func.sum(RunTable.epoch)
+        query = (
+            select(RunTable.sweep_id, (seconds / rounds).label("pace"))
+            .where(RunTable.state == RunState.COMPLETE, RunTable.epoch > 0)
+            .group_by(RunTable.sweep_id)
+            .order_by(RunTable.sweep_id.desc())
+            .limit(most)
+            .subquery()
+        )
+        specs = select(SweepTable.spec, query.c.pace).join(query, query.c.sweep_id == SweepTable.id)
+        specs = specs.order_by(SweepTable.id.desc())
+        rows = self.database.read(lambda connection: connection.execute(specs).all())
+        return [(row.spec, row.pace) for row in rows]
+
     def failures(self, sweep_id: int) -> dict[int, int]:
         """Attempts that count towards a run's failure, by run; runs without any are left out."""
         return self.database.read(lambda c: failures(c, AttemptTable.sweep_id == sweep_id))

@@ -19,7 +19,6 @@ from sqlalchemy import (
     cast,
     insert,
     literal,
-    or_,
     select,
     type_coerce,
     update,
@@ -37,12 +36,10 @@ from sweeper.store.service_records import (
     NewSubmission,
     Owner,
     Priority,
-    Role,
     ServiceEvent,
     State,
     Submission,
     SubmissionStanding,
-    Token,
     Usage,
     Verb,
     WantedState,
@@ -53,10 +50,8 @@ from sweeper.store.service_tables import (
     EventTable,
     GrantTable,
     LeaderTable,
-    OwnerTable,
     StandingTable,
     SubmissionTable,
-    TokenTable,
     UsageTable,
 )
 from sweeper.store.tables import SweepTable, clock
@@ -206,84 +201,7 @@ class Wishes:
         """Adds an event; a sweep's, or with an empty name the service's own."""
         self.database.write(lambda c: note(c, name, who, what, why))
 
-    # --- tokens and owners
-
-    def add_token(
-        self,
-        *,
-        ident: str,
-        digest: str,
-        label: str,
-        owner: str,
-        role: Role,
-        lasts_s: float | None,
-        who: str,
-    ) -> Token:
-        """Adds a token: `digest` is the SHA-256 of its secret; it expires after `lasts_s`."""
-
-        def work(connection: Connection) -> Token:
-            known = connection.execute(_token_query(ident)).mappings().first()
-            if known is None:
-                expires = None if lasts_s is None else clock() + lasts_s
-                connection.execute(
-                    insert(TokenTable).values(
-                        id=ident, hash=digest, label=label, owner=owner, role=role,
-                        created_at=clock(), expires_at=expires, revoked_at=None,
-                    )
-                )  # fmt: skip
-                note(connection, "", who, "token", f"{role} token {ident} for {owner}: {label}")
-                known = connection.execute(_token_query(ident)).mappings().one()
-            return _token(known)
-
-        return self.database.write(work)
-
-    def token(self, ident: str) -> Token | None:
-        """The token of that name, if it is valid now: neither expired nor revoked."""
-        valid = or_(TokenTable.expires_at.is_(None), TokenTable.expires_at > clock())
-        query = _token_query(ident).where(TokenTable.revoked_at.is_(None), valid)
-        found = self._all(query, _token)
-        return found[0] if found else None
-
-    def tokens(self) -> list[Token]:
-        """All tokens, oldest first."""
-        return self._all(select(TokenTable.__table__).order_by(TokenTable.created_at), _token)
-
-    def revoke(self, ident: str, *, who: str) -> None:
-        """Makes a token invalid from now on.
-
-        Raises:
-            WishRefused: there is no such token.
-        """
-
-        def work(connection: Connection) -> None:
-            if connection.execute(_token_query(ident)).first() is None:
-                raise WishRefused(f"no token {ident!r}; sweeper token list shows them")
-            connection.execute(
-                update(TokenTable)
-                .where(TokenTable.id == ident, TokenTable.revoked_at.is_(None))
-                .values(revoked_at=clock())
-            )
-            note(connection, "", who, "token", f"token {ident} revoked")
-
-        self.database.write(work)
-
-    def set_owner(self, owner: Owner, *, who: str) -> None:
-        """Sets an owner's share and limits."""
-        row = asdict(owner)
-        changes = [name for name in row if name != "owner"]
-
-        def work(connection: Connection) -> None:
-            query = dialects.upsert(connection, OwnerTable, keys=("owner",), changes=changes)
-            connection.execute(query, row)
-            limits = ", ".join(f"{name}={row[name]}" for name in changes if row[name] is not None)
-            note(connection, "", who, "limits", f"{owner.owner}: {limits}")
-
-        self.database.write(work)
-
-    def owners(self) -> dict[str, Owner]:
-        """The owners with a share or limits of their own."""
-        query = select(OwnerTable.__table__)
-        return {one.owner: one for one in self._all(query, owner_of)}
+    # --- others
 
     def leader(self) -> dict[str, Any] | None:
         """The supervisor that led last: `holder`, whether it `leads` now, `age` of its beat."""
@@ -355,14 +273,6 @@ def _event(row: Mapping[Any, Any]) -> ServiceEvent:
 
 def command_of(row: Mapping[Any, Any]) -> Command:
     return Command(**{**row, "verb": Verb(row["verb"])})
-
-
-def _token(row: Mapping[Any, Any]) -> Token:
-    return Token(**{**row, "role": Role(row["role"])})
-
-
-def _token_query(ident: str) -> Any:
-    return select(TokenTable.__table__).where(TokenTable.id == ident)
 
 
 # --- submitting

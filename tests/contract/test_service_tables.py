@@ -13,6 +13,7 @@ from store_samples import HOLDER, Plan, new_sweep
 from sweeper.errors import HeldError, LeaseLost
 from sweeper.states import Ending, RunState
 from sweeper.store import Store
+from sweeper.store.accounts import Accounts
 from sweeper.store.leading import Leading
 from sweeper.store.lease import EXPIRY
 from sweeper.store.orders import OrderBook
@@ -52,6 +53,11 @@ def wish(name: str = "digits", **changes: Any) -> NewSubmission:
 @pytest.fixture
 def wishes(store: Store) -> Wishes:
     return Wishes(store.database)
+
+
+@pytest.fixture
+def accounts(store: Store) -> Accounts:
+    return Accounts(store.database)
 
 
 @pytest.fixture
@@ -246,18 +252,18 @@ def test_events_are_read_from_a_number_on(wishes: Wishes) -> None:
     assert [event.why for event in wishes.events(name="s1", most=1)] == ["3"]
 
 
-def test_a_token_is_valid_until_it_expires_or_is_revoked(wishes: Wishes) -> None:
+def test_a_token_is_valid_until_it_expires_or_is_revoked(accounts: Accounts) -> None:
     """By the database's clock; an unknown one is none."""
     common: dict[str, Any] = {"digest": "d", "label": "laptop", "owner": "ann", "who": "root"}
     for ident, lasts in (("new", None), ("young", 60.0), ("old", -1.0)):
-        wishes.add_token(ident=ident, role=Role.READER, lasts_s=lasts, **common)
-    valid = [ident for ident in ("new", "young", "old", "none") if wishes.token(ident)]
+        accounts.add_token(ident=ident, role=Role.READER, lasts_s=lasts, **common)
+    valid = [ident for ident in ("new", "young", "old", "none") if accounts.token(ident)]
     assert valid == ["new", "young"]
-    wishes.revoke("new", who="root")
-    assert wishes.token("new") is None
+    accounts.revoke("new", who="root")
+    assert accounts.token("new") is None
     with pytest.raises(WishRefused, match="no token 'none'"):
-        wishes.revoke("none", who="root")
-    assert {token.id for token in wishes.tokens()} == {"new", "young", "old"}
+        accounts.revoke("none", who="root")
+    assert {token.id for token in accounts.tokens()} == {"new", "young", "old"}
 
 
 def test_roles_are_ordered() -> None:
@@ -269,11 +275,11 @@ def test_roles_are_ordered() -> None:
     }  # fmt: skip
 
 
-def test_an_owners_limits_are_set_and_set_again(wishes: Wishes) -> None:
+def test_an_owners_limits_are_set_and_set_again(accounts: Accounts) -> None:
     """The last ones hold."""
-    wishes.set_owner(Owner(owner="ann", weight=2.0, most_sweeps=3), who="root")
-    wishes.set_owner(Owner(owner="ann", weight=1.0, most_hours=5.0), who="root")
-    assert wishes.owners() == {"ann": Owner(owner="ann", weight=1.0, most_hours=5.0)}
+    accounts.set_owner(Owner(owner="ann", weight=2.0, most_sweeps=3), who="root")
+    accounts.set_owner(Owner(owner="ann", weight=1.0, most_hours=5.0), who="root")
+    assert accounts.owners() == {"ann": Owner(owner="ann", weight=1.0, most_hours=5.0)}
 
 
 # --- the lead

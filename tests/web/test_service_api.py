@@ -11,7 +11,7 @@ import pytest
 from asking import HOST, Answer, ask
 from command import TINY
 from starlette.routing import Route
-from store_samples import HOLDER, new_sweep
+from store_samples import HOLDER, new_sweep, planned
 
 from sweeper.errors import InputError
 from sweeper.service.access import FORM, new_token
@@ -21,7 +21,9 @@ from sweeper.service.drivers import LOG, ServiceFolder
 from sweeper.service.gate import COOKIE, Gate
 from sweeper.service.routes import ENDPOINTS, ROOT, application
 from sweeper.service.serving import Listening
+from sweeper.states import Ending
 from sweeper.store import Store
+from sweeper.store.accounts import Accounts
 from sweeper.store.leading import Leading
 from sweeper.store.service_records import Role, State, SubmissionStanding
 from sweeper.store.wishes import Wishes
@@ -55,7 +57,14 @@ class Site:
         }  # fmt: skip
 
     def token(self, owner: str, role: Role, days: float | None = None) -> str:
-        return new_token(self.wishes, label="", owner=owner, role=role, days=days, who="test")[0]
+        return new_token(
+            Accounts(self.store.database),
+            label="",
+            owner=owner,
+            role=role,
+            days=days,
+            who="test",
+        )[0]
 
     def ask(self, who: str, method: str, path: str, body: Any = None, **more: Any) -> Answer:
         return ask(self.app, method, f"{ROOT}{path}", body, token=self.tokens.get(who), **more)
@@ -207,6 +216,16 @@ def test_a_sweep_is_submitted_and_seen(site: Site) -> None:
     assert [event["what"] for event in shown["events"]] == ["submit"]
 
 
+def test_a_long_list_is_read_in_parts(site: Site) -> None:
+    """With the number of all; what is no number is refused."""
+    for number in range(5):
+        site.submit(name=f"s{number}")
+    found = site.ask("eve", "GET", "/sweeps", query="skip=2&most=2").json
+    assert ([row["name"] for row in found["sweeps"]], found["total"]) == (["s2", "s3"], 5)
+    for wrong in ("-1", "x", "1e9", "9" * 19):
+        assert site.ask("eve", "GET", "/sweeps", query=f"skip={wrong}").status == 400
+
+
 def test_a_dry_run_changes_nothing(site: Site) -> None:
     """It answers as the submission would."""
     found = site.submit(dry_run=True).json
@@ -224,6 +243,20 @@ def test_the_place_and_the_expected_start_are_told_before_it_is_accepted(site: S
     assert found["starts_in_s"] == 3 * 8 * 60.0
     first = site.submit(name="first", dry_run=True, priority="high").json
     assert (first["position"], first["starts_in_s"]) == (1, 0.0)
+
+
+def test_the_hours_are_those_of_earlier_sweeps(site: Site) -> None:
+    """Of the same data and network, if there are any; without a complete run nothing is known."""
+    assert site.submit(dry_run=True).json["hours"] is None
+    plan = planned(site.store)
+    spec = {"data": {"dataset": "digits"}, "train": {"model": "resnet"}}
+    site.store.update_sweep(plan.lease, spec=spec)
+    plan.begin(plan.run_ids[:1])
+    plan.record(plan.report(plan.run_ids[0], epoch=4, seconds=80.0, ending=Ending.COMPLETE))
+    answer = site.submit(set=["train.epochs=9"]).json
+    assert answer["hours"] == pytest.approx(8 * 9 * 20.0 / 3600)
+    [one] = site.wishes.submissions()
+    assert one.needs.seconds == pytest.approx(8 * 9 * 20.0)
 
 
 def test_the_same_key_is_the_same_wish(site: Site) -> None:
@@ -328,7 +361,7 @@ def test_the_end_of_the_drivers_log_is_shown(site: Site) -> None:
 
 def test_a_bug_shows_a_number_and_no_traceback(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     """The log has the rest."""
-    monkeypatch.setattr(Desk, "queue", lambda self: 1 / 0)
+    monkeypatch.setattr(Desk, "queue", lambda self, words: 1 / 0)
     answer = site.ask("eve", "GET", "/sweeps")
     assert answer.status == 500
     assert answer.lines[0].startswith("internal error ")
