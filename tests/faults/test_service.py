@@ -26,12 +26,12 @@ from sweeper.errors import HeldError, LeaseLost
 from sweeper.service import deciding, drivers
 from sweeper.service.client import Service
 from sweeper.service.drivers import DriverProcesses, ServiceFolder
-from sweeper.service.fair import Supply
+from sweeper.service.fair import FairPolicy, Supply
 from sweeper.service.supervisor import Offer, Supervisor
 from sweeper.store import Store
 from sweeper.store.leading import Leading
 from sweeper.store.lease import EXPIRY
-from sweeper.store.service_records import Needs, NewSubmission, State, Verb
+from sweeper.store.service_records import Needs, NewSubmission, Priority, State, Verb
 from sweeper.store.service_tables import LeaderTable
 from sweeper.store.wishes import Wishes
 
@@ -78,13 +78,21 @@ class Scene:
         self.made: list[DriverProcesses] = []
         self.supervisor = self.another()
 
-    def another(self, kind: type[DriverProcesses] = DriverProcesses) -> Supervisor:
+    def another(
+        self, kind: type[DriverProcesses] = DriverProcesses, offer: Offer | None = None
+    ) -> Supervisor:
         self.made.append(kind(self.folder, storage=self.url))
-        return Supervisor(self.leading, self.made[-1], Offer(room=Supply(2.0)))
+        return Supervisor(self.leading, self.made[-1], offer or Offer(room=Supply(2.0)))
 
-    def submit(self, name: str) -> None:
-        text, needs = f"name: {name}\n", Needs(workers=1)
-        new = NewSubmission(name=name, owner="ann", spec_text=text, needs=needs, key=name)
+    def submit(self, name: str, *, priority: Priority = Priority.NORMAL) -> None:
+        new = NewSubmission(
+            name=name,
+            owner="ann",
+            spec_text=f"name: {name}\n",
+            needs=Needs(workers=1),
+            priority=priority,
+            key=name,
+        )
         self.wishes.submit(new, who="ann")
 
     def state(self, name: str) -> State | None:
@@ -304,6 +312,24 @@ def test_stop_resume_and_cancel(scene: Scene) -> None:
     scene.let_go()
     scene.until(lambda: scene.state("a") is scene.state("b") is State.COMPLETE)
     assert scene.starts("a") == [(130, True), (0, True)]
+
+
+def test_a_higher_class_gets_the_workers_of_a_lower_one(scene: Scene) -> None:
+    """Its driver ends after the round, uncounted, and goes on at its place afterwards."""
+    offer = Offer(room=Supply(1.0), policy=FairPolicy(min_run_s=0.0))
+    supervisor = scene.another(offer=offer)
+    scene.submit("low", priority=Priority.LOW)
+    scene.until(lambda: scene.alive("low"), supervisor)
+    scene.submit("high", priority=Priority.HIGH)
+    scene.until(lambda: scene.alive("high"), supervisor)
+    assert scene.starts("low") == [(130, True)]
+    assert scene.state("low") is State.QUEUED
+    reasons = [event.why for event in scene.wishes.events(name="low") if event.what == "drain"]
+    assert reasons == ["preempted: it makes room for high (ann, high)"]
+    scene.let_go()
+    scene.until(lambda: scene.state("low") is State.COMPLETE, supervisor)
+    assert scene.starts("low") == [(130, True), (0, True)]
+    assert scene.starts("high") == [(0, True)]
 
 
 # --- the whole service, with real launches
