@@ -1,4 +1,4 @@
-"""docs/faults.md: each fault has a row, and each test that a row names exists."""
+"""docs/faults.md, docs/service.md: each fault has a row, and each test that a row names exists."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ import pytest
 ROOT = Path(__file__).parents[1]
 TEXT = (ROOT / "docs" / "faults.md").read_text("utf-8")
 ROWS = [line for line in TEXT.splitlines() if re.match(r"\| (?!no\.|rule|-)", line)]
-NAMED = sorted(set(re.findall(r"`(tests/[\w/]+\.py)::(\w+)`", TEXT)))
+SERVICE = (ROOT / "docs" / "service.md").read_text("utf-8")
+NAMED = sorted(set(re.findall(r"`(tests/[\w/]+\.py)::(\w+)`", TEXT + SERVICE)))
 
 
 @cache

@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
-from sweeper.errors import HeldError, SweeperError
+from sweeper.errors import HeldError, LeaseLost, SweeperError
 from sweeper.service.deciding import SETTLING, NextSteps, Site, decide, is_live
 from sweeper.service.drivers import DriverProcesses
 from sweeper.service.fair import FairPolicy, Supply
@@ -68,8 +68,10 @@ class Supervisor:
                 self._tell("")
             except HeldError as error:
                 self._tell(str(error))
-            except SweeperError as error:
+            except LeaseLost as error:
                 self._lead = None
+                self._tell(str(error))
+            except SweeperError as error:
                 self._tell(f"trying again: {error}")
             stop.wait(max(0.0, LOOK_SECONDS - (time.monotonic() - began)))
         if self._lead is None:

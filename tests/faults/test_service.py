@@ -11,7 +11,9 @@ import re
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -22,8 +24,9 @@ from command import environment
 from patience import eventually
 from sqlalchemy import update
 
-from sweeper.errors import HeldError, LeaseLost
+from sweeper.errors import DatabaseLost, HeldError, LeaseLost
 from sweeper.service import deciding, drivers
+from sweeper.service import supervisor as supervisors
 from sweeper.service.client import Service
 from sweeper.service.drivers import DriverProcesses, ServiceFolder
 from sweeper.service.fair import FairPolicy, Supply
@@ -251,6 +254,40 @@ def test_two_supervisors_of_which_one_leads(scene: Scene) -> None:
     scene.let_go()
     scene.until(lambda: scene.state("b") is State.COMPLETE, second)
     assert scene.starts("a") == scene.starts("b") == [(0, True)]
+
+
+def test_a_supervisor_that_is_cut_from_the_database_goes_on_afterwards(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With the same lead; the driver runs meanwhile, and nothing is started twice."""
+    scene.submit("a")
+    scene.until(lambda: scene.alive("a"))
+    said: list[str] = []
+    cut = [True]
+    look = scene.leading.scene
+
+    def scene_or_not() -> Any:
+        if cut[0]:
+            raise DatabaseLost("the database does not answer")
+        return look()
+
+    monkeypatch.setattr(scene.leading, "scene", scene_or_not)
+    monkeypatch.setattr(supervisors, "LOOK_SECONDS", 0.01)
+    scene.supervisor._say = said.append
+    stop = threading.Event()
+    with ThreadPoolExecutor(1) as pool:
+        running = pool.submit(scene.supervisor.run, stop)
+        try:
+            eventually(lambda: said, "it says nothing")
+            assert said == ["trying again: the database does not answer"]
+            cut[0] = False
+            scene.let_go()
+            eventually(lambda: scene.state("a") is State.COMPLETE, "it does not go on")
+        finally:
+            stop.set()
+        running.result()
+    assert scene.starts("a") == [(0, True)]
+    assert scene.leading.take({"host": "another", "pid": 1}).epoch == 2
 
 
 def test_a_driver_that_is_killed_is_started_again(

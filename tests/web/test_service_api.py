@@ -246,7 +246,7 @@ def test_the_place_and_the_expected_start_are_told_before_it_is_accepted(site: S
 
 
 def test_the_hours_are_those_of_earlier_sweeps(site: Site) -> None:
-    """Of the same data and network, if there are any; without a complete run nothing is known."""
+    """The same data and network count first; without a complete run nothing is known."""
     assert site.submit(dry_run=True).json["hours"] is None
     plan = planned(site.store)
     spec = {"data": {"dataset": "digits"}, "train": {"model": "resnet"}}
