@@ -17,6 +17,7 @@ from sweeper.errors import InputError
 from sweeper.lookup import DEFAULT_STORAGE
 
 if TYPE_CHECKING:
+    from sweeper.service.checking import Checker
     from sweeper.service.drivers import ServiceFolder
     from sweeper.service.serving import Listening
     from sweeper.store import Store
@@ -42,6 +43,10 @@ def serve(
     ray_address: RayAddress = None,
     open_ray: OpenRay = False,
     plugins: Plugins = None,
+    data: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="A TOML file of data sets that specs may name."),
+    ] = None,
     behind_proxy: Annotated[
         str, typer.Option(metavar="HOST", help="A proxy offers it over TLS under this name.")
     ] = "",
@@ -59,6 +64,8 @@ def serve(
 
     The first start makes an administrator's token in the folder, and prints how to log in.
     """
+    from sweeper.service import registered
+    from sweeper.service.checking import Checker
     from sweeper.service.drivers import ServiceFolder
     from sweeper.service.serving import Listening
 
@@ -73,8 +80,10 @@ def serve(
     place = ServiceFolder(folder.expanduser().absolute())
     place.make()
     address = _absolute(storage)
+    registry = {} if data is None else registered.read(data)
     if only == "api":
-        _api(address, listening, place, plugins=plugins or [], number=listener)
+        checker = Checker([path.absolute() for path in plugins or ()], registry)
+        _api(address, listening, place, checker=checker, number=listener)
     elif only == "supervisor":
         _supervise(
             address, place, workers=workers, gpus=gpus, plugins=plugins or [], ray=ray_address
@@ -163,14 +172,13 @@ def _api(
     listening: Listening,
     folder: ServiceFolder,
     *,
-    plugins: list[Path],
+    checker: Checker,
     number: int | None,
 ) -> None:
     import signal
     import socket
 
     from sweeper.dashboard import serve as serve_http
-    from sweeper.service.checking import Checker
     from sweeper.service.desk import Desk
     from sweeper.service.gate import Gate
     from sweeper.service.routes import application
@@ -180,7 +188,7 @@ def _api(
         when_orphaned(lambda: os.kill(os.getpid(), signal.SIGTERM))
     made = listening.listen() if number is None else socket.socket(fileno=number)
     with made as bound, _opened(storage) as store:
-        desk = Desk(store, checker=Checker([path.absolute() for path in plugins]), folder=folder)
+        desk = Desk(store, checker=checker, folder=folder)
         gate = Gate(
             application(desk),  # type: ignore[arg-type]
             hosts=listening.hosts(bound.getsockname()[1]),

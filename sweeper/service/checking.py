@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from sweeper.errors import InputError, SpecError, SweeperError
+from sweeper.service.registered import Registry, resolved
 from sweeper.store.service_records import Needs
 
 MOST_BYTES = 100_000  # of a spec
@@ -42,6 +43,7 @@ class Checked:
     model: str = ""
     epochs: float = 1.0
     warnings: tuple[str, ...] = ()
+    text: str = ""  # of the spec, with registered data in the place of their name
 
 
 class Checker:
@@ -49,15 +51,20 @@ class Checker:
 
     Args:
         plugins: Python files of the server's owner, which specs may use.
+        registry: data sets of the server's owner, which specs may name.
     """
 
-    def __init__(self, plugins: Sequence[Path] = ()) -> None:
+    def __init__(self, plugins: Sequence[Path] = (), registry: Registry | None = None) -> None:
+        self._registry = {name: dict(block) for name, block in (registry or {}).items()}
         self._context = get_context("forkserver")
         self._context.set_forkserver_preload(["sweeper.service.checking", *PRELOADED])
         self._plugins = [os.fspath(path) for path in plugins]
 
-    def check(self, text: str, overrides: Sequence[str]) -> Checked:
+    def check(self, text: str, overrides: Sequence[str], *, stored: bool = False) -> Checked:
         """Returns what the spec asks for.
+
+        Args:
+            stored: the text is one that the service has accepted before.
 
         Raises:
             SpecError: a line for each problem.
@@ -69,7 +76,9 @@ class Checker:
             )
         receive, send = self._context.Pipe(duplex=False)
         child = self._context.Process(
-            target=_answer, args=(text, list(overrides), self._plugins, send), daemon=True
+            target=_answer,
+            args=(text, list(overrides), self._plugins, self._registry, stored, send),
+            daemon=True,
         )
         with receive:
             child.start()
@@ -99,19 +108,33 @@ class Checker:
 PRELOADED = ("sweeper.spec", "sweeper.design", "sweeper.search")
 
 
-def _answer(text: str, overrides: list[str], plugins: list[str], send: Connection) -> None:
+def _answer(
+    text: str,
+    overrides: list[str],
+    plugins: list[str],
+    registry: Registry,
+    stored: bool,
+    send: Connection,
+) -> None:
     resource.setrlimit(resource.RLIMIT_CPU, (CPU_SECONDS, CPU_SECONDS + 1))
     resource.setrlimit(resource.RLIMIT_AS, (MEMORY_BYTES, MEMORY_BYTES))
     resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
     try:
-        found: dict[str, Any] = asdict(examine(text, overrides, plugins))
+        found: dict[str, Any] = asdict(examine(text, overrides, plugins, registry, stored=stored))
     except SweeperError as error:
         found = {"lines": error.lines}
     with send:
         send.send_bytes(json.dumps(found).encode())
 
 
-def examine(text: str, overrides: Sequence[str], plugins: Sequence[str] = ()) -> Checked:
+def examine(
+    text: str,
+    overrides: Sequence[str],
+    plugins: Sequence[str] = (),
+    registry: Registry | None = None,
+    *,
+    stored: bool = False,
+) -> Checked:
     """Checks a spec in this process.
 
     Raises:
@@ -125,9 +148,10 @@ def examine(text: str, overrides: Sequence[str], plugins: Sequence[str] = ()) ->
         from sweeper.engine.plugins import load
 
         load(plugins)
+    text, given = resolved(text, registry or {}, stored=stored)
     spec = parse(text, "spec", overrides)
     search.check(spec)
-    _refuse_files(spec.model_dump(mode="json"))
+    _refuse_files(spec.model_dump(mode="json"), given)
     if spec.trainer is not None and not plugins:
         raise SpecError(f"spec: trainer: {spec.trainer!r}: no plug-in of this server defines it")
     cells, tried = count(spec), 0
@@ -152,18 +176,23 @@ def examine(text: str, overrides: Sequence[str], plugins: Sequence[str] = ()) ->
         runs=runs,
         needs=needs,
         warnings=tuple(spec.warnings),
+        text=text,
     )
 
 
-def _refuse_files(tree: Mapping[str, Any]) -> None:
+def _refuse_files(tree: Mapping[str, Any], given: Mapping[str, Any]) -> None:
     """Raises if a spec names a file of the server, as a value or as a factor.
+
+    Args:
+        given: the registered data, which may name files.
 
     Raises:
         SpecError: it does.
     """
     for block in ("data", "train"):
         for key in sorted(FILES & (tree.get(block) or {}).keys()):
-            if tree[block][key] is not None:
+            allowed = (None, given.get(key)) if block == "data" else (None,)
+            if tree[block][key] not in allowed:
                 raise _named(f"{block}.{key}", tree[block][key])
     for part in ("scientific", "nuisance"):
         for key, levels in (tree.get(part) or {}).items():
@@ -173,6 +202,6 @@ def _refuse_files(tree: Mapping[str, Any]) -> None:
 
 def _named(key: str, value: object) -> SpecError:
     return SpecError(
-        f"spec: {key}: {value!r}: a spec that is sent to a service names no files of it; use a "
-        "data set by its name"
+        f"spec: {key}: {value!r}: a spec that is sent to a service names no files of it; use "
+        "data: {registered: NAME}"
     )

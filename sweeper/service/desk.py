@@ -142,7 +142,7 @@ class Desk:
         new = NewSubmission(
             name=checked.name,
             owner=who.owner,
-            spec_text=text,
+            spec_text=checked.text,
             overrides=tuple(merged((), overrides)),
             needs=self._estimated(checked),
             priority=bodies.priority(body),
@@ -174,7 +174,8 @@ class Desk:
                 given = {"set": bodies.texts(body, "set", needed=True)}
                 if one is None:
                     raise self._unknown(name)
-                checked = self._checker.check(one.spec_text, merged(one.overrides, given["set"]))
+                overrides = merged(one.overrides, given["set"])
+                checked = self._checker.check(one.spec_text, overrides, stored=True)
                 if checked.name != name:
                     raise InputError("set: name: a sweep keeps its name; submit another one")
             case _:

@@ -14,6 +14,7 @@ from starlette.routing import Route
 from store_samples import HOLDER, new_sweep, planned
 
 from sweeper.errors import InputError
+from sweeper.service import registered
 from sweeper.service.access import FORM, new_token
 from sweeper.service.checking import Checker, examine
 from sweeper.service.desk import Desk
@@ -35,8 +36,9 @@ METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
 class Here:
     """Checks specs in this process."""
 
-    def check(self, text: str, overrides: list[str]) -> Any:
-        return examine(text, overrides)
+    def check(self, text: str, overrides: list[str], *, stored: bool = False) -> Any:
+        registry = {"loans": {"dataset": "table", "path": "/data/loans.csv", "target": "status"}}
+        return examine(text, overrides, (), registry, stored=stored)
 
 
 class Site:
@@ -294,6 +296,51 @@ def test_what_cannot_be_is_refused_in_a_line(site: Site, body: dict[str, Any], t
     assert answer.status == 400, answer.body
     assert any(told in line for line in answer.lines), answer.lines
     assert site.wishes.submissions() == []
+
+
+TABLE = """name: loans
+question: Which rate?  # kept
+data: {registered: loans}
+train: {model: mlp, epochs: 2}
+scientific: {train.lr: [0.1, 0.2]}
+replicates: 2
+"""
+
+
+def test_data_are_named_by_the_servers_registry(site: Site) -> None:
+    """The driver reads the registered file; nobody names another one, also not afterwards."""
+    assert site.ask("ann", "POST", "/sweeps", {"spec": TABLE}).status == 200
+    one = site.wishes.submission("loans")
+    assert one is not None
+    assert "path: /data/loans.csv" in one.spec_text
+    assert "# kept" in one.spec_text
+    path = "/sweeps/loans/extend"
+    assert site.ask("ann", "POST", path, {"set": ["replicates=5"]}).status == 200
+    answer = site.ask("ann", "POST", path, {"set": ["data.path=/etc/passwd"]})
+    assert (answer.status, "names no files" in answer.lines[0]) == (400, True)
+    for body, told in (
+        ({"spec": TABLE.replace(": loans}", ": loand}"), "key": "a"}, "did you mean 'loans'"),
+        ({"spec": TABLE, "set": ["data.path=/etc/passwd"], "key": "b"}, "names no files"),
+        ({"spec": TABLE.replace("{registered", "{path: /x, registered"), "key": "c"}, "no files"),
+    ):
+        answer = site.ask("ann", "POST", "/sweeps", body)
+        assert answer.status == 400
+        assert told in answer.lines[0], answer.lines
+
+
+def test_the_registry_is_a_file_of_absolute_paths(tmp_path: Path) -> None:
+    """Anything else is refused with its place."""
+    file = tmp_path / "data.toml"
+    for text, told in (
+        ("x = [", "cannot be read"),
+        ("x = 1", "x: a table is needed"),
+        ('[x]\npath = "a.csv"', r"x\.path: 'a\.csv': an absolute path"),
+    ):
+        file.write_text(text)
+        with pytest.raises(InputError, match=told):
+            registered.read(file)
+    file.write_text('[x]\ndataset = "table"\npath = "/a.csv"')
+    assert registered.read(file) == {"x": {"dataset": "table", "path": "/a.csv"}}
 
 
 @pytest.mark.parametrize("raw", [b"{", b"[]", b"7", b"\xff\xfe", b"[" * 100_000])
