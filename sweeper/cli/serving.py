@@ -183,14 +183,17 @@ def _api(
     from sweeper.service.gate import Gate
     from sweeper.service.routes import application
     from sweeper.service.serving import when_orphaned
+    from sweeper.watch.routes import Watcher
+    from sweeper.watch.source import WatchedDatabase
 
     if number is not None:
         when_orphaned(lambda: os.kill(os.getpid(), signal.SIGTERM))
     made = listening.listen() if number is None else socket.socket(fileno=number)
     with made as bound, _opened(storage) as store:
         desk = Desk(store, checker=checker, folder=folder)
+        watcher = Watcher(WatchedDatabase(storage, hosts=True))
         gate = Gate(
-            application(desk),  # type: ignore[arg-type]
+            application(desk, watcher, secure=listening.secure),  # type: ignore[arg-type]
             hosts=listening.hosts(bound.getsockname()[1]),
             known=desk.known,
             secure=listening.secure,

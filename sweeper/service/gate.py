@@ -12,7 +12,7 @@ from http.cookies import CookieError, SimpleCookie
 from typing import Any
 
 from starlette.concurrency import run_in_threadpool
-from starlette.responses import JSONResponse, Response
+from starlette.responses import JSONResponse, RedirectResponse, Response
 
 from sweeper.service.access import Access
 
@@ -40,7 +40,7 @@ class Gate:
     Args:
         hosts: values of the Host header that name this server.
         known: a token's text -> what it allows, or None.
-        open_paths: paths that need no token.
+        login: the one path that needs no token.
     """
 
     def __init__(
@@ -49,10 +49,10 @@ class Gate:
         *,
         hosts: frozenset[str],
         known: Callable[[str], Access | None],
-        open_paths: frozenset[str] = frozenset(),
+        login: str = "/login",
         secure: bool = False,
     ) -> None:
-        self._app, self._hosts, self._known, self._open = app, hosts, known, open_paths
+        self._app, self._hosts, self._known, self._login = app, hosts, known, login
         scheme = "https" if secure else "http"
         self._origins = frozenset(f"{scheme}://{host}" for host in hosts)
 
@@ -80,10 +80,12 @@ class Gate:
             int(size) > MOST_BYTES for size in _values(scope, b"content-length") if size.isdigit()
         ):
             return _no(413, f"too large: at most {MOST_BYTES} bytes")
-        if scope["path"] in self._open:
+        if scope["path"] == self._login:
             return None
         text, by_cookie = _token(scope)
         who = await run_in_threadpool(self._known, text) if text else None
+        if who is None and _for_people(scope):
+            return RedirectResponse(self._login, 303, HEADERS)
         if who is None:
             return _no(401, "no valid token: sweeper login URL", {"www-authenticate": "Bearer"})
         if by_cookie and scope["method"] not in SAFE and not origins:
@@ -94,6 +96,12 @@ class Gate:
 
 def _values(scope: Message, name: bytes) -> list[str]:
     return [value.decode("latin-1") for key, value in scope["headers"] if key.lower() == name]
+
+
+def _for_people(scope: Message) -> bool:
+    """Whether a browser wants to show a page."""
+    wants = any("text/html" in value for value in _values(scope, b"accept"))
+    return wants and scope["method"] == "GET" and not scope["path"].startswith("/api/")
 
 
 def _token(scope: Message) -> tuple[str, bool]:

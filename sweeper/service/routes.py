@@ -20,9 +20,12 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from sweeper.errors import InputError, SweeperError
+from sweeper.service import door
 from sweeper.service.access import Access
 from sweeper.service.desk import Desk, Forbidden, Unknown
 from sweeper.store.service_records import Role, Verb
+from sweeper.watch import routes as pages
+from sweeper.watch.routes import Watcher
 
 LOG = logging.getLogger(__name__)
 VERSION = 1
@@ -110,11 +113,17 @@ ENDPOINTS = (
 )  # fmt: skip
 
 
-def application(desk: Desk) -> Starlette:
-    """The routes; `gate.Gate` must stand before them."""
+def application(desk: Desk, watcher: Watcher | None = None, *, secure: bool = False) -> Starlette:
+    """The API and, with a watcher, the live pages; `gate.Gate` must stand before them.
+
+    Args:
+        secure: whether users reach it over TLS.
+    """
     routes = [
         Route(f"{ROOT}{one.path}", _endpoint(desk, one), methods=[one.method]) for one in ENDPOINTS
     ]
+    if watcher is not None:
+        routes += [*door.routes(desk.known, secure=secure), *pages.routes(watcher)]
     return Starlette(routes=routes)
 
 

@@ -28,6 +28,9 @@ from sweeper.store.accounts import Accounts
 from sweeper.store.leading import Leading
 from sweeper.store.service_records import Role, State, SubmissionStanding
 from sweeper.store.wishes import Wishes
+from sweeper.watch.routes import Watcher
+from sweeper.watch.routes import routes as watched
+from sweeper.watch.source import WatchedDatabase
 
 ORIGIN = f"http://{HOST}"
 METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
@@ -197,6 +200,48 @@ def test_the_secret_of_a_token_is_stored_nowhere(site: Site) -> None:
     assert found[1].encode() in stored
     assert found[2] not in listed
     assert found[2].encode() not in stored
+
+
+# --- the pages
+
+
+@pytest.fixture
+def pages(site: Site) -> Iterator[Any]:
+    """The API with the live pages."""
+    site.store.create_sweep(new_sweep("plain"))
+    watcher = Watcher(WatchedDatabase(f"sqlite:///{site.store.database.address.path}", hosts=True))
+    app: Any = application(site.desk, watcher)
+    yield Gate(app, hosts=frozenset({HOST}), known=site.desk.known)
+    watcher.close()
+
+
+def test_a_browser_comes_in_by_the_form(site: Site, pages: Any) -> None:
+    """Without a token it is sent there; a valid one becomes a cookie that no script reads."""
+    people = {"accept": "text/html,*/*"}
+    sent = ask(pages, "GET", "/", headers=people)
+    assert (sent.status, sent.headers["location"]) == (303, "/login")
+    assert b"Your token" in ask(pages, "GET", "/login").body
+    assert ask(pages, "POST", "/login", raw=b"token=wrong").status == 401
+    entered = ask(pages, "POST", "/login", raw=f"token={site.tokens['eve']}".encode())
+    cookie = entered.headers["set-cookie"]
+    assert (entered.status, "HttpOnly" in cookie, "SameSite=strict" in cookie) == (303, True, True)
+    headers = {"cookie": cookie.partition(";")[0], **people}
+    listed = ask(pages, "GET", "/", headers=headers)
+    assert listed.status == 200
+    assert b"plain" in listed.body
+    foreign = {"origin": "https://evil.example"}
+    assert ask(pages, "POST", "/login", raw=b"token=x", headers=foreign).status == 403
+
+
+def test_the_live_pages_need_a_token_and_read_only(site: Site, pages: Any) -> None:
+    """Each page, by each method, without a token and with a reader's."""
+    paths = [one.path for one in watched(Watcher.__new__(Watcher)) if "stream" not in one.path]
+    assert len(paths) >= 6
+    for path, method in itertools.product(paths, METHODS):
+        asked = path.replace("{name}", "none").replace("{run:int}", "1").replace("{version}", "x")
+        assert ask(pages, method, asked).status == 401, (path, method)
+        status = ask(pages, method, asked, token=site.tokens["eve"]).status
+        assert (status in (200, 404)) == (method in ("GET", "HEAD")), (path, method, status)
 
 
 # --- wishes
