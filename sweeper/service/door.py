@@ -31,6 +31,7 @@ button {{ margin-top: .6em }}
 </style></head>
 <body><main><h1>Sweeper</h1>
 <form method="post" action="/login">
+<input name="user" autocomplete="username" value="sweeper" hidden>
 <label for="token">Your token</label>
 <input id="token" name="token" type="password" autocomplete="current-password" required>
 <button>Log in</button>
@@ -63,5 +64,10 @@ def routes(known: Callable[[str], Access | None], *, secure: bool) -> list[Route
 
 
 def _page(said: str, status: int = 200) -> Response:
-    headers = {"content-security-policy": POLICY, "cache-control": "no-store"}
+    # Under `no-referrer` a browser would send the form with `Origin: null`, as a foreign page does.
+    headers = {
+        "content-security-policy": POLICY,
+        "cache-control": "no-store",
+        "referrer-policy": "same-origin",
+    }
     return HTMLResponse(PAGE.format(said=said), status, headers=headers)

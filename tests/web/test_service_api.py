@@ -220,7 +220,9 @@ def test_a_browser_comes_in_by_the_form(site: Site, pages: Any) -> None:
     people = {"accept": "text/html,*/*"}
     sent = ask(pages, "GET", "/", headers=people)
     assert (sent.status, sent.headers["location"]) == (303, "/login")
-    assert b"Your token" in ask(pages, "GET", "/login").body
+    form = ask(pages, "GET", "/login")
+    assert b"Your token" in form.body
+    assert form.headers["referrer-policy"] == "same-origin"  # else its Origin would be null
     assert ask(pages, "POST", "/login", raw=b"token=wrong").status == 401
     entered = ask(pages, "POST", "/login", raw=f"token={site.tokens['eve']}".encode())
     cookie = entered.headers["set-cookie"]
