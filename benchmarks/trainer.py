@@ -10,10 +10,10 @@ after the other, so that a slow moment of the machine meets all of them. Times a
 batches and their augmentation included. A line has the batch size, the lever, members K,
 milliseconds of a member's update, and its ratios to a plain update, to its counted passes and to
 ordinary PyTorch; a `!` marks what misses an aim. `probe` is the K that a launch's probe finds best
-for a plain update.
+for a plain update. The form is the one that a launch would try first.
 
     python benchmarks/trainer.py [--quick] [--levers SimCLR,SAM] [--batches 2,8,32,128]
-        [--members 1,8,probe] [--turns 5]
+        [--members 1,8,probe] [--turns 5] [--form folded]
 """
 
 from __future__ import annotations
@@ -47,6 +47,7 @@ from sweeper.engine.timing import seconds_per_step
 from sweeper.plan import Price, best_k
 from trainers.config import Config
 from trainers.data.dataset import Dataset, image_dataset
+from trainers.forms import FORMS
 from trainers.loop import Member, PackTrainer
 
 RATIO = 0.1  # of the smallest class to the largest
@@ -137,27 +138,32 @@ def data() -> Dataset:
     return image_dataset("noise", x, y, classes=tuple(f"c{i}" for i in range(CLASSES)))
 
 
-def trainer(dataset: Dataset, batch: int, members: int, train: dict[str, Any]) -> PackTrainer:
+def trainer(
+    dataset: Dataset, batch: int, members: int, train: dict[str, Any], *, form: str
+) -> PackTrainer:
     """A pack of one configuration."""
     settings = {"batch_size": batch, "lr": 0.05, "epochs": 1000, "evaluations": 1} | train
     imbalance = {"profile": "exponential", "train_ratio": RATIO}
     config = Config.model_validate({"data": {"imbalance": imbalance}, "train": settings})
-    return PackTrainer(dataset, [Member(config, replicate) for replicate in range(members)])
+    runs = [Member(config, replicate) for replicate in range(members)]
+    return PackTrainer(dataset, runs, form=form)
 
 
-def packed(dataset: Dataset, batch: int, members: int, train: dict[str, Any]) -> Update:
+def packed(
+    dataset: Dataset, batch: int, members: int, train: dict[str, Any], *, form: str
+) -> Update:
     """Makes an update of a pack, preparing its batch."""
-    pack = trainer(dataset, batch, members, train)
+    pack = trainer(dataset, batch, members, train, form=form)
     batches = pack.feed.batches(0, 10**9)
     return lambda: pack.update(next(batches))
 
 
-def probed(dataset: Dataset, batch: int) -> int:
+def probed(dataset: Dataset, batch: int, *, form: str) -> int:
     """The K that a launch would choose for a plain update, of those that its probe times."""
     fitting = [k for k in PROBED if k == 1 or k * batch <= PROBED_SAMPLES]
-    timed = seconds_per_step({k: trainer(dataset, batch, k, {}) for k in fitting})
+    timed = seconds_per_step({k: trainer(dataset, batch, k, {}, form=form) for k in fitting})
     seconds = {k: update for k, (update, _) in timed.items()}
-    return best_k(Price("", seconds, "folded", 1), max(fitting), max(fitting))
+    return best_k(Price("", seconds, form, 1), max(fitting), max(fitting))
 
 
 def seconds(update: Update, updates: int) -> float:
@@ -178,14 +184,18 @@ def timed(
     return {way: min(turn[way] for turn in taken) for way in ways}
 
 
-def lines(batch: int, members: list[str], names: list[str], turns: int) -> Iterator[str]:
+def lines(
+    batch: int, members: list[str], names: list[str], *, turns: int, form: str
+) -> Iterator[str]:
     """A line for each lever and number of members."""
     dataset = data()
     ways = {(n, 0): build(batch) for n in names if (build := LEVERS[n].reference)}
     ordinary: dict[str, float] = {}
     for wanted in members:
-        k = probed(dataset, batch) if wanted == "probe" else int(wanted)
-        ways |= {(name, k): packed(dataset, batch, k, LEVERS[name].train) for name in names}
+        k = probed(dataset, batch, form=form) if wanted == "probe" else int(wanted)
+        ways |= {
+            (name, k): packed(dataset, batch, k, LEVERS[name].train, form=form) for name in names
+        }
         taken = timed(ways, turns=turns if k == 1 else max(2, turns // 2), updates=EPOCH // batch)
         ordinary |= {name: each for (name, k), each in taken.items() if k == 0}
         for name in names:
@@ -216,6 +226,7 @@ def main() -> None:
     parser.add_argument("--batches")
     parser.add_argument("--members")
     parser.add_argument("--turns", type=int, default=5)
+    parser.add_argument("--form", choices=list(FORMS), default=next(iter(FORMS)))
     given = parser.parse_args()
     if ALLOCATION.items() - os.environ.items():
         os.execve(sys.executable, [sys.executable, *sys.argv], os.environ | ALLOCATION)
@@ -229,7 +240,7 @@ def main() -> None:
     if find_spec("lightly") is None:
         parser.error("its references need lightly: pip install 'lightly>=1.5'")
     for batch in map(int, (given.batches or ("2,32" if given.quick else "2,8,32,128")).split(",")):
-        for text in lines(batch, members, names, given.turns):
+        for text in lines(batch, members, names, turns=given.turns, form=given.form):
             print(text, flush=True)
 
 
