@@ -39,7 +39,7 @@ def blend(x: Tensor, degenerate: Tensor, factor: Tensor) -> Tensor:
 
 
 def either(chosen: Tensor, x: Tensor, y: Tensor) -> Tensor:
-    """Returns x where `chosen`, else y, both finite; a quarter of the time of `torch.where`."""
+    """Returns x where `chosen`, or 1, else y, both finite; in a quarter of `torch.where`'s time."""
     return torch.lerp(y, x, chosen.to(x.dtype))  # exact at 0 and 1
 
 
@@ -159,8 +159,10 @@ def hue(x: Tensor, shift: Tensor) -> Tensor:
     value, low = x.amax(1), x.amin(1)
     chroma = value - low
     span = chroma.clamp(min=torch.finfo(x.dtype).tiny)  # 0 / span is 0 where all are equal
-    of_blue = either(value == green, (blue - red) / span + 2.0, (red - green) / span + 4.0)
-    sixths = either(value == red, (green - blue) / span, of_blue)
+    # A channel is never above the value: the sign is 0 where it has it, and -1 elsewhere.
+    is_red, is_green = ((one - value).sign_().add_(1.0) for one in (red, green))
+    of_blue = either(is_green, (blue - red) / span + 2.0, (red - green) / span + 4.0)
+    sixths = either(is_red, (green - blue) / span, of_blue)
     turned = sixths + 6.0 * shift.view(-1, 1, 1)
     k = torch.stack([turned + n for n in (5.0, 3.0, 1.0)], 1)
     k.sub_((k / 6.0).floor_().mul_(6.0))  # as `remainder`, which takes four times as long
