@@ -24,6 +24,7 @@ settings.load_profile("same")
 ROOT = Path(__file__).parents[1]
 SLOW = frozenset(Path(__file__).with_name("slow.txt").read_text("utf-8").splitlines())
 MOST_PROCESSES = 8  # each may start a Ray, which needs a gigabyte of memory
+LONG = ("faults", "door", "engine", "cli", "web")  # folders with a Ray or a browser: the longest
 
 if "PYTEST_XDIST_WORKER" not in os.environ:  # a cache of this run, which its processes share
     os.environ["SWEEPER_CACHE"] = tempfile.mkdtemp(prefix="sweeper-tests-")
@@ -83,15 +84,17 @@ def pytest_itemcollected(item: pytest.Item) -> None:
 
 @pytest.hookimpl(trylast=True)  # when those that do not run are gone
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Begins the share of each test process with slow tests; otherwise the order stays.
+    """Begins the share of each test process with the longest tests; otherwise the order stays.
 
-    Of n processes each is given an n-th of the list, and takes from the others when it is through.
-    The modules of slow tests are dealt out whole, because their tests share what is dear to make.
+    Of n processes each is given an n-th of the list, and takes from the others when it is through:
+    were a long test among the last, the other processes would wait for it. The modules of slow
+    tests are dealt out whole, because their tests share what is dear to make.
     """
     processes = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
     slow = [item for item in items if item.get_closest_marker("slow")]
     quick = [item for item in items if not item.get_closest_marker("slow")]
     modules = [list(group) for _, group in groupby(slow, lambda item: item.path)]
+    modules.sort(key=lambda module: module[0].path.parent.name not in LONG)
     total, ordered = len(items), []
     for process in range(processes):
         mine = [item for module in modules[process::processes] for item in module]
