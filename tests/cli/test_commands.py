@@ -15,7 +15,7 @@ from pathlib import Path
 
 import planted
 import pytest
-from command import TINY, environment, sweeper
+from command import TINY, environment, sweeper, sweeper_here
 from mirrored import mirror
 from patience import HANG
 
@@ -70,7 +70,7 @@ def test_launch_again_runs_nothing(launched: tuple[Path, str, str]) -> None:
     attempts = "SELECT count(*) FROM sweeper_attempt"
     with sqlite3.connect(folder / "sweeper.db") as connection:
         before = connection.execute(attempts).fetchone()
-    done = sweeper("launch", "tiny.yaml", "--yes", cwd=folder)
+    done = sweeper_here("launch", "tiny.yaml", "--yes", cwd=folder)
     with sqlite3.connect(folder / "sweeper.db") as connection:
         assert connection.execute(attempts).fetchone() == before
     assert (done.returncode, "8 of 8 runs are complete" in done.stderr) == (0, True)
@@ -80,10 +80,10 @@ def test_launch_again_runs_nothing(launched: tuple[Path, str, str]) -> None:
 def test_a_launched_sweep_is_reported_and_exported(launched: tuple[Path, str, str]) -> None:
     """Paths go to stdout and to nothing else, so that a script can take them."""
     folder = launched[0]
-    report = sweeper("report", "--out", "r.html", cwd=folder)
+    report = sweeper_here("report", "--out", "r.html", cwd=folder)
     assert (report.returncode, report.stdout) == (0, "r.html\n")
     assert "Does the batch size matter?" in (folder / "r.html").read_text()
-    export = sweeper("export", "--out", "tables", cwd=folder)
+    export = sweeper_here("export", "--out", "tables", cwd=folder)
     assert export.returncode == 0
     assert all((folder / path).is_file() for path in export.stdout.split())
 

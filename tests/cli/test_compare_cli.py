@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from command import sweeper
+from command import sweeper, sweeper_here
 
 SPEC = """\
 name: methods
@@ -32,14 +32,14 @@ def test_named_cells_are_launched_and_reported_by_their_names(tmp_path: Path) ->
     assert "9 of 9 runs are complete" in done.stderr
     page = (tmp_path / "r.html").read_text()
     assert re.search(r"methods? (SGD|SAM|SAM-A)\b", page)
-    checked = sweeper("verify", "r.html", cwd=tmp_path)
+    checked = sweeper_here("verify", "r.html", cwd=tmp_path)
     assert checked.returncode == 0, checked.stdout + checked.stderr
-    assert sweeper("export", "--out", "tables", cwd=tmp_path).returncode == 0
+    assert sweeper_here("export", "--out", "tables", cwd=tmp_path).returncode == 0
     cells = pd.read_csv(tmp_path / "tables" / "cells.csv")
     assert list(cells["compare"]) == ["SGD", "SAM", "SAM-A"]
-    best = sweeper("best", cwd=tmp_path)
+    best = sweeper_here("best", cwd=tmp_path)
     assert re.search(r"compare: (SGD|SAM|SAM-A)\n", best.stdout)
-    again = sweeper("launch", "methods.yaml", "--yes", cwd=tmp_path)
+    again = sweeper_here("launch", "methods.yaml", "--yes", cwd=tmp_path)
     assert (again.returncode, "9 of 9 runs are complete" in again.stderr) == (0, True)
 
 
@@ -47,7 +47,7 @@ def test_named_cells_are_launched_and_reported_by_their_names(tmp_path: Path) ->
 def test_a_wrong_named_cell_is_one_line_and_exit_code_2(tmp_path: Path) -> None:
     """The key, the value and the fix, before anything is created."""
     (tmp_path / "methods.yaml").write_text(SPEC.replace("name: SAM,", "name: SGD,"))
-    done = sweeper("plan", "methods.yaml", cwd=tmp_path)
+    done = sweeper_here("plan", "methods.yaml", cwd=tmp_path)
     assert done.returncode == 2
     assert done.stderr.splitlines() == [
         "sweeper: methods.yaml:7: compare.name: 'SGD': is given twice; each cell needs its own name"

@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from command import environment, sweeper
+from command import environment, sweeper, sweeper_here
 from patience import HANG
 
 PAGE = (Path(__file__).parents[2] / "docs" / "extending.md").read_text("utf-8")
@@ -62,7 +62,7 @@ def test_each_part_trains_with_its_file_and_not_without(folder: Path) -> None:
 
 def test_a_sweep_varies_the_key_of_a_plug_in_and_is_read_without_it(folder: Path) -> None:
     """The spec's key is known once the file has run; the database and the report need no file."""
-    refused = sweeper("launch", "poly.yaml", cwd=folder)
+    refused = sweeper_here("launch", "poly.yaml", cwd=folder)
     assert refused.returncode == 2
     said = "poly.yaml:7: scientific.train.poly.epsilon: no such key to vary; a plug-in's key needs"
     assert said in refused.stderr
@@ -72,15 +72,15 @@ def test_a_sweep_varies_the_key_of_a_plug_in_and_is_read_without_it(folder: Path
     launched = sweeper("launch", "poly.yaml", *plugin, *smaller, *page, "--yes", cwd=folder)
     assert launched.returncode == 0, launched.stderr
     read = {
-        command[0]: sweeper(*command, cwd=folder)
+        command[0]: sweeper_here(*command, cwd=folder)
         for command in (
             ["status"],
             ["report", "--out", "again.html"],
             ["best", "poly"],
             ["verify", "page.html"],
-            ["diff", "poly", "poly.yaml", *plugin],
         )
     }
+    read["diff"] = sweeper("diff", "poly", "poly.yaml", *plugin, cwd=folder)
     codes = {name: done.returncode for name, done in read.items()}
     errors = "\n".join(done.stderr for done in read.values())
     assert codes == {"status": 0, "report": 0, "best": 0, "verify": 0, "diff": 1}, errors

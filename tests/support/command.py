@@ -1,4 +1,4 @@
-"""The real command in a process of its own, in a folder of its own."""
+"""The real command in a folder of its own: in a process of its own, or in this process."""
 
 from __future__ import annotations
 
@@ -6,9 +6,14 @@ import os
 import subprocess
 import sys
 from collections.abc import Sequence
+from contextlib import chdir, redirect_stderr, redirect_stdout
+from io import StringIO
 from pathlib import Path
+from unittest import mock
 
 from patience import HANG
+
+from sweeper.cli.app import run
 
 TINY = """\
 name: tiny
@@ -53,3 +58,18 @@ def sweeper(
         timeout=HANG,
         check=False,
     )
+
+
+def sweeper_here(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
+    """The same in this process, which has loaded already what a command needs to start.
+
+    For commands that start no Ray and load no plug-in.
+    """
+    with (
+        chdir(cwd),
+        mock.patch.dict(os.environ, environment(), clear=True),
+        redirect_stdout(StringIO()) as out,
+        redirect_stderr(StringIO()) as err,
+    ):
+        code = run(list(arguments))
+    return subprocess.CompletedProcess(arguments, code, out.getvalue(), err.getvalue())
