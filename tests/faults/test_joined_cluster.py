@@ -21,7 +21,7 @@ from sweeper.store.records import Attempt
 SPEC = """
 name: joined
 data: {dataset: digits, max_per_class: 20}
-train: {epochs: 4, batch_size: 32, evaluations: 4}
+train: {depth: 8, width: 0.25, epochs: 4, batch_size: 32, evaluations: 4}
 scientific:
   train.lr: [0.01, 0.1]
 replicates: 2

@@ -21,7 +21,7 @@ question: Does the batch size matter?
 data: {dataset: digits, max_per_class: 30, imbalance: {profile: step}}
 train: {model: resnet, depth: 8, width: 0.25, epochs: 2, lr: 0.05}
 scientific:
-  train.batch_size: [32, 128]
+  train.batch_size: [32, 64]
   data.imbalance.train_ratio: [1.0, 0.2]
 replicates: 2
 resources: {pack: 2, workers: 1}
