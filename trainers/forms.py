@@ -9,6 +9,6 @@ from trainers.compiled.form import Compiled
 from trainers.compiled.library import available
 from trainers.fused import Folded, Form, Native
 
-DEFAULT = "folded"  # on a GPU, and wherever nothing is checked
+DEFAULT = "folded"  # the form for GPUs
 FORMS: dict[str, Form] = {f"compiled_{level}": Compiled(level) for level in available()}
 FORMS |= {DEFAULT: Folded(), "native": Native()}

@@ -131,11 +131,13 @@ def suit(config: Config, job: ProbeJob) -> Suited | Refusal:
     GPUs and a plug-in's trainer are not checked.
     """
     from trainers.arithmetic import WrongArithmetic
-    from trainers.forms import DEFAULT
+    from trainers.forms import DEFAULT, FORMS
     from trainers.threads import threads_for
 
-    if TRAINER is not None or job.device != "cpu":
+    if job.device != "cpu":
         return Suited(form=DEFAULT, threads=job.threads)
+    if TRAINER is not None:
+        return Suited(form=next(iter(FORMS)), threads=job.threads)
     threads = job.threads
     if job.auto_threads:
         threads = threads_for(layers_of(config, max(job.ks)), most=job.threads)

@@ -3,6 +3,8 @@
 // A norm has its numbers for each channel (batch norm), or for each channel of each sample (group
 // norm). Sums run over chunks of pixels, which are still in the cache.
 #pragma once
+#include <initializer_list>
+
 #include "vectors.hpp"
 
 namespace {
@@ -48,6 +50,12 @@ void add_moments(const float* x, long pixels, int channels, Moments m, long befo
   }
 }
 
+// What is padded becomes zero, and so do the numbers that it gives.
+void clear_padding(std::initializer_list<float*> of, int count) {
+  for (float* one : of)
+    for (long c = count; c < padded(count); c++) one[c] = 0.f;
+}
+
 // From means and variances to scale and shift; `var` may be `square` of a batch divided by its pixels.
 void finish_batch(Moments m, const float* mean, const float* var, const float* gamma,
                          const float* beta, int count) {
@@ -56,6 +64,7 @@ void finish_batch(Moments m, const float* mean, const float* var, const float* g
     m.mean[c] = mean[c], m.inverse[c] = inverse, m.scale[c] = inverse * gamma[c];
     m.shift[c] = beta[c] - mean[c] * m.scale[c];
   }
+  clear_padding({m.mean, m.inverse, m.scale, m.shift}, count);
 }
 
 // The same of a sample's groups of channels, whose mean and squares are pooled.
@@ -76,6 +85,7 @@ void finish_groups(Moments m, const float* gamma, const float* beta, int count, 
       m.shift[c] = beta[c] - m.mean[c] * m.scale[c];
     }
   }
+  clear_padding({m.mean, m.inverse, m.scale, m.shift}, count);
 }
 
 // y = relu(a * scale_a + shift_a + b * scale_b + shift_b); a part that is null is left out.
@@ -139,6 +149,7 @@ void slopes_of_batch(Slopes s, Moments m, Sums sums, const float* gamma, int cou
     s.by_input[c] = training ? -scale * m.inverse[c] * normed / pixels : 0.f;
     s.constant[c] = training ? -scale * sums.plain[c] / pixels - s.by_input[c] * m.mean[c] : 0.f;
   }
+  clear_padding({s.by_grad, s.by_input, s.constant}, count);
 }
 void slopes_of_groups(Slopes s, Moments m, Sums sums, const float* gamma, int count, int groups,
                              long pixels) {
@@ -156,6 +167,7 @@ void slopes_of_groups(Slopes s, Moments m, Sums sums, const float* gamma, int co
       s.constant[c] = (float)(-inverse * plain / number - (double)s.by_input[c] * m.mean[c]);
     }
   }
+  clear_padding({s.by_grad, s.by_input, s.constant}, count);
 }
 // to (+)= the gradient; without slopes g itself.
 void norm_back(const Slopes* s, const float* g, const float* x, float* to, bool add, long pixels,
