@@ -75,10 +75,11 @@ bench: $(STAMP) ## the claims about speed, measured on this machine
 	$(BIN)/python benchmarks/packs.py
 	$(BIN)/python benchmarks/pruning.py
 
-docs: $(STAMP) ## write again what is made from the code: docs/spec.md, docs/cli.md, constraints-lowest.txt
+docs: $(STAMP) ## write again what is made from the code: references, docs/science, lowest constraints
 	$(BIN)/python -c 'from pathlib import Path; from sweeper.spec import markdown; Path("docs/spec.md").write_text(markdown(), encoding="utf-8")'
 	$(BIN)/python -c 'from pathlib import Path; from sweeper.cli.reference import markdown; Path("docs/cli.md").write_text(markdown(), encoding="utf-8")'
 	.ci/lowest > constraints-lowest.txt
+	$(BIN)/python .ci/pages
 
 site: $(STAMP) ## build the documents as a web site in build/site
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c $(CONSTRAINTS) -e '.[docs]'
