@@ -5,12 +5,13 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import planted
 import pytest
 
 from sweeper.analysis.frames import load
 from sweeper.analysis.view import view_of
-from sweeper.topics.headline.answerable import undertrained
+from sweeper.topics.headline.answerable import unanswerable, undertrained
 
 
 @pytest.mark.parametrize(
@@ -47,3 +48,13 @@ def test_trees_are_not_what_networks_are_held_to() -> None:
     ]
     view = view_of(load(planted.Memory(replace(one, cells=cells)), one.sweep.name))
     assert list(undertrained(view)) == []
+
+
+def test_the_updates_are_those_of_the_runs_in_question() -> None:
+    """Where a sweep is at chance, the runs of another condition do not count."""
+    one = planted.plan(truth=lambda factors: 0.05 if factors[planted.RATIO] < 1 else 0.9, noise=0.0)
+    frames = load(planted.Memory(one), one.sweep.name)
+    curves, cells = frames.curves, frames.cells["factors"]
+    ratio = curves["run"].map(frames.runs["cell"]).map(lambda cell: cells[cell][planted.RATIO])
+    curves["step"] = np.where(ratio < 1, 60, 600)
+    assert "Runs made 60 updates" in unanswerable(view_of(frames))

@@ -48,11 +48,15 @@ def unanswerable(view: SweepView) -> str:
 
 def _runs(view: SweepView) -> np.ndarray:
     """The objective of every complete run, in points, where the question asks."""
-    factors, held = view.frames.cells["factors"], view.held.items()
-    cells = [one for one in view.comparable.cells if held <= factors[one].items()]
     y = view.responses[view.objective.name]
-    numbers = y.loc[[one for one in cells if one in y.index]].to_numpy(dtype=float).ravel()
+    numbers = y.loc[[one for one in _asked(view) if one in y.index]].to_numpy(dtype=float).ravel()
     return numbers[np.isfinite(numbers)]
+
+
+def _asked(view: SweepView) -> list[int]:
+    """The cells at the condition in question."""
+    factors, held = view.frames.cells["factors"], view.held.items()
+    return [one for one in view.comparable.cells if held <= factors[one].items()]
 
 
 def _why_low(view: SweepView) -> str:
@@ -66,8 +70,9 @@ def _why_low(view: SweepView) -> str:
 
 
 def _updates(view: SweepView) -> float:
-    """The median number of updates of the complete runs; 0 where it is not recorded."""
-    ends = _steps(view)
+    """The median number of updates of the complete runs in question; 0 where none is recorded."""
+    runs, ends = view.frames.reported_runs, _steps(view)
+    ends = ends[runs.loc[ends.index, "cell"].isin(_asked(view)).to_numpy()]
     return float(ends.median()) if len(ends) else 0.0
 
 
@@ -80,10 +85,8 @@ def _steps(view: SweepView) -> pd.Series:
 
 def _fewest(view: SweepView) -> int:
     """The training samples of the smallest class at the condition in question; 0: unknown."""
-    factors, held = view.frames.cells["factors"], view.held.items()
     counts = view.frames.cells["class_counts"]
-    asked = [cell for cell in view.comparable.cells if held <= factors[cell].items()]
-    return min((min(counts[cell], default=0) for cell in asked), default=0)
+    return min((min(counts[cell], default=0) for cell in _asked(view)), default=0)
 
 
 def collapsed(view: SweepView) -> str:
