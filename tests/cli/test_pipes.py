@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -14,20 +15,43 @@ from command import TINY, environment
 from sweeper.states import RunState
 from sweeper.store import Store
 
-COMMAND = [sys.executable, "-c", "from sweeper.cli import main; main()"]
+COMMAND = "from sweeper.cli import main; main()"
 BEST = "data: {dataset: digits, max_per_class: 9}\ntrain: {epochs: 2, batch_size: 16}\n"
+PRINT = ["spaces", "spaces --json", "schema", "status", "status --json", "best", "doctor",
+         "--help", "launch --help", "--version", "export --out tables",
+         "train best.yaml"]  # fmt: skip
+REFUSED, KEPT = "report nothing", "train best.yaml --out model"
+FULL = Path("/dev/full")  # where no byte can be written
+FILL = ["spaces", "schema", "status", "--version"]
+full_disk = pytest.mark.skipif(not FULL.exists(), reason="there is no /dev/full")
 
+# Loads once what the commands load, and runs each in a process that is forked from there.
+FORKED = """
+import gc, json, os, sys
+import scipy.stats, torch
+import sweeper.report.export, sweeper.so_far, trainers.loop
+from sweeper.cli import main
 
-def unread(folder: Path, *arguments: str) -> tuple[int, str]:
-    """Exit code and stderr of a command whose standard output nobody reads."""
-    reader, writer = os.pipe()
-    os.close(reader)
-    done = subprocess.run(
-        [*COMMAND, *arguments], cwd=folder, env=environment(), stdout=writer,
-        stderr=subprocess.PIPE, stdin=subprocess.DEVNULL, text=True, check=False,
-    )  # fmt: skip
-    os.close(writer)
-    return done.returncode, done.stderr
+commands, ended = json.loads(sys.argv[1]), []
+gc.freeze()  # at its end each would look through all that is loaded
+for command, full in commands:
+    read, write = os.pipe()
+    if not os.fork():
+        reader, writer = os.pipe()
+        os.close(reader)  # nobody reads
+        os.dup2(os.open("/dev/full", os.O_WRONLY) if full else writer, 1)
+        os.dup2(write, 2)
+        for one in (read, write, writer):
+            os.close(one)
+        sys.argv = ["sweeper", *command.split()]
+        main()
+    os.close(write)
+    with open(read) as errors:
+        said = errors.read()
+    ended.append((os.waitstatus_to_exitcode(os.wait()[1]), said))
+print(json.dumps(ended))
+"""
+Ended = dict[tuple[str, bool], tuple[int, str]]
 
 
 @pytest.fixture(scope="module")
@@ -40,25 +64,42 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return made
 
 
-@pytest.mark.parametrize(
-    "command",
-    ["spaces", "spaces --json", "schema", "status", "status --json", "best", "doctor", "--help",
-     "launch --help", "--version", "export --out tables", "train best.yaml"],
-)  # fmt: skip
-def test_a_command_that_prints_ends_with_0(folder: Path, command: str) -> None:
+@pytest.fixture(scope="module")
+def ended(folder: Path) -> Ended:
+    """Exit code and stderr of commands, by whether their output goes to a full disk.
+
+    Nobody reads the output of the others.
+    """
+    commands = [(one, False) for one in (*PRINT, REFUSED, KEPT)]
+    commands += [(one, True) for one in FILL if FULL.exists()]
+    done = subprocess.run(
+        [sys.executable, "-c", FORKED, json.dumps(commands)],
+        cwd=folder,
+        env=environment(),
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    found = json.loads(done.stdout)
+    return {command: (code, said) for command, (code, said) in zip(commands, found, strict=True)}
+
+
+@pytest.mark.parametrize("command", PRINT)
+def test_a_command_that_prints_ends_with_0(ended: Ended, command: str) -> None:
     """Under `set -o pipefail` too, and without a word of Python's about the pipe."""
-    code, error = unread(folder, *command.split())
+    code, error = ended[command, False]
     assert (code, "Exception" in error, "Error" in error) == (0, False, False), error
 
 
-def test_an_error_keeps_its_exit_code(folder: Path) -> None:
+def test_an_error_keeps_its_exit_code(ended: Ended) -> None:
     """Only output is lost with the reader, not what went wrong."""
-    assert unread(folder, "report", "nothing")[0] == 2
+    assert ended[REFUSED, False][0] == 2
 
 
-def test_a_network_that_is_to_be_kept_is_trained_to_its_end(folder: Path) -> None:
+def test_a_network_that_is_to_be_kept_is_trained_to_its_end(ended: Ended, folder: Path) -> None:
     """`sweeper train ... --out model | head -1` saves the model all the same."""
-    code, error = unread(folder, "train", "best.yaml", "--out", "model")
+    code, error = ended[KEPT, False]
     assert (code, "saved in model" in error) == (0, True), error
     assert (folder / "model" / "README.md").exists()
 
@@ -83,38 +124,12 @@ def test_a_sweep_outlives_whoever_reads_its_progress(folder: Path) -> None:
     assert (done.returncode, done.stdout) == (0, "went on\n")
 
 
-def test_a_full_disk_is_told(folder: Path) -> None:
-    """What could not be written must not look as if it had been."""
-    with open("/dev/full", "w") as full:
-        done = subprocess.run(
-            [*COMMAND, "--version"], cwd=folder, env=environment(), stdout=full,
-            stderr=subprocess.PIPE, text=True, check=False,
-        )  # fmt: skip
-    assert done.returncode == 1
-    assert "standard output cannot be written: No space left on device" in done.stderr
-
-
-FULL = Path("/dev/full")  # where no byte can be written
-full_disk = pytest.mark.skipif(not FULL.exists(), reason="there is no /dev/full")
-
-
 @full_disk
-@pytest.mark.parametrize("command", ["spaces", "schema", "status"])
-def test_output_that_cannot_be_written_is_said_in_a_line(folder: Path, command: str) -> None:
+@pytest.mark.parametrize("command", FILL)
+def test_output_that_cannot_be_written_is_said_in_a_line(ended: Ended, command: str) -> None:
     """Exit 1 with the reason, and no fault of Sweeper's own."""
-    with FULL.open("w") as full:
-        done = subprocess.run(
-            [*COMMAND, command],
-            cwd=folder,
-            env=environment(),
-            stdout=full,
-            stderr=subprocess.PIPE,
-            stdin=subprocess.DEVNULL,
-            text=True,
-            check=False,
-        )
     said = "sweeper: standard output cannot be written: No space left on device\n"
-    assert (done.returncode, done.stderr) == (1, said)
+    assert ended[command, True] == (1, said)
 
 
 @full_disk
@@ -124,7 +139,7 @@ def test_a_sweep_goes_on_where_its_messages_cannot_be_written(tmp_path: Path) ->
     (tmp_path / "tiny.yaml").write_text(TINY.replace("replicates: 2", "replicates: 1"))
     with FULL.open("w") as full:
         done = subprocess.run(
-            [*COMMAND, "launch", "tiny.yaml", "--yes"],
+            [sys.executable, "-c", COMMAND, "launch", "tiny.yaml", "--yes"],
             cwd=tmp_path,
             env=environment(),
             stdout=subprocess.DEVNULL,
