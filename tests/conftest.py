@@ -12,6 +12,8 @@ from itertools import groupby
 from pathlib import Path
 
 import pytest
+from alembic.config import Config
+from alembic.script import ScriptDirectory
 from hypothesis import HealthCheck, settings
 
 from trainers.cores import cores
@@ -44,6 +46,22 @@ def no_token_is_left_in_the_home() -> Iterator[None]:
     left = TOKEN.exists()
     TOKEN.unlink(missing_ok=True)
     assert not left, f"{TOKEN} was written: each Ray gets its token in RAY_AUTH_TOKEN"
+
+
+@pytest.fixture(autouse=True, scope="session")
+def scripts_are_read_once() -> Iterator[None]:
+    """Lets Alembic read migrations, ours and Optuna's, once a process, not for each database."""
+    read, known = ScriptDirectory.from_config, dict[str | None, ScriptDirectory]()
+
+    def from_config(config: Config) -> ScriptDirectory:
+        folder = config.get_main_option("script_location")
+        if folder not in known:
+            known[folder] = read(config)
+        return known[folder]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(ScriptDirectory, "from_config", from_config)
+        yield
 
 
 def _quick_only(config: pytest.Config) -> bool:
