@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +33,13 @@ def folder(tmp_path: Path) -> Path:
         (result,) = trainer.train_round()
     assert result is not None
     save(tmp_path, trainer, other, result)
+    of_long_ago(tmp_path / "model.safetensors")
     return tmp_path
+
+
+def of_long_ago(file: Path) -> None:
+    """Sets the file's time back: it would be that of a change soon after, by a coarse clock."""
+    os.utime(file, (0, 0))
 
 
 def started(path: Path, *more: Config, **train: Any) -> PackTrainer:
@@ -66,6 +73,7 @@ def test_the_content_belongs_to_the_identity_and_the_place_does_not(
 ) -> None:
     file, elsewhere = folder / "model.safetensors", tmp_path_factory.mktemp("two") / "a.safetensors"
     elsewhere.write_bytes(file.read_bytes())
+    of_long_ago(elsewhere)
     one, same = (config(weights=weight_files.pinned(str(path))) for path in (file, elsewhere))
     assert one.identity() == same.identity()
     assert pack_key(one) == pack_key(same)
