@@ -18,6 +18,7 @@ ENVIRONMENT = (
     "SWEEPER_DATA",
     "SWEEPER_TOKEN",
     "SWEEPER_SERVICE",
+    "SWEEPER_NOTIFY",
     *(setting.variable for setting in SETTINGS),
 )
 

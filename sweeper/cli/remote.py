@@ -96,6 +96,10 @@ def submit(
         str, typer.Option(metavar="HH:MM", help="Run from then on, each day; with --until.")
     ] = "",
     until: Annotated[str, typer.Option(metavar="HH:MM", help="Pause then, each day.")] = "",
+    notify: Annotated[
+        list[str] | None,
+        typer.Option(metavar="URL", help="Send a message there about each event; repeatable."),
+    ] = None,
     key: Key = None,
     dry_run: DryRun = False,
     service: Url = None,
@@ -110,6 +114,7 @@ def submit(
         after=after,
         at=at,
         until=until,
+        notify=notify or (),
         key=key,
         dry_run=dry_run,
     )

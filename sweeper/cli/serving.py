@@ -19,6 +19,8 @@ from sweeper.lookup import DEFAULT_STORAGE
 if TYPE_CHECKING:
     from sweeper.service.checking import Checker
     from sweeper.service.drivers import ServiceFolder
+    from sweeper.service.messages import Addressees
+    from sweeper.service.receivers import AllowedHosts
     from sweeper.service.serving import Listening
     from sweeper.store import Store
 
@@ -54,6 +56,19 @@ def serve(
         Path | None, typer.Option("--tls-certificate", help="A PEM file, for TLS of its own.")
     ] = None,
     key: Annotated[Path | None, typer.Option("--tls-key", help="The PEM file of its key.")] = None,
+    notify: Annotated[
+        list[str] | None,
+        typer.Option(
+            envvar="SWEEPER_NOTIFY", metavar="URL", help="Send messages about all sweeps there."
+        ),
+    ] = None,
+    notify_hosts: Annotated[
+        list[str] | None,
+        typer.Option("--notify-host", metavar="HOST", help="Allow it in sweeper submit --notify."),
+    ] = None,
+    public_url: Annotated[
+        str, typer.Option(metavar="URL", help="The service's address, for links in messages.")
+    ] = "",
     only: Annotated[
         Literal["api", "supervisor"] | None,
         typer.Option(help="Run only one of its processes, on this machine."),
@@ -67,6 +82,8 @@ def serve(
     from sweeper.service import registered
     from sweeper.service.checking import Checker
     from sweeper.service.drivers import ServiceFolder
+    from sweeper.service.messages import Addressees
+    from sweeper.service.receivers import AllowedHosts, owners_receiver
     from sweeper.service.serving import Listening
 
     if find_spec("starlette") is None:
@@ -77,19 +94,37 @@ def serve(
         host=host, port=port, behind_proxy=behind_proxy, certificate=certificate, key=key
     )
     listening.check()
+    addressees = Addressees(
+        owners=tuple(owners_receiver(address) for address in notify or ()),
+        allowed=AllowedHosts.read(notify_hosts or ()),
+        link=_checked_url(public_url),
+    )
     place = ServiceFolder(folder.expanduser().absolute())
     place.make()
     address = _absolute(storage)
     registry = {} if data is None else registered.read(data)
     if only == "api":
         checker = Checker([path.absolute() for path in plugins or ()], registry)
-        _api(address, listening, place, checker=checker, number=listener)
+        allowed = addressees.allowed
+        _api(address, listening, place, checker=checker, allowed=allowed, number=listener)
     elif only == "supervisor":
         _supervise(
-            address, place, workers=workers, gpus=gpus, plugins=plugins or [], ray=ray_address
+            address,
+            place,
+            addressees,
+            workers=workers,
+            gpus=gpus,
+            plugins=plugins or [],
+            ray=ray_address,
         )
     else:
-        _both(address, listening, place)
+        _both(address, listening, place, addressees)
+
+
+def _checked_url(url: str) -> str:
+    if url and not url.startswith(("http://", "https://")):
+        raise InputError(f"--public-url: {url!r}: an address such as https://sweeps.example.org")
+    return url.rstrip("/")
 
 
 def _absolute(storage: str) -> str:
@@ -99,7 +134,9 @@ def _absolute(storage: str) -> str:
     return dialects.parse(storage).url.render_as_string(hide_password=False)
 
 
-def _both(storage: str, listening: Listening, folder: ServiceFolder) -> None:
+def _both(
+    storage: str, listening: Listening, folder: ServiceFolder, addressees: Addressees
+) -> None:
     """Keeps the API and the supervisor running, on a socket that outlives the API."""
     import sys
 
@@ -112,11 +149,14 @@ def _both(storage: str, listening: Listening, folder: ServiceFolder) -> None:
         store.close()
         print(url, flush=True)
         os.environ["SWEEPER_STORAGE"] = storage  # never on a command line
-        words = _without(sys.argv[1:], "--storage")
+        if addressees.owners:
+            os.environ["SWEEPER_NOTIFY"] = " ".join(one.address for one in addressees.owners)
+        words = _without(_without(sys.argv[1:], "--storage"), "--notify")
+        link = [] if addressees.link else ["--public-url", url]
         number = socket.fileno()
         commands = {
             "API": [*words, "--only", "api", "--listener", str(number)],
-            "supervisor": [*words, "--only", "supervisor"],
+            "supervisor": [*words, "--only", "supervisor", *link],
         }
         logs.say("Ctrl-C finishes the rounds of all sweeps and stops; they continue next time")
         Parent(commands, passed=(number,), say=logs.say).run()
@@ -173,6 +213,7 @@ def _api(
     folder: ServiceFolder,
     *,
     checker: Checker,
+    allowed: AllowedHosts,
     number: int | None,
 ) -> None:
     import signal
@@ -190,7 +231,7 @@ def _api(
         when_orphaned(lambda: os.kill(os.getpid(), signal.SIGTERM))
     made = listening.listen() if number is None else socket.socket(fileno=number)
     with made as bound, _opened(storage) as store:
-        desk = Desk(store, checker=checker, folder=folder)
+        desk = Desk(store, checker=checker, folder=folder, allowed=allowed)
         watcher = Watcher(WatchedDatabase(storage, hosts=True))
         gate = Gate(
             application(desk, watcher, secure=listening.secure),  # type: ignore[arg-type]
@@ -204,17 +245,22 @@ def _api(
 def _supervise(
     storage: str,
     folder: ServiceFolder,
+    addressees: Addressees,
     *,
     workers: int | None,
     gpus: int,
     plugins: list[Path],
     ray: str | None,
 ) -> None:
-    from sweeper.service.drivers import DriverProcesses
+    import threading
+
+    from sweeper.service.drivers import DriverProcesses, verdict
     from sweeper.service.fair import Supply
+    from sweeper.service.messages import Messenger
     from sweeper.service.serving import told_to_end, when_orphaned
     from sweeper.service.supervisor import Offer, Supervisor
     from sweeper.store.leading import Leading
+    from sweeper.store.outbox import Outbox
     from trainers.cores import cores
 
     if ray is not None and workers is None:
@@ -226,10 +272,20 @@ def _supervise(
             Leading(store.database),
             DriverProcesses(folder, storage=storage, options=options),
             Offer(room=Supply(float(workers or cores()), float(gpus))),
+            receivers=addressees.ids,
+            say=logs.say,
+        )
+        messenger = Messenger(
+            Outbox(store.database),
+            addressees,
+            verdict=lambda name: verdict(name, storage),
             say=logs.say,
         )
         stop = told_to_end()
         orphaned: list[bool] = []
         end: Callable[[], None] = lambda: (orphaned.append(True), stop.set())[1]  # noqa: E731
         when_orphaned(end)
+        threading.Thread(
+            target=messenger.run, args=(stop,), daemon=True, name="sweeper-messages"
+        ).start()
         supervisor.run(stop, drain=lambda: not orphaned)

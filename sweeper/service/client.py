@@ -115,6 +115,7 @@ class Service:
         after: str = "",
         at: str = "",
         until: str = "",
+        notify: Sequence[str] = (),
         key: str | None = None,
         dry_run: bool = False,
     ) -> dict[str, Any]:
@@ -126,6 +127,8 @@ class Service:
             priority: high, normal or low.
             after: the name of a sweep that must have finished before.
             at, until: a daily window as HH:MM, in the server's time.
+            notify: addresses that get a message about each event of the sweep; the service's
+                owner has allowed their hosts.
             key: the same key is the same wish; a new one where none is given.
             dry_run: only checks.
 
@@ -140,6 +143,7 @@ class Service:
             "after": after,
             "at": at,
             "until": until,
+            "notify": list(notify),
             "dry_run": dry_run,
         }
         return self._json("POST", "/sweeps", body, key=key)

@@ -24,6 +24,7 @@ from sweeper.store.service_records import (
 
 FIRST_WAIT_S, LONGEST_WAIT_S = 5.0, 300.0  # before the next start after one that failed
 MOST_FAILURES = 5  # starts in a row without progress
+NO_PROGRESS = "no progress"  # how the reason of such a drain begins
 MANY = 1_000_000  # workers: a sweep without a limit of its own
 COMPLETE, BAD_INPUT, WITH_FAILURES, HALTED, HELD, INTERRUPTED = 0, 2, 3, 4, 5, 130
 FINISHED = frozenset({State.COMPLETE, State.FAILURES})
@@ -39,12 +40,14 @@ class Site:
         room: of the cluster, for workers.
         epoch: of the leader.
         minute: of the day, in the server's time.
+        stalled: running sweeps that are to be drained because they record nothing, with the reason.
     """
 
     room: Supply
     epoch: int
     minute: int = 0
     policy: FairPolicy = field(default_factory=FairPolicy)
+    stalled: Mapping[str, str] = field(default_factory=dict[str, str])
 
 
 @dataclass(kw_only=True)
@@ -103,7 +106,7 @@ class _Deciding:
             return STATES[one.wanted], ""
         if last is not None and last.exit_code == HALTED:
             return State.HALTED, last.error
-        if last is not None and last.exit_code == BAD_INPUT:
+        if last is not None and (last.exit_code == BAD_INPUT or _stalled(last)):
             return State.ATTENTION, last.error
         failed = _failures(ends)
         if last is not None and failed >= MOST_FAILURES:
@@ -121,6 +124,9 @@ class _Deciding:
         if started and started[-1].generation < one.generation:
             self._grant(one, 0, "it starts again, as was asked for")
             return State.RUNNING, "starts again after the round"
+        if one.name in self._site.stalled:
+            self._grant(one, 0, self._site.stalled[one.name])
+            return State.RUNNING, f"is asked to end: {self._site.stalled[one.name]}"
         if self._out_of_hours(one):
             self._grant(one, 0, f"its hours are over until {one.window[0]}")
             return State.RUNNING, "finishes the round: its hours are over"
@@ -317,6 +323,12 @@ def _failures(ends: Sequence[DriverStart]) -> int:
         if one.progressed:
             break
     return count
+
+
+def _stalled(last: DriverStart) -> bool:
+    """Returns whether a driver was drained because it recorded nothing, and recorded nothing."""
+    drained = last.exit_code == INTERRUPTED and last.error.startswith(NO_PROGRESS)
+    return drained and not last.progressed
 
 
 def _changed(before: SubmissionStanding, new: SubmissionStanding) -> bool:

@@ -14,6 +14,7 @@ from sweeper.service.board import Board
 from sweeper.service.checking import Checked, Checker
 from sweeper.service.drivers import ServiceFolder
 from sweeper.service.fair import FairPolicy, Supply
+from sweeper.service.receivers import AllowedHosts, masked
 from sweeper.store import Store
 from sweeper.store.accounts import Accounts
 from sweeper.store.service_records import (
@@ -49,7 +50,9 @@ class Desk:
         checker: Checker,
         folder: ServiceFolder,
         policy: FairPolicy | None = None,
+        allowed: AllowedHosts | None = None,
     ) -> None:
+        self._allowed = allowed or AllowedHosts()
         self._store, self._wishes = store, Wishes(store.database)
         self._accounts = Accounts(store.database)
         self._checker, self._folder, self._policy = checker, folder, policy or FairPolicy()
@@ -90,6 +93,7 @@ class Desk:
             drivers = [asdict(driver) for driver in self._wishes.drivers(one.id)]
             found["submission"] = self._row(name) | {
                 "overrides": list(one.overrides),
+                "notify": [masked(address) for address in one.notify],
                 "drivers": [{k: v for k, v in one.items() if k != "holder"} for one in drivers],
             }
         if sweep is not None:
@@ -138,6 +142,7 @@ class Desk:
     def submit(self, who: Access, body: Mapping[str, Any]) -> dict[str, Any]:
         """Checks a spec and adds it to the queue; with `dry_run` it only says what would be."""
         text, overrides = bodies.text(body, "spec"), bodies.texts(body, "set")
+        receivers = self._allowed.receivers(bodies.texts(body, "notify"))
         checked = self._checker.check(text, overrides)
         new = NewSubmission(
             name=checked.name,
@@ -148,6 +153,7 @@ class Desk:
             priority=bodies.priority(body),
             after=bodies.text(body, "after", ""),
             window=bodies.window(body),
+            notify=tuple(one.address for one in receivers),
             key=bodies.key(body),
         )
         if body.get("dry_run"):

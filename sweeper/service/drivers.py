@@ -6,6 +6,8 @@ goes to a file. The next supervisor knows it by its process number and the time 
 
 from __future__ import annotations
 
+import json
+import logging
 import os
 import shlex
 import signal
@@ -25,6 +27,8 @@ from sweeper.store.service_records import DriverStart, Submission
 SWEEPER = (sys.executable, "-P", "-c", "from sweeper.cli import main; main()")
 GRACE_S = 60.0  # in which a driver that nobody knows may still take its lease
 TAIL_BYTES = 4096
+VERDICT_SECONDS = 300.0
+SECRETS = ("SWEEPER_TOKEN", "SWEEPER_NOTIFY")
 SPEC, LOG = "sweep.yaml", "driver.log"
 
 
@@ -136,7 +140,28 @@ class DriverProcesses:
                 os.kill(int(driver.holder["pid"]), signal.SIGTERM)
 
 
+def verdict(name: str, storage: str) -> str:
+    """The answer of a sweep that has ended, in a line; empty if there is none.
+
+    The statistics take seconds and memory, so they have a process of their own.
+    """
+    try:
+        found = subprocess.run(  # noqa: S603  our own interpreter, and no shell
+            [*SWEEPER, "status", "--json", "--", name],
+            env=environment(os.environ, storage),
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            timeout=VERDICT_SECONDS,
+            check=True,
+        )
+        [status] = json.loads(found.stdout)["sweeps"]
+        return str(status["answer"])
+    except (OSError, subprocess.SubprocessError, ValueError, KeyError) as error:
+        logging.getLogger(__name__).warning("no verdict of %s: %s", name, type(error).__name__)
+        return ""
+
+
 def environment(given: Mapping[str, str], storage: str) -> dict[str, str]:
-    """A driver's environment: the database, and no token of the service."""
-    kept = {name: value for name, value in given.items() if name != "SWEEPER_TOKEN"}
+    """A driver's environment: the database, and no secret of the service."""
+    kept = {name: value for name, value in given.items() if name not in SECRETS}
     return {**kept, "SWEEPER_STORAGE": storage, "NO_COLOR": "1"}

@@ -10,16 +10,26 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field, replace
 
 from sweeper.errors import HeldError, LeaseLost, SweeperError
-from sweeper.service.deciding import SETTLING, NextSteps, Site, decide, is_live
+from sweeper.service.deciding import (
+    INTERRUPTED,
+    NO_PROGRESS,
+    SETTLING,
+    NextSteps,
+    Site,
+    decide,
+    is_live,
+)
 from sweeper.service.drivers import DriverProcesses
 from sweeper.service.fair import FairPolicy, Supply
+from sweeper.service.noticing import Watchman
 from sweeper.store import lease as leases
 from sweeper.store.leading import Leading, Scene
-from sweeper.store.service_records import Leadership, Submission
+from sweeper.store.service_records import Leadership, Notice, Submission
+from sweeper.store.service_watch import work_of
 
 LOG = logging.getLogger(__name__)
 LOOK_SECONDS = 2.0
@@ -39,6 +49,7 @@ class Supervisor:
     """One of possibly several supervisors; only the leader does anything.
 
     Args:
+        receivers: digests of the addresses that get a message about each event.
         say: shows the server's owner a sentence.
     """
 
@@ -48,12 +59,16 @@ class Supervisor:
         drivers: DriverProcesses,
         terms: Offer,
         *,
+        receivers: Collection[str] = (),
+        watchman: Watchman | None = None,
         say: Callable[[str], None] = lambda text: None,
     ) -> None:
         self._leading, self._drivers, self._terms, self._say = leading, drivers, terms, say
         self._lead: Leadership | None = None
         self._beat_at = self._charged_at = time.monotonic()
         self._said = ""
+        self._receivers, self._watchman = receivers, watchman or Watchman()
+        self._watched_at, self._noticed = float("-inf"), set[str]()
 
     def run(self, stop: threading.Event, *, drain: Callable[[], bool] = lambda: False) -> None:
         """Works until `stop` is set, then gives the lead back. Faults of the database pass.
@@ -115,16 +130,18 @@ class Supervisor:
         scene = self._leading.scene()
         if self._reap(lead, scene):
             scene = self._leading.scene()
+        notices = self._notices(scene)
         now = time.localtime()
         site = Site(
             room=self._terms.room,
             epoch=lead.epoch,
             minute=60 * now.tm_hour + now.tm_min,
             policy=self._terms.policy,
+            stalled=self._watchman.stalled(scene.now),
         )
         found = decide(scene, site)
         usage = self._used(scene)
-        if not found.empty or usage:
+        if not found.empty or usage or notices:
             self._leading.record(
                 lead,
                 standings=found.standings,
@@ -134,7 +151,10 @@ class Supervisor:
                 half_life_s=self._terms.policy.half_life_s,
                 done=found.done,
                 events=found.events,
+                notices=notices,
+                receivers=self._receivers,
             )
+            self._noticed.update(one.key for one in notices)
         for one in found.starts:
             self._start(lead, one)
         return found
@@ -162,6 +182,9 @@ class Supervisor:
                 if self._drivers.ended(driver, fact, now=scene.now):
                     code = self._drivers.code(driver, fact)
                     said = fact.reason if fact and code in SETTLING else None
+                    grant = scene.grants.get(one.name)
+                    if code == INTERRUPTED and grant and grant.reason.startswith(NO_PROGRESS):
+                        said = grant.reason
                     self._leading.end_driver(
                         lead,
                         driver.id,
@@ -172,6 +195,16 @@ class Supervisor:
                     self._say(f"{one.name}: driver {driver.number} ended with {code}")
                     ended = True
         return ended
+
+    def _notices(self, scene: Scene) -> list[Notice]:
+        """What is new about the sweeps that run; they are looked at every ten seconds."""
+        if time.monotonic() - self._watched_at < leases.BEAT:
+            return []
+        self._watched_at = time.monotonic()
+        live = [one for one in scene.submissions if is_live(scene, one)]
+        work = work_of(self._leading.database, [one.name for one in live]) if live else {}
+        found = self._watchman.notices(live, work, now=scene.now)
+        return [one for one in found if one.key not in self._noticed]
 
     def _used(self, scene: Scene) -> dict[str, float]:
         """Worker seconds since the last call, by owner, weighted by what workers cost."""

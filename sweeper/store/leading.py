@@ -15,7 +15,7 @@ from sqlalchemy import Connection, and_, delete, func, insert, not_, or_, select
 
 from sweeper.errors import HeldError, LeaseLost
 from sweeper.states import FINISHED
-from sweeper.store import dialects
+from sweeper.store import dialects, outbox
 from sweeper.store import lease as leases
 from sweeper.store.database import Database
 from sweeper.store.reads import chunks
@@ -24,6 +24,7 @@ from sweeper.store.service_records import (
     DriverStart,
     Grant,
     Leadership,
+    Notice,
     Owner,
     State,
     Submission,
@@ -33,7 +34,6 @@ from sweeper.store.service_records import (
 from sweeper.store.service_tables import (
     CommandTable,
     DriverTable,
-    EventTable,
     GrantTable,
     LeaderTable,
     OwnerTable,
@@ -213,6 +213,8 @@ class Leading:
         half_life_s: float = 1.0,
         done: Mapping[int, str] | None = None,
         events: Sequence[tuple[str, str, str]] = (),
+        notices: Sequence[Notice] = (),
+        receivers: Collection[str] = (),
     ) -> None:
         """Stores a decision in one transaction.
 
@@ -221,6 +223,8 @@ class Leading:
             usage: worker seconds that owners have used since the last call.
             done: outcomes of commands that are done.
             events: (sweep, what, why).
+            notices: events that happen once.
+            receivers: digests of the addresses that get a message about each event.
         """
 
         def work(connection: Connection) -> None:
@@ -236,12 +240,9 @@ class Leading:
                 query = update(CommandTable).where(CommandTable.id == command)
                 query = query.where(CommandTable.done_at.is_(None))
                 connection.execute(query.values(done_at=clock(), outcome=outcome))
-            rows = [
-                {"at": now, "sweep": name, "who": SUPERVISOR, "what": what, "why": why}
-                for name, what, why in events
-            ]
-            if rows:
-                connection.execute(insert(EventTable), rows)
+            happened = [(*event, None) for event in events]
+            happened += [(one.sweep, one.what, one.why, one.key) for one in notices]
+            outbox.add_events(connection, happened, who=SUPERVISOR, now=now, receivers=receivers)
 
         self.fenced(lead, work)
 

@@ -99,6 +99,7 @@ class NewSubmission:
         overrides: `KEY=VALUE`, as after `--set`.
         after: the name of a sweep that must have finished before; empty for none.
         window: (start, end) of a daily window as "HH:MM", in the server's time; empty for none.
+        notify: addresses that get a message about each event of the sweep; they may hold secrets.
         key: the same for each repetition of one wish.
     """
 
@@ -110,6 +111,7 @@ class NewSubmission:
     priority: Priority = Priority.NORMAL
     after: str = ""
     window: tuple[str, ...] = ()
+    notify: tuple[str, ...] = field(default=(), repr=False)
     key: str
 
 
@@ -157,6 +159,42 @@ class ServiceEvent:
     who: str
     what: str
     why: str
+    key: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Notice:
+    """An event that happens once: the second one with the same `key` is none."""
+
+    sweep: str
+    what: str
+    why: str
+    key: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class OutboxMessage:
+    """A message about an event to a receiver.
+
+    Attributes:
+        receiver: a digest of its address.
+        body: `id` (of the event, for receivers), `event`, `sweep`, `owner`, `reason`, `at`, and
+            `verdict` once it is known.
+        tries: how often a sender has claimed it.
+        sending: the last claim has no outcome yet.
+        next_at: not before then.
+    """
+
+    id: int
+    event_id: int
+    receiver: str
+    sweep: str
+    body: dict[str, Any]
+    tries: int
+    sending: bool
+    next_at: float
+    done_at: float | None
+    outcome: str
 
 
 @dataclass(frozen=True, kw_only=True)

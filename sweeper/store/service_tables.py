@@ -29,6 +29,7 @@ class SubmissionTable(StoredTable):
     priority: Mapped[str] = mapped_column(WORD)
     after: Mapped[str] = mapped_column(NAME)
     window: Mapped[list[Any]]
+    notify: Mapped[list[Any]] = mapped_column(default=list)
     key: Mapped[str] = mapped_column(String(64))
     wanted: Mapped[str] = mapped_column(WORD)
     generation: Mapped[int]
@@ -67,16 +68,41 @@ class TokenTable(StoredTable):
 
 
 class EventTable(StoredTable):
-    """What happened: who did what, when and why. Rows are only ever added."""
+    """What happened: who did what, when and why. Rows are only ever added.
+
+    An event that may happen once has a `key`.
+    """
 
     __tablename__ = "sweeper_event"
-    __table_args__ = (Index(None, "sweep", "id"),)
+    __table_args__ = (Index(None, "sweep", "id"), Index(None, "key", unique=True))
     id: Mapped[int] = mapped_column(primary_key=True)
     at: Mapped[float]
     sweep: Mapped[str] = mapped_column(NAME)
     who: Mapped[str] = mapped_column(PERSON)
     what: Mapped[str] = mapped_column(String(64))
     why: Mapped[str]
+    key: Mapped[str | None] = mapped_column(String(128))
+
+
+class MessageTable(StoredTable):
+    """A message about an event to a receiver, written in the transaction of the event.
+
+    `receiver` is a digest of its address, which may hold a secret. `sending`: a sender has claimed
+    the message and has not yet recorded what came of it.
+    """
+
+    __tablename__ = "sweeper_message"
+    __table_args__ = (UniqueConstraint("event_id", "receiver"), Index(None, "done_at", "next_at"))
+    id: Mapped[int] = mapped_column(primary_key=True)
+    event_id: Mapped[int] = mapped_column(ForeignKey("sweeper_event.id"))
+    receiver: Mapped[str] = mapped_column(String(32))
+    sweep: Mapped[str] = mapped_column(NAME)
+    body: Mapped[dict[str, Any]]
+    tries: Mapped[int]
+    sending: Mapped[bool]
+    next_at: Mapped[float]
+    done_at: Mapped[float | None]
+    outcome: Mapped[str]
 
 
 class OwnerTable(StoredTable):

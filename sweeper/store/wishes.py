@@ -240,6 +240,7 @@ def submission_of(row: Mapping[Any, Any]) -> Submission:
     changed = {
         "overrides": tuple(row["overrides"]),
         "window": tuple(row["window"]),
+        "notify": tuple(row["notify"]),
         "needs": Needs(**row["needs"]),
         "priority": Priority(row["priority"]),
         "wanted": WantedState(row["wanted"]),
@@ -284,7 +285,8 @@ def _submit(
     if (known := _known(connection, new)) is not None:
         return known, False
     _check_new(connection, new, adopt=adopt)
-    row = asdict(new) | {"overrides": list(new.overrides), "window": list(new.window)}
+    lists = {name: list(getattr(new, name)) for name in ("overrides", "window", "notify")}
+    row = asdict(new) | lists
     times = {"created_at": clock(), "updated_at": clock()}
     made = dialects.upsert(connection, SubmissionTable, keys=(), changes=())
     made = made.values(**row, wanted=WantedState.RUNNING, generation=1, **times)

@@ -172,3 +172,14 @@ def test_general_options_may_follow_the_command(words: list[str], ordered: list[
 def test_passwords_and_tokens_are_hidden(text: str, shown: str) -> None:
     """Wherever they stand in a text."""
     assert masked(text, {"RAY_AUTH_TOKEN": "abcdef123", "PGPASSWORD": "a"}) == shown
+
+
+@pytest.mark.parametrize("form", ["--notify {}", "--notify={}", "--notify '{}'"])
+def test_an_address_for_messages_is_masked(form: str) -> None:
+    """All but its scheme and host, wherever a command is logged."""
+    web = form.format("https://hooks.example.org/T0/SECRET?x=SECRET")
+    other = form.format("slack://SECRET/SECRET")
+    assert "SECRET" not in masked(f"sweeper serve {web} --port 0", {})
+    assert "hooks.example.org***" in masked(web, {})
+    assert "SECRET" not in masked(other, {})
+    assert masked("--notify-host hooks.example.org", {}) == "--notify-host hooks.example.org"

@@ -22,6 +22,7 @@ import acting
 import pytest
 from command import environment
 from patience import eventually
+from receiving import Mailbox, mailbox
 from sqlalchemy import update
 
 from sweeper.errors import DatabaseLost, HeldError, LeaseLost
@@ -393,9 +394,22 @@ def process_of(words: str) -> int | None:
 
 
 def test_the_service_survives_the_death_of_its_processes(tmp_path: Path) -> None:
-    """API, supervisor and driver are killed in turn; every number is the undisturbed one's."""
+    """API, supervisor and driver are killed in turn; every number is the undisturbed one's.
+
+    One message says that it has finished, with the verdict.
+    """
+    with mailbox() as box:
+        _survive(tmp_path, box)
+    assert box.events() == ["finished"]
+    [body] = box.bodies
+    assert body["verdict"]
+    assert body["link"].endswith("/s/served")
+
+
+def _survive(tmp_path: Path, box: Mailbox) -> None:
     plugin = acting.write(tmp_path, seconds=0.3)
     words = ["--folder", str(tmp_path / "service"), "--port", "0", "--plugin", str(plugin)]
+    words += ["--notify", box.url]
     code = "from sweeper.cli import main; main()"
     storage = f"sqlite:///{tmp_path}/s.db"
     with subprocess.Popen(
@@ -432,6 +446,8 @@ def test_the_service_survives_the_death_of_its_processes(tmp_path: Path) -> None
             shown = service.show("served")
             assert [one["exit_code"] for one in shown["submission"]["drivers"]][-1] == 0
             assert [event["what"] for event in shown["events"]].count("complete") == 1
+            assert process_of("SECRET-PATH --only") is None
+            eventually(lambda: box.keys, "no message comes")
             served.send_signal(signal.SIGTERM)
             assert served.wait() == 0
         finally:

@@ -256,6 +256,19 @@ def test_a_sweep_runs_in_its_hours(window: tuple[str, str], minute: int, inside:
     assert [grant.workers for grant in found.grants] == ([] if inside else [0])
 
 
+def test_a_sweep_without_progress_is_drained_and_needs_attention() -> None:
+    """Resume tries again; one that got further meanwhile only waits at its place."""
+    one, why = wish(), "no progress for 4.0 h"
+    site = replace(SITE, stalled={"a": why})
+    found = decide(scene(one, drivers=[start(one)], grants=granted("a")), site)
+    assert [(grant.workers, grant.reason) for grant in found.grants] == [(0, why)]
+    ended = start(one, code=130, error=why)
+    got = standing(decide(scene(one, drivers=[ended]), SITE), one)
+    assert (got.state, got.reason, got.settled) == (State.ATTENTION, why, True)
+    assert decide(scene(replace(one, generation=2), drivers=[ended]), SITE).starts
+    assert decide(scene(one, drivers=[replace(ended, rounds_after=3)]), SITE).starts
+
+
 def test_limits_hold_a_sweep_back_and_say_so() -> None:
     """By number of sweeps, by workers, and by hours used."""
     running, waiting = wish("a", 1), wish("b", 2, needs=Needs(workers=2))

@@ -20,6 +20,7 @@ from sweeper.service.checking import Checker, examine
 from sweeper.service.desk import Desk
 from sweeper.service.drivers import LOG, ServiceFolder
 from sweeper.service.gate import COOKIE, Gate
+from sweeper.service.receivers import AllowedHosts
 from sweeper.service.routes import ENDPOINTS, ROOT, application
 from sweeper.service.serving import Listening
 from sweeper.states import Ending
@@ -306,6 +307,25 @@ def test_the_hours_are_those_of_earlier_sweeps(site: Site) -> None:
     assert answer["hours"] == pytest.approx(8 * 9 * 20.0 / 3600)
     [one] = site.wishes.submissions()
     assert one.needs.seconds == pytest.approx(8 * 9 * 20.0)
+
+
+def test_a_submission_names_who_gets_its_messages(site: Site) -> None:
+    """On allowed hosts alone; what may be a secret is shown to nobody."""
+    address = "https://hooks.example.org/SECRET"
+    refused = site.submit(notify=[address])
+    assert refused.status == 400
+    assert "not allowed here" in refused.lines[0]
+    site.desk._allowed = AllowedHosts.read(["hooks.example.org"])
+    assert site.submit(notify=[address] * 4).lines == ["notify: 4 addresses: at most 3"]
+    answer = site.submit(notify=[address])
+    assert answer.status == 200
+    shown = site.ask("eve", "GET", "/sweeps/tiny")
+    assert shown.json["submission"]["notify"] == ["https://hooks.example.org/***"]
+    listed = site.ask("eve", "GET", "/sweeps").body + site.ask("eve", "GET", "/events").body
+    assert b"SECRET" not in refused.body + answer.body + shown.body + listed
+    one = site.wishes.submission("tiny")
+    assert one is not None
+    assert one.notify == (address,)
 
 
 def test_the_same_key_is_the_same_wish(site: Site) -> None:
