@@ -454,6 +454,8 @@ for _name, _epilog, _command in (
     ("cancel", remote.CANCEL, remote.cancel),
     ("extend", remote.EXTEND, remote.extend),
     ("priority", remote.PRIORITY, remote.priority),
+    ("clone", remote.CLONE, remote.clone),
+    ("link", remote.LINK, remote.link),
     ("token", remote.TOKEN, remote.token),
 ):
     app.command(_name, epilog=_epilog)(_command)

@@ -26,6 +26,8 @@ RESUME = "Example: sweeper resume batch-size-digits"
 CANCEL = "Example: sweeper cancel batch-size-digits"
 EXTEND = "Example: sweeper extend batch-size-digits --set replicates=10"
 PRIORITY = "Example: sweeper priority batch-size-digits high"
+CLONE = "Example: sweeper clone batch-size-digits batch-size-wide --set replicates=10"
+LINK = "Example: sweeper link batch-size-digits --days 7"
 TOKEN = "Example: sweeper token ann --role submitter --days 90"  # noqa: S105  a command
 LAST = "last"
 PRIORITIES = ("high", "normal", "low")
@@ -118,6 +120,11 @@ def submit(
         key=key,
         dry_run=dry_run,
     )
+    _print("submitted", found, as_json=as_json, text=_accepted(found))
+
+
+def _accepted(found: Mapping[str, Any]) -> str:
+    """What a submission is answered; its warnings are shown."""
     for warning in found["warnings"]:
         logs.complain(f"warning: {warning}")
     text = f"{found['name']}: {found['cells']} cells, {found['runs']} runs; {_place(found)}"
@@ -127,7 +134,25 @@ def submit(
         text += " (nothing was submitted)"
     elif not found["new"]:
         text += " (it was submitted before)"
-    _print("submitted", found, as_json=as_json, text=text)
+    return text
+
+
+def clone(
+    name: Name,
+    new: Annotated[str, typer.Argument(metavar="NEW", help="The name of the copy.")],
+    overrides: Overrides = None,
+    priority: Annotated[str, typer.Option(help="high, normal or low.")] = "normal",
+    key: Key = None,
+    dry_run: DryRun = False,
+    service: Url = None,
+    as_json: AsJson = False,
+) -> None:
+    """Submit a changed copy of a sweep of a service under another name."""
+    inputs.one_of("--priority", priority, PRIORITIES)
+    found = _service(service).clone(
+        name, new, set=overrides or (), priority=priority, key=key, dry_run=dry_run
+    )
+    _print("submitted", found, as_json=as_json, text=_accepted(found))
 
 
 def _place(row: Mapping[str, Any]) -> str:
@@ -340,6 +365,30 @@ def token(
             for one in listed
         ]
         _print("tokens", {"tokens": listed}, as_json=as_json, text="\n".join(lines))
+
+
+def link(
+    name: Name,
+    days: Annotated[float, typer.Option(help="Until it expires.")] = 7.0,
+    label: Annotated[str, typer.Option(metavar="TEXT", help="For whom it is.")] = "",
+    listed: Annotated[bool, typer.Option("--list", help="Only list what there is.")] = False,
+    revoke: Annotated[str | None, typer.Option(metavar="ID", help="Make a link invalid.")] = None,
+    service: Url = None,
+    as_json: AsJson = False,
+) -> None:
+    """Make, list or revoke read-only links to the page of one sweep."""
+    there = _service(service)
+    if revoke is not None:
+        there.revoke_link(name, revoke)
+        _print("revoked", {"id": revoke}, as_json=as_json, text=f"{revoke} is revoked")
+    elif listed:
+        found = there.links(name)
+        lines = [f"{one['id']}  {_until(one)}  {one['label']}".rstrip() for one in found]
+        _print("links", {"links": found}, as_json=as_json, text="\n".join(lines))
+    else:
+        made = there.add_link(name, days=days, label=label)
+        logs.say("whoever has this link sees the page; it is shown only now")
+        _print("link", made, as_json=as_json, text=made["url"])
 
 
 def _until(one: Mapping[str, Any]) -> str:

@@ -224,6 +224,7 @@ def _api(
     from sweeper.service.gate import Gate
     from sweeper.service.routes import application
     from sweeper.service.serving import when_orphaned
+    from sweeper.watch.pages import Around
     from sweeper.watch.routes import Watcher
     from sweeper.watch.source import WatchedDatabase
 
@@ -232,9 +233,11 @@ def _api(
     made = listening.listen() if number is None else socket.socket(fileno=number)
     with made as bound, _opened(storage) as store:
         desk = Desk(store, checker=checker, folder=folder, allowed=allowed)
-        watcher = Watcher(WatchedDatabase(storage, hosts=True))
+        watcher = Watcher(WatchedDatabase(storage, hosts=True), around=Around.SERVICE)
+        shared = Watcher(WatchedDatabase(storage), around=Around.LINK)
+        routes = application(desk, watcher, shared=shared, secure=listening.secure)
         gate = Gate(
-            application(desk, watcher, secure=listening.secure),  # type: ignore[arg-type]
+            routes,  # type: ignore[arg-type]
             hosts=listening.hosts(bound.getsockname()[1]),
             known=desk.known,
             secure=listening.secure,

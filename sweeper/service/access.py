@@ -10,7 +10,7 @@ import hashlib
 import hmac
 import re
 import secrets
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from sweeper.errors import InputError
 from sweeper.store.accounts import Accounts
@@ -18,27 +18,64 @@ from sweeper.store.service_records import Role, Token
 
 FORM = re.compile(r"sweeper_([0-9a-f]{12})_([A-Za-z0-9_-]{43})")
 PERSON = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@-]{0,63}")
+STATIC = "/static/"
+SHARED = ("", "/stream", "/figures", "/report")  # what a link shows, after /s/NAME
+RUN = re.compile(r"/runs/\d+")
 _NOBODY = "0" * 64  # compared where there is no such token, so that both answers take as long
 
 
 @dataclass(frozen=True, kw_only=True)
 class Access:
-    """The owner of a valid token."""
+    """The owner of a valid token.
+
+    Attributes:
+        token: its id.
+        sweep: the one sweep that a link shows; None: the token is no link.
+        text: the token itself, from which the proofs in forms are made.
+    """
 
     owner: str
     role: Role
-    token: str  # its id
+    token: str
+    sweep: str | None = None
+    text: str = field(default="", repr=False)
 
     @property
     def may_command_all(self) -> bool:
         """Whether sweeps of other owners obey it too."""
         return self.role is Role.ADMIN
 
+    def may_read(self, path: str) -> bool:
+        """Whether a link shows the page at that path; a token may ask for every path."""
+        if self.sweep is None or path.startswith(STATIC):
+            return True
+        return path in {f"/s/{self.sweep}{part}" for part in SHARED} or (
+            RUN.fullmatch(path.removeprefix(f"/s/{self.sweep}")) is not None
+        )
+
+    def proof(self, action: str) -> str:
+        """A word for a form, which only a page of ours that was made for this token can have."""
+        return hmac.new(self.text.encode(), f"form {action}".encode(), "sha256").hexdigest()
+
+    def proves(self, action: str, word: str) -> bool:
+        """Whether a form's word is the right one."""
+        return hmac.compare_digest(self.proof(action).encode(), word.encode())
+
 
 def new_token(
-    accounts: Accounts, *, label: str, owner: str, role: Role, days: float | None, who: str
+    accounts: Accounts,
+    *,
+    label: str,
+    owner: str,
+    role: Role,
+    days: float | None,
+    who: str,
+    sweep: str | None = None,
 ) -> tuple[str, Token]:
     """Makes a token; returns its text, which is shown once, and what is stored.
+
+    Args:
+        sweep: makes it a link to the page of that sweep.
 
     Raises:
         InputError: the owner's name cannot be used.
@@ -56,6 +93,7 @@ def new_token(
         role=role,
         lasts_s=None if days is None else days * 86400,
         who=who,
+        sweep=sweep,
     )
     return f"sweeper_{ident}_{secret}", stored
 
@@ -70,7 +108,7 @@ def access(accounts: Accounts, text: str) -> Access | None:
     same = hmac.compare_digest(known, _digest(found[2]))
     if token is None or not same:
         return None
-    return Access(owner=token.owner, role=token.role, token=token.id)
+    return Access(owner=token.owner, role=token.role, token=token.id, sweep=token.sweep, text=text)
 
 
 def _digest(secret: str) -> str:

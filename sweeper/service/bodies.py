@@ -99,6 +99,21 @@ def number(words: Mapping[str, str], name: str, default: int) -> int:
     return int(found)
 
 
+def days(body: Body, *, needed: bool = False) -> float | None:
+    """How many days something is valid; None for ever, where that is possible.
+
+    Raises:
+        InputError: it is no number above 0 and up to 3650, or it is missing where it is needed.
+    """
+    found = body.get("days")
+    if found is None and not needed:
+        return None
+    if isinstance(found, bool) or not isinstance(found, int | float) or not 0 < found <= 3650:
+        end = "" if needed else ", or nothing for a token that does not expire"
+        raise InputError(f"days: {found!r}: a number of days above 0, at most 3650{end}")
+    return float(found)
+
+
 def key(body: Body) -> str:
     """The idempotency key; a new one where none is given.
 

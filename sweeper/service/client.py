@@ -172,6 +172,20 @@ class Service:
         """Changes a sweep's priority class: high, normal or low."""
         return self.command(name, "priority", {"priority": priority}, **options)
 
+    def clone(
+        self,
+        name: str,
+        new: str,
+        *,
+        set: Sequence[str] = (),
+        priority: str = "normal",
+        key: str | None = None,
+        dry_run: bool = False,
+    ) -> dict[str, Any]:
+        """Submits a changed copy of a sweep under the name `new`; returns as `submit` does."""
+        body = {"name": new, "set": list(set), "priority": priority, "dry_run": dry_run}
+        return self._json("POST", f"/sweeps/{quote(name, safe='')}/clone", body, key=key)
+
     def command(
         self,
         name: str,
@@ -191,6 +205,23 @@ class Service:
         """
         given = {**(body or {}), "dry_run": dry_run, "why": why}
         return self._json("POST", f"/sweeps/{quote(name, safe='')}/{verb}", given, key=key)
+
+    # --- links
+
+    def links(self, name: str) -> list[dict[str, Any]]:
+        """The links to a sweep's page, without their secrets."""
+        return self._json("GET", f"/sweeps/{quote(name, safe='')}/links")["links"]
+
+    def add_link(self, name: str, *, days: float, label: str = "") -> dict[str, Any]:
+        """Makes a link that shows a sweep's page until it expires; `url` is shown only once."""
+        body = {"days": days, "label": label}
+        found = self._json("POST", f"/sweeps/{quote(name, safe='')}/links", body)
+        return {"url": f"{self.url}{found.pop('path')}", **found}
+
+    def revoke_link(self, name: str, ident: str) -> dict[str, Any]:
+        """Makes a link invalid."""
+        path = f"/sweeps/{quote(name, safe='')}/links/{quote(ident, safe='')}"
+        return self._json("DELETE", path)
 
     # --- administration
 

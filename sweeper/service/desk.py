@@ -23,6 +23,7 @@ from sweeper.store.service_records import (
     Owner,
     Role,
     Submission,
+    Token,
     Verb,
     WantedState,
 )
@@ -131,10 +132,12 @@ class Desk:
             raise self._unknown(name)
         return text.document(recommend(view_of(load(self._store, name)), at={}))
 
-    def events(self, words: Mapping[str, str]) -> dict[str, Any]:
-        """Events after a number, oldest first."""
+    def events(self, who: Access, words: Mapping[str, str]) -> dict[str, Any]:
+        """Events after a number, oldest first; those of no sweep are for administrators."""
         after = bodies.number(words, "after", 0)
-        found = self._wishes.events(name=words.get("name"), after=after)
+        found = self._wishes.events(
+            name=words.get("name"), after=after, sweeps_only=not who.may_command_all
+        )
         return {"events": [asdict(event) for event in found]}
 
     # --- wishes
@@ -156,20 +159,26 @@ class Desk:
             notify=tuple(one.address for one in receivers),
             key=bodies.key(body),
         )
+        return self._submitted(who, new, checked, body)
+
+    def _submitted(
+        self,
+        who: Access,
+        new: NewSubmission,
+        checked: Checked,
+        body: Mapping[str, Any],
+        like: str = "",
+    ) -> dict[str, Any]:
         if body.get("dry_run"):
             return {"dry_run": True, **_said(checked), **self._foreseen(new)}
-        one, fresh = self._wishes.submit(new, who=who.owner, adopt=who.may_command_all)
+        one, fresh = self._wishes.submit(new, who=who.owner, adopt=who.may_command_all, like=like)
         return {"dry_run": False, "new": fresh, **_said(checked), **self._foreseen(one)}
 
     def command(
         self, who: Access, name: str, verb: Verb, body: Mapping[str, Any]
     ) -> dict[str, Any]:
         """Adds a command, if the sweep belongs to the asking one or that one administrates."""
-        one = self._wishes.submission(name)
-        if not who.may_command_all and (one is None or one.owner != who.owner):
-            if one is None and self._store.sweep(name) is None:
-                raise self._unknown(name)
-            raise Forbidden(f"sweep {name!r} is not yours; its owner or an administrator may do it")
+        one = self._owned(who, name)
         checked, given = None, dict[str, Any]()
         match verb:
             case Verb.PRIORITY:
@@ -192,6 +201,7 @@ class Desk:
             name,
             verb,
             who=who.owner,
+            owner=None if who.may_command_all else who.owner,
             key=bodies.key(body),
             body=given,
             why=bodies.text(body, "why", ""),
@@ -199,26 +209,71 @@ class Desk:
         )
         return {"dry_run": False, "command": asdict(done)}
 
+    def clone(self, who: Access, name: str, body: Mapping[str, Any]) -> dict[str, Any]:
+        """Submits a changed copy of a submitted sweep under another name, as the asking one's."""
+        one = self._wishes.submission(name)
+        if one is None:
+            if self._store.sweep(name) is None:
+                raise self._unknown(name)
+            raise InputError(f"sweep {name!r} was not submitted: sweeper submit its spec")
+        called = bodies.text(body, "name")
+        overrides = merged(one.overrides, [*bodies.texts(body, "set"), f"name={called}"])
+        checked = self._checker.check(one.spec_text, overrides, stored=True)
+        new = NewSubmission(
+            name=checked.name,
+            owner=who.owner,
+            spec_text=checked.text,
+            overrides=tuple(overrides),
+            needs=self._estimated(checked),
+            priority=bodies.priority(body),
+            key=bodies.key(body),
+        )
+        return self._submitted(who, new, checked, body, like=name)
+
+    # --- links
+
+    def links(self, who: Access, name: str) -> dict[str, Any]:
+        """The links to a sweep's page, without their hashes."""
+        self._owned(who, name)
+        return {"links": [_shown(link) for link in self._accounts.tokens(sweep=name)]}
+
+    def add_link(self, who: Access, name: str, body: Mapping[str, Any]) -> dict[str, Any]:
+        """Makes a link that shows a sweep's page until it expires; it is in this answer alone."""
+        self._owned(who, name)
+        text, link = access.new_token(
+            self._accounts,
+            label=bodies.text(body, "label", ""),
+            owner=who.owner,
+            role=Role.READER,
+            days=bodies.days(body, needed=True),
+            who=who.owner,
+            sweep=name,
+        )
+        return {"path": f"/link/{text}", **_shown(link)}
+
+    def revoke_link(self, who: Access, name: str, ident: str) -> dict[str, Any]:
+        """Makes a link invalid."""
+        self._owned(who, name)
+        self._accounts.revoke(ident, who=who.owner, sweep=name)
+        return {"revoked": ident}
+
     # --- administration
 
     def tokens(self) -> dict[str, Any]:
         """All tokens, without their hashes."""
-        listed = [asdict(token) for token in self._accounts.tokens()]
-        return {"tokens": [{k: v for k, v in one.items() if k != "hash"} for one in listed]}
+        return {"tokens": [_shown(token) for token in self._accounts.tokens()]}
 
     def add_token(self, who: Access, body: Mapping[str, Any]) -> dict[str, Any]:
         """Makes a token; its text is in the answer, and nowhere else."""
-        role, days = bodies.text(body, "role"), body.get("days")
+        role = bodies.text(body, "role")
         if role not in list(Role):
             raise InputError(f"role: {role!r} is not known{nearest(role, list(Role))}")
-        if days is not None and (isinstance(days, bool) or not isinstance(days, int | float)):
-            raise InputError("days: a number of days, or nothing for a token that does not expire")
         text, token = access.new_token(
             self._accounts,
             label=bodies.text(body, "label", ""),
             owner=bodies.text(body, "owner"),
             role=Role(role),
-            days=days,
+            days=bodies.days(body),
             who=who.owner,
         )
         return {"token": text, "id": token.id, "owner": token.owner, "role": str(token.role)}
@@ -301,6 +356,20 @@ class Desk:
         leader = self._wishes.leader()
         return None if leader is None else {"leads": leader["leads"], "beat_age_s": leader["age"]}
 
+    def _owned(self, who: Access, name: str) -> Submission | None:
+        """The submission of a sweep that the asking one may change; None: of a terminal.
+
+        Raises:
+            Unknown: there is no such sweep.
+            Forbidden: it is another owner's.
+        """
+        one = self._wishes.submission(name)
+        if one is None and self._store.sweep(name) is None:
+            raise self._unknown(name)
+        if not who.may_command_all and (one is None or one.owner != who.owner):
+            raise Forbidden(f"sweep {name!r} is not yours; its owner or an administrator may do it")
+        return one
+
     def _submission(self, name: str) -> Submission:
         one = self._wishes.submission(name)
         if one is None:
@@ -311,6 +380,11 @@ class Desk:
         names = {one.name for one in self._wishes.submissions()}
         names |= {one.name for one in self._store.sweeps()}
         return Unknown(f"no sweep named {name!r}{nearest(name, names)}")
+
+
+def _shown(token: Token) -> dict[str, Any]:
+    """A token or a link, without its hash."""
+    return {name: value for name, value in asdict(token).items() if name != "hash"}
 
 
 def _said(checked: Checked) -> dict[str, Any]:

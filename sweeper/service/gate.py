@@ -2,11 +2,13 @@
 
 The checked path and host are those of the routed request. A page in any browser tab can send
 requests to a loopback address, so loopback protects nothing: every route but the login needs a
-token, and a request that changes something by a browser's cookie must come from our own page.
+token, and a request that changes something by a browser's cookie must come from our own page. A
+link is a token that shows the page of one sweep. An answer that lasts ends with its token.
 """
 
 from __future__ import annotations
 
+import time
 from collections.abc import Awaitable, Callable, MutableMapping
 from http.cookies import CookieError, SimpleCookie
 from typing import Any
@@ -22,8 +24,16 @@ Send = Callable[[Message], Awaitable[None]]
 Application = Callable[[Message, Receive, Send], Awaitable[None]]
 
 COOKIE = "sweeper_token"
+LINK_COOKIE = "sweeper_link_"  # and the link's id
+LINK = "/link/"  # and the link's text: it becomes a cookie
+MOST_LINKS = 20  # cookies of links that are looked at
+AGAIN_SECONDS = 10.0  # between two looks at the token of an answer that lasts
 SAFE = frozenset({"GET", "HEAD"})
 MOST_BYTES = 400_000  # of a request's body: a spec as JSON, and what goes with it
+# Who follows a link of a message comes without the strict cookie, and once more with it.
+COME_AGAIN = (
+    '<!doctype html><html lang="en"><title>Sweeper</title><meta http-equiv="refresh" content="0">'
+)
 HEADERS = {
     "cache-control": "no-store",
     "content-security-policy": "default-src 'none'; frame-ancestors 'none'; base-uri 'none'",
@@ -40,7 +50,7 @@ class Gate:
     Args:
         hosts: values of the Host header that name this server.
         known: a token's text -> what it allows, or None.
-        login: the one path that needs no token.
+        login: the path that needs no token, beside links.
     """
 
     def __init__(
@@ -66,7 +76,24 @@ class Gate:
         if refused is not None:
             await refused(scope, receive, send)
             return
-        await self._app(scope, _limited(receive), _guarded(send))
+        who: Access | None = scope.get("state", {}).get("who")
+        last = _guarded(send) if who is None else self._watched(who, _guarded(send))
+        await self._app(scope, _limited(receive), last)
+
+    def _watched(self, who: Access, send: Send) -> Send:
+        """Breaks an answer off once its token is no longer valid."""
+        looked = time.monotonic()
+
+        async def watched(message: Message) -> None:
+            nonlocal looked
+            if message.get("more_body") and time.monotonic() - looked >= AGAIN_SECONDS:
+                looked = time.monotonic()
+                if await run_in_threadpool(self._known, who.text) is None:
+                    await send({"type": "http.response.body", "body": b""})
+                    raise ConnectionResetError("the token is no longer valid")
+            await send(message)
+
+        return watched
 
     async def _refuse(self, scope: Message) -> Response | None:
         """The answer to a request that may not pass; notes in the scope who asks."""
@@ -80,18 +107,27 @@ class Gate:
             int(size) > MOST_BYTES for size in _values(scope, b"content-length") if size.isdigit()
         ):
             return _no(413, f"too large: at most {MOST_BYTES} bytes")
-        if scope["path"] == self._login:
+        if scope["path"] == self._login or scope["path"].startswith(LINK):
             return None
-        text, by_cookie = _token(scope)
-        who = await run_in_threadpool(self._known, text) if text else None
+        texts, by_cookie = _tokens(scope)
+        who = await run_in_threadpool(self._access, scope["path"], texts)
+        if who is None and _for_people(scope) and b"cross-site" in _fetched(scope):
+            return Response(COME_AGAIN, 200, {**HEADERS, "content-type": "text/html"})
         if who is None and _for_people(scope):
             return RedirectResponse(self._login, 303, HEADERS)
         if who is None:
             return _no(401, "no valid token: sweeper login URL", {"www-authenticate": "Bearer"})
+        if not who.may_read(scope["path"]) or (who.sweep and scope["method"] not in SAFE):
+            return _no(403, f"this link shows the page of sweep {who.sweep!r}, and nothing else")
         if by_cookie and scope["method"] not in SAFE and not origins:
             return _no(403, "a browser's request must say where it comes from")
         scope.setdefault("state", {})["who"] = who
         return None
+
+    def _access(self, path: str, texts: list[str]) -> Access | None:
+        """The first that is valid, of links the first that shows this path."""
+        found = [who for who in map(self._known, texts) if who is not None]
+        return next((who for who in found if who.may_read(path)), found[0] if found else None)
 
 
 def _values(scope: Message, name: bytes) -> list[str]:
@@ -104,19 +140,25 @@ def _for_people(scope: Message) -> bool:
     return wants and scope["method"] == "GET" and not scope["path"].startswith("/api/")
 
 
-def _token(scope: Message) -> tuple[str, bool]:
-    """The token of a request, and whether a cookie has it."""
+def _fetched(scope: Message) -> list[bytes]:
+    """Where a browser says that the request comes from."""
+    return [value for key, value in scope["headers"] if key.lower() == b"sec-fetch-site"]
+
+
+def _tokens(scope: Message) -> tuple[list[str], bool]:
+    """The tokens of a request, a person's before those of links; whether cookies have them."""
     for value in _values(scope, b"authorization"):
         kind, _, text = value.partition(" ")
-        return (text.strip() if kind.lower() == "bearer" else ""), False
+        return ([text.strip()] if kind.lower() == "bearer" else []), False
+    found: dict[str, str] = {}
     for value in _values(scope, b"cookie"):
         try:
-            found = SimpleCookie(value[:4096]).get(COOKIE)
+            found |= {name: one.value for name, one in SimpleCookie(value[:4096]).items()}
         except CookieError:
             continue
-        if found is not None:
-            return found.value, True
-    return "", False
+    links = [text for name, text in found.items() if name.startswith(LINK_COOKIE)]
+    newest = links[::-1][:MOST_LINKS]  # browsers send the newest last
+    return [*([found[COOKIE]] if COOKIE in found else []), *newest], True
 
 
 def _no(status: int, text: str, headers: dict[str, str] | None = None) -> Response:

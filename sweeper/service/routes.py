@@ -20,17 +20,18 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from sweeper.errors import InputError, SweeperError
-from sweeper.service import door
+from sweeper.service import actions, door
 from sweeper.service.access import Access
 from sweeper.service.desk import Desk, Forbidden, Unknown
 from sweeper.store.service_records import Role, Verb
+from sweeper.store.wishes import NotYours
 from sweeper.watch import routes as pages
 from sweeper.watch.routes import Watcher
 
 LOG = logging.getLogger(__name__)
 VERSION = 1
 ROOT = f"/api/v{VERSION}"
-STATUS = {Forbidden: 403, Unknown: 404}
+STATUS = {Forbidden: 403, NotYours: 403, Unknown: 404}
 
 Body = Mapping[str, Any]
 Handler = Callable[[Desk, Access, Mapping[str, str], Body], Any]
@@ -77,6 +78,22 @@ ENDPOINTS = (
         for verb in Verb
     ),
     Endpoint(
+        method="POST", path="/sweeps/{name}/clone", role=Role.SUBMITTER,
+        handler=lambda d, who, w, b: d.clone(who, w["name"], b),
+    ),
+    Endpoint(
+        method="GET", path="/sweeps/{name}/links", role=Role.SUBMITTER,
+        handler=lambda d, who, w, b: d.links(who, w["name"]),
+    ),
+    Endpoint(
+        method="POST", path="/sweeps/{name}/links", role=Role.SUBMITTER,
+        handler=lambda d, who, w, b: d.add_link(who, w["name"], b),
+    ),
+    Endpoint(
+        method="DELETE", path="/sweeps/{name}/links/{ident}", role=Role.SUBMITTER,
+        handler=lambda d, who, w, b: d.revoke_link(who, w["name"], w["ident"]),
+    ),
+    Endpoint(
         method="GET", path="/sweeps/{name}/logs", role=Role.READER,
         handler=lambda d, who, w, b: d.logs(w["name"]), kind="text/plain; charset=utf-8",
     ),
@@ -90,7 +107,7 @@ ENDPOINTS = (
     ),
     Endpoint(
         method="GET", path="/events", role=Role.READER,
-        handler=lambda d, who, w, b: d.events(w),
+        handler=lambda d, who, w, b: d.events(who, w),
     ),
     Endpoint(
         method="GET", path="/tokens", role=Role.ADMIN, handler=lambda d, who, w, b: d.tokens()
@@ -113,18 +130,30 @@ ENDPOINTS = (
 )  # fmt: skip
 
 
-def application(desk: Desk, watcher: Watcher | None = None, *, secure: bool = False) -> Starlette:
-    """The API and, with a watcher, the live pages; `gate.Gate` must stand before them.
+def application(
+    desk: Desk,
+    watcher: Watcher | None = None,
+    *,
+    shared: Watcher | None = None,
+    secure: bool = False,
+) -> Starlette:
+    """The API and, with a watcher, the pages; `gate.Gate` must stand before them.
 
     Args:
+        shared: for who has a link alone; its pages name no machines.
         secure: whether users reach it over TLS.
     """
     routes = [
         Route(f"{ROOT}{one.path}", _endpoint(desk, one), methods=[one.method]) for one in ENDPOINTS
     ]
     if watcher is not None:
-        routes += [*door.routes(desk.known, secure=secure), *pages.routes(watcher)]
-    return Starlette(routes=routes)
+
+        def chosen(request: Request) -> Watcher:
+            return watcher if request.state.who.sweep is None else (shared or watcher)
+
+        routes += [*door.routes(desk.known, secure=secure), *actions.routes(desk, secure=secure)]
+        routes += pages.routes(chosen)
+    return Starlette(routes=routes, exception_handlers={Exception: _broken})
 
 
 def _endpoint(desk: Desk, one: Endpoint) -> Callable[[Request], Any]:
@@ -144,12 +173,23 @@ def _endpoint(desk: Desk, one: Endpoint) -> Callable[[Request], Any]:
         except Exception:  # a bug of ours: the log has it, the answer a number to look for
             number = uuid4().hex[:8]
             LOG.exception("internal error %s", number)
-            return _lines(500, f"internal error {number}; the server's log says more")
+            return _bug(number)
         if isinstance(found, str):
             return Response(found, media_type=one.kind, headers=_page(one.kind))
         return JSONResponse({"version": VERSION, **found})
 
     return answer
+
+
+def _broken(request: Request, error: Exception) -> Response:
+    """The answer to a request for a page that has met a bug of ours."""
+    number = uuid4().hex[:8]
+    LOG.error("internal error %s", number)  # the server logs the error itself
+    return _bug(number)
+
+
+def _bug(number: str) -> Response:
+    return _lines(500, f"internal error {number}; the server's log says more")
 
 
 def _page(kind: str) -> dict[str, str]:

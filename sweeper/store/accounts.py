@@ -34,8 +34,13 @@ class Accounts:
         role: Role,
         lasts_s: float | None,
         who: str,
+        sweep: str | None = None,
     ) -> Token:
-        """Adds a token: `digest` is the SHA-256 of its secret; it expires after `lasts_s`."""
+        """Adds a token: `digest` is the SHA-256 of its secret; it expires after `lasts_s`.
+
+        Args:
+            sweep: of a link.
+        """
 
         def work(connection: Connection) -> Token:
             known = connection.execute(_token_query(ident)).mappings().first()
@@ -44,10 +49,13 @@ class Accounts:
                 connection.execute(
                     insert(TokenTable).values(
                         id=ident, hash=digest, label=label, owner=owner, role=role,
-                        created_at=clock(), expires_at=expires, revoked_at=None,
+                        created_at=clock(), expires_at=expires, revoked_at=None, sweep=sweep,
                     )
                 )  # fmt: skip
-                note(connection, "", who, "token", f"{role} token {ident} for {owner}: {label}")
+                kind = "token" if sweep is None else "link"
+                text = f"{role} token {ident} for {owner}" if sweep is None else f"link {ident}"
+                why = f"{text}: {label}" if label else text
+                note(connection, sweep or "", who, kind, why)
                 known = connection.execute(_token_query(ident)).mappings().one()
             return _token(known)
 
@@ -60,26 +68,37 @@ class Accounts:
         found = self._all(query, _token)
         return found[0] if found else None
 
-    def tokens(self) -> list[Token]:
-        """All tokens, oldest first."""
-        return self._all(select(TokenTable.__table__).order_by(TokenTable.created_at), _token)
+    def tokens(self, *, sweep: str | None = None) -> list[Token]:
+        """All tokens, or the links to a sweep, oldest first."""
+        query = select(TokenTable.__table__).order_by(TokenTable.created_at)
+        if sweep is not None:
+            query = query.where(TokenTable.sweep == sweep)
+        return self._all(query, _token)
 
-    def revoke(self, ident: str, *, who: str) -> None:
+    def revoke(self, ident: str, *, who: str, sweep: str | None = None) -> None:
         """Makes a token invalid from now on.
 
+        Args:
+            sweep: only a link to that sweep.
+
         Raises:
-            WishRefused: there is no such token.
+            WishRefused: there is no such token or link.
         """
+        kind = "token" if sweep is None else "link"
 
         def work(connection: Connection) -> None:
-            if connection.execute(_token_query(ident)).first() is None:
-                raise WishRefused(f"no token {ident!r}; sweeper token list shows them")
+            found = _token_query(ident)
+            if sweep is not None:
+                found = found.where(TokenTable.sweep == sweep)
+            if connection.execute(found).first() is None:
+                words = "sweeper token" if sweep is None else f"sweeper link {sweep} --list"
+                raise WishRefused(f"no {kind} {ident!r}; {words} shows what there is")
             connection.execute(
                 update(TokenTable)
                 .where(TokenTable.id == ident, TokenTable.revoked_at.is_(None))
                 .values(revoked_at=clock())
             )
-            note(connection, "", who, "token", f"token {ident} revoked")
+            note(connection, sweep or "", who, kind, f"{kind} {ident} revoked")
 
         self.database.write(work)
 

@@ -139,7 +139,11 @@ class Command:
 
 @dataclass(frozen=True, kw_only=True)
 class Token:
-    """A right to use the service; `hash` is of its secret, which is shown once and never stored."""
+    """A right to use the service; `hash` is of its secret, which is shown once and never stored.
+
+    Attributes:
+        sweep: the one sweep whose page a link shows; None: a token for the whole service.
+    """
 
     id: str
     hash: str = field(repr=False)
@@ -149,6 +153,7 @@ class Token:
     created_at: float
     expires_at: float | None
     revoked_at: float | None
+    sweep: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

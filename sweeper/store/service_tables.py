@@ -54,7 +54,10 @@ class CommandTable(StoredTable):
 
 
 class TokenTable(StoredTable):
-    """A right to use the service; of the secret only the SHA-256 is stored."""
+    """A right to use the service; of the secret only the SHA-256 is stored.
+
+    With a `sweep` it is a link: it shows the page of that sweep, and nothing else.
+    """
 
     __tablename__ = "sweeper_token"
     id: Mapped[str] = mapped_column(WORD, primary_key=True)
@@ -65,6 +68,7 @@ class TokenTable(StoredTable):
     created_at: Mapped[float]
     expires_at: Mapped[float | None]
     revoked_at: Mapped[float | None]
+    sweep: Mapped[str | None] = mapped_column(NAME)
 
 
 class EventTable(StoredTable):

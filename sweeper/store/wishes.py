@@ -7,7 +7,7 @@ often it is sent, has the effect of one. Its event is written in the same transa
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any, TypeVar
 
@@ -66,6 +66,10 @@ class WishRefused(InputError):
     """A wish cannot be granted as things are; nothing was changed."""
 
 
+class NotYours(WishRefused):
+    """The sweep belongs to another owner."""
+
+
 class Wishes:
     """The service's tables, as the API uses them. Threads may share it."""
 
@@ -75,18 +79,19 @@ class Wishes:
     # --- submissions and commands
 
     def submit(
-        self, new: NewSubmission, *, who: str, adopt: bool = False
+        self, new: NewSubmission, *, who: str, adopt: bool = False, like: str = ""
     ) -> tuple[Submission, bool]:
         """Adds a submission; returns it, and whether it is new.
 
         Args:
             adopt: whether it may be of a sweep that nobody has submitted.
+            like: the sweep that it is a changed copy of, for its event.
 
         Raises:
             WishRefused: the name or the key is taken by another submission, or it waits for a
                 sweep that does not exist.
         """
-        return self.database.write(lambda c: _submit(c, new, who=who, adopt=adopt))
+        return self.database.write(lambda c: _submit(c, new, who=who, adopt=adopt, like=like))
 
     def command(
         self,
@@ -95,6 +100,7 @@ class Wishes:
         *,
         who: str,
         key: str,
+        owner: str | None = None,
         body: dict[str, Any] | None = None,
         why: str = "",
         needs: Needs | None = None,
@@ -102,14 +108,18 @@ class Wishes:
         """Adds a command, and changes the wish that it is about.
 
         Args:
+            owner: whose sweep it must be; None: anybody's, and those of terminals.
             body: `priority` of PRIORITY, `set` (overrides) of EXTEND, `reasons` of RETRY.
             needs: of the extended sweep.
 
         Raises:
+            NotYours: the sweep is not the owner's.
             WishRefused: there is no such sweep, or the command makes no sense for it.
         """
 
         def work(connection: Connection) -> Command:
+            if owner is not None:
+                _check_owner(connection, name, owner)
             row = {"sweep": name, "verb": verb, "body": body or {}, "who": who, "key": key}
             made = dialects.upsert(connection, CommandTable, keys=("who", "key"), changes=())
             made = made.values(**row, asked_at=clock(), done_at=None, outcome="")
@@ -187,13 +197,19 @@ class Wishes:
     # --- events
 
     def events(
-        self, *, name: str | None = None, after: int = 0, most: int = 100
+        self, *, name: str | None = None, after: int = 0, most: int = 100, sweeps_only: bool = False
     ) -> list[ServiceEvent]:
-        """The latest events, at most so many, with numbers above `after`, oldest first."""
+        """The latest events, at most so many, with numbers above `after`, oldest first.
+
+        Args:
+            sweeps_only: leaves out those of no sweep: of tokens, limits and the lead.
+        """
         table = EventTable
         query = select(table.__table__).where(table.id > after)
         if name is not None:
             query = query.where(table.sweep == name)
+        if sweeps_only:
+            query = query.where(table.sweep != "")
         query = query.order_by(table.id.desc()).limit(min(most, MOST_EVENTS))
         return self._all(query, _event)[::-1]
 
@@ -280,11 +296,12 @@ def command_of(row: Mapping[Any, Any]) -> Command:
 
 
 def _submit(
-    connection: Connection, new: NewSubmission, *, who: str, adopt: bool
+    connection: Connection, new: NewSubmission, *, who: str, adopt: bool, like: str
 ) -> tuple[Submission, bool]:
+    names = _submitted(connection, new)  # before the look: who took the name since then is seen
     if (known := _known(connection, new)) is not None:
         return known, False
-    _check_new(connection, new, adopt=adopt)
+    _check_new(connection, new, names, adopt=adopt)
     lists = {name: list(getattr(new, name)) for name in ("overrides", "window", "notify")}
     row = asdict(new) | lists
     times = {"created_at": clock(), "updated_at": clock()}
@@ -297,6 +314,7 @@ def _submit(
     if ident is None:
         return one, False
     said = f"priority {new.priority}" + (f", after {new.after}" if new.after else "")
+    said += f", a changed copy of {like}" if like else ""
     note(connection, new.name, who, "submit", said)
     return one, True
 
@@ -327,12 +345,18 @@ def _taken(new: NewSubmission) -> WishRefused:
     )
 
 
-def _check_new(connection: Connection, new: NewSubmission, *, adopt: bool) -> None:
+def _submitted(connection: Connection, new: NewSubmission) -> set[str]:
+    """Which of the names that a submission has are submitted: its own, and what it waits for."""
     names = select(SubmissionTable.name).where(SubmissionTable.name.in_([new.name, new.after]))
-    known = set(connection.execute(names).scalars())
-    if new.name in known:
+    return set(connection.execute(names).scalars())
+
+
+def _check_new(
+    connection: Connection, new: NewSubmission, names: Container[str], *, adopt: bool
+) -> None:
+    if new.name in names:
         raise _taken(new)
-    if new.after and new.after not in known:
+    if new.after and new.after not in names:
         raise WishRefused(f"--after: no sweep named {new.after!r} is submitted")
     there = select(SweepTable.id).where(SweepTable.name == new.name)
     if not adopt and connection.execute(there).first() is not None:
@@ -357,6 +381,22 @@ def _same_command(known: Command, name: str, verb: Verb) -> Command:
             f"key {known.key!r} belongs to your command {known.verb} {known.sweep!r}; use another"
         )
     return known
+
+
+def _check_owner(connection: Connection, name: str, owner: str) -> None:
+    mine = SubmissionTable.owner == owner
+    query = select(SubmissionTable.id).where(SubmissionTable.name == name, mine)
+    if connection.execute(query).first() is not None:
+        return
+    if name not in (names := _names(connection)):
+        raise WishRefused(f"no sweep named {name!r}{nearest(name, names)}")
+    raise NotYours(f"sweep {name!r} is not yours; its owner or an administrator may do it")
+
+
+def _names(connection: Connection) -> set[str]:
+    """The names of all sweeps, submitted or not."""
+    names = set(connection.execute(select(SweepTable.name)).scalars())
+    return names | set(connection.execute(select(SubmissionTable.name)).scalars())
 
 
 def _change(
@@ -384,9 +424,9 @@ def _change(
 
 def _unsubmitted(connection: Connection, name: str, verb: Verb) -> str:
     """A sweep that `sweeper launch` runs in a terminal can only be stopped."""
-    names = set(connection.execute(select(SweepTable.name)).scalars())
-    if name not in names:
-        names |= set(connection.execute(select(SubmissionTable.name)).scalars())
+    query = select(SweepTable.id).where(SweepTable.name == name)
+    if connection.execute(query).first() is None:
+        names = _names(connection)
         raise WishRefused(f"no sweep named {name!r}{nearest(name, names)}")
     if verb is not Verb.STOP:
         raise WishRefused(

@@ -81,7 +81,7 @@ class PageFeed:
         if self._drawing is not None and self.drawn is None:
             await asyncio.wait([self._drawing], timeout=PATIENT_S)
 
-    def page(self, *, root: str) -> str:
+    def page(self, *, root: str, around: pages.Around = pages.Around.NOTHING) -> str:
         """The whole page, as it is now."""
         question = self.seen.question if self.seen else self.source.name
         return pages.live(
@@ -90,6 +90,7 @@ class PageFeed:
             question=question,
             made=self.drawn or pages.not_drawn(),
             root=root,
+            around=around,
         )
 
     def figures(self) -> bytes:

@@ -7,6 +7,7 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
+from enum import StrEnum
 from functools import cache, partial
 from pathlib import Path
 from typing import Any
@@ -45,6 +46,14 @@ BEHIND = (
     ("provenance", "Provenance"),
 )
 WAITING = "The figures are being drawn."
+
+
+class Around(StrEnum):
+    """What stands around the pages, and so which links they have."""
+
+    NOTHING = "nothing"  # `sweeper watch`: the list of sweeps, and each sweep
+    SERVICE = "service"  # also the queue, and what may be done with a sweep
+    LINK = "link"  # one sweep alone
 
 
 @dataclass(frozen=True)
@@ -225,7 +234,9 @@ def _part(part: str, **values: Any) -> str:
     return environment().get_template("parts.html").render(part=part, **values)
 
 
-def live(board: PageBoard, *, name: str, question: str, made: Drawn, root: str) -> str:
+def live(
+    board: PageBoard, *, name: str, question: str, made: Drawn, root: str, around: Around
+) -> str:
     """The page of one sweep."""
     state = {
         "cursor": str(board.cursor),
@@ -241,6 +252,7 @@ def live(board: PageBoard, *, name: str, question: str, made: Drawn, root: str) 
             name=name,
             question=question,
             root=root,
+            around=around,
             version=version(),
             regions=html,
             drawn={name: Markup(text) for name, text in made.regions.items()},  # noqa: S704
@@ -249,7 +261,9 @@ def live(board: PageBoard, *, name: str, question: str, made: Drawn, root: str) 
     )
 
 
-def listed(entries: Sequence[SweepLine], *, total: int, skip: int, root: str) -> str:
+def listed(
+    entries: Sequence[SweepLine], *, total: int, skip: int, root: str, around: Around
+) -> str:
     """The page of all sweeps."""
     return (
         environment()
@@ -260,17 +274,23 @@ def listed(entries: Sequence[SweepLine], *, total: int, skip: int, root: str) ->
             newer=max(skip - SHOWN, 0) if skip else None,
             older=skip + SHOWN if skip + SHOWN < total else None,
             root=root,
+            around=around,
             version=version(),
         )
     )
 
 
-def missing(error: str) -> str:
-    """The page of a sweep that is not there, or not yet."""
+def missing(error: str, *, actions: str = "") -> str:
+    """The page of a sweep that is not there, or not yet.
+
+    Args:
+        actions: the name of a sweep that may be in the queue of a service.
+    """
+    place = f' <a href="/s/{quote(actions)}/actions">Is it in the queue?</a>' if actions else ""
     return (
         '<!doctype html><html lang="en"><head><meta charset="utf-8"><title>Sweeper</title>'
         '<meta http-equiv="refresh" content="5"></head><body>'
-        f"<p>{escape(error)}; this page looks again every 5 seconds.</p></body></html>"
+        f"<p>{escape(error)}; this page looks again every 5 seconds.{place}</p></body></html>"
     )
 
 

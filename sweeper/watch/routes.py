@@ -22,6 +22,7 @@ from sweeper.errors import NothingStored, SweeperError
 from sweeper.watch import pages
 from sweeper.watch.board import cursor
 from sweeper.watch.feed import PageFeed
+from sweeper.watch.pages import Around
 from sweeper.watch.source import WatchedDatabase, WatchedSweep
 from sweeper.watch.stream import EventStream
 
@@ -34,10 +35,13 @@ class Watcher:
 
     Args:
         root: what stands before every path; empty at the root of a port.
+        around: which other pages there are.
     """
 
-    def __init__(self, source: WatchedDatabase, *, root: str = "") -> None:
-        self.source, self.root = source, root
+    def __init__(
+        self, source: WatchedDatabase, *, root: str = "", around: Around = Around.NOTHING
+    ) -> None:
+        self.source, self.root, self.around = source, root, around
         self._feeds: dict[str, PageFeed] = {}
 
     async def feed(self, name: str) -> PageFeed:
@@ -61,8 +65,12 @@ class Watcher:
         self.source.close()
 
 
-def routes(watcher: Watcher) -> list[Route]:
-    """The routes of the pages."""
+def routes(chosen: Callable[[Request], Watcher]) -> list[Route]:
+    """The routes of the pages.
+
+    Args:
+        chosen: the watcher for who asks.
+    """
     served = {
         "/": _listed,
         "/s/{name}": _page,
@@ -71,7 +79,7 @@ def routes(watcher: Watcher) -> list[Route]:
         "/s/{name}/runs/{run:int}": _run,
         "/s/{name}/report": _report,
     }
-    found = [Route(path, _guarded(watcher, handler)) for path, handler in served.items()]
+    found = [Route(path, _guarded(chosen, handler)) for path, handler in served.items()]
     return [*found, Route("/static/{version}/{name}", _static)]
 
 
@@ -83,17 +91,22 @@ def application(watcher: Watcher) -> Starlette:
         yield
         watcher.close()
 
-    return Starlette(routes=routes(watcher), lifespan=lifespan)
+    return Starlette(routes=routes(lambda request: watcher), lifespan=lifespan)
 
 
-def _guarded(watcher: Watcher, handler: Callable[[Watcher, Request], Awaitable[Any]]) -> Any:
+def _guarded(
+    chosen: Callable[[Request], Watcher], handler: Callable[[Watcher, Request], Awaitable[Any]]
+) -> Any:
     """A handler whose errors are answers."""
 
     async def answered(request: Request) -> Any:
+        watcher = chosen(request)
         try:
             return await handler(watcher, request)
         except NothingStored as error:
-            return HTMLResponse(pages.missing(str(error)), 404, headers=HEADERS)
+            name = request.path_params["name"] if watcher.around is Around.SERVICE else ""
+            text = pages.missing(str(error), actions=name)
+            return HTMLResponse(text, 404, headers=HEADERS)
         except SweeperError as error:
             text = pages.scrub(str(error))
             return PlainTextResponse(f"{text}\n", 503, headers={"retry-after": "5"})
@@ -105,13 +118,14 @@ async def _listed(watcher: Watcher, request: Request) -> Response:
     asked = request.query_params.get("skip", "0")
     skip = int(asked) if asked.isascii() and asked.isdigit() and len(asked) < 10 else 0
     entries, total = await asyncio.to_thread(watcher.source.listing.page, skip=skip)
-    html = pages.listed(entries, total=total, skip=skip, root=watcher.root)
+    html = pages.listed(entries, total=total, skip=skip, root=watcher.root, around=watcher.around)
     return HTMLResponse(html, headers=HEADERS)
 
 
 async def _page(watcher: Watcher, request: Request) -> Response:
     feed = await watcher.feed(request.path_params["name"])
-    return HTMLResponse(feed.page(root=watcher.root), headers=HEADERS)
+    html = feed.page(root=watcher.root, around=watcher.around)
+    return HTMLResponse(html, headers=HEADERS)
 
 
 async def _stream(watcher: Watcher, request: Request) -> EventStream:

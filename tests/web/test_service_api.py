@@ -8,76 +8,29 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from asking import HOST, Answer, ask
+from asking import ask
 from command import TINY
+from sites import ORIGIN, Site
 from starlette.routing import Route
 from store_samples import HOLDER, new_sweep, planned
 
 from sweeper.errors import InputError
 from sweeper.service import registered
-from sweeper.service.access import FORM, new_token
+from sweeper.service.access import FORM
 from sweeper.service.checking import Checker, examine
 from sweeper.service.desk import Desk
-from sweeper.service.drivers import LOG, ServiceFolder
-from sweeper.service.gate import COOKIE, Gate
+from sweeper.service.drivers import LOG
+from sweeper.service.gate import COOKIE
 from sweeper.service.receivers import AllowedHosts
-from sweeper.service.routes import ENDPOINTS, ROOT, application
+from sweeper.service.routes import ENDPOINTS, ROOT
 from sweeper.service.serving import Listening
 from sweeper.states import Ending
-from sweeper.store import Store
-from sweeper.store.accounts import Accounts
 from sweeper.store.leading import Leading
 from sweeper.store.service_records import Role, State, SubmissionStanding
-from sweeper.store.wishes import Wishes
 from sweeper.watch.routes import Watcher
 from sweeper.watch.routes import routes as watched
-from sweeper.watch.source import WatchedDatabase
 
-ORIGIN = f"http://{HOST}"
 METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
-
-
-class Here:
-    """Checks specs in this process."""
-
-    def check(self, text: str, overrides: list[str], *, stored: bool = False) -> Any:
-        registry = {"loans": {"dataset": "table", "path": "/data/loans.csv", "target": "status"}}
-        return examine(text, overrides, (), registry, stored=stored)
-
-
-class Site:
-    """An API over a fresh database, with a token for each role of some owners."""
-
-    def __init__(self, folder: Path) -> None:
-        self.store = Store.open(f"sqlite:///{folder}/s.db", create=True)
-        self.wishes, self.folder = Wishes(self.store.database), ServiceFolder(folder / "service")
-        checker: Any = Here()
-        self.desk = Desk(self.store, checker=checker, folder=self.folder)
-        self.routes = application(self.desk)
-        self.app = Gate(self.routes, hosts=frozenset({HOST}), known=self.desk.known)  # type: ignore[arg-type]
-        self.tokens = {
-            name: self.token(name.partition(" ")[0], Role(role))
-            for name, role in {
-                "ann": "submitter", "bob": "submitter", "eve": "reader", "root": "admin",
-            }.items()
-        }  # fmt: skip
-
-    def token(self, owner: str, role: Role, days: float | None = None) -> str:
-        return new_token(
-            Accounts(self.store.database),
-            label="",
-            owner=owner,
-            role=role,
-            days=days,
-            who="test",
-        )[0]
-
-    def ask(self, who: str, method: str, path: str, body: Any = None, **more: Any) -> Answer:
-        return ask(self.app, method, f"{ROOT}{path}", body, token=self.tokens.get(who), **more)
-
-    def submit(self, who: str = "ann", name: str = "tiny", **more: Any) -> Answer:
-        given = {"spec": TINY.replace("name: tiny", f"name: {name}"), **more}
-        return self.ask(who, "POST", "/sweeps", given)
 
 
 @pytest.fixture
@@ -210,10 +163,8 @@ def test_the_secret_of_a_token_is_stored_nowhere(site: Site) -> None:
 def pages(site: Site) -> Iterator[Any]:
     """The API with the live pages."""
     site.store.create_sweep(new_sweep("plain"))
-    watcher = Watcher(WatchedDatabase(f"sqlite:///{site.store.database.address.path}", hosts=True))
-    app: Any = application(site.desk, watcher)
-    yield Gate(app, hosts=frozenset({HOST}), known=site.desk.known)
-    watcher.close()
+    with site.pages() as app:
+        yield app
 
 
 def test_a_browser_comes_in_by_the_form(site: Site, pages: Any) -> None:
@@ -238,7 +189,11 @@ def test_a_browser_comes_in_by_the_form(site: Site, pages: Any) -> None:
 
 def test_the_live_pages_need_a_token_and_read_only(site: Site, pages: Any) -> None:
     """Each page, by each method, without a token and with a reader's."""
-    paths = [one.path for one in watched(Watcher.__new__(Watcher)) if "stream" not in one.path]
+    paths = [
+        one.path
+        for one in watched(lambda request: Watcher.__new__(Watcher))
+        if "stream" not in one.path
+    ]
     assert len(paths) >= 6
     for path, method in itertools.product(paths, METHODS):
         asked = path.replace("{name}", "none").replace("{run:int}", "1").replace("{version}", "x")
@@ -480,6 +435,25 @@ def test_a_bug_shows_a_number_and_no_traceback(site: Site, monkeypatch: pytest.M
     assert answer.status == 500
     assert answer.lines[0].startswith("internal error ")
     assert b"Zero" not in answer.body
+
+
+def test_a_bug_behind_a_page_shows_a_number_too(
+    site: Site, pages: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The answer is sent before the error goes on to the server's log."""
+    monkeypatch.setattr(Desk, "queue", lambda self, words: 1 / 0)
+    sent: list[bytes] = []
+
+    async def kept(scope: Any, receive: Any, send: Any) -> None:
+        async def keep(message: Any) -> None:
+            sent.append(message.get("body", b""))
+
+        await pages(scope, receive, keep)
+
+    with pytest.raises(ZeroDivisionError):
+        ask(kept, "GET", "/queue", token=site.tokens["eve"])
+    text = b"".join(sent)
+    assert (b"internal error " in text, b"Zero" in text) == (True, False)
 
 
 def test_limits_of_an_owner_are_set_by_the_administrator(site: Site) -> None:

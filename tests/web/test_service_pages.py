@@ -1,51 +1,53 @@
-"""A real browser logs in to the service and sees the live pages."""
+"""A real browser logs in to the service, sees the pages, and uses the forms without scripts."""
 
 from __future__ import annotations
 
 import socket
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import pytest
 import uvicorn
-from store_samples import planned
-from visits import HANG_MS, chromium
+from axe_playwright_python.base import AXE_FILE_PATH
+from playwright.sync_api import Page
+from sites import Site
+from store_samples import HOLDER, planned
+from visits import HANG_MS
 
-from sweeper.service.access import new_token
-from sweeper.service.desk import Desk
-from sweeper.service.drivers import ServiceFolder
-from sweeper.service.gate import Gate
+from sweeper.cli.app import run
+from sweeper.service.gate import COOKIE, Gate
 from sweeper.service.routes import application
 from sweeper.service.serving import Listening
-from sweeper.store import Store
-from sweeper.store.accounts import Accounts
-from sweeper.store.service_records import Role
+from sweeper.store.leading import Leading
+from sweeper.watch.pages import Around
 from sweeper.watch.routes import Watcher
 from sweeper.watch.source import WatchedDatabase
 
 
-@pytest.fixture
-def served(tmp_path: Path) -> Iterator[tuple[str, str]]:
-    """The address of a service with a sweep, and a reader's token."""
-    url = f"sqlite:///{tmp_path}/s.db"
-    with Store.open(url, create=True) as store:
-        planned(store)
-        checker: Any = None
-        desk = Desk(store, checker=checker, folder=ServiceFolder(tmp_path))
-        token, _ = new_token(
-            Accounts(store.database), label="", owner="eve", role=Role.READER, days=None, who="t"
-        )
-        listening = Listening(port=0)
-        with listening.listen() as listener:
-            port = listener.getsockname()[1]
-            watcher = Watcher(WatchedDatabase(url, hosts=True))
-            routes: Any = application(desk, watcher)
-            gate: Any = Gate(routes, hosts=listening.hosts(port), known=desk.known)
-            with Running(gate, listener):
-                yield f"http://127.0.0.1:{port}", token
-            watcher.close()
+@pytest.fixture(scope="module")
+def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, Site]]:
+    """The address of a service with a sweep of a terminal, and two that wait."""
+    folder: Path = tmp_path_factory.mktemp("served")
+    site = Site(folder)
+    planned(site.store)
+    with ThreadPoolExecutor(1) as thread:  # the browser has an event loop in this one
+        for name in ("tiny", "other"):
+            thread.submit(site.submit, name=name).result()
+        path, body = "/sweeps/other/links", {"days": 1, "label": "reviewer"}
+        thread.submit(site.ask, "ann", "POST", path, body).result()
+    Leading(site.store.database).take({**HOLDER, "room": [1.0, 0.0]})
+    url, listening = f"sqlite:///{folder}/s.db", Listening(port=0)
+    with listening.listen() as listener:
+        port = listener.getsockname()[1]
+        watcher = Watcher(WatchedDatabase(url, hosts=True), around=Around.SERVICE)
+        routes: Any = application(site.desk, watcher)
+        with Running(Gate(routes, hosts=listening.hosts(port), known=site.desk.known), listener):
+            yield f"http://127.0.0.1:{port}", site
+        watcher.close()
+    site.store.close()
 
 
 class Running:
@@ -64,21 +66,111 @@ class Running:
         self._thread.join()
 
 
-def test_a_browser_logs_in_and_sees_the_sweeps(served: tuple[str, str]) -> None:
+def opened(browser: Any, address: str, token: str = "", **settings: Any) -> tuple[Page, list[str]]:
+    """A page, and what it asked of other places and complained of."""
+    context = browser.new_context(**settings)
+    context.set_default_timeout(HANG_MS)
+    if token:
+        context.add_cookies([{"name": COOKIE, "value": token, "url": address}])
+    page, trouble = context.new_page(), list[str]()
+    page.on("console", lambda message: trouble.append(message.text))
+    page.on("pageerror", lambda error: trouble.append(str(error)))
+    ours = (f"{address}/", "data:")
+    page.on("request", lambda one: one.url.startswith(ours) or trouble.append(one.url))
+    return page, trouble
+
+
+def test_a_browser_logs_in_and_sees_the_sweeps(browser: Any, served: tuple[str, Site]) -> None:
     """By the form, without a request to elsewhere, without a complaint of the browser."""
-    address, token = served
-    asked: list[str] = []
-    said: list[str] = []
-    with chromium() as browser:
-        page = browser.new_page()
-        page.on("request", lambda request: asked.append(request.url))
-        page.on("console", lambda message: said.append(message.text))
-        page.goto(f"{address}/", timeout=HANG_MS)
-        assert page.url == f"{address}/login"
-        page.fill("#token", token)
-        page.click("button")
-        page.wait_for_selector("text=digits", timeout=HANG_MS)
-        assert page.url == f"{address}/"
-        page.close()
-    assert {url for url in asked if not url.startswith((f"{address}/", "data:"))} == set()
-    assert said == []
+    address, site = served
+    page, trouble = opened(browser, address)
+    page.goto(f"{address}/")
+    assert page.url == f"{address}/login"
+    page.fill("#token", site.tokens["eve"])
+    page.click("button")
+    page.wait_for_selector("text=digits")
+    assert page.url == f"{address}/"
+    page.click("text=queue")
+    page.wait_for_selector("text=tiny")
+    assert trouble == []
+    page.context.close()
+
+
+def test_forms_work_without_scripts(browser: Any, served: tuple[str, Site]) -> None:
+    """From the login to a stop, a refused change, a link, and the way out."""
+    address, site = served
+    page, trouble = opened(browser, address, java_script_enabled=False)
+    page.goto(f"{address}/queue")
+    page.fill("#token", site.tokens["ann"])
+    page.click("button")
+    page.goto(f"{address}/queue")
+    page.click("text=tiny")
+    page.click(".actions >> text=Stop")
+    page.fill("#why", "wrong data")
+    page.click("form.ask button")
+    assert page.url == f"{address}/s/tiny/actions"
+    assert "ann: wrong data" in page.locator(".events").inner_text()
+    page.click(".actions >> text=Extend")
+    page.fill("#set", "foo=1")
+    page.click("form.ask button")
+    assert "foo: no such key" in page.locator("[role=alert]").inner_text()
+    assert page.locator("#set").input_value() == "foo=1"
+    page.click("text=No, go back")
+    page.click(".actions >> text=Share")
+    page.click("form.ask button")
+    link = page.locator(".card code").first.inner_text()
+    page.click("text=Log out")
+    assert page.url == f"{address}/login"
+    page.goto(link)
+    assert page.url == f"{address}/s/tiny"
+    assert [one.why for one in site.wishes.events(name="tiny")][1] == "wrong data"
+    assert trouble[0].endswith("400 (Bad Request)")  # what was refused
+    assert trouble[1].endswith("404 (Not Found)")  # the sweep that waits has no live page yet
+    assert len(trouble) == 2
+    page.context.close()
+
+
+def test_axe_finds_nothing_on_pages_with_forms(browser: Any, served: tuple[str, Site]) -> None:
+    """Names, contrast and headings, light and dark; no sideways scrolling on a telephone."""
+    address, site = served
+    paths = ["/queue", "/s/other/actions", "/s/other/actions/clone", "/s/other/actions/retry"]
+    for scheme, width, rules in (("light", 390, []), ("dark", 1280, ["color-contrast"])):
+        view = {"width": width, "height": 800}
+        token = site.tokens["ann"]
+        page, trouble = opened(
+            browser, address, token, color_scheme=scheme, viewport=view, bypass_csp=True
+        )
+        for path in paths:
+            page.goto(f"{address}{path}")
+            assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), path
+            page.evaluate(AXE_FILE_PATH.read_text("utf-8"))
+            options = {"resultTypes": ["violations"], **({"runOnly": rules} if rules else {})}
+            found = page.evaluate("options => axe.run(document, options)", options)
+            named = [(v["id"], [n["html"][:120] for n in v["nodes"]]) for v in found["violations"]]
+            assert named == [], (path, scheme)
+        assert trouble == []
+        page.context.close()
+
+
+def test_links_and_copies_from_a_terminal(
+    served: tuple[str, Site], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """`sweeper link` and `sweeper clone`, over HTTP."""
+    address, site = served
+    monkeypatch.setenv("SWEEPER_SERVICE", address)
+    monkeypatch.setenv("SWEEPER_TOKEN", site.tokens["ann"])
+    assert run(["link", "other", "--days", "2", "--label", "a reviewer"]) == 0
+    link = capsys.readouterr().out.strip()
+    assert link.startswith(f"{address}/link/sweeper_")
+    assert run(["link", "other", "--list"]) == 0
+    ident = next(
+        line.split()[0] for line in capsys.readouterr().out.splitlines() if "a reviewer" in line
+    )
+    assert link.split("_")[1] == ident
+    assert run(["link", "other", "--revoke", ident]) == 0
+    assert run(["link", "other", "--days", "0"]) == 2
+    assert "days: 0.0" in capsys.readouterr().err
+    assert run(["clone", "other", "wide", "--set", "replicates=3", "--json"]) == 0
+    assert '"runs": 12' in capsys.readouterr().out
+    assert run(["clone", "other", "wide"]) == 2
+    assert "is submitted already" in capsys.readouterr().err

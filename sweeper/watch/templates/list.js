@@ -4,7 +4,8 @@ window.setInterval(function () {
   if (document.hidden) { return; }
   fetch(location.href).then(function (answer) { return answer.text(); }).then(function (text) {
     const next = new DOMParser().parseFromString(text, "text/html").getElementById("sweeps");
-    if (next) { document.getElementById("sweeps").replaceChildren(...next.childNodes); }
+    const shown = document.getElementById("sweeps");
+    if (next && !shown.contains(document.activeElement)) { shown.replaceChildren(...next.childNodes); }
     document.getElementById("away").hidden = true;
   }).catch(function () { document.getElementById("away").hidden = false; });
 }, 5000);
