@@ -456,6 +456,7 @@ for _name, _epilog, _command in (
     ("priority", remote.PRIORITY, remote.priority),
     ("clone", remote.CLONE, remote.clone),
     ("link", remote.LINK, remote.link),
+    ("limits", remote.LIMITS, remote.limits),
     ("token", remote.TOKEN, remote.token),
 ):
     app.command(_name, epilog=_epilog)(_command)

@@ -28,6 +28,7 @@ EXTEND = "Example: sweeper extend batch-size-digits --set replicates=10"
 PRIORITY = "Example: sweeper priority batch-size-digits high"
 CLONE = "Example: sweeper clone batch-size-digits batch-size-wide --set replicates=10"
 LINK = "Example: sweeper link batch-size-digits --days 7"
+LIMITS = "Example: sweeper limits ann --set most_hours=20 --set most_sweeps=2"
 TOKEN = "Example: sweeper token ann --role submitter --days 90"  # noqa: S105  a command
 LAST = "last"
 PRIORITIES = ("high", "normal", "low")
@@ -130,6 +131,10 @@ def _accepted(found: Mapping[str, Any]) -> str:
     text = f"{found['name']}: {found['cells']} cells, {found['runs']} runs; {_place(found)}"
     if found["hours"] is not None:
         text += f"; about {found['hours']:.2g} hours of a worker or its GPUs"
+    if found["money"] is not None:
+        text += f", {found['money']:.2f} in money"
+    for line in found["limits"]:
+        logs.say(line)
     if found["dry_run"]:
         text += " (nothing was submitted)"
     elif not found["new"]:
@@ -334,6 +339,59 @@ def priority(
     inputs.one_of("CLASS", to, PRIORITIES)
     found = _service(service).priority(name, to, why=why, key=key, dry_run=dry_run)
     _commanded(found, as_json=as_json, name=name, verb="priority")
+
+
+def limits(
+    owner: Annotated[
+        str | None, typer.Argument(metavar="OWNER", help="Whose they are; else your own.")
+    ] = None,
+    given: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="LIMIT=NUMBER", help="Set a limit, or `none`; repeatable."),
+    ] = None,
+    service: Url = None,
+    as_json: AsJson = False,
+) -> None:
+    """Show what an owner may use and what is left; an administrator sets it with --set."""
+    there = _service(service)
+    if given and owner is None:
+        raise InputError("OWNER: name whose limits to set, such as sweeper limits ann --set ...")
+    me = there.me() if owner is None else {"owner": owner}
+    if owner is None:
+        found = {name: me[name] for name in ("limits", "used", "left", "price")}
+    else:
+        found = there.owners().get(owner, {"limits": {}, "used": {}, "left": {}})
+        if given:
+            new = {name: _number(word) for name, word in inputs.pairs("--set", given).items()}
+            there.set_owner(owner, {"weight": 1.0, **found["limits"], **new})
+            found = there.owners()[owner]
+    _print("limits", found, as_json=as_json, text="\n".join(_limit_lines(me["owner"], found)))
+
+
+def _number(word: str) -> float | None:
+    if word == "none":
+        return None
+    try:
+        return float(word)
+    except ValueError:
+        raise InputError(f"--set: {word!r}: a number, or none for no limit") from None
+
+
+def _limit_lines(owner: str, found: Mapping[str, Any]) -> list[str]:
+    kinds = {"most_sweeps": "sweeps at a time", "most_workers": "workers at a time"}
+    lines = [
+        f"{owner}: at most {found['limits'][name]:g} {words}"
+        for name, words in kinds.items()
+        if found["limits"].get(name) is not None
+    ]
+    for word in ("hours", "money"):
+        used, most = found["used"].get(word, 0.0), found["limits"].get(f"most_{word}")
+        if most is not None:
+            left = found["left"][word]
+            lines.append(f"{owner}: {used:.2f} of {most:g} {word} used, {left:.2f} left")
+        elif used:
+            lines.append(f"{owner}: {used:.2f} {word} used, no limit")
+    return lines or [f"{owner}: no limits, nothing used"]
 
 
 def token(

@@ -42,6 +42,10 @@ def serve(
         typer.Option(min=1, metavar="NUMBER", help="Processors to hand out; else all here."),
     ] = None,
     gpus: Annotated[int, typer.Option(min=0, metavar="NUMBER", help="GPUs to hand out.")] = 0,
+    price: Annotated[
+        float,
+        typer.Option(min=0, help="Of an hour of a GPU, or of a worker without one; for limits."),
+    ] = 0.0,
     ray_address: RayAddress = None,
     open_ray: OpenRay = False,
     plugins: Plugins = None,
@@ -114,6 +118,7 @@ def serve(
             addressees,
             workers=workers,
             gpus=gpus,
+            price=price,
             plugins=plugins or [],
             ray=ray_address,
         )
@@ -252,6 +257,7 @@ def _supervise(
     *,
     workers: int | None,
     gpus: int,
+    price: float,
     plugins: list[Path],
     ray: str | None,
 ) -> None:
@@ -274,7 +280,7 @@ def _supervise(
         supervisor = Supervisor(
             Leading(store.database),
             DriverProcesses(folder, storage=storage, options=options),
-            Offer(room=Supply(float(workers or cores()), float(gpus))),
+            Offer(room=Supply(float(workers or cores()), float(gpus)), price=price),
             receivers=addressees.ids,
             say=logs.say,
         )

@@ -10,7 +10,7 @@ from typing import Any
 
 from sweeper.service.deciding import MANY
 from sweeper.service.fair import FairPolicy, QueueEntry, Supply, forecast
-from sweeper.store.service_records import Needs, Priority, State, Usage
+from sweeper.store.service_records import Needs, Owner, Priority, State, Usage
 
 NEAR = 15  # waiting sweeps of an owner and a class whose starts are foreseen one by one
 GUESS_S = 60.0  # for a run of which nothing is known
@@ -22,6 +22,7 @@ class Board:
     Args:
         listed: rows of `Wishes.listing`.
         room: of the cluster; None: no supervisor has ever led.
+        owners: shares and limits.
     """
 
     def __init__(
@@ -32,6 +33,7 @@ class Board:
         now: float,
         room: Supply | None,
         policy: FairPolicy | None = None,
+        owners: Mapping[str, Owner] | None = None,
     ) -> None:
         self._listed, self._now = listed, now
         near, far = _split(listed)
@@ -42,7 +44,12 @@ class Board:
                 entries,
                 room=room,
                 usage={owner: used.recent for owner, used in usage.items()},
-                weights={},
+                weights={name: one.weight for name, one in (owners or {}).items()},
+                caps={
+                    name: one.most_workers
+                    for name, one in (owners or {}).items()
+                    if one.most_workers is not None
+                },
                 now=now,
                 policy=policy or FairPolicy(),
             )

@@ -42,6 +42,7 @@ class Checked:
     dataset: str = ""
     model: str = ""
     epochs: float = 1.0
+    hours: float | None = None  # the limit of all launches together
     warnings: tuple[str, ...] = ()
     text: str = ""  # of the spec, with registered data in the place of their name
 
@@ -171,6 +172,7 @@ def examine(
         dataset=str(config.data.dataset),
         model=str(config.train.model),
         epochs=float(config.train.epochs),
+        hours=spec.limits.hours,
         question=spec.question,
         cells=cells,
         runs=runs,

@@ -71,7 +71,7 @@ class Service:
     # --- reading
 
     def me(self) -> dict[str, Any]:
-        """The owner and the role of the token."""
+        """The owner and the role of the token; `limits`, `used` and what is `left`."""
         return self._json("GET", "/me")
 
     def queue(self, *, skip: int = 0, most: int = 1000) -> dict[str, Any]:
@@ -239,6 +239,18 @@ class Service:
     def revoke(self, ident: str) -> dict[str, Any]:
         """Makes a token invalid."""
         return self._json("DELETE", f"/tokens/{quote(ident, safe='')}")
+
+    def owners(self) -> dict[str, Any]:
+        """Limits, use and what is left of every owner."""
+        return self._json("GET", "/owners")["owners"]
+
+    def set_owner(self, owner: str, limits: Mapping[str, float | None]) -> dict[str, Any]:
+        """Sets an owner's share and limits; those that are not named are none.
+
+        Args:
+            limits: weight, most_sweeps, most_workers, most_hours, most_money.
+        """
+        return self._json("PUT", f"/owners/{quote(owner, safe='')}", limits)
 
     # --- requests
 

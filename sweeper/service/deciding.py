@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from sweeper.service.fair import FairPolicy, QueueEntry, Supply, shares
+from sweeper.service.limits import Allowance
 from sweeper.store.leading import Scene
 from sweeper.store.service_records import (
     Command,
@@ -127,6 +128,9 @@ class _Deciding:
         if one.name in self._site.stalled:
             self._grant(one, 0, self._site.stalled[one.name])
             return State.RUNNING, f"is asked to end: {self._site.stalled[one.name]}"
+        if spent := self._allowance(one.owner).exhausted():
+            self._grant(one, 0, spent)
+            return State.RUNNING, f"finishes the round: {spent}"
         if self._out_of_hours(one):
             self._grant(one, 0, f"its hours are over until {one.window[0]}")
             return State.RUNNING, "finishes the round: its hours are over"
@@ -172,22 +176,20 @@ class _Deciding:
         running += sum(e.owner == one.owner and not e.workers for e in self._entries)
         if owner.most_sweeps is not None and running >= owner.most_sweeps:
             return f"waits for another sweep of {one.owner}: {owner.most_sweeps} at a time"
-        used = self._scene.usage.get(one.owner)
-        hours = 0.0 if used is None else used.total / 3600
-        if owner.most_hours is not None and hours >= owner.most_hours:
-            return f"{one.owner} has used {hours:.1f} of {owner.most_hours:g} hours"
-        return ""
+        return self._allowance(one.owner).exhausted()
+
+    def _allowance(self, owner: str) -> Allowance:
+        return allowance(self._scene, owner)
 
     def _entry(self, one: Submission, *, grant: Grant | None) -> QueueEntry:
-        needs, owner = one.needs, self._scene.owners.get(one.owner)
-        most = min(needs.workers or MANY, (owner and owner.most_workers) or MANY)
+        needs = one.needs
         return QueueEntry(
             name=one.name,
             owner=one.owner,
             priority=one.priority,
             since=one.created_at,
             worker=Supply(needs.cpus, needs.gpus),
-            most=most,
+            most=needs.workers or MANY,
             cost=needs.cost,
             workers=0 if grant is None else max(grant.workers, 1),
             granted_at=0.0 if grant is None else grant.since,
@@ -209,6 +211,7 @@ class _Deciding:
             weights={owner: limits.weight for owner, limits in scene.owners.items()},
             now=scene.now,
             policy=site.policy,
+            caps=(caps := self._caps()),
         )
         free = site.room
         for other in self._live:
@@ -228,8 +231,26 @@ class _Deciding:
                     self._stand(one, State.QUEUED, "next; others finish their round first")
             elif not site.room.fits(entry.worker):
                 self._stand(one, State.QUEUED, f"no room: a worker needs {entry.worker}")
+            elif sum(given.get(e.name, 0) for e in self._entries if e.owner == one.owner) >= (
+                caps.get(one.owner, MANY)
+            ):
+                most = scene.owners[one.owner].most_workers
+                self._stand(one, State.QUEUED, f"waits for workers of {one.owner}: {most} at most")
             else:
                 self._stand(one, State.QUEUED, "waits for workers that others use")
+
+    def _caps(self) -> dict[str, int]:
+        """The most workers of each owner, without those that drivers hold that are to end."""
+        found = {
+            name: limits.most_workers
+            for name, limits in self._scene.owners.items()
+            if limits.most_workers is not None
+        }
+        staying = {entry.name for entry in self._entries}
+        for one in self._live:
+            if one.owner in found and one.name not in staying:
+                found[one.owner] = max(0, found[one.owner] - self._held(one, {}))
+        return found
 
     def _leaving(self) -> Iterable[tuple[Supply, int]]:
         """What drivers hold that are to end and have not ended."""
@@ -300,6 +321,11 @@ class _Deciding:
             standing.settled or standing.state is State.RUNNING
         ):
             self._found.done[command.id] = str(standing.state)
+
+
+def allowance(scene: Scene, owner: str) -> Allowance:
+    """What an owner has used, and may use."""
+    return Allowance(owner=owner, limits=scene.owners.get(owner), used=scene.usage.get(owner))
 
 
 def is_live(scene: Scene, one: Submission) -> bool:

@@ -14,6 +14,7 @@ from sweeper.service.board import Board
 from sweeper.service.checking import Checked, Checker
 from sweeper.service.drivers import ServiceFolder
 from sweeper.service.fair import FairPolicy, Supply
+from sweeper.service.limits import LIMITS, Allowance, limit
 from sweeper.service.receivers import AllowedHosts, masked
 from sweeper.store import Store
 from sweeper.store.accounts import Accounts
@@ -24,6 +25,7 @@ from sweeper.store.service_records import (
     Role,
     Submission,
     Token,
+    Usage,
     Verb,
     WantedState,
 )
@@ -65,7 +67,9 @@ class Desk:
     # --- reading
 
     def me(self, who: Access) -> dict[str, Any]:
-        return {"owner": who.owner, "role": str(who.role), "token": who.token}
+        """Who asks, with the owner's limits and what is left of them."""
+        shown = self._allowance(who.owner).shown()
+        return {"owner": who.owner, "role": str(who.role), "token": who.token, **shown}
 
     def queue(self, words: Mapping[str, str]) -> dict[str, Any]:
         """The sweeps that were submitted, `most` of them after `skip`, and those of terminals."""
@@ -169,10 +173,13 @@ class Desk:
         body: Mapping[str, Any],
         like: str = "",
     ) -> dict[str, Any]:
+        known = self._wishes.keyed(who.owner, new.key)
+        limits = [] if known else self._remarks(who.owner, new.needs)
+        told = {**_said(checked), "limits": limits}
         if body.get("dry_run"):
-            return {"dry_run": True, **_said(checked), **self._foreseen(new)}
+            return {"dry_run": True, **told, **self._foreseen(new)}
         one, fresh = self._wishes.submit(new, who=who.owner, adopt=who.may_command_all, like=like)
-        return {"dry_run": False, "new": fresh, **_said(checked), **self._foreseen(one)}
+        return {"dry_run": False, "new": fresh, **told, **self._foreseen(one)}
 
     def command(
         self, who: Access, name: str, verb: Verb, body: Mapping[str, Any]
@@ -195,6 +202,8 @@ class Desk:
                     raise InputError("set: name: a sweep keeps its name; submit another one")
             case _:
                 pass
+        if one is not None and verb in (Verb.RESUME, Verb.RETRY, Verb.EXTEND):
+            self._allowance(one.owner).check(Needs())
         if body.get("dry_run"):
             return {"dry_run": True, **(_said(checked) if checked else {"name": name})}
         done = self._wishes.command(
@@ -285,26 +294,45 @@ class Desk:
 
     def owners(self) -> dict[str, Any]:
         """Shares, limits and usage."""
-        usage = {name: asdict(one) for name, one in self._wishes.usage().items()}
-        limits = {name: asdict(one) for name, one in self._accounts.owners().items()}
-        return {"limits": limits, "usage": usage}
+        usage, limits = self._wishes.usage(), self._accounts.owners()
+        names = sorted(usage.keys() | limits.keys())
+        return {"owners": {name: self._allowance(name, limits, usage).shown() for name in names}}
 
     def set_owner(self, who: Access, owner: str, body: Mapping[str, Any]) -> dict[str, Any]:
         """Sets an owner's share and limits."""
-        known = ("weight", "most_sweeps", "most_workers", "most_hours")
         given: dict[str, Any] = {}
         for name, value in body.items():
-            if name not in known:
-                raise InputError(f"{name}: no such limit{nearest(name, known)}")
-            if value is not None and (
-                isinstance(value, bool) or not isinstance(value, int | float) or not value > 0
-            ):
-                raise InputError(f"{name}: {value!r}: a number above 0, or null for no limit")
-            given[name] = value
+            if name not in LIMITS:
+                raise InputError(f"{name}: no such limit{nearest(name, LIMITS)}")
+            given[name] = limit(name, value)
+        if given.get("weight", 1) is None:
+            raise InputError("weight: null: a number above 0; 1 is the others'")
         self._accounts.set_owner(Owner(owner=owner, **given), who=who.owner)
         return {"owner": owner, **given}
 
     # --- parts of answers
+
+    def _allowance(
+        self,
+        owner: str,
+        limits: Mapping[str, Owner] | None = None,
+        usage: Mapping[str, Usage] | None = None,
+    ) -> Allowance:
+        limits = self._accounts.owners() if limits is None else limits
+        usage = self._wishes.usage() if usage is None else usage
+        leader = self._wishes.leader()
+        price = float(leader["holder"].get("price", 0.0)) if leader else 0.0
+        return Allowance(owner=owner, limits=limits.get(owner), used=usage.get(owner), price=price)
+
+    def _remarks(self, owner: str, needs: Needs) -> list[str]:
+        """What the owner's limits mean for a submission."""
+        allowance = self._allowance(owner)
+        if allowance.limits is None:
+            return []
+        running = sum(
+            row["owner"] == owner and not row["settled"] for row in self._wishes.listing()
+        )
+        return allowance.remarks(needs, running=running)
 
     def _board(self, extra: Sequence[Mapping[str, Any]] = ()) -> Board:
         wishes, leader = self._wishes, self._wishes.leader()
@@ -315,6 +343,7 @@ class Desk:
             now=wishes.now(),
             room=Supply(*room) if room else None,
             policy=self._policy,
+            owners=self._accounts.owners(),
         )
 
     def _foreseen(self, new: NewSubmission) -> dict[str, Any]:
@@ -334,7 +363,9 @@ class Desk:
             row = self._board([would]).row(would)
         names = ("state", "position", "starts_in_s", "priority", "generation")
         hours = new.needs.seconds * new.needs.cost / 3600 or None
-        return {**{name: row[name] for name in names}, "hours": hours}
+        price = self._allowance(new.owner).price
+        money = hours * price if hours and price else None
+        return {**{name: row[name] for name in names}, "hours": hours, "money": money}
 
     def _row(self, name: str) -> dict[str, Any]:
         return next(row for row in self._board().rows() if row["name"] == name)
@@ -350,7 +381,10 @@ class Desk:
             same += (spec.get("train") or {}).get("model") == checked.model
             if same > best:
                 best, pace = same, seconds
-        return replace(checked.needs, seconds=pace * checked.epochs * checked.runs)
+        seconds = pace * checked.epochs * checked.runs
+        if checked.hours is not None:
+            seconds = min(seconds, checked.hours * 3600 * (checked.needs.workers or checked.runs))
+        return replace(checked.needs, seconds=seconds)
 
     def _supervisor(self) -> dict[str, Any] | None:
         leader = self._wishes.leader()

@@ -4,7 +4,7 @@
    `ageing_s` since its submission raises a sweep by one class, so none waits for ever.
 2. **Fair between owners.** Within a class each next worker goes to the owner who has used least:
    worker seconds with a half-life, plus `horizon_s` for each worker that the owner gets now, by
-   the owner's weight.
+   the owner's weight; none beyond the owner's limit of workers.
 3. **First come.** Within an owner the sweep that was submitted first takes what it can use.
 
 A sweep that waits keeps its place, whatever the time: nothing is drawn, and nobody asks again after
@@ -113,6 +113,7 @@ class Shares:
     Args:
         usage: recent worker seconds of each owner.
         weights: of owners; 1 where there is none.
+        caps: the most workers of an owner.
     """
 
     def __init__(
@@ -124,8 +125,10 @@ class Shares:
         weights: Mapping[str, float],
         now: float,
         policy: FairPolicy,
+        caps: Mapping[str, int] | None = None,
     ) -> None:
         self.given: dict[str, int] = {}
+        self._caps, self._has = caps or {}, dict[str, int]()
         self.free, self._policy = free, policy
         self._weights = weights
         self._used = dict(usage)
@@ -175,7 +178,8 @@ class Shares:
 
     def _next(self, owner: _Owner) -> bool:
         """Moves on to the owner's first sweep that has room for a worker and can use it."""
-        if self.free.cpus <= 0:
+        cap = self._caps.get(owner.name)
+        if self.free.cpus <= 0 or (cap is not None and self._has.get(owner.name, 0) >= cap):
             return False
         while owner.at < len(owner.waiting):
             entry = owner.waiting[owner.at]
@@ -186,6 +190,7 @@ class Shares:
 
     def _give(self, entry: QueueEntry) -> None:
         self.given[entry.name] = self.given.get(entry.name, 0) + 1
+        self._has[entry.owner] = self._has.get(entry.owner, 0) + 1
         self.free = self.free.less(entry.worker)
         # A worker of a higher class counts in a lower one too.
         self._used[entry.owner] = (
@@ -201,13 +206,16 @@ def shares(
     weights: Mapping[str, float],
     now: float,
     policy: FairPolicy,
+    caps: Mapping[str, int] | None = None,
 ) -> dict[str, int]:
     """The number of workers that each sweep should have; those that should have none are left out.
 
     Running sweeps get no more than the rules give them, but for their first `min_run_s`.
     """
     listed = list(entries)
-    found = Shares(listed, free=room, usage=usage, weights=weights, now=now, policy=policy)
+    found = Shares(
+        listed, free=room, usage=usage, weights=weights, now=now, policy=policy, caps=caps
+    )
     found.protect(listed, now)
     return found.hand_out()
 
@@ -226,6 +234,7 @@ def forecast(
     weights: Mapping[str, float],
     now: float,
     policy: FairPolicy,
+    caps: Mapping[str, int] | None = None,
     arriving: Mapping[int, float] | None = None,
 ) -> dict[str, float]:
     """Seconds until each waiting sweep starts.
@@ -246,8 +255,9 @@ def forecast(
         if all(one.workers for one in running.values()):
             break
         given = shares(
-            running.values(), room=room, usage=used, weights=weights, now=at, policy=policy
-        )
+            running.values(), room=room, usage=used, weights=weights, now=at, policy=policy,
+            caps=caps,
+        )  # fmt: skip
         for name, workers in given.items():
             found.setdefault(name, at - now)
             one = running[name]

@@ -1,4 +1,4 @@
-"""What is worth a message although no sweep has ended: the first failure of a kind, no progress.
+"""What is worth a message while a sweep runs: failures of a new kind, no progress, little budget.
 
 Each notice has a key, so that it is given once, however many supervisors find it.
 """
@@ -9,7 +9,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from sweeper.service.deciding import NO_PROGRESS
-from sweeper.store.outbox import FAILURE, QUIET
+from sweeper.service.limits import Allowance
+from sweeper.store.outbox import BUDGET, FAILURE, QUIET
 from sweeper.store.service_records import Notice, Submission
 from sweeper.store.service_watch import SweepWork
 
@@ -40,9 +41,19 @@ class Watchman:
     _since: dict[str, tuple[int, float]] = field(default_factory=dict[str, tuple[int, float]])
 
     def notices(
-        self, live: Sequence[Submission], work: Mapping[str, SweepWork], *, now: float
+        self,
+        live: Sequence[Submission],
+        work: Mapping[str, SweepWork],
+        *,
+        now: float,
+        allowances: Mapping[str, Allowance] | None = None,
     ) -> list[Notice]:
-        """What there is to say now; the same again as long as it holds."""
+        """What there is to say now; the same again as long as it holds.
+
+        Args:
+            allowances: of the owners.
+        """
+        used = allowances or {}
         before, self._since = self._since, {}
         for one in live:
             rounds = work[one.name].rounds if one.name in work else 0
@@ -52,7 +63,11 @@ class Watchman:
         return [
             notice
             for one in live
-            for notice in (*_failures(one, work.get(one.name)), *self._quiet(one, now))
+            for notice in (
+                *_failures(one, work.get(one.name)),
+                *self._quiet(one, now),
+                *_budget(one, used.get(one.owner)),
+            )
         ]
 
     def stalled(self, now: float) -> dict[str, str]:
@@ -83,6 +98,11 @@ def _failures(one: Submission, work: SweepWork | None) -> Iterator[Notice]:
             why=f"{reason}: {line}" if line else reason,
             key=f"failure:{one.id}:{reason}",
         )
+
+
+def _budget(one: Submission, allowance: Allowance | None) -> Iterator[Notice]:
+    for limit, text in allowance.nearly() if allowance else ():
+        yield Notice(sweep=one.name, what=BUDGET, why=text, key=f"budget:{one.id}:{limit}")
 
 
 def _spoken(seconds: float) -> str:

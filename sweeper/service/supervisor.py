@@ -20,6 +20,7 @@ from sweeper.service.deciding import (
     SETTLING,
     NextSteps,
     Site,
+    allowance,
     decide,
     is_live,
 )
@@ -39,9 +40,14 @@ MOST_CHARGED_S = 60.0  # for the time between two looks, so that a stopped machi
 
 @dataclass(frozen=True, kw_only=True)
 class Offer:
-    """What the supervisor may hand out, and by which rules."""
+    """What the supervisor may hand out, and by which rules.
+
+    Attributes:
+        price: of an hour of a GPU, or of a worker without one.
+    """
 
     room: Supply
+    price: float = 0.0
     policy: FairPolicy = field(default_factory=FairPolicy)
 
 
@@ -149,6 +155,7 @@ class Supervisor:
                 withdrawn=found.withdrawn,
                 usage=usage,
                 half_life_s=self._terms.policy.half_life_s,
+                price=self._terms.price,
                 done=found.done,
                 events=found.events,
                 notices=notices,
@@ -162,8 +169,8 @@ class Supervisor:
     def _leader(self) -> Leadership:
         now = time.monotonic()
         if self._lead is None:
-            room = list(self._terms.room)
-            self._lead = self._leading.take({**leases.here(), "room": room})
+            terms = {"room": list(self._terms.room), "price": self._terms.price}
+            self._lead = self._leading.take({**leases.here(), **terms})
             self._beat_at = self._charged_at = now
             self._say(f"this supervisor leads, epoch {self._lead.epoch}")
         elif now - self._beat_at >= leases.BEAT:
@@ -203,7 +210,8 @@ class Supervisor:
         self._watched_at = time.monotonic()
         live = [one for one in scene.submissions if is_live(scene, one)]
         work = work_of(self._leading.database, [one.name for one in live]) if live else {}
-        found = self._watchman.notices(live, work, now=scene.now)
+        owners = {one.owner: allowance(scene, one.owner) for one in live}
+        found = self._watchman.notices(live, work, now=scene.now, allowances=owners)
         return [one for one in found if one.key not in self._noticed]
 
     def _used(self, scene: Scene) -> dict[str, float]:

@@ -211,6 +211,7 @@ class Leading:
         withdrawn: Collection[str] = (),
         usage: Mapping[str, float] | None = None,
         half_life_s: float = 1.0,
+        price: float = 0.0,
         done: Mapping[int, str] | None = None,
         events: Sequence[tuple[str, str, str]] = (),
         notices: Sequence[Notice] = (),
@@ -221,6 +222,7 @@ class Leading:
         Args:
             grants: those that change; `withdrawn`: sweeps that have none any more.
             usage: worker seconds that owners have used since the last call.
+            price: of an hour of them.
             done: outcomes of commands that are done.
             events: (sweep, what, why).
             notices: events that happen once.
@@ -235,7 +237,7 @@ class Leading:
             if withdrawn:
                 connection.execute(delete(GrantTable).where(GrantTable.sweep.in_(list(withdrawn))))
             for owner, seconds in (usage or {}).items():
-                _charge(connection, owner, seconds, half_life_s)
+                _charge(connection, owner, seconds, half_life_s, price)
             for command, outcome in (done or {}).items():
                 query = update(CommandTable).where(CommandTable.id == command)
                 query = query.where(CommandTable.done_at.is_(None))
@@ -397,7 +399,9 @@ def _put_grant(connection: Connection, one: Grant, *, epoch: int) -> None:
     connection.execute(query.values(**row, since=clock()))
 
 
-def _charge(connection: Connection, owner: str, seconds: float, half_life_s: float) -> None:
+def _charge(
+    connection: Connection, owner: str, seconds: float, half_life_s: float, price: float
+) -> None:
     now = connection.execute(select(clock())).scalar_one()
     row = (
         connection.execute(select(UsageTable.__table__).where(UsageTable.owner == owner))
@@ -406,6 +410,7 @@ def _charge(connection: Connection, owner: str, seconds: float, half_life_s: flo
     )
     old = Usage(owner=owner, at=now) if row is None else usage_of(row)
     faded = old.recent * 0.5 ** (max(now - old.at, 0.0) / half_life_s)
-    new = {"recent": faded + seconds, "total": old.total + seconds, "at": now}
+    money = old.money + seconds / 3600 * price
+    new = {"recent": faded + seconds, "total": old.total + seconds, "at": now, "money": money}
     query = dialects.upsert(connection, UsageTable, keys=("owner",), changes=tuple(new))
     connection.execute(query.values(owner=owner, **new))

@@ -18,10 +18,10 @@ if TYPE_CHECKING:
 
 VERSION_TABLE = "sweeper_alembic_version"
 SCRIPTS = Path(__file__).parent / "migrations"
-REVISIONS = ("0001", "0002", "0003", "0004", "0005", "0006")  # oldest first, as the scripts
+REVISIONS = ("0001", "0002", "0003", "0004", "0005", "0006", "0007")  # oldest first, as the scripts
 # Old schemas that can be read as they are: later ones only add tables, and a reader finds nothing
-# in a missing table. 0005 and 0006 change only tables that the service alone reads.
-READABLE = frozenset({"0001", "0002", "0003", "0004", "0005"})
+# in a missing table. 0005 and later ones change only tables that the service alone reads.
+READABLE = frozenset({"0001", "0002", "0003", "0004", "0005", "0006"})
 OPTUNA = frozenset(
     {
         "studies", "study_directions", "study_user_attributes", "study_system_attributes",

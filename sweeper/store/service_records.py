@@ -211,16 +211,18 @@ class Owner:
     most_sweeps: int | None = None
     most_workers: int | None = None
     most_hours: float | None = None  # of workers, or of GPUs if they have any
+    most_money: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
 class Usage:
-    """Worker seconds that an owner has used until `at`; `recent` halves with time."""
+    """Worker seconds that an owner has used until `at`; `recent` halves with time. Their cost."""
 
     owner: str
     recent: float = 0.0
     total: float = 0.0
     at: float = 0.0
+    money: float = 0.0
 
 
 @dataclass(frozen=True, kw_only=True)

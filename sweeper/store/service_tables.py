@@ -118,6 +118,7 @@ class OwnerTable(StoredTable):
     most_sweeps: Mapped[int | None]
     most_workers: Mapped[int | None]
     most_hours: Mapped[float | None]
+    most_money: Mapped[float | None]
 
 
 class LeaderTable(StoredTable):
@@ -177,10 +178,11 @@ class StandingTable(StoredTable):
 
 
 class UsageTable(StoredTable):
-    """Worker seconds that an owner has used, `recent` with a half-life, as of `at`."""
+    """Worker seconds that an owner has used, `recent` with a half-life, as of `at`; the cost."""
 
     __tablename__ = "sweeper_usage"
     owner: Mapped[str] = mapped_column(PERSON, primary_key=True)
     recent: Mapped[float]
     total: Mapped[float]
     at: Mapped[float]
+    money: Mapped[float]

@@ -169,6 +169,12 @@ class Wishes:
         found = self._all(query, submission_of)
         return found[0] if found else None
 
+    def keyed(self, owner: str, key: str) -> bool:
+        """Whether an owner's submission has this key."""
+        table = SubmissionTable
+        query = select(table.id).where(table.owner == owner, table.key == key)
+        return bool(self._all(query, lambda row: row))
+
     def commands(self, name: str) -> list[Command]:
         """The commands about a sweep, oldest first."""
         query = select(CommandTable.__table__).where(CommandTable.sweep == name)

@@ -48,6 +48,9 @@ COMMANDS = [
     "cancel",
     "extend",
     "priority",
+    "clone",
+    "link",
+    "limits",
     "token",
 ]
 HEAVY = ["torch", "ray", "pandas", "optuna", "sklearn", "scipy", "sqlalchemy", "plotly", "trainers"]

@@ -373,11 +373,11 @@ def test_usage_adds_up_and_fades(store: Store, wishes: Wishes, leading: Leading)
     """The recent part halves with time, the total does not."""
     lead = leading.take(HOLDER)
     for _ in range(2):
-        leading.record(lead, usage={"ann": 30.0}, half_life_s=3600.0)
+        leading.record(lead, usage={"ann": 30.0}, half_life_s=3600.0, price=120.0)
     leading.record(lead, usage={"bob": 10.0}, half_life_s=1e-9)
     leading.record(lead, usage={"bob": 10.0}, half_life_s=1e-9)
     found = wishes.usage()
-    assert found["ann"].total == 60.0
+    assert (found["ann"].total, found["ann"].money) == (60.0, 2.0)
     assert 59.0 < found["ann"].recent <= 60.0
     assert (found["bob"].total, round(found["bob"].recent, 3)) == (20.0, 10.0)
 

@@ -270,18 +270,20 @@ def test_a_sweep_without_progress_is_drained_and_needs_attention() -> None:
 
 
 def test_limits_hold_a_sweep_back_and_say_so() -> None:
-    """By number of sweeps, by workers, and by hours used."""
+    """By number of sweeps, by hours used, by money spent, and by workers."""
     running, waiting = wish("a", 1), wish("b", 2, needs=Needs(workers=2))
     base = {"drivers": [start(running)], "grants": granted("a")}
-    cases: list[tuple[dict[str, Any], float, str]] = [
-        ({"most_sweeps": 1}, 0.0, "waits for another sweep of ann: 1 at a time"),
-        ({"most_hours": 2.0}, 7200.0, "ann has used 2.0 of 2 hours"),
+    cases: list[tuple[dict[str, Any], dict[str, Any], str]] = [
+        ({"most_sweeps": 1}, {}, "waits for another sweep of ann: 1 at a time"),
+        ({"most_hours": 2.0}, {"total": 7200.0}, "ann has used 2.0 of 2 hours"),
+        ({"most_money": 9.5}, {"money": 9.5}, "ann has spent 9.50 of 9.50"),
+        ({"most_workers": 1}, {}, "waits for workers of ann: 1 at most"),
     ]
-    for limits, usage, reason in cases:
+    for limits, used, reason in cases:
         found = decide(
             scene(
                 running, waiting, owners={"ann": Owner(owner="ann", **limits)},
-                usage={"ann": Usage(owner="ann", total=usage, at=NOW)}, **base,
+                usage={"ann": Usage(owner="ann", at=NOW, **used)}, **base,
             ),
             SITE,
         )  # fmt: skip
@@ -290,6 +292,39 @@ def test_limits_hold_a_sweep_back_and_say_so() -> None:
     owners = {"ann": Owner(owner="ann", most_workers=1)}
     [grant] = decide(scene(waiting, owners=owners), SITE).grants
     assert grant.workers == 1
+
+
+def test_an_owner_gets_no_more_workers_than_the_limit() -> None:
+    """Over all sweeps together, those that still have to end included; others get the rest."""
+    listed = [wish(name, number, needs=Needs(workers=4)) for number, name in enumerate("abc", 1)]
+    other = wish("d", 9, owner="bob", needs=Needs(workers=4))
+    owners = {"ann": Owner(owner="ann", most_workers=5)}
+    site = replace(SITE, room=Supply(16.0))
+    found = decide(scene(*listed, other, owners=owners), site)
+    assert [(grant.sweep, grant.workers) for grant in found.grants] == [
+        ("a", 4), ("b", 1), ("d", 4),
+    ]  # fmt: skip
+    leaving = wish("x", 8, wanted=WantedState.STOPPED)
+    held = scene(
+        *listed, leaving, owners=owners, drivers=[start(leaving)], grants=granted("x", workers=3)
+    )
+    assert [(one.sweep, one.workers) for one in decide(held, site).grants] == [("a", 2)]
+
+
+def test_a_running_sweep_is_drained_when_its_owner_has_used_everything() -> None:
+    """After its round; it waits then, and goes on when the limit is raised."""
+    one, owners = wish(), {"ann": Owner(owner="ann", most_hours=1.0)}
+    usage = {"ann": Usage(owner="ann", total=3600.0, at=NOW)}
+    given = {"drivers": [start(one)], "grants": granted("a"), "usage": usage}
+    found = decide(scene(one, owners=owners, **given), SITE)
+    assert [grant.workers for grant in found.grants] == [0]
+    assert standing(found, one).reason == "finishes the round: ann has used 1.0 of 1 hours"
+    ended = {**given, "drivers": [start(one, code=130)], "grants": {}}
+    waits = decide(scene(one, owners=owners, **ended), SITE)
+    assert standing(waits, one).reason == "ann has used 1.0 of 1 hours"
+    assert not waits.starts
+    raised = {"ann": Owner(owner="ann", most_hours=2.0)}
+    assert decide(scene(one, owners=raised, **ended), SITE).starts
 
 
 def test_a_sweep_that_no_machine_has_room_for_says_so() -> None:

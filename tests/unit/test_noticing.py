@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
+from sweeper.service.limits import Allowance
 from sweeper.service.noticing import Patience, Watchman
-from sweeper.store.outbox import FAILURE, QUIET
-from sweeper.store.service_records import Submission, WantedState
+from sweeper.store.outbox import BUDGET, FAILURE, QUIET
+from sweeper.store.service_records import Owner, Submission, Usage, WantedState
 from sweeper.store.service_watch import SweepWork
 
 ONE = Submission(
@@ -50,3 +51,17 @@ def test_a_sweep_that_has_ended_is_forgotten() -> None:
     assert watchman.notices([], {}, now=10.0) == []
     assert seen(watchman, 4000.0) == []
     assert watchman.stalled(1e9) == {"a": "no progress for 277776.7 h"}
+
+
+def test_a_budget_that_is_nearly_spent_is_noticed() -> None:
+    """Again only for another limit."""
+    found: list[tuple[str, str, str]] = []
+    for most in (20.0, 40.0, 18.0):
+        used = Usage(owner="ann", total=17 * 3600.0)
+        allowance = Allowance(owner="ann", limits=Owner(owner="ann", most_hours=most), used=used)
+        listed = Watchman().notices([ONE], {}, now=0.0, allowances={"ann": allowance})
+        found += [(one.what, one.why, one.key) for one in listed]
+    assert found == [
+        (BUDGET, "ann has used 17.0 of 20 hours", "budget:7:hours:20"),
+        (BUDGET, "ann has used 17.0 of 18 hours", "budget:7:hours:18"),
+    ]

@@ -462,7 +462,7 @@ def test_limits_of_an_owner_are_set_by_the_administrator(site: Site) -> None:
         assert site.ask("root", "PUT", "/owners/ann", wrong).status == 400, wrong
     body = {"most_sweeps": 2, "most_hours": None}
     assert site.ask("root", "PUT", "/owners/ann", body).status == 200
-    assert site.ask("root", "GET", "/owners").json["limits"]["ann"]["most_sweeps"] == 2
+    assert site.ask("root", "GET", "/owners").json["owners"]["ann"]["limits"]["most_sweeps"] == 2
 
 
 def test_rows_say_what_has_become_of_a_sweep(site: Site) -> None:

@@ -1,0 +1,153 @@
+"""Limits of owners through the API and the command line: set, met, shown."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from asking import HOST, ask
+from command import TINY
+from store_samples import HOLDER, planned
+
+from sweeper.cli import app, remote
+from sweeper.errors import SpecError
+from sweeper.service.access import new_token
+from sweeper.service.checking import examine
+from sweeper.service.client import Service
+from sweeper.service.desk import Desk
+from sweeper.service.drivers import ServiceFolder
+from sweeper.service.gate import Gate
+from sweeper.service.routes import application
+from sweeper.states import Ending
+from sweeper.store import Store
+from sweeper.store.accounts import Accounts
+from sweeper.store.leading import Leading
+from sweeper.store.service_records import Role, Verb
+from sweeper.store.wishes import Wishes
+
+
+class Asking(Service):
+    """A client whose requests stay in this process."""
+
+    def __init__(self, app: Any, token: str) -> None:
+        super().__init__(f"http://{HOST}", token)
+        self._app = app
+
+    def _text(self, method: str, path: str, body: Any = None, *, key: str | None = None) -> str:
+        route, _, query = f"/api/v1{path}".partition("?")
+        headers = {"idempotency-key": key} if key else None
+        answer = ask(
+            self._app, method, route, body, token=self._token, query=query, headers=headers
+        )
+        if answer.status >= 400:
+            raise SpecError(*answer.lines)
+        return answer.body.decode()
+
+
+class There:
+    """A service whose supervisor sells an hour for 2.50, and its users."""
+
+    def __init__(self, store: Store, folder: Path) -> None:
+        self.store, checker = store, Checking()
+        desk = Desk(store, checker=checker, folder=ServiceFolder(folder))  # type: ignore[arg-type]
+        self.app: Any = Gate(application(desk), hosts=frozenset({HOST}), known=desk.known)  # type: ignore[arg-type]
+        self.leading = Leading(store.database)
+        self.lead = self.leading.take({**HOLDER, "room": [8.0, 0.0], "price": 2.5})
+
+    def user(self, owner: str, role: Role) -> Asking:
+        accounts = Accounts(self.store.database)
+        made, _ = new_token(accounts, label="", owner=owner, role=role, days=None, who="test")
+        return Asking(self.app, made)
+
+    def use(self, hours: float) -> None:
+        self.leading.record(self.lead, usage={"ann": 3600 * hours}, price=2.5)
+
+
+class Checking:
+    """Checks specs in this process."""
+
+    def check(self, text: str, overrides: list[str], *, stored: bool = False) -> Any:
+        return examine(text, overrides, (), {}, stored=stored)
+
+
+@pytest.fixture
+def there(tmp_path: Path) -> Iterator[There]:
+    with Store.open(f"sqlite:///{tmp_path}/s.db", create=True) as store:
+        yield There(store, tmp_path)
+
+
+def known_pace(there: There, seconds: float) -> None:
+    """An earlier sweep whose epochs took so long each."""
+    plan = planned(there.store)
+    spec = {"data": {"dataset": "digits"}, "train": {"model": "resnet"}}
+    there.store.update_sweep(plan.lease, spec=spec)
+    plan.begin(plan.run_ids[:1])
+    plan.record(plan.report(plan.run_ids[0], epoch=4, seconds=4 * seconds, ending=Ending.COMPLETE))
+
+
+def test_what_is_left_is_told_and_more_is_refused(there: There) -> None:
+    """At the submission, in one line; a sweep that fits is accepted, with its price."""
+    root, ann = there.user("root", Role.ADMIN), there.user("ann", Role.SUBMITTER)
+    known_pace(there, 450.0)
+    root.set_owner("ann", {"most_hours": 6, "most_workers": 2, "most_sweeps": 1})
+    one = ann.submit(TINY, set=["train.epochs=4", "resources.workers=4"])
+    assert (one["hours"], one["money"]) == (4.0, 10.0)
+    assert one["limits"] == ["workers: 2 at a time instead of 4, for ann"]
+    there.use(3.0)
+    assert ann.me()["left"] == {"hours": 3.0}
+    assert ann.me()["used"] == {"hours": 3.0, "money": 7.5}
+    other = TINY.replace("name: tiny", "name: other")
+    with pytest.raises(Exception, match="about 4 hours needed, 3 left for ann"):
+        ann.submit(other, set=["train.epochs=4"])
+    dry = ann.submit(other, set=["train.epochs=3"], dry_run=True)
+    assert dry["limits"] == ["sweeps: 1 of ann at a time; this one waits for another"]
+    capped = ann.submit(other, set=["train.epochs=4", "limits.hours=0.25"], dry_run=True)
+    assert capped["hours"] == 0.25
+    there.use(3.0)
+    for command in (lambda: ann.retry("tiny"), lambda: ann.extend("tiny", set=["replicates=9"])):
+        with pytest.raises(Exception, match=r"ann has used 6\.0 of 6 hours; an administrator"):
+            command()
+    ann.stop("tiny")
+    assert [it.verb for it in Wishes(there.store.database).commands("tiny")] == [Verb.STOP]
+
+
+def test_the_same_submission_again_meets_no_limit(there: There) -> None:
+    """It was accepted; a network that repeats it gets the same answer."""
+    root, ann = there.user("root", Role.ADMIN), there.user("ann", Role.SUBMITTER)
+    assert ann.submit(TINY, key="k")["new"]
+    there.use(1.0)
+    root.set_owner("ann", {"most_hours": 0.5})
+    assert not ann.submit(TINY, key="k")["new"]
+    with pytest.raises(SpecError, match="ann has used 1"):
+        ann.submit(TINY.replace("name: tiny", "name: other"), key="l")
+
+
+def test_limits_on_the_command_line(
+    there: There, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """An administrator sets some and keeps the others; an owner sees what is left."""
+    root, ann = there.user("root", Role.ADMIN), there.user("ann", Role.SUBMITTER)
+
+    def said(who: Asking, *words: str) -> tuple[int, str]:
+        monkeypatch.setattr(remote, "_service", lambda url: who)
+        code, found = app.run(["limits", *words]), capsys.readouterr()
+        return code, re.sub(r"^sweeper: ", "", found.out + found.err)
+
+    assert said(ann) == (0, "ann: no limits, nothing used\n")
+    there.use(1.5)
+    assert said(ann) == (0, "ann: 1.50 hours used, no limit\nann: 3.75 money used, no limit\n")
+    assert said(root, "ann", "--set", "most_hours=6", "--set", "most_sweeps=2")[0] == 0
+    told = "ann: at most 2 sweeps at a time\nann: 1.50 of 6 hours used, 4.50 left\n"
+    assert said(root, "ann", "--set", "most_money=5") == (
+        0, f"{told}ann: 3.75 of 5 money used, 1.25 left\n"
+    )  # fmt: skip
+    assert said(root, "ann", "--set", "most_money=none")[1].startswith(told)
+    assert said(ann, "--set", "most_hours=9")[1].startswith("OWNER: name whose limits")
+    assert said(root, "ann", "--set", "most_hour=9")[1].startswith(
+        "most_hour: no such limit; did you mean"
+    )
+    code, line = said(ann, "ann", "--set", "most_hours=9")
+    assert (code, line.startswith("your token's role is submitter")) == (2, True)
