@@ -5,8 +5,9 @@ and of the pack's, K times the first divided by the second for each form, and th
 core's peak (measured in the same turns by products of large matrices) that the best form reaches;
 the products of a padding are not counted.
 
-Each time is the least of many turns, in which everything runs once; times are of the thread. Other
-processes still slow down what does not fit the cache, ordinary updates included.
+Each time is the least of many turns, in which everything runs for a fiftieth of a second, updates
+one after the other as in training; times are of the thread. Other processes still slow down what
+does not fit the cache, ordinary updates included.
 
     python benchmarks/packs.py [--members 1,10] [--seconds 4] [--only 8x8,28x28,table]
 """
@@ -14,7 +15,6 @@ processes still slow down what does not fit the cache, ordinary updates included
 from __future__ import annotations
 
 import argparse
-import time
 from collections.abc import Callable
 from typing import Any
 
@@ -23,6 +23,7 @@ import torch
 import torch.nn.functional as F
 from ordinary import ResNet8
 from torch import nn
+from turns import become_a_worker, least
 
 from trainers.config import Config
 from trainers.data.dataset import Dataset, image_dataset, table_dataset
@@ -38,6 +39,7 @@ SHAPES = {
     "table": ((NUMBERS,), (2, 32, 256)),
 }
 SIDE = 768  # of the matrices
+BLOCK = 0.02  # seconds of a way's updates in a turn
 
 
 def noise(shape: tuple[int, ...]) -> Dataset:
@@ -89,17 +91,12 @@ def ordinary(shape: tuple[int, ...], batch: int) -> Callable[[], object]:
     return update
 
 
-def least(ways: dict[Any, Callable[[], object]], seconds: float) -> dict[Any, float]:
-    """The least seconds of each, over turns for so long."""
-    for way in ways.values():
-        way()
-    found, end = dict.fromkeys(ways, float("inf")), time.monotonic() + seconds
-    while time.monotonic() < end:
-        for name, way in ways.items():
-            start = time.thread_time()
-            way()
-            found[name] = min(found[name], time.thread_time() - start)
-    return found
+def timed(ways: dict[str, Callable[[], object]], wanted: float) -> dict[str, float]:
+    """The least seconds of each, in turns that take about so long together."""
+    took = least(ways, turns=1, times=dict.fromkeys(ways, 3))
+    times = {name: max(1, round(BLOCK / took[name])) for name in ways}
+    turn = sum(took[name] * times[name] for name in ways)
+    return least(ways, turns=max(3, round(wanted / turn)), times=times)
 
 
 def products(made: Config, dataset: Dataset, members: int) -> float:
@@ -131,7 +128,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=4.0)
     parser.add_argument("--only", default=",".join(SHAPES))
     given = parser.parse_args()
-    torch.set_num_threads(1)
+    become_a_worker()
     best = next(iter(FORMS))
     a, b, c = (torch.randn(SIDE, SIDE) for _ in range(3))
     for name in given.only.split(","):
@@ -145,7 +142,7 @@ def main() -> None:
                 }
                 ways["ordinary"] = ordinary(shape, batch)
                 ways["matrices"] = lambda: torch.mm(a, b, out=c)
-                took = least(ways, given.seconds)
+                took = timed(ways, given.seconds)
                 print(line(name, made, dataset, members, took, best), flush=True)
 
 

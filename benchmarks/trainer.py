@@ -19,16 +19,12 @@ for a plain update. The form is the one that a launch would try first.
 from __future__ import annotations
 
 import argparse
-import os
-import sys
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from importlib.util import find_spec
 from typing import Any
 
 import numpy as np
-import torch
 from references import (
     CHANNELS,
     CLASSES,
@@ -42,6 +38,7 @@ from references import (
     two_views,
 )
 from torchvision.transforms import v2
+from turns import become_a_worker, least
 
 from sweeper.engine.timing import seconds_per_step
 from sweeper.plan import Price, best_k
@@ -53,11 +50,6 @@ from trainers.loop import Member, PackTrainer
 RATIO = 0.1  # of the smallest class to the largest
 EPOCH = 256  # samples, and one more, so no batch is smaller than the others
 PROBED, PROBED_SAMPLES = (1, 5, 10, 20), 640  # Ks, and the most samples of a pack's batch
-# As in the workers of a launch: without them the tensors of an update take new pages each time.
-ALLOCATION = {
-    "MALLOC_MMAP_THRESHOLD_": str(32 << 20),
-    "MALLOC_TRIM_THRESHOLD_": str(256 << 20),
-}
 
 
 @dataclass(frozen=True)
@@ -166,24 +158,6 @@ def probed(dataset: Dataset, batch: int, *, form: str) -> int:
     return best_k(Price("", seconds, form, 1), max(fitting), max(fitting))
 
 
-def seconds(update: Update, updates: int) -> float:
-    """Seconds of the thread for an update."""
-    start = time.thread_time()
-    for _ in range(updates):
-        update()
-    return (time.thread_time() - start) / updates
-
-
-def timed(
-    ways: dict[tuple[str, int], Update], *, turns: int, updates: int
-) -> dict[tuple[str, int], float]:
-    """The least seconds of each way, over turns of all ways."""
-    for update in ways.values():
-        update()
-    taken = [{way: seconds(one, updates) for way, one in ways.items()} for _ in range(turns)]
-    return {way: min(turn[way] for turn in taken) for way in ways}
-
-
 def lines(
     batch: int, members: list[str], names: list[str], *, turns: int, form: str
 ) -> Iterator[str]:
@@ -196,7 +170,8 @@ def lines(
         ways |= {
             (name, k): packed(dataset, batch, k, LEVERS[name].train, form=form) for name in names
         }
-        taken = timed(ways, turns=turns if k == 1 else max(2, turns // 2), updates=EPOCH // batch)
+        updates = dict.fromkeys(ways, EPOCH // batch)
+        taken = least(ways, turns=turns if k == 1 else max(2, turns // 2), times=updates)
         ordinary |= {name: each for (name, k), each in taken.items() if k == 0}
         for name in names:
             yield line(batch, name, k, taken, ordinary.get(name))
@@ -228,9 +203,7 @@ def main() -> None:
     parser.add_argument("--turns", type=int, default=5)
     parser.add_argument("--form", choices=list(FORMS), default=next(iter(FORMS)))
     given = parser.parse_args()
-    if ALLOCATION.items() - os.environ.items():
-        os.execve(sys.executable, [sys.executable, *sys.argv], os.environ | ALLOCATION)
-    torch.set_num_threads(1)
+    become_a_worker()
     names = list(dict.fromkeys(["plain", *(given.levers.split(",") if given.levers else LEVERS)]))
     if unknown := set(names) - set(LEVERS):
         parser.error(
