@@ -9,17 +9,21 @@ from __future__ import annotations
 import fcntl
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from trainers import files
 
-IMAGES, ARITHMETIC = "images", "arithmetic"
+IMAGES, DATASETS, ARITHMETIC = "images", "datasets", "arithmetic"
 # The folder's subfolders, and the names of the files in them. All other files are left alone.
 KINDS = {
     IMAGES: ("resized images", re.compile(r"[0-9a-f]{64}\.(npy|lock)|tmp\w+\.tmp")),
+    DATASETS: (
+        "large data sets",
+        re.compile(r"[0-9a-f]{64}\.(json|lock|(x|y|codes)_(train|val|test)\.npy)|tmp\w+\.tmp"),
+    ),
     ARITHMETIC: ("checks of arithmetic", re.compile(r"[0-9a-f]{16}\.json|tmp\w+\.tmp")),
 }
 
@@ -46,11 +50,32 @@ def root() -> Path:
 
 def write(path: Path, *parts: bytes | memoryview) -> bool:
     """Writes a file whole, and returns whether that worked."""
+    return write_parts(path, parts)
+
+
+def write_parts(path: Path, parts: Iterable[bytes | memoryview]) -> bool:
+    """Writes a file whole from parts that are made one by one; returns whether that worked."""
     try:
-        files.write(path, *parts)
+        files.write_parts(path, parts)
     except OSError:
         return False
     return True
+
+
+def folder(kind: str) -> Path:
+    """A folder of the cache, made if it is missing.
+
+    Raises:
+        OSError: it cannot be made.
+    """
+    path = root() / kind
+    path.mkdir(parents=True, exist_ok=True)
+    return path
+
+
+def temporary(kind: str) -> Path:
+    """A name that no other file of a folder of the cache has."""
+    return root() / kind / files.temporary()
 
 
 @contextmanager

@@ -28,6 +28,7 @@ from trainers.losses.smoothing import smooth_targets
 from trainers.masks import KEYS
 from trainers.row_noise import TableRows
 from trainers.samplers import Sampler
+from trainers.sources import source
 from trainers.ssl import Entrance, SSLObjective
 
 # Numbers of a prepared chunk: about what fits the caches of a core, or fills a GPU.
@@ -58,16 +59,13 @@ class Batch:
 
 
 class Pool:
-    """A data set on a device: images unchanged, codes of tables not yet one-hot."""
+    """A data set for a device: images unchanged, codes of tables not yet one-hot."""
 
     def __init__(self, dataset: Dataset, *, device: torch.device, dtype: torch.dtype) -> None:
         self.dtype = dtype
-        self.x = {split: torch.from_numpy(x).to(device) for split, x in dataset.x.items()}
-        self.y = {split: torch.from_numpy(y).to(device) for split, y in dataset.y.items()}
-        self.codes = {
-            split: torch.from_numpy(codes).to(device)
-            for split, codes in (dataset.codes or {}).items()
-        }
+        self._x = {split: source(x, device) for split, x in dataset.x.items()}
+        self.y = {split: source(y, device).x.to(device) for split, y in dataset.y.items()}
+        self._codes = {s: source(codes, device) for s, codes in (dataset.codes or {}).items()}
         self.cardinalities, self.inputs = dataset.cardinalities, dataset.inputs
         self.kind = dataset.kind
         self.mean = torch.from_numpy(dataset.mean).to(device, dtype).view(-1, 1, 1)
@@ -81,15 +79,28 @@ class Pool:
     @property
     def raw_inputs(self) -> tuple[int, ...]:
         """The shape before encoding: (C, H, W) of images, (F,) of tables with one column a code."""
-        shape = tuple(self.x["train"].shape[1:])
-        return shape if self.kind == "image" else (shape[0] + len(self.cardinalities),)
+        if self.kind == "image":
+            return self.inputs
+        return (self.numbers + len(self.cardinalities),)
+
+    @property
+    def numbers(self) -> int:
+        """The numeric columns of a table."""
+        return self._x["train"].x.shape[1]
 
     def raw(self, split: str, index: Tensor) -> Tensor:
         """The samples at (K, S): images (K, S, C, H, W) in 0..1, or rows (K, S, F) with codes."""
-        x = self.x[split][index].to(self.dtype)
+        found = self._x[split].take(index)
+        x = found.to(self.dtype)
         if self.kind == "image":
-            return x.div_(255) if self.x[split].dtype == torch.uint8 else x
-        return torch.cat([x, self.codes[split][index].to(self.dtype)], dim=-1)
+            return x.div_(255) if found.dtype == torch.uint8 else x
+        return torch.cat([x, self._codes[split].take(index).to(self.dtype)], dim=-1)
+
+    def expect(self, index: Tensor) -> None:
+        """Says which samples (K, S) of the training pool are read next."""
+        self._x["train"].expect(index)
+        if self._codes:
+            self._codes["train"].expect(index)
 
     def encode(self, raw: Tensor) -> Tensor:
         """Returns rows with their codes one-hot, and images unchanged."""
@@ -177,8 +188,7 @@ class Feed:
         changed = recipe.ssl_multiple or recipe.policy.transforms
         self._table: TableRows | None = None
         if pool.kind == "table" and changed:
-            numbers = pool.x["train"].shape[1]
-            self._table = TableRows(numbers, pool.raw("train", self.subset_index))
+            self._table = TableRows(pool.numbers, pool.raw("train", self.subset_index))
         self._chunks = self._plan()
         self._epoch: tuple[int, Epoch] | None = None
         self._chunk: tuple[int, int, list[Batch]] | None = None
@@ -264,11 +274,13 @@ class Feed:
     def _prepare(self, turn: int, number: int) -> list[Batch]:
         """The batches of a chunk of epoch `turn`."""
         epoch = self._order(turn)
-        steps = [b for b, (chunk, _) in enumerate(self._chunks) if chunk == number]
-        size, first = self.sizes[steps[0]], sum(self.sizes[: steps[0]])
-        own = slice(first, first + size * len(steps))
+        steps, own = self._steps(number), self._span(number)
+        size = self.sizes[steps[0]]
         labels = epoch.labels[:, own]
-        x = self._transformed(self.pool.raw("train", epoch.index[:, own]), epoch, own)
+        raw = self.pool.raw("train", epoch.index[:, own])
+        if number < self._chunks[-1][0]:
+            self.pool.expect(epoch.index[:, self._span(number + 1)])
+        x = self._transformed(raw, epoch, own)
         x, targets, of_samples = self._mixed(x, labels, epoch.draws[:, own], size)
         x = self.enter(x)
         before = turn * self.epoch_steps + steps[0]
@@ -288,6 +300,16 @@ class Feed:
             )
             for i, part in enumerate(cut)
         ]
+
+    def _steps(self, number: int) -> list[int]:
+        """The batches of a chunk."""
+        return [batch for batch, (chunk, _) in enumerate(self._chunks) if chunk == number]
+
+    def _span(self, number: int) -> slice:
+        """The samples of a chunk, in the order of an epoch."""
+        steps = self._steps(number)
+        first = sum(self.sizes[: steps[0]])
+        return slice(first, first + sum(self.sizes[step] for step in steps))
 
     def enter(self, x: Tensor) -> Tensor:
         """Normalises samples (K, S, ...) and converts them to the form's layout."""

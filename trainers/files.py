@@ -16,14 +16,24 @@ def write(path: Path, *parts: bytes | memoryview) -> None:
     Raises:
         OSError: the file cannot be written; the old content stays.
     """
+    write_parts(path, parts)
+
+
+def write_parts(path: Path, parts: Iterable[bytes | memoryview]) -> None:
+    """As `write`, from parts that are made one by one."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f"tmp{secrets.token_hex(8)}.tmp")
+    own = path.with_name(temporary())
     try:
-        _write(temporary, parts)
-        temporary.replace(path)
+        _write(own, parts)
+        own.replace(path)
     finally:
-        temporary.unlink(missing_ok=True)
+        own.unlink(missing_ok=True)
     _sync_folder(path.parent)
+
+
+def temporary() -> str:
+    """A new name of a file that is about to be written."""
+    return f"tmp{secrets.token_hex(8)}.tmp"
 
 
 def _write(path: Path, parts: Iterable[bytes | memoryview]) -> None:

@@ -33,7 +33,7 @@ from trainers.levers import AugmentationChance
 from trainers.losses.logit_adjusted import log_prior
 from trainers.losses.smoothing import smoothed_shares, smoothing_by_class
 from trainers.masks import DropRates
-from trainers.metrics import hits, layout, measure
+from trainers.metrics import Counted, hits, layout
 from trainers.observers import Observed, Observers
 from trainers.optimizers import BodyRate, Optimizer, pretraining_steps, schedule
 from trainers.pack import LossTerms, PackedNetworks, PackLoss, design
@@ -250,48 +250,41 @@ class PackTrainer:
 
     def train_round(self) -> list[RoundResult]:
         """Trains one round and returns a result for each member alive, in order."""
-        seen, labels, losses = [], [], []
+        evaluated = self.timetable.evaluation(self.round + 1) > 0
+        seen, losses = Counted(finite_only=not evaluated), []
         for batch in self.feed.batches(self.step, self.timetable.end(self.round + 1)):
             terms, objective = self.update(batch)
-            seen.append(terms.logits.detach())
-            labels.append(batch.labels)
+            seen.add(terms.logits.detach(), batch.labels)
             losses.append(objective)
         self.round += 1
-        logits = {"train": torch.cat(seen, dim=1)}
-        evaluated = self.timetable.evaluation(self.round) > 0
+        sound = torch.stack(losses).isfinite().all(0) & self.pack.finite() & seen.sound
         if evaluated:
-            logits |= self.evaluate()
-        sound = torch.stack(losses).isfinite().all(0) & self.pack.finite()
-        for part in logits.values():
-            sound &= part.isfinite().flatten(1).all(1)
-        if evaluated:
-            return self._measured(logits, torch.cat(labels, dim=1), sound)
+            return self._measured(seen, sound)
         fine = sound.tolist()
         return [
             RoundResult(member, self.round, self.step, None, fine[k])
             for k, member in enumerate(self.alive)
         ]
 
-    def _measured(
-        self, logits: Mapping[str, Tensor], labels: Tensor, sound: Tensor
-    ) -> list[RoundResult]:
-        """Results from each split's logits (K, N, C) and the training split's labels (K, N)."""
-        truths = {"train": labels, **self._truths()}
-        numbers = [measure(logits[s], truths[s], self.counts) for s in logits]
+    def _measured(self, seen: Counted, sound: Tensor) -> list[RoundResult]:
+        """Results, from what was seen of the training split and from an evaluation."""
+        found, right = {"train": seen, **{split: Counted() for split in self._judged}}, []
+        with self.evaluated():
+            for split in self._judged:
+                for logits, labels in self._judgements(split):
+                    found[split].add(logits, labels)
+                    if self._last and split == "test":
+                        right.append(hits(logits, labels).float())
+        for counted in found.values():
+            sound = sound & counted.sound
+        numbers = [counted.numbers(self.counts) for counted in found.values()]
         if self._observers:
             numbers.append(self._observe(end=self._last))
         if self._order is not None:
-            names = layout([str(label) for label in range(len(self.counts))], list(logits))
+            names = layout([str(label) for label in range(len(self.counts))], list(found))
             numbers = [self._order.by_class(torch.cat(numbers, dim=1), names)]
-        if self._last:  # one tensor, so that the CPU waits once for the GPU
-            numbers.append(hits(logits["test"], truths["test"]).float())
-        return self._results(torch.cat(numbers, dim=1), sound)
-
-    def _truths(self) -> dict[str, Tensor]:
-        found = {split: self.pool.y[split] for split in self._judged}
-        if self._order is None:
-            return found
-        return {split: self._order.of_labels(labels) for split, labels in found.items()}
+        # One tensor, so that the CPU waits once for the GPU.
+        return self._results(torch.cat([*numbers, *right], dim=1), sound)
 
     def _results(self, numbers: Tensor, sound: Tensor) -> list[RoundResult]:
         """Each member's result; in the last round, hits on the test split follow the numbers."""
@@ -331,10 +324,19 @@ class PackTrainer:
     def evaluate(self) -> dict[str, Tensor]:
         """Logits (K, N, C) of the test split and, if there is one, the validation split."""
         with self.evaluated():
-            found = {s: self.pack.evaluate(self.split_batches(s)) for s in self._judged}
-        if self._shift is not None:
-            found = {split: logits - self._shift for split, logits in found.items()}
-        return found
+            return {
+                split: torch.cat([logits for logits, _ in self._judgements(split)], dim=1)
+                for split in self._judged
+            }
+
+    def _judgements(self, split: str) -> Iterator[tuple[Tensor, Tensor]]:
+        """Logits (K, B, C) and labels (B,) or (K, B) of a split's samples, in order."""
+        for labels, x in self.split_batches(split):
+            logits = self.pack.evaluate(x)
+            yield (
+                logits if self._shift is None else logits - self._shift,
+                labels if self._order is None else self._order.of_labels(labels),
+            )
 
     def _observe(self, *, end: bool) -> Tensor:
         """What the observers measure now: (K, L); `end`: those as well that look only then."""
@@ -376,11 +378,13 @@ class PackTrainer:
             x = self.pool.encode(self.pool.raw("train", index))
             yield index.shape[1], self.feed.enter(x)
 
-    def split_batches(self, split: str) -> Iterator[Tensor]:
+    def split_batches(self, split: str) -> Iterator[tuple[Tensor, Tensor]]:
+        """Yields the labels (B,) and, for each member, the samples of a split, in order."""
         everything = torch.arange(len(self.pool.y[split]), device=self.device)
         for index in everything.split(self.pool.evaluation_size(len(self.alive))):
             x = self.pool.encode(self.pool.raw(split, index[None]))
-            yield self.feed.enter(x.expand(len(self.alive), *x.shape[1:]))
+            entered = self.feed.enter(x.expand(len(self.alive), *x.shape[1:]))
+            yield self.pool.y[split][index], entered
 
     def drop(self, member: int) -> None:
         """Removes a member, by its original position; the others continue."""
@@ -442,10 +446,10 @@ class PackTrainer:
 
     def _evaluation_seconds(self) -> float:
         """Seconds of an evaluation, estimated from its first batch, because splits may be large."""
-        x = next(self.split_batches(self._judged[0]))
+        _, x = next(self.split_batches(self._judged[0]))
         judged = x.shape[0] if x.dim() == 4 else x.shape[1]
         everything = sum(len(self.pool.y[split]) for split in self._judged)
-        elapsed_s = self._seconds(lambda: self.pack.evaluate([x])) * everything / judged
+        elapsed_s = self._seconds(lambda: self.pack.evaluate(x)) * everything / judged
         if not self._clean:
             return elapsed_s
         samples, x = next(self._subset_batches())

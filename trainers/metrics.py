@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 METRICS = OBJECTIVES
 BINS = 15
+COUNTED_TOGETHER = 1 << 22  # logits, of all members: many samples cost little more than one
 
 
 def layout(
@@ -45,39 +46,93 @@ def layout(
 
 
 def measure(logits: Tensor, labels: Tensor, train_counts: Sequence[int]) -> Tensor:
-    """A split's numbers in the order of `layout`: (K, L) float32, on the logits' device.
+    """A split's numbers, as `Counted.numbers`, from logits (K, N, C) and labels (N,) or (K, N)."""
+    counted = Counted()
+    counted.add(logits, labels)
+    return counted.numbers(train_counts)
 
-    Args:
-        logits: (K, N, C), of any float type.
-        labels: (N,) or, if members see different samples, (K, N).
-        train_counts: (C,), samples of each class in the training subset, which define the groups.
+
+class Counted:
+    """Counts the samples of a split as they come, and computes its numbers.
+
+    It keeps sums from which all metrics follow, (K, C) or (K, C, bins) float64, and a few samples
+    that wait to be counted together. Float64 hides the order of a GPU's atomic additions once
+    results are rounded to float32.
 
     The loss is plain cross-entropy, whatever the training loss. The calibration error has 15 bins
     of equal width, over the samples of the class or group. A group's loss is the mean over its
     samples, its accuracy the mean recall of its classes.
     """
-    import torch
 
-    members, samples, _ = logits.shape
-    counted = _Counted(logits, labels.expand(members, samples))
-    by_class = counted.by_class()
-    by_group = counted.by_group(_membership(train_counts).to(logits.device))
-    accuracy, loss, calibration_error = by_group.unbind(2)
-    named = dict(zip(GROUPS, accuracy.unbind(1), strict=False))
-    numbers = {
-        "accuracy": counted.correct.sum(1) / samples,
-        "balanced_accuracy": accuracy[:, -1],
-        "minority_accuracy": named["minority"],
-        "majority_accuracy": named["majority"],
-        "macro_f1": counted.f1.nanmean(dim=1),
-        "worst_class_accuracy": _smallest(counted.recall),
-        "loss": loss[:, -1],
-        "calibration_error": calibration_error[:, -1],
-    }
-    last = torch.stack([numbers[metric] for metric in METRICS], dim=1)
-    result = torch.cat([by_class.flatten(1), by_group[:, :-1].flatten(1), last], dim=1)
-    sound = logits.isfinite().flatten(1).all(dim=1, keepdim=True)
-    return result.where(sound, float("nan")).float()
+    def __init__(self, *, finite_only: bool = False) -> None:
+        """Args: finite_only: only `sound` will be asked."""
+        self.samples, self._finite_only = 0, finite_only
+        self._waiting: list[tuple[Tensor, Tensor]] = []
+        self._numbers = 0
+        self._sums: _Sums | None = None
+
+    def add(self, logits: Tensor, labels: Tensor) -> None:
+        """Adds samples.
+
+        Args:
+            logits: (K, N, C), of any float type.
+            labels: (N,) or, if members see different samples, (K, N).
+        """
+        self._waiting.append((logits, labels))
+        self.samples += logits.shape[1]
+        self._numbers += logits.numel()
+        if self._numbers >= COUNTED_TOGETHER:
+            self._count()
+
+    def _count(self) -> None:
+        import torch
+
+        logits = torch.cat([one for one, _ in self._waiting], dim=1)
+        labels = torch.cat([one for _, one in self._waiting], dim=-1)
+        self._sums = self._sums or _Sums(logits)
+        self._sums.look(logits)
+        if not self._finite_only:
+            self._sums.add(logits, labels.expand(*logits.shape[:2]))
+        self._waiting, self._numbers = [], 0
+
+    @property
+    def sound(self) -> Tensor:
+        """Whether all logits of a member are finite: (K,) bool."""
+        return self._all().sound
+
+    def _all(self) -> _Sums:
+        if self._waiting:
+            self._count()
+        assert self._sums is not None  # noqa: S101  a split has samples
+        return self._sums
+
+    def numbers(self, train_counts: Sequence[int]) -> Tensor:
+        """The split's numbers in the order of `layout`: (K, L) float32, on the logits' device.
+
+        Args:
+            train_counts: (C,), samples of each class in the training subset, which define the
+                groups.
+        """
+        import torch
+
+        sums = self._all()
+        by_class = sums.by_class()
+        by_group = sums.by_group(_membership(train_counts).to(by_class.device))
+        accuracy, loss, calibration_error = by_group.unbind(2)
+        named = dict(zip(GROUPS, accuracy.unbind(1), strict=False))
+        numbers = {
+            "accuracy": sums.correct.sum(1) / self.samples,
+            "balanced_accuracy": accuracy[:, -1],
+            "minority_accuracy": named["minority"],
+            "majority_accuracy": named["majority"],
+            "macro_f1": sums.f1.nanmean(dim=1),
+            "worst_class_accuracy": _smallest(sums.recall),
+            "loss": loss[:, -1],
+            "calibration_error": calibration_error[:, -1],
+        }
+        last = torch.stack([numbers[metric] for metric in METRICS], dim=1)
+        result = torch.cat([by_class.flatten(1), by_group[:, :-1].flatten(1), last], dim=1)
+        return result.where(sums.sound[:, None], float("nan")).float()
 
 
 def hits(logits: Tensor, labels: Tensor) -> Tensor:
@@ -102,13 +157,24 @@ def _membership(train_counts: Sequence[int]) -> Tensor:
     return rows
 
 
-class _Counted:
-    """Sums over a split from which all metrics follow, each (K, C) or (K, C, bins) float64.
+class _Sums:
+    """Sums over a split's samples so far, each (K, C) or (K, C, bins) float64."""
 
-    Float64 hides the order of a GPU's atomic additions once results are rounded to float32.
-    """
+    def __init__(self, logits: Tensor) -> None:
+        import torch
 
-    def __init__(self, logits: Tensor, labels: Tensor) -> None:
+        members, _, classes = logits.shape
+        self.support, self.correct, self.loss, self.predicted = torch.zeros(
+            4, members, classes, dtype=torch.float64, device=logits.device
+        )
+        # Mean confidence minus accuracy of a bin, times its samples.
+        self.gap = self.support.new_zeros(members, classes, BINS)
+        self.sound = torch.ones(members, dtype=torch.bool, device=logits.device)
+
+    def look(self, logits: Tensor) -> None:
+        self.sound &= logits.isfinite().flatten(1).all(dim=1)
+
+    def add(self, logits: Tensor, labels: Tensor) -> None:
         import torch
 
         log_p = torch.log_softmax(logits.float(), dim=2)
@@ -117,18 +183,25 @@ class _Counted:
         hit = (predicted == labels).double()
         loss = -log_p.gather(2, labels[:, :, None]).squeeze(2).double()
         bins = (confidence * BINS).ceil().long().sub(1).clamp(0, BINS - 1)
-        classes = logits.shape[2]
-        self.support = _sums(labels, torch.ones_like(hit), classes)
-        self.correct = _sums(labels, hit, classes)
-        self.loss = _sums(labels, loss, classes)
-        self.predicted = _sums(predicted, torch.ones_like(hit), classes)
-        # Mean confidence minus accuracy of a bin, times its samples.
-        gap = _sums(labels * BINS + bins, confidence - hit, classes * BINS)
-        self.gap = gap.unflatten(1, (classes, BINS))
-        self.recall = self.correct / self.support
-        self.precision = self.correct / self.predicted.clamp(min=1)
+        self.support.scatter_add_(1, labels, torch.ones_like(hit))
+        self.correct.scatter_add_(1, labels, hit)
+        self.loss.scatter_add_(1, labels, loss)
+        self.predicted.scatter_add_(1, predicted, torch.ones_like(hit))
+        self.gap.flatten(1).scatter_add_(1, labels * BINS + bins, confidence - hit)
+
+    @property
+    def recall(self) -> Tensor:
+        return self.correct / self.support
+
+    @property
+    def precision(self) -> Tensor:
+        return self.correct / self.predicted.clamp(min=1)
+
+    @property
+    def f1(self) -> Tensor:
+        """NaN for a class without samples."""
         f1 = 2 * self.correct / (self.support + self.predicted)
-        self.f1 = f1.where(self.support > 0, float("nan"))
+        return f1.where(self.support > 0, float("nan"))
 
     def by_class(self) -> Tensor:
         """(K, C, metrics of a class)."""
@@ -162,11 +235,6 @@ class _Counted:
             "calibration_error": gap.abs().sum(2) / support,
         }
         return torch.stack([columns[metric] for metric in GROUP_METRICS], dim=2)
-
-
-def _sums(index: Tensor, values: Tensor, size: int) -> Tensor:
-    """Sums values (K, N) over equal indices (K, N): (K, size)."""
-    return values.new_zeros(len(values), size).scatter_add_(1, index, values)
 
 
 def _smallest(values: Tensor) -> Tensor:

@@ -212,13 +212,11 @@ class PackedNetworks:
         return joined(logits).to(self.design.precision.dtype)
 
     @torch.no_grad()
-    def evaluate(self, batches: Iterable[Tensor]) -> Tensor:
-        """Logits (K, N, C), with the current statistics."""
-        run, parts = self._pass(False, self.statistics), []
-        for x in batches:
-            with self._computing(x):
-                parts.append(joined(self._chain(run, x)[1]))
-        return torch.cat(parts, dim=1).to(self.design.precision.dtype)
+    def evaluate(self, x: Tensor) -> Tensor:
+        """Logits (K, B, C), with the current statistics."""
+        with self._computing(x):
+            logits = self._chain(self._pass(False, self.statistics), x)[1]
+        return joined(logits).to(self.design.precision.dtype)
 
     @contextmanager
     def _computing(self, x: Tensor) -> Iterator[None]:

@@ -69,7 +69,8 @@ class Model:
             _dataset(samples, self.inputs, self.classes), device=device, dtype=precision.dtype
         )
         index = torch.arange(len(samples), device=device).split(pool.evaluation_size(1))
-        logits = self.pack.evaluate(self._enter(pool, part) for part in index)[0]
+        found = [self.pack.evaluate(self._enter(pool, part))[0] for part in index]
+        logits = torch.cat(found)
         tau = self.config.train.post_hoc_tau
         if tau == 0:
             return logits

@@ -9,6 +9,7 @@ from trainers.check import check, check_objective
 from trainers.config import Config
 from trainers.data_config import DataConfig
 from trainers.metrics import layout as metric_layout
+from trainers.notes import notes
 from trainers.rounds import FEWEST, chosen
 
 
@@ -21,6 +22,17 @@ def inspect(config: DataConfig) -> dict[str, Any]:
     from trainers.data import load  # pyarrow and scikit-learn take a second to import
 
     return load(config).facts
+
+
+def said(facts: Mapping[str, Any]) -> list[str]:
+    """Sentences about data for a launch: notes, and where a large data set is kept."""
+    from trainers.data.rows import FROM_BYTES
+
+    size = facts.get("bytes", 0)
+    if size < FROM_BYTES:
+        return notes(facts)
+    kept = "in files of the cache (sweeper cache), which the workers of a machine share"
+    return [*notes(facts), f"The data are {size / 1e9:.2f} GB, read {kept}."]
 
 
 def load_key(config: DataConfig) -> str:

@@ -18,6 +18,7 @@ from sweeper.engine import (
     checkpoint_paths,
     cluster,
     compatibility,
+    data_facts,
     evaluations,
     launch_changes,
     provenance,
@@ -45,7 +46,6 @@ from sweeper.store.records import Lease, NewCell, NewSweep, Sweep
 from sweeper.store.store import Store
 from sweeper.store.study import Study
 from sweeper.trainables import Trainable
-from trainers.notes import notes
 
 __all__ = ["Event", "Outcome", "Progress", "launch"]
 
@@ -146,7 +146,7 @@ def _read(
     """Reads the data; returns the spec with its number of evaluations, and its cells."""
     spec, maker = prepared(spec, trainer, before=evaluations.stored(storage, spec.name))
     cells, first = _cells(spec, maker, say=say)
-    for note in notes(maker.facts):
+    for note in data_facts.said(maker.facts):
         say(note)
     return spec, _Source(maker, cells, first)
 

@@ -50,7 +50,9 @@ class Launch:
         self.tracker = RunTracker()
         self.best = Best(self.spec, self.tracker, bounded=self._bounded)
         self.conductor: Conductor | None = None
-        self.place = ProbeConditions.of(self.spec.resources, self.request.plugins)
+        self.place = ProbeConditions.of(
+            self.spec.resources, self.request.plugins, session.maker.fingerprints
+        )
         self.halted = ""
         self.checkpoints = checkpoint_paths.of(self.request.storage)
         self._began = self.request.clock()

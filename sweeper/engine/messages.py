@@ -39,6 +39,7 @@ class ProbeJob:
     threads: int  # the most, if `auto_threads` lets the size of a step decide
     auto_threads: bool = True
     device: str
+    fingerprints: dict[str, str] = field(default_factory=dict[str, str])  # as in `Job`
     plugins: tuple[str, ...] = ()
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from sweeper import plan, search
 from sweeper.design import candidates, designs, pack_key
-from sweeper.engine import cluster, plugins, probe, screening
+from sweeper.engine import cluster, data_facts, plugins, probe, screening
 from sweeper.engine.cells import REPORT, TUNING, CellMaker
 from sweeper.engine.own import prepared
 from sweeper.engine.packing import questions, shared
@@ -22,7 +22,6 @@ from sweeper.spec import ADAPTIVE, Screen, Search, Spec
 from sweeper.spec.own import read
 from sweeper.states import RunState
 from sweeper.store.records import Cell, NewCell, NewPack, Run, Sweep
-from trainers.notes import notes
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,11 +82,17 @@ def preview(
         on_event(warning)
     spec, maker = prepared(spec, before=before)
     cells = _numbered(_cells(spec, maker))
-    for note in notes(maker.facts):
+    for note in data_facts.said(maker.facts):
         on_event(note)
     runs = _pending(cells)
     prices, workers = _probed(
-        spec, cells, runs, ray_address=ray_address, plugin_files=loaded, on_event=on_event
+        spec,
+        cells,
+        runs,
+        fingerprints=maker.fingerprints,
+        ray_address=ray_address,
+        plugin_files=loaded,
+        on_event=on_event,
     )
     found = _sum(spec, cells, runs, prices=prices, workers=workers)
     if spec.precision is None:
@@ -172,6 +177,7 @@ def _probed(
     cells: Sequence[Cell],
     runs: Sequence[Run],
     *,
+    fingerprints: dict[str, str],
     ray_address: str | None,
     plugin_files: tuple[str, ...],
     on_event: Callable[[Event], None],
@@ -184,7 +190,7 @@ def _probed(
     )
     on_event(f"joining Ray at {ray_address}" if ray_address else "starting Ray")
     with cluster.started(address=ray_address, cpus=asked * cpus, gpus=asked * gpus, say=on_event):
-        place = ProbeConditions.of(spec.resources, plugin_files)
+        place = ProbeConditions.of(spec.resources, plugin_files, fingerprints)
         with WorkerPool(terms(spec, joined=ray_address is not None), say=on_event) as pool:
             pool.wait(lambda: None)
             workers = pool.room

@@ -40,16 +40,20 @@ class ProbeConditions:
     threads: int  # the most, unless the spec sets the number
     device: str
     auto_threads: bool = True
+    fingerprints: dict[str, str]  # as in `Job`
     plugins: tuple[str, ...] = ()
 
     @classmethod
-    def of(cls, resources: Resources, plugins: tuple[str, ...]) -> ProbeConditions:
+    def of(
+        cls, resources: Resources, plugins: tuple[str, ...], fingerprints: dict[str, str]
+    ) -> ProbeConditions:
         """A worker with these resources, with at most one thread for each of its cores."""
         asked = resources.threads
         return cls(
             threads=max(1, int(resources.cpus)) if asked == "auto" else asked,
             auto_threads=asked == "auto",
             device="cuda" if resources.gpus else "cpu",
+            fingerprints=fingerprints,
             plugins=plugins,
         )
 

@@ -12,7 +12,7 @@ import platform
 import sys
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from sweeper import trainables
@@ -47,8 +47,11 @@ _marks: dict[tuple[str, ...], str] = {}  # by the files of training functions
 _guards: dict[int, Any] = {}  # by threads; their processes serve one pack key after another
 
 
-def dataset(config: DataConfig) -> Any:
+def dataset(config: DataConfig, fingerprints: Mapping[str, str]) -> Any:
     """The data set, kept in this process for the next packs.
+
+    Args:
+        fingerprints: of the contents that the driver has read, by load key.
 
     Raises:
         ConfigError: it cannot be read or used.
@@ -59,7 +62,7 @@ def dataset(config: DataConfig) -> Any:
     if key not in _datasets:
         while len(_datasets) >= DATASETS_KEPT:
             _datasets.popitem(last=False)
-        _datasets[key] = load(config)
+        _datasets[key] = load(config, fingerprint=fingerprints.get(key))
     _datasets.move_to_end(key)
     return _datasets[key]
 
@@ -101,7 +104,7 @@ def time_packs(job: ProbeJob) -> Answer:
     """
     config = Config.model_validate(job.config)
     try:
-        dataset(config.data)
+        dataset(config.data, job.fingerprints)
     except Exception:  # noqa: BLE001  this node is at fault; the driver has read them
         return None
     try:
@@ -112,7 +115,7 @@ def time_packs(job: ProbeJob) -> Answer:
 
         def build(k: int) -> Any:
             members = [PackMember(config, replicate) for replicate in range(k)]
-            data = dataset(config.data)
+            data = dataset(config.data, job.fingerprints)
             made = trainer_class(config.train.model)
             return made(data, members, device=job.device, form=suited.form)
 
@@ -138,10 +141,10 @@ def suit(config: Config, job: ProbeJob) -> Suited | Refusal:
         return Suited(form=DEFAULT, threads=job.threads)
     if TRAINER is not None:
         return Suited(form=next(iter(FORMS)), threads=job.threads)
-    threads = job.threads
+    threads, data = job.threads, dataset(config.data, job.fingerprints)
     if job.auto_threads:
-        threads = threads_for(layers_of(config, max(job.ks)), most=job.threads)
-    layers = [layer for k in job.ks for layer in layers_of(config, k)]
+        threads = threads_for(layers_of(config, data, max(job.ks)), most=job.threads)
+    layers = [layer for k in job.ks for layer in layers_of(config, data, k)]
     try:
         choice = guard(threads, job.plugins).choose(layers)
     except WrongArithmetic as error:
@@ -155,7 +158,8 @@ def refusal(config: Config, job: Job) -> Refusal | None:
         return None
     from trainers.arithmetic import WrongArithmetic
 
-    layers, checking = layers_of(config, len(job.members)), guard(job.threads, job.plugins)
+    layers = layers_of(config, dataset(config.data, job.fingerprints), len(job.members))
+    checking = guard(job.threads, job.plugins)
     here = checking.has(job.form)
     try:
         choice = checking.choose(layers, first=job.form if here else None)
@@ -169,11 +173,10 @@ def refusal(config: Config, job: Job) -> Refusal | None:
     return Refusal(text=f"{platform.node()}: {choice.lines[0]}", form=choice.form)
 
 
-def layers_of(config: Config, members: int) -> list[Any]:
+def layers_of(config: Config, data: Any, members: int) -> list[Any]:
     """The layer calls of a training step of this number of members."""
     from trainers.shapes import calls
 
-    data = dataset(config.data)
     return calls(
         config.train,
         inputs=data.inputs,
@@ -387,7 +390,7 @@ class PackWorker:
             return self._begun(self._own(job.own))
         configs = [Config.model_validate(member.config) for member in job.members]
         try:
-            data = dataset(configs[0].data)
+            data = dataset(configs[0].data, job.fingerprints)
         except ConfigError as error:  # the driver has read them, so this node is at fault
             raise Unfit(f"the data cannot be read: {error}") from error
         expected = job.fingerprints[data_facts.load_key(configs[0].data)]

@@ -99,7 +99,7 @@ def worker_named(name: str) -> Any:
 def asked(*keys: str, **more: Any) -> tuple[ProbeJobs, dict[str, Any]]:
     """Questions, each with a worker of its own that has begun to answer."""
     plain = {"check": lambda: None, "tell": lambda event: None}
-    place = ProbeConditions(threads=1, device="cpu")
+    place = ProbeConditions(threads=1, device="cpu", fingerprints={})
     asking = ProbeJobs([question(key, 1) for key in keys], place, **(plain | more))
     workers: dict[str, Any] = {key: Actor(key) for key in (*keys, "more")}
     for key in keys:

@@ -86,14 +86,15 @@ def test_nothing_is_read_back_for_the_bits(monkeypatch: pytest.MonkeyPatch) -> N
 def test_a_run_that_diverges_in_its_last_round_has_no_bits(monkeypatch: pytest.MonkeyPatch) -> None:
     """What is not finite predicts nothing."""
     trainer = pack(images(), config(epochs=1), config(epochs=1))
-    evaluate = trainer.evaluate
+    evaluate = trainer.pack.evaluate
 
-    def broken() -> dict[str, torch.Tensor]:
-        logits = evaluate()
-        logits["test"][1, 0, 0] = float("inf")
+    def broken(x: torch.Tensor) -> torch.Tensor:
+        logits = evaluate(x)
+        if logits.shape[1] == len(trainer.pool.y["test"]):
+            logits[1, 0, 0] = float("inf")
         return logits
 
-    monkeypatch.setattr(trainer, "evaluate", broken)
+    monkeypatch.setattr(trainer.pack, "evaluate", broken)
     first, second = trainer.train_round()
     assert (first.finite, second.finite) == (True, False)
     assert first.correct is not None

@@ -88,7 +88,7 @@ def test_one_member_trains_like_the_ordinary_network(network: str) -> None:
         optimizer.step()
     assert difference(plain, parameters_of(trainer, 0)) < TOLERANCE
     logits = trainer.evaluate()["val"][0]
-    x = next(trainer.split_batches("val"))
+    x = next(trainer.split_batches("val"))[1]
     with torch.no_grad():
         expected = plain.eval()(x if network == "resnet" else x[0])
     assert torch.allclose(logits, expected, rtol=0, atol=1e-10)

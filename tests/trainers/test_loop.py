@@ -30,9 +30,11 @@ from torch import Tensor
 from trainers import checkpoint, loop
 from trainers.__main__ import main
 from trainers.config import Config
+from trainers.feed import Batch
 from trainers.loop import PackTrainer, RoundResult
 from trainers.losses.cross_entropy import CrossEntropy
 from trainers.metrics import layout, measure
+from trainers.pack import LossTerms
 from trainers.ssl.simclr import simclr
 
 LEVERS = [
@@ -216,8 +218,8 @@ def test_nan_on_the_validation_split_alone_is_divergence(
     trainer = pack(images(), config(), config())
     real = trainer.pack.evaluate
 
-    def broken(batches: Any) -> Tensor:
-        logits = real(batches)
+    def broken(x: Tensor) -> Tensor:
+        logits = real(x)
         if logits.shape[1] == 12:
             logits[0, 3, 1] = float("nan")
         return logits
@@ -230,13 +232,15 @@ def test_a_parameter_that_no_logit_shows_is_divergence(monkeypatch: pytest.Monke
     """The last update may break the projector alone, which evaluation does not pass through."""
     settings = config(ssl={"weight": 0.1})
     trainer = pack(images(), settings, settings)
-    real = trainer.evaluate
+    real = trainer.update
 
-    def after_the_last_update() -> dict[str, Tensor]:
-        trainer.pack.parameters.blocks()["projector.second.bias"][1] = float("nan")
-        return real()
+    def broken_by_the_last_one(batch: Batch) -> tuple[LossTerms, Tensor]:
+        terms = real(batch)
+        if trainer.step == trainer.timetable.end(1):
+            trainer.pack.parameters.blocks()["projector.second.bias"][1] = float("nan")
+        return terms
 
-    monkeypatch.setattr(trainer, "evaluate", after_the_last_update)
+    monkeypatch.setattr(trainer, "update", broken_by_the_last_one)
     assert [r.finite for r in trainer.train_round()] == [True, False]
 
 

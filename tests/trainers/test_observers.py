@@ -132,7 +132,7 @@ def numbers(trainer: PackTrainer) -> tuple[np.ndarray, np.ndarray, np.ndarray, n
     blocks = parameters_of(trainer, 0)
     w = blocks["module.weight"].numpy().T.astype(float)
     b = blocks["module.bias"].numpy().astype(float)
-    x = trainer.pool.x["test"].double().numpy()
+    x = trainer.pool.raw("test", torch.arange(len(trainer.pool.y["test"]))).double().numpy()
     return x, trainer.pool.y["test"].numpy(), w, b
 
 
@@ -145,7 +145,7 @@ class TestGradientNoise:
             w = blocks["module.weight"].numpy().T.astype(float)
             b = blocks["module.bias"].numpy().astype(float)
             index = trainer.feed.subset_index[member]
-            x = trainer.pool.x["train"][index].double().numpy()
+            x = trainer.pool.raw("train", index).double().numpy()
             y = trainer.pool.y["train"][index].numpy()
             grads = gradients(x, y, w, b)
             by_class = {f"class:c{c}": [c] for c in range(3)}

@@ -191,7 +191,7 @@ def test_running_statistics_are_those_of_an_ordinary_loop() -> None:
         layer = getattr(plain, name)
         assert torch.allclose(mean.view(2, -1)[0], layer.running_mean, rtol=0, atol=1e-12)
         assert torch.allclose(var.view(2, -1)[0], layer.running_var, rtol=0, atol=1e-12)
-    x = next(trainer.split_batches("test")).unflatten(1, (2, 3))[:, 0]
+    x = next(trainer.split_batches("test"))[1].unflatten(1, (2, 3))[:, 0]
     assert torch.allclose(trainer.evaluate()["test"][0], plain.eval()(x), rtol=0, atol=1e-12)
 
 

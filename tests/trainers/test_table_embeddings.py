@@ -64,7 +64,7 @@ def test_an_embedding_is_the_packages_own(kind: str) -> None:
     with torch.no_grad():
         for name, parameter in own.items():
             parameter.copy_(blocks[place_of(kind, name)])
-    rows = next(trainer.split_batches("test"))
+    rows = next(trainer.split_batches("test"))[1]
     network = trainer.pack.design.network
     found = network.entrance(trainer.pack._pass(False, None), rows)  # type: ignore[attr-defined]
     expected = module(rows[0, :, :4]).flatten(1)

@@ -181,7 +181,7 @@ def test_a_network_trains_and_predicts_as_its_authors_does(name: str) -> None:
         optimizer.zero_grad()
         loss_of(outputs(name, module, batch.x[0]), batch.labels[0]).backward()
         optimizer.step()
-    rows = next(trainer.split_batches("test"))[0]
+    rows = next(trainer.split_batches("test"))[1][0]
     with torch.no_grad():
         expected = chances(outputs(name, module.eval(), rows))
     found = trainer.evaluate()["test"][0].softmax(-1)

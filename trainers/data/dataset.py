@@ -17,6 +17,7 @@ import numpy as np
 
 from trainers.data.columns import Encoder
 from trainers.data.repeats import repeats
+from trainers.data.rows import Rows, arrays, parts
 from trainers.data.shape import TableShape
 from trainers.data.splits import SPLITS
 
@@ -64,6 +65,12 @@ class Dataset:
         return repeats(self.x, self.codes)
 
     @property
+    def size_bytes(self) -> int:
+        """The bytes of all samples."""
+        found = (self.x, self.codes or {})
+        return sum(array.nbytes for own in found for array in own.values())
+
+    @property
     def inputs(self) -> tuple[int, ...]:
         """A network's input shape: (C, H, W) of images, a `TableShape` of tables."""
         pool = self.x["train"]
@@ -86,6 +93,7 @@ class Dataset:
             "shape": list(self.x["train"].shape[1:]),
             "cardinalities": list(self.cardinalities),
             "counts": {split: self._counts(split) for split in self.y},
+            "bytes": self.size_bytes,
             "left_out": dict(self.left_out),
             "repeats": self.repeats,
             "labels": {"test": pack_labels(self.y["test"])},
@@ -103,7 +111,7 @@ def pack_labels(labels: np.ndarray) -> str:
 
 def image_dataset(
     name: str,
-    x: Arrays,
+    x: Mapping[str, Rows],
     y: Arrays,
     *,
     classes: tuple[str, ...],
@@ -111,7 +119,7 @@ def image_dataset(
 ) -> Dataset:
     """Makes a data set of images: split -> (N, H, W) or (N, H, W, C), uint8 or 0..1 floats."""
     splits = [split for split in SPLITS if split in y]
-    pixels = {split: _channels_first(x[split]) for split in splits}
+    pixels = arrays({split: x[split] for split in splits}, _channels_first)
     labels = {split: y[split].astype(np.int64) for split in splits}
     mean, std = _channel_moments(pixels["train"])
     mark = fingerprint(classes, *pixels.values(), *labels.values())
@@ -167,15 +175,15 @@ def fingerprint(names: tuple[str, ...], *arrays: np.ndarray) -> str:
 
 def _channels_first(x: np.ndarray) -> np.ndarray:
     x = x[..., None] if x.ndim == 3 else x
-    return np.ascontiguousarray(x.transpose(0, 3, 1, 2))
+    return x.transpose(0, 3, 1, 2)
 
 
 def _channel_moments(pixels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """The mean and standard deviation of each channel, in units of 0..1: two of (C,) float32."""
     unit = 255.0 if pixels.dtype == np.uint8 else 1.0
     total, squares = np.zeros(pixels.shape[1]), np.zeros(pixels.shape[1])
-    for start in range(0, len(pixels), 4096):  # a float64 copy of a large pool is too big
-        part = pixels[start : start + 4096] / np.float64(unit)
+    for rows in parts(pixels.shape):
+        part = pixels[rows] / np.float64(unit)
         total += part.sum(axis=(0, 2, 3))
         squares += np.einsum("nchw,nchw->c", part, part)
     count = pixels[:, 0].size

@@ -11,7 +11,6 @@ Letters: N images, H x W pixels, C channels.
 from __future__ import annotations
 
 import hashlib
-import io
 import json
 import warnings
 from collections import deque
@@ -22,7 +21,7 @@ from dataclasses import dataclass
 from functools import partial
 from itertools import islice
 from pathlib import Path
-from typing import Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 
@@ -33,6 +32,7 @@ from trainers.data import pixels
 from trainers.data.dataset import Dataset, fingerprint, image_dataset
 from trainers.data.labels import Labels
 from trainers.data.pixels import ImageShape
+from trainers.data.rows import Picked, Rows, npy
 from trainers.data.splits import pick
 from trainers.data_config import DataConfig
 
@@ -90,7 +90,7 @@ def dataset(
     return image_dataset(
         config.dataset,
         {
-            split: decoded[part][np.searchsorted(rows[part], chosen)]
+            split: Picked(decoded[part], np.searchsorted(rows[part], chosen))
             for split, (part, chosen) in picks.items()
         },
         {split: y[part][chosen] for split, (part, chosen) in picks.items()},
@@ -107,7 +107,7 @@ def read(files: Files, size: int | None, *, colour: bool) -> np.ndarray:
     """
     rows, seen = np.arange(len(files)), scan(files)
     colour = check_forms([(files, seen, rows)], size) or colour
-    return _decode(files, seen, rows, size, colour=colour)
+    return Decoded(files, seen, rows, size, colour)[:]
 
 
 def scan(files: Files) -> Scan:
@@ -148,47 +148,70 @@ def check_forms(used: Iterable[tuple[Files, Scan, np.ndarray]], size: int | None
     return colour
 
 
-def decode(
-    files: Files, scan: Scan, rows: np.ndarray, size: int | None, *, colour: bool
-) -> np.ndarray:
-    """Decodes the images of `rows`, all of one size: (N, H, W), or (N, H, W, 3) in colour, uint8.
+def decode(files: Files, scan: Scan, rows: np.ndarray, size: int | None, *, colour: bool) -> Rows:
+    """The images of `rows`, all of one size: (N, H, W), or (N, H, W, 3) in colour, uint8.
 
-    With a size, the array is read from the cache or written to it. It may be a read-only file.
+    With a size, they are read from the cache or written to it; otherwise a part is decoded when it
+    is asked for.
     """
+    decoded = Decoded(files, scan, rows, size, colour)
     if size is None:
-        return _decode(files, scan, rows, size, colour=colour)
+        return decoded
     made_by = [pixels.RULE, pixels.DECODERS, size, colour]
     name = hashlib.sha256(json.dumps(made_by).encode())
     name.update(b"".join(scan.digests[row] for row in rows.tolist()))
     path = cache.root() / cache.IMAGES / f"{name.hexdigest()}.npy"
-    shape = (len(rows), size, size, *((3,) if colour else ()))
-    found = _kept(path, shape)
+    found = _kept(path, decoded.shape)
     if found is None:
         with cache.turn(path):
-            found = _kept(path, shape)
-            if found is None:
-                found = _decode(files, scan, rows, size, colour=colour)
-                _keep(path, found)
-    return found
+            found = _kept(path, decoded.shape)
+            if found is None and cache.write_parts(path, decoded.npy()):
+                found = _kept(path, decoded.shape)
+    return decoded if found is None else found
 
 
-def _decode(
-    files: Files, scan: Scan, rows: np.ndarray, size: int | None, *, colour: bool
-) -> np.ndarray:
-    def one(row: int) -> np.ndarray:
-        content = files.read(row)
-        if hashlib.sha256(content).digest() != scan.digests[row]:
-            raise files.refuse(row, "has changed while it was read: start again")
-        return pixels.decode(content, size, partial(files.refuse, row), colour=colour)
+@dataclass(frozen=True)
+class Decoded:
+    """The pixels of image files, decoded when they are asked for."""
 
-    made = None
-    with _quiet():
-        for position, image in enumerate(_threads(one, rows.tolist())):
-            if made is None:
-                made = np.empty((len(rows), *image.shape), dtype=np.uint8)
+    files: Files
+    scan: Scan
+    rows: np.ndarray
+    size: int | None
+    colour: bool
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        return np.dtype(np.uint8)
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        form = self.scan.forms[self.rows[0]]
+        assert isinstance(form, ImageShape)  # noqa: S101  the forms were checked
+        sides = (form.height, form.width) if self.size is None else (self.size, self.size)
+        return (len(self.rows), *sides, *((3,) if self.colour else ()))
+
+    def __getitem__(self, part: slice | np.ndarray, /) -> np.ndarray:
+        rows = self.rows[part]
+        made = np.empty((len(rows), *self.shape[1:]), dtype=np.uint8)
+        for position, image in enumerate(self._images(rows)):
             made[position] = image
-    assert made is not None  # noqa: S101  no split is empty
-    return made
+        return made
+
+    def npy(self) -> Iterator[bytes | memoryview]:
+        """All images, as a file of NumPy."""
+        return npy(self.shape, self.dtype, (i.data.cast("B") for i in self._images(self.rows)))
+
+    def _images(self, rows: np.ndarray) -> Iterator[np.ndarray]:
+        def one(row: int) -> np.ndarray:
+            content = self.files.read(row)
+            if hashlib.sha256(content).digest() != self.scan.digests[row]:
+                raise self.files.refuse(row, "has changed while it was read: start again")
+            refuse = partial(self.files.refuse, row)
+            return pixels.decode(content, self.size, refuse, colour=self.colour)
+
+        with _quiet():
+            yield from _threads(one, rows.tolist())
 
 
 def _kept(path: Path, shape: tuple[int, ...]) -> np.ndarray | None:
@@ -198,12 +221,6 @@ def _kept(path: Path, shape: tuple[int, ...]) -> np.ndarray | None:
     except (OSError, ValueError, EOFError):
         return None
     return found if found.dtype == np.uint8 and found.shape == shape else None
-
-
-def _keep(path: Path, made: np.ndarray) -> None:
-    header = io.BytesIO()
-    np.lib.format.write_array_header_1_0(header, np.lib.format.header_data_from_array_1_0(made))
-    cache.write(path, header.getvalue(), made.data.cast("B"))
 
 
 def _threads(work: Callable[[int], T], rows: Iterable[int]) -> Iterator[T]:

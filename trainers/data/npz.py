@@ -9,20 +9,30 @@ Labels are (N,) or (N, 1) whole numbers or text, or one-hot, (N, C) of 0 and 1.
 
 from __future__ import annotations
 
+import shutil
+import tempfile
 import zipfile
 from collections.abc import Mapping
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
 import numpy as np
 
+from trainers import cache
 from trainers.data.dataset import SPLITS, Dataset, fingerprint, image_dataset
 from trainers.data.files import Refuse, existing_path, refusal, refuse_unused
 from trainers.data.labels import encode, from_one_hot
+from trainers.data.rows import FROM_BYTES, Picked
 from trainers.data.splits import pick
 from trainers.data_config import DataConfig
 
 Parts = dict[str, np.ndarray]
+
+COPIED_BYTES = 1 << 20
+_READ_HEADER = {
+    (1, 0): np.lib.format.read_array_header_1_0,
+    (2, 0): np.lib.format.read_array_header_2_0,
+}
 
 # The arrays of part {0}: images, labels, and groups named {1}.
 NAMINGS = (("x_{0}", "y_{0}", "{1}_{0}"), ("{0}_images", "{0}_labels", "{0}_{1}"))
@@ -53,7 +63,7 @@ def load(config: DataConfig) -> Dataset:
     picks = pick(y, config, content=content, groups=groups)
     return image_dataset(
         "npz",
-        {split: x[part][chosen] for split, (part, chosen) in picks.items()},
+        {split: Picked(x[part], chosen) for split, (part, chosen) in picks.items()},
         {split: y[part][chosen] for split, (part, chosen) in picks.items()},
         classes=classes,
         left_out=left_out,
@@ -100,10 +110,26 @@ class Archive:
             found = ", ".join(self.names) or "nothing"
             raise self._refuse(f"lacks the array {name!r} and holds {found}")
         try:
-            return self._file[name]
+            found = self._mapped(f"{name}.npy")
+            return self._file[name] if found is None else found
         except (OSError, ValueError, EOFError, MemoryError, zipfile.BadZipFile) as error:
             reason = f"has an array {name!r} of Python objects, or damaged, which is never read"
             raise self._refuse(f"{reason}: save plain numbers or text") from error
+
+    def _mapped(self, member: str) -> np.ndarray | None:
+        """A large array, from a file without a name; None if it is small or no such file can be."""
+        archive = self._file.zip
+        if archive.getinfo(member).file_size < FROM_BYTES:
+            return None
+        with suppress(OSError), tempfile.TemporaryFile(dir=cache.folder(cache.DATASETS)) as file:
+            with archive.open(member) as packed:
+                shutil.copyfileobj(packed, file, COPIED_BYTES)
+            file.seek(0)
+            shape, by_columns, dtype = _READ_HEADER[np.lib.format.read_magic(file)](file)
+            if not dtype.hasobject:
+                order = "F" if by_columns else "C"
+                return np.memmap(file, dtype, "r", file.tell(), shape, order)
+        return None
 
 
 def _parts(archive: Archive, refuse: Refuse) -> tuple[Parts, Parts]:

@@ -7,7 +7,8 @@ from hashlib import blake2b
 
 import numpy as np
 
-ROWS = 8192  # hashed at once
+from trainers.data.rows import parts
+
 MARK_BYTES = 8
 
 
@@ -35,10 +36,10 @@ def repeats(x: Mapping[str, np.ndarray], codes: Mapping[str, np.ndarray] | None)
 def _marks(x: np.ndarray, codes: np.ndarray | None) -> np.ndarray:
     """A hash of each sample, (N,) uint64: equal samples have equal hashes, others almost never."""
     digests: list[bytes] = []
-    for start in range(0, len(x), ROWS):
-        rows = _bytes(x[start : start + ROWS] + np.zeros((), dtype=x.dtype))  # turns -0.0 into 0.0
+    for part in parts(x.shape):
+        rows = _bytes(x[part] + np.zeros((), dtype=x.dtype))  # turns -0.0 into 0.0
         if codes is not None:
-            rows = np.concatenate([rows, _bytes(codes[start : start + ROWS])], axis=1)
+            rows = np.concatenate([rows, _bytes(codes[part])], axis=1)
         digests += [blake2b(row, digest_size=MARK_BYTES).digest() for row in rows]
     return np.frombuffer(b"".join(digests), dtype="<u8")
 

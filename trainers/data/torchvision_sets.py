@@ -16,6 +16,7 @@ import numpy as np
 from trainers.data.dataset import Dataset, fingerprint, image_dataset
 from trainers.data.files import Refuse, check_root, existing_path, refusal, refuse_unused
 from trainers.data.labels import encode
+from trainers.data.rows import Picked
 from trainers.data.splits import pick
 from trainers.data_config import DataConfig
 
@@ -96,7 +97,7 @@ def _dataset(
     picks = pick(y, config, content=fingerprint(classes, images["train"], y["train"]))
     return image_dataset(
         config.dataset,
-        {split: images[part][chosen] for split, (part, chosen) in picks.items()},
+        {split: Picked(images[part], chosen) for split, (part, chosen) in picks.items()},
         {split: y[part][chosen] for split, (part, chosen) in picks.items()},
         classes=classes,
         left_out=left_out,
