@@ -30,6 +30,7 @@ from sweeper.cli.options import (
     Force,
     FromService,
     LogFile,
+    LogFormat,
     OpenRay,
     Overrides,
     Plugins,
@@ -146,8 +147,9 @@ def _before(
     ] = False,
     verbose: Verbose = False,
     log_file: LogFile = None,
+    log_format: LogFormat = "text",
 ) -> None:
-    logs.begin(verbose=verbose, file=log_file)
+    logs.begin(verbose=verbose, file=log_file, form=log_format)
     logs.opening(sys.argv[1:], settings.chosen(context.obj))
     for remark in inputs.unknown_variables(os.environ):
         logs.complain(f"warning: {remark}")
@@ -226,6 +228,7 @@ def launch(
     from sweeper.engine.driver import launch as drive
     from sweeper.live import Display
 
+    logs.about(sweep=loaded.name)
     lines = logs.shown()  # log lines would break a live display
     with (
         watching.beside(loaded.name, storage, wanted=watch),
@@ -236,7 +239,7 @@ def launch(
             storage=storage,
             ray_address=ray_address,
             plugins=plugins or (),
-            on_event=logs.Watched(display.show),
+            on_event=logs.Watched(display.show if not logs.as_json() else lambda event: None),
             yes=yes,
             new_data=new_data,
         )

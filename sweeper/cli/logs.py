@@ -1,22 +1,26 @@
 """Lines for the user on stderr, and the same lines with more detail in a log.
 
 The log is Python's own: each module of `sweeper` and `trainers` may log under its name.
-`--log-file` keeps all of it, `--verbose` shows it on stderr. No password or token gets into a log.
+`--log-file` keeps all of it, `--verbose` shows it on stderr. With `--log-format json` each line of
+both is a JSON object, with the sweep, run and attempt that it is about. No password or token gets
+into a log.
 """
 
 from __future__ import annotations
 
+import json
 import logging
 import platform
 import shlex
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sweeper import __version__
 from sweeper.cli.masking import masked
-from sweeper.errors import InputError
+from sweeper.errors import InputError, nearest
 from sweeper.states import FINISHED
 
 if TYPE_CHECKING:
@@ -25,6 +29,9 @@ if TYPE_CHECKING:
 LOGGED = ("sweeper", "trainers")
 LOG = logging.getLogger("sweeper.cli")
 SHOWN = logging.getLogger("sweeper.shown")  # lines that stderr has anyway
+FORMS = ("text", "json")
+FIELDS = ("sweep", "run", "runs", "attempt", "pack", "worker")  # what a line may be about
+_about: dict[str, object] = {}  # what all lines are about
 FORMAT = "%(asctime)s %(levelname)-7s %(name)s: %(message)s"
 
 
@@ -35,13 +42,31 @@ class _Masked(logging.Formatter):
         return masked(super().format(record))
 
 
+class _Json(logging.Formatter):
+    """A JSON object, without secrets."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        at = datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds")
+        found: dict[str, object] = {
+            "time": at,
+            "level": record.levelname.lower(),
+            "logger": record.name,
+            "message": masked(record.getMessage()),
+            **_about,
+            **{name: getattr(record, name) for name in FIELDS if hasattr(record, name)},
+        }
+        if record.exc_info:
+            found["error"] = masked(self.formatException(record.exc_info))
+        return json.dumps(found, ensure_ascii=False, default=str)
+
+
 class _Stderr(logging.Handler):
-    """Prints what the user does not see anyway."""
+    """Prints what the user does not see anyway; as JSON everything, because nothing else is."""
 
     def emit(self, record: logging.LogRecord) -> None:
         from sweeper.cli import streams
 
-        if record.name != SHOWN.name:
+        if record.name != SHOWN.name or isinstance(self.formatter, _Json):
             streams.say(self.format(record))
 
 
@@ -80,12 +105,17 @@ class Watched:
             SHOWN.info("%s; time left: %s", counts(event), time_left(event))
 
 
-def say(text: str) -> None:
-    """Prints a line to stderr, and logs it."""
+def say(text: str, **fields: object) -> None:
+    """Prints a line to stderr, and logs it.
+
+    Args:
+        fields: what it is about, of FIELDS.
+    """
     from sweeper.cli import streams
 
-    SHOWN.info("%s", text)
-    streams.say(text)
+    SHOWN.info("%s", text, extra=fields)
+    if not as_json():
+        streams.say(text)
 
 
 def complain(text: str) -> None:
@@ -94,7 +124,13 @@ def complain(text: str) -> None:
 
     line = " ".join(text.split())
     SHOWN.warning("%s", line)
-    streams.say(f"sweeper: {line}")
+    if not as_json():
+        streams.say(f"sweeper: {line}")
+
+
+def about(**fields: object) -> None:
+    """Says what all further lines of this process are about."""
+    _about.update(fields)
 
 
 @contextmanager
@@ -113,19 +149,25 @@ def ending() -> Iterator[None]:
                     logger.removeHandler(handler)
                     handler.close()
             logger.setLevel(logging.NOTSET)
+        _about.clear()
 
 
-def begin(*, verbose: bool, file: Path | None) -> None:
+def begin(*, verbose: bool, file: Path | None, form: str = "text") -> None:
     """Begins to log, to a file, to stderr, or to both.
 
     Raises:
-        InputError: the file cannot be written.
+        InputError: the file cannot be written, or there is no such format.
     """
-    handlers: list[logging.Handler] = [_Stderr()] if verbose else []
+    if form not in FORMS:
+        raise InputError(f"--log-format: {form!r} is not known{nearest(form, FORMS)}")
+    handlers: list[logging.Handler] = [_Stderr()] if verbose or form == "json" else []
+    for handler in handlers:
+        handler.setLevel(logging.DEBUG if verbose else logging.INFO)
     if file is not None:
         handlers.append(_opened(file))
     for handler in handlers:
-        handler.setFormatter(_Masked(FORMAT, "%Y-%m-%d %H:%M:%S"))
+        plain = _Masked(FORMAT, "%Y-%m-%d %H:%M:%S")
+        handler.setFormatter(_Json() if form == "json" else plain)
         for name in LOGGED:
             logging.getLogger(name).addHandler(handler)
             logging.getLogger(name).setLevel(logging.DEBUG)
@@ -156,6 +198,14 @@ def file() -> str:
 def shown() -> bool:
     """Returns whether the log is shown on stderr."""
     return any(isinstance(handler, _Stderr) for handler in logging.getLogger(LOGGED[0]).handlers)
+
+
+def as_json() -> bool:
+    """Returns whether stderr is a log of JSON objects."""
+    return any(
+        isinstance(handler, _Stderr) and isinstance(handler.formatter, _Json)
+        for handler in logging.getLogger(LOGGED[0]).handlers
+    )
 
 
 def traceback() -> None:

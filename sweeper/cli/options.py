@@ -101,6 +101,16 @@ LogFile = Annotated[
     ),
 ]
 
+LogFormat = Annotated[
+    str,
+    typer.Option(
+        "--log-format",
+        envvar="SWEEPER_LOG_FORMAT",
+        metavar="FORMAT",
+        help="text, or json: a JSON object a line, on stderr and in the log.",
+    ),
+]
+
 
 def general_first(words: Sequence[str]) -> list[str]:
     """Returns the words with the general options, and their values, moved to the front.
@@ -115,9 +125,11 @@ def general_first(words: Sequence[str]) -> list[str]:
         if word == "--":
             rest += [word, *left]
             break
-        general = word in ("-v", "--verbose", "--log-file") or word.startswith("--log-file=")
+        valued = word in ("--log-file", "--log-format")
+        joined = word.startswith(("--log-file=", "--log-format="))
+        general = valued or joined or word in ("-v", "--verbose")
         (first if general else rest).append(word)
-        if word == "--log-file" and left:
+        if valued and left:
             first.append(left.pop(0))
     return first + rest
 

@@ -90,7 +90,7 @@ def serve(
     from sweeper.service.receivers import AllowedHosts, owners_receiver
     from sweeper.service.serving import Listening
 
-    if find_spec("starlette") is None:
+    if any(find_spec(name) is None for name in ("starlette", "prometheus_client")):
         raise InputError("sweeper serve needs more packages: pip install 'sweeper[service]'")
     lookup.check_storage(storage)
     lookup.check_ray(ray_address, allow_open=open_ray)
@@ -154,6 +154,8 @@ def _both(
         store.close()
         print(url, flush=True)
         os.environ["SWEEPER_STORAGE"] = storage  # never on a command line
+        if logs.as_json():  # drivers too
+            os.environ["SWEEPER_LOG_FORMAT"] = "json"
         if addressees.owners:
             os.environ["SWEEPER_NOTIFY"] = " ".join(one.address for one in addressees.owners)
         words = _without(_without(sys.argv[1:], "--storage"), "--notify")
@@ -227,6 +229,7 @@ def _api(
     from sweeper.dashboard import serve as serve_http
     from sweeper.service.desk import Desk
     from sweeper.service.gate import Gate
+    from sweeper.service.metrics import MetricsPage
     from sweeper.service.routes import application
     from sweeper.service.serving import when_orphaned
     from sweeper.watch.pages import Around
@@ -237,9 +240,13 @@ def _api(
         when_orphaned(lambda: os.kill(os.getpid(), signal.SIGTERM))
     made = listening.listen() if number is None else socket.socket(fileno=number)
     with made as bound, _opened(storage) as store:
-        desk = Desk(store, checker=checker, folder=folder, allowed=allowed)
         watcher = Watcher(WatchedDatabase(storage, hosts=True), around=Around.SERVICE)
         shared = Watcher(WatchedDatabase(storage), around=Around.LINK)
+        pages = lambda: (  # noqa: E731
+            watcher.readers + shared.readers, max(watcher.lag_s, shared.lag_s)
+        )  # fmt: skip
+        metrics = MetricsPage(store.database, pages)
+        desk = Desk(store, checker=checker, folder=folder, allowed=allowed, metrics=metrics.text)
         routes = application(desk, watcher, shared=shared, secure=listening.secure)
         gate = Gate(
             routes,  # type: ignore[arg-type]

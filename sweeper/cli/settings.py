@@ -141,6 +141,14 @@ SETTINGS = (
         meaning="A file that every command adds its log to.",
     ),
     Setting(
+        name="log_format",
+        kind="text",
+        variable="SWEEPER_LOG_FORMAT",
+        flag="--log-format",
+        default="text",
+        meaning="text, or json for a log of JSON objects, a line each.",
+    ),
+    Setting(
         name="verbose",
         kind="switch",
         variable="SWEEPER_VERBOSE",

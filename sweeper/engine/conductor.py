@@ -155,7 +155,10 @@ class Conductor:
             began=now,
             heard=now,
         )
-        LOG.debug("pack %d, runs %s: to %s on %s", pack.id, ids, worker.id, worker.node)
+        fields = {"pack": pack.id, "runs": ids, "worker": worker.id}
+        LOG.debug(
+            "pack %d, runs %s: to %s on %s", pack.id, ids, worker.id, worker.node, extra=fields
+        )
         return job
 
     def _job(self, pack: Pack, attempts: dict[int, int]) -> Job:
@@ -374,8 +377,9 @@ class Conductor:
         """Removes members that have ended; a round in which only some members fail is a success."""
         ended = [member for member in members if member.end is not None]
         for member in ended:
-            running.attempts.pop(member.run, None)
-            LOG.debug("run %d ended: %s %s", member.run, member.end, member.error)
+            attempt = running.attempts.pop(member.run, None)
+            fields = {"run": member.run, "attempt": attempt, "pack": running.pack.id}
+            LOG.info("run %d ended: %s %s", member.run, member.end, member.error, extra=fields)
         failed = [m for m in ended if m.end not in (Ending.COMPLETE, Ending.PRUNED)]
         if len(failed) == len(members):
             for member in failed:
@@ -400,7 +404,10 @@ class Conductor:
 
     def _failed(self, worker: Worker, ending: Ending, error: str) -> None:
         running = self.running_packs.pop(worker.id)
-        LOG.warning("pack %d on %s ended: %s: %s", running.pack.id, worker.id, ending, error)
+        fields = {"pack": running.pack.id, "runs": list(running.attempts), "worker": worker.id}
+        LOG.warning(
+            "pack %d on %s ended: %s: %s", running.pack.id, worker.id, ending, error, extra=fields
+        )
         self.eta.over(worker.id, whole=False)
         self._recorder.add(running.ends(ending, error))
         self._end_waiting(running.leaving)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, replace
 from typing import Any
 
@@ -44,7 +44,11 @@ class Unknown(InputError):
 
 
 class Desk:
-    """One for all requests; its methods may be called from any thread."""
+    """One for all requests; its methods may be called from any thread.
+
+    Args:
+        metrics: the text for Prometheus.
+    """
 
     def __init__(
         self,
@@ -54,8 +58,9 @@ class Desk:
         folder: ServiceFolder,
         policy: FairPolicy | None = None,
         allowed: AllowedHosts | None = None,
+        metrics: Callable[[], str] | None = None,
     ) -> None:
-        self._allowed = allowed or AllowedHosts()
+        self._allowed, self._metrics = allowed or AllowedHosts(), metrics
         self._store, self._wishes = store, Wishes(store.database)
         self._accounts = Accounts(store.database)
         self._checker, self._folder, self._policy = checker, folder, policy or FairPolicy()
@@ -143,6 +148,12 @@ class Desk:
             name=words.get("name"), after=after, sweeps_only=not who.may_command_all
         )
         return {"events": [asdict(event) for event in found]}
+
+    def metrics(self) -> str:
+        """The service in numbers, as Prometheus reads them."""
+        if self._metrics is None:
+            raise Unknown("this server has no metrics")
+        return self._metrics()
 
     # --- wishes
 

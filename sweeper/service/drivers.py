@@ -128,7 +128,7 @@ class DriverProcesses:
     def last_words(self, one: Submission) -> str:
         """The last line that a driver has written, without what the command line puts before."""
         lines = [line.strip() for line in self._folder.tail(one.id).splitlines()]
-        said = [line for line in lines if line and not line.startswith("--- start")]
+        said = [_message(line) for line in lines if line and not line.startswith("--- start")]
         last = said[-1].removeprefix("sweeper: ").partition(" Continue with:")[0] if said else ""
         return last[:300]
 
@@ -138,6 +138,14 @@ class DriverProcesses:
         if here and driver.holder["machine"] and not leases.gone(driver.holder):
             with suppress(ProcessLookupError):
                 os.kill(int(driver.holder["pid"]), signal.SIGTERM)
+
+
+def _message(line: str) -> str:
+    """What a line of a log says, which may be a JSON object."""
+    if line.startswith("{"):
+        with suppress(ValueError, KeyError, TypeError):
+            return str(json.loads(line)["message"])
+    return line
 
 
 def verdict(name: str, storage: str) -> str:

@@ -31,6 +31,7 @@ from sweeper.watch.routes import Watcher
 LOG = logging.getLogger(__name__)
 VERSION = 1
 ROOT = f"/api/v{VERSION}"
+METRICS = "text/plain; version=0.0.4; charset=utf-8"  # of Prometheus
 STATUS = {Forbidden: 403, NotYours: 403, Unknown: 404}
 
 Body = Mapping[str, Any]
@@ -46,6 +47,12 @@ class Endpoint:
     role: Role
     handler: Handler
     kind: str = "application/json"
+    root: str = ROOT
+
+    @property
+    def route(self) -> str:
+        """The whole path."""
+        return f"{self.root}{self.path}"
 
 
 def _submit(desk: Desk, who: Access, words: Mapping[str, str], body: Body) -> Any:
@@ -127,6 +134,10 @@ ENDPOINTS = (
         method="PUT", path="/owners/{owner}", role=Role.ADMIN,
         handler=lambda d, who, w, b: d.set_owner(who, w["owner"], b),
     ),
+    Endpoint(
+        method="GET", path="/metrics", root="", role=Role.READER, kind=METRICS,
+        handler=lambda d, who, w, b: d.metrics(),
+    ),
 )  # fmt: skip
 
 
@@ -143,9 +154,7 @@ def application(
         shared: for who has a link alone; its pages name no machines.
         secure: whether users reach it over TLS.
     """
-    routes = [
-        Route(f"{ROOT}{one.path}", _endpoint(desk, one), methods=[one.method]) for one in ENDPOINTS
-    ]
+    routes = [Route(one.route, _endpoint(desk, one), methods=[one.method]) for one in ENDPOINTS]
     if watcher is not None:
 
         def chosen(request: Request) -> Watcher:

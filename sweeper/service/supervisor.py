@@ -56,7 +56,7 @@ class Supervisor:
 
     Args:
         receivers: digests of the addresses that get a message about each event.
-        say: shows the server's owner a sentence.
+        say: shows the server's owner a sentence; `sweep` is what it is about.
     """
 
     def __init__(
@@ -67,7 +67,7 @@ class Supervisor:
         *,
         receivers: Collection[str] = (),
         watchman: Watchman | None = None,
-        say: Callable[[str], None] = lambda text: None,
+        say: Callable[..., None] = lambda text, **fields: None,
     ) -> None:
         self._leading, self._drivers, self._terms, self._say = leading, drivers, terms, say
         self._lead: Leadership | None = None
@@ -199,7 +199,8 @@ class Supervisor:
                         error=self._drivers.last_words(one) if said is None else said,
                         rounds=self._leading.rounds(one.name),
                     )
-                    self._say(f"{one.name}: driver {driver.number} ended with {code}")
+                    text = f"{one.name}: driver {driver.number} ended with {code}"
+                    self._say(text, sweep=one.name)
                     ended = True
         return ended
 
@@ -239,10 +240,11 @@ class Supervisor:
         except OSError as error:
             text = f"the driver cannot be started: {error}"
             self._leading.end_driver(lead, driver.id, code=1, error=text, rounds=rounds)
-            self._say(f"{one.name}: {text}")
+            self._say(f"{one.name}: {text}", sweep=one.name)
             return
         self._leading.name_driver(lead, driver.id, holder)
-        self._say(f"{one.name}: driver {driver.number} starts, pid {holder['pid']}")
+        text = f"{one.name}: driver {driver.number} starts, pid {holder['pid']}"
+        self._say(text, sweep=one.name)
 
     def _tell(self, trouble: str) -> None:
         if trouble != self._said:

@@ -63,6 +63,7 @@ class PageFeed:
         self._packed: tuple[int, bytes] = (-1, b"")
         self.readers = 0
         self._look_pace, self._draw_pace = Pace(LOOK_S, LOOK_REST), Pace(DRAW_S, DRAW_REST)
+        self._looked_at = clock()
         self._drawn_for: Any = None
         self._beat = 0.0  # the driver's, that readers were told
         self._drawing: asyncio.Task[None] | None = None
@@ -135,6 +136,11 @@ class PageFeed:
                 self._keeper.cancel()
                 self._keeper = None
 
+    @property
+    def look_age_s(self) -> float:
+        """Seconds since the last look began that has come to an end."""
+        return self._clock() - self._looked_at
+
     def close(self) -> None:
         """Ends what runs."""
         for task in (self._keeper, self._drawing):
@@ -157,6 +163,7 @@ class PageFeed:
             began = self._clock()
             seen, seconds = await asyncio.to_thread(timed, self.source.look)
             self._look_pace.took(began=began, seconds=seconds)
+            self._looked_at = began
             self.seen = seen
             beaten = seen.pulse.beat != self._beat
             if self.board.show(seen.regions, seen.grid) or beaten:

@@ -59,6 +59,11 @@ class Watcher:
         """How many pages have a stream open."""
         return sum(feed.readers for feed in self._feeds.values())
 
+    @property
+    def lag_s(self) -> float:
+        """The age of the oldest look that a reader of a stream is shown; 0 without readers."""
+        return max((feed.look_age_s for feed in self._feeds.values() if feed.readers), default=0.0)
+
     def close(self) -> None:
         for feed in self._feeds.values():
             feed.close()

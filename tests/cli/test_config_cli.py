@@ -71,7 +71,7 @@ def test_every_setting_of_a_file_reaches_the_variable_that_the_code_reads(here: 
         'storage = "sqlite:///a.db"\nray_address = "head:6379"\ncheckpoints = "kept"\n'
         'data_root = "data"\ncache = "cache"\ndashboard_host = "localhost"\n'
         'dashboard_port = 8081\nwatch_port = 8090\ncolour = "never"\ndebug = true\n'
-        'log_file = "a.log"\nverbose = false\n'
+        'log_file = "a.log"\nlog_format = "json"\nverbose = false\n'
     )
     before = dict(os.environ)
     with settings.in_force() as values:
@@ -88,6 +88,7 @@ def test_every_setting_of_a_file_reaches_the_variable_that_the_code_reads(here: 
         "SWEEPER_WATCH_PORT": "8090",
         "NO_COLOR": "1",
         "SWEEPER_LOG_FILE": str(here / "a.log"),
+        "SWEEPER_LOG_FORMAT": "json",
         "SWEEPER_DEBUG": "1",
     }
     assert dict(os.environ) == before

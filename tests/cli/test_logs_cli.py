@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import re
 from pathlib import Path
@@ -183,3 +184,48 @@ def test_an_address_for_messages_is_masked(form: str) -> None:
     assert "hooks.example.org***" in masked(web, {})
     assert "SECRET" not in masked(other, {})
     assert masked("--notify-host hooks.example.org", {}) == "--notify-host hooks.example.org"
+
+
+def test_a_log_of_json_has_an_object_a_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """On stderr and in the file, and stderr has nothing else; results stay on stdout."""
+    path = tmp_path / "a.log"
+    words = ["init", str(tmp_path / "a.yaml"), "--log-format", "json", "--log-file", str(path)]
+    assert run(words) == 0
+    found = capsys.readouterr()
+    shown = [json.loads(line) for line in found.err.splitlines()]
+    assert found.out == f"{tmp_path / 'a.yaml'}\n"
+    assert [json.loads(line) for line in path.read_text("utf-8").splitlines()] == shown
+    assert {"time", "level", "logger", "message"} == set(shown[0])
+    assert shown[-1]["message"] == f"next: sweeper plan {tmp_path / 'a.yaml'}"
+    assert run(["plan", "nothing.yaml", "--log-format=json"]) == 2
+    last = json.loads(capsys.readouterr().err.splitlines()[-1])
+    assert (last["level"], "no such file" in last["message"]) == ("warning", True)
+    assert run(["spaces", "--log-format", "jsno"]) == 2
+    assert "--log-format: 'jsno' is not known; did you mean 'json'" in capsys.readouterr().err
+
+
+def test_a_line_of_json_says_what_it_is_about(capsys: pytest.CaptureFixture[str]) -> None:
+    """Sweep, run and attempt; a traceback is a field, and secrets are hidden."""
+    with logs.ending():
+        logs.begin(verbose=False, file=None, form="json")
+        logs.about(sweep="digits")
+        engine = logging.getLogger("sweeper.engine.conductor")
+        engine.info("run %d ended: %s", 5, URL, extra={"run": 5, "attempt": 17, "secret": SECRET})
+        engine.debug("not shown without --verbose")
+        try:
+            raise ValueError(URL)
+        except ValueError:
+            logs.traceback()
+        logs.say("other: driver 1 starts", sweep="other")
+    first, second, third = map(json.loads, capsys.readouterr().err.splitlines())
+    assert (first["sweep"], first["run"], first["attempt"]) == ("digits", 5, 17)
+    assert first["message"] == "run 5 ended: postgresql://me:***@db.example/x"
+    assert "ValueError: postgresql://me:***@" in second["error"]
+    assert third["sweep"] == "other"
+    assert SECRET not in f"{first}{second}"
+    with logs.ending():
+        logs.begin(verbose=False, file=None, form="json")
+        logs.say("later")
+    assert "sweep" not in json.loads(capsys.readouterr().err)

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from sqlalchemy import update
-from store_samples import HOLDER, Plan, new_sweep
+from store_samples import HOLDER, Plan, new_sweep, planned
 
 from sweeper.errors import HeldError, LeaseLost
 from sweeper.states import Ending, RunState
@@ -17,6 +17,7 @@ from sweeper.store.accounts import Accounts
 from sweeper.store.leading import Leading
 from sweeper.store.lease import EXPIRY
 from sweeper.store.orders import OrderBook
+from sweeper.store.service_figures import figures
 from sweeper.store.service_records import (
     Grant,
     Leadership,
@@ -380,6 +381,28 @@ def test_usage_adds_up_and_fades(store: Store, wishes: Wishes, leading: Leading)
     assert (found["ann"].total, found["ann"].money) == (60.0, 2.0)
     assert 59.0 < found["ann"].recent <= 60.0
     assert (found["bob"].total, round(found["bob"].recent, 3)) == (20.0, 10.0)
+
+
+def test_the_service_is_counted(store: Store, wishes: Wishes, leading: Leading) -> None:
+    """Also before there is anything to count."""
+    empty = figures(store.database, bounds=(60.0,))
+    assert (empty.submissions, empty.waits, empty.leads, empty.busy) == (
+        {},
+        ([0], 0, 0.0),
+        False,
+        0,
+    )
+    one = submitted(wishes)
+    lead = leading.take({**HOLDER, "room": [2.0, 0.0]})
+    leading.record(lead, grants=[Grant(sweep="digits", workers=2)])
+    leading.begin_driver(lead, one, rounds=0)
+    plan = planned(store)
+    plan.begin(plan.run_ids[:2])
+    found = figures(store.database, bounds=(60.0,))
+    assert found.submissions == {("queued", "normal"): 1}
+    assert (found.waits[0], found.waits[1], found.room) == ([1], 1, [2.0, 0.0])
+    assert (found.leads, found.workers, found.busy, found.driver_starts) == (True, 2, 1, 1)
+    assert found.runs == {"pending": 2, "running": 2}
 
 
 # --- orders

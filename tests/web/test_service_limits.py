@@ -10,23 +10,15 @@ from typing import Any
 import pytest
 from asking import HOST, ask
 from command import TINY
+from sites import Site
 from store_samples import HOLDER, planned
 
 from sweeper.cli import app, remote
 from sweeper.errors import SpecError
-from sweeper.service.access import new_token
-from sweeper.service.checking import examine
 from sweeper.service.client import Service
-from sweeper.service.desk import Desk
-from sweeper.service.drivers import ServiceFolder
-from sweeper.service.gate import Gate
-from sweeper.service.routes import application
 from sweeper.states import Ending
-from sweeper.store import Store
-from sweeper.store.accounts import Accounts
 from sweeper.store.leading import Leading
-from sweeper.store.service_records import Role, Verb
-from sweeper.store.wishes import Wishes
+from sweeper.store.service_records import Verb
 
 
 class Asking(Service):
@@ -47,36 +39,26 @@ class Asking(Service):
         return answer.body.decode()
 
 
-class There:
+class There(Site):
     """A service whose supervisor sells an hour for 2.50, and its users."""
 
-    def __init__(self, store: Store, folder: Path) -> None:
-        self.store, checker = store, Checking()
-        desk = Desk(store, checker=checker, folder=ServiceFolder(folder))  # type: ignore[arg-type]
-        self.app: Any = Gate(application(desk), hosts=frozenset({HOST}), known=desk.known)  # type: ignore[arg-type]
-        self.leading = Leading(store.database)
+    def __init__(self, folder: Path) -> None:
+        super().__init__(folder)
+        self.leading = Leading(self.store.database)
         self.lead = self.leading.take({**HOLDER, "room": [8.0, 0.0], "price": 2.5})
 
-    def user(self, owner: str, role: Role) -> Asking:
-        accounts = Accounts(self.store.database)
-        made, _ = new_token(accounts, label="", owner=owner, role=role, days=None, who="test")
-        return Asking(self.app, made)
+    def user(self, owner: str) -> Asking:
+        return Asking(self.app, self.tokens[owner])
 
     def use(self, hours: float) -> None:
         self.leading.record(self.lead, usage={"ann": 3600 * hours}, price=2.5)
 
 
-class Checking:
-    """Checks specs in this process."""
-
-    def check(self, text: str, overrides: list[str], *, stored: bool = False) -> Any:
-        return examine(text, overrides, (), {}, stored=stored)
-
-
 @pytest.fixture
 def there(tmp_path: Path) -> Iterator[There]:
-    with Store.open(f"sqlite:///{tmp_path}/s.db", create=True) as store:
-        yield There(store, tmp_path)
+    found = There(tmp_path)
+    yield found
+    found.store.close()
 
 
 def known_pace(there: There, seconds: float) -> None:
@@ -90,7 +72,7 @@ def known_pace(there: There, seconds: float) -> None:
 
 def test_what_is_left_is_told_and_more_is_refused(there: There) -> None:
     """At the submission, in one line; a sweep that fits is accepted, with its price."""
-    root, ann = there.user("root", Role.ADMIN), there.user("ann", Role.SUBMITTER)
+    root, ann = there.user("root"), there.user("ann")
     known_pace(there, 450.0)
     root.set_owner("ann", {"most_hours": 6, "most_workers": 2, "most_sweeps": 1})
     one = ann.submit(TINY, set=["train.epochs=4", "resources.workers=4"])
@@ -111,12 +93,12 @@ def test_what_is_left_is_told_and_more_is_refused(there: There) -> None:
         with pytest.raises(Exception, match=r"ann has used 6\.0 of 6 hours; an administrator"):
             command()
     ann.stop("tiny")
-    assert [it.verb for it in Wishes(there.store.database).commands("tiny")] == [Verb.STOP]
+    assert [it.verb for it in there.wishes.commands("tiny")] == [Verb.STOP]
 
 
 def test_the_same_submission_again_meets_no_limit(there: There) -> None:
     """It was accepted; a network that repeats it gets the same answer."""
-    root, ann = there.user("root", Role.ADMIN), there.user("ann", Role.SUBMITTER)
+    root, ann = there.user("root"), there.user("ann")
     assert ann.submit(TINY, key="k")["new"]
     there.use(1.0)
     root.set_owner("ann", {"most_hours": 0.5})
@@ -129,7 +111,7 @@ def test_limits_on_the_command_line(
     there: There, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """An administrator sets some and keeps the others; an owner sees what is left."""
-    root, ann = there.user("root", Role.ADMIN), there.user("ann", Role.SUBMITTER)
+    root, ann = there.user("root"), there.user("ann")
 
     def said(who: Asking, *words: str) -> tuple[int, str]:
         monkeypatch.setattr(remote, "_service", lambda url: who)
