@@ -15,6 +15,7 @@ from sweeper.cli import (
     completion,
     imports,
     inputs,
+    keeping,
     logs,
     machine,
     models,
@@ -464,6 +465,8 @@ for _name, _epilog, _command in (
 ):
     app.command(_name, epilog=_epilog)(_command)
 app.command("import", epilog=imports.IMPORT)(imports.import_runs)
+app.command(epilog=keeping.ARCHIVE)(keeping.archive)
+app.command(epilog=keeping.RESTORED)(keeping.restored)
 app.command(epilog=machine.DOCTOR)(machine.doctor)
 app.command(epilog=machine.CACHE)(machine.cache)
 app.command(epilog=machine.CONFIG)(machine.config)

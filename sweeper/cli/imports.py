@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -25,7 +26,8 @@ IMPORT = "Example: sweeper import runs.csv --factor batch_size --replicate seed 
 SourceArgument = Annotated[
     str,
     typer.Argument(
-        metavar="SOURCE", help="A table, a folder of runs, a study of Optuna's, or a report."
+        metavar="SOURCE",
+        help="A table, a folder of runs, a study, a report or an archive.",
     ),
 ]
 Named = Annotated[
@@ -122,8 +124,11 @@ def import_runs(
         raise InputError(f"--name: {name!r} {NAME_RULE}")
     inputs.one_of("--short", short, ("refuse", "pruned"))
     rules = Rules(pruned=short == "pruned")
-    from sweeper.importing import read
+    from sweeper.importing import read, whole
 
+    if whole.is_archive(Path(source)):
+        _import_archive(Path(source), storage, given=given, name=name)
+        return
     if read.is_report(source):
         _import_report(source, storage, given=given, name=name, yes=yes)
         return
@@ -165,8 +170,6 @@ def _import(
 
 
 def _import_report(what: str, storage: str, *, given: Columns, name: str, yes: bool) -> None:
-    from pathlib import Path
-
     from sweeper.importing import archive
 
     for option, _ in given.named():
@@ -178,6 +181,22 @@ def _import_report(what: str, storage: str, *, given: Columns, name: str, yes: b
     for one in sweeps:
         logs.say(f"sweep '{one.sweep.name}': {len(one.cells)} cells, {len(one.runs)} runs")
     _keep(sweeps, storage, yes=yes)
+
+
+def _import_archive(path: Path, storage: str, *, given: Columns, name: str) -> None:
+    """Adds an archive's sweep as it was; there is nothing to agree to."""
+    from sweeper.importing import whole
+    from sweeper.store.store import Store
+
+    for option, _ in given.named():
+        raise InputError(f"{option} is for tables, and {path} is an archive: it has its own roles")
+    archive = whole.read(path)
+    logs.say(f"sweep '{archive.name}': {archive.count('cell')} cells, {archive.count('run')} runs")
+    with Store.open(storage, create=True) as store:
+        sweep = whole.keep(store, archive, name=name)
+    print(sweep.name)
+    for line in inputs.next_commands(sweep.name, storage):
+        logs.say(line)
 
 
 def _keep(sweeps: Sequence[Finished], storage: str, *, yes: bool) -> None:

@@ -240,6 +240,25 @@ def report(sweeps: Sequence[str], service: str, *, out: Path | None, force: bool
     print(path)
 
 
+def archive(sweep: str | None, service: str, *, out: Path | None, force: bool) -> None:
+    """Writes the archive of a sweep of a service, and prints its path.
+
+    Raises:
+        InputError: there is no name, or the file exists.
+    """
+    from sweeper import files
+    from sweeper.cli.keeping import SUFFIX, check_target
+
+    if sweep is None:
+        raise InputError("SWEEP: name the sweep of the service")
+    path = out or Path(f"{sweep}{SUFFIX}")
+    check_target(path, force=force)
+    found = _service(None if service == LAST else service).archive(sweep)
+    with files.replacing(path) as temporary:
+        temporary.write_bytes(found)
+    print(path)
+
+
 def best(sweep: str | None, service: str, *, plain: bool, as_json: bool) -> None:
     """Prints the configuration that a service recommends.
 

@@ -12,6 +12,7 @@ from sweeper.report import page
 EVENTS = "*tfevents*"  # in the name of each event file of TensorBoard's
 FORMATS = (
     "a table (.csv, .tsv, .jsonl, .json, .parquet), a report of Sweeper's (.html), "
+    "an archive of sweeper archive (.sweep.zip), "
     "a study of Optuna's (sqlite:///FILE, another address, or a journal .log), "
     "a folder of Ray Tune's, MLflow's or TensorBoard's"
 )

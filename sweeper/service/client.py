@@ -95,6 +95,10 @@ class Service:
         """The report, one self-contained page."""
         return self._text("GET", f"/sweeps/{quote(name, safe='')}/report")
 
+    def archive(self, name: str) -> bytes:
+        """Everything about a sweep as one file, for its owner; `sweeper import` reads it."""
+        return self._bytes("GET", f"/sweeps/{quote(name, safe='')}/archive")
+
     def best(self, name: str) -> dict[str, Any]:
         """The recommended configuration with its evidence."""
         return self._json("GET", f"/sweeps/{quote(name, safe='')}/best")
@@ -273,6 +277,16 @@ class Service:
         *,
         key: str | None = None,
     ) -> str:
+        return self._bytes(method, path, body, key=key).decode()
+
+    def _bytes(
+        self,
+        method: str,
+        path: str,
+        body: Mapping[str, Any] | None = None,
+        *,
+        key: str | None = None,
+    ) -> bytes:
         headers = {"Authorization": f"Bearer {self._token}", "Idempotency-Key": key or uuid4().hex}
         data = None
         if body is not None:
@@ -281,7 +295,7 @@ class Service:
         for left in reversed(range(TRIES)):
             try:
                 with self._opener.open(request, timeout=TIMEOUT_SECONDS) as answer:
-                    return answer.read().decode()
+                    return answer.read()
             except HTTPError as error:
                 if error.code < 500 or not left:
                     raise _refused(error) from None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, replace
+from io import BytesIO
 from typing import Any
 
 from sweeper.errors import InputError, nearest
@@ -129,6 +130,17 @@ class Desk:
         if self._store.sweep(name) is None:
             raise self._unknown(name)
         return html(load(self._store, name))
+
+    def archive(self, who: Access, name: str) -> bytes:
+        """Everything about a sweep, for its owner: it has paths and names of machines."""
+        from sweeper.importing import whole
+
+        self._owned(who, name)
+        if self._store.sweep(name) is None:
+            raise Unknown(f"sweep {name!r} has not started: there is nothing to archive yet")
+        out = BytesIO()
+        whole.write(self._store, name, out)
+        return out.getvalue()
 
     def best(self, name: str) -> dict[str, Any]:
         """The configuration to use, and what it rests on."""

@@ -109,6 +109,10 @@ ENDPOINTS = (
         handler=lambda d, who, w, b: d.report(w["name"]), kind="text/html; charset=utf-8",
     ),
     Endpoint(
+        method="GET", path="/sweeps/{name}/archive", role=Role.SUBMITTER,
+        handler=lambda d, who, w, b: d.archive(who, w["name"]), kind="application/zip",
+    ),
+    Endpoint(
         method="GET", path="/sweeps/{name}/best", role=Role.READER,
         handler=lambda d, who, w, b: d.best(w["name"]),
     ),
@@ -183,7 +187,7 @@ def _endpoint(desk: Desk, one: Endpoint) -> Callable[[Request], Any]:
             number = uuid4().hex[:8]
             LOG.exception("internal error %s", number)
             return _bug(number)
-        if isinstance(found, str):
+        if isinstance(found, str | bytes):
             return Response(found, media_type=one.kind, headers=_page(one.kind))
         return JSONResponse({"version": VERSION, **found})
 

@@ -8,7 +8,8 @@ compared.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any, TypeVar
 
 import optuna
@@ -195,6 +196,17 @@ class Study:
                 study_name=self.name, storage=self._storage, sampler=self._sampler
             )
         return self._study
+
+
+@contextmanager
+def storage_of(url: str) -> Iterator[RDBStorage]:
+    """Optuna's storage on the database at `url`, closed at the end."""
+    storage = _storage(dialects.parse(url))
+    try:
+        yield storage
+    finally:
+        storage.remove_session()
+        storage.engine.dispose()
 
 
 def _storage(address: Address) -> RDBStorage:

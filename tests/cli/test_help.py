@@ -23,6 +23,8 @@ COMMANDS = [
     "status",
     "report",
     "verify",
+    "archive",
+    "restored",
     "export",
     "dashboard",
     "watch",
