@@ -66,10 +66,11 @@ def affine(x: Tensor, p: Tensor) -> Tensor:
     row = (torch.arange(height, device=x.device, dtype=p.dtype) + 0.5).unsqueeze(-1)
     i = (d * column + e * row + f).floor_()
     j = (a * column + b * row + c).floor_()
-    inside = (i >= 0) & (i < height) & (j >= 0) & (j < width)
-    flat = torch.where(inside, i * width + j, 0.0).long()
+    nearest_i, nearest_j = i.clamp(0, height - 1), j.clamp(0, width - 1)
+    inside = (i == nearest_i).logical_and_(j == nearest_j)
+    flat = nearest_i.mul_(width).add_(nearest_j).long()
     index = flat.flatten(1).unsqueeze(1).expand(-1, x.shape[1], -1)
-    return x.flatten(2).gather(2, index).view(x.shape).mul_(inside.unsqueeze(1))
+    return x.flatten(2).gather(2, index).view(x.shape).mul_(inside.to(x.dtype).unsqueeze(1))
 
 
 def brightness(x: Tensor, p: Tensor) -> Tensor:
@@ -91,12 +92,17 @@ def sharpness(x: Tensor, p: Tensor) -> Tensor:
     """Blends with the image smoothed by (1 1 1; 1 5 1; 1 1 1) / 13; borders do not change."""
     if min(x.shape[-2:]) < 3:
         return x
-    inner = x[..., 1:-1, 1:-1]
-    rows = x[..., :-2, :] + x[..., 1:-1, :] + x[..., 2:, :]
-    ring = rows[..., :-2] + rows[..., 1:-1] + rows[..., 2:]
-    smooth = (ring + inner * 4.0) * (1.0 / 13.0)
+    width = x.shape[-1]
+    # Pixels one after the other: sums run over the ends of lines, and only the inner ones are used.
+    flat = x.flatten(2)
+    rows = (flat[..., : -2 * width] + flat[..., width:-width]).add_(flat[..., 2 * width :])
+    ring = (rows[..., :-2] + rows[..., 1:-1]).add_(rows[..., 2:])
+    own = slice(width + 1, -width - 1)
+    smooth = ring.add_(flat[..., own] * 4.0).mul_(1.0 / 13.0)
+    blended = torch.empty_like(flat)
+    blended[..., own] = blend(flat[..., own], smooth, p[:, :1].unsqueeze(-1))
     result = x.clone()
-    result[..., 1:-1, 1:-1] = blend(inner, smooth, _first(p))
+    result[..., 1:-1, 1:-1] = blended.view(x.shape)[..., 1:-1, 1:-1]
     return result
 
 
@@ -108,7 +114,7 @@ def posterize(x: Tensor, p: Tensor) -> Tensor:
 
 def solarize(x: Tensor, p: Tensor) -> Tensor:
     """Inverts pixels at or above the threshold (in 0..1)."""
-    return torch.where(x >= _first(p), 1.0 - x, x)
+    return either(x >= _first(p), 1.0 - x, x)
 
 
 def invert(x: Tensor, p: Tensor) -> Tensor:
@@ -136,15 +142,17 @@ def equalize(x: Tensor, p: Tensor) -> Tensor:
     pixels = x.shape[-2] * x.shape[-1]
     if pixels <= 255:
         return x
-    bytes_ = (x * 255.0).round_().clamp_(0, 255).long().flatten(2).flatten(0, 1)
+    channels = x.flatten(2).flatten(0, 1)
+    bytes_ = (channels * 255.0).round_().clamp_(0, 255).long()
     counts = torch.zeros(len(bytes_), 256, dtype=torch.int64, device=x.device)
-    counts.scatter_add_(1, bytes_, torch.ones_like(bytes_))
+    counts.scatter_add_(
+        1, bytes_, torch.ones((), dtype=torch.int64, device=x.device).expand_as(bytes_)
+    )
     below = counts.cumsum(1) - counts
-    brightest = bytes_.amax(1, keepdim=True)
-    step = below.gather(1, brightest) // 255
+    step = below.gather(1, bytes_.amax(1, keepdim=True)) // 255
     table = ((below + step // 2) // step.clamp(min=1)).clamp_(max=255)
-    result = table.gather(1, bytes_).to(x.dtype).div_(255.0)
-    return torch.where(step > 0, result, x.flatten(2).flatten(0, 1)).view(x.shape)
+    result = table.to(x.dtype).div_(255.0).gather(1, bytes_)
+    return either(step > 0, result, channels).view(x.shape)
 
 
 def hue(x: Tensor, shift: Tensor) -> Tensor:

@@ -144,9 +144,10 @@ def sorted_by_kind(x: Tensor, kinds: Tensor, p: Tensor) -> Tensor:
     """Runs each operation once, on its samples. Reads the draws, so not for a GPU."""
     order = kinds.argsort(stable=True)
     sizes = torch.bincount(kinds, minlength=len(OPS)).tolist()
-    groups = zip(OPS, x[order].split(sizes), p[order].split(sizes), strict=True)
-    done = torch.cat([op(part, own) for op, part, own in groups if len(part)])
-    return torch.empty_like(x).index_copy_(0, order, done)
+    images, own = x.index_select(0, order), p.index_select(0, order)
+    groups = zip(OPS, images.split(sizes), own.split(sizes), strict=True)
+    done = torch.cat([op(part, of_part) for op, part, of_part in groups if len(part)])
+    return done.index_select(0, order.argsort())
 
 
 def all_kinds(x: Tensor, kinds: Tensor, p: Tensor, used: Sequence[int]) -> Tensor:
