@@ -1,17 +1,18 @@
 """Feeds a pack: keeps the data on the device and prepares the batches of each step.
 
-Letters: K members, N samples of the pool, n samples of the subset, S samples of a chunk, B samples
-of a batch, C channels, H x W pixels, F columns.
+Letters: K members, R of them whose samples differ, N samples of the pool, n samples of the subset,
+S samples of a chunk, B samples of a batch, C channels, H x W pixels, F columns.
 
 The order and draws of an epoch are made for every sample of the pool at once, and a sample looks
 its own up by its index. So batch size, pack and device change only how samples form batches.
 Batches are prepared many at a time (a chunk), because two samples cost as much as two hundred.
+Members of a replicate see the same samples, which are transformed once.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -153,7 +154,15 @@ class Recipe:
 
 @dataclass(frozen=True)
 class Epoch:
-    """The order and draws of an epoch, on the device: (K, n, ...) in the epoch's order."""
+    """The order and draws of an epoch, on the device, in the epoch's order.
+
+    Attributes:
+        index, draws, chance, views: (R, n, ...).
+        labels, keys: (K, n, ...).
+        alike: which of the R each member is, (K,); None if all differ.
+        first: the first member of each of the R, (R,).
+        table: the rows of a table that transforms may read, of each of the R.
+    """
 
     index: Tensor
     labels: Tensor
@@ -161,6 +170,13 @@ class Epoch:
     chance: Tensor
     views: tuple[Tensor, Tensor]
     keys: Tensor
+    alike: Tensor | None
+    first: Tensor
+    table: TableRows | None
+
+    def of_members(self, rows: Tensor) -> Tensor:
+        """Rows (R, ...) as the members', (K, ...)."""
+        return rows if self.alike is None else rows.index_select(0, self.alike)
 
 
 class Feed:
@@ -229,32 +245,65 @@ class Feed:
 
     def _draw(self, epoch: int) -> Epoch:
         """Makes all random numbers of the epoch and moves them to the device at once."""
-        index = np.stack([sampler.order(epoch) for sampler in self.samplers])
+        orders = [sampler.order(epoch) for sampler in self.samplers]
+        alike = self._alike(orders)
+        first = [alike.index(number) for number in range(max(alike) + 1)]
+        index, replicates = np.stack(orders), self.replicates
+        labels = self.pool.y["train"][self._to_device(index)]
+        if self._class_order is not None:
+            labels = self._class_order.of_labels(labels)
+        keys = self._drawn("masks", epoch, replicates, index, KEYS if self.recipe.masked else 0)
+        index, replicates = index[first], tuple(replicates[member] for member in first)
         ssl, multiple = self.recipe.ssl, self.recipe.ssl_multiple
         width = ssl.draws(self.pool.raw_inputs) * multiple if ssl else 0
-        columns = self.pool.raw_inputs[0]
-        on_device = torch.from_numpy(index).to(self._device, non_blocking=True)
-        labels = self.pool.y["train"][on_device]
+        chances, columns = self.recipe.chances, self.pool.raw_inputs[0]
+
+        def drawn(stream: str, width: int) -> Tensor:
+            return self._drawn(stream, epoch, replicates, index, width)
+
         return Epoch(
-            on_device,
-            labels if self._class_order is None else self._class_order.of_labels(labels),
-            self._drawn("augment", epoch, index, self.recipe.policy.width(columns)),
-            self._drawn("augment_chance", epoch, index, 0 if self.recipe.chances is None else 1),
-            (
-                self._drawn("ssl_view_1", epoch, index, width),
-                self._drawn("ssl_view_2", epoch, index, width),
-            ),
-            self._drawn("masks", epoch, index, KEYS if self.recipe.masked else 0),
+            self._to_device(index),
+            labels,
+            drawn("augment", self.recipe.policy.width(columns)),
+            drawn("augment_chance", 0 if chances is None else 1),
+            (drawn("ssl_view_1", width), drawn("ssl_view_2", width)),
+            keys,
+            None if len(first) == len(alike) else self._to_device(np.array(alike)),
+            self._to_device(np.array(first)),
+            self._rows(first),
         )
 
-    def _drawn(self, stream: str, epoch: int, index: np.ndarray, width: int) -> Tensor:
-        """A stream's draws in the order of the epoch: (K, n, width).
+    def _rows(self, members: Sequence[int]) -> TableRows | None:
+        if self._table is None or len(members) == len(self.replicates):
+            return self._table
+        return replace(self._table, rows=self._table.rows[members])
+
+    def _alike(self, orders: Sequence[np.ndarray]) -> list[int]:
+        """Numbers members from 0 such that those whose samples are the same have the same number.
+
+        Members differ if nothing is done that is worth doing once.
+        """
+        recipe = self.recipe
+        if not (recipe.ssl_multiple or recipe.policy.transforms):
+            return list(range(len(orders)))
+        chances = [()] * len(orders) if recipe.chances is None else recipe.chances.tolist()
+        keys = zip(self.replicates, map(bytes, orders), map(tuple, chances), strict=True)
+        numbers: dict[object, int] = {}
+        return [numbers.setdefault(key, len(numbers)) for key in keys]
+
+    def _to_device(self, numbers: np.ndarray) -> Tensor:
+        return torch.from_numpy(numbers).to(self._device, non_blocking=True)
+
+    def _drawn(
+        self, stream: str, epoch: int, replicates: Sequence[int], index: np.ndarray, width: int
+    ) -> Tensor:
+        """A stream's draws for samples at `index`, (R, n): (R, n, width).
 
         A sample that comes again in an epoch has other draws, from a stream of its occurrence.
         """
         tables: dict[tuple[int, int], np.ndarray] = {}
         drawn = np.empty((*index.shape, width), dtype=np.float32)
-        for member, (replicate, own) in enumerate(zip(self.replicates, index, strict=True)):
+        for row, (replicate, own) in enumerate(zip(replicates, index, strict=True)):
             occurrence = occurrences(own)
             for turn in range(int(occurrence.max()) + 1):
                 if (replicate, turn) not in tables:
@@ -268,8 +317,8 @@ class Feed:
                         width=width,
                     )
                 here = occurrence == turn
-                drawn[member, here] = tables[replicate, turn][own[here]]
-        return torch.from_numpy(drawn).to(self._device, non_blocking=True)
+                drawn[row, here] = tables[replicate, turn][own[here]]
+        return self._to_device(drawn)
 
     def _prepare(self, turn: int, number: int) -> list[Batch]:
         """The batches of a chunk of epoch `turn`."""
@@ -280,8 +329,9 @@ class Feed:
         raw = self.pool.raw("train", epoch.index[:, own])
         if number < self._chunks[-1][0]:
             self.pool.expect(epoch.index[:, self._span(number + 1)])
-        x = self._transformed(raw, epoch, own)
-        x, targets, of_samples = self._mixed(x, labels, epoch.draws[:, own], size)
+        x = epoch.of_members(self._transformed(raw, epoch, own))
+        draws = epoch.of_members(epoch.draws[:, own])
+        x, targets, of_samples = self._mixed(x, labels, draws, size)
         x = self.enter(x)
         before = turn * self.epoch_steps + steps[0]
         views = self._views(epoch, own, size) if before < self.recipe.views_until else None
@@ -319,10 +369,16 @@ class Feed:
         """Normalised samples (K, S, ...) in the form's layout."""
         return self.form.images(x.transpose(0, 1)) if x.dim() == 5 else x
 
-    @property
-    def _entrance(self) -> Entrance:
+    def _entrance(self, epoch: Epoch) -> Entrance:
         pool = self.pool
-        return Entrance(lambda raw: pool.normalise(pool.encode(raw)), self.converted)
+        return Entrance(
+            lambda raw: pool.normalise(pool.encode(raw)),
+            lambda x: self.converted(epoch.of_members(x)),
+        )
+
+    def _entered(self, view: Tensor) -> bool:
+        """Whether a view has the samples of all members, in the form's layout or as rows."""
+        return view.dim() == 4 or len(view) == len(self.replicates)
 
     @staticmethod
     def cut(x: Tensor, part: slice) -> Tensor:
@@ -334,12 +390,13 @@ class Feed:
         policy, chances, u = self.recipe.policy, self.recipe.chances, epoch.draws[:, own]
         if not policy.transforms:
             return self.pool.encode(x)
-        if self._table is None:
+        if epoch.table is None:
             changed = policy.apply(x.flatten(0, 1), u.flatten(0, 1)).view_as(x)
         else:
-            changed = policy.apply(x, u, self._table)
+            changed = policy.apply(x, u, epoch.table)
         if chances is not None:
-            happens = epoch.chance[:, own, 0] < chances.gather(1, epoch.labels[:, own])
+            of_samples = chances[epoch.first].gather(1, epoch.labels[epoch.first, own])
+            happens = epoch.chance[:, own, 0] < of_samples
             changed = torch.where(happens.view(*happens.shape, *[1] * (x.dim() - 2)), changed, x)
         return self.pool.encode(changed)
 
@@ -381,8 +438,10 @@ class Feed:
         turn = (offsets // size).repeat(len(starts))
         x = self.pool.raw("train", epoch.index[:, places])
         one, two = (view.unflatten(2, (multiple, -1))[:, places, turn] for view in epoch.views)
-        rows = None if self._table is None else self._table.rows
-        views = ssl.views(x, (one, two), rows=rows, entrance=self._entrance)
+        rows = None if epoch.table is None else epoch.table.rows
+        views = ssl.views(x, (one, two), rows=rows, entrance=self._entrance(epoch))
+        # What did not pass the entrance, such as what is to be predicted, has a row for each of R.
+        views = tuple(v if self._entered(v) else epoch.of_members(v) for v in views)
         parts = [slice(i * len(offsets), (i + 1) * len(offsets)) for i in range(len(starts))]
         return [tuple(self.cut(view, part) for view in views) for part in parts]
 

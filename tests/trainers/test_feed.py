@@ -178,3 +178,55 @@ def test_tables_have_a_column_for_each_code() -> None:
     codes = data.codes["train"][order]
     expected = np.hstack([data.x["train"][order], np.eye(3)[codes[:, 0]], np.eye(4)[codes[:, 1]]])
     assert np.allclose(rows.numpy(), expected)
+
+
+SSL = {"weight": 0.1}
+SHARING = [
+    (images, {"augmentation": "flip_crop+trivial_augment+mixup"}),
+    (images, {"augmentation": "flip_crop", "augmentation_chance": {"majority": 0.3}}),
+    (images, {"sampler": "balanced", "ssl": SSL | {"supervised_view": "ssl"}}),
+    (images, {"ssl": SSL | {"loss": "masked"}}),
+    (images, {"ssl": SSL | {"loss": "byol", "batch_multiple": 2}, "stochastic_depth": 0.2}),
+    (table, {"model": "mlp", "ssl": SSL | {"loss": "vime"}}),
+    (table, {"model": "mlp", "augmentation": "noise+swap+mixup", "dropout": 0.2}),
+]
+
+
+@pytest.mark.parametrize(("data", "train"), SHARING)
+def test_members_of_a_replicate_share_what_is_done_to_their_samples(
+    data: Any, train: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two cells of three replicates: three rows are drawn, and every batch is that of one alone."""
+    made, settings = data(), [config(lr=lr, **train) for lr in (0.05, 0.02)]
+    drawn: list[int] = []
+    real = Feed._drawn
+
+    def seen(self: Feed, stream: str, *rest: Any) -> Tensor:
+        found = real(self, stream, *rest)
+        drawn.extend([len(found)] * (stream != "masks"))
+        return found
+
+    monkeypatch.setattr(Feed, "_drawn", seen)
+    runs = [(one, replicate) for one in settings for replicate in range(3)]
+    together = epoch(pack(made, *(c for c, _ in runs), replicates=(0, 1, 2, 0, 1, 2)).feed)
+    assert set(drawn) == {3}
+    for member, (one, replicate) in enumerate(runs):
+        alone = epoch(pack(made, one, replicates=(replicate,)).feed)
+        for ours, own in zip(together, alone, strict=True):
+            for of_pack, of_one in zip(tensors(ours), tensors(own), strict=True):
+                part = of_pack.unflatten(1, (6, -1)) if of_pack.dim() == 4 else of_pack
+                part = part[:, member] if of_pack.dim() == 4 else part[member : member + 1]
+                assert torch.equal(part, of_one)
+
+
+def tensors(batch: Any) -> list[Tensor]:
+    found = [batch.x, batch.targets, batch.labels, *batch.of_samples.values()]
+    return found + list(batch.views or ()) + ([] if batch.keys is None else [batch.keys])
+
+
+def test_what_is_not_transformed_is_not_shared() -> None:
+    """Reading samples costs as much as copying them."""
+    feed = pack(images(), config(), config(), replicates=(0, 0)).feed
+    epoch(feed)
+    assert feed._epoch is not None
+    assert feed._epoch[1].alike is None
