@@ -18,7 +18,7 @@ import socket
 import sqlite3
 import threading
 import time
-from collections.abc import Awaitable, Callable, Mapping, MutableMapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping, MutableMapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 from urllib.parse import quote
@@ -45,6 +45,19 @@ READ_ONLY = "-c default_transaction_read_only=on"  # to PostgreSQL
 # The dashboard's own paths; its page asks for absolute paths, so it needs the root of its port.
 PLACES = ("/dashboard", "/static/", "/api/", "/csv/", "/favicon.ico")
 ARTIFACTS = "/artifacts/"
+NAMES_SECONDS = 5.0  # between two looks at which sweeps there are
+# What only writes: create, rename and delete a study, edit notes, upload and delete artifacts, end
+# a trial by hand.
+HIDDEN_PATH = "/sweeper-read-only.css"
+HIDDEN_LINK = f'<link rel="stylesheet" href="{HIDDEN_PATH}">'.encode()
+HIDDEN = """
+button:has([data-testid="AddBoxIcon"]), button:has([data-testid="EditIcon"]),
+button:has([data-testid="CheckBoxIcon"]), button:has([data-testid="DisabledByDefaultIcon"]),
+button[aria-label="rename study"], button[aria-label="delete study"],
+button[aria-label="delete artifact"], button[aria-label="upload artifact"],
+.MuiCard-root:has([data-testid="UploadFileIcon"]):not(:has(.MuiCard-root))
+{ display: none !important; }
+"""
 HEADERS = (
     (b"x-content-type-options", b"nosniff"),
     (b"x-frame-options", b"DENY"),
@@ -62,13 +75,23 @@ class ReadOnlyApp:
         app: the application behind the gate.
         port: the port that it is served on; Host and Origin may name no other.
         places: the beginnings of allowed paths.
+        hosts: values of Host in the place of loopback's names; a gate before it has checked Origin.
     """
 
-    def __init__(self, app: Application, *, port: int, places: tuple[str, ...] = PLACES) -> None:
+    def __init__(
+        self,
+        app: Application,
+        *,
+        port: int,
+        places: tuple[str, ...] = PLACES,
+        hosts: frozenset[str] = frozenset(),
+    ) -> None:
         self._app, self._places = app, places
         names = ("127.0.0.1", "localhost", "[::1]")
-        self._hosts = frozenset(f"{name}:{port}" for name in names)
-        self._origins = frozenset(f"http://{host}" for host in self._hosts)
+        self._hosts = hosts or frozenset(f"{name}:{port}" for name in names)
+        self._origins = frozenset(
+            f"{scheme}://{host}" for host in self._hosts for scheme in ("http", "https")
+        )
 
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
         if scope["type"] == "websocket":
@@ -106,11 +129,18 @@ def _values(scope: Message, name: bytes) -> list[str]:
 
 
 async def _answer(send: Send, status: int, text: str) -> None:
-    headers = [(b"content-type", b"text/plain; charset=utf-8"), (b"cache-control", b"no-store")]
+    more = [(b"cache-control", b"no-store"), *HEADERS]
     if status == 405:
-        headers.append((b"allow", b"GET, HEAD"))
-    await send({"type": "http.response.start", "status": status, "headers": [*headers, *HEADERS]})
-    await send({"type": "http.response.body", "body": f"{text}\n".encode()})
+        more.append((b"allow", b"GET, HEAD"))
+    await _send(send, status, b"text/plain; charset=utf-8", f"{text}\n".encode(), more)
+
+
+async def _send(
+    send: Send, status: int, kind: bytes, body: bytes, more: Iterable[tuple[bytes, bytes]] = ()
+) -> None:
+    headers = [(b"content-type", kind), (b"content-length", str(len(body)).encode()), *more]
+    await send({"type": "http.response.start", "status": status, "headers": headers})
+    await send({"type": "http.response.body", "body": body})
 
 
 def _guarded(path: str, send: Send) -> Send:
@@ -123,28 +153,79 @@ def _guarded(path: str, send: Send) -> Send:
                 for key, value in message.get("headers", ())
                 if not key.lower().startswith(b"access-control-")
             ]
-            if not path.startswith("/static/"):
-                kept.append((b"cache-control", b"no-store"))
+            rule = b"no-cache" if path.startswith("/static/") else b"no-store"
+            kept.append((b"cache-control", rule))
             message = {**message, "headers": [*kept, *HEADERS]}
         await send(message)
 
     return guarded
 
 
+class WithoutButtons:
+    """An ASGI application that hides the buttons of the dashboard's page that only write.
+
+    The page gets one more style sheet, which is served here.
+    """
+
+    def __init__(self, app: Application) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
+        if scope["path"] == HIDDEN_PATH:
+            await _send(send, 200, b"text/css", HIDDEN.encode())
+        elif scope["path"].startswith("/dashboard"):
+            await self._app(scope, receive, _linked(send))
+        else:
+            await self._app(scope, receive, send)
+
+
+def _linked(send: Send) -> Send:
+    """Wraps `send`: adds the style sheet to the page, which comes whole at the end."""
+    started: list[Message] = []
+    body = bytearray()
+
+    async def linked(message: Message) -> None:
+        if message["type"] == "http.response.start":
+            started.append(message)
+            return
+        body.extend(message.get("body", b""))
+        if message.get("more_body"):
+            return
+        whole = bytes(body).replace(b"</head>", HIDDEN_LINK + b"</head>", 1)
+        changing = (b"content-length", b"last-modified", b"etag")
+        kept = [one for one in started[0].get("headers", ()) if one[0].lower() not in changing]
+        length = (b"content-length", str(len(whole)).encode())
+        await send({**started[0], "headers": [*kept, length]})
+        await send({"type": "http.response.body", "body": whole})
+
+    return linked
+
+
 class Reports:
     """An artifact store for Optuna with a page for each sweep, made when it is requested.
 
     Args:
-        pages: the sweep's name -> a function that makes its report.
+        names: of the sweeps that there are now.
+        page: a sweep's name -> its report.
     """
 
-    def __init__(self, pages: Mapping[str, Callable[[], str]]) -> None:
-        self._pages = {_artifact(name): make for name, make in pages.items()}
+    def __init__(self, names: Callable[[], Iterable[str]], page: Callable[[str], str]) -> None:
+        self._names, self._page = names, page
+        self._known: dict[str, str] = {}
+        self._read_at = -NAMES_SECONDS
+
+    def _sweeps(self) -> Mapping[str, str]:
+        """Names by artifact, as they were a few seconds ago."""
+        now = time.monotonic()
+        if now - self._read_at >= NAMES_SECONDS:
+            self._known = {_artifact(name): name for name in self._names()}
+            self._read_at = now
+        return self._known
 
     def attributes(self, study: str) -> Attributes:
         """The attributes that `optuna.artifacts.upload_artifact` would write to that study."""
         key = _artifact(study)
-        if key not in self._pages:
+        if key not in self._sweeps():
             return {}
         meta = {
             "artifact_id": key,
@@ -158,9 +239,10 @@ class Reports:
         """The page as bytes."""
         from optuna.artifacts.exceptions import ArtifactNotFound
 
-        if artifact_id not in self._pages:
+        name = self._sweeps().get(artifact_id)
+        if name is None:
             raise ArtifactNotFound("not found")
-        return io.BytesIO(self._pages[artifact_id]().encode())
+        return io.BytesIO(self._page(name).encode())
 
     def write(self, artifact_id: str, content_body: BinaryIO) -> None:
         """Raises: the gate passes no such request."""
@@ -176,21 +258,21 @@ def _artifact(sweep: str) -> str:
 
 
 def application(
-    url: str, *, port: int, pages: Mapping[str, Callable[[], str]] | None = None
+    url: str, *, port: int, reports: Reports | None = None, hosts: frozenset[str] = frozenset()
 ) -> Application:
     """Optuna's dashboard over the database at `url`, behind the gate.
 
     Args:
-        pages: for each sweep, a function that makes its report.
+        hosts: as in `ReadOnlyApp`.
     """
     from a2wsgi import WSGIMiddleware
     from optuna_dashboard import wsgi
 
-    reports = Reports(pages) if pages else None
     extra = reports.attributes if reports else None
     app = wsgi(reading_storage(url, extra), artifact_store=reports)
     places = (*PLACES, ARTIFACTS) if reports else PLACES
-    return ReadOnlyApp(WSGIMiddleware(app, workers=4), port=port, places=places)  # type: ignore[arg-type]
+    shown = WithoutButtons(WSGIMiddleware(app, workers=4))  # type: ignore[arg-type]
+    return ReadOnlyApp(shown, port=port, places=(*places, HIDDEN_PATH), hosts=hosts)
 
 
 def reading_storage(url: str, extra: Callable[[str], Attributes] | None = None) -> RDBStorage:

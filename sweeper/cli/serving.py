@@ -17,6 +17,8 @@ from sweeper.errors import InputError
 from sweeper.lookup import DEFAULT_STORAGE
 
 if TYPE_CHECKING:
+    from socket import socket as Socket
+
     from sweeper.service.checking import Checker
     from sweeper.service.drivers import ServiceFolder
     from sweeper.service.messages import Addressees
@@ -73,8 +75,15 @@ def serve(
     public_url: Annotated[
         str, typer.Option(metavar="URL", help="The service's address, for links in messages.")
     ] = "",
+    dashboard: Annotated[
+        int | None,
+        typer.Option(min=0, max=65535, metavar="PORT", help="Also Optuna's dashboard, read-only."),
+    ] = None,
+    dashboard_proxy: Annotated[
+        str, typer.Option(metavar="HOST", help="The dashboard's name at the proxy.")
+    ] = "",
     only: Annotated[
-        Literal["api", "supervisor"] | None,
+        Literal["api", "supervisor", "dashboard"] | None,
         typer.Option(help="Run only one of its processes, on this machine."),
     ] = None,
     listener: Annotated[int | None, typer.Option(hidden=True)] = None,
@@ -98,6 +107,7 @@ def serve(
         host=host, port=port, behind_proxy=behind_proxy, certificate=certificate, key=key
     )
     listening.check()
+    board = _board(listening, dashboard, dashboard_proxy)
     addressees = Addressees(
         owners=tuple(owners_receiver(address) for address in notify or ()),
         allowed=AllowedHosts.read(notify_hosts or ()),
@@ -122,8 +132,26 @@ def serve(
             plugins=plugins or [],
             ray=ray_address,
         )
+    elif only == "dashboard":
+        if board is None:
+            raise InputError("--dashboard: name the port")
+        _dashboard(address, board, number=listener)
     else:
-        _both(address, listening, place, addressees)
+        _both(address, listening, board, place, addressees)
+
+
+def _board(listening: Listening, port: int | None, proxy: str) -> Listening | None:
+    """Where Optuna's dashboard listens; None without one."""
+    from dataclasses import replace
+
+    if port is None:
+        return None
+    if bool(listening.behind_proxy) != bool(proxy):
+        raise InputError(
+            "--dashboard-proxy and --behind-proxy go together: the proxy offers the dashboard "
+            "under a name of its own"
+        )
+    return replace(listening, port=port, behind_proxy=proxy)
 
 
 def _checked_url(url: str) -> str:
@@ -140,16 +168,22 @@ def _absolute(storage: str) -> str:
 
 
 def _both(
-    storage: str, listening: Listening, folder: ServiceFolder, addressees: Addressees
+    storage: str,
+    listening: Listening,
+    board: Listening | None,
+    folder: ServiceFolder,
+    addressees: Addressees,
 ) -> None:
-    """Keeps the API and the supervisor running, on a socket that outlives the API."""
+    """Keeps the API, the supervisor and the dashboard running, on sockets that outlive them."""
     import sys
+    from contextlib import ExitStack
 
     from sweeper.service.serving import Parent
 
-    with _opened(storage) as store, listening.listen() as socket:
-        url = f"{'https' if listening.secure else 'http'}://{_name(listening)}"
-        url += "" if listening.behind_proxy else f":{socket.getsockname()[1]}"
+    with ExitStack() as held:
+        store, socket = held.enter_context(_opened(storage)), held.enter_context(listening.listen())
+        beside = held.enter_context(board.listen()) if board is not None else None
+        url = _url(listening, socket)
         _first_token(store, folder, url)
         store.close()
         print(url, flush=True)
@@ -165,9 +199,20 @@ def _both(
             "API": [*words, "--only", "api", "--listener", str(number)],
             "supervisor": [*words, "--only", "supervisor", *link],
         }
+        passed = [number]
+        if board is not None and beside is not None:
+            logs.say(f"Optuna's dashboard: {_url(board, beside)}")
+            passed.append(beside.fileno())
+            commands["dashboard"] = [*words, "--only", "dashboard", "--listener", str(passed[-1])]
         logs.say("Ctrl-C finishes the rounds of all sweeps and stops; they continue next time")
-        Parent(commands, passed=(number,), say=logs.say).run()
+        Parent(commands, passed=passed, say=logs.say).run()
     logs.say("stopped")
+
+
+def _url(listening: Listening, bound: Socket) -> str:
+    """The address of a service that listens on a socket."""
+    url = f"{'https' if listening.secure else 'http'}://{_name(listening)}"
+    return url if listening.behind_proxy else f"{url}:{bound.getsockname()[1]}"
 
 
 def _name(listening: Listening) -> str:
@@ -255,6 +300,32 @@ def _api(
             secure=listening.secure,
         )
         serve_http(gate, bound, most=1000, certificate=listening.certificate, key=listening.key)
+
+
+def _dashboard(storage: str, listening: Listening, *, number: int | None) -> None:
+    import signal
+    import socket
+
+    from sweeper.dashboard import serve as serve_http
+    from sweeper.service.access import access
+    from sweeper.service.dashboard import application
+    from sweeper.service.serving import when_orphaned
+    from sweeper.store.accounts import Accounts
+
+    if number is not None:
+        when_orphaned(lambda: os.kill(os.getpid(), signal.SIGTERM))
+    made = listening.listen() if number is None else socket.socket(fileno=number)
+    with made as bound, _opened(storage) as store:
+        port, accounts = bound.getsockname()[1], Accounts(store.database)
+        gate = application(
+            store,
+            storage,
+            port=port,
+            hosts=listening.hosts(port),
+            known=lambda text: access(accounts, text),
+            secure=listening.secure,
+        )
+        serve_http(gate, bound, certificate=listening.certificate, key=listening.key)
 
 
 def _supervise(

@@ -66,13 +66,14 @@ def dashboard(
 
     Each sweep's report is an artifact of its study, made when it is opened.
     """
-    from sweeper.dashboard import application, listen, serve
+    from sweeper.dashboard import Reports, application, listen, serve
 
     with listen(host, port) as listener, opened(storage) as store:
-        names = lookup.check_not_empty(store)
+        lookup.check_not_empty(store)
         bound = listener.getsockname()[1]
-        pages = {name: partial(_page, store, name) for name in names}
-        served = application(storage, port=bound, pages=pages)
+        names = lambda: [sweep.name for sweep in store.sweeps()]  # noqa: E731
+        reports = Reports(names, partial(_page, store))
+        served = application(storage, port=bound, reports=reports)
         print(f"http://{'[::1]' if host == '::1' else '127.0.0.1'}:{bound}", flush=True)
         logs.say("read-only; Ctrl-C stops it")
         try:

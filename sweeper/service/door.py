@@ -17,7 +17,7 @@ from starlette.routing import Route
 from sweeper.service.access import Access
 from sweeper.service.gate import COOKIE, LINK, LINK_COOKIE
 
-PATH = "/login"
+PATH, LEAVE = "/login", "/logout"
 LINK_SECONDS = 30 * 86400  # a browser keeps a link at most so long; the server knows when it ends
 
 
@@ -93,7 +93,7 @@ def routes(known: Callable[[str], Access | None], *, secure: bool) -> list[Route
     return [
         Route(PATH, form, methods=["GET"]),
         Route(PATH, enter, methods=["POST"]),
-        Route("/logout", leave, methods=["POST"]),
+        Route(LEAVE, leave, methods=["POST"]),
         Route(f"{LINK}{{text}}", follow, methods=["GET"]),
     ]
 

@@ -238,7 +238,9 @@ def studies(tmp_path_factory: pytest.TempPathFactory) -> str:
 @pytest.fixture(scope="module")
 def shelf(studies: str) -> dashboard.Application:
     """The dashboard with one report."""
-    return dashboard.application(studies, port=PORT, pages={"mine": lambda: PAGE})
+    return dashboard.application(
+        studies, port=PORT, reports=dashboard.Reports(lambda: ["mine"], lambda name: PAGE)
+    )
 
 
 def _artifacts(shelf: dashboard.Application, study: int) -> list[dict[str, str]]:
@@ -278,7 +280,7 @@ def test_nothing_was_written(shelf: dashboard.Application, studies: str) -> None
 
 def test_the_store_takes_and_removes_nothing() -> None:
     """Were the gate to fail, there is still nobody to write."""
-    reports = dashboard.Reports({"mine": lambda: PAGE})
+    reports = dashboard.Reports(lambda: ["mine"], lambda name: PAGE)
     for write in (lambda: reports.write("a", None), lambda: reports.remove("a")):  # pyright: ignore
         with pytest.raises(PermissionError):
             write()

@@ -150,3 +150,21 @@ def test_the_report_opens_from_its_study(served: Served) -> None:
     expect(page.get_by_text("Do small batches serve").first).to_be_visible()
     assert served.writes == [("GET", 200)]
     assert served.complaints == []
+
+
+def test_buttons_that_only_write_are_hidden(served: Served) -> None:
+    """They would do nothing; what reads stays."""
+    page = served.page
+    writing = {
+        "/dashboard/": ["[data-testid=AddBoxIcon]", "[aria-label='delete study']"],
+        "/dashboard/studies/1": ["[aria-label='delete artifact']", "[data-testid=UploadFileIcon]"],
+        "/dashboard/studies/1/note": ["[data-testid=EditIcon]"],
+    }
+    for path, places in writing.items():
+        page.goto(f"{served.address}{path}")
+        for place in places:
+            page.locator(place).first.wait_for(state="attached")
+            assert page.locator(place).first.is_hidden(), place
+    page.goto(f"{served.address}/dashboard/")
+    expect(page.get_by_text("RELOAD")).to_be_visible()
+    assert served.complaints == []
