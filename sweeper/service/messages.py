@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -152,8 +152,6 @@ def title(body: Mapping[str, Any]) -> str:
 
 def text(body: Mapping[str, Any]) -> str:
     """A message as one line, with the link."""
-    parts: Sequence[str] = [
-        part for part in (body.get("verdict"), body.get("reason")) if isinstance(part, str) and part
-    ]
-    said = title(body) + (f". {'; '.join(parts)}" if parts else "")
+    parts = [title(body), body.get("verdict"), body.get("reason")]
+    said = " ".join(f"{str(part).rstrip('.')}." for part in parts if part)
     return f"{said} {body['link']}" if body.get("link") else said

@@ -91,7 +91,7 @@ def test_a_finished_sweep_is_announced_with_verdict_and_link(post: Post) -> None
     assert post.box.keys == [body["id"]]
     assert (body["event"], body["sweep"], body["owner"]) == ("finished", "a", "ann")
     link = "https://sweeps.example.org/s/a"
-    assert body["text"] == f"a: finished. a: 0.1 is best; 2 runs {link}"
+    assert body["text"] == f"a: finished. a: 0.1 is best. 2 runs. {link}"
     assert post.only().outcome == "received"
 
 

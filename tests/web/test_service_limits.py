@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import pytest
 from asking import HOST, ask
@@ -30,7 +31,7 @@ class Asking(Service):
 
     def _text(self, method: str, path: str, body: Any = None, *, key: str | None = None) -> str:
         route, _, query = f"/api/v1{path}".partition("?")
-        headers = {"idempotency-key": key} if key else None
+        headers = {"idempotency-key": key or uuid4().hex}
         answer = ask(
             self._app, method, route, body, token=self._token, query=query, headers=headers
         )
