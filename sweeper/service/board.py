@@ -9,9 +9,18 @@ from functools import lru_cache
 from typing import Any
 
 from sweeper.service.deciding import MANY
-from sweeper.service.fair import FairPolicy, QueueEntry, Supply, forecast
-from sweeper.store.service_records import Needs, Owner, Priority, State, Usage
+from sweeper.service.fair import (
+    HOUR,
+    ArrivalStream,
+    FairPolicy,
+    QueueEntry,
+    Supply,
+    arrival_streams,
+    forecast,
+)
+from sweeper.store.service_records import RANKS, Needs, Owner, Priority, State, Usage
 
+WINDOW_S = 24 * HOUR  # in which new sweeps are counted
 NEAR = 15  # waiting sweeps of an owner and a class whose starts are foreseen one by one
 GUESS_S = 60.0  # for a run of which nothing is known
 
@@ -52,6 +61,7 @@ class Board:
                 },
                 now=now,
                 policy=policy or FairPolicy(),
+                arriving=self._arriving(),
             )
             self._starts |= _behind(far, entries, after=self._starts, room=room)
         order = sorted(self._starts.items(), key=lambda one: one[1])
@@ -91,6 +101,18 @@ class Board:
             "window": _parsed(one["window"]),
             "submitted_at": one["created_at"],
         }
+
+    def _arriving(self) -> dict[Priority, ArrivalStream]:
+        """The submissions of the last day, as they were when they came."""
+        after = self._now - WINDOW_S
+        lately = [one for one in self._listed if one["created_at"] > after]
+        first = min((one["created_at"] for one in lately), default=self._now)
+        kinds = Counter((one["priority"], one["needs"]) for one in lately)
+        like = {(one["priority"], one["needs"]): one for one in lately}
+        return arrival_streams(
+            [(self._entry({**like[kind], "workers": 0}), n) for kind, n in kinds.items()],
+            window_s=max(self._now - first, HOUR),
+        )
 
     def _entry(self, one: Mapping[str, Any]) -> QueueEntry:
         needs, workers = Needs(**_parsed(one["needs"])), one["workers"] or 0
@@ -143,7 +165,7 @@ def _behind(
         return {}
     mean = sum(one.seconds for one in near) / len(near)
     step = mean / max(1, room.times(near[0].worker))
-    ordered = sorted(far, key=lambda one: (Priority(one["priority"]).rank, one["created_at"]))
+    ordered = sorted(far, key=lambda one: (RANKS[one["priority"]], one["created_at"]))
     last = max(after.values(), default=0.0)
     return {one["name"]: last + step * place for place, one in enumerate(ordered, 1)}
 

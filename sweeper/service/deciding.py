@@ -6,6 +6,7 @@ the lead over decides the same.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -213,6 +214,9 @@ class _Deciding:
             policy=site.policy,
             caps=(caps := self._caps()),
         )
+        has = Counter[str]()
+        for entry in self._entries:
+            has[entry.owner] += given.get(entry.name, 0)
         free = site.room
         for other in self._live:
             free = free.less(_worker(other), self._held(other, given))
@@ -231,9 +235,7 @@ class _Deciding:
                     self._stand(one, State.QUEUED, "next; others finish their round first")
             elif not site.room.fits(entry.worker):
                 self._stand(one, State.QUEUED, f"no room: a worker needs {entry.worker}")
-            elif sum(given.get(e.name, 0) for e in self._entries if e.owner == one.owner) >= (
-                caps.get(one.owner, MANY)
-            ):
+            elif has[one.owner] >= caps.get(one.owner, MANY):
                 most = scene.owners[one.owner].most_workers
                 self._stand(one, State.QUEUED, f"waits for workers of {one.owner}: {most} at most")
             else:

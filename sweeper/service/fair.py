@@ -14,7 +14,7 @@ a pause. A running sweep keeps one worker for `min_run_s`, then it may be draine
 from __future__ import annotations
 
 import heapq
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
@@ -222,8 +222,29 @@ def shares(
 
 # --- when a waiting sweep will start
 
+NEWCOMER, LAST_USE = "\0", 1e18  # the owner of sweeps that will come, and what it has used
 AHEAD = 20  # sweeps of an owner in a class that are looked at one by one
 EVENTS = 200  # ends of sweeps that are foreseen one by one
+MOST_TAKEN = 0.9  # of the cluster, by sweeps that will come, as far as anybody can foresee
+
+
+@dataclass(frozen=True)
+class ArrivalStream:
+    """The new sweeps of a class as they have come lately, alike and at equal distances.
+
+    Attributes:
+        seconds: of a worker's time, in each.
+        most: workers that each can use.
+    """
+
+    gap_s: float
+    seconds: float
+    most: int
+    worker: Supply
+
+    def share(self, room: Supply) -> float:
+        """The share of the cluster that they take."""
+        return self.seconds / self.gap_s / max(1, room.times(self.worker))
 
 
 def forecast(
@@ -235,54 +256,115 @@ def forecast(
     now: float,
     policy: FairPolicy,
     caps: Mapping[str, int] | None = None,
-    arriving: Mapping[int, float] | None = None,
+    arriving: Mapping[Priority, ArrivalStream] | None = None,
 ) -> dict[str, float]:
     """Seconds until each waiting sweep starts.
 
     The rules are played forward: a sweep ends when its estimated time is used, the next one gets
     its workers. Sweeps far behind are added up instead: the work before them, by the workers there
-    are. New sweeps of higher classes will come meanwhile and go first: to first order they stretch
-    the time by their share of the cluster. A sweep that no node has room for is left out.
+    are. New sweeps of higher classes will come meanwhile and go first; they are played too, as if
+    they came as lately. A sweep that no node has room for is left out.
 
     Args:
-        arriving: the share of the cluster that new sweeps of each class take, as seen lately.
+        arriving: the new sweeps of each class, as they came lately.
     """
     able = [one for one in entries if room.fits(one.worker)]
     near, far = _split(able, now, policy)
     running = {one.name: one for one in near}
     used, found, at = dict(usage), dict[str, float](), now
+    waiting = {one.name for one in near if not one.workers}
+    coming = _Newcomers(arriving or {}, now)
+    used[NEWCOMER] = LAST_USE
     for _ in range(EVENTS):
-        if all(one.workers for one in running.values()):
+        if not waiting:
             break
+        lowest = max(running[name].rank(at, policy) for name in waiting)
+        running |= coming.until(at, before=lowest)
         given = shares(
             running.values(), room=room, usage=used, weights=weights, now=at, policy=policy,
             caps=caps,
         )  # fmt: skip
         for name, workers in given.items():
             found.setdefault(name, at - now)
+            waiting.discard(name)
             one = running[name]
-            granted = one.granted_at if one.workers else at
-            running[name] = replace(one, workers=workers, granted_at=granted)
-        for name in running.keys() - given.keys():
-            running[name] = replace(running[name], workers=0)
-        step = _next_change(running.values(), at, policy)
-        for name, one in list(running.items()):
+            if workers != one.workers:
+                granted = one.granted_at if one.workers else at
+                running[name] = replace(one, workers=workers, granted_at=granted)
+        for name, one in running.items():
+            if one.workers and name not in given:
+                running[name] = replace(one, workers=0)
+        step = min(_next_change(running.values(), at, policy), coming.next_at(before=lowest) - at)
+        step = max(step, 1e-3)
+        for name in given:
+            one = running[name]
             work = step * one.workers
             used[one.owner] = used.get(one.owner, 0.0) + work * one.cost
-            running[name] = replace(one, seconds=one.seconds - work)
-            if one.workers and running[name].seconds <= 1e-6:
+            if one.seconds - work <= 1e-6:
                 del running[name]
+            else:
+                running[name] = replace(one, seconds=one.seconds - work)
         used = {owner: it * 0.5 ** (step / policy.half_life_s) for owner, it in used.items()}
         at += step
-    left = [one for one in running.values() if one.name not in found]
-    found |= _added_up([*left, *far], at - now, room, now, policy)
-    coming = arriving or {}
-    return {
-        one.name: found[one.name]
-        * (1 + sum(share for rank, share in coming.items() if rank < one.rank(now, policy)))
-        for one in able
-        if not one.workers
-    }
+    left = [running[name] for name in waiting]
+    taken = {one: stream.share(room) for one, stream in (arriving or {}).items()}
+    found |= _added_up([*left, *far], at - now, room, now, policy, taken)
+    return {one.name: found[one.name] for one in able if not one.workers}
+
+
+def arrival_streams(
+    lately: Iterable[tuple[QueueEntry, int]], *, window_s: float
+) -> dict[Priority, ArrivalStream]:
+    """The new sweeps of each class, as they have come in so many seconds.
+
+    Args:
+        lately: sweeps, each with how many came like it.
+    """
+    found: dict[Priority, list[tuple[QueueEntry, int]]] = {}
+    for one, number in lately:
+        found.setdefault(one.priority, []).append((one, number))
+    return {priority: _stream(some, window_s) for priority, some in found.items()}
+
+
+def _stream(some: Sequence[tuple[QueueEntry, int]], window_s: float) -> ArrivalStream:
+    count = sum(number for _, number in some)
+    most = sum(one.most * number for one, number in some) / count
+    return ArrivalStream(
+        gap_s=window_s / count,
+        seconds=sum(one.seconds * number for one, number in some) / count,
+        most=max(1, round(most)),
+        worker=some[0][0].worker,
+    )
+
+
+class _Newcomers:
+    """The sweeps that will come and go before some that wait, if they come as lately.
+
+    They have no owner who has used little, so they go after every sweep of their own class.
+    """
+
+    def __init__(self, streams: Mapping[Priority, ArrivalStream], now: float) -> None:
+        self._streams, self._number = streams, 0
+        self._next = {one: now + stream.gap_s for one, stream in streams.items()}
+
+    def next_at(self, *, before: int) -> float:
+        """When the next one comes that goes before a class."""
+        soon = (at for one, at in self._next.items() if one.rank < before)
+        return min(soon, default=float("inf"))
+
+    def until(self, at: float, *, before: int) -> dict[str, QueueEntry]:
+        """Those that have come until then and go before a class."""
+        found: dict[str, QueueEntry] = {}
+        for priority, stream in self._streams.items():
+            while priority.rank < before and (since := self._next[priority]) <= at:
+                self._next[priority] += stream.gap_s
+                self._number += 1
+                name = f"{NEWCOMER}{self._number}"
+                found[name] = QueueEntry(
+                    name=name, owner=NEWCOMER, priority=priority, since=since,
+                    worker=stream.worker, most=stream.most, seconds=stream.seconds,
+                )  # fmt: skip
+        return found
 
 
 def _split(
@@ -308,11 +390,22 @@ def _next_change(running: Iterable[QueueEntry], at: float, policy: FairPolicy) -
 
 
 def _added_up(
-    entries: Iterable[QueueEntry], start: float, room: Supply, now: float, policy: FairPolicy
+    entries: Iterable[QueueEntry],
+    start: float,
+    room: Supply,
+    now: float,
+    policy: FairPolicy,
+    taken: Mapping[Priority, float],
 ) -> dict[str, float]:
+    """Starts by the work before a sweep, with the workers that new sweeps before it leave."""
     found, at = dict[str, float](), start
-    for one in sorted(entries, key=lambda one: (one.rank(now, policy), one.since)):
+    left = [
+        1 - min(sum(share for one, share in taken.items() if one.rank < rank), MOST_TAKEN)
+        for rank in range(len(Priority))
+    ]
+    ranked = ((one.rank(now, policy), one) for one in entries)
+    for rank, one in sorted(ranked, key=lambda pair: (pair[0], pair[1].since)):
         found[one.name] = at
         workers = max(1.0, room.cpus // one.worker.cpus if one.worker.cpus else one.most)
-        at += one.seconds / workers
+        at += one.seconds / workers / left[rank]
     return found

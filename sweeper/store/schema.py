@@ -18,10 +18,10 @@ if TYPE_CHECKING:
 
 VERSION_TABLE = "sweeper_alembic_version"
 SCRIPTS = Path(__file__).parent / "migrations"
-REVISIONS = ("0001", "0002", "0003", "0004", "0005", "0006", "0007")  # oldest first, as the scripts
+REVISIONS = ("0001", "0002", "0003", "0004", "0005", "0006", "0007", "0008")
 # Old schemas that can be read as they are: later ones only add tables, and a reader finds nothing
 # in a missing table. 0005 and later ones change only tables that the service alone reads.
-READABLE = frozenset({"0001", "0002", "0003", "0004", "0005", "0006"})
+READABLE = frozenset({"0001", "0002", "0003", "0004", "0005", "0006", "0007"})
 OPTUNA = frozenset(
     {
         "studies", "study_directions", "study_user_attributes", "study_system_attributes",

@@ -21,7 +21,10 @@ class Priority(StrEnum):
     @property
     def rank(self) -> int:
         """0 for the class that goes first."""
-        return list(Priority).index(self)
+        return RANKS[self]
+
+
+RANKS = {str(one): number for number, one in enumerate(Priority)}  # of priority classes
 
 
 class WantedState(StrEnum):

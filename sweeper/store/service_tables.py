@@ -19,7 +19,10 @@ class SubmissionTable(StoredTable):
     """The wish that a sweep should run. `generation` rises with each wish for more work."""
 
     __tablename__ = "sweeper_submission"
-    __table_args__ = (UniqueConstraint("owner", "key"),)
+    __table_args__ = (
+        UniqueConstraint("owner", "key"),
+        Index(None, "owner", "priority", "id", "generation"),
+    )
     id: Mapped[int] = mapped_column(primary_key=True)
     name: Mapped[str] = mapped_column(NAME, unique=True)
     owner: Mapped[str] = mapped_column(PERSON)

@@ -13,6 +13,7 @@ from store_samples import Plan, planned
 
 from sweeper.states import Ending
 from sweeper.store import Store
+from sweeper.store.leading import Leading
 from sweeper.store.study import Study
 
 # SQLite's words for reading a table or an index from end to end.
@@ -69,3 +70,13 @@ def test_no_statement_of_a_runs_life_reads_a_whole_table(plan: Plan, tmp_path: P
     assert len(sent) > 10
     scans = {one: _plan_of(plan.store, one) for one in sent}
     assert {one: steps for one, steps in scans.items() if any(WHOLE in s for s in steps)} == {}
+
+
+def test_a_look_at_the_queue_reads_no_specs(plan: Plan) -> None:
+    """Only an index of the submissions is read as a whole, however long the specs are."""
+    with _statements(plan.store) as sent:
+        Leading(plan.store.database).scene()
+    lines = [line for one in sent if one.startswith("SELECT") for line in _plan_of(plan.store, one)]
+    whole = [line for line in lines if line.startswith(f"{WHOLE}sweeper_submission")]
+    assert whole
+    assert all("USING COVERING INDEX" in line for line in whole)

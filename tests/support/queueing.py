@@ -13,7 +13,16 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from statistics import mean, median
 
-from sweeper.service.fair import HOUR, FairPolicy, QueueEntry, Supply, forecast, shares
+from sweeper.service.fair import (
+    HOUR,
+    ArrivalStream,
+    FairPolicy,
+    QueueEntry,
+    Supply,
+    arrival_streams,
+    forecast,
+    shares,
+)
 from sweeper.store.service_records import Priority
 
 OWNERS = {"ann": 0.4, "bob": 0.3, "cem": 0.2, "dai": 0.1}  # their parts of the arrivals
@@ -164,15 +173,11 @@ def ours(
     return course
 
 
-def _arriving(listed: list[Arrival], now: float) -> dict[int, float]:
-    """The share of the cluster that the sweeps of the last day asked for, by class."""
+def _arriving(listed: list[Arrival], now: float) -> dict[Priority, ArrivalStream]:
+    """The sweeps that the last day has seen."""
     window = min(max(now, HOUR), 24 * HOUR)
-    found: dict[int, float] = {}
-    for one in listed:
-        if now - window < one.at <= now:
-            rank = one.entry.priority.rank
-            found[rank] = found.get(rank, 0.0) + one.entry.seconds / (WORKERS * window)
-    return found
+    lately = [(one.entry, 1) for one in listed if now - window < one.at <= now]
+    return arrival_streams(lately, window_s=window)
 
 
 def _ends(live: dict[str, QueueEntry], starting: dict[str, float]) -> Iterator[float]:

@@ -8,7 +8,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sweeper.service.fair import HOUR, FairPolicy, QueueEntry, Supply, forecast, shares
+from sweeper.service.fair import (
+    HOUR,
+    ArrivalStream,
+    FairPolicy,
+    QueueEntry,
+    Supply,
+    arrival_streams,
+    forecast,
+    shares,
+)
 from sweeper.store.service_records import Priority
 
 POLICY, NOW = FairPolicy(), 1_000_000.0
@@ -144,11 +153,26 @@ def test_the_start_of_a_waiting_sweep_is_foreseen() -> None:
     assert foreseen(running, entry("never", worker=Supply(9.0))) == {}
 
 
-def test_new_sweeps_of_higher_classes_stretch_the_time() -> None:
-    """By the share of the cluster that they take."""
+def test_new_sweeps_of_higher_classes_are_foreseen_as_they_came_lately() -> None:
+    """One of 20 minutes each half hour goes first; those of the same class or lower do not."""
     running = entry("a", workers=4, granted_at=NOW - HOUR, most=4, seconds=4 * HOUR)
     waiting = entry("b", age=50, most=4)
-    assert foreseen(running, waiting, arriving={0: 0.5, 1: 9.0}) == {"b": 5400}
+    often = ArrivalStream(gap_s=10.0, seconds=9 * HOUR, most=4, worker=Supply(1.0))
+    lower = {Priority.NORMAL: often, Priority.LOW: often}
+    assert foreseen(running, waiting, arriving=lower) == {"b": 3600}
+    high = ArrivalStream(gap_s=HOUR / 2, seconds=4 * HOUR / 3, most=4, worker=Supply(1.0))
+    found = foreseen(running, waiting, arriving={Priority.HIGH: high})
+    # "a" has worked for an hour after 30 minutes and 10 of each later half hour.
+    assert found == {"b": 3600 + 4 * 1200}
+    assert foreseen(entry("c"), arriving={Priority.HIGH: high}) == {"c": 0}
+
+
+def test_streams_are_the_means_of_what_has_come() -> None:
+    """By class; a class of which nothing came has none."""
+    listed = [(entry("a", seconds=10.0, most=1), 1), (entry("b", seconds=25.0, most=4), 2)]
+    assert arrival_streams(listed, window_s=150.0) == {
+        Priority.NORMAL: ArrivalStream(gap_s=50.0, seconds=20.0, most=3, worker=Supply(1.0))
+    }
 
 
 def test_ten_thousand_waiting_sweeps_all_get_a_forecast() -> None:

@@ -31,8 +31,12 @@ def test_no_start_passes_over_a_sweep_that_goes_before_it(listed: list[Arrival])
 def test_expected_starts_are_right_within_a_quarter() -> None:
     """At submission, in the median, where the estimates of the work are themselves wrong by 20 %.
 
-    Sweeps of the lowest class depend on who comes after them: nobody can foresee that.
+    Sweeps of the lowest class depend on who comes after them, which nobody can foresee on a full
+    cluster: there even the median of many simulated futures is wrong by 40 %.
     """
+    calm = arrivals(1, load=0.7)
+    low = [one.entry.name for one in calm if one.entry.priority is Priority.LOW]
+    assert ours(calm).error(low) < 0.35
     listed = arrivals(1, number=500)
     course = ours(listed)
     names = [one.entry.name for one in listed if one.entry.priority is not Priority.LOW]
