@@ -28,14 +28,14 @@ from pathlib import Path
 from typing import Any
 
 HERE = Path(__file__).resolve().parent
-REPLICATES = 5
+REPLICATES, MOST_LEVELS = 5, 1000
 SPEC = """
 name: overhead
 data: {{dataset: digits}}
 train: {{epochs: 1, batch_size: 32}}
 scientific:
   train.lr: {{low: 0.001, high: 1.0, log: true, levels: {levels}}}
-  train.weight_decay: [0.0, 0.0005]
+  train.weight_decay: {decays}
 replicates: {replicates}
 resources: {{workers: 2, pack: 1}}
 limits: {{failures: 1000}}
@@ -98,7 +98,9 @@ def sweeper(runs: int, storage: str) -> Measured:
         if isinstance(event, Progress) and event.runs[RunState.COMPLETE] < runs:
             watch.at(event.runs[RunState.COMPLETE])
 
-    spec = parse(SPEC.format(levels=runs // REPLICATES // 2, replicates=REPLICATES))
+    cells = runs // REPLICATES
+    decays = [step * 1e-5 for step in range(max(2, cells // MOST_LEVELS))]
+    spec = parse(SPEC.format(levels=cells // len(decays), decays=decays, replicates=REPLICATES))
     outcome = launch(spec, storage=storage, plugins=[HERE / "nothing.py"], on_event=see)
     assert outcome.exit_code == 0, outcome
     return watch.measured("sweeper, " + storage.split(":")[0].split("+")[0])

@@ -56,10 +56,11 @@ def noise(shape: tuple[int, ...]) -> Dataset:
     return image_dataset("noise", x, y, classes=names)
 
 
-def config(shape: tuple[int, ...], batch: int) -> Config:
+def config(shape: tuple[int, ...], batch: int, **more: Any) -> Config:
     """SGD with momentum."""
     model = "mlp" if len(shape) == 1 else "resnet"
     train = {"model": model, "batch_size": batch, "lr": 0.05, "epochs": 1000, "evaluations": 1}
+    train |= more
     return Config.model_validate({"train": train})
 
 

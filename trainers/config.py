@@ -237,8 +237,10 @@ class TrainConfig(Block):
         description=f"What is measured beside the metrics, equal for all cells. "
         f"{names_of('observer')}",
     )
-    precision: Literal["auto", "float32", "bfloat16", "float64"] = Field(
-        default="auto", description="auto: bfloat16 autocast on a GPU, float32 on a CPU."
+    precision: Literal["auto", "float32", "tf32", "bfloat16", "float64"] = Field(
+        default="auto",
+        description="auto: bfloat16 autocast on a GPU, float32 on a CPU. tf32: as float32, but a "
+        "GPU rounds what it multiplies to 10 bits.",
     )
 
     @model_validator(mode="wrap")

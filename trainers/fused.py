@@ -18,6 +18,7 @@ from torch import Tensor
 from trainers.blueprint import Parameter
 from trainers.layout import Layout
 from trainers.masks import Masks
+from trainers.recording import CudaGraph, StepRecorder
 
 Moments = dict[str, tuple[Tensor, Tensor]]
 Part = Callable[["Pass", Tensor], Tensor]  # of a network: from a batch to its features, say
@@ -37,6 +38,11 @@ class Form(Protocol):
     The form chooses the layout of data between its layers; `images` converts to it and `pooled`
     from it. Tables are (K, B, F) throughout.
     """
+
+    @property
+    def recorder(self) -> Callable[[], StepRecorder] | None:
+        """Makes what records the gradient of a step; None: every step is computed anew."""
+        ...
 
     def layout(self, members: int, sizes: Mapping[str, int]) -> Layout:
         """The layout of parameters, with its sums."""
@@ -151,6 +157,10 @@ class Folded:
     Tables use batched matrix products.
     """
 
+    @property
+    def recorder(self) -> Callable[[], StepRecorder] | None:
+        return None
+
     def layout(self, members: int, sizes: Mapping[str, int]) -> Layout:
         return Layout(members, sizes)
 
@@ -186,9 +196,7 @@ class Folded:
         groups: int = 1,
         standardised: bool = False,
     ) -> Tensor:
-        if standardised:
-            var, mean = torch.var_mean(weight, (1, 2, 3), correction=0, keepdim=True)
-            weight = (weight - mean) * (var + FILTER_EPSILON).rsqrt()
+        weight = standardised_filters(weight) if standardised else weight
         if weight.shape[-1] == 1 and stride > 1:
             # oneDNN computes a strided 1x1 convolution with a copy into a buffer, and its AVX2
             # kernels write beyond that buffer (uxlfoundation/oneDNN#6035): wrong gradients, or a
@@ -272,6 +280,12 @@ class Folded:
         return without_onednn() if few else nullcontext()
 
 
+def standardised_filters(weight: Tensor) -> Tensor:
+    """Filters (K O, I, h, w), each with mean 0 and variance 1."""
+    var, mean = torch.var_mean(weight, (1, 2, 3), correction=0, keepdim=True)
+    return (weight - mean) * (var + FILTER_EPSILON).rsqrt()
+
+
 def padding_of(kernel: int, stride: int) -> int:
     """The pixels of padding on each side of an image; none where kernels do not overlap."""
     return kernel // 2 if kernel > stride else 0
@@ -287,6 +301,56 @@ class Native(Folded):
 
     def backend(self, x: Tensor, members: int) -> AbstractContextManager[object]:
         return without_onednn() if x.device.type == "cpu" else nullcontext()
+
+
+class Unfolded(Folded):
+    """Computes convolutions as one product of matrices for each member, of unfolded patches.
+
+    On some GPUs grouped convolutions are slow in training.
+    """
+
+    def convolution(
+        self,
+        x: Tensor,
+        weight: Tensor,
+        bias: Tensor | None,
+        *,
+        members: int,
+        stride: int,
+        groups: int = 1,
+        standardised: bool = False,
+    ) -> Tensor:
+        if groups > 1:
+            return super().convolution(
+                x, weight, bias, members=members, stride=stride, groups=groups,
+                standardised=standardised,
+            )  # fmt: skip
+        weight = standardised_filters(weight) if standardised else weight
+        kernel, samples = weight.shape[-1], len(x)
+        padding = padding_of(kernel, stride)
+        patches = F.unfold(x, kernel, 1, padding, stride).unflatten(1, (members, -1))
+        filters = weight.flatten(1).unflatten(0, (members, -1))
+        made = filters @ patches.permute(1, 2, 0, 3).flatten(2)
+        size = [(side + 2 * padding - kernel) // stride + 1 for side in x.shape[2:]]
+        images = made.unflatten(2, (samples, *size)).permute(2, 3, 4, 0, 1).flatten(3)
+        images = images if bias is None else images + bias
+        return images.permute(0, 3, 1, 2)
+
+
+class RecordedFolded(Folded):
+    """Computes as `Folded` does, but records the gradient of a step."""
+
+    @property
+    def recorder(self) -> Callable[[], StepRecorder]:
+        return CudaGraph
+
+
+class RecordedUnfolded(Unfolded):
+    """Computes as `Unfolded` does, but records the gradient of a step."""
+
+    @property
+    def recorder(self) -> Callable[[], StepRecorder]:
+        return CudaGraph
 
 
 @contextmanager

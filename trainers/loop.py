@@ -27,7 +27,8 @@ from trainers.config import Config, pack_key
 from trainers.data.dataset import Dataset
 from trainers.data.imbalance import class_places, subset_of
 from trainers.feed import Batch, Feed, Pool, Recipe
-from trainers.forms import FORMS
+from trainers.forms import named
+from trainers.gpu import settle
 from trainers.hyper import Hyper
 from trainers.levers import AugmentationChance
 from trainers.losses.logit_adjusted import log_prior
@@ -37,6 +38,7 @@ from trainers.metrics import Counted, hits, layout
 from trainers.observers import Observed, Observers
 from trainers.optimizers import BodyRate, Optimizer, pretraining_steps, schedule
 from trainers.pack import LossTerms, PackedNetworks, PackLoss, design
+from trainers.recording import RecordedGradient
 from trainers.rounds import timetable
 from trainers.samplers import Exposure, Sampler
 from trainers.state import Kept, State
@@ -93,7 +95,7 @@ class PackTrainer:
         timetable: the rounds, and which of them end with an evaluation.
         round: how many rounds are finished; `step` is the number of updates.
         alive: original positions of the members that still train.
-        form: the name of the form that computes, a key of `FORMS`.
+        form: the name of the form that computes, see `trainers.forms`.
 
     Raises:
         ConfigError: a configuration cannot run on these data.
@@ -114,6 +116,8 @@ class PackTrainer:
         self.counts = check(self.config, dataset.facts)
         self.fingerprint = dataset.fingerprint
         self.device = torch.device(device)
+        if self.device.type == "cuda":
+            settle(self.config.train.precision)
         self.timetable = timetable(self.config, dataset.facts, samples=sum(self.counts))
         self.round = self.step = 0
         self.alive = list(range(len(members)))
@@ -121,7 +125,7 @@ class PackTrainer:
             self.config.train,
             inputs=dataset.inputs,
             classes=len(dataset.classes),
-            form=FORMS[form],
+            form=named(form),
             device=self.device,
         )
         self.pool = Pool(dataset, device=self.device, dtype=self._design.precision.dtype)
@@ -175,6 +179,7 @@ class PackTrainer:
         self.objective = PackLoss(self.pack, hyper, self.counts)
         self.method = step_of(hyper, self.pack.parameters, self.counts)
         self._passes = Passes(self.pack, self.objective, moving=self._moving)
+        self._recorded = self._recording()
         self.feed = Feed(
             self.pool,
             self._recipe(hyper),
@@ -309,17 +314,35 @@ class PackTrainer:
         share = schedule(
             self.config.train, self.step, steps=self.steps, epoch_steps=self.feed.epoch_steps
         )
-        self.objective.progress = self.step / self.steps
-        self.objective.pretraining = self.step < pretraining_steps(self.config.train, self.steps)
-        widest = batch.views[0] if batch.views else batch.x
-        with self._design.form.backend(widest, self.pack.members):
-            grad, terms = self.method.gradient(self._passes, batch)
+        self.objective.at(self.step, self.steps)
+        if self._recorded is None:
+            grad, terms = self._gradient(batch)
+        else:
+            grad, terms = self._recorded(batch, kind=self.objective.kind)
         with self._body.applied(self.step):
             self.optimizer.update(grad, step=self.step, share=share)
         self.objective.after_update(self.pack)
         self.step += 1
         self.averages.after_update(self.step)
         return terms, terms.objective.detach()
+
+    def _gradient(self, batch: Batch) -> tuple[Tensor, LossTerms]:
+        """The gradient of an update; the SSL objective remembers what it compared."""
+        widest = batch.views[0] if batch.views else batch.x
+        with self._design.form.backend(widest, self.pack.members):
+            grad, terms = self.method.gradient(self._passes, batch)
+        self.objective.remember()
+        return grad, terms
+
+    def _recording(self) -> RecordedGradient | None:
+        """What records gradients, if the form does."""
+        recorder = self._design.form.recorder
+        if recorder is None:
+            return None
+        self.objective.keep_progress()
+        changes = [*state.tensors(self.pack.statistics_state).values()]
+        changes += [kept.tensor for kept in self.objective.memory.values()]
+        return RecordedGradient(self._gradient, recorder, changes=changes)
 
     def evaluate(self) -> dict[str, Tensor]:
         """Logits (K, N, C) of the test split and, if there is one, the validation split."""

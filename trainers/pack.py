@@ -26,6 +26,7 @@ from trainers.losses import Loss
 from trainers.losses.weights import class_weights
 from trainers.masks import DropRates, Masks
 from trainers.models import Network
+from trainers.optimizers import pretraining_steps
 from trainers.parameters import Parameters, Statistics, draw_parameters
 from trainers.ssl import SSLEncoder, SSLObjective, Views
 from trainers.state import Kept, State
@@ -137,9 +138,14 @@ class PackedNetworks:
     @property
     def state(self) -> State:
         """The parameters and the running statistics."""
+        parameters = Kept(self.parameters.data, self.parameters.layout)
+        return {"parameters": parameters, **self.statistics_state}
+
+    @property
+    def statistics_state(self) -> State:
+        """The running statistics."""
         layout = self.statistics.layout
         return {
-            "parameters": Kept(self.parameters.data, self.parameters.layout),
             "statistics.mean": Kept(self.statistics.mean, layout),
             "statistics.var": Kept(self.statistics.var, layout),
         }
@@ -266,7 +272,9 @@ class PackLoss:
     def __init__(self, pack: PackedNetworks, hyper: Hyper, counts: Sequence[int]) -> None:
         data, first = pack.parameters.data, hyper.first
         self._hyper, self._ssl, self.progress = hyper, pack.design.ssl, 0.0
+        self._progress: Tensor | None = None
         self.pretraining, self._joint = False, first.ssl.joint
+        self._train = first
         counted = torch.tensor([counts], device=data.device)
         self._loss: Loss = catalogue.get("loss", first.loss).load()(hyper, counted)
         self._weight = hyper.tensor("ssl.weight")
@@ -278,6 +286,22 @@ class PackLoss:
             self.of_classes[CLASS_WEIGHTS] = weights.to(data).expand(len(hyper.trains), -1)
         self.memory: State = self._ssl.memory(pack.parameters) if self._ssl else {}
         self._outputs: list[Views] = []
+
+    def at(self, step: int, steps: int) -> None:
+        """Says that the next update is `step`, of so many."""
+        self.progress = step / steps
+        self.pretraining = step < pretraining_steps(self._train, steps)
+        if self._progress is not None:
+            self._progress.fill_(self.progress)
+
+    def keep_progress(self) -> None:
+        """Gives losses the share of the updates made as a tensor, at one address."""
+        self._progress = self._hyper.like.new_zeros(())
+
+    @property
+    def kind(self) -> tuple[bool, bool]:
+        """What the host decides about the objective of the next update."""
+        return self.pretraining, self.progress >= self._weights_from
 
     def terms(
         self, pack: PackedNetworks, batch: Batch, *, moving: bool, first: bool = False
@@ -317,18 +341,27 @@ class PackLoss:
     def _losses(self, logits: Tensor, targets: Tensor) -> Tensor:
         """The loss of each sample, (K, B): with submodels, the mean of their losses."""
         if logits.dim() == 3:
-            return self._loss(logits, targets, self.progress)
+            return self._loss(logits, targets, self._share)
         submodels = logits.shape[2]
         of_each = targets.repeat_interleave(submodels, dim=1)
-        losses = self._loss(logits.flatten(1, 2), of_each, self.progress)
+        losses = self._loss(logits.flatten(1, 2), of_each, self._share)
         return losses.unflatten(1, (-1, submodels)).mean(2)
+
+    @property
+    def _share(self) -> float | Tensor:
+        """The share of the updates made, for losses."""
+        return self.progress if self._progress is None else self._progress
+
+    def remember(self) -> None:
+        """Changes the memory by what first passes have compared."""
+        for outputs in self._outputs:
+            assert self._ssl is not None  # noqa: S101
+            self._ssl.remember(self.memory, outputs)
+        self._outputs.clear()
 
     def after_update(self, pack: PackedNetworks) -> None:
         """Changes the memory after an update."""
         if self._ssl is not None:
-            for outputs in self._outputs:
-                self._ssl.remember(self.memory, outputs)
-            self._outputs.clear()
             self._ssl.after_update(self.memory, pack.parameters, self._hyper, self.progress)
 
 

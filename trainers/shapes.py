@@ -157,9 +157,11 @@ class Recording:
     Further rows of a linear layer are places of a sample, such as the pixels of an image.
     """
 
+    recorder = None
+
     def __init__(self, precision: str) -> None:
         self.layers: list[Layer] = []
-        self._dtype = "float32" if precision == "auto" else precision
+        self._dtype = "float32" if precision in ("auto", "tf32") else precision
         self._batch = 1
 
     def enter(self, inputs: tuple[int, ...], batch: int) -> Tensor:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import gc
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -39,6 +39,13 @@ def measure(job: ProbeJob, build: Callable[[int], Any], *, suited: Suited) -> Ti
                 raise
         gc.collect()  # the trainers that the exception held
         ks = ks[:-1]
+
+
+def fastest(timings: Iterable[Timing]) -> Timing:
+    """The timing of the form that takes least for a run of the largest pack that all can train."""
+    found = list(timings)
+    k = min(max(timing.seconds_per_step) for timing in found)
+    return min(found, key=lambda timing: timing.seconds_per_step[k])
 
 
 def _timing(key: str, ks: Sequence[int], build: Callable[[int], Any], suited: Suited) -> Timing:

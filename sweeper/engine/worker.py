@@ -13,6 +13,8 @@ import sys
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from functools import partial
 from typing import Any, NamedTuple
 
 from sweeper import trainables
@@ -113,19 +115,34 @@ def time_packs(job: ProbeJob) -> Answer:
             return suited
         pin_threads(suited.threads)
 
-        def build(k: int) -> Any:
+        def build(k: int, form: str) -> Any:
             members = [PackMember(config, replicate) for replicate in range(k)]
             data = dataset(config.data, job.fingerprints)
             made = trainer_class(config.train.model)
-            return made(data, members, device=job.device, form=suited.form)
+            return made(data, members, device=job.device, form=form)
 
-        return timing.measure(job, build, suited=suited)
+        return timing.fastest(
+            timing.measure(job, partial(build, form=form), suited=replace(suited, form=form))
+            for form in forms_to_time(config, job, suited, build)
+        )
     except ConfigError as error:
         return BadConfig(text=str(error))
     except Exception:  # noqa: BLE001  the trainer and the user's code are foreign
         return None
     finally:
         gc.collect()
+
+
+def forms_to_time(
+    config: Config, job: ProbeJob, suited: Suited, build: Callable[[int, str], Any]
+) -> list[str]:
+    """The forms of which the fastest is taken: on a GPU all that are right, else the suited one."""
+    from trainers.gpu import right_forms
+    from trainers.loop import PackTrainer
+
+    if job.device == "cpu" or trainer_class(config.train.model) is not PackTrainer:
+        return [suited.form]
+    return right_forms(partial(build, min(job.ks)))
 
 
 def suit(config: Config, job: ProbeJob) -> Suited | Refusal:

@@ -481,7 +481,12 @@ class SpecFile(Block):
             for name in blocks:
                 block = block.setdefault(name, {})
             block[last] = level
-        return Config.model_validate(tree)
+        made = Config.model_validate(tree)
+        if self.resources.gpus and made.train.precision == "auto":  # its numbers are others
+            made = made.model_copy(
+                update={"train": made.train.model_copy(update={"precision": "bfloat16"})}
+            )
+        return made
 
     def _values(self, factors: Mapping[str, Level]) -> dict[str, Level]:
         """The values that these levels set: of a named cell those that it lists."""

@@ -22,8 +22,11 @@ class Loss(Protocol):
         """Args: counts: `(1, C)` training samples of each class."""
         ...
 
-    def __call__(self, logits: Tensor, targets: Tensor, progress: float) -> Tensor:
-        """The loss of each sample, `(K, B)`; `progress` is the share of the updates made."""
+    def __call__(self, logits: Tensor, targets: Tensor, progress: float | Tensor) -> Tensor:
+        """The loss of each sample, `(K, B)`.
+
+        `progress` is the share of the updates made, on a GPU a tensor of one number.
+        """
         ...
 
 

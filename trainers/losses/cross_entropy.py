@@ -14,6 +14,6 @@ class CrossEntropy:
     def __init__(self, hyper: Hyper, counts: Tensor) -> None:
         del hyper, counts
 
-    def __call__(self, logits: Tensor, targets: Tensor, progress: float) -> Tensor:
+    def __call__(self, logits: Tensor, targets: Tensor, progress: float | Tensor) -> Tensor:
         del progress
         return cross_entropies(logits, targets)

@@ -21,7 +21,7 @@ class Focal:
         del counts
         self.gamma = hyper.tensor("focal.gamma")[:, None]
 
-    def __call__(self, logits: Tensor, targets: Tensor, progress: float) -> Tensor:
+    def __call__(self, logits: Tensor, targets: Tensor, progress: float | Tensor) -> Tensor:
         del progress
         if targets.is_floating_point():
             surprise = logits.log_softmax(-1).neg()

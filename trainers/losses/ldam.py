@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from trainers.hyper import Hyper
@@ -24,9 +23,9 @@ class LDAM:
         shape = (quarter / quarter.max()).unsqueeze(-2) * hyper.first.head_scale
         self.margins = hyper.tensor("ldam.margin")[:, None, None] * shape
 
-    def __call__(self, logits: Tensor, targets: Tensor, progress: float) -> Tensor:
+    def __call__(self, logits: Tensor, targets: Tensor, progress: float | Tensor) -> Tensor:
         del progress
         soft = targets
         if not targets.is_floating_point():
-            soft = F.one_hot(targets, logits.shape[-1]).to(logits)
+            soft = torch.zeros_like(logits).scatter(-1, targets.unsqueeze(-1), 1.0)
         return cross_entropies(torch.addcmul(logits, soft, self.margins, value=-1.0), targets)

@@ -22,7 +22,7 @@ class LogitAdjusted:
             counts, hyper.like
         )
 
-    def __call__(self, logits: Tensor, targets: Tensor, progress: float) -> Tensor:
+    def __call__(self, logits: Tensor, targets: Tensor, progress: float | Tensor) -> Tensor:
         del progress
         return cross_entropies(logits + self.shift, targets)
 
@@ -39,7 +39,7 @@ class VectorScaling:
         self.scale = ratio ** hyper.tensor("vs.gamma")[:, None, None]
         self.shift = hyper.tensor("vs.tau")[:, None, None] * log_prior(counts, hyper.like)
 
-    def __call__(self, logits: Tensor, targets: Tensor, progress: float) -> Tensor:
+    def __call__(self, logits: Tensor, targets: Tensor, progress: float | Tensor) -> Tensor:
         del progress
         return cross_entropies(logits * self.scale + self.shift, targets)
 

@@ -1,0 +1,54 @@
+"""What a GPU needs beyond a processor: settings of its libraries, and the choice of a form."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from trainers.forms import DEFAULT, GPU_FORMS
+
+# The most that an update may differ from that of the form DEFAULT, as a share of its length: sums
+# have other orders, and bfloat16 has 8 bits.
+MOST_APART = {"bfloat16": 0.05, "tf32": 0.005}
+MOST_APART_OTHERWISE = 0.001
+
+
+def settle(precision: str) -> None:
+    """Chooses what PyTorch leaves to the library: no TF32 unless asked, and kernels that repeat.
+
+    Kernels are not chosen by timing, so the same pack runs the same kernels again.
+    """
+    rounding = "tf32" if precision == "tf32" else "ieee"
+    torch.backends.cuda.matmul.fp32_precision = rounding
+    torch.backends.cudnn.conv.fp32_precision = rounding
+    torch.backends.cudnn.benchmark, torch.backends.cudnn.deterministic = False, True
+
+
+def right_forms(build: Callable[[str], Any]) -> list[str]:
+    """The forms for GPUs whose first update is that of the form DEFAULT, which comes first.
+
+    Args:
+        build: makes a `PackTrainer` of a form.
+    """
+    expected, precision = _first_update(build(DEFAULT))
+    most = MOST_APART.get(precision, MOST_APART_OTHERWISE)
+    found = [DEFAULT]
+    for form in GPU_FORMS:
+        if form != DEFAULT:
+            moved, _ = _first_update(build(form))
+            apart = torch.linalg.vector_norm(moved - expected, dim=1)
+            if bool((apart <= most * torch.linalg.vector_norm(expected, dim=1)).all()):
+                found.append(form)
+    return found
+
+
+def _first_update(trainer: Any) -> tuple[Tensor, str]:
+    """How the first update moves each member's parameters, (K, P) float64; and the precision."""
+    layout, data = trainer.pack.parameters.layout, trainer.pack.parameters.data
+    before = data.double()
+    trainer.update(next(iter(trainer.feed.batches(0, 1))))
+    moved = layout.split(data.double() - before)
+    return torch.cat(list(moved.values()), dim=1), trainer.config.train.precision
