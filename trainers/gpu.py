@@ -21,9 +21,7 @@ def settle(precision: str) -> None:
 
     Kernels are not chosen by timing, so the same pack runs the same kernels again.
     """
-    rounding = "tf32" if precision == "tf32" else "ieee"
-    torch.backends.cuda.matmul.fp32_precision = rounding
-    torch.backends.cudnn.conv.fp32_precision = rounding
+    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = precision == "tf32"
     torch.backends.cudnn.benchmark, torch.backends.cudnn.deterministic = False, True
 
 
