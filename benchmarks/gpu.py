@@ -41,7 +41,7 @@ WARM_UPS = 5
 
 
 def milliseconds(update: Callable[[], object], updates: int) -> float:
-    """Of an update, over so many, on the card's own clock."""
+    """How long an update takes, over so many, on the card's own clock."""
     start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
     start.record()
     for _ in range(updates):

@@ -186,7 +186,7 @@ class Bent(Folded):
 
 
 def test_a_wrong_form_is_no_choice(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Of the forms for GPUs, those whose first update is that of the plain one."""
+    """A form stays if its first update is that of the plain one."""
     monkeypatch.setattr(gpu, "GPU_FORMS", {"folded": Folded(), "bent": Bent(), "unfolded": None})
     monkeypatch.setitem(forms.FORMS, "bent", Bent())
     made, one = images(), config()
