@@ -72,6 +72,13 @@ def serve(
         list[str] | None,
         typer.Option("--notify-host", metavar="HOST", help="Allow it in sweeper submit --notify."),
     ] = None,
+    quiet_hours: Annotated[
+        float,
+        typer.Option(
+            min=0.01,
+            help="A message after so long without a recorded round; drained after 4 times as long.",
+        ),
+    ] = 1.0,
     public_url: Annotated[
         str, typer.Option(metavar="URL", help="The service's address, for links in messages.")
     ] = "",
@@ -129,6 +136,7 @@ def serve(
             workers=workers,
             gpus=gpus,
             price=price,
+            quiet_hours=quiet_hours,
             plugins=plugins or [],
             ray=ray_address,
         )
@@ -336,6 +344,7 @@ def _supervise(
     workers: int | None,
     gpus: int,
     price: float,
+    quiet_hours: float,
     plugins: list[Path],
     ray: str | None,
 ) -> None:
@@ -344,6 +353,7 @@ def _supervise(
     from sweeper.service.drivers import DriverProcesses, verdict
     from sweeper.service.fair import Supply
     from sweeper.service.messages import Messenger
+    from sweeper.service.noticing import Patience, Watchman
     from sweeper.service.serving import told_to_end, when_orphaned
     from sweeper.service.supervisor import Offer, Supervisor
     from sweeper.store.leading import Leading
@@ -360,6 +370,7 @@ def _supervise(
             DriverProcesses(folder, storage=storage, options=options),
             Offer(room=Supply(float(workers or cores()), float(gpus)), price=price),
             receivers=addressees.ids,
+            watchman=Watchman(patience=Patience.of_hours(quiet_hours)),
             say=logs.say,
         )
         messenger = Messenger(
@@ -376,3 +387,4 @@ def _supervise(
             target=messenger.run, args=(stop,), daemon=True, name="sweeper-messages"
         ).start()
         supervisor.run(stop, drain=lambda: not orphaned)
+        messenger.finish()  # about sweeps that have ended while they were drained

@@ -70,10 +70,14 @@ class Messenger:
     def run(self, stop: threading.Event) -> None:
         """Sends until `stop` is set. Faults of the database pass."""
         while not stop.wait(LOOK_SECONDS):
-            try:
-                self.step()
-            except SweeperError as error:
-                LOG.warning("messages wait: %s", error)
+            self.finish()
+
+    def finish(self) -> None:
+        """Tries once to send what is due; what cannot be sent waits for another sender."""
+        try:
+            self.step()
+        except SweeperError as error:
+            LOG.warning("messages wait: %s", error)
 
     def step(self) -> int:
         """Tries to send what is due, and returns how many messages that were."""

@@ -29,6 +29,11 @@ class Patience:
     notice_s: float = 3600.0
     stop_s: float = 4 * 3600.0
 
+    @classmethod
+    def of_hours(cls, hours: float) -> Patience:
+        """So many hours until a message, and four times as many until it is drained."""
+        return cls(notice_s=3600 * hours, stop_s=4 * 3600 * hours)
+
 
 @dataclass(kw_only=True)
 class Watchman:

@@ -274,7 +274,7 @@ def test_a_supervisor_that_is_cut_from_the_database_goes_on_afterwards(
 
     monkeypatch.setattr(scene.leading, "scene", scene_or_not)
     monkeypatch.setattr(supervisors, "LOOK_SECONDS", 0.01)
-    scene.supervisor._say = said.append
+    scene.supervisor._say = lambda text, **_: said.append(text)
     stop = threading.Event()
     with ThreadPoolExecutor(1) as pool:
         running = pool.submit(scene.supervisor.run, stop)

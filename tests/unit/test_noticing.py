@@ -33,7 +33,7 @@ def test_the_first_failure_of_each_kind_is_noticed() -> None:
 
 def test_no_progress_is_noticed_and_then_ends_the_driver() -> None:
     """Counted from the last round that was recorded; each standstill is one notice."""
-    watchman = Watchman(patience=Patience(notice_s=3600, stop_s=14400))
+    watchman = Watchman(patience=Patience.of_hours(1.0))
     quiet = "it runs, and has recorded nothing for 60 min"
     assert seen(watchman, 0.0) == []
     assert seen(watchman, 3599.0) == []
