@@ -39,10 +39,10 @@ demo: $(STAMP) ## a batch-size sweep on digits, and its report (five minutes on 
 	$(BIN)/sweeper launch batch_size --storage sqlite:///demo/sweeper.db --yes
 	$(BIN)/sweeper report --storage sqlite:///demo/sweeper.db --out demo/report.html --force
 
-serve: $(STAMP) ## the service on this machine, with SQLite: submit sweeps from another shell
+serve: $(STAMP) ## the service on this machine, with SQLite, and its page: submit from another shell
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c $(CONSTRAINTS) -e '.[service]'
 	@mkdir -p service
-	$(BIN)/sweeper serve --storage sqlite:///service/sweeper.db --folder service
+	$(BIN)/sweeper serve --storage sqlite:///service/sweeper.db --folder service --dashboard 8091 --open
 
 test: $(STAMP) ## every test but those of soak (at most fifteen minutes on two cores)
 	$(BIN)/python -m pytest $(PARALLEL) $(TESTS)

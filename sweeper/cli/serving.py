@@ -50,6 +50,9 @@ def serve(
     ] = 0.0,
     ray_address: RayAddress = None,
     open_ray: OpenRay = False,
+    open_page: Annotated[
+        bool, typer.Option("--open", help="Open the page in this machine's browser.")
+    ] = False,
     plugins: Plugins = None,
     data: Annotated[
         Path | None,
@@ -145,7 +148,7 @@ def serve(
             raise InputError("--dashboard: name the port")
         _dashboard(address, board, number=listener)
     else:
-        _both(address, listening, board, place, addressees)
+        _both(address, listening, board, place, addressees, open_page=open_page)
 
 
 def _board(listening: Listening, port: int | None, proxy: str) -> Listening | None:
@@ -181,6 +184,8 @@ def _both(
     board: Listening | None,
     folder: ServiceFolder,
     addressees: Addressees,
+    *,
+    open_page: bool,
 ) -> None:
     """Keeps the API, the supervisor and the dashboard running, on sockets that outlive them."""
     import sys
@@ -212,9 +217,20 @@ def _both(
             logs.say(f"Optuna's dashboard: {_url(board, beside)}")
             passed.append(beside.fileno())
             commands["dashboard"] = [*words, "--only", "dashboard", "--listener", str(passed[-1])]
+        if open_page:
+            _open(url)
         logs.say("Ctrl-C finishes the rounds of all sweeps and stops; they continue next time")
         Parent(commands, passed=passed, say=logs.say).run()
     logs.say("stopped")
+
+
+def _open(url: str) -> None:
+    """Opens a page in a browser with a window; without one, the printed address is enough."""
+    import sys
+    import webbrowser
+
+    if sys.platform == "darwin" or any(map(os.environ.get, ("DISPLAY", "WAYLAND_DISPLAY"))):
+        webbrowser.open(url)
 
 
 def _url(listening: Listening, bound: Socket) -> str:
@@ -265,6 +281,7 @@ def _first_token(store: Store, folder: ServiceFolder, url: str) -> None:
             file.write(f"{text}\n")
     if path.exists():
         logs.say(f"log in as administrator: sweeper login {url} --token-file {path}")
+        logs.say("in a browser: the token is the text of that file")
 
 
 def _api(
@@ -285,7 +302,7 @@ def _api(
     from sweeper.service.metrics import MetricsPage
     from sweeper.service.routes import application
     from sweeper.service.serving import when_orphaned
-    from sweeper.watch.pages import Around
+    from sweeper.watch.regions import Around
     from sweeper.watch.routes import Watcher
     from sweeper.watch.source import WatchedDatabase
 
@@ -293,8 +310,8 @@ def _api(
         when_orphaned(lambda: os.kill(os.getpid(), signal.SIGTERM))
     made = listening.listen() if number is None else socket.socket(fileno=number)
     with made as bound, _opened(storage) as store:
-        watcher = Watcher(WatchedDatabase(storage, hosts=True), around=Around.SERVICE)
-        shared = Watcher(WatchedDatabase(storage), around=Around.LINK)
+        watcher = Watcher(WatchedDatabase(storage, hosts=True, around=Around.SERVICE))
+        shared = Watcher(WatchedDatabase(storage, around=Around.LINK))
         pages = lambda: (  # noqa: E731
             watcher.readers + shared.readers, max(watcher.lag_s, shared.lag_s)
         )  # fmt: skip

@@ -19,6 +19,7 @@ from uuid import uuid4
 from sweeper.errors import SweeperError
 from sweeper.watch import pages
 from sweeper.watch.board import Cursor, PageBoard
+from sweeper.watch.regions import Around
 from sweeper.watch.source import PageState
 
 T = TypeVar("T")
@@ -82,7 +83,7 @@ class PageFeed:
         if self._drawing is not None and self.drawn is None:
             await asyncio.wait([self._drawing], timeout=PATIENT_S)
 
-    def page(self, *, root: str, around: pages.Around = pages.Around.NOTHING) -> str:
+    def page(self, *, root: str, around: Around = Around.NOTHING) -> str:
         """The whole page, as it is now."""
         question = self.seen.question if self.seen else self.source.name
         return pages.live(

@@ -7,7 +7,6 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
-from enum import StrEnum
 from functools import cache, partial
 from pathlib import Path
 from typing import Any
@@ -28,6 +27,7 @@ from sweeper.watch.answer import Answer
 from sweeper.watch.board import PageBoard
 from sweeper.watch.listing import SHOWN, SweepLine
 from sweeper.watch.progress import WholePlan
+from sweeper.watch.regions import Around
 
 TEMPLATES = Path(__file__).parent / "templates"
 # One page, one script: the report's own files, and then what keeps the page up to date.
@@ -46,14 +46,6 @@ BEHIND = (
     ("provenance", "Provenance"),
 )
 WAITING = "The figures are being drawn."
-
-
-class Around(StrEnum):
-    """What stands around the pages, and so which links they have."""
-
-    NOTHING = "nothing"  # `sweeper watch`: the list of sweeps, and each sweep
-    SERVICE = "service"  # also the queue, and what may be done with a sweep
-    LINK = "link"  # one sweep alone
 
 
 @dataclass(frozen=True)
@@ -123,6 +115,7 @@ def regions_of(
     workers: int,
     hosts: bool,
     where: str,
+    around: Around = Around.NOTHING,
 ) -> dict[str, str]:
     """The parts of a page that change with what is recorded.
 
@@ -131,6 +124,7 @@ def regions_of(
         workers: how many were seen lately.
         hosts: whether machines and processes may be named.
         where: the option that names the database in commands.
+        around: which other pages and commands there are.
     """
     macros: Any = environment().get_template("regions.html").module
     hands = said.machines(planned, hosts=hosts, heard=heard)
@@ -138,15 +132,17 @@ def regions_of(
         "progress": str(macros.progress(said.progress(planned, pulse, workers=workers))),
         "machines": str(macros.machines(hands)),
         "events": str(macros.events(said.events(planned))),
-        "commands": str(macros.commands(said.commands(planned, where=where, holder=hosts))),
+        "commands": str(
+            macros.commands(said.commands(planned, where=where, holder=hosts, around=around))
+        ),
     }
 
 
-def banner(planned: WholePlan, pulse: Pulse) -> str:
+def banner(planned: WholePlan, pulse: Pulse, *, around: Around = Around.NOTHING) -> str:
     """What a reader must see first; it changes when a driver falls silent, too."""
     macros: Any = environment().get_template("regions.html").module
     saved = f"{quote(planned.glance.sweep.name)}/report"
-    return str(macros.banner(said.banners(planned, pulse), saved))
+    return str(macros.banner(said.banners(planned, pulse, around=around), saved))
 
 
 def away(error: str) -> str:

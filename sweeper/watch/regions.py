@@ -8,6 +8,7 @@ from __future__ import annotations
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import Any
 
 from sweeper.analysis.cost import relaunch
@@ -62,22 +63,43 @@ class Advice:
     command: str
 
 
-def banners(planned: WholePlan, pulse: Pulse) -> list[Banner]:
+class Around(StrEnum):
+    """What stands around the pages, and so which links and commands they have."""
+
+    NOTHING = "nothing"  # `sweeper watch`: the list of sweeps, and each sweep
+    SERVICE = "service"  # also the queue, and what may be done with a sweep
+    LINK = "link"  # one sweep alone, for somebody who may do nothing with it
+
+
+def banners(planned: WholePlan, pulse: Pulse, *, around: Around = Around.NOTHING) -> list[Banner]:
     """What a reader must see first; none while all is well."""
     sweep, found = planned.glance.sweep, []
+    again = _again(planned, around)
     age = max(pulse.at - pulse.beat, 0.0)
     if sweep.state == "halted":
         reason = scrub(sweep.state_reason) or "no reason was recorded"
-        found.append(Banner("bad", f"Halted: {reason}.".replace("..", "."), relaunch(sweep)))
+        found.append(Banner("bad", f"Halted: {reason}.".replace("..", "."), again))
     elif sweep.state == "interrupted":
         text = f"No driver: the last sign of one was {_ago(age)}. Nothing recorded is lost."
-        found.append(Banner("bad", text, relaunch(sweep)))
+        found.append(Banner("bad", text, again))
     elif sweep.alive and age > SILENT:
         text = f"The driver has been silent for {duration(_steady(age))}. Nothing recorded is lost."
         found.append(Banner("warn", text))
     elif sweep.state == "complete" and planned.ended == planned.total:
         found.append(Banner("good", f"Finished: {_ended_words(planned)}. This page is the report."))
     return [*found, *_alike(planned)]
+
+
+def _again(planned: WholePlan, around: Around) -> str:
+    """The command that makes a sweep go on; empty for who may not."""
+    sweep = planned.glance.sweep
+    match around:
+        case Around.NOTHING:
+            return relaunch(sweep)
+        case Around.SERVICE:
+            return f"sweeper resume {shlex.quote(sweep.name)}"
+        case Around.LINK:
+            return ""
 
 
 def _ended_words(planned: WholePlan) -> str:
@@ -250,13 +272,40 @@ def first_line(error: str) -> str:
     return scrub(lines[-1])[:MOST_LINE] if lines else ""
 
 
-def commands(planned: WholePlan, *, where: str, holder: bool) -> list[Advice]:
+def service_commands(planned: WholePlan) -> list[Advice]:
+    """The commands that make sense now for users of a service."""
+    sweep = planned.glance.sweep
+    name = shlex.quote(sweep.name)
+    found = [Advice("What waits, and why", "sweeper queue")]
+    if sweep.alive:
+        found.append(Advice("Stop after the current round", f"sweeper stop {name}"))
+    elif planned.ended < planned.total:
+        found.append(Advice("Go on where it stopped", f"sweeper resume {name}"))
+    if planned.failures and not sweep.alive:
+        found.append(Advice("Try failed runs again", f"sweeper retry {name} --service last"))
+    replicates = sweep.spec.get("replicates")
+    if isinstance(replicates, int):
+        more = f"sweeper extend {name} --set replicates={2 * replicates}"
+        found.append(Advice("Twice as many replicates; only what is missing runs", more))
+    found.append(Advice("Save the report, one page", f"sweeper report {name} --service last"))
+    if sweep.state == "complete":
+        best = f"sweeper best {name} --service last"
+        found.append(Advice("Print the recommended configuration", best))
+    found.append(Advice("Save everything, one file", f"sweeper archive {name} --service last"))
+    return found
+
+
+def commands(
+    planned: WholePlan, *, where: str, holder: bool, around: Around = Around.NOTHING
+) -> list[Advice]:
     """The commands that make sense now.
 
     Args:
         where: the option that names the database; may be empty.
         holder: whether the process and its machine may be named.
     """
+    if around is not Around.NOTHING:
+        return service_commands(planned) if around is Around.SERVICE else []
     sweep, found = planned.glance.sweep, []
     name = shlex.quote(sweep.name)
     imported = bool(sweep.provenance.get("imported"))

@@ -22,7 +22,7 @@ from sweeper.errors import NothingStored, SweeperError
 from sweeper.watch import pages
 from sweeper.watch.board import cursor
 from sweeper.watch.feed import PageFeed
-from sweeper.watch.pages import Around
+from sweeper.watch.regions import Around
 from sweeper.watch.source import WatchedDatabase, WatchedSweep
 from sweeper.watch.stream import EventStream
 
@@ -35,13 +35,10 @@ class Watcher:
 
     Args:
         root: what stands before every path; empty at the root of a port.
-        around: which other pages there are.
     """
 
-    def __init__(
-        self, source: WatchedDatabase, *, root: str = "", around: Around = Around.NOTHING
-    ) -> None:
-        self.source, self.root, self.around = source, root, around
+    def __init__(self, source: WatchedDatabase, *, root: str = "") -> None:
+        self.source, self.root, self.around = source, root, source.around
         self._feeds: dict[str, PageFeed] = {}
 
     async def feed(self, name: str) -> PageFeed:

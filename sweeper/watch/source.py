@@ -17,6 +17,7 @@ from sweeper.watch.grid import Grid, grid
 from sweeper.watch.listing import Listing
 from sweeper.watch.one_run import described
 from sweeper.watch.progress import WholePlan, working
+from sweeper.watch.regions import Around
 
 
 @dataclass(frozen=True)
@@ -42,11 +43,14 @@ class WatchedDatabase:
         url: of the database.
         hosts: whether pages may name machines and processes: who sees them has shown a token.
         where: the option that names the database in commands; may be empty.
+        around: which other pages and commands there are.
     """
 
-    def __init__(self, url: str, *, hosts: bool = False, where: str = "") -> None:
+    def __init__(
+        self, url: str, *, hosts: bool = False, where: str = "", around: Around = Around.NOTHING
+    ) -> None:
         self.store: Store = reading(url)
-        self.hosts, self.where = hosts, where
+        self.hosts, self.where, self.around = hosts, where, around
         self.listing = Listing(self.store)
 
     def close(self) -> None:
@@ -85,9 +89,10 @@ class WatchedSweep:
                 heard={pack: at for pack, (_, at) in self._heard.items()},
                 hosts=self.source.hosts,
                 where=self.source.where,
+                around=self.source.around,
             )
         assert self._planned is not None  # noqa: S101  the first look gives a glance
-        self._regions["banner"] = pages.banner(self._planned, pulse)
+        self._regions["banner"] = pages.banner(self._planned, pulse, around=self.source.around)
         sweep = self._planned.glance.sweep
         question = sweep.question or sweep.name
         return PageState(

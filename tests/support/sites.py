@@ -20,7 +20,7 @@ from sweeper.store import Store
 from sweeper.store.accounts import Accounts
 from sweeper.store.service_records import Role
 from sweeper.store.wishes import Wishes
-from sweeper.watch.pages import Around
+from sweeper.watch.regions import Around
 from sweeper.watch.routes import Watcher
 from sweeper.watch.source import WatchedDatabase
 
@@ -73,8 +73,8 @@ class Site:
     def pages(self) -> Iterator[Any]:
         """The service with its pages, behind the gate."""
         url = f"sqlite:///{self.store.database.address.path}"
-        watcher = Watcher(WatchedDatabase(url, hosts=True), around=Around.SERVICE)
-        shared = Watcher(WatchedDatabase(url), around=Around.LINK)
+        watcher = Watcher(WatchedDatabase(url, hosts=True, around=Around.SERVICE))
+        shared = Watcher(WatchedDatabase(url, around=Around.LINK))
         app: Any = application(self.desk, watcher, shared=shared)
         yield Gate(app, hosts=frozenset({HOST}), known=self.desk.known)
         watcher.close()

@@ -306,10 +306,12 @@ def test_a_page_that_is_shared_names_no_machine(site: Site, app: Any, playing: s
     name, node = playing, "node-1"
     _, text = shared(site, name)
     own = browser(site, app, "eve").see(f"/s/{name}").body.decode()
+    assert f"sweeper stop {name}" in own
+    assert "kill -INT" not in own
     guests = Browser(app, text, cookie="sweeper_link_x").see(f"/s/{name}").body.decode()
     assert node in own
     assert f"/s/{name}/actions" in own
-    assert (node in guests, "/actions" in guests) == (False, False)
+    assert (node in guests, "/actions" in guests, "sweeper stop" in guests) == (False,) * 3
 
 
 def test_links_of_several_sweeps_stand_beside_each_other(

@@ -22,7 +22,7 @@ from sweeper.service.gate import COOKIE, Gate
 from sweeper.service.routes import application
 from sweeper.service.serving import Listening
 from sweeper.store.leading import Leading
-from sweeper.watch.pages import Around
+from sweeper.watch.regions import Around
 from sweeper.watch.routes import Watcher
 from sweeper.watch.source import WatchedDatabase
 
@@ -42,7 +42,7 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, Site
     url, listening = f"sqlite:///{folder}/s.db", Listening(port=0)
     with listening.listen() as listener:
         port = listener.getsockname()[1]
-        watcher = Watcher(WatchedDatabase(url, hosts=True), around=Around.SERVICE)
+        watcher = Watcher(WatchedDatabase(url, hosts=True, around=Around.SERVICE))
         routes: Any = application(site.desk, watcher)
         with Running(Gate(routes, hosts=listening.hosts(port), known=site.desk.known), listener):
             yield f"http://127.0.0.1:{port}", site
