@@ -112,18 +112,17 @@ class Parent:
         self._children: dict[str, subprocess.Popen[bytes]] = {}
         self._started: dict[str, float] = {}
         self._waits: dict[str, float] = {}
-        self._stop = threading.Event()
-        self._signals = 0
+        self._signals = 0  # a plain number: a signal's handler must take no lock
 
     def run(self) -> None:
         """Returns when it was told to end and the children have ended."""
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, self._take)
         signal.signal(signal.SIGHUP, signal.SIG_IGN)  # the terminal may be closed
-        while not self._stop.is_set():
+        while not self._signals:
             for name in self._commands:
                 self._keep(name)
-            self._stop.wait(POLL_SECONDS)
+            time.sleep(POLL_SECONDS)
         for child in self._children.values():
             if child.poll() is None:
                 child.send_signal(signal.SIGTERM)
@@ -158,18 +157,26 @@ class Parent:
 
     def _take(self, number: int, frame: FrameType | None) -> None:
         self._signals += 1
-        self._stop.set()
 
 
 def told_to_end() -> threading.Event:
-    """An event that SIGTERM and SIGINT set."""
-    stop = threading.Event()
+    """An event that SIGTERM and SIGINT set.
+
+    A handler runs in the main thread, which may just hold the event's lock: so the handler writes
+    to a pipe, and a thread that reads it sets the event.
+    """
+    stop, (reading, writing) = threading.Event(), os.pipe()
 
     def take(number: int, frame: FrameType | None) -> None:
+        os.write(writing, b"x")
+
+    def listen() -> None:
+        os.read(reading, 1)
         stop.set()
 
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, take)
+    threading.Thread(target=listen, daemon=True, name="sweeper-signals").start()
     return stop
 
 
