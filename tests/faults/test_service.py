@@ -31,11 +31,14 @@ from sweeper.service import supervisor as supervisors
 from sweeper.service.client import Service
 from sweeper.service.drivers import DriverProcesses, ServiceFolder
 from sweeper.service.fair import FairPolicy, Supply
+from sweeper.service.noticing import Patience, Watchman
 from sweeper.service.supervisor import Offer, Supervisor
 from sweeper.store import Store
+from sweeper.store.accounts import Accounts
 from sweeper.store.leading import Leading
 from sweeper.store.lease import EXPIRY
-from sweeper.store.service_records import Needs, NewSubmission, Priority, State, Verb
+from sweeper.store.outbox import Outbox
+from sweeper.store.service_records import Needs, NewSubmission, Owner, Priority, State, Verb
 from sweeper.store.service_tables import LeaderTable
 from sweeper.store.wishes import Wishes
 
@@ -368,6 +371,46 @@ def test_a_higher_class_gets_the_workers_of_a_lower_one(scene: Scene) -> None:
     scene.until(lambda: scene.state("low") is State.COMPLETE, supervisor)
     assert scene.starts("low") == [(130, True), (0, True)]
     assert scene.starts("high") == [(0, True)]
+
+
+def test_an_owner_who_has_used_everything_ends_the_round(scene: Scene) -> None:
+    """The driver drains, uncounted; the sweep goes on once the limit is raised."""
+    accounts = Accounts(scene.store.database)
+    accounts.set_owner(Owner(owner="ann", most_hours=1.0), who="root")
+    scene.submit("a")
+    scene.until(lambda: scene.alive("a"))
+    lead = scene.supervisor._lead
+    assert lead is not None
+    scene.leading.record(lead, usage={"ann": 3600.0})
+    scene.until(lambda: scene.state("a") is State.QUEUED)
+    assert scene.starts("a") == [(130, True)]
+    [drained] = [event.why for event in scene.wishes.events(name="a") if event.what == "drain"]
+    assert drained == "ann has used 1.0 of 1 hours"
+    accounts.set_owner(Owner(owner="ann", most_hours=2.0), who="root")
+    scene.let_go()
+    scene.until(lambda: scene.state("a") is State.COMPLETE)
+    assert scene.starts("a") == [(130, True), (0, True)]
+
+
+def test_a_sweep_that_records_nothing_needs_attention(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A message each: no progress, then needs attention; whoever resumes it tries again."""
+    monkeypatch.setattr(supervisors.leases, "BEAT", 0.0)
+    watchman = Watchman(patience=Patience(notice_s=0.0, stop_s=0.5))
+    supervisor = Supervisor(
+        scene.leading, scene.made[0], Offer(room=Supply(2.0)), receivers=("r",), watchman=watchman
+    )
+    scene.submit("a")
+    scene.until(lambda: scene.state("a") is State.ATTENTION, supervisor)
+    assert scene.starts("a") == [(130, True)]
+    messages = Outbox(scene.store.database).messages("a")
+    assert [one.body["event"] for one in messages] == ["no progress", "needs attention"]
+    assert messages[1].body["reason"].startswith("no progress for ")
+    watchman.patience = Patience()
+    scene.wishes.command("a", Verb.RESUME, who="ann", key="again")
+    scene.let_go()
+    scene.until(lambda: scene.state("a") is State.COMPLETE, supervisor)
 
 
 # --- the whole service, with real launches
