@@ -25,6 +25,7 @@ from sqlalchemy import insert
 from sweeper.service.board import Board
 from sweeper.service.deciding import Site, decide
 from sweeper.service.fair import Supply
+from sweeper.service.metrics import MetricsPage
 from sweeper.store import Store
 from sweeper.store.leading import Leading
 from sweeper.store.lease import here
@@ -65,6 +66,7 @@ def costs(url: str) -> None:
             json.dumps(board.rows(most=1000))
 
         print(f"the list: {_cost(listed):.0f} ms")
+        print(f"the metrics: {_cost(lambda n: MetricsPage(store.database).text()):.0f} ms")
 
 
 def _row(number: int, now: float) -> dict[str, object]:

@@ -72,6 +72,16 @@ class Board:
         """The names of all submissions."""
         return {one["name"] for one in self._listed}
 
+    def unsettled(self, owner: str) -> int:
+        """How many sweeps of an owner wait or run."""
+        return sum(one["owner"] == owner and not one["settled"] for one in self._listed)
+
+    def planned_s(self, owner: str) -> float:
+        """What an owner's sweeps that wait or run will still use, as far as it is known."""
+        some = [one for one in self._listed if one["owner"] == owner and not one["settled"]]
+        entries = [self._entry(one) for one in some if _parsed(one["needs"])["seconds"]]
+        return sum(one.seconds * one.cost for one in entries)
+
     def rows(self, *, skip: int = 0, most: int | None = None) -> list[dict[str, Any]]:
         """A row for each submission, those that run or wait first, in their order."""
         ordered = sorted(self._listed, key=self._place)

@@ -354,10 +354,10 @@ class Desk:
         allowance = self._allowance(owner)
         if allowance.limits is None:
             return []
-        running = sum(
-            row["owner"] == owner and not row["settled"] for row in self._wishes.listing()
+        board = self._board()
+        return allowance.remarks(
+            needs, running=board.unsettled(owner), planned_s=board.planned_s(owner)
         )
-        return allowance.remarks(needs, running=running)
 
     def _board(self, extra: Sequence[Mapping[str, Any]] = ()) -> Board:
         wishes, leader = self._wishes, self._wishes.leader()

@@ -59,16 +59,17 @@ class Allowance:
             text = f"{self.owner} has spent {self.money:.2f} of {most:.2f}"
             yield f"money:{most:g}", self.money / most, text
 
-    def remarks(self, needs: Needs, *, running: int) -> list[str]:
+    def remarks(self, needs: Needs, *, running: int, planned_s: float = 0.0) -> list[str]:
         """A line for each limit that a submission meets.
 
         Args:
             running: sweeps of the owner that are not settled.
+            planned_s: what they will still use, as far as it is known.
 
         Raises:
             LimitReached: it may not be accepted, with what is left.
         """
-        self.check(needs)
+        self.check(needs, planned_s=planned_s)
         limits, found = self.limits, list[str]()
         if limits is None:
             return found
@@ -83,20 +84,21 @@ class Allowance:
             found.append(f"its hours are not known yet; it runs until {told} are used")
         return found
 
-    def check(self, needs: Needs) -> None:
-        """Refuses what takes more than is left.
+    def check(self, needs: Needs, *, planned_s: float = 0.0) -> None:
+        """Refuses what takes more than is left, beside what other sweeps will use.
 
         Raises:
             LimitReached: it does, as far as its time is known.
         """
         if said := self.exhausted():
             raise LimitReached(f"limit: {said}; {RAISE}")
-        hours = needs.seconds * needs.cost / 3600
-        takes = {"hours": hours, "money": hours * self.price}
+        hours, planned = needs.seconds * needs.cost / 3600, planned_s / 3600
         for word, left in self.left().items():
-            if takes[word] > left:
+            price = self.price if word == "money" else 1.0
+            if hours and (hours + planned) * price > left:
+                others = f", {planned * price:.3g} planned for others" if planned else ""
                 raise LimitReached(
-                    f"limit: about {takes[word]:.3g} {word} needed, {left:.3g} left for "
+                    f"limit: about {hours * price:.3g} {word} needed{others}, {left:.3g} left for "
                     f"{self.owner}; ask for less (replicates, train.epochs, limits.hours), or "
                     f"{RAISE} most_{word}=..."
                 )

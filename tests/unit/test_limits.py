@@ -57,6 +57,14 @@ def test_what_takes_more_than_is_left_is_refused(one: Allowance, asked: Needs, t
     assert len(error.value.lines) == 1
 
 
+def test_what_other_sweeps_will_use_is_not_left() -> None:
+    """Else a hundred submissions would each be told that they fit."""
+    one = allowance(most_hours=20, hours=10)
+    assert one.remarks(needs(4.0), running=1, planned_s=6 * 3600.0) == []
+    with pytest.raises(LimitReached, match="about 4 hours needed, 7 planned for others, 10 left"):
+        one.remarks(needs(4.0), running=1, planned_s=7 * 3600.0)
+
+
 def test_the_last_fifth_of_a_limit_is_worth_a_message() -> None:
     """Each limit has a name, so that it is said once for each value."""
     assert allowance(most_hours=20, hours=15.9).nearly() == []

@@ -75,23 +75,23 @@ def test_what_is_left_is_told_and_more_is_refused(there: There) -> None:
     """At the submission, in one line; a sweep that fits is accepted, with its price."""
     root, ann = there.user("root"), there.user("ann")
     known_pace(there, 450.0)
-    root.set_owner("ann", {"most_hours": 6, "most_workers": 2, "most_sweeps": 1})
+    root.set_owner("ann", {"most_hours": 10, "most_workers": 2, "most_sweeps": 1})
     one = ann.submit(TINY, set=["train.epochs=4", "resources.workers=4"])
     assert (one["hours"], one["money"]) == (4.0, 10.0)
     assert one["limits"] == ["workers: 2 at a time instead of 4, for ann"]
     there.use(3.0)
-    assert ann.me()["left"] == {"hours": 3.0}
+    assert ann.me()["left"] == {"hours": 7.0}
     assert ann.me()["used"] == {"hours": 3.0, "money": 7.5}
     other = TINY.replace("name: tiny", "name: other")
-    with pytest.raises(Exception, match="about 4 hours needed, 3 left for ann"):
+    with pytest.raises(Exception, match="about 4 hours needed, 4 planned for others, 7 left"):
         ann.submit(other, set=["train.epochs=4"])
     dry = ann.submit(other, set=["train.epochs=3"], dry_run=True)
     assert dry["limits"] == ["sweeps: 1 of ann at a time; this one waits for another"]
     capped = ann.submit(other, set=["train.epochs=4", "limits.hours=0.25"], dry_run=True)
     assert capped["hours"] == 0.25
-    there.use(3.0)
+    there.use(7.0)
     for command in (lambda: ann.retry("tiny"), lambda: ann.extend("tiny", set=["replicates=9"])):
-        with pytest.raises(Exception, match=r"ann has used 6\.0 of 6 hours; an administrator"):
+        with pytest.raises(Exception, match=r"ann has used 10\.0 of 10 hours; an adm"):
             command()
     ann.stop("tiny")
     assert [it.verb for it in there.wishes.commands("tiny")] == [Verb.STOP]
