@@ -216,6 +216,10 @@ def show(name: Name, service: Url = None, as_json: AsJson = False) -> None:
     for event in found["events"]:
         when = datetime.fromtimestamp(event["at"]).strftime("%d %b %H:%M:%S")
         print(f"{when}  {event['who']}: {event['what']}  {event['why']}")
+    for one in found["messages"]:
+        if not one["received"]:
+            tried = f" after {one['tries']} tries" if one["tries"] else ""
+            print(f"message {one['event']!r}{tried}: {one['outcome']}")
 
 
 def log(name: Name, service: Url = None) -> None:

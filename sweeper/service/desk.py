@@ -19,6 +19,7 @@ from sweeper.service.limits import LIMITS, Allowance, limit
 from sweeper.service.receivers import AllowedHosts, masked
 from sweeper.store import Store
 from sweeper.store.accounts import Accounts
+from sweeper.store.outbox import RECEIVED, Outbox
 from sweeper.store.service_records import (
     Needs,
     NewSubmission,
@@ -95,7 +96,7 @@ class Desk:
         }
 
     def show(self, name: str) -> dict[str, Any]:
-        """A sweep: its place in the queue, its runs, its commands and the latest events."""
+        """A sweep: its place in the queue, its runs, commands, latest events and messages."""
         one, sweep = self._wishes.submission(name), self._store.sweep(name)
         if one is None and sweep is None:
             raise self._unknown(name)
@@ -116,6 +117,17 @@ class Desk:
             }
         found["commands"] = [asdict(command) for command in self._wishes.commands(name)]
         found["events"] = [asdict(event) for event in self._wishes.events(name=name)]
+        sent = Outbox(self._store.database).messages(name)
+        found["messages"] = [
+            {
+                "event": one.body["event"],
+                "tries": one.tries,
+                "received": one.outcome == RECEIVED,
+                "outcome": one.outcome or "waits to be sent",
+                "done_at": one.done_at,
+            }
+            for one in sent
+        ]
         return found
 
     def logs(self, name: str) -> str:

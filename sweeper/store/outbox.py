@@ -22,6 +22,7 @@ from sweeper.store.service_tables import EventTable, MessageTable, SubmissionTab
 from sweeper.store.tables import clock
 
 CLAIM_S = 60.0  # in which a sender records what came of a message
+RECEIVED = "received"  # the outcome of a message that its receiver has
 FINISHED, HALTED, ATTENTION = "finished", "halted", "needs attention"
 QUIET, BUDGET, FAILURE = "no progress", "budget nearly spent", "first failure of a kind"
 # What an event is called in messages; there are no messages about other events.
@@ -62,7 +63,7 @@ class Outbox:
         )
         return self._database.write(lambda c: c.execute(query).rowcount == 1)
 
-    def received(self, one: OutboxMessage, *, outcome: str = "received") -> None:
+    def received(self, one: OutboxMessage, *, outcome: str = RECEIVED) -> None:
         """Notes that nothing more is to be done; the first outcome counts."""
         query = update(MessageTable).where(
             MessageTable.id == one.id, MessageTable.done_at.is_(None)

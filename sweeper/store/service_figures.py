@@ -11,6 +11,7 @@ from sqlalchemy import Connection, and_, case, func, select
 from sweeper.states import FAILURES
 from sweeper.store import lease as leases
 from sweeper.store.database import Database
+from sweeper.store.outbox import RECEIVED
 from sweeper.store.service_records import State
 from sweeper.store.service_tables import (
     DriverTable,
@@ -155,7 +156,7 @@ def _busy(connection: Connection) -> int:
 def _messages(connection: Connection) -> dict[str, int]:
     outcome = case(
         (MessageTable.done_at.is_(None), "waiting"),
-        (MessageTable.outcome == "received", "received"),
+        (MessageTable.outcome == RECEIVED, "received"),
         else_="not received",
     )
     found = dict.fromkeys(("waiting", "received", "not received"), 0)

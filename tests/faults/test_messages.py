@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import logging
 import os
+import shutil
 import signal
+import ssl
 import subprocess
 import sys
 import threading
@@ -208,6 +210,37 @@ def test_no_secret_of_an_address_is_shown(
     assert "SECRET-PATH" not in shown
     assert masked(refused) in str(error.value)
     assert post.said[0].startswith("http://127.0.0.1:")
+
+
+def certified(folder: Path) -> tuple[ssl.SSLContext, Path]:
+    """A server's side of TLS, and the certificate that vouches for it."""
+    if shutil.which("openssl") is None:
+        pytest.skip("no openssl on this machine")
+    key, certificate = folder / "key.pem", folder / "certificate.pem"
+    words = ["req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=here"]
+    words += ["-addext", "subjectAltName=IP:127.0.0.1", "-keyout", str(key)]
+    subprocess.run(["openssl", *words, "-out", str(certificate)], check=True, capture_output=True)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate, key)
+    return context, certificate
+
+
+def test_only_a_certificate_that_is_trusted_gets_a_message(
+    post: Post, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else the message waits; the reason has no secret."""
+    context, certificate = certified(tmp_path)
+    with mailbox(tls=context) as box:
+        post.finish(box.url)
+        messenger = post.messenger(box.url)
+        messenger.step()
+        assert "certificate verify failed" in post.only().outcome.lower().replace("_", " ")
+        assert "SECRET-PATH" not in f"{post.said}{post.only().outcome}"
+        monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
+        post.later()
+        messenger.step()
+        assert post.only().outcome == "received"
+        assert box.events() == ["finished"]
 
 
 # --- who may name what

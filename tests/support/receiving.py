@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import ssl
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -36,7 +37,7 @@ class Mailbox:
 
 
 @contextmanager
-def mailbox(*answers: int) -> Iterator[Mailbox]:
+def mailbox(*answers: int, tls: ssl.SSLContext | None = None) -> Iterator[Mailbox]:
     """A running server; 0 never answers, 302 leads to another path of the same server."""
     box = Mailbox(answers=list(answers) or [200])
 
@@ -64,8 +65,11 @@ def mailbox(*answers: int) -> Iterator[Mailbox]:
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     server.daemon_threads = True
-    box.url = f"http://127.0.0.1:{server.server_address[1]}/hook/SECRET-PATH"
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    if tls is not None:
+        server.socket = tls.wrap_socket(server.socket, server_side=True)
+    scheme = "http" if tls is None else "https"
+    box.url = f"{scheme}://127.0.0.1:{server.server_address[1]}/hook/SECRET-PATH"
+    thread = threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True)
     thread.start()
     try:
         yield box

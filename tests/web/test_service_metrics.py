@@ -62,6 +62,8 @@ def test_the_service_in_numbers(site: Site) -> None:
     plan.begin(plan.run_ids[:2])
     plan.record(plan.report(plan.run_ids[0], epoch=2))
     plan.record(plan.report(plan.run_ids[1], epoch=1, ending=Ending.DIVERGED, error="nan"))
+    shown = site.ask("eve", "GET", "/sweeps/waits").json["messages"]
+    assert [(one["event"], one["outcome"]) for one in shown] == [("halted", "waits to be sent")]
     found = scraped(site.desk.metrics())
     expected = {
         "sweeper_submissions{priority=high,state=running}": 1,
