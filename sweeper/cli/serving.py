@@ -224,6 +224,14 @@ def _both(
     logs.say("stopped")
 
 
+def _program() -> str:
+    """How this program is started from another shell."""
+    import shutil
+    import sys
+
+    return "sweeper" if shutil.which("sweeper") else str(Path(sys.argv[0]).absolute())
+
+
 def _open(url: str) -> None:
     """Opens a page in a browser with a window; without one, the printed address is enough."""
     import sys
@@ -280,7 +288,7 @@ def _first_token(store: Store, folder: ServiceFolder, url: str) -> None:
         with open(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600), "w") as file:
             file.write(f"{text}\n")
     if path.exists():
-        logs.say(f"log in as administrator: sweeper login {url} --token-file {path}")
+        logs.say(f"log in as administrator: {_program()} login {url} --token-file {path}")
         logs.say("in a browser: the token is the text of that file")
 
 
