@@ -140,6 +140,7 @@ def serve(
             gpus=gpus,
             price=price,
             quiet_hours=quiet_hours,
+            alone=listener is None,
             plugins=plugins or [],
             ray=ray_address,
         )
@@ -210,7 +211,7 @@ def _both(
         number = socket.fileno()
         commands = {
             "API": [*words, "--only", "api", "--listener", str(number)],
-            "supervisor": [*words, "--only", "supervisor", *link],
+            "supervisor": [*words, "--only", "supervisor", "--listener", str(number), *link],
         }
         passed = [number]
         if board is not None and beside is not None:
@@ -370,6 +371,7 @@ def _supervise(
     gpus: int,
     price: float,
     quiet_hours: float,
+    alone: bool,
     plugins: list[Path],
     ray: str | None,
 ) -> None:
@@ -407,7 +409,8 @@ def _supervise(
         stop = told_to_end()
         orphaned: list[bool] = []
         end: Callable[[], None] = lambda: (orphaned.append(True), stop.set())[1]  # noqa: E731
-        when_orphaned(end)
+        if not alone:  # the parent of both is gone
+            when_orphaned(end)
         threading.Thread(
             target=messenger.run, args=(stop,), daemon=True, name="sweeper-messages"
         ).start()
