@@ -100,6 +100,19 @@ def test_the_words_name_each_level_once_with_its_fate():
         assert one.open == ("cannot be told apart" in said)
 
 
+@pytest.mark.parametrize("beaten", [0, 20])
+def test_a_sentence_names_a_dozen_levels_at_most(beaten):
+    """Of forty: eleven and how many more, of those that may be best and of those that are not."""
+    found = asked(
+        levels={BATCH: list(range(2, 42))},
+        truth=lambda f: 0.8 - 0.3 * (f[BATCH] >= 42 - beaten),
+        epochs=1,
+    )
+    said = text.answer(found)
+    assert f"11, 12 and {29 - beaten} more" in said.replace(" or ", " and ")
+    assert ("8 more levels cost something" in said) == bool(beaten)
+
+
 def test_a_level_within_the_margin_is_said_not_to_matter():
     """Beaten, by less than a point."""
     found = asked(

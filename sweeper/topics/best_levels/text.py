@@ -20,6 +20,7 @@ from sweeper.topics.best_levels.estimate import (
     build,
 )
 
+MOST_NAMED = 12  # levels in a sentence
 UNNAMED = frozenset({None, True, False, "none"})  # levels that say nothing without their factor
 
 
@@ -72,10 +73,15 @@ def size(one: LevelComparison, value: float) -> str:
 
 
 def _listed(one: LevelComparison, levels: Sequence[Level | BrokenLevel], word: str) -> str:
-    """`batch size 2, 8 or 32`; words that say nothing alone keep the factor's name."""
+    """`batch size 2, 8 or 32`, or `batch size 2, 8, 32 and 990 more`.
+
+    Words that say nothing alone keep the factor's name.
+    """
     bare = any(level.value in UNNAMED for level in levels)
     name = one.factor.name
     shown = [f"{name} {show(level.value)}" if bare else show(level.value) for level in levels]
+    if len(shown) > MOST_NAMED:
+        shown = [*shown[: MOST_NAMED - 1], f"{len(shown) - MOST_NAMED + 1:,} more"]
     text = joined(shown).replace(" and ", f" {word} ") if word == "or" else joined(shown)
     return text if bare else f"{name} {text}"
 
@@ -84,7 +90,9 @@ def costs(one: LevelComparison) -> Iterator[str]:
     """`128 costs 29.5 to 84.4 points of minority accuracy (95 %, all at once, n = 5).`"""
     if not one.beaten:
         return
-    parts = [_cost(one, level, first=at == 0) for at, level in enumerate(one.beaten)]
+    parts = [_cost(one, level, first=at == 0) for at, level in enumerate(one.beaten[:MOST_NAMED])]
+    if more := len(one.beaten) - len(parts):
+        parts.append(f"{more:,} more levels cost something")
     yield capitalised(f"{joined(parts)} (95{FIXED}%, all at once, n{FIXED}={FIXED}{one.n}).")
 
 

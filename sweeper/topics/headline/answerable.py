@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -99,14 +100,14 @@ def collapsed(view: SweepView) -> str:
         return ""
     flags = collapse_flags(view, view.objective)
     seen = view.responses[view.objective.name].notna()
-    factors, held = view.frames.cells["factors"], view.held.items()
+    factors, held = view.frames.cells["factors"].to_dict(), view.held.items()
+    at_level: dict[object, list[int]] = defaultdict(list)
+    for one in view.comparable.compared:
+        if held <= factors[one].items():
+            at_level[factors[one].get(factor.path)].append(one)
     told = []
     for level in factor.levels:
-        cells = [
-            one
-            for one in view.comparable.compared
-            if held <= factors[one].items() and factors[one].get(factor.path) == level
-        ]
+        cells = at_level[level]
         count, runs = int(flags.loc[cells].to_numpy().sum()), int(seen.loc[cells].to_numpy().sum())
         if 0 < count < runs:
             told.append(f"{count} of {runs} runs at {factor.name} {show(level)}")
