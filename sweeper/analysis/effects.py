@@ -6,17 +6,25 @@ frame with one row an i, one column an r, NaN where no run is complete.
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Hashable, Mapping, Sequence
+import math
+from collections import Counter, defaultdict
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from functools import cache
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
 
 from sweeper.analysis.factors import Factor, combination
 from sweeper.analysis.frames import Frames
-from sweeper.analysis.intervals import Estimate, clopper_pearson, mean_interval, sign_flip
+from sweeper.analysis.intervals import (
+    Estimate,
+    clopper_pearson,
+    mean_interval,
+    mean_intervals,
+    sign_flip,
+)
 from sweeper.analysis.measures import Measure, responses
 from sweeper.states import RunState
 
@@ -133,22 +141,19 @@ def cell_table(
     frames: Frames, *, cells: Sequence[int], measures: Sequence[Measure], factors: Sequence[str]
 ) -> pd.DataFrame:
     """One row a cell and measure: n, mean and spread, interval; failures, updates and time."""
-    runs = dict(tuple(frames.runs.groupby("cell")))
     levels = frames.cells["factors"].to_dict()
     ends = frames.curves.groupby("run")["step"].max()
-    runs = {cell: group.assign(step=ends.reindex(group.index)) for cell, group in runs.items()}
-    facts = {
-        cell: _cell_facts(
-            cell, levels=levels[cell], runs=runs.get(cell, frames.runs[:0]), factors=factors
-        )
-        for cell in cells
-    }
+    seen = frames.runs.assign(step=ends.reindex(frames.runs.index))
+    columns = [seen[name].tolist() for name in ("state", "ending", "step", "seconds")]
+    runs: dict[int, list[_RunEnd]] = defaultdict(list)
+    for cell, *end in zip(seen["cell"].tolist(), *columns, strict=True):
+        runs[cell].append(_RunEnd(*end))
+    facts = {cell: _cell_facts(cell, levels[cell], runs[cell], factors) for cell in cells}
     rows = []
     for measure in measures:
         y = responses(frames, measure=measure, cells=cells)
-        numbers = dict(zip(cells, y.to_numpy(dtype=float), strict=True))
-        for cell in cells:
-            rows.append({**facts[cell], "measure": measure.name, **spread(numbers[cell])})
+        for cell, found in zip(cells, spreads(y.to_numpy(dtype=float)), strict=True):
+            rows.append({**facts[cell], "measure": measure.name, **found})
     return as_written(pd.DataFrame(rows), rows=rows, columns=factors)
 
 
@@ -161,9 +166,12 @@ def as_written(
     return frame
 
 
-def spread(y: np.ndarray) -> dict[str, Any]:
-    """n, mean, sd, min, median, max and the t interval of y (R,); NaN is left out."""
-    one = mean_interval(y)
+def spreads(y: np.ndarray) -> list[dict[str, Any]]:
+    """n, mean, sd, min, median, max and the t interval of each row of y (N, R), without NaN."""
+    return [_spread(row, one) for row, one in zip(y, mean_intervals(y), strict=True)]
+
+
+def _spread(y: np.ndarray, one: Estimate) -> dict[str, Any]:
     seen = y[np.isfinite(y)]
     order = np.quantile(seen, [0.0, 0.5, 1.0]) if len(seen) else [np.nan] * 3
     return {
@@ -198,23 +206,39 @@ def rank_correlations(
     return dict(sorted(found.items(), key=lambda item: -abs(item[1])))
 
 
+class _RunEnd(NamedTuple):
+    """How a run ended, for `cell_table`."""
+
+    state: str
+    ending: str | None
+    step: float
+    seconds: float
+
+
 def _cell_facts(
-    cell: int, *, levels: Mapping[str, Any], runs: pd.DataFrame, factors: Sequence[str]
+    cell: int, levels: Mapping[str, Any], runs: Sequence[_RunEnd], factors: Sequence[str]
 ) -> dict[str, Any]:
-    ended = runs[runs["state"].isin([RunState.FAILED, RunState.PRUNED])]
-    why = Counter(str(ending) for ending in ended["ending"])
-    complete = runs[runs["state"] == RunState.COMPLETE]
+    states = Counter(run.state for run in runs)
+    ended = (RunState.FAILED, RunState.PRUNED)
+    why = Counter(str(run.ending) for run in runs if run.state in ended)
+    complete = [run for run in runs if run.state == RunState.COMPLETE]
     return {
         "cell": cell,
         **{path: levels.get(path) for path in factors},
         "runs": len(runs),
-        "complete": len(complete),
-        "failed": int((runs["state"] == RunState.FAILED).sum()),
-        "pruned": int((runs["state"] == RunState.PRUNED).sum()),
+        "complete": states[RunState.COMPLETE],
+        "failed": states[RunState.FAILED],
+        "pruned": states[RunState.PRUNED],
         "why": ", ".join(f"{count} {reason}" for reason, count in sorted(why.items())),
-        "updates": float(complete["step"].median()) if len(complete) else float("nan"),
-        "seconds": float(complete["seconds"].median()) if len(complete) else float("nan"),
+        "updates": _median(run.step for run in complete),
+        "seconds": _median(run.seconds for run in complete),
     }
+
+
+def _median(values: Iterable[float]) -> float:
+    """NaN without values."""
+    known = [value for value in values if not math.isnan(value)]
+    return float(np.median(known)) if known else math.nan
 
 
 @dataclass(frozen=True)
@@ -230,13 +254,13 @@ class FailureShare:
 
 def failure_shares(frames: Frames, *, cells: Sequence[int]) -> list[FailureShare]:
     """The share of failed runs among those that ended; none failed of 5 still allows 45 %."""
+    counts = Counter(zip(frames.runs["cell"], frames.runs["state"], strict=True))
+    interval = cache(lambda failed, n: clopper_pearson(failed, n=n, one_sided=failed == 0))
     shares = []
     for cell in cells:
-        states = list(frames.runs["state"][frames.runs["cell"] == cell])
-        failed = states.count(RunState.FAILED)
-        ended = failed + states.count(RunState.COMPLETE)
-        low, high = clopper_pearson(failed, n=ended, one_sided=failed == 0)
-        shares.append(FailureShare(cell, failed, ended, low, high))
+        failed = counts[cell, RunState.FAILED]
+        ended = failed + counts[cell, RunState.COMPLETE]
+        shares.append(FailureShare(cell, failed, ended, *interval(failed, ended)))
     return shares
 
 

@@ -93,20 +93,23 @@ def mean_interval(values: ArrayLike, *, family: int = 1, level: float = LEVEL) -
     variance at all, give no interval: equal values are a sign of a saturated metric, not of
     certainty.
     """
-    one = t_bounds(np.asarray(values, dtype=float).ravel(), family=family, level=level)
-    n, sd = int(one.n), float(one.sd)
-    note = f"n = {n}" if n < LEAST else "all replicates are equal" if sd == 0.0 else ""
-    return Estimate(
-        float(one.value),
-        float(one.low),
-        float(one.high),
-        sd,
-        n,
-        float(one.p),
-        family,
-        _method(level, family=family, n=n),
-        note,
-    )
+    one = np.asarray(values, dtype=float).ravel()
+    return mean_intervals(one[None], family=family, level=level)[0]
+
+
+def mean_intervals(values: ArrayLike, *, family: int = 1, level: float = LEVEL) -> list[Estimate]:
+    """`mean_interval` of each row of `values` (N, R)."""
+    found = t_bounds(values, family=family, level=level)
+    parts = (found.value, found.low, found.high, found.sd, found.n, found.p)
+    return [
+        Estimate(
+            *(value, low, high, sd, n, p),
+            family,
+            _method(level, family=family, n=n),
+            f"n = {n}" if n < LEAST else "all replicates are equal" if sd == 0.0 else "",
+        )
+        for value, low, high, sd, n, p in zip(*(part.tolist() for part in parts), strict=True)
+    ]
 
 
 def rounding(largest: ArrayLike) -> NDArray[np.float64]:

@@ -38,6 +38,7 @@ def build(view: SweepView) -> Response:
         for level, held in view.lines():
             y = view.levels(measure, factor=view.x, at=held)  # pyright: ignore[reportArgumentType]
             whole = y.dropna(axis=1) if view.to_come else y
+            spreads = effects.spreads(whole.to_numpy(dtype=float))
             for at, x in enumerate(y.index):
                 key = {"measure": measure.name, "x": x, "by": level}
                 rows = _single(view, measure, key) if view.to_come else [y.iloc[at]]
@@ -46,7 +47,7 @@ def build(view: SweepView) -> Response:
                     for row in rows
                     for r, value in row.dropna().items()
                 ]
-                means.append({**key, **effects.spread(whole.iloc[at].to_numpy(dtype=float))})
+                means.append({**key, **spreads[at]})
     columns = pd.Index(["measure", "x", "by", "replicate", "value"])
     return Response(
         effects.as_written(pd.DataFrame(points, columns=columns), rows=points, columns=["x", "by"]),
