@@ -102,7 +102,7 @@ def test_the_words_name_each_level_once_with_its_fate():
 
 @pytest.mark.parametrize("beaten", [0, 20])
 def test_a_sentence_names_a_dozen_levels_at_most(beaten):
-    """Of forty: eleven and how many more, of those that may be best and of those that are not."""
+    """Eleven and how many more, of forty that may be best, or of twenty that are not."""
     found = asked(
         levels={BATCH: list(range(2, 42))},
         truth=lambda f: 0.8 - 0.3 * (f[BATCH] >= 42 - beaten),
