@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 SERVE = "Example: sweeper serve --storage sqlite:///sweeps.db --workers 2"
 ADMIN = "admin-token"
+LAST_SECONDS = 60.0  # for messages that are being sent when the supervisor ends
 
 
 def serve(
@@ -411,8 +412,13 @@ def _supervise(
         end: Callable[[], None] = lambda: (orphaned.append(True), stop.set())[1]  # noqa: E731
         if not alone:  # the parent of both is gone
             when_orphaned(end)
-        threading.Thread(
-            target=messenger.run, args=(stop,), daemon=True, name="sweeper-messages"
-        ).start()
+        sending = threading.Thread(
+            target=lambda: messenger.run(stop, leads=lambda: supervisor.leads),
+            daemon=True,
+            name="sweeper-messages",
+        )
+        sending.start()
         supervisor.run(stop, drain=lambda: not orphaned)
-        messenger.finish()  # about sweeps that have ended while they were drained
+        sending.join(LAST_SECONDS)
+        if supervisor.leads:
+            messenger.finish()  # about sweeps that have ended while they were drained

@@ -67,10 +67,15 @@ class Messenger:
         self._outbox, self._addressees = outbox, addressees
         self._verdict, self._say = verdict, say
 
-    def run(self, stop: threading.Event) -> None:
-        """Sends until `stop` is set. Faults of the database pass."""
+    def run(self, stop: threading.Event, *, leads: Callable[[], bool] = lambda: True) -> None:
+        """Sends until `stop` is set. Faults of the database pass.
+
+        Args:
+            leads: whether to send now: the leader knows the receivers that it has written down.
+        """
         while not stop.wait(LOOK_SECONDS):
-            self.finish()
+            if leads():
+                self.finish()
 
     def finish(self) -> None:
         """Tries once to send what is due; what cannot be sent waits for another sender."""

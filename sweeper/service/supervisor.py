@@ -76,6 +76,11 @@ class Supervisor:
         self._receivers, self._watchman = receivers, watchman or Watchman()
         self._watched_at, self._noticed = float("-inf"), set[str]()
 
+    @property
+    def leads(self) -> bool:
+        """Whether this one leads, as far as it knows."""
+        return self._lead is not None
+
     def run(self, stop: threading.Event, *, drain: Callable[[], bool] = lambda: False) -> None:
         """Works until `stop` is set, then gives the lead back. Faults of the database pass.
 

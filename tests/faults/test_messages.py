@@ -157,6 +157,27 @@ def test_a_message_is_tried_again_with_back_off(
     assert len(set(post.box.keys)) == 1
 
 
+def test_only_the_leader_sends(post: Post) -> None:
+    """Another supervisor may know other receivers."""
+
+    class Looks:
+        def __init__(self, number: int) -> None:
+            self.left = number
+
+        def wait(self, seconds: float) -> bool:
+            self.left -= 1
+            return self.left < 0
+
+    post.finish(post.box.url)
+    messenger, twice = post.messenger(post.box.url), [False, True]
+    one: Any = Looks(2)
+    messenger.run(one, leads=lambda: False)
+    assert post.box.keys == []
+    two: Any = Looks(2)
+    messenger.run(two, leads=lambda: twice.pop(0))
+    assert len(post.box.keys) == 1
+
+
 def test_a_slow_receiver_holds_up_nobody_else(post: Post, monkeypatch: pytest.MonkeyPatch) -> None:
     """The messages of a look are sent side by side."""
     monkeypatch.setattr(receivers, "SEND_SECONDS", 300.0)
