@@ -74,14 +74,18 @@ class Around(StrEnum):
 def banners(planned: WholePlan, pulse: Pulse, *, around: Around = Around.NOTHING) -> list[Banner]:
     """What a reader must see first; none while all is well."""
     sweep, found = planned.glance.sweep, []
-    again = _again(planned, around)
+    again = _next(planned, around)
     age = max(pulse.at - pulse.beat, 0.0)
     if sweep.state == "halted":
         reason = scrub(sweep.state_reason) or "no reason was recorded"
         found.append(Banner("bad", f"Halted: {reason}.".replace("..", "."), again))
     elif sweep.state == "interrupted":
         text = f"No driver: the last sign of one was {_ago(age)}. Nothing recorded is lost."
-        found.append(Banner("bad", text, again))
+        if around is Around.SERVICE:
+            text = "No driver trains it now: it waits in the queue, or was stopped."
+            found.append(Banner("warn", text, f"sweeper show {shlex.quote(sweep.name)}"))
+        else:
+            found.append(Banner("bad", text, again))
     elif sweep.alive and age > SILENT:
         text = f"The driver has been silent for {duration(_steady(age))}. Nothing recorded is lost."
         found.append(Banner("warn", text))
@@ -90,7 +94,7 @@ def banners(planned: WholePlan, pulse: Pulse, *, around: Around = Around.NOTHING
     return [*found, *_alike(planned)]
 
 
-def _again(planned: WholePlan, around: Around) -> str:
+def _next(planned: WholePlan, around: Around) -> str:
     """The command that makes a sweep go on; empty for who may not."""
     sweep = planned.glance.sweep
     match around:

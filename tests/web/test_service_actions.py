@@ -20,6 +20,7 @@ from sweeper.service import gate
 from sweeper.service.access import FORM
 from sweeper.service.gate import COOKIE, Gate
 from sweeper.service.pages import ACTIONS, CLONE, LINK, REVOKE
+from sweeper.service.routes import ROOT
 from sweeper.store.leading import Leading
 from sweeper.store.service_records import Role, State, SubmissionStanding, Verb
 
@@ -112,6 +113,52 @@ def test_every_form_as_everybody(site: Site, app: Any) -> None:
     assert (made.who, made.what, made.why) == (
         "bob", "submit", "priority low, a changed copy of tiny",
     )  # fmt: skip
+
+
+# Each page of the service: its path, and what a reader gets from it.
+PAGES = {
+    "/login": 200, "/logout": 405, "/link/{text}": 404, "/metrics": 404,
+    "/queue": 200, "/s/{name}/actions": 200, "/s/{name}/actions/{verb}": 403,
+    "/": 200, "/s/{name}": 200, "/s/{name}/stream": None, "/s/{name}/figures": 200,
+    "/s/{name}/runs/{run:int}": 404, "/s/{name}/report": 200, "/static/{version}/{name}": 404,
+}  # fmt: skip
+OPEN = ("/login", "/link/{text}")  # without a token
+
+
+def test_every_page_is_known_and_guarded(site: Site, app: Any, playing: str) -> None:
+    """All that the application serves beside the API, without a token, as a reader, from elsewhere.
+
+    A page that is not listed here fails the test.
+    """
+    served = {one.path for one in app._app.routes if not one.path.startswith(ROOT)}
+    assert served == set(PAGES)
+    for path, status in PAGES.items():
+        words = {"{name}": playing, "{text}": "x", "{verb}": "stop", "{run:int}": "0"}
+        asked = path.replace("{version}", "x")
+        for word, value in words.items():
+            asked = asked.replace(word, value)
+        if path not in OPEN:
+            assert ask(app, "GET", asked).status == 401, path
+            if status is not None:
+                assert ask(app, "GET", asked, token=site.tokens["eve"]).status == status, path
+        for method in ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"):
+            for origin in ("https://evil.example", "null"):
+                found = ask(
+                    app, method, asked, token=site.tokens["root"], headers={"origin": origin}
+                )
+                assert found.status == 403, (path, method)
+                assert not [one for one in found.headers if one.startswith("access-control")]
+            if method in ("PUT", "PATCH", "DELETE", "OPTIONS"):
+                override = {"x-http-method-override": method}
+                refused = ask(app, method, asked, token=site.tokens["root"], headers=override)
+                assert refused.status == 405, (path, method)
+    sent: list[Any] = []
+
+    async def take(message: Any) -> None:
+        sent.append(message["type"])
+
+    asyncio.run(app({"type": "websocket", "path": "/", "headers": []}, None, take))
+    assert sent == ["websocket.close"]
 
 
 def test_a_form_of_another_page_changes_nothing(site: Site, app: Any) -> None:
