@@ -11,6 +11,7 @@ import heapq
 import random
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from itertools import count, islice
 from statistics import mean, median
 
 from sweeper.service.fair import (
@@ -83,16 +84,21 @@ def arrivals(
         load: of the cluster, on the average.
         hours: of work in a sweep, on the average, of one worker.
     """
-    dice = random.Random(seed)
+    return list(islice(endless(random.Random(seed), load=load, hours=hours), number))
+
+
+def endless(
+    dice: random.Random, *, load: float, hours: float = 1.0, at: float = 0.0, prefix: str = "s"
+) -> Iterator[Arrival]:
+    """The same without end, from a time on."""
     gap = hours * HOUR / (WORKERS * load)
-    found, at = [], 0.0
-    for index in range(number):
+    for index in count():
         at += dice.expovariate(1 / gap)
         [owner] = dice.choices(list(OWNERS), list(OWNERS.values()))
         [priority] = dice.choices(list(CLASSES), list(CLASSES.values()))
         work = hours * HOUR * dice.lognormvariate(-0.5, 1.0)  # the mean of the factor is 1
         entry = QueueEntry(
-            name=f"s{index}",
+            name=f"{prefix}{index}",
             owner=owner,
             priority=priority,
             since=at,
@@ -100,8 +106,48 @@ def arrivals(
             most=dice.choice((1, 2, 4, 8)),
             seconds=work,
         )
-        found.append(Arrival(at, entry))
-    return found
+        yield Arrival(at, entry)
+
+
+def until_start(
+    name: str,
+    entries: Iterable[QueueEntry],
+    usage: Mapping[str, float],
+    now: float,
+    *,
+    load: float,
+    seed: int,
+) -> float:
+    """Seconds until a sweep starts in one possible future: sweeps come at random, as they do.
+
+    Rounds end at once here, and sweeps work from their start on.
+    """
+    policy, live, used, at = FairPolicy(), {one.name: one for one in entries}, dict(usage), now
+    coming = endless(random.Random(seed), load=load, at=now, prefix="n")
+    new = next(coming)
+    while True:
+        while new.at <= at:
+            live[new.entry.name], new = new.entry, next(coming)
+        given = shares(
+            live.values(), room=Supply(WORKERS), usage=used, weights={}, now=at, policy=policy
+        )
+        if name in given:
+            return at - now
+        for one in list(live.values()):
+            workers = given.get(one.name, 0)
+            if workers != one.workers:
+                since = at if workers and not one.workers else one.granted_at
+                live[one.name] = replace(one, workers=workers, granted_at=since)
+        ends = [live[it].seconds / live[it].workers for it in given]
+        step = max(min([new.at - at, policy.min_run_s, *ends]), 1e-3)
+        for one in [live[it] for it in given]:
+            used[one.owner] = used.get(one.owner, 0.0) + step * one.workers
+            left = one.seconds - step * one.workers
+            if left <= 1e-6:
+                del live[one.name]
+            else:
+                live[one.name] = replace(one, seconds=left)
+        at += step
 
 
 def ours(
@@ -111,10 +157,12 @@ def ours(
     noise: float = 0.2,
     seed: int = 0,
     foresee: bool = True,
+    seen: Callable[[Arrival, list[QueueEntry], dict[str, float]], None] | None = None,
 ) -> Course:
     """The course under Sweeper's rules.
 
     Args:
+        seen: is told of each arrival, with the sweeps that are there and the usage.
         noise: the estimates of a sweep's time are wrong by such a factor, on a log scale.
     """
     policy, course, dice = policy or FairPolicy(), Course(), random.Random(seed)
@@ -147,6 +195,8 @@ def ours(
                     replace(other, seconds=other.seconds * wrong[other.name])
                     for other in live.values()
                 ]
+                if seen is not None:
+                    seen(Arrival(at, one), guessed, dict(usage))
                 soon = forecast(
                     guessed, room=Supply(WORKERS), usage=usage, weights={}, now=at,
                     policy=policy, arriving=_arriving(listed, at),
