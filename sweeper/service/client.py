@@ -18,6 +18,7 @@ from uuid import uuid4
 from sweeper.errors import InputError, SpecError, SweeperError
 
 TIMEOUT_SECONDS = 30.0
+LONG_SECONDS = 600.0  # for an archive: of 10,000 runs it takes a while
 TRIES, PAUSE_SECONDS = 3, 0.5
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 ROOT = "/api/v1"
@@ -97,7 +98,8 @@ class Service:
 
     def archive(self, name: str) -> bytes:
         """Everything about a sweep as one file, for its owner; `sweeper import` reads it."""
-        return self._bytes("GET", f"/sweeps/{quote(name, safe='')}/archive")
+        path = f"/sweeps/{quote(name, safe='')}/archive"
+        return self._bytes("GET", path, timeout=LONG_SECONDS)
 
     def best(self, name: str) -> dict[str, Any]:
         """The recommended configuration with its evidence."""
@@ -286,6 +288,7 @@ class Service:
         body: Mapping[str, Any] | None = None,
         *,
         key: str | None = None,
+        timeout: float = TIMEOUT_SECONDS,
     ) -> bytes:
         headers = {"Authorization": f"Bearer {self._token}", "Idempotency-Key": key or uuid4().hex}
         data = None
@@ -294,7 +297,7 @@ class Service:
         request = Request(f"{self.url}{ROOT}{path}", data, headers, method=method)  # noqa: S310
         for left in reversed(range(TRIES)):
             try:
-                with self._opener.open(request, timeout=TIMEOUT_SECONDS) as answer:
+                with self._opener.open(request, timeout=timeout) as answer:
                     return answer.read()
             except HTTPError as error:
                 if error.code < 500 or not left:

@@ -9,15 +9,17 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import planted
 import pytest
 import uvicorn
 from axe_playwright_python.base import AXE_FILE_PATH
 from playwright.sync_api import Page
 from sites import Site
-from store_samples import HOLDER, planned
+from store_samples import HOLDER
 from visits import HANG_MS
 
 from sweeper.cli.app import run
+from sweeper.importing import whole
 from sweeper.service.gate import COOKIE, Gate
 from sweeper.service.routes import application
 from sweeper.service.serving import Listening
@@ -32,7 +34,8 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, Site
     """The address of a service with a sweep of a terminal, and two that wait."""
     folder: Path = tmp_path_factory.mktemp("served")
     site = Site(folder)
-    planned(site.store)
+    small = {planted.BATCH: [2, 8]}
+    planted.fill(site.store, planted.plan(name="digits", levels=small, replicates=2, epochs=2))
     with ThreadPoolExecutor(1) as thread:  # the browser has an event loop in this one
         for name in ("tiny", "other"):
             thread.submit(site.submit, name=name).result()
@@ -174,3 +177,18 @@ def test_links_and_copies_from_a_terminal(
     assert '"runs": 12' in capsys.readouterr().out
     assert run(["clone", "other", "wide"]) == 2
     assert "is submitted already" in capsys.readouterr().err
+
+
+def test_an_archive_comes_over_http(
+    served: tuple[str, Site], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """For the owner and the administrator; a sweep that has not started has none."""
+    address, site = served
+    monkeypatch.setenv("SWEEPER_SERVICE", address)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("SWEEPER_TOKEN", site.tokens["ann"])
+    assert run(["archive", "other", "--service", "last"]) == 2
+    assert run(["archive", "digits", "--service", "last"]) == 2  # of a terminal, not ann's
+    monkeypatch.setenv("SWEEPER_TOKEN", site.tokens["root"])
+    assert run(["archive", "digits", "--service", "last"]) == 0
+    assert whole.read(tmp_path / "digits.sweep.zip").count("run") == 4
