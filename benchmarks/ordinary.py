@@ -7,13 +7,14 @@ decay by step; loss, recall and precision by class on val and test after every e
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import cache
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.func import functional_call, grad, stack_module_state, vmap
 from torch.nn import functional
 from torch.utils.data import DataLoader, TensorDataset
 
@@ -77,12 +78,16 @@ def splits() -> dict[str, TensorDataset]:
     return {split: tensors(split) for split in ("train", "val", "test")}
 
 
-def measure(model: nn.Module, data: TensorDataset, classes: int = 10) -> dict[str, Any]:
+def measure(model: nn.Module, data: TensorDataset) -> dict[str, Any]:
     """Loss, accuracy, and recall and precision by class."""
     model.eval()
     x, y = data.tensors
     with torch.no_grad():
-        logits = model(x)
+        return numbers(model(x), y)
+
+
+def numbers(logits: Tensor, y: Tensor, classes: int = 10) -> dict[str, Any]:
+    """Loss, accuracy, and recall and precision by class, of (N, C) and (N,)."""
     table = torch.bincount(y * classes + logits.argmax(1), minlength=classes**2)
     table = table.reshape(classes, classes).double()
     hits = table.diagonal()
@@ -117,3 +122,49 @@ def train(*, batch_size: int, seed: int, epochs: int) -> Iterator[dict[str, Any]
             optimizer.step()
             schedule.step()
         yield {split: measure(model, data[split]) for split in ("val", "test")}
+
+
+def train_together(
+    *, batch_size: int, seeds: Sequence[int], epochs: int
+) -> Iterator[list[dict[str, dict[str, Any]]]]:
+    """Train a network for each seed at once, by `vmap`; after each epoch the numbers of each."""
+    models = []
+    for seed in seeds:
+        torch.manual_seed(seed)
+        models.append(ResNet8(10))
+    parameters, buffers = stack_module_state(models)
+    empty, data = models[0].to("meta"), splits()
+    x, y = data["train"].tensors
+    optimizer = torch.optim.SGD(
+        parameters.values(),
+        lr=LR * math.sqrt(batch_size / LR_BATCH),
+        momentum=MOMENTUM,
+        weight_decay=WEIGHT_DECAY,
+    )
+    batches = math.ceil(len(x) / batch_size)
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, epochs * batches)
+
+    def logits(own: dict[str, Tensor], rest: dict[str, Tensor], x: Tensor) -> Tensor:
+        return functional_call(empty, (own, rest), (x,))
+
+    def loss(own: dict[str, Tensor], rest: dict[str, Tensor], x: Tensor, y: Tensor) -> Tensor:
+        return functional.cross_entropy(logits(own, rest, x), y)
+
+    gradients, evaluated = vmap(grad(loss)), vmap(logits, in_dims=(0, 0, None))
+    sources = [torch.Generator().manual_seed(seed) for seed in seeds]
+    for _ in range(epochs):
+        empty.train()
+        order = torch.stack([torch.randperm(len(x), generator=one) for one in sources])
+        for index in order.split(batch_size, dim=1):
+            found = gradients(parameters, buffers, x[index], y[index])
+            for name, parameter in parameters.items():
+                parameter.grad = found[name]
+            optimizer.step()
+            schedule.step()
+        empty.eval()
+        with torch.no_grad():
+            seen = {s: evaluated(parameters, buffers, data[s].tensors[0]) for s in ("val", "test")}
+        yield [
+            {split: numbers(of[member], data[split].tensors[1]) for split, of in seen.items()}
+            for member in range(len(seeds))
+        ]
