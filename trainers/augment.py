@@ -39,10 +39,18 @@ class Augmentation:
     Attributes:
         width: the uniform numbers that a sample needs.
         apply: maps images `(M, C, H, W)` and draws `(M, width)` to images of the same shape.
+        weakened: the same, with a factor `(M,)` of each sample's strength; None: it has none.
     """
 
     width: int
     apply: Callable[[Tensor, Tensor], Tensor]
+    weakened: Callable[[Tensor, Tensor, Tensor], Tensor] | None = None
+
+    def run(self, x: Tensor, u: Tensor, factor: Tensor | None) -> Tensor:
+        """Transforms images, weakened by a factor if there is one."""
+        if factor is None or self.weakened is None:
+            return self.apply(x, u)
+        return self.weakened(x, u, factor)
 
 
 @dataclass(frozen=True)
@@ -100,17 +108,26 @@ class Policy:
         """The uniform numbers that a sample needs; `columns`: of a table."""
         return sum(_width(part, columns) for part in (*self.transforms, *self.mixers))
 
-    def apply(self, x: Tensor, u: Tensor, table: TableRows | None = None) -> Tensor:
-        """Transforms images `(M, C, H, W)`, or rows `(K, n, F)` of a table, with draws of each."""
+    def apply(
+        self,
+        x: Tensor,
+        u: Tensor,
+        table: TableRows | None = None,
+        *,
+        factor: Tensor | None = None,
+    ) -> Tensor:
+        """Transforms images `(M, C, H, W)`, or rows `(K, n, F)` of a table, with draws of each.
+
+        A `factor`, `(M,)` or `(K, n)`, weakens what has a strength.
+        """
         start = 0
         for part in self.transforms:
             width = _width(part, x.shape[-1])
-            own = u[..., start : start + width]
+            own, start = u[..., start : start + width], start + width
             if isinstance(part, Augmentation):
-                x = part.apply(x, own)
+                x = part.run(x, own, factor)
             elif table is not None:
-                x = part.apply(x, own, table)
-            start += width
+                x = part.run(x, own, table, factor)
         return x
 
     def mix(
@@ -166,7 +183,7 @@ def rand_augment_of(train: TrainConfig) -> Augmentation:
     """RandAugment with the configuration's number of operations and strength."""
     one = train.parameters("rand_augment")
     apply = partial(rand_augment, operations=one.operations, strength=one.strength)
-    return Augmentation(2 * one.operations, apply)
+    return Augmentation(2 * one.operations, apply, apply)
 
 
 def mixup_of(train: TrainConfig) -> Mixer:
@@ -253,22 +270,24 @@ def color_jitter_of(train: TrainConfig) -> Augmentation:
     """Colour jitter with the configuration's strength and probability."""
     one = train.parameters("color_jitter")
 
-    def apply(x: Tensor, u: Tensor) -> Tensor:
-        return either(_below(u, one.probability), jitter(x, u[:, 1:], one.strength), x)
+    def apply(x: Tensor, u: Tensor, factor: Tensor | None = None) -> Tensor:
+        changed = jitter(x, u[:, 1:], one.strength, factor)
+        return either(_below(u, one.probability), changed, x)
 
-    return Augmentation(5, apply)
+    return Augmentation(5, apply, apply)
 
 
 def blur_of(train: TrainConfig) -> Augmentation:
     """Gaussian blur with the configuration's largest sigma and probability; sigma is uniform."""
     one = train.parameters("blur")
 
-    def apply(x: Tensor, u: Tensor) -> Tensor:
-        sigma = LEAST_BLUR + (one.sigma - LEAST_BLUR) * u[:, 1]
+    def apply(x: Tensor, u: Tensor, factor: Tensor | None = None) -> Tensor:
+        more = (one.sigma - LEAST_BLUR) * u[:, 1]
+        sigma = LEAST_BLUR + (more if factor is None else more * factor)
         reach = min(math.ceil(3.0 * one.sigma), min(x.shape[-2:]) - 1)
         return either(_below(u, one.probability), blur(x, sigma, reach), x)
 
-    return Augmentation(2, apply)
+    return Augmentation(2, apply, apply)
 
 
 def _below(u: Tensor, chance: float) -> Tensor:
@@ -313,5 +332,5 @@ def _span(side: Tensor, centre: Tensor, pixels: int) -> Tensor:
 
 NONE = Augmentation(0, lambda x, u: x)
 FLIP_CROP = Augmentation(3, flip_crop)
-TRIVIAL_AUGMENT = Augmentation(3, trivial_augment)
+TRIVIAL_AUGMENT = Augmentation(3, trivial_augment, trivial_augment)
 AUTO_AUGMENT = Augmentation(5, auto_augment)

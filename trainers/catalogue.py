@@ -50,6 +50,7 @@ class Entry:
         parameters: the block of its parameters, `train.NAME`; None: it has none.
         data: the kinds of data that it is for.
         mixes: whether it mixes the samples of a batch, so that it must come last (augmentation).
+        strong: whether it has a strength that may differ by class (augmentation).
         passes: forward passes of a batch for each pass without it (ssl, sharpness).
         needs: keys, such as `train.head`, with the value that the entry works with.
         uses: a model's keys of `train` that not every model has a place for, such as
@@ -69,6 +70,7 @@ class Entry:
     parameters: type[Block] | None = None
     data: tuple[DataKind, ...] = BOTH
     mixes: bool = False
+    strong: bool = False
     passes: int = 1
     needs: Mapping[str, Any] = field(default_factory=dict[str, Any])
     uses: tuple[str, ...] = ()

@@ -113,6 +113,7 @@ def check_fit(train: TrainConfig, kind: DataKind) -> None:
         reason = f"does not fit these data, which are {WORDS[kind]}: use {', '.join(fits)}"
         raise ConfigError(key, _word(train, key), reason)
     check_places(train)
+    check_strength(train)
     if train.model == "resnet":
         check_depth(train.depth)
     if train.model == "convnext" and train.depth is not None and train.depth % 6:
@@ -128,6 +129,17 @@ def check_fit(train: TrainConfig, kind: DataKind) -> None:
     if train.gradient == "class_normalised" and train.sam.radius > 0:
         reason = "does not fit train.gradient: class_normalised: use 0, or train.gradient: mean"
         raise ConfigError("train.sam.radius", train.sam.radius, reason)
+
+
+def check_strength(train: TrainConfig) -> None:
+    """Checks that strengths by class have an augmentation to act on."""
+    parts = [get("augmentation", name) for name in augmentations(train.augmentation)]
+    if train.augmentation_strength == TrainConfig().augmentation_strength:
+        return
+    if not any(part.strong for part in parts):
+        fits = ", ".join(name for name, one in entries("augmentation").items() if one.strong)
+        reason = f"has no strength that may differ by class: use or add one of {fits}"
+        raise ConfigError("train.augmentation", train.augmentation, reason)
 
 
 def check_places(train: TrainConfig) -> None:

@@ -30,6 +30,7 @@ from trainers.levers import (
     SAM,
     SSL,
     AugmentationChance,
+    AugmentationStrength,
     Average,
     ClassWeights,
     Fraction,
@@ -207,6 +208,11 @@ class TrainConfig(Block):
     augmentation_chance: Annotated[AugmentationChance, Added()] = Field(
         default=AugmentationChance(),
         description="Which share of the samples is augmented, for the minority and the majority.",
+    )
+    augmentation_strength: Annotated[AugmentationStrength, Added()] = Field(
+        default=AugmentationStrength(),
+        description="How strong the augmentation is, for the minority and the majority; for those "
+        "with a strength, as their meaning says.",
     )
     loss: str = Field(default="cross_entropy", description=names_of("loss"))
     post_hoc_tau: Annotated[float, Field(ge=0.0), PerMember(), Added()] = Field(

@@ -126,6 +126,7 @@ class Recipe:
         of_classes: name -> (K, classes), the step's numbers of each class.
         sizes: (K, classes), training samples of each class.
         chances: (K, classes), how often samples of each class are augmented; None: always.
+        strengths: (K, classes), the factor of an augmentation's strength; None: 1.
         ssl: the objective that needs views, or None.
         multiple: SSL samples for each supervised sample.
         views_until: the updates that have views; later batches have none.
@@ -140,6 +141,7 @@ class Recipe:
     of_classes: Mapping[str, Tensor]
     sizes: Tensor
     chances: Tensor | None
+    strengths: Tensor | None
     ssl: SSLObjective | None
     multiple: int
     views_until: int
@@ -286,8 +288,9 @@ class Feed:
         recipe = self.recipe
         if not (recipe.ssl_multiple or recipe.policy.transforms):
             return list(range(len(orders)))
-        chances = [()] * len(orders) if recipe.chances is None else recipe.chances.tolist()
-        keys = zip(self.replicates, map(bytes, orders), map(tuple, chances), strict=True)
+        by_class = [one for one in (recipe.chances, recipe.strengths) if one is not None]
+        rows = torch.cat(by_class, dim=1).tolist() if by_class else [[]] * len(orders)
+        keys = zip(self.replicates, map(bytes, orders), map(tuple, rows), strict=True)
         numbers: dict[object, int] = {}
         return [numbers.setdefault(key, len(numbers)) for key in keys]
 
@@ -390,13 +393,16 @@ class Feed:
         policy, chances, u = self.recipe.policy, self.recipe.chances, epoch.draws[:, own]
         if not policy.transforms:
             return self.pool.encode(x)
+        first, strengths = epoch.first, self.recipe.strengths
+        labels = epoch.labels[first, own]
+        factor = None if strengths is None else strengths[first].gather(1, labels)
         if epoch.table is None:
-            changed = policy.apply(x.flatten(0, 1), u.flatten(0, 1)).view_as(x)
+            flat = None if factor is None else factor.flatten()
+            changed = policy.apply(x.flatten(0, 1), u.flatten(0, 1), factor=flat).view_as(x)
         else:
-            changed = policy.apply(x, u, epoch.table)
+            changed = policy.apply(x, u, epoch.table, factor=factor)
         if chances is not None:
-            of_samples = chances[epoch.first].gather(1, epoch.labels[epoch.first, own])
-            happens = epoch.chance[:, own, 0] < of_samples
+            happens = epoch.chance[:, own, 0] < chances[first].gather(1, labels)
             changed = torch.where(happens.view(*happens.shape, *[1] * (x.dim() - 2)), changed, x)
         return self.pool.encode(changed)
 

@@ -178,14 +178,17 @@ def hue(x: Tensor, shift: Tensor) -> Tensor:
     return value.unsqueeze(1) - weight.mul_(chroma.unsqueeze(1))
 
 
-def jitter(x: Tensor, u: Tensor, strength: float) -> Tensor:
+def jitter(x: Tensor, u: Tensor, strength: float, factor: Tensor | None = None) -> Tensor:
     """Brightness, contrast and saturation by 1 +- 0.8 s, hue by +- 0.2 s turns, in this order.
 
-    The draws of the four strengths are `u`, (M, 4).
+    The draws of the four strengths are `u`, (M, 4). A `factor` (M,) weakens each sample's.
     """
-    factors = 1.0 + 0.8 * strength * (2.0 * u[:, :3] - 1.0)
+    changes, turn = 0.8 * strength * (2.0 * u[:, :3] - 1.0), 0.2 * strength * (2.0 * u[:, 3] - 1.0)
+    if factor is not None:
+        changes, turn = changes * factor[:, None], turn * factor
+    factors = 1.0 + changes
     x = contrast(brightness(x, factors[:, :1]), factors[:, 1:2])
-    return hue(color(x, factors[:, 2:]), 0.2 * strength * (2.0 * u[:, 3] - 1.0))
+    return hue(color(x, factors[:, 2:]), turn)
 
 
 def blur(x: Tensor, sigma: Tensor, reach: int) -> Tensor:

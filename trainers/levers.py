@@ -108,6 +108,19 @@ class AugmentationChance(Block):
     )
 
 
+class AugmentationStrength(Block):
+    """How strong augmentations are, by class size: the factor of a strength that they have."""
+
+    minority: Annotated[Fraction, PerMember()] = Field(
+        default=1.0, description="The factor for samples of the smallest class."
+    )
+    majority: Annotated[Fraction, PerMember()] = Field(
+        default=1.0,
+        description="The factor for the largest's; those between are linear in the logarithm of "
+        "the count.",
+    )
+
+
 class ClassWeights(Worded):
     """Weights of the classes in the loss, in every pass. A word is the value of `by`."""
 

@@ -30,7 +30,6 @@ from trainers.feed import Batch, Feed, Pool, Recipe
 from trainers.forms import named
 from trainers.gpu import settle
 from trainers.hyper import Hyper
-from trainers.levers import AugmentationChance
 from trainers.losses.logit_adjusted import log_prior
 from trainers.losses.smoothing import smoothed_shares, smoothing_by_class
 from trainers.masks import DropRates
@@ -38,7 +37,7 @@ from trainers.metrics import Counted, hits, layout
 from trainers.observers import Observed, Observers
 from trainers.optimizers import BodyRate, Optimizer, pretraining_steps, schedule
 from trainers.pack import LossTerms, PackedNetworks, PackLoss, design
-from trainers.recording import RecordedGradient
+from trainers.recording import recorded
 from trainers.rounds import timetable
 from trainers.samplers import Exposure, Sampler
 from trainers.state import Kept, State
@@ -179,7 +178,8 @@ class PackTrainer:
         self.objective = PackLoss(self.pack, hyper, self.counts)
         self.method = step_of(hyper, self.pack.parameters, self.counts)
         self._passes = Passes(self.pack, self.objective, moving=self._moving)
-        self._recorded = self._recording()
+        recorder = self._design.form.recorder
+        self._recorded = recorded(self._gradient, recorder, self.pack, self.objective)
         self.feed = Feed(
             self.pool,
             self._recipe(hyper),
@@ -222,7 +222,8 @@ class PackTrainer:
             None if shares is None else shares.to(data),
             {**self.method.of_classes, **self.objective.of_classes},
             torch.tensor([self.counts] * len(rows)).to(data),
-            self._chances(hyper),
+            self._by_class(hyper, "augmentation_chance"),
+            self._by_class(hyper, "augmentation_strength"),
             self._design.ssl,
             train.ssl.batch_multiple,
             self.steps if train.ssl.joint else pretraining_steps(train, self.steps),
@@ -230,12 +231,13 @@ class PackTrainer:
             DropRates.of(hyper).any or self._design.blueprint.random,
         )
 
-    def _chances(self, hyper: Hyper) -> Tensor | None:
-        """How often the samples of each class are augmented, (K, C); None: always."""
-        found = [t.augmentation_chance for t in hyper.trains]
-        if all(one == AugmentationChance() for one in found):
+    def _by_class(self, hyper: Hyper, key: str) -> Tensor | None:
+        """A share of each class, (K, C), from a key with `minority` and `majority`; None: all 1."""
+        found = [hyper.values(f"{key}.{end}") for end in ("minority", "majority")]
+        if {*found[0], *found[1]} == {1.0}:
             return None
-        rows = [by_size(self.counts, minority=one.minority, majority=one.majority) for one in found]
+        ends = zip(*found, strict=True)
+        rows = [by_size(self.counts, minority=small, majority=large) for small, large in ends]
         return torch.stack(rows).to(self.pack.parameters.data)
 
     @property
@@ -333,16 +335,6 @@ class PackTrainer:
             grad, terms = self.method.gradient(self._passes, batch)
         self.objective.remember()
         return grad, terms
-
-    def _recording(self) -> RecordedGradient | None:
-        """What records gradients, if the form does."""
-        recorder = self._design.form.recorder
-        if recorder is None:
-            return None
-        self.objective.keep_progress()
-        changes = [*state.tensors(self.pack.statistics_state).values()]
-        changes += [kept.tensor for kept in self.objective.memory.values()]
-        return RecordedGradient(self._gradient, recorder, changes=changes)
 
     def evaluate(self) -> dict[str, Tensor]:
         """Logits (K, N, C) of the test split and, if there is one, the validation split."""

@@ -31,6 +31,8 @@ BLENDS = ("brightness", "color", "contrast", "sharpness")
 SIGNED = (*MAPS, *BLENDS)
 PLAIN = ("identity", "autocontrast", "equalize", "invert")
 
+STRENGTHS = 31  # from none to full
+
 Row: TypeAlias = tuple[int, tuple[float, ...]]
 
 # The operations of TrivialAugmentWide and RandAugment.
@@ -70,7 +72,7 @@ CIFAR10_POLICIES = (
 )
 
 
-def pick(u: Tensor, choices: int) -> Tensor:
+def pick(u: Tensor, choices: int | Tensor) -> Tensor:
     """Maps uniform numbers to whole numbers 0..choices - 1, int64."""
     return (u * choices).long().clamp_(max=choices - 1)
 
@@ -171,24 +173,14 @@ def _both_signs(name: str, value: float, *, height: int, width: int) -> list[Row
 
 
 @lru_cache(maxsize=64)
-def _wide_table(height: int, width: int, device: torch.device) -> OperationTable:
-    strengths = _magnitudes(31, wide=True, height=height, width=width)
+def _drawn_table(wide: bool, height: int, width: int, device: torch.device) -> OperationTable:
+    """Each operation at each of 31 strengths with each sign."""
+    strengths = _magnitudes(STRENGTHS, wide=wide, height=height, width=width)
     rows = [
         row
         for name in DRAWN_OPS
         for value in strengths[name]
         for row in _both_signs(name, value, height=height, width=width)
-    ]
-    return _table(rows, device)
-
-
-@lru_cache(maxsize=64)
-def _rand_table(strength: int, height: int, width: int, device: torch.device) -> OperationTable:
-    strengths = _magnitudes(31, wide=False, height=height, width=width)
-    rows = [
-        row
-        for name in DRAWN_OPS
-        for row in _both_signs(name, strengths[name][strength], height=height, width=width)
     ]
     return _table(rows, device)
 
@@ -210,19 +202,42 @@ def _auto_chances(stage: int, device: torch.device, dtype: torch.dtype) -> Tenso
     return torch.tensor([p[stage][1] for p in CIFAR10_POLICIES], device=device, dtype=dtype)
 
 
-def trivial_augment(x: Tensor, u: Tensor) -> Tensor:
-    """One operation for each sample, at a random strength. Draws: operation, strength, sign."""
-    row = (pick(u[:, 0], len(DRAWN_OPS)) * 31 + pick(u[:, 1], 31)) * 2 + pick(u[:, 2], 2)
-    return _wide_table(*x.shape[-2:], x.device).run(x, row)
+def trivial_augment(x: Tensor, u: Tensor, factor: Tensor | None = None) -> Tensor:
+    """One operation for each sample, at a random strength. Draws: operation, strength, sign.
+
+    Args:
+        factor: of each sample's strongest strength, (M,), rounded to a whole one; None: 1.
+    """
+    most = STRENGTHS if factor is None else ((STRENGTHS - 1) * factor).round().long() + 1
+    strength = pick(u[:, 1], most)
+    return _drawn(x, u[:, 0], strength, u[:, 2], wide=True)
 
 
-def rand_augment(x: Tensor, u: Tensor, *, operations: int = 2, strength: int = 9) -> Tensor:
-    """Some operations for each sample, at a strength of 31. Draws: operation and sign of each."""
-    table = _rand_table(strength, *x.shape[-2:], x.device)
+def rand_augment(
+    x: Tensor,
+    u: Tensor,
+    factor: Tensor | None = None,
+    *,
+    operations: int = 2,
+    strength: int = 9,
+) -> Tensor:
+    """Some operations for each sample, at a strength of 31. Draws: operation and sign of each.
+
+    Args:
+        factor: of each sample's strength, (M,), rounded to a whole one; None: 1.
+    """
+    own = strength if factor is None else (strength * factor).round().long()
     for stage in range(operations):
-        row = pick(u[:, 2 * stage], len(DRAWN_OPS)) * 2 + pick(u[:, 2 * stage + 1], 2)
-        x = table.run(x, row)
+        x = _drawn(x, u[:, 2 * stage], own, u[:, 2 * stage + 1], wide=False)
     return x
+
+
+def _drawn(
+    x: Tensor, operation: Tensor, strength: int | Tensor, sign: Tensor, *, wide: bool
+) -> Tensor:
+    """Runs on each sample a drawn operation at a strength 0..30, with a drawn sign."""
+    row = (pick(operation, len(DRAWN_OPS)) * STRENGTHS + strength) * 2 + pick(sign, 2)
+    return _drawn_table(wide, *x.shape[-2:], x.device).run(x, row)
 
 
 def auto_augment(x: Tensor, u: Tensor) -> Tensor:

@@ -22,7 +22,7 @@ from torch import Tensor
 
 if TYPE_CHECKING:
     from trainers.feed import Batch
-    from trainers.pack import LossTerms
+    from trainers.pack import LossTerms, PackedNetworks, PackLoss
 
 Gradient = Callable[["Batch"], tuple[Tensor, "LossTerms"]]
 WARM_UPS = 3  # before a capture, so that libraries choose their kernels and take their memory
@@ -128,6 +128,20 @@ class RecordedGradient:
                 changed.copy_(x)
         results = iter(rest)
         return RecordedStep(recorder, own, gradient, mapped(terms[0], lambda _: next(results)))
+
+
+def recorded(
+    compute: Gradient,
+    recorder: Callable[[], StepRecorder] | None,
+    pack: PackedNetworks,
+    objective: PackLoss,
+) -> RecordedGradient | None:
+    """What records a pack's gradients; None if its form has no recorder."""
+    if recorder is None:
+        return None
+    objective.keep_progress()
+    changed = {**pack.statistics_state, **objective.memory}
+    return RecordedGradient(compute, recorder, changes=[kept.tensor for kept in changed.values()])
 
 
 def mapped(record: Any, change: Callable[[Tensor], Tensor]) -> Any:

@@ -154,7 +154,7 @@ def test_augmentation_keeps_range_shape_and_input(name: str) -> None:
 @pytest.mark.parametrize("shape", [(3, 32, 32), (1, 8, 8)], ids=str)
 def test_the_form_for_accelerators_equals_the_sorted_one(shape: tuple[int, ...]) -> None:
     """Picking among all results, without reading the draws, is the same to the last bit."""
-    table = policies._wide_table(*shape[1:], torch.device("cpu"))
+    table = policies._drawn_table(True, *shape[1:], torch.device("cpu"))
     rows = torch.randint(14 * 62, (300,), generator=torch.Generator().manual_seed(7))
     x = images(8, 300, shape).float() / 255
     kinds, p = table.kinds[rows], table.parameters[rows]

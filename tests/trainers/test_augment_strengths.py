@@ -7,7 +7,7 @@ import math
 import pytest
 import torch
 from scipy import stats
-from small_packs import config, images, pack
+from small_packs import config, images, pack, table
 from torch import Tensor
 from torchvision.transforms import autoaugment
 from torchvision.transforms import v2 as tv
@@ -15,6 +15,8 @@ from torchvision.transforms.v2 import functional as official
 
 from trainers import policies
 from trainers.augment import Augmentation, Mixer, Mixing, beta_shares, erase, part
+from trainers.blocks import ConfigError
+from trainers.check import check
 from trainers.config import TrainConfig
 from trainers.row_noise import RowAugmentation, TableRows
 
@@ -312,7 +314,89 @@ def test_swapped_values_are_those_of_drawn_rows() -> None:
                 assert float(got[k, n, f]) == float(expected)
 
 
+# --- weakened
+
+
+@pytest.mark.parametrize("name", ["color_jitter", "blur", "noise", "swap"])
+def test_a_weakened_sample_is_one_of_a_weaker_augmentation(name: str) -> None:
+    """Sample by sample: strength, sigma or share times the factor."""
+    keys = {
+        "color_jitter": lambda f: {"strength": 0.5 * f, "probability": 1.0},
+        "blur": lambda f: {"sigma": 0.1 + 0.9 * f, "probability": 1.0},
+        "noise": lambda f: {"strength": 0.5 * f},
+        "swap": lambda f: {"share": 0.6 * f},
+    }[name]
+    factors = torch.tensor([0.25, 0.5, 1.0])
+    made = part(name, TrainConfig.model_validate({name: keys(1.0)}))
+    rows = isinstance(made, RowAugmentation)
+    x = uniforms(22, 1, 3, 4) if rows else uniforms(22, 3, 3, 8, 8)
+    u = uniforms(23, *x.shape[: 2 if rows else 1], made.width * (4 if rows else 1))
+    held, plain = TableRows(4, x), torch.ones(3)
+    if isinstance(made, RowAugmentation):
+        got, full = (made.run(x, u, held, f[None])[0] for f in (factors, plain))
+        assert torch.equal(full, made.run(x, u, held, None)[0])
+    else:
+        assert isinstance(made, Augmentation)
+        got, full = (made.run(x, u, f) for f in (factors, plain))
+        assert torch.equal(full, made.run(x, u, None))
+    for at, factor in enumerate(factors.tolist()):
+        weak = part(name, TrainConfig.model_validate({name: keys(factor)}))
+        if isinstance(weak, RowAugmentation):
+            expected = weak.apply(x, u, held)[0, at]
+        else:
+            assert isinstance(weak, Augmentation)
+            expected = weak.apply(x[at : at + 1], u[at : at + 1])[0]
+        torch.testing.assert_close(got[at], expected, rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize("factor", [0.0, 0.3, 0.5, 1.0])
+def test_weakened_policies_draw_smaller_strengths(factor: float) -> None:
+    """RandAugment takes the nearest whole strength, TrivialAugment draws up to it."""
+    x, u = uniforms(24, 200, 3, 8, 8), uniforms(25, 200, 4)
+    factors = torch.full((200,), factor)
+    got = policies.rand_augment(x, u, factors, strength=9)
+    assert torch.equal(got, policies.rand_augment(x, u, strength=round(9 * factor)))
+    most = round(30 * factor)
+    scaled = u.clone()  # the draw of the strength as one of 31
+    scaled[:, 1] = ((u[:, 1] * (most + 1)).floor() + 0.5) / 31
+    got = policies.trivial_augment(x, u, factors)
+    assert torch.equal(got, policies.trivial_augment(x, scaled))
+
+
 # --- by class
+
+
+def test_each_class_has_its_own_strength() -> None:
+    """The noise of a row is that of a run at full strength times the factor of its class.
+
+    A member with other factors trains in the same pack.
+    """
+    ends = [{"minority": 0.8, "majority": 0.2}, {"minority": 0.1, "majority": 1.0}]
+    settings = {"model": "mlp", "batch_size": 12, "precision": "float64"}
+    noisy = settings | {"augmentation": "noise", "noise": {"strength": 0.5}}
+    runs = [config(ratio=0.3, **noisy, augmentation_strength=one) for one in ends]
+    weak, full = pack(table(), *runs, replicates=(0, 0)), pack(table(), config(ratio=0.3, **noisy))
+    plain = pack(table(), config(ratio=0.3, **settings))
+    counts = weak.counts
+    position = math.log(counts[0] / counts[1]) / math.log(counts[0] / counts[2])
+    for ours, most, none in zip(
+        *(one.feed.batches(0, one.feed.epoch_steps) for one in (weak, full, plain)), strict=True
+    ):
+        labels = none.labels[0]
+        for k, one in enumerate(ends):
+            low, high = one["majority"], one["minority"]
+            own = torch.tensor([low, low + (high - low) * position, high], dtype=torch.float64)
+            added = (most.x - none.x)[0] * own[labels][:, None]
+            torch.testing.assert_close(ours.x[k] - none.x[0], added, rtol=1e-6, atol=1e-7)
+
+
+def test_a_strength_by_class_needs_an_augmentation_with_a_strength() -> None:
+    """Mirroring has none, so a factor of it would do nothing."""
+    with pytest.raises(ConfigError, match=r"train.augmentation: 'flip_crop' has no strength"):
+        check(
+            config(augmentation="flip_crop", augmentation_strength={"majority": 0.5}),
+            images().facts,
+        )
 
 
 def test_each_member_augments_its_own_share_of_each_class() -> None:

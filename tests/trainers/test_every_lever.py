@@ -53,6 +53,10 @@ IMAGES: dict[str, dict[str, Any]] = {
         "augmentation": "flip_crop",
         "augmentation_chance": {"minority": 0.9, "majority": 0.3},
     },
+    "augmentation_strength": {
+        "augmentation": "trivial_augment+rand_augment+color_jitter+blur",
+        "augmentation_strength": {"minority": 0.9, "majority": 0.3},
+    },
     "cutmix": {"augmentation": "cutmix", "cutmix": {"alpha": 0.4, "probability": 0.9}},
     "queue": {"ssl": {"weight": 0.5}, "simclr": {"queue": 50}},
     "queue, parts": {
@@ -109,6 +113,7 @@ TABLES: dict[str, dict[str, Any]] = {
     "noise": {
         "augmentation": "noise+swap+remix",
         "augmentation_chance": {"majority": 0.5},
+        "augmentation_strength": {"majority": 0.5},
     },
     "cc_sam, table": {"sam": {"radius": 0.01, "method": "cc_sam"}, "ssl": {"weight": 0.5}},
     "ldam, table": {"loss": "ldam", "head": "cosine"},
@@ -228,6 +233,10 @@ def test_at_its_limit_a_lever_is_the_run_without_it(settings: dict[str, Any]) ->
 ROW_LIMITS = {
     "noise": {"augmentation": "noise", "noise": {"strength": 0.0}},
     "swap": {"augmentation": "swap", "swap": {"share": 0.0}},
+    "augmentation_strength": {
+        "augmentation": "noise+swap",
+        "augmentation_strength": {"minority": 0.0, "majority": 0.0},
+    },
     "remix": {"augmentation": "remix", "remix": {"share": 0.0}},
 }
 

@@ -19,8 +19,8 @@ from trainers.catalogue import Kind, entries
 
 MOST = 0.5  # more than this share of the runs at chance or at the ceiling: no answer
 # Keys of `train` at whose levels training losses do not compare, and the kinds of such blocks.
-SHIFTING = ("augmentation", "augmentation_chance", "class_weights", "dropout", "loss", "smoothing",
-            "stochastic_depth")  # fmt: skip
+SHIFTING = ("augmentation", "augmentation_chance", "augmentation_strength", "class_weights",
+            "dropout", "loss", "smoothing", "stochastic_depth")  # fmt: skip
 HARDER: tuple[Kind, ...] = ("augmentation", "loss")
 TWICE = 2.0  # a level whose final training loss is this much higher is under-trained
 
