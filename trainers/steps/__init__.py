@@ -23,7 +23,6 @@ class Passes:
 
     def __init__(self, pack: PackedNetworks, objective: PackLoss, *, moving: bool) -> None:
         self.pack, self._objective, self._moving = pack, objective, moving
-        self._ones = torch.ones(pack.members).to(pack.parameters.data)
 
     @property
     def parameters(self) -> Parameters:
@@ -49,9 +48,8 @@ class Passes:
             objective: from `terms`.
             again: whether another gradient of the same terms follows.
         """
-        return torch.autograd.grad(objective, self.parameters.flat, self._ones, retain_graph=again)[
-            0
-        ]
+        # Of their sum: PyTorch checks gradients that it is given, and imports sympy for that.
+        return torch.autograd.grad(objective.sum(), self.parameters.flat, retain_graph=again)[0]
 
 
 class Step(Protocol):
