@@ -3,8 +3,9 @@
     SweeperError            exit 1
     ├── InputError          exit 2    the user's input; lines, no traceback
     │   ├── SpecError                 a spec file or an override
-    │   └── StoreError                a database URL, a database that is not ours
-    │       └── NothingStored         no such database, or no sweep in it
+    │   ├── StoreError                a database URL, a database that is not ours
+    │   │   └── NothingStored         no such database, or no sweep in it
+    │   └── ClusterAway     exit 6    no Ray cluster answers there, or it does not yet
     ├── HeldError           exit 5    another driver holds the sweep
     ├── LeaseLost           exit 5    another driver has taken the sweep over
     ├── DatabaseLost        exit 1    the database does not answer, is full or unusable
@@ -65,6 +66,12 @@ class StoreError(InputError):
 
 class NothingStored(StoreError):
     """The database does not exist, or has no sweep."""
+
+
+class ClusterAway(InputError):
+    """No Ray cluster answers at an address: it is wrong, or the cluster's head restarts."""
+
+    exit_code = 6
 
 
 class HeldError(SweeperError):

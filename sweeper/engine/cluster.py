@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 
 from sweeper.engine import joining, sockets
 from sweeper.engine.raywatch import Head
-from sweeper.errors import EngineError, InputError
+from sweeper.errors import ClusterAway, EngineError, InputError
 from trainers.cores import cores as process_cores
 from trainers.data_config import DATA_ROOTS
 
@@ -234,7 +234,8 @@ def _init(*, address: str | None, cpus: float) -> None:
             )
     except (ConnectionError, RuntimeError, ValueError) as error:
         if address is not None:
-            raise InputError(f"--ray-address: {address!r} cannot be joined: {error}") from error
+            kind = ClusterAway if isinstance(error, ConnectionError) else InputError
+            raise kind(f"--ray-address: {address!r} cannot be joined: {error}") from error
         raise EngineError(f"Ray does not start: {error}") from error
 
 

@@ -16,7 +16,7 @@ import threading
 from collections.abc import Mapping
 from pathlib import Path
 
-from sweeper.errors import InputError
+from sweeper.errors import ClusterAway, InputError
 
 CONNECT_SECONDS = 5.0
 JOIN_SECONDS = 30.0
@@ -40,6 +40,8 @@ except BaseException as error:
 print({ANSWER!r} + json.dumps(found), flush=True)
 os._exit(0)
 """
+# What Ray's client raises where nobody answers, or a head that is not ready yet.
+AWAY = frozenset({"ConnectionError", "RpcError", "TimeoutError"})
 NO_TOKEN = ("InvalidAuthToken", "Unauthenticated")  # in the line that Ray's client repeats
 
 
@@ -67,8 +69,9 @@ def check(address: str, environment: Mapping[str, str]) -> None:
     """Checks that the cluster at `address` accepts this process.
 
     Raises:
-        InputError: the address is invalid, no server answers, or the token is missing, unreadable
-            or not the cluster's.
+        InputError: the address is invalid, or the token is missing, unreadable or not the
+            cluster's.
+        ClusterAway: no server answers.
     """
     check_form(address)
     if address != "auto":
@@ -143,7 +146,7 @@ def _check_answers(address: str) -> None:
         socket.create_connection((host.strip("[]"), int(port)), timeout=CONNECT_SECONDS).close()
     except (OSError, UnicodeError) as error:
         hint = REFUSED if isinstance(error, ConnectionRefusedError) else ""
-        raise InputError(
+        raise ClusterAway(
             f"--ray-address: no server answers at {address!r} ({error}){hint}"
         ) from error
 
@@ -175,15 +178,17 @@ def judge(address: str, found: Mapping[str, str] | None) -> None:
     """Judges the attempt by the kind and text of its error, both empty after a success.
 
     Raises:
-        InputError: it failed, or `found` is None because it did not end in time.
+        ClusterAway: nobody has answered, or `found` is None because it did not end in time.
+        InputError: it failed otherwise.
     """
     if found is None:
-        raise InputError(
+        raise ClusterAway(
             f"--ray-address: {address!r} did not let this process in within {JOIN_SECONDS:g} s: "
             "is it the port of `ray start --head`, and is this machine a node of the cluster?"
         )
     if found["kind"]:
-        raise InputError(f"--ray-address: {_reason(address, **found)}")
+        kind = ClusterAway if found["kind"] in AWAY else InputError
+        raise kind(f"--ray-address: {_reason(address, **found)}")
 
 
 def _result_in(line: str) -> dict[str, str] | None:

@@ -7,7 +7,7 @@ the lead over decides the same.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from sweeper.service.fair import FairPolicy, QueueEntry, Supply, shares
@@ -28,7 +28,9 @@ FIRST_WAIT_S, LONGEST_WAIT_S = 5.0, 300.0  # before the next start after one tha
 MOST_FAILURES = 5  # starts in a row without progress
 NO_PROGRESS = "no progress"  # how the reason of such a drain begins
 MANY = 1_000_000  # workers: a sweep without a limit of its own
-COMPLETE, BAD_INPUT, WITH_FAILURES, HALTED, HELD, INTERRUPTED = 0, 2, 3, 4, 5, 130
+COMPLETE, BAD_INPUT, WITH_FAILURES, HALTED, HELD, AWAY, INTERRUPTED = 0, 2, 3, 4, 5, 6, 130
+# Ends that are no failure of the sweep: it was asked to stop, found another driver, or no cluster.
+UNFAILED = frozenset({INTERRUPTED, HELD, AWAY})
 FINISHED = frozenset({State.COMPLETE, State.FAILURES})
 SETTLING = {COMPLETE: State.COMPLETE, WITH_FAILURES: State.FAILURES}
 STATES = {WantedState.STOPPED: State.STOPPED, WantedState.CANCELLED: State.CANCELLED}
@@ -113,7 +115,7 @@ class _Deciding:
         failed = _failures(ends)
         if last is not None and failed >= MOST_FAILURES:
             return State.ATTENTION, f"{failed} starts without progress; the last: {last.error}"
-        waits = self._held_back(one, last, failed)
+        waits = self._held_back(one, last, _failures(ends, uncounted=UNFAILED - {AWAY}))
         if not waits:
             self._entries.append(self._entry(one, grant=None))
         return State.QUEUED, waits
@@ -139,7 +141,11 @@ class _Deciding:
         return State.RUNNING, ""
 
     def _held_back(self, one: Submission, last: DriverStart | None, failed: int) -> str:
-        """What it waits for besides workers; empty if for nothing else."""
+        """What it waits for besides workers; empty if for nothing else.
+
+        Args:
+            failed: the last starts in a row after which the next one waits.
+        """
         if one.after and (text := self._after(one)):
             return text
         if self._out_of_hours(one):
@@ -338,14 +344,11 @@ def is_live(scene: Scene, one: Submission) -> bool:
     return any(driver.ended_at is None for driver in scene.drivers.get(one.id, ()))
 
 
-def _failures(ends: Sequence[DriverStart]) -> int:
-    """The last starts in a row that failed without progress; one with progress counts as one.
-
-    A driver that was asked to stop, or that found another one, has not failed.
-    """
+def _failures(ends: Sequence[DriverStart], *, uncounted: Container[int | None] = UNFAILED) -> int:
+    """The last starts in a row that failed without progress; one with progress counts as one."""
     count = 0
     for one in reversed(ends):
-        if one.exit_code in (INTERRUPTED, HELD):
+        if one.exit_code in uncounted:
             continue
         count += 1
         if one.progressed:

@@ -98,6 +98,8 @@ ENDS: list[tuple[list[dict[str, Any]], State, str]] = [
     ([{"code": 1, "rounds_after": 7}, *[{"code": 1}] * 3], State.RUNNING, "starts"),
     ([{"code": 130}] * 9, State.RUNNING, "starts"),
     ([{"code": 5}] * 9, State.RUNNING, "starts"),
+    ([{"code": 6}] * 9, State.RUNNING, "starts"),
+    ([{"code": 1}, *[{"code": 6}] * 9, *[{"code": 1}] * 3], State.RUNNING, "starts"),
 ]
 
 
@@ -118,9 +120,10 @@ def test_after_a_failed_start_the_next_one_waits(failed: int, waits: int) -> Non
     """5 s, doubling; progress begins it again."""
     one = wish()
     for ago, starts in ((waits - 1, False), (waits + 1, True)):
-        ends = [start(one, n, code=1, ended_at=NOW - ago) for n in range(1, failed + 1)]
-        found = decide(scene(one, drivers=ends), SITE)
-        assert bool(found.starts) == starts, ago
+        for code in (1, 6):
+            ends = [start(one, n, code=code, ended_at=NOW - ago) for n in range(1, failed + 1)]
+            found = decide(scene(one, drivers=ends), SITE)
+            assert bool(found.starts) == starts, (code, ago)
     ends = [start(one, 1, code=1), start(one, 2, code=1, rounds_after=4, ended_at=NOW - 6)]
     assert decide(scene(one, drivers=ends), SITE).starts
 
