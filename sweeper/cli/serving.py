@@ -269,9 +269,12 @@ def _without(words: list[str], option: str) -> list[str]:
 
 
 def _opened(storage: str) -> Store:
+    """The database, each of whose answers is waited for as long as a driver would."""
     from sweeper.store import Store
 
-    return Store.open(storage, create=True)
+    store = Store.open(storage, create=True)
+    store.attend(lambda: False)
+    return store
 
 
 def _first_token(store: Store, folder: ServiceFolder, url: str) -> None:

@@ -16,6 +16,7 @@ from typing import Any
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import JSONResponse, RedirectResponse, Response
 
+from sweeper.errors import SweeperError
 from sweeper.service.access import Access
 
 Message = MutableMapping[str, Any]
@@ -72,7 +73,10 @@ class Gate:
             return
         if scope["type"] != "http":
             return
-        refused = await self._refuse(scope)
+        try:
+            refused = await self._refuse(scope)
+        except SweeperError as error:  # the database does not say whose token it is
+            refused = _no(503, *error.lines)
         if refused is not None:
             await refused(scope, receive, send)
             return
@@ -88,12 +92,19 @@ class Gate:
             nonlocal looked
             if message.get("more_body") and time.monotonic() - looked >= AGAIN_SECONDS:
                 looked = time.monotonic()
-                if await run_in_threadpool(self._known, who.text) is None:
+                if not await run_in_threadpool(self._valid, who.text):
                     await send({"type": "http.response.body", "body": b""})
                     raise ConnectionResetError("the token is no longer valid")
             await send(message)
 
         return watched
+
+    def _valid(self, text: str) -> bool:
+        """Whether a token is known to be valid now."""
+        try:
+            return self._known(text) is not None
+        except SweeperError:
+            return False
 
     async def _refuse(self, scope: Message) -> Response | None:
         """The answer to a request that may not pass; notes in the scope who asks."""
@@ -116,7 +127,9 @@ class Gate:
         if who is None and _for_people(scope):
             return RedirectResponse(self._login, 303, HEADERS)
         if who is None:
-            return _no(401, "no valid token: sweeper login URL", {"www-authenticate": "Bearer"})
+            return _no(
+                401, "no valid token: sweeper login URL", headers={"www-authenticate": "Bearer"}
+            )
         if not who.may_read(scope["path"]) or (who.sweep and scope["method"] not in SAFE):
             return _no(403, f"this link shows the page of sweep {who.sweep!r}, and nothing else")
         if by_cookie and scope["method"] not in SAFE and not origins:
@@ -161,8 +174,8 @@ def _tokens(scope: Message) -> tuple[list[str], bool]:
     return [*([found[COOKIE]] if COOKIE in found else []), *newest], True
 
 
-def _no(status: int, text: str, headers: dict[str, str] | None = None) -> Response:
-    return JSONResponse({"lines": [text]}, status, {**HEADERS, **(headers or {})})
+def _no(status: int, *lines: str, headers: dict[str, str] | None = None) -> Response:
+    return JSONResponse({"lines": list(lines)}, status, {**HEADERS, **(headers or {})})
 
 
 def _limited(receive: Receive) -> Receive:

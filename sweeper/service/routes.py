@@ -166,7 +166,7 @@ def application(
 
         routes += [*door.routes(desk.known, secure=secure), *actions.routes(desk, secure=secure)]
         routes += pages.routes(chosen)
-    return Starlette(routes=routes, exception_handlers={Exception: _broken})
+    return Starlette(routes=routes, exception_handlers={SweeperError: _away, Exception: _broken})
 
 
 def _endpoint(desk: Desk, one: Endpoint) -> Callable[[Request], Any]:
@@ -192,6 +192,12 @@ def _endpoint(desk: Desk, one: Endpoint) -> Callable[[Request], Any]:
         return JSONResponse({"version": VERSION, **found})
 
     return answer
+
+
+def _away(request: Request, error: Exception) -> Response:
+    """The answer to a request for a page while the database does not answer."""
+    assert isinstance(error, SweeperError)  # noqa: S101  it is called for no other
+    return _lines(503, *error.lines)
 
 
 def _broken(request: Request, error: Exception) -> Response:
