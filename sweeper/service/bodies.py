@@ -26,8 +26,7 @@ def text(body: Body, name: str, default: str | None = None) -> str:
     found = body.get(name, default)
     if not isinstance(found, str):
         raise InputError(f"{name}: a text is needed, not {found!r}")
-    if "\0" in found:
-        raise InputError(f"{name}: a text without NUL is needed")
+    _check_storable(name, found)
     return found
 
 
@@ -42,7 +41,19 @@ def texts(body: Body, name: str, *, needed: bool = False) -> list[str]:
         raise InputError(f"{name}: a list of texts is needed, such as ['train.epochs=5']")
     if needed and not found:
         raise InputError(f"{name}: nothing is given; name at least one KEY=VALUE")
+    for one in found:
+        _check_storable(name, one)
     return found
+
+
+def _check_storable(name: str, found: str) -> None:
+    """Refuses what a database, a file or a command line cannot take.
+
+    Raises:
+        InputError: the text has NUL or half of a surrogate pair.
+    """
+    if "\0" in found or any("\ud800" <= one <= "\udfff" for one in found):
+        raise InputError(f"{name}: a text without NUL and without half characters is needed")
 
 
 def priority(body: Body, *, needed: bool = False) -> Priority:

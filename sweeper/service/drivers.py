@@ -126,11 +126,14 @@ class DriverProcesses:
         return {"halted": HALTED, "interrupted": INTERRUPTED}.get(fact.state)
 
     def last_words(self, one: Submission) -> str:
-        """The last line that a driver has written, without what the command line puts before."""
+        """The last line that a driver has written, without what the command line puts before.
+
+        Control characters become spaces: a terminal would obey them, and PostgreSQL takes no NUL.
+        """
         lines = [line.strip() for line in self._folder.tail(one.id).splitlines()]
         said = [_message(line) for line in lines if line and not line.startswith("--- start")]
         last = said[-1].removeprefix("sweeper: ").partition(" Continue with:")[0] if said else ""
-        return last[:300]
+        return "".join(one if one.isprintable() else " " for one in last[:300])
 
     def ask_to_end(self, driver: DriverStart) -> None:
         """Asks a driver of this machine to finish its round; does nothing to another one."""

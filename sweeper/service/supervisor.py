@@ -242,7 +242,7 @@ class Supervisor:
         try:
             text = self._leading.spec_text(one.id)
             holder = self._drivers.start(driver, replace(one, spec_text=text))
-        except OSError as error:
+        except (OSError, ValueError) as error:  # ValueError: a word that no command line can take
             text = f"the driver cannot be started: {error}"
             self._leading.end_driver(lead, driver.id, code=1, error=text, rounds=rounds)
             self._say(f"{one.name}: {text}", sweep=one.name)
