@@ -16,21 +16,26 @@ from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 from statistics import mean, median
+from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "support"))
 
 from queueing import Arrival, Course, arrivals, by_class, ladder, ours, until_start
-from sqlalchemy import insert
+from sqlalchemy import insert, update
 
+from sweeper.service import pages
+from sweeper.service.access import Access
 from sweeper.service.board import Board
 from sweeper.service.deciding import Site, decide
+from sweeper.service.desk import Desk
+from sweeper.service.drivers import ServiceFolder
 from sweeper.service.fair import QueueEntry, Supply
 from sweeper.service.metrics import MetricsPage
 from sweeper.store import Store
 from sweeper.store.leading import Leading
 from sweeper.store.lease import here
-from sweeper.store.service_records import Needs, NewSubmission
-from sweeper.store.service_tables import SubmissionTable
+from sweeper.store.service_records import Needs, NewSubmission, Role, State, SubmissionStanding
+from sweeper.store.service_tables import LeaderTable, SubmissionTable
 from sweeper.store.wishes import Wishes
 
 SEEDS, LOADS, FUTURES = (1, 2, 3), (0.7, 0.9, 1.0), 15
@@ -66,7 +71,34 @@ def costs(url: str) -> None:
             json.dumps(board.rows(most=1000))
 
         print(f"the list: {_cost(listed):.0f} ms")
+        _pages(store, rows)
         print(f"the metrics: {_cost(lambda n: MetricsPage(store.database).text()):.0f} ms")
+
+
+def _pages(store: Store, rows: list[dict[str, object]]) -> None:
+    """Prints what the pages cost: the queue, a sweep that waits, and one that has finished."""
+    with tempfile.TemporaryDirectory() as folder:
+        checker: Any = None  # nothing is submitted here
+        desk = Desk(store, checker=checker, folder=ServiceFolder(Path(folder)))
+        who = Access(owner="o1", role=Role.ADMIN, token="")
+        name, leading = str(rows[QUEUED // 2]["name"]), Leading(store.database)
+
+        def queue(_: int) -> None:
+            pages.queue(desk.queue({"most": str(pages.ROWS)}), who, me=desk.me(who), skip=0)
+
+        def actions(_: int) -> None:
+            pages.overview(desk.show(name), who, desk.links(who, name)["links"])
+
+        print(f"the page /queue: {_cost(queue):.0f} ms")
+        print(f"the page /s/NAME/actions, of a sweep that waits: {_cost(actions):.0f} ms")
+        one = Wishes(store.database).submission(name)
+        assert one is not None
+        done = SubmissionStanding(
+            submission_id=one.id, generation=1, state=State.COMPLETE, settled=True
+        )
+        store.database.write(lambda c: c.execute(update(LeaderTable).values(held=False)))
+        leading.record(leading.take(here()), standings=[done])
+        print(f"the page /s/NAME/actions, of one that has finished: {_cost(actions):.0f} ms")
 
 
 def _row(number: int, now: float) -> dict[str, object]:

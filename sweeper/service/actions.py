@@ -81,7 +81,8 @@ async def _queue(desk: Desk, who: Access, request: Request) -> Response:
     skip = bodies.number(request.query_params, "skip", 0)
     words = {"skip": str(skip), "most": str(pages.ROWS)}
     found = await run_in_threadpool(desk.queue, words)
-    return HTMLResponse(pages.queue(found, who, skip=skip), headers=pages.HEADERS)
+    me = await run_in_threadpool(desk.me, who)
+    return HTMLResponse(pages.queue(found, who, me=me, skip=skip), headers=pages.HEADERS)
 
 
 async def _overview(desk: Desk, who: Access, request: Request) -> Response:

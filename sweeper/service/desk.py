@@ -25,6 +25,7 @@ from sweeper.store.service_records import (
     NewSubmission,
     Owner,
     Role,
+    State,
     Submission,
     Token,
     Usage,
@@ -405,7 +406,10 @@ class Desk:
         return {**{name: row[name] for name in names}, "hours": hours, "money": money}
 
     def _row(self, name: str) -> dict[str, Any]:
-        return next(row for row in self._board().rows() if row["name"] == name)
+        """A submission; the whole queue is read only if its place there is asked for."""
+        [one] = self._wishes.listing(name)
+        waits = one["state"] in (None, State.QUEUED)
+        return (self._board() if waits else Board([], {}, now=0.0, room=None)).row(one)
 
     def _estimated(self, checked: Checked) -> Needs:
         """What a sweep takes, with the time of its runs as earlier sweeps took it.

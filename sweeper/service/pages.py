@@ -175,9 +175,25 @@ def form(
     )
 
 
-def queue(found: Mapping[str, Any], who: Access, *, skip: int) -> str:
-    """All submissions: state, place, what each waits for."""
-    return _page("queue.html", who, found=found, skip=skip, most=ROWS)
+def queue(found: Mapping[str, Any], who: Access, *, me: Mapping[str, Any], skip: int) -> str:
+    """All submissions: state, place, what each waits for; and what the reader has left.
+
+    Args:
+        me: what `Desk.me` answers.
+    """
+    return _page("queue.html", who, found=found, left=_left(me), skip=skip, most=ROWS)
+
+
+def _left(me: Mapping[str, Any]) -> str:
+    """A sentence on what is left of the limits of an owner; empty without a limit of use."""
+    parts = [
+        f"{left:.2f} of {me['limits'][f'most_{word}']:g} {word}"
+        for word, left in me["left"].items()
+    ]
+    if not parts:
+        return ""
+    ends = "" if all(me["left"].values()) else "; nothing starts until an administrator raises it"
+    return f"{me['owner']} has {' and '.join(parts)} left{ends}."
 
 
 def refused(who: Access, lines: Sequence[str]) -> str:

@@ -139,8 +139,8 @@ class Wishes:
         """All submissions, oldest first, without the texts of their specs."""
         return self._all(select(*light()).order_by(SubmissionTable.id), submission_of)
 
-    def listing(self) -> list[Mapping[str, Any]]:
-        """All submissions with state, reason and workers, as plain rows, oldest first.
+    def listing(self, name: str | None = None) -> list[Mapping[str, Any]]:
+        """All submissions, or one, with state, reason and workers: plain rows, oldest first.
 
         `state` is None until the supervisor has looked at this generation; `needs` and `window` are
         the texts of their JSON.
@@ -162,6 +162,8 @@ class Wishes:
             .outerjoin(GrantTable, GrantTable.sweep == table.name)
             .order_by(table.id)
         )
+        if name is not None:
+            query = query.where(table.name == name)
         return self._all(query, lambda row: row)
 
     def submission(self, name: str) -> Submission | None:

@@ -22,6 +22,7 @@ from sweeper.service.gate import COOKIE, Gate
 from sweeper.service.pages import ACTIONS, CLONE, LINK, REVOKE
 from sweeper.service.routes import ROOT
 from sweeper.store.leading import Leading
+from sweeper.store.outbox import Outbox
 from sweeper.store.service_records import Role, State, SubmissionStanding, Verb
 
 HIDDEN = re.compile(r'name="(proof|key)" value="([^"]+)"')
@@ -260,6 +261,33 @@ def test_the_queue_is_a_page(site: Site, app: Any) -> None:
     assert re.findall(r"actions\">(s\d)<", page) == ["s1", "s2"]
     assert ("No supervisor runs" in page, "at once" in page) == (False, False)
     assert browser(site, app, "eve").see("/queue", "skip=x").status == 400
+
+
+def test_the_pages_say_what_is_left_and_what_did_not_arrive(site: Site, app: Any) -> None:
+    """To each owner the own limits; of a message its event, its tries and the reason."""
+    site.submit()
+    ann = browser(site, app, "ann")
+    assert "left." not in ann.see("/queue").body.decode()
+    site.ask("root", "PUT", "/owners/ann", {"most_hours": 6, "most_money": 5})
+    leading = Leading(site.store.database)
+    lead = leading.take({**HOLDER, "room": [8.0, 0.0], "price": 2.5})
+    leading.record(lead, usage={"ann": 5400.0}, price=2.5)
+    told = "ann has 4.50 of 6 hours and 1.25 of 5 money left."
+    assert told in ann.see("/queue").body.decode()
+    assert "left." not in browser(site, app, "eve").see("/queue").body.decode()
+    leading.record(lead, usage={"ann": 18_000.0}, price=2.5)
+    assert "left; nothing starts until an administrator" in ann.see("/queue").body.decode()
+    leading.record(lead, events=[("tiny", "halted", "too many")], receivers=("r", "s"))
+    assert "has not arrived" not in ann.see("/s/tiny/actions").body.decode()
+    outbox = Outbox(site.store.database)
+    lost, given_up = outbox.messages("tiny")
+    for one in (lost, given_up):
+        assert outbox.claim(one, body=one.body)
+    outbox.failed(lost, outcome="it answered 500", wait_s=10.0)
+    outbox.received(given_up, outcome="given up after 9 tries: no answer")
+    page = ann.see("/s/tiny/actions").body.decode()
+    assert "“halted” has not arrived after 1 try: it answered 500." in page
+    assert "“halted” has not arrived after 1 try: given up after 9 tries: no answer." in page
 
 
 def test_pages_with_forms_have_nothing_inline(site: Site, app: Any) -> None:
