@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import sqlite3
 import stat
 import threading
@@ -12,24 +11,13 @@ from pathlib import Path
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
+from later import become_newer
 from sqlalchemy import Connection, inspect, text
 from store_samples import Plan, new_sweep, planned
 
 from sweeper.errors import StoreError
 from sweeper.store import Store, schema
 from sweeper.store.tables import StoredTable
-
-LATER = """
-import sqlalchemy as sa
-from alembic import op
-
-revision, down_revision = "later", "{before}"
-
-
-def upgrade():
-    op.add_column("sweeper_sweep", sa.Column("later", sa.Text()))
-    {more}
-"""
 
 
 def _version(connection: Connection) -> str:
@@ -45,12 +33,7 @@ def newer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], No
     """Makes this Sweeper the next one, which has a further migration."""
 
     def make(more: str) -> None:
-        scripts = tmp_path / "migrations"
-        shutil.copytree(schema.SCRIPTS, scripts)
-        script = LATER.format(more=more, before=schema.REVISIONS[-1])
-        (scripts / "versions" / "later.py").write_text(script)
-        monkeypatch.setattr(schema, "SCRIPTS", scripts)
-        monkeypatch.setattr(schema, "REVISIONS", (*schema.REVISIONS, "later"))
+        become_newer(tmp_path, monkeypatch, more)
 
     return make
 

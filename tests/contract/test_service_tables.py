@@ -204,6 +204,38 @@ def test_a_command_sent_twice_is_done_once(wishes: Wishes) -> None:
         wishes.command("digits", Verb.CANCEL, who="ann", key="stop")
 
 
+WISHED = {
+    # The order in which four commands come, and what is wanted then.
+    (Verb.STOP, Verb.RESUME, Verb.EXTEND): WantedState.RUNNING,
+    (Verb.STOP, Verb.EXTEND, Verb.RESUME): WantedState.RUNNING,
+    (Verb.RESUME, Verb.STOP, Verb.EXTEND): WantedState.RUNNING,
+    (Verb.RESUME, Verb.EXTEND, Verb.STOP): WantedState.STOPPED,
+    (Verb.EXTEND, Verb.RESUME, Verb.STOP): WantedState.STOPPED,
+    (Verb.EXTEND, Verb.STOP, Verb.RESUME): WantedState.RUNNING,
+}
+
+
+def test_commands_in_any_order_and_again_in_another(wishes: Wishes) -> None:
+    """The order in which they first came counts; what a network repeats later changes nothing."""
+    for order, wanted in WISHED.items():
+        name = "-".join(order)
+        submitted(wishes, name)
+
+        def send(verb: Verb, name: str = name) -> object:
+            body = {"set": ["replicates=9"]} if verb is Verb.EXTEND else {}
+            return wishes.command(name, verb, who="ann", key=f"{verb} {name}", body=body)
+
+        first = {verb: send(verb) for verb in order}
+        one = wishes.submission(name)
+        assert one is not None
+        assert one.wanted is wanted, order
+        for again in WISHED:
+            assert {verb: send(verb) for verb in again} == first
+        assert wishes.submission(name) == one
+        assert [command.verb for command in wishes.commands(name)] == list(order)
+        assert len(wishes.events(name=name)) == 1 + len(order)
+
+
 def test_what_is_cancelled_stays_so(wishes: Wishes) -> None:
     """No later command brings it back."""
     submitted(wishes)

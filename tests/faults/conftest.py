@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from places import SPEC, Place
 from servers import NoServer, Server, postgresql_server
+from supervised import Scene, driver, played
 
 
 @pytest.fixture
@@ -57,3 +58,20 @@ def server() -> Iterator[Server]:
             yield one
     except NoServer as reason:
         pytest.skip(str(reason))
+
+
+@pytest.fixture
+def small_drivers(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Lets drivers be small programs, which find this tree."""
+    root = str(Path(__file__).parents[2])
+    paths = [root, *filter(None, [os.environ.get("PYTHONPATH")])]
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(paths))
+    played(monkeypatch, driver())
+
+
+@pytest.fixture
+def scene(tmp_path: Path, small_drivers: None) -> Iterator[Scene]:
+    """A supervisor that is stepped by hand, and its database."""
+    found = Scene(tmp_path)
+    yield found
+    found.close()

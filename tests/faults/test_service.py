@@ -12,7 +12,6 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
@@ -23,137 +22,22 @@ import pytest
 from command import environment
 from patience import eventually
 from receiving import Mailbox, mailbox
-from sqlalchemy import update
+from supervised import Scene, driver, played
 
 from sweeper.errors import DatabaseLost, HeldError, LeaseLost
 from sweeper.service import deciding, drivers
 from sweeper.service import supervisor as supervisors
 from sweeper.service.client import Service
-from sweeper.service.drivers import DriverProcesses, ServiceFolder
+from sweeper.service.drivers import DriverProcesses
 from sweeper.service.fair import FairPolicy, Supply
 from sweeper.service.noticing import Patience, Watchman
 from sweeper.service.supervisor import Offer, Supervisor
 from sweeper.store import Store
 from sweeper.store.accounts import Accounts
-from sweeper.store.leading import Leading
-from sweeper.store.lease import EXPIRY
 from sweeper.store.outbox import Outbox
-from sweeper.store.service_records import Needs, NewSubmission, Owner, Priority, State, Verb
-from sweeper.store.service_tables import LeaderTable
-from sweeper.store.wishes import Wishes
+from sweeper.store.service_records import Owner, Priority, State, Verb
 
-PLAYED = """
-import os, sys, time
-from pathlib import Path
-from sweeper.errors import HeldError
-from sweeper.store import Store
-from sweeper.store.lease import here
-from sweeper.store.orders import OrderBook
-from sweeper.store.records import NewSweep
-
-name = Path("sweep.yaml").read_text().split()[1]
-with Store.open(os.environ["SWEEPER_STORAGE"], create=True) as store:
-    sweep = store.create_sweep(NewSweep(
-        name=name, question="", spec_text="", spec={}, layout=(), facts={}, provenance={}))
-    try:
-        lease = store.acquire(sweep.id, here())
-    except HeldError as error:
-        print(error)
-        sys.exit(5)
-    store.update_sweep(lease, state="running", state_reason="")
-    book, code, state = OrderBook(store.database, name), 0, "complete"
-    while not Path("../let-go").exists():
-        if book.read().stop:
-            code, state = 130, "interrupted"
-            break
-        time.sleep(0.05)
-    store.update_sweep(lease, state=state, state_reason="")
-    store.release(lease)
-sys.exit(code)
-"""
 CRASHING = "import sys; print('sweeper: boom'); sys.exit(7)"
-
-
-class Scene:
-    """A database with a supervisor that is stepped by hand."""
-
-    def __init__(self, folder: Path) -> None:
-        self.store = Store.open(f"sqlite:///{folder}/s.db", create=True)
-        self.url, self.folder = f"sqlite:///{folder}/s.db", ServiceFolder(folder / "service")
-        self.folder.make()
-        self.wishes, self.leading = Wishes(self.store.database), Leading(self.store.database)
-        self.made: list[DriverProcesses] = []
-        self.supervisor = self.another()
-
-    def another(
-        self, kind: type[DriverProcesses] = DriverProcesses, offer: Offer | None = None
-    ) -> Supervisor:
-        self.made.append(kind(self.folder, storage=self.url))
-        return Supervisor(self.leading, self.made[-1], offer or Offer(room=Supply(2.0)))
-
-    def submit(self, name: str, *, priority: Priority = Priority.NORMAL) -> None:
-        new = NewSubmission(
-            name=name,
-            owner="ann",
-            spec_text=f"name: {name}\n",
-            needs=Needs(workers=1),
-            priority=priority,
-            key=name,
-        )
-        self.wishes.submit(new, who="ann")
-
-    def state(self, name: str) -> State | None:
-        one = self.wishes.submission(name)
-        assert one is not None
-        standing = self.wishes.standings([one.id]).get(one.id)
-        return None if standing is None else standing.state
-
-    def starts(self, name: str) -> list[tuple[int | None, bool]]:
-        """The exit code of each driver, and whether it has ended."""
-        one = self.wishes.submission(name)
-        assert one is not None
-        return [(it.exit_code, it.ended_at is not None) for it in self.wishes.drivers(one.id)]
-
-    def until(self, condition: Callable[[], object], supervisor: Supervisor | None = None) -> None:
-        """Steps the supervisor until the condition holds."""
-
-        def stepped() -> object:
-            (supervisor or self.supervisor).step()
-            return condition()
-
-        eventually(stepped, "the supervisor does not get there")
-
-    def alive(self, name: str) -> bool:
-        sweep = self.store.sweep(name)
-        return sweep is not None and sweep.alive
-
-    def let_go(self) -> None:
-        (self.folder.path / "let-go").touch()
-
-    def lose_the_lead(self) -> None:
-        """As if the supervisor had been silent for long."""
-        old = update(LeaderTable).values(beat_at=LeaderTable.beat_at - EXPIRY - 5)
-        self.store.database.write(lambda connection: connection.execute(old))
-
-
-@pytest.fixture
-def scene(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Scene]:
-    root = str(Path(__file__).parents[2])
-    paths = [root, *filter(None, [os.environ.get("PYTHONPATH")])]
-    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(paths))
-    played(monkeypatch, PLAYED)
-    found = Scene(tmp_path)
-    yield found
-    found.let_go()
-    for made in found.made:
-        for child in made._children.values():
-            child.wait()
-    found.store.close()
-
-
-def played(monkeypatch: pytest.MonkeyPatch, source: str) -> None:
-    """Lets drivers be this program."""
-    monkeypatch.setattr(drivers, "SWEEPER", (sys.executable, "-c", source))
 
 
 def test_two_sweeps_run_and_finish(scene: Scene) -> None:
@@ -324,7 +208,7 @@ def test_a_driver_that_crashes_at_once_always_needs_attention(
     for _ in range(3):
         scene.supervisor.step()
     assert len(scene.starts("a")) == 5
-    played(monkeypatch, PLAYED)
+    played(monkeypatch, driver())
     scene.let_go()
     scene.wishes.command("a", Verb.RESUME, who="ann", key="r")
     scene.until(lambda: scene.state("a") is State.COMPLETE)

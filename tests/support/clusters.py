@@ -82,6 +82,11 @@ class Cluster:
     def __enter__(self) -> Self:
         (self.folder / "token").write_text(TOKEN)
         (self.folder / "token").chmod(0o600)
+        self.start_head()
+        return self
+
+    def start_head(self) -> None:
+        """Starts the head; a second time after it has died."""
         self.head = self._start(
             [
                 "--head",
@@ -92,7 +97,6 @@ class Cluster:
                 f"--temp-dir={self.folder}/r",
             ]
         )
-        return self
 
     def __exit__(self, *_: object) -> None:
         for node in self.nodes:
