@@ -126,16 +126,16 @@ class _Deciding:
         grant = self._scene.grants.get(one.name)
         started = [d for d in self._drivers(one) if d.ended_at is None]
         if started and started[-1].generation < one.generation:
-            self._grant(one, 0, "it starts again, as was asked for")
+            self._drain(one, "it starts again, as was asked for")
             return State.RUNNING, "starts again after the round"
         if one.name in self._site.stalled:
-            self._grant(one, 0, self._site.stalled[one.name])
+            self._drain(one, self._site.stalled[one.name])
             return State.RUNNING, f"is asked to end: {self._site.stalled[one.name]}"
         if spent := self._allowance(one.owner).exhausted():
-            self._grant(one, 0, spent)
+            self._drain(one, spent)
             return State.RUNNING, f"finishes the round: {spent}"
         if self._out_of_hours(one):
-            self._grant(one, 0, f"its hours are over until {one.window[0]}")
+            self._drain(one, f"its hours are over until {one.window[0]}")
             return State.RUNNING, "finishes the round: its hours are over"
         self._entries.append(self._entry(one, grant=grant or Grant(sweep=one.name, workers=1)))
         return State.RUNNING, ""
@@ -229,12 +229,15 @@ class _Deciding:
         for entry in self._entries:
             one, number = named[entry.name], given.get(entry.name, 0)
             if entry.workers:
-                self._grant(one, number, "" if number else self._makes_room(given, named))
+                if number:
+                    self._grant(one, number)
+                else:
+                    self._drain(one, self._makes_room(given, named))
             elif number:
                 number = min(number, free.times(entry.worker))
                 if number:
                     free = free.less(entry.worker, number)
-                    self._grant(one, number, "")
+                    self._grant(one, number)
                     self._found.starts.append(one)
                     self._stand(one, State.RUNNING, "starts")
                 else:
@@ -280,12 +283,20 @@ class _Deciding:
         other = named[first]
         return f"preempted: it makes room for {first} ({other.owner}, {other.priority})"
 
-    def _grant(self, one: Submission, workers: int, reason: str) -> None:
+    def _grant(self, one: Submission, workers: int) -> None:
         old = self._scene.grants.get(one.name)
-        if old is None or (old.workers, old.epoch) != (workers, self._site.epoch):
-            self._found.grants.append(Grant(sweep=one.name, workers=workers, reason=reason))
-            if old is not None and workers == 0 != old.workers:
-                self._found.events.append((one.name, "drain", reason))
+        if old is None or (old.workers, old.reason, old.epoch) != (workers, "", self._site.epoch):
+            self._found.grants.append(Grant(sweep=one.name, workers=workers))
+
+    def _drain(self, one: Submission, reason: str) -> None:
+        """Asks a driver to make room; until it has ended, what it had is not given on."""
+        old = self._scene.grants.get(one.name)
+        if old is not None and old.reason and old.epoch == self._site.epoch:
+            return
+        held = max(1, old.workers if old else 1)
+        self._found.grants.append(Grant(sweep=one.name, workers=held, reason=reason))
+        if old is not None and not old.reason:
+            self._found.events.append((one.name, "drain", reason))
 
     # --- what is stored
 

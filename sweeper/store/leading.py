@@ -392,7 +392,8 @@ def _put_standings(
 
 def _put_grant(connection: Connection, one: Grant, *, epoch: int) -> None:
     before = select(GrantTable.workers).where(GrantTable.sweep == one.sweep)
-    began = one.workers > 0 and not connection.execute(before).scalar()
+    held = connection.execute(before.where(GrantTable.reason == "")).scalar()
+    began = not (one.reason or held)
     changes = ("workers", "reason", "epoch", *(("since",) if began else ()))
     query = dialects.upsert(connection, GrantTable, keys=("sweep",), changes=changes)
     row = {"sweep": one.sweep, "workers": one.workers, "reason": one.reason, "epoch": epoch}

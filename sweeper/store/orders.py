@@ -42,7 +42,7 @@ class OrderBook:
         grant = connection.execute(_GRANT, {"name": self._name}).first()
         if grant is None:
             return Orders(workers=self._workers)
-        if grant.workers == 0 and grant.valid:
+        if grant.reason and grant.valid:
             return Orders(stop=grant.reason, preempted=True)
         if grant.valid or self._workers is None:
             self._workers = grant.workers or None

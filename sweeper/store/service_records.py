@@ -238,7 +238,13 @@ class Leadership:
 
 @dataclass(frozen=True, kw_only=True)
 class Grant:
-    """How many workers a sweep may have; `since` is when it last came from none to some."""
+    """How many workers a sweep may have.
+
+    Attributes:
+        workers: those that its driver has, also while it makes room.
+        reason: why the driver is to make room; empty: it is not.
+        since: when the sweep last came from none to some.
+    """
 
     sweep: str
     workers: int

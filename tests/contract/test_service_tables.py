@@ -447,7 +447,7 @@ def test_a_driver_reads_its_orders(store: Store, wishes: Wishes, leading: Leadin
     assert book.read() == Orders()
     leading.record(lead, grants=[Grant(sweep="digits", workers=3)])
     assert book.read() == Orders(workers=3)
-    leading.record(lead, grants=[Grant(sweep="digits", workers=0, reason="room for bob")])
+    leading.record(lead, grants=[Grant(sweep="digits", workers=3, reason="room for bob")])
     assert book.read() == Orders(stop="room for bob", preempted=True)
     wishes.command("digits", Verb.STOP, who="ann", key="s")
     assert book.read().stop.startswith("stopped by a command")
@@ -463,7 +463,7 @@ def test_a_grant_of_a_leader_that_was_replaced_does_not_count(
     lead, book = leading.take(HOLDER), OrderBook(store.database, "digits")
     leading.record(lead, grants=[Grant(sweep="digits", workers=3)])
     assert book.read().workers == 3
-    leading.record(lead, grants=[Grant(sweep="digits", workers=0, reason="room")])
+    leading.record(lead, grants=[Grant(sweep="digits", workers=3, reason="room")])
     leading.release(lead)
     new = leading.take(OTHER)
     assert book.read() == Orders(workers=3)
@@ -474,11 +474,11 @@ def test_a_grant_of_a_leader_that_was_replaced_does_not_count(
 
 
 def test_a_grants_age_counts_from_no_workers(wishes: Wishes, leading: Leading) -> None:
-    """More or fewer workers do not begin the minimum run time again."""
+    """More or fewer workers do not begin the minimum run time again; a drain ends it."""
     lead = leading.take(HOLDER)
     since: list[float] = []
-    for workers in (1, 2, 0, 1):
-        leading.record(lead, grants=[Grant(sweep="digits", workers=workers)])
+    for workers, reason in ((1, ""), (2, ""), (2, "room"), (1, "")):
+        leading.record(lead, grants=[Grant(sweep="digits", workers=workers, reason=reason)])
         since.append(wishes.grants()["digits"].since)
     assert since[0] == since[1] == since[2] < since[3]
 

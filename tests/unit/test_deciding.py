@@ -183,24 +183,30 @@ def test_a_change_of_the_spec_drains_the_driver_of_the_old_one() -> None:
     one = wish(generation=2)
     found = decide(scene(one, drivers=[start(one, generation=1)], grants=granted("a")), SITE)
     assert [(grant.workers, grant.reason) for grant in found.grants] == [
-        (0, "it starts again, as was asked for")
+        (1, "it starts again, as was asked for")
     ]
     assert not found.starts
 
 
 def test_a_higher_class_drains_a_lower_one_and_waits_for_its_end() -> None:
     """The workers are given on only when they are free."""
-    old, high = wish("old", 1), wish("high", 2, priority=Priority.HIGH)
-    one = replace(SITE, room=Supply(1.0))
-    found = decide(scene(old, high, drivers=[start(old)], grants=granted("old")), one)
-    assert [(grant.sweep, grant.workers) for grant in found.grants] == [("old", 0)]
-    assert found.grants[0].reason == "preempted: it makes room for high (ann, high)"
-    assert not found.starts
-    assert standing(found, high).reason == "next; others finish their round first"
-    young = decide(
-        scene(old, high, drivers=[start(old)], grants=granted("old", since=NOW - 10)), one
-    )
-    assert not young.grants
+    needs = Needs(workers=2)
+    old, high = wish("old", 1, needs=needs), wish("high", 2, priority=Priority.HIGH, needs=needs)
+    has = {"drivers": [start(old)], "grants": granted("old", workers=2)}
+    found = decide(scene(old, high, **has), SITE)
+    [grant] = found.grants
+    assert (grant.sweep, grant.workers) == ("old", 2)
+    assert grant.reason == "preempted: it makes room for high (ann, high)"
+    asked = {**has, "grants": {"old": replace(grant, epoch=EPOCH, since=NOW - 3600)}}
+    for again in (found, decide(scene(old, high, **asked), SITE)):
+        assert not again.starts
+        assert standing(again, high).reason == "next; others finish their round first"
+    assert not again.grants
+    young = {**has, "grants": granted("old", workers=2, since=NOW - 10)}
+    kept = decide(scene(old, high, **young), SITE).grants
+    assert [(grant.sweep, grant.workers, grant.reason) for grant in kept] == [
+        ("old", 1, ""), ("high", 1, ""),
+    ]  # fmt: skip
 
 
 def test_a_grant_follows_a_change_of_leader() -> None:
@@ -256,7 +262,7 @@ def test_a_sweep_runs_in_its_hours(window: tuple[str, str], minute: int, inside:
     one, site = wish(window=window), replace(SITE, minute=minute)
     assert bool(decide(scene(one), site).starts) == inside
     found = decide(scene(one, drivers=[start(one)], grants=granted("a")), site)
-    assert [grant.workers for grant in found.grants] == ([] if inside else [0])
+    assert [grant.workers for grant in found.grants] == ([] if inside else [1])
 
 
 def test_a_sweep_without_progress_is_drained_and_needs_attention() -> None:
@@ -264,7 +270,7 @@ def test_a_sweep_without_progress_is_drained_and_needs_attention() -> None:
     one, why = wish(), "no progress for 4.0 h"
     site = replace(SITE, stalled={"a": why})
     found = decide(scene(one, drivers=[start(one)], grants=granted("a")), site)
-    assert [(grant.workers, grant.reason) for grant in found.grants] == [(0, why)]
+    assert [(grant.workers, grant.reason) for grant in found.grants] == [(1, why)]
     ended = start(one, code=130, error=why)
     got = standing(decide(scene(one, drivers=[ended]), SITE), one)
     assert (got.state, got.reason, got.settled) == (State.ATTENTION, why, True)
@@ -320,7 +326,7 @@ def test_a_running_sweep_is_drained_when_its_owner_has_used_everything() -> None
     usage = {"ann": Usage(owner="ann", total=3600.0, at=NOW)}
     given = {"drivers": [start(one)], "grants": granted("a"), "usage": usage}
     found = decide(scene(one, owners=owners, **given), SITE)
-    assert [grant.workers for grant in found.grants] == [0]
+    assert [grant.reason for grant in found.grants] == ["ann has used 1.0 of 1 hours"]
     assert standing(found, one).reason == "finishes the round: ann has used 1.0 of 1 hours"
     ended = {**given, "drivers": [start(one, code=130)], "grants": {}}
     waits = decide(scene(one, owners=owners, **ended), SITE)
