@@ -26,6 +26,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
 
+MOST_CHOICES = 50  # that a message lists
+
+
 class SweeperError(Exception):
     """A problem that Sweeper itself detected."""
 
@@ -110,4 +113,5 @@ def nearest(word: str, valid: Iterable[str]) -> str:
     close = get_close_matches(word, choices, n=1, cutoff=0.6)
     if close:
         return f"; did you mean '{close[0]}'?"
-    return f"; valid: {', '.join(choices)}" if choices else ""
+    shown = [*choices[:MOST_CHOICES], *(["..."] if len(choices) > MOST_CHOICES else [])]
+    return f"; valid: {', '.join(shown)}" if choices else ""

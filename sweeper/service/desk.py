@@ -452,8 +452,8 @@ class Desk:
         return one
 
     def _unknown(self, name: str) -> Unknown:
-        names = {one.name for one in self._wishes.submissions()}
-        names |= {one.name for one in self._store.sweeps()}
+        names = {*self._wishes.latest(MOST_ROWS)}
+        names |= {one.name for one in self._store.sweeps()[-MOST_ROWS:]}
         return Unknown(f"no sweep named {name!r}{nearest(name, names)}")
 
 

@@ -25,7 +25,13 @@ from sqlalchemy.exc import (
     SQLAlchemyError,
 )
 
-from sweeper.errors import DatabaseLost, DatabaseMoved, StoreError, SweeperError
+from sweeper.errors import (
+    DatabaseLost,
+    DatabaseMoved,
+    NothingStored,
+    StoreError,
+    SweeperError,
+)
 from sweeper.store import dialects
 from sweeper.store.answers import AnswerWatch
 from sweeper.store.dialects import Address
@@ -148,7 +154,7 @@ class Database:
                 waiting=self._waiting,
             )
         except StoreError as error:
-            if self.in_use:
+            if self.in_use and not isinstance(error, NothingStored):
                 raise DatabaseLost(str(error)) from error
             raise
 

@@ -187,7 +187,7 @@ class Within(Database):
 
 
 def reading(url: str) -> Store:
-    """Opens a store whose connection cannot write.
+    """Opens a store whose connection cannot write, and that waits for no answer without end.
 
     Raises:
         StoreError: as `Store.open` does.
@@ -195,6 +195,7 @@ def reading(url: str) -> Store:
     store = Store.open(url, create=False, patience=PATIENCE)
     dialects.forbid_writing(store.database.engine)
     store.database.close()  # the next connection is made under the ban
+    store.attend(lambda: False)
     return store
 
 

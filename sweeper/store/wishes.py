@@ -135,6 +135,11 @@ class Wishes:
 
         return self.database.write(work)
 
+    def latest(self, most: int) -> list[str]:
+        """The names of the latest submissions, at most so many."""
+        query = select(SubmissionTable.name).order_by(SubmissionTable.id.desc()).limit(most)
+        return self._all(query, lambda row: str(row["name"]))
+
     def submissions(self) -> list[Submission]:
         """All submissions, oldest first, without the texts of their specs."""
         return self._all(select(*light()).order_by(SubmissionTable.id), submission_of)

@@ -14,10 +14,11 @@ from servers import Server
 from sqlalchemy import text, update
 from store_samples import HOLDER, Plan, planned
 
-from sweeper.errors import DatabaseLost, HeldError, LeaseLost, SweeperError
+from sweeper.errors import DatabaseLost, HeldError, LeaseLost, NothingStored, SweeperError
 from sweeper.states import Ending, RunState
 from sweeper.store import Store, answers, dialects
 from sweeper.store import store as store_module
+from sweeper.store.glance import Glances, reading
 from sweeper.store.lease import EXPIRY
 from sweeper.store.tables import LeaseTable
 
@@ -111,6 +112,24 @@ def test_33_a_server_that_accepts_and_says_nothing_is_asked_again(
     proxy.let_go()
     waiting.join(timeout=HANG)
     assert found == [{plan.run_ids[0]: RunState.COMPLETE}]
+
+
+def test_33_a_page_is_told_that_nobody_answers(
+    plan: Plan, proxy: Proxy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its question ends as when the database is away, and the next one is answered."""
+    monkeypatch.setattr(store_module, "LIMIT_SECONDS", 0.5)
+    url = plan.store.database.address.url.render_as_string(hide_password=False)
+    with reading(url) as store:
+        glances = Glances(store.database, plan.sweep.name)
+        assert glances.take()[1] is not None
+        proxy.hold()
+        with pytest.raises(DatabaseLost, match="does not answer"):
+            glances.take()
+        proxy.let_go()
+        assert glances.take()[1] is not None
+        with pytest.raises(NothingStored):
+            Glances(store.database, "another").take()
 
 
 def test_33_a_beat_does_not_wait_for_a_statement_that_hangs(
