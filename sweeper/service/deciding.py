@@ -230,7 +230,9 @@ class _Deciding:
             one, number = named[entry.name], given.get(entry.name, 0)
             if entry.workers:
                 if number:
-                    self._grant(one, number)
+                    more = min(number - entry.workers, free.times(entry.worker))
+                    free = free.less(entry.worker, max(more, 0))
+                    self._grant(one, entry.workers + more)
                 else:
                     self._drain(one, self._makes_room(given, named))
             elif number:
@@ -272,9 +274,10 @@ class _Deciding:
                 yield _worker(one), max(1, grant.workers if grant else 1)
 
     def _held(self, one: Submission, given: Mapping[str, int]) -> int:
-        """The workers that a driver has until it has followed its orders."""
+        """The workers that a driver has, or keeps if it gets fewer."""
         grant = self._scene.grants.get(one.name)
-        return max(1, given.get(one.name) or (grant.workers if grant else 1))
+        has = max(1, grant.workers if grant else 1)
+        return min(has, given.get(one.name) or has)
 
     def _makes_room(self, given: Mapping[str, int], named: Mapping[str, Submission]) -> str:
         first = next((e.name for e in self._entries if e.name in given and not e.workers), "")

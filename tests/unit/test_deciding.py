@@ -209,6 +209,19 @@ def test_a_higher_class_drains_a_lower_one_and_waits_for_its_end() -> None:
     ]  # fmt: skip
 
 
+def test_a_sweep_grows_into_workers_that_are_free() -> None:
+    """Those of a sweep that still has to end come later."""
+    one = wish("a", 1, needs=Needs(workers=4))
+    leaving = wish("b", 2, wanted=WantedState.STOPPED)
+    site, has = replace(SITE, room=Supply(4.0)), granted("a") | granted("b", workers=2)
+    both = scene(one, leaving, drivers=[start(one), start(leaving)], grants=has)
+    assert [(it.sweep, it.workers) for it in decide(both, site).grants] == [("a", 2)]
+    low = wish("b", 2, priority=Priority.LOW, needs=Needs(workers=2))
+    ended = scene(one, low, drivers=[start(one), start(low)], grants=has)
+    found = {it.sweep: (it.workers, bool(it.reason)) for it in decide(ended, site).grants}
+    assert found == {"a": (2, False), "b": (2, True)}
+
+
 def test_a_grant_follows_a_change_of_leader() -> None:
     """The new leader writes it again, under its own epoch, and otherwise leaves it alone."""
     one = wish()
