@@ -26,9 +26,9 @@ SMALLER = {
     '"workers": 2': '"workers": 1',
     '"train.epochs": 4': '"train.epochs": 1, "resources.workers": 1, "resources.pack": 3',
 }
-for shown, edited in SMALLER.items():
-    assert any(shown in one for one in BLOCKS)
-    BLOCKS = [one.replace(shown, edited) for one in BLOCKS]
+for text, smaller in SMALLER.items():
+    assert any(text in one for one in BLOCKS)
+    BLOCKS = [one.replace(text, smaller) for one in BLOCKS]
 KILL = "import disturbed\ndisturbed.between_evaluations()  # in a run's seventh epoch\n"
 
 

@@ -27,7 +27,7 @@ LEVERS: list[dict[str, Any]] = [
     {"ssl": {"weight": 0.1}},
     {"ssl": {"weight": 0.1, "loss": "byol"}, "augmentation": "flip_crop+trivial_augment"},
 ]
-PLAIN = {"precision": "float32"}
+PLAIN: dict[str, Any] = {"precision": "float32"}
 
 
 def trainer(data: Dataset, form: str, *members: Any) -> PackTrainer:

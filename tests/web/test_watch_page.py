@@ -31,6 +31,7 @@ def serve(folder, port="0"):
         stdout=subprocess.PIPE,
         text=True,
     )
+    assert process.stdout is not None
     return process, process.stdout.readline().strip()
 
 
