@@ -235,7 +235,7 @@ def test_what_is_wrong_with_a_node_is_not_held_against_the_run(tmp_path, monkeyp
     assert "another" in said.unfit
     assert said.failure is None
 
-    def missing(config: Any) -> None:
+    def missing(config: Any, fingerprints: Any) -> None:
         raise ConfigError("data.path", "table.csv", "no such file")
 
     given = job(tmp_path)
