@@ -140,7 +140,8 @@ def test_two_supervisors_of_which_one_leads(scene: Scene) -> None:
         scene.supervisor.step()
     assert scene.starts("b") == []
     scene.let_go()
-    scene.until(lambda: scene.state("b") is State.COMPLETE, second)
+    for name in ("a", "b"):
+        scene.until(lambda name=name: scene.state(name) is State.COMPLETE, second)
     assert scene.starts("a") == scene.starts("b") == [(0, True)]
 
 
