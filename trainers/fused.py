@@ -196,12 +196,20 @@ class Folded:
         groups: int = 1,
         standardised: bool = False,
     ) -> Tensor:
-        weight = standardised_filters(weight) if standardised else weight
+        if standardised:
+            var, mean = torch.var_mean(weight, (1, 2, 3), correction=0, keepdim=True)
+            weight = (weight - mean) * (var + FILTER_EPSILON).rsqrt()
         if weight.shape[-1] == 1 and stride > 1:
             # oneDNN computes a strided 1x1 convolution with a copy into a buffer, and its AVX2
             # kernels write beyond that buffer (uxlfoundation/oneDNN#6035): wrong gradients, or a
             # damaged heap.
             x, stride = x[:, :, ::stride, ::stride], 1
+        return self._convolved(x, weight, bias, members, stride, groups)
+
+    def _convolved(
+        self, x: Tensor, weight: Tensor, bias: Tensor | None, members: int, stride: int, groups: int
+    ) -> Tensor:
+        """A convolution whose filters are as they are used."""
         padding = padding_of(weight.shape[-1], stride)
         return F.conv2d(x, weight, bias, stride, padding, 1, members * groups)
 
@@ -280,12 +288,6 @@ class Folded:
         return without_onednn() if few else nullcontext()
 
 
-def standardised_filters(weight: Tensor) -> Tensor:
-    """Filters (K O, I, h, w), each with mean 0 and variance 1."""
-    var, mean = torch.var_mean(weight, (1, 2, 3), correction=0, keepdim=True)
-    return (weight - mean) * (var + FILTER_EPSILON).rsqrt()
-
-
 def padding_of(kernel: int, stride: int) -> int:
     """The pixels of padding on each side of an image; none where kernels do not overlap."""
     return kernel // 2 if kernel > stride else 0
@@ -309,23 +311,11 @@ class Unfolded(Folded):
     On some GPUs grouped convolutions are slow in training.
     """
 
-    def convolution(
-        self,
-        x: Tensor,
-        weight: Tensor,
-        bias: Tensor | None,
-        *,
-        members: int,
-        stride: int,
-        groups: int = 1,
-        standardised: bool = False,
+    def _convolved(
+        self, x: Tensor, weight: Tensor, bias: Tensor | None, members: int, stride: int, groups: int
     ) -> Tensor:
         if groups > 1:
-            return super().convolution(
-                x, weight, bias, members=members, stride=stride, groups=groups,
-                standardised=standardised,
-            )  # fmt: skip
-        weight = standardised_filters(weight) if standardised else weight
+            return super()._convolved(x, weight, bias, members, stride, groups)
         kernel, samples = weight.shape[-1], len(x)
         padding = padding_of(kernel, stride)
         patches = F.unfold(x, kernel, 1, padding, stride).unflatten(1, (members, -1))

@@ -481,12 +481,10 @@ class SpecFile(Block):
             for name in blocks:
                 block = block.setdefault(name, {})
             block[last] = level
-        made = Config.model_validate(tree)
-        if self.resources.gpus and made.train.precision == "auto":  # its numbers are others
-            made = made.model_copy(
-                update={"train": made.train.model_copy(update={"precision": "bfloat16"})}
-            )
-        return made
+        train = tree.get("train", {})
+        if self.resources.gpus and train.get("precision", "auto") == "auto":
+            tree["train"] = train | {"precision": "bfloat16"}  # what `auto` is there
+        return Config.model_validate(tree)
 
     def _values(self, factors: Mapping[str, Level]) -> dict[str, Level]:
         """The values that these levels set: of a named cell those that it lists."""

@@ -162,7 +162,7 @@ def ours(
     """The course under Sweeper's rules.
 
     Args:
-        seen: is told of each arrival, with the sweeps that are there and the usage.
+        seen: called at each arrival, with the sweeps there are and what their owners have used.
         noise: the estimates of a sweep's time are wrong by such a factor, on a log scale.
     """
     policy, course, dice = policy or FairPolicy(), Course(), random.Random(seed)

@@ -259,8 +259,11 @@ def test_two_gigabytes_train_within_one(tmp_path: Path) -> None:
     environment = os.environ | {"SWEEPER_CACHE": str(tmp_path / "cache")}
     done = subprocess.run(
         [sys.executable, "-c", TRAIN, str(file)],
-        env=environment, capture_output=True, text=True, check=False,
-    )  # fmt: skip
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     assert done.returncode == 0, done.stderr[-2000:]
 
 
