@@ -33,6 +33,7 @@ from sweeper.dashboard import reading_storage
 from sweeper.errors import InputError, NothingStored
 from sweeper.report import archive as carry
 from sweeper.report import page
+from sweeper.report.archive import UNREADABLE
 from sweeper.report.manifest import manifest
 from sweeper.store import rows
 from sweeper.store.glance import Within
@@ -50,10 +51,6 @@ EVENTS, README = "events.json", "README.txt"
 MOST_TEXT = 1_000_000_000  # bytes of a text that is read whole
 EPOCH = (1980, 1, 1, 0, 0, 0)  # of every file in the zip: no clock
 PICKLES = "cma:"  # attributes that Optuna would unpickle; Sweeper writes none
-UNREADABLE = (
-    zipfile.BadZipFile, pa.ArrowException, OSError, EOFError, KeyError, IndexError, ValueError,
-    TypeError, NotImplementedError, RuntimeError,
-)  # fmt: skip
 EXPLAINED = """Everything about one sweep of Sweeper's.
 
 rows/*.parquet  the rows of its tables, as the database had them (pandas.read_parquet)
