@@ -16,7 +16,7 @@ from pathlib import Path
 
 from trainers import files
 
-IMAGES, DATASETS, ARITHMETIC = "images", "datasets", "arithmetic"
+IMAGES, DATASETS, ARITHMETIC, TIMINGS = "images", "datasets", "arithmetic", "timings"
 # The folder's subfolders, and the names of the files in them. All other files are left alone.
 KINDS = {
     IMAGES: ("resized images", re.compile(r"[0-9a-f]{64}\.(npy|lock)|tmp\w+\.tmp")),
@@ -25,6 +25,7 @@ KINDS = {
         re.compile(r"[0-9a-f]{64}\.(json|lock|(x|y|codes)_(train|val|test)\.npy)|tmp\w+\.tmp"),
     ),
     ARITHMETIC: ("checks of arithmetic", re.compile(r"[0-9a-f]{16}\.json|tmp\w+\.tmp")),
+    TIMINGS: ("timings of packs", re.compile(r"[0-9a-f]{64}\.json|tmp\w+\.tmp")),
 }
 
 

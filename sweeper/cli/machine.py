@@ -75,7 +75,7 @@ def cache(
     remove: Annotated[bool, typer.Option("--remove", help="Remove what lies there.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Show this machine's cache: resized images, checks of arithmetic; all can be made again."""
+    """Show this machine's cache: what can be made again, such as resized images and timings."""
     from rich.console import Console
 
     import trainers.cache as kept

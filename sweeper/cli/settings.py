@@ -100,7 +100,7 @@ SETTINGS = (
         name="cache",
         kind="folder",
         variable="SWEEPER_CACHE",
-        meaning="What can be made again: resized images, large data sets, checks of arithmetic.",
+        meaning="What can be made again: resized images, large data sets, checks, timings.",
     ),
     Setting(
         name="dashboard_host",

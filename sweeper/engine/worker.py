@@ -13,12 +13,12 @@ import sys
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from functools import partial
 from typing import Any, NamedTuple
 
 from sweeper import trainables
-from sweeper.engine import data_facts, endings, nodes, plugins, timing
+from sweeper.engine import data_facts, endings, kept_timings, nodes, plugins, timing
 from sweeper.engine.functions import FunctionTrainer
 from sweeper.engine.messages import (
     Answer,
@@ -30,6 +30,7 @@ from sweeper.engine.messages import (
     PackProgress,
     ProbeJob,
     Refusal,
+    Timing,
 )
 from sweeper.engine.timing import Suited
 from sweeper.errors import EngineError, InputError
@@ -121,16 +122,30 @@ def time_packs(job: ProbeJob) -> Answer:
             made = trainer_class(config.train.model)
             return made(data, members, device=job.device, form=form)
 
-        return timing.fastest(
-            timing.measure(job, partial(build, form=form), suited=replace(suited, form=form))
-            for form in forms_to_time(config, job, suited, build)
-        )
+        def measure() -> Timing:
+            return timing.fastest(
+                timing.measure(job, partial(build, form=form), suited=replace(suited, form=form))
+                for form in forms_to_time(config, job, suited, build)
+            )
+
+        if TRAINER is not None:  # which may be another one tomorrow
+            return measure()
+        return kept_timings.kept(job, measure, **_conditions(config, job, suited))
     except ConfigError as error:
         return BadConfig(text=str(error))
     except Exception:  # noqa: BLE001  the trainer and the user's code are foreign
         return None
     finally:
         gc.collect()
+
+
+def _conditions(config: Config, job: ProbeJob, suited: Suited) -> dict[str, Any]:
+    """What decides how long its packs take here, beside the job and the node."""
+    from torch import cuda
+
+    device = cuda.get_device_name() if job.device == "cuda" else ""
+    data = dataset(config.data, job.fingerprints).fingerprint
+    return {"data": data, "gpu": device, "suited": asdict(suited)}
 
 
 def forms_to_time(

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -10,7 +13,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from sweeper.engine import probe, timing, worker
+from sweeper.engine import kept_timings, probe, timing, worker
 from sweeper.engine.interrupts import StopNow
 from sweeper.engine.messages import BadConfig, ProbeJob, Timing
 from sweeper.engine.probe import ProbeConditions, ProbeJobs, Question
@@ -82,6 +85,93 @@ def test_a_kind_of_runs_that_cannot_be_timed_has_no_price(monkeypatch) -> None:
     assert worker.time_packs(job("k", 10)) is None
 
 
+class Measured:
+    """Measures one timing again and again; how often it was asked."""
+
+    def __init__(self) -> None:
+        self.times = 0
+
+    def __call__(self) -> Timing:
+        self.times += 1
+        seconds = {1: 0.5, 10: 2.0}
+        return Timing(
+            key="k", seconds_per_step=seconds, form="folded", steps_per_run=7, evaluation=0.1
+        )
+
+
+@pytest.fixture
+def guards(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Ends the processes in which the worker checks layers."""
+    made: dict[int, Any] = {}
+    monkeypatch.setattr(worker, "_guards", made)
+    yield
+    for guard in made.values():
+        guard.close()
+
+
+@pytest.fixture
+def cached(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The folder of kept timings, empty."""
+    monkeypatch.setenv("SWEEPER_CACHE", str(tmp_path))
+    return tmp_path / "timings"
+
+
+def test_a_second_launch_need_not_time_packs_again(cached: Path) -> None:
+    """The same kind of runs, on this machine; the numbers are those measured, to the type."""
+    measured = Measured()
+    found = [kept_timings.kept(job("k", 1, 10), measured, data="a") for _ in range(3)]
+    assert found[0] == found[1] == found[2]
+    assert measured.times == 1
+
+
+def test_another_kind_of_runs_is_timed(cached: Path, tmp_path: Path) -> None:
+    """Another key, other numbers of members, other data, and a plug-in that was edited."""
+    measured, plugin = Measured(), tmp_path / "plugin.py"
+    plugin.write_text("A = 1")
+    edited = replace(job("k", 1, 10), plugins=(str(plugin),))
+    for one, data in (
+        (job("k", 1, 10), "a"),
+        (job("other", 1, 10), "a"),
+        (job("k", 1, 5), "a"),
+        (job("k", 1, 10), "b"),
+        (edited, "a"),
+    ):
+        kept_timings.kept(one, measured, data=data)
+    plugin.write_text("A = 2")
+    kept_timings.kept(edited, measured, data="a")
+    assert measured.times == 6
+
+
+@pytest.mark.parametrize("spoil", ["old", "from the future", "damaged", "of another version"])
+def test_a_timing_that_cannot_be_trusted_is_taken_again(cached: Path, spoil: str) -> None:
+    measured = Measured()
+    kept_timings.kept(job("k", 1, 10), measured)
+    [file] = cached.iterdir()
+    saved = json.loads(file.read_text())
+    if spoil == "old":
+        saved["at"] -= 8 * 86400
+    elif spoil == "from the future":
+        saved["at"] += 3600
+    elif spoil == "of another version":
+        saved["timing"]["unknown"] = 1
+    file.write_text("{" if spoil == "damaged" else json.dumps(saved))
+    kept_timings.kept(job("k", 1, 10), measured)
+    assert measured.times == 2
+
+
+@pytest.mark.usefixtures("guards")
+def test_a_worker_keeps_its_timings(cached: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A plug-in's trainer is always timed: what it does is not known."""
+    first = worker.time_packs(job("k", 1))
+    assert isinstance(first, Timing)
+    assert worker.time_packs(job("k", 1)) == first
+    assert len(list(cached.iterdir())) == 1
+    monkeypatch.setattr(worker, "TRAINER", Large)
+    found = worker.time_packs(job("k", 1))
+    assert isinstance(found, Timing)
+    assert found.seconds_per_step == {1: 1.0}
+
+
 class Actor:
     """A worker; whether it has been killed."""
 
@@ -133,11 +223,8 @@ def test_a_configuration_that_no_run_can_have_ends_the_launch() -> None:
         asking.message(worker_named("a"), BadConfig(text="does not fit the network"))
 
 
-def test_a_worker_says_that_a_network_cannot_be_built(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    guards: dict[int, Any] = {}
-    monkeypatch.setattr(worker, "_guards", guards)
+@pytest.mark.usefixtures("guards")
+def test_a_worker_says_that_a_network_cannot_be_built(tmp_path: Path) -> None:
     file = tmp_path / "w.safetensors"
     save_file({"stem.weight": torch.zeros(2)}, file)
     data = {"dataset": "digits", "max_per_class": 20}
@@ -145,8 +232,6 @@ def test_a_worker_says_that_a_network_cannot_be_built(
     config = Config.model_validate({"data": data, "train": train})
     job = ProbeJob(key="k", config=config.model_dump(mode="json"), ks=(1,), threads=1, device="cpu")
     answer = worker.time_packs(job)
-    for guard in guards.values():
-        guard.close()
     assert isinstance(answer, BadConfig)
     assert answer.text.startswith("train.weights: ")
     assert "its layer 'stem.weight' has the shape 2, and the network's" in answer.text
