@@ -39,13 +39,12 @@ class BYOL(TwoViews):
 
     def outputs(self, encoder: SSLEncoder, views: Views, memory: State) -> Views:
         """The predictions of each view, then the target's projections of each view."""
-        seen = [self.projector(encoder.run, encoder(view)) for view in views]
-        predicted = [self.predictor(encoder.run, projection) for projection in seen]
+        predicted = [encoder(view, self.projector, self.predictor) for view in views]
         if TARGET not in memory:  # only layers are listed, see `shapes`
             return tuple(predicted)
         target = encoder.at(memory[TARGET].tensor)
         with torch.no_grad():
-            held = [self.projector(target.run, target(view)) for view in views]
+            held = [target(view, self.projector) for view in views]
         return (*predicted, *held)
 
     def loss(self, outputs: Views, views: Views, hyper: Hyper) -> Tensor:

@@ -53,7 +53,7 @@ class Masked(TwoViews):
     def outputs(self, encoder: SSLEncoder, views: Views, memory: State) -> Views:
         """The predicted pixels, (K, n, C H W)."""
         del memory
-        return (self.decoder(encoder.run, encoder(views[0])),)
+        return (encoder(views[0], self.decoder),)
 
     def loss(self, outputs: Views, views: Views, hyper: Hyper) -> Tensor:
         del hyper
