@@ -56,7 +56,9 @@ KNOWN_DATA = {  # data sets that are known by their name
     "kmnist": "Kuzushiji-MNIST",
 }
 MOST_BUDGETS = 6  # that are listed one by one
-SCRIPTS = ("draw.js", "folds.js", "state.js", "runs.js", "save.js", "table.js", "start.js")
+SCRIPTS = (
+    "styles.js", "draw.js", "folds.js", "state.js", "runs.js", "save.js", "table.js", "start.js",
+)  # fmt: skip
 
 
 def write(store: Reads, name: str, *, out: Path, force: bool = False) -> Path:
@@ -153,7 +155,7 @@ def render(
     fill = partial(
         environment().get_template(template).render,
         generator=Markup(GENERATOR),  # noqa: S704 constant
-        policy=policy(bundle(), script),
+        policy=policy(bundle(), script, style=text_of("page.css")),
         bundle=Markup(bundle()),  # noqa: S704 our own vendored file
         script=Markup(script),  # noqa: S704 our own file
         style=Markup(text_of("page.css")),  # noqa: S704 our own file
@@ -222,10 +224,9 @@ def scale(marks: Sequence[words.Mark]) -> dict[str, float]:
     return {"low": low - room, "high": high + room}
 
 
-def place(value: float, span: dict[str, float], *, left: bool = True) -> str:
-    """Where a value lies on that scale, in percent from the left (or from the right)."""
-    part = 100 * (value - span["low"]) / (span["high"] - span["low"])
-    return f"{part if left else 100 - part:.2f}"
+def place(value: float, span: dict[str, float]) -> str:
+    """Where a value lies on that scale, in percent from the left."""
+    return f"{100 * (value - span['low']) / (span['high'] - span['low']):.2f}"
 
 
 def worker_seconds(frames: Frames) -> float:
@@ -282,17 +283,21 @@ def payload(tree: Any) -> Markup:
     return Markup(raw)  # noqa: S704 none of HTML's signs is left
 
 
-def policy(*scripts: str) -> str:
-    """The content-security policy: these scripts, no network, nothing else."""
-    hashes = " ".join(f"'sha256-{_digest(one)}'" for one in scripts)
+def policy(*scripts: str, style: str) -> str:
+    """The content-security policy: these scripts, this style, no network, nothing else."""
     return (
-        f"default-src 'none'; script-src {hashes}; style-src 'unsafe-inline'; img-src data:; "
+        f"default-src 'none'; script-src {' '.join(map(source, scripts))}; "
+        f"style-src {source(style)} {source('')}; img-src data:; "
         "connect-src 'none'; base-uri 'none'; form-action 'none'"
     )
 
 
-def _digest(text: str) -> str:
-    return base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
+def source(text: str) -> str:
+    """The element of exactly this text, as a policy allows it.
+
+    plotly makes an empty style element, which scripts may fill: `source("")`.
+    """
+    return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"
 
 
 @cache

@@ -34,9 +34,9 @@ TEMPLATES = Path(__file__).parent / "templates"
 SCRIPTS = (*report.SCRIPTS, "morph.js", "squares.js", "live.js")
 STYLES = ("page.css", "live.css")
 ENDED = ("complete", "take-over", "decision")  # events that are no loss
-# The pages load files of this server alone, and no script that stands in a page.
+# The pages load files of this server alone; no script and no style may stand in a page.
 POLICY = (
-    "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src data:; "
+    f"default-src 'none'; script-src 'self'; style-src 'self' {report.source('')}; img-src data:; "
     "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 )
 BEHIND = (

@@ -1,5 +1,7 @@
 """The live page over HTTP: what it shows, what it refuses, and how its changes are numbered."""
 
+import base64
+import hashlib
 import json
 import re
 
@@ -17,6 +19,7 @@ from sweeper.watch.source import WatchedDatabase
 
 NAME = "batch-size-digits"
 PRIVATE = "/home/somebody/private"
+EMPTY = base64.b64encode(hashlib.sha256(b"").digest()).decode()
 LOST = {(3, 1): (Ending.DIVERGED, f"ValueError: nan in {PRIVATE}/data.csv")}
 
 
@@ -68,14 +71,18 @@ def test_the_page_has_progress_answer_and_table_without_scripts(client):
     assert re.search(r"<dt>runs ended</dt><dd>\d+ of 12", text)
 
 
-def test_no_script_and_nothing_from_elsewhere_is_allowed(client):
-    """The policy allows this server's files alone; the page has no script of its own."""
+def test_no_script_no_style_and_nothing_from_elsewhere_is_allowed(client):
+    """The policy allows this server's files alone; the page has neither script nor style in it."""
     answer = client.get(f"/s/{NAME}")
     policy = dict(
         part.strip().split(" ", 1) for part in answer.headers["content-security-policy"].split(";")
     )
     assert policy["default-src"] == "'none'"
     assert policy["script-src"] == policy["connect-src"] == "'self'"
+    assert policy["style-src"] == f"'self' 'sha256-{EMPTY}'"
+    assert "style-src-attr" not in policy
+    texts = [answer.text, client.get("/").text, client.get(f"/s/{NAME}/figures").text]
+    assert not [one for text in texts for one in re.findall(r"<style|\bstyle=", text)]
     assert not re.findall(r'(?:src|href)="(?!/|#|data:,)', answer.text)
     scripts = re.findall(r"<script([^>]*)>", answer.text)
     assert all("src=" in one or "application/json" in one for one in scripts)

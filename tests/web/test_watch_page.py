@@ -10,7 +10,7 @@ import pytest
 from command import environment
 from patience import eventually
 from playing import Play
-from visits import HANG_MS, OPEN
+from visits import DRAWN, HANG_MS, OPEN
 
 from sweeper.states import Ending
 from sweeper.store import Store
@@ -162,6 +162,28 @@ def test_a_page_that_is_cut_off_says_so_and_comes_back(browser, watched):
     process, _ = serve(folder, port)
     one.until(f"{ENDED} !== {before!r}")
     assert one.page.evaluate("document.getElementById('away').hidden")
+    one.context.close()
+    process.kill()
+    process.communicate()
+
+
+def test_the_policy_is_strict_and_nothing_is_refused(browser, tmp_path):
+    """Bars, intervals and every figure of a report are drawn without a style in the HTML."""
+    with Store.open(f"sqlite:///{tmp_path}/sweeper.db", create=True) as store:
+        planted.fill(store, planted.everything(name="whole"))
+    process, address = serve(tmp_path)
+    one = Page(browser, address)
+    one.page.evaluate(OPEN)
+    one.until(DRAWN)
+    bold = "[...document.querySelectorAll('.main-svg tspan')].find(o => o.style.fontWeight)"
+    assert one.page.evaluate(f"getComputedStyle({bold}).fontWeight") == "700"
+    rules = "document.getElementById('plotly.js-style-global').sheet.cssRules.length"
+    assert one.page.evaluate(rules) > 10
+    widths = "[...document.querySelectorAll('.plan .bar .done')].map(o => o.getBBox().width)"
+    assert min(one.page.evaluate(widths)) > 100
+    one.page.goto(address.partition("/s/")[0])
+    assert min(one.page.evaluate(widths)) > 100
+    assert one.said == []
     one.context.close()
     process.kill()
     process.communicate()
