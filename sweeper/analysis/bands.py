@@ -14,7 +14,7 @@ from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import optimize, stats
+from scipy import optimize, special
 
 Array: TypeAlias = NDArray[np.float64]
 
@@ -40,7 +40,7 @@ def limits(n: int, level: float) -> tuple[Array, Array]:
 def _local(n: int, tail: float) -> tuple[Array, Array]:
     """The limits that each order statistic misses with probability `tail`, on either side alike."""
     ranks = np.arange(1, n + 1)
-    low, high = (stats.beta.ppf(q, ranks, n + 1 - ranks) for q in (tail / 2, 1 - tail / 2))
+    low, high = (special.betaincinv(ranks, n + 1 - ranks, q) for q in (tail / 2, 1 - tail / 2))
     return np.asarray(low), np.asarray(high)
 
 
@@ -82,7 +82,7 @@ def inside(low: Array, high: Array) -> float:
             return 0.0
     chance = _grown(chance, n * (1.0 - now), n - least + 1)
     ends = float(chance[n - least]) if n - least < len(chance) else 0.0
-    return ends / float(stats.poisson.pmf(n, n))
+    return ends / math.exp(special.xlogy(n, n) - n - special.gammaln(n + 1))
 
 
 def _grown(chance: Array, mean: float, size: int) -> Array:

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import stats
 
+from sweeper.analysis import student
 from sweeper.analysis.intervals import LEAST, LEVEL, rounding
 
 
@@ -43,7 +43,7 @@ def contests(y: NDArray[np.float64], *, direction: str = "maximize") -> Contests
     sd = np.sqrt(squares / np.maximum(n - 1, 1))
     sure = (n >= LEAST) & (sd > rounding(np.abs(d).max(axis=-1, initial=0.0)))
     t = mean * np.sqrt(n) / np.where(sure, sd, 1.0)
-    p = np.where(sure, stats.t.sf(t, np.maximum(n - 1, 1)), np.nan)
+    p = np.where(sure, student.tail(t, np.maximum(n - 1, 1)), np.nan)
     return Contests(np.where(n > 0, mean, np.nan), n, p)
 
 

@@ -9,8 +9,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
 import pandas as pd
-from scipy import stats
 
+from sweeper.analysis import student
 from sweeper.analysis.frames import Frames
 from sweeper.analysis.intervals import LEVEL, Estimate, replicates_needed
 from sweeper.analysis.measures import POINTS
@@ -198,5 +198,5 @@ def deciding_half_width(estimate: Estimate, *, start: int, power: float = POWER)
     probability `power` when the change is `h (1 + t(power) / T)`.
     """
     tail = (1 - LEVEL) / (2 * estimate.family)
-    wide, near = stats.t.ppf([1 - tail, power], start - 1)
+    wide, near = student.quantile([1 - tail, power], start - 1)
     return float(abs(estimate.value) / (1 + near / wide))

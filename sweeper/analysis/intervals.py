@@ -12,7 +12,9 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy import stats
+from scipy import special
+
+from sweeper.analysis import student
 
 LEVEL = 0.95
 LEAST = 3  # fewer replicates than this get no interval
@@ -81,8 +83,8 @@ def t_bounds(values: ArrayLike, *, family: int = 1, level: float = LEVEL) -> Bou
     sd = np.where(sd <= rounding(np.abs(x).max(axis=-1, initial=0.0)), 0.0, sd)
     error = np.where((n >= LEAST) & (sd > 0), sd, np.nan) / np.sqrt(np.maximum(n, 1))
     df = np.maximum(n - 1, 1)
-    half = stats.t.ppf(1 - (1 - level) / (2 * family), df) * error
-    p = 2 * stats.t.sf(np.abs(value) / error, df)
+    half = student.quantile(1 - (1 - level) / (2 * family), df) * error
+    p = 2 * student.tail(np.abs(value) / error, df)
     return Bounds(value, value - half, value + half, sd, n, p)
 
 
@@ -132,8 +134,8 @@ def clopper_pearson(
     if n == 0:
         return 0.0, 1.0
     tail = (1 - level) if one_sided else (1 - level) / 2
-    low = 0.0 if count == 0 or one_sided else float(stats.beta.ppf(tail, count, n - count + 1))
-    high = 1.0 if count == n else float(stats.beta.ppf(1 - tail, count + 1, n - count))
+    low = 0.0 if count == 0 or one_sided else float(special.betaincinv(count, n - count + 1, tail))
+    high = 1.0 if count == n else float(special.betaincinv(count + 1, n - count, 1 - tail))
     return low, high
 
 
@@ -222,7 +224,7 @@ def replicates_for(
     tail = (1 - LEVEL) / (2 * family * shares)
 
     def short(count: int) -> bool:
-        quantile = float(stats.t.ppf(1 - tail, count - 1 if df is None else df))
+        quantile = float(student.quantile(1 - tail, count - 1 if df is None else df))
         return ((quantile + z) / ratio) ** 2 > count
 
     low = max(n, LEAST - 1)

@@ -18,8 +18,8 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy import stats
 
+from sweeper.analysis import student
 from sweeper.analysis.intervals import FIRM, LEAST, LEVEL, Estimate, replicates_for, rounding
 
 ALPHA = 1 - LEVEL
@@ -103,7 +103,7 @@ class Pairs:
             note = f"n = {self.told}" if self.told < LEAST else "all replicates are equal"
         p = math.nan
         if math.isfinite(low) and sd > 0:
-            p = float(2 * stats.t.sf(abs(mean) * math.sqrt(self.n) / sd, self.told - 1))
+            p = float(2 * student.tail(abs(mean) * math.sqrt(self.n) / sd, self.told - 1))
         return Estimate(
             self.sign * mean, low, high, sd, self.n, p, self.family, self.method, note, self.rule
         )
@@ -136,7 +136,7 @@ def bounds(
 def critical(a: int, *, df: int, shares: int = 1) -> float:
     """T(1 - .05 / (2 k shares), df), the quantile of the joint intervals of `a` levels."""
     k = max(a * (a - 1) // 2, 1)
-    return float(stats.t.ppf(1 - ALPHA / (2 * k * shares), df))
+    return float(student.quantile(1 - ALPHA / (2 * k * shares), df))
 
 
 def all_pairs(

@@ -13,8 +13,8 @@ from dataclasses import replace
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy import stats
 
+from sweeper.analysis import student
 from sweeper.analysis.intervals import LEVEL, Estimate, mean_interval
 
 ALPHA = 1 - LEVEL
@@ -61,7 +61,7 @@ def stein_interval(
         )
     error = spread.sd / math.sqrt(n)
     half = max(half_width, _quantile(family=family, df=n0 - 1) * error)
-    p = float(2 * stats.t.sf(abs(plain.value) / error, n0 - 1))
+    p = float(2 * student.tail(abs(plain.value) / error, n0 - 1))
     return Estimate(
         plain.value,
         plain.value - half,
@@ -99,4 +99,4 @@ def _finite(values: ArrayLike) -> NDArray[np.float64]:
 
 
 def _quantile(*, family: int, df: int, shares: int = 1) -> float:
-    return float(stats.t.ppf(1 - ALPHA / (2 * family * shares), df))
+    return float(student.quantile(1 - ALPHA / (2 * family * shares), df))

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from scipy import optimize, stats
 
+from sweeper.analysis import student
 from sweeper.analysis.frames import Frames
 from sweeper.analysis.intervals import LEAST, LEVEL
 from sweeper.analysis.pairs import all_pairs
@@ -21,7 +22,7 @@ def power(d: float, *, n: int, family: int = 1, shares: int = 1) -> float:
 
     Two-sided at `.05 / (family shares)`: noncentral t with n - 1 df and noncentrality `d sqrt(n)`.
     """
-    critical = stats.t.ppf(1 - (1 - LEVEL) / (2 * family * shares), n - 1)
+    critical = student.quantile(1 - (1 - LEVEL) / (2 * family * shares), n - 1)
     centre = d * math.sqrt(n)
     # The other tail by symmetry: the law's own lower tail is lost in rounding.
     above = stats.nct.sf(critical, n - 1, centre)
@@ -32,7 +33,7 @@ def smallest(*, n: int, family: int = 1, shares: int = 1, wanted: float = POWER)
     """The smallest d (in sd of the differences) that is found with this power; NaN below three."""
     if n < LEAST:
         return math.nan
-    rough = stats.t.ppf(1 - (1 - LEVEL) / (2 * family * shares), n - 1) / math.sqrt(n)
+    rough = student.quantile(1 - (1 - LEVEL) / (2 * family * shares), n - 1) / math.sqrt(n)
 
     def short(d: float) -> float:
         return power(d, n=n, family=family, shares=shares) - wanted
@@ -49,7 +50,7 @@ def smallest_of_target(
     `h (1 + t(wanted) / T)`, wherever the cap lets N be what the first stage asks for.
     """
     tail = (1 - LEVEL) / (2 * family)
-    wide, near = stats.t.ppf([1 - tail, wanted], start - 1)
+    wide, near = student.quantile([1 - tail, wanted], start - 1)
     return float(half_width * (1 + near / wide))
 
 

@@ -6,8 +6,8 @@ import math
 
 import numpy as np
 import pandas as pd
-from scipy import stats
 
+from sweeper.analysis import student
 from sweeper.analysis.intervals import LEAST
 
 DRAWS = 20_000
@@ -42,7 +42,7 @@ def overtaken(y: pd.DataFrame, *, more: int, direction: str) -> float | None:
     scale = math.sqrt(1 / n + 1 / more) * more / (n + more)
     if levels == 2:
         spread = float(gaps.std(ddof=1))
-        return float(stats.t.sf(float(gaps.mean()) / (scale * spread), n - 1))
+        return float(student.tail(float(gaps.mean()) / (scale * spread), n - 1))
     return float((_final(gaps, scale) < 0).any(axis=1).mean())
 
 

@@ -17,9 +17,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from scipy import stats
 
-from sweeper.analysis import comparisons
+from sweeper.analysis import comparisons, student
 from sweeper.analysis.frames import Frames
 from sweeper.analysis.intervals import LEVEL
 from sweeper.analysis.stopping import Decision
@@ -53,7 +52,7 @@ def survivors(
 def lead_needed(*, cells: int, replicates: int) -> float:
     """The lead, in sds of the paired difference, by which one cell beats another."""
     share = (1 - LEVEL) / max(cells - 1, 1)
-    return float(stats.t.isf(share, replicates - 1)) / math.sqrt(replicates)
+    return float(-student.quantile(share, replicates - 1)) / math.sqrt(replicates)
 
 
 def _goodness(y: NDArray[np.float64], *, direction: str) -> NDArray[np.float64]:

@@ -18,9 +18,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
-from scipy import optimize, stats
+from scipy import optimize
 
-from sweeper.analysis import effects
+from sweeper.analysis import effects, student
 from sweeper.analysis.factors import BATCH_SIZE, Factor
 from sweeper.analysis.intervals import LEAST, LEVEL, Estimate
 from sweeper.analysis.measures import POINTS
@@ -266,7 +266,7 @@ def _jackknife(
     sd = float(pseudo.std(ddof=1))
     if sd <= 1e-6:
         return math.nan, math.nan, "all replicates are equal"
-    half = float(stats.t.ppf(0.5 + LEVEL / 2, n - 1)) * sd / math.sqrt(n)
+    half = float(student.quantile(0.5 + LEVEL / 2, n - 1)) * sd / math.sqrt(n)
     return math.exp(pseudo.mean() - half), math.exp(pseudo.mean() + half), ""
 
 

@@ -13,9 +13,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from scipy import stats
 
-from sweeper.analysis import effects
+from sweeper.analysis import effects, student
 from sweeper.analysis.factors import Factor
 from sweeper.analysis.frames import observed
 from sweeper.analysis.intervals import LEAST, LEVEL, Estimate, fieller, mean_interval
@@ -128,7 +127,7 @@ def quotient(above: NDArray[np.float64], *, below: NDArray[np.float64]) -> Estim
     if n < LEAST:
         return Estimate(value, nan, nan, nan, n, nan, 1, method, f"n = {n}")
     v = np.cov(-a, b) / n
-    quantile = float(stats.t.ppf(0.5 + LEVEL / 2, n - 1))
+    quantile = float(student.quantile(0.5 + LEVEL / 2, n - 1))
     ends = fieller(-float(a.mean()), float(b.mean()), v=v, quantile=quantile)
     if ends is None:
         return Estimate(value, nan, nan, nan, n, nan, 1, method, "the mean below may be 0")

@@ -13,8 +13,8 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy import stats
 
+from sweeper.analysis import student
 from sweeper.analysis.factors import RATIO, Factor, drawn_order
 from sweeper.analysis.frames import Frames
 from sweeper.analysis.intervals import LEAST, LEVEL, Estimate, fieller, mean_interval
@@ -196,10 +196,10 @@ def crossing(z: ArrayLike, *, d: ArrayLike) -> tuple[Estimate, bool] | Withheld:
     v = np.cov(height, slope) / n
     if not v[1, 1] > 0:
         return Withheld("All replicates have the same slope, which gives no interval.")
-    ends = fieller(a, b, v=v, quantile=float(stats.t.ppf(0.5 + LEVEL / 2, n - 1)))
+    ends = fieller(a, b, v=v, quantile=float(student.quantile(0.5 + LEVEL / 2, n - 1)))
     if ends is None:
         return Withheld("How the difference changes with the class size is not clear.")
-    p = float(2 * stats.t.sf(abs(b) / math.sqrt(v[1, 1]), n - 1))
+    p = float(2 * student.tail(abs(b) / math.sqrt(v[1, 1]), n - 1))
     value, low, high = (_size(middle + one) for one in (-a / b, *ends))
     method = f"{LEVEL:.0%} interval by Fieller over the lines of {n} replicates"
     return Estimate(value, low, high, math.nan, n, p, 1, method), b < 0

@@ -26,8 +26,8 @@ from typing import Any, Literal
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from scipy import stats
 
+from sweeper.analysis import student
 from sweeper.analysis.bits import Answers, answers, by_class, weights
 from sweeper.analysis.comparable import Comparison
 from sweeper.analysis.effects import as_written
@@ -247,7 +247,7 @@ def _half(variance: float, *, df: float, family: int) -> float:
     """Half the width of an interval; 0 without variance, NaN where the variance is unknown."""
     if not variance > 0:
         return variance
-    return float(stats.t.ppf(1 - (1 - LEVEL) / (2 * family), df)) * math.sqrt(variance)
+    return float(student.quantile(1 - (1 - LEVEL) / (2 * family), df)) * math.sqrt(variance)
 
 
 def _outer(inner: Estimate, split: Sources, *, smallest: tuple[str, int]) -> Estimate:
@@ -260,7 +260,7 @@ def _outer(inner: Estimate, split: Sources, *, smallest: tuple[str, int]) -> Est
     if told:
         error = math.sqrt(split.total)
         half = _half(split.total, df=split.df, family=family)
-        p = float(2 * stats.t.sf(abs(value) / error, split.df))
+        p = float(2 * student.tail(abs(value) / error, split.df))
         if inner.known:
             half, p = max(half, (inner.high - inner.low) / 2), max(p, inner.p)
         return Estimate(
