@@ -125,15 +125,20 @@ class DriverProcesses:
             return WITH_FAILURES if fact.reason else COMPLETE
         return {"halted": HALTED, "interrupted": INTERRUPTED}.get(fact.state)
 
-    def last_words(self, one: Submission) -> str:
+    def last_words(self, one: Submission, code: int | None = None) -> str:
         """The last line that a driver has written, without what the command line puts before.
 
+        A driver that a signal ended has not written why: the signal is named.
         Control characters become spaces: a terminal would obey them, and PostgreSQL takes no NUL.
         """
         lines = [line.strip() for line in self._folder.tail(one.id).splitlines()]
         said = [_message(line) for line in lines if line and not line.startswith("--- start")]
         last = said[-1].removeprefix("sweeper: ").partition(" Continue with:")[0] if said else ""
-        return "".join(one if one.isprintable() else " " for one in last[:300])
+        last = "".join(one if one.isprintable() else " " for one in last[:300])
+        if code is None or code >= 0:
+            return last
+        ended = f"signal {-code} ended it ({signal.strsignal(-code)})"
+        return f"{ended}; its last line: {last}" if last else ended
 
     def ask_to_end(self, driver: DriverStart) -> None:
         """Asks a driver of this machine to finish its round; does nothing to another one."""

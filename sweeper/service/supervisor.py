@@ -201,7 +201,7 @@ class Supervisor:
                         lead,
                         driver.id,
                         code=code,
-                        error=self._drivers.last_words(one) if said is None else said,
+                        error=self._drivers.last_words(one, code) if said is None else said,
                         rounds=self._leading.rounds(one.name),
                     )
                     text = f"{one.name}: driver {driver.number} ended with {code}"

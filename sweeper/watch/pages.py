@@ -13,7 +13,7 @@ from typing import Any
 from urllib.parse import quote
 
 from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
-from markupsafe import Markup, escape
+from markupsafe import Markup
 
 from sweeper.analysis.frames import Frames
 from sweeper.drawing.redact import scrub
@@ -276,18 +276,10 @@ def listed(
     )
 
 
-def missing(error: str, *, actions: str = "") -> str:
-    """The page of a sweep that is not there, or not yet.
-
-    Args:
-        actions: the name of a sweep that may be in the queue of a service.
-    """
-    place = f' <a href="/s/{quote(actions)}/actions">Is it in the queue?</a>' if actions else ""
-    return (
-        '<!doctype html><html lang="en"><head><meta charset="utf-8"><title>Sweeper</title>'
-        '<meta http-equiv="refresh" content="5"></head><body>'
-        f"<p>{escape(error)}; this page looks again every 5 seconds.{place}</p></body></html>"
-    )
+def missing(error: str, *, name: str, root: str, around: Around) -> str:
+    """The page of a sweep that is not there, or not yet."""
+    template = environment().get_template("missing.html")
+    return template.render(error=error, name=name, root=root, around=around, version=version())
 
 
 @cache
@@ -297,6 +289,7 @@ def assets() -> dict[str, Asset]:
     texts = {
         "live.js": ("text/javascript", f'"use strict";\n(function () {{\n{inner}\n}})();'),
         "list.js": ("text/javascript", _text("list.js")),
+        "missing.js": ("text/javascript", _text("missing.js")),
         "live.css": ("text/css", "\n".join(map(_text, STYLES))),
         "plotly.js": ("text/javascript", report.bundle()),
     }

@@ -22,7 +22,6 @@ from sweeper.errors import NothingStored, SweeperError
 from sweeper.watch import pages
 from sweeper.watch.board import cursor
 from sweeper.watch.feed import PageFeed
-from sweeper.watch.regions import Around
 from sweeper.watch.source import WatchedDatabase, WatchedSweep
 from sweeper.watch.stream import EventStream
 
@@ -106,8 +105,12 @@ def _guarded(
         try:
             return await handler(watcher, request)
         except NothingStored as error:
-            name = request.path_params["name"] if watcher.around is Around.SERVICE else ""
-            text = pages.missing(str(error), actions=name)
+            text = pages.missing(
+                str(error),
+                name=request.path_params.get("name", "All sweeps"),
+                root=watcher.root,
+                around=watcher.around,
+            )
             return HTMLResponse(text, 404, headers=HEADERS)
         except SweeperError as error:
             text = pages.scrub(str(error))

@@ -190,6 +190,7 @@ def test_a_driver_that_is_killed_is_started_again(
     assert one is not None
     os.kill(scene.wishes.drivers(one.id)[0].holder["pid"], signal.SIGKILL)
     scene.until(lambda: len(scene.starts("a")) == 2)
+    assert scene.wishes.drivers(one.id)[0].error == "signal 9 ended it (Killed)"
     scene.let_go()
     scene.until(lambda: scene.state("a") is State.COMPLETE)
     assert scene.starts("a") == [(-9, True), (0, True)]
