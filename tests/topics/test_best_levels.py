@@ -113,6 +113,22 @@ def test_a_sentence_names_a_dozen_levels_at_most(beaten):
     assert ("8 more levels cost something" in said) == bool(beaten)
 
 
+def test_the_table_lists_the_pairs_of_the_best_of_many_levels():
+    """The page stays readable; the export has the others."""
+    levels = list(range(2, 34))
+    view = viewed(
+        levels={BATCH: levels}, truth=lambda f: 0.3 + 0.01 * (f[BATCH] % 30), epochs=1, noise=0.001
+    )
+    found = section.table(view)
+    assert len(found.rows) == 28 * 27 // 2
+    seen = {row[at] for row in found.rows for at in (1, 2)}
+    worst = {"30", "31", "2", "32"}  # 0, 1, 2 and 2 of a hundred
+    assert {str(level) for level in levels} - seen == worst
+    assert "the pairs of the 28 levels with the best means of 32;" in found.note
+    pairs = best_levels.rows(view.of(best_levels.build)).query("kind == 'pair'")
+    assert len(pairs) == 32 * 31 // 2
+
+
 def test_a_level_within_the_margin_is_said_not_to_matter():
     """Beaten, by less than a point."""
     found = asked(

@@ -6,6 +6,8 @@ from collections.abc import Iterator
 from itertools import combinations
 from typing import Any
 
+import numpy as np
+
 from sweeper.analysis.factors import show
 from sweeper.analysis.verdicts import needed_in_brackets
 from sweeper.analysis.view import SweepView
@@ -22,6 +24,7 @@ METHOD = (
     "Each mark: how far the mean of a level lies from the best mean; each bar: what the level may "
     "cost against the best, by all pairs at once. A cross is a level that is worse than another."
 )
+MOST_LEVELS = 28  # of a factor, whose 378 pairs are listed
 LOOKS = {"may be best": ("@level0", "circle"), "beaten": ("@soft", "x")}
 
 
@@ -109,7 +112,8 @@ def _hover(one: LevelComparison, level: Level) -> str:
 
 def table(view: SweepView) -> Table:
     """Every pair of every choice."""
-    rows = [row for one in view.of(build) for row in _rows(one)]
+    found = view.of(build)
+    rows = [row for one in found for row in _rows(one)]
     made = tabulate(
         f"All pairs of levels on {view.objective.title}",
         head=["factor", "level", "minus", "n", "difference", "interval", "p (adjusted)", "verdict"],
@@ -118,14 +122,32 @@ def table(view: SweepView) -> Table:
         note="Paired t intervals within replicates that have every level, each pair with its own "
         f"variance, simultaneous over the pairs of a factor (Bonferroni){unit_note(view)}; p is "
         "adjusted the same way. An undecided row says about how many more replicates would decide "
-        f"a difference of the size seen, and the time for them here. {view.rule.method()}".rstrip(),
+        f"a difference of the size seen, and the time for them here. {view.rule.method()}".rstrip()
+        + "".join(map(_left_out, found)),
     )
     return Table(made.caption, made.head, made.rows, made.numeric - {7}, made.note)
 
 
+def _listed(one: LevelComparison) -> list[Any]:
+    """The levels whose pairs are listed, in their order: those with the best means of too many."""
+    behind = one.pairs.mean.max(axis=0)
+    kept = set(np.argsort(behind, kind="stable")[:MOST_LEVELS].tolist())
+    return [level for at, level in enumerate(one.pairs.levels) if at in kept]
+
+
+def _left_out(one: LevelComparison) -> str:
+    levels = len(one.pairs.levels)
+    if levels <= MOST_LEVELS:
+        return ""
+    return (
+        f" Of {one.factor.name}, the pairs of the {MOST_LEVELS} levels with the best means of "
+        f"{levels}; `sweeper export` has all."
+    )
+
+
 def _rows(one: LevelComparison) -> Iterator[list[str]]:
     unit = one.measure.unit
-    for level, other in combinations(one.pairs.levels, 2):
+    for level, other in combinations(_listed(one), 2):
         estimate, verdict = one.pairs.estimate(level, other), one.verdicts[level, other]
         yield [
             one.factor.name,
