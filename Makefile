@@ -9,7 +9,7 @@ TESTS ?= tests
 DRAWN := analysis/test_coverage analysis/test_real_noise analysis/test_stopping \
   topics/test_critical_batch_size topics/test_screening topics/test_subset_variance \
   topics/test_tuning_curve topics/test_variance_sources
-# auto: one process more than there are cores (tests/conftest.py).
+# auto: two processes more than there are cores (tests/conftest.py).
 PARALLEL ?= -n auto --dist worksteal
 
 # Compiled files are kept: without them each of many processes compiles all of the code again.
@@ -69,10 +69,12 @@ audit: $(STAMP) ## secrets in the files, and known holes in what is pinned (asks
 bench: $(STAMP) ## the claims about speed, measured on this machine
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c $(CONSTRAINTS) -e '.[bench]'
 	$(BIN)/python benchmarks/sweep.py
+	$(BIN)/python benchmarks/start.py
 	$(BIN)/python benchmarks/overhead.py
 	$(BIN)/python benchmarks/report.py
 	$(BIN)/python benchmarks/trainer.py
 	$(BIN)/python benchmarks/packs.py
+	$(BIN)/python benchmarks/augmentation.py
 	$(BIN)/python benchmarks/pruning.py
 
 docs: $(STAMP) ## write again what is made from the code: references, docs/science, lowest constraints

@@ -70,8 +70,8 @@ def _quick_only(config: pytest.Config) -> bool:
 
 
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
-    """One process more than cores: those with a Ray or a browser wait as long as they compute."""
-    return min(cores() + (0 if _quick_only(config) else 1), MOST_PROCESSES)
+    """Two processes more than cores: those with a Ray or a browser wait as long as they compute."""
+    return min(cores() + (0 if _quick_only(config) else 2), MOST_PROCESSES)
 
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
