@@ -61,6 +61,10 @@ class Layout:
             group.mul_(factors[:, None])
         return flat
 
+    def add_scaled_(self, to: Tensor, flat: Tensor, factors: Tensor) -> Tensor:
+        """Adds each member's numbers, times its factor (K,), to `to`; may overwrite `flat`."""
+        return to.add_(self.scale_(flat, factors))
+
     def spread(self, values: Tensor) -> Tensor:
         """Repeats each member's number (K,) at each of its positions: (total,)."""
         return self.scale_(values.new_ones(self.total), values)

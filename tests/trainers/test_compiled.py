@@ -221,6 +221,21 @@ def test_parameters_that_change_before_the_backward_pass_are_an_error(images: Da
         trainer._passes.gradient(terms.objective)
 
 
+@pytest.mark.parametrize("form", COMPILED)
+def test_a_factor_of_each_member_is_added_to_its_own_numbers(form: str) -> None:
+    """In place, to a rounding of float64 sums; the tensor's version tells of the change."""
+    layout = FORMS[form].layout(3, {"a": 7, "b": 7, "c": 70})
+    source = np.random.default_rng(0)
+    to, flat = (torch.tensor(source.normal(size=layout.total), dtype=torch.float32) for _ in "ab")
+    factors, before, version = torch.tensor([0.0, -2.5, 1e-3]), to.clone(), to._version
+    assert layout.add_scaled_(to, flat, factors) is to
+    assert to._version > version
+    for was, now, x in zip(*(layout.split(t).values() for t in (before, to, flat)), strict=True):
+        wanted = was.double() + factors.double()[:, None] * x.double()
+        assert torch.allclose(now.double(), wanted, rtol=1e-6, atol=1e-7)
+        assert torch.equal(now[0], was[0])
+
+
 def test_the_gradient_with_respect_to_the_input(images: Dataset) -> None:
     """As in the folded form."""
     found = []

@@ -105,10 +105,10 @@ void sweeper_norms(const SweeperFlat* f, const float* flat, float* norms) {
     norms[k] = norm_of(f->blocks, f->count, f->members, k, flat);
   });
 }
-void sweeper_scale(const SweeperFlat* f, float* flat, const float* factors) {
+void sweeper_add_scaled(const SweeperFlat* f, float* to, const float* flat, const float* factors) {
   each_member(f->members, f->threads, [] { return 0; }, [&](int64_t k, int) {
     each_block(f->blocks, f->count, f->members, k,
-               [&](int64_t, int64_t at, int64_t size) { scale(flat + at, factors[k], size); });
+               [&](int64_t, int64_t at, int64_t size) { add_scaled(to + at, flat + at, factors[k], size); });
   });
 }
 // The first `decaying` blocks decay. `numbers` has the numbers of Sgd for each member.

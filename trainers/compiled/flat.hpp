@@ -32,25 +32,28 @@ inline float norm_of(const int64_t* blocks, int64_t count, int64_t members, int6
   return (float)std::sqrt(total);
 }
 
-inline void scale(float* x, float factor, int64_t size) {
+// f(in, out) for whole vectors, then for what is left of them in a padded copy: the same arithmetic.
+template <int R, int W, class F>
+void elementwise(const float* const (&reads)[R], float* const (&writes)[W], int64_t size, F f) {
   int64_t i = 0;
-  for (; i + LANES <= size; i += LANES) store(x + i, load(x + i) * all(factor));
-  for (; i < size; i++) x[i] *= factor;
-}
-
-// f(vectors) for whole vectors, then for what is left of them in a padded copy: the same arithmetic.
-template <int N, class F> void elementwise(float* (&at)[N], int64_t size, F f) {
-  int64_t i = 0;
-  vec now[N];
+  vec in[R], out[W];
   for (; i + LANES <= size; i += LANES) {
-    EACH for (int n = 0; n < N; n++) now[n] = load(at[n] + i);
-    f(now);
-    EACH for (int n = 0; n < N; n++) store(at[n] + i, now[n]);
+    EACH for (int n = 0; n < R; n++) in[n] = load(reads[n] + i);
+    f(in, out);
+    EACH for (int n = 0; n < W; n++) store(writes[n] + i, out[n]);
   }
   if (i == size) return;
-  EACH for (int n = 0; n < N; n++) now[n] = load(at[n] + i, size - i);
-  f(now);
-  EACH for (int n = 0; n < N; n++) store(at[n] + i, now[n], size - i);
+  EACH for (int n = 0; n < R; n++) in[n] = load(reads[n] + i, size - i);
+  f(in, out);
+  EACH for (int n = 0; n < W; n++) store(writes[n] + i, out[n], size - i);
+}
+
+// to + factor x.
+inline void add_scaled(float* to, const float* x, float factor, int64_t size) {
+  const float* reads[] = {to, x};
+  float* writes[] = {to};
+  vec by = all(factor);
+  elementwise(reads, writes, size, [&](const vec* in, vec* out) { out[0] = in[0] + in[1] * by; });
 }
 
 // Stochastic gradient descent with momentum; the gradient is left as it is.
@@ -58,12 +61,13 @@ struct Sgd {
   float rate, momentum, decay;
   bool nesterov;
   void operator()(float* data, const float* grad, float* velocity, bool decays, int64_t size) const {
-    float* at[] = {data, (float*)grad, velocity};
+    const float* reads[] = {data, grad, velocity};
+    float* writes[] = {data, velocity};
     vec by_decay = all(decays ? decay : 0.f), by_momentum = all(momentum), by_rate = all(rate);
-    elementwise(at, size, [&](vec* x) {
-      vec g = decays && decay != 0.f ? x[1] + x[0] * by_decay : x[1];
-      x[2] = g + x[2] * by_momentum;
-      x[0] -= (nesterov ? g + x[2] * by_momentum : x[2]) * by_rate;
+    elementwise(reads, writes, size, [&](const vec* in, vec* out) {
+      vec g = decays && decay != 0.f ? in[1] + in[0] * by_decay : in[1];
+      out[1] = g + in[2] * by_momentum;
+      out[0] = in[0] - (nesterov ? g + out[1] * by_momentum : out[1]) * by_rate;
     });
   }
 };
@@ -71,15 +75,16 @@ struct Sgd {
 struct Adam {
   float rate, first, second, shrink, root;
   void operator()(float* data, const float* grad, float* mean, float* square, bool decays, int64_t size) const {
-    float* at[] = {data, (float*)grad, mean, square};
+    const float* reads[] = {data, grad, mean, square};
+    float* writes[] = {data, mean, square};
     vec by_shrink = all(decays ? shrink : 1.f);
-    elementwise(at, size, [&](vec* x) {
-      vec g = x[1];
-      x[2] += (g - x[2]) * all(first);
-      x[3] = x[3] * all(1.f - second) + g * g * all(second);
-      vec length = x[3];
+    elementwise(reads, writes, size, [&](const vec* in, vec* out) {
+      vec g = in[1];
+      out[1] = in[2] + (g - in[2]) * all(first);
+      out[2] = in[3] * all(1.f - second) + g * g * all(second);
+      vec length = out[2];
       for (int i = 0; i < LANES; i++) length[i] = std::sqrt(length[i]);
-      x[0] = x[0] * by_shrink - x[2] / (length * all(root) + all(1e-8f)) * all(rate);
+      out[0] = in[0] * by_shrink - out[1] / (length * all(root) + all(1e-8f)) * all(rate);
     });
   }
 };

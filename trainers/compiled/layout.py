@@ -39,12 +39,14 @@ class CompiledLayout(Layout):
         self._call("norms", flat.data_ptr(), found.data_ptr())
         return found
 
-    def scale_(self, flat: Tensor, factors: Tensor) -> Tensor:
-        if not (computes(flat) and flat.is_contiguous() and factors.numel() == self.members):
-            return super().scale_(flat, factors)
+    def add_scaled_(self, to: Tensor, flat: Tensor, factors: Tensor) -> Tensor:
+        whole = all(computes(x) and x.is_contiguous() for x in (to, flat))
+        if not (whole and factors.numel() == self.members):
+            return super().add_scaled_(to, flat, factors)
         factors = factors.to(torch.float32).contiguous()
-        self._call("scale", flat.data_ptr(), factors.data_ptr())
-        return flat
+        self._call("add_scaled", to.data_ptr(), flat.data_ptr(), factors.data_ptr())
+        torch.autograd.graph.increment_version(to)
+        return to
 
     def sgd(
         self,

@@ -137,7 +137,7 @@ def library(level: str) -> ctypes.CDLL:
         ("forward", None, [pointer, pointer, pointer, number]),
         ("backward", None, [pointer, pointer, pointer, number]),
         ("norms", None, [pointer] * 3),
-        ("scale", None, [pointer] * 3),
+        ("add_scaled", None, [pointer] * 4),
         ("sgd", None, [pointer] * 5 + [number] * 2),
         ("adamw", None, [pointer] * 6 + [number]),
         ("product", None, [number] * 5 + [pointer] * 3),

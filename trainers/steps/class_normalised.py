@@ -39,7 +39,7 @@ class ClassNormalised:
             last = position == len(present) - 1 and terms.ssl is None
             grad = passes.gradient(mean, again=not last)
             factors = 1.0 / (layout.norms(grad) + NORM_EPSILON)
-            total.add_(layout.scale_(grad, factors))
+            layout.add_scaled_(total, grad, factors)
         if terms.ssl is not None:
             total.add_(passes.gradient(terms.ssl))
         return total, terms

@@ -88,7 +88,7 @@ class SAMStep:
             literal = self.radius / (plain_length + NORM_EPSILON)
             factors = torch.minimum(literal, LONGEST * factors)
         self._home.copy_(parameters.data)
-        parameters.data.add_(layout.scale_(tilted, factors))
+        layout.add_scaled_(parameters.data, tilted, factors)
 
 
 def class_weights(counts: Sequence[int], asymmetry: float, *, to_mean_one: bool) -> Tensor:

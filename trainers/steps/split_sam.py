@@ -43,7 +43,7 @@ class SplitSAM:
         data, layout = passes.parameters.data, passes.parameters.layout
         factors = self.radius / (layout.norms(uphill) + NORM_EPSILON)
         self._home.copy_(data)
-        data.add_(layout.scale_(uphill, factors))
+        layout.add_scaled_(data, uphill, factors)
         there = passes.terms(batch, first=False)
         total.add_(passes.gradient((share * there.losses).mean(1)))
         data.copy_(self._home)
