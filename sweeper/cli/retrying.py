@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Annotated
 
 import typer
@@ -27,6 +28,10 @@ def retry(
             autocompletion=completion.reasons,
         ),
     ] = None,
+    hours: Annotated[
+        float | None,
+        typer.Option(metavar="HOURS", help="Only runs that failed in the last so many hours."),
+    ] = None,
     service: FromService = None,
 ) -> None:
     """Let the next launch try failed runs again, or a service try them at once."""
@@ -34,19 +39,22 @@ def retry(
 
     for reason in reasons or ():
         inputs.one_of("--reason", reason, FAILURES)
+    if hours is not None and not 0 < hours < math.inf:
+        raise InputError(f"--hours {hours:g}: a number of hours above 0 is needed, such as 2")
     if service is None:
-        count = _retried(sweep, storage, reasons or [])
+        count = _retried(sweep, storage, reasons or [], hours)
         print(f"{count} runs will be tried again by the next launch")
         return
     if sweep is None:
         raise InputError("SWEEP: name the sweep of the service")
     from sweeper.service.client import connect
 
-    connect(None if service == "last" else service).retry(sweep, reasons=reasons or ())
+    found = connect(None if service == "last" else service)
+    found.retry(sweep, reasons=reasons or (), hours=hours)
     print(f"{sweep}: retry is asked for")
 
 
-def _retried(name: str | None, storage: str, reasons: list[str]) -> int:
+def _retried(name: str | None, storage: str, reasons: list[str], hours: float | None) -> int:
     from sweeper.states import Ending
     from sweeper.store.lease import here
 
@@ -59,6 +67,7 @@ def _retried(name: str | None, storage: str, reasons: list[str]) -> int:
             )
         lease = store.acquire(found.id, here())
         try:
-            return store.retry_failed(lease, [Ending(reason) for reason in reasons] or None)
+            endings = [Ending(reason) for reason in reasons] or None
+            return store.retry_failed(lease, endings, hours=hours)
         finally:
             store.release(lease)

@@ -155,6 +155,8 @@ def _done(desk: Desk, who: Access, name: str, verb: str, sent: Sent) -> dict[str
     match verb:
         case Verb.RETRY:
             body["reasons"] = list(sent.get("reasons", ()))
+            if hours := _word(sent, "hours").strip():
+                body["hours"] = _number(hours)
         case Verb.EXTEND:
             body["set"] = _lines(sent)
         case Verb.PRIORITY:

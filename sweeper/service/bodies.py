@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping
 from typing import Any
@@ -96,6 +97,20 @@ def reasons(body: Body) -> list[str]:
         if word not in FAILURES:
             raise InputError(f"reasons: {word!r} is not known{nearest(word, FAILURES)}")
     return found
+
+
+def lately(body: Body) -> dict[str, float]:
+    """The hours within which runs failed that are tried again; nothing for all.
+
+    Raises:
+        InputError: it is not a number above 0.
+    """
+    found = body.get("hours")
+    if found is None:
+        return {}
+    if isinstance(found, bool) or not isinstance(found, int | float) or not 0 < found < math.inf:
+        raise InputError(f"hours: {found!r}: a number above 0 is needed, such as 2")
+    return {"hours": float(found)}
 
 
 def number(words: Mapping[str, str], name: str, default: int) -> int:

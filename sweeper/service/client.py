@@ -166,9 +166,23 @@ class Service:
         """Ends a sweep; what it has recorded stays."""
         return self.command(name, "cancel", **options)
 
-    def retry(self, name: str, *, reasons: Sequence[str] = (), **options: Any) -> dict[str, Any]:
-        """Tries failed runs again, all or those that ended for some reasons."""
-        return self.command(name, "retry", {"reasons": list(reasons)}, **options)
+    def retry(
+        self,
+        name: str,
+        *,
+        reasons: Sequence[str] = (),
+        hours: float | None = None,
+        **options: Any,
+    ) -> dict[str, Any]:
+        """Tries failed runs again: all, or those that failed for some reasons or lately.
+
+        Args:
+            hours: only runs that failed in the last so many hours.
+        """
+        body: dict[str, Any] = {"reasons": list(reasons)}
+        if hours is not None:
+            body["hours"] = hours
+        return self.command(name, "retry", body, **options)
 
     def extend(self, name: str, *, set: Sequence[str], **options: Any) -> dict[str, Any]:
         """Changes values of a sweep's spec, such as `replicates=10`; what is missing runs."""

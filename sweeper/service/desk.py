@@ -227,7 +227,7 @@ class Desk:
             case Verb.PRIORITY:
                 given = {"priority": str(bodies.priority(body, needed=True))}
             case Verb.RETRY:
-                given = {"reasons": bodies.reasons(body)}
+                given = {"reasons": bodies.reasons(body), **bodies.lately(body)}
             case Verb.EXTEND:
                 given = {"set": bodies.texts(body, "set", needed=True)}
                 if one is None:

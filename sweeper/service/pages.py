@@ -56,8 +56,8 @@ ACTIONS: dict[str, Action] = {
     Verb.RESUME: Action("Resume", "The sweep gets its place in the queue again and goes on."),
     Verb.RETRY: Action(
         "Retry failed runs",
-        "Failed runs are tried again: all of them, or those that failed for some reasons.",
-        ("reasons", "why"),
+        "Failed runs are tried again: all, or those that failed for some reasons or lately.",
+        ("reasons", "hours", "why"),
     ),
     Verb.EXTEND: Action(
         "Extend",

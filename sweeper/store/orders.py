@@ -5,12 +5,17 @@ A driver never needs the service: without a submission and without a command not
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
+
 from sqlalchemy import Connection, bindparam, func, select, true, update
 
 from sweeper.store.database import Database
 from sweeper.store.service_records import Orders, Verb, WantedState
 from sweeper.store.service_tables import CommandTable, GrantTable, LeaderTable, SubmissionTable
 from sweeper.store.tables import clock
+
+HOUR_S = 3600.0
 
 STOPPED = "stopped by a command of the service"
 CANCELLED = "cancelled by a command of the service"
@@ -69,15 +74,36 @@ _GRANT = (
 )
 
 
-def asked_retries(connection: Connection, name: str) -> dict[int, list[str]]:
-    """The open commands to try failed runs again, with the reasons that they name."""
-    query = select(CommandTable.id, CommandTable.body).where(
+@dataclass(frozen=True)
+class AskedRetry:
+    """A command to try failed runs again.
+
+    Attributes:
+        reasons: why they failed; empty for any reason.
+        since: only those that failed after this time.
+    """
+
+    id: int
+    reasons: Sequence[str]
+    since: float | None
+
+
+def asked_retries(connection: Connection, name: str) -> list[AskedRetry]:
+    """The open commands to try failed runs of a sweep again, in their order."""
+    query = select(CommandTable.id, CommandTable.body, CommandTable.asked_at).where(
         CommandTable.sweep == name,
         CommandTable.verb == Verb.RETRY,
         CommandTable.done_at.is_(None),
     )
     rows = connection.execute(query.order_by(CommandTable.id))
-    return {row.id: list(row.body.get("reasons", ())) for row in rows}
+    return [
+        AskedRetry(
+            id=row.id,
+            reasons=row.body.get("reasons", ()),
+            since=row.asked_at - HOUR_S * hours if (hours := row.body.get("hours")) else None,
+        )
+        for row in rows
+    ]
 
 
 def retried(connection: Connection, command: int, count: int) -> None:

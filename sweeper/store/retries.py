@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
-from sqlalchemy import Connection, func, select, update
+from sqlalchemy import ColumnElement, Connection, func, select, update
 
 from sweeper.states import Ending, RunState, move
 from sweeper.store import cells as cell_rows
@@ -16,15 +16,22 @@ from sweeper.store.tables import AttemptTable, CellTable, RunTable, SweepTable, 
 def as_asked(connection: Connection, sweep_id: int, name: str) -> int:
     """See `Store.retry_asked`."""
     total = 0
-    for command, reasons in orders.asked_retries(connection, name).items():
-        count = reset(connection, sweep_id, [Ending(reason) for reason in reasons] or None)
-        orders.retried(connection, command, count)
+    for asked in orders.asked_retries(connection, name):
+        endings = [Ending(reason) for reason in asked.reasons] or None
+        count = reset(connection, sweep_id, endings, since=asked.since)
+        orders.retried(connection, asked.id, count)
         total += count
     return total
 
 
-def reset(connection: Connection, sweep_id: int, endings: Collection[Ending] | None) -> int:
-    """See `Store.retry_failed`."""
+def reset(
+    connection: Connection,
+    sweep_id: int,
+    endings: Collection[Ending] | None,
+    *,
+    since: float | ColumnElement[float] | None = None,
+) -> int:
+    """See `Store.retry_failed`; `since`: only runs whose last attempt ended after this time."""
     query = (
         select(RunTable.id, RunTable.cell_id, RunTable.replicate, CellTable.replicates)
         .join(CellTable, CellTable.id == RunTable.cell_id)
@@ -33,6 +40,9 @@ def reset(connection: Connection, sweep_id: int, endings: Collection[Ending] | N
     )
     if endings is not None:
         query = query.where(RunTable.ending.in_(list(endings)))
+    if since is not None:
+        last = select(func.max(AttemptTable.ended_at)).where(AttemptTable.run_id == RunTable.id)
+        query = query.where(last.scalar_subquery() >= since)
     rows = [row for row in connection.execute(query) if row.replicate in row.replicates]
     made = select(func.coalesce(func.max(AttemptTable.number), 0))
     made = made.where(AttemptTable.run_id == RunTable.id).scalar_subquery()

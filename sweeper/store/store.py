@@ -21,7 +21,7 @@ from sqlalchemy import inspect as inspect_database
 from sweeper.errors import StoreError
 from sweeper.states import Ending, RunState, move
 from sweeper.store import cells as cell_rows
-from sweeper.store import dialects, reads, recording, retries, schema
+from sweeper.store import dialects, orders, reads, recording, retries, schema
 from sweeper.store import lease as leases
 from sweeper.store.answers import LIMIT_SECONDS, AnswerWatch
 from sweeper.store.database import Database
@@ -266,13 +266,19 @@ class Store(Reader):
             lease, lambda c: cell_rows.record(c, lease.sweep_id, reports, max_attempts)
         )
 
-    def retry_failed(self, lease: Lease, endings: Collection[Ending] | None) -> int:
+    def retry_failed(
+        self, lease: Lease, endings: Collection[Ending] | None, *, hours: float | None = None
+    ) -> int:
         """Sets wanted failed runs, with these ends or any, to PENDING; attempts count from 0 again.
+
+        Args:
+            hours: only runs that failed in the last so many hours.
 
         Returns:
             the number of runs.
         """
-        return self.fenced(lease, lambda c: retries.reset(c, lease.sweep_id, endings))
+        since = None if hours is None else clock() - orders.HOUR_S * hours
+        return self.fenced(lease, lambda c: retries.reset(c, lease.sweep_id, endings, since=since))
 
     def retry_asked(self, lease: Lease, name: str) -> int:
         """Does what commands of the service ask for: failed runs of sweep `name` wait again.

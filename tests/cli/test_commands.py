@@ -145,7 +145,9 @@ def test_retry_sets_failed_runs_back(tmp_path: Path, monkeypatch: pytest.MonkeyP
     failures = {(0, 0): (Ending.OUT_OF_MEMORY, "x"), (1, 0): (Ending.DIVERGED, "y")}
     with Store.open("sqlite:///sweeper.db", create=True) as store:
         planted.fill(store, planted.plan(epochs=2, replicates=2, failures=failures))
-    assert run(["retry", "--reason", "out_of_memory"]) == 0
+    for hours in ("0", "-1", "nan", "inf"):
+        assert run(["retry", "--hours", hours]) == 2
+    assert run(["retry", "--hours", "1", "--reason", "out_of_memory"]) == 0
     with Store.open("sqlite:///sweeper.db", create=False) as store:
         [sweep] = store.sweeps()
         counts = store.counts(sweep.id)

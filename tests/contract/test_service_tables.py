@@ -33,7 +33,8 @@ from sweeper.store.service_records import (
     Verb,
     WantedState,
 )
-from sweeper.store.service_tables import LeaderTable
+from sweeper.store.service_tables import CommandTable, LeaderTable
+from sweeper.store.tables import AttemptTable
 from sweeper.store.wishes import Wishes, WishRefused, merged
 
 OTHER = {"host": "another", "pid": 17}
@@ -498,3 +499,19 @@ def test_a_command_to_try_again_is_done_by_the_driver_once(plan: Plan, wishes: W
     assert plan.run(diverged).state is RunState.PENDING
     [command] = wishes.commands("digits")
     assert (command.outcome, command.done_at is None) == ("1 runs are tried again", False)
+
+
+def test_the_hours_of_a_retry_count_from_when_it_was_asked_for(plan: Plan, wishes: Wishes) -> None:
+    """A driver that does it late tries the same runs again."""
+    wishes.submit(wish(), who="ann", adopt=True)
+    for run in plan.run_ids[:2]:
+        plan.begin([run])
+        plan.record(plan.report(run, value=None, ending=Ending.DIVERGED))
+    wishes.command("digits", Verb.RETRY, who="ann", key="r", body={"reasons": [], "hours": 2.0})
+    first = update(AttemptTable).where(AttemptTable.run_id == plan.run_ids[0])
+    for earlier in (
+        first.values(ended_at=AttemptTable.ended_at - 4 * 3600),
+        update(CommandTable).values(asked_at=CommandTable.asked_at - 3 * 3600),
+    ):
+        plan.store.database.write(lambda connection, query=earlier: connection.execute(query))
+    assert plan.store.retry_asked(plan.lease, "digits") == 2

@@ -7,12 +7,14 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
+from sqlalchemy import update
 from store_samples import HOLDER, LAYOUT, Plan, new_cell, new_sweep, numbers, planned
 
 from sweeper.errors import StoreError
 from sweeper.states import Ending, RunState
 from sweeper.store import Store
 from sweeper.store.records import End, NewPack, Report
+from sweeper.store.tables import AttemptTable
 
 
 def test_a_sweep_comes_back_as_it_was_stated(store: Store) -> None:
@@ -356,6 +358,20 @@ def test_failed_runs_are_retried_by_ending(plan: Plan) -> None:
     again = plan.report(plan.run_ids[0], value=None, ending=Ending.ERROR)
     assert plan.record(again, max_attempts=2) == {plan.run_ids[0]: RunState.PENDING}
     assert plan.store.retry_failed(plan.lease, None) == 1
+
+
+def test_failed_runs_are_retried_by_age(plan: Plan) -> None:
+    """Only those whose last attempt ended in the last so many hours, by the database's clock."""
+    for run_id in plan.run_ids[:2]:
+        plan.begin([run_id])
+        plan.record(plan.report(run_id, value=None, ending=Ending.ERROR), max_attempts=1)
+    old = update(AttemptTable).where(AttemptTable.run_id == plan.run_ids[0])
+    earlier = old.values(ended_at=AttemptTable.ended_at - 3 * 3600)
+    plan.store.database.write(lambda connection: connection.execute(earlier))
+    assert plan.store.retry_failed(plan.lease, None, hours=2) == 1
+    assert plan.run(plan.run_ids[0]).state is RunState.FAILED
+    assert plan.store.retry_failed(plan.lease, [Ending.CRASHED], hours=4) == 0
+    assert plan.store.retry_failed(plan.lease, [Ending.ERROR], hours=4) == 1
 
 
 def test_counts_name_every_state(plan: Plan) -> None:

@@ -201,6 +201,8 @@ def test_what_is_wrong_in_a_form_is_shown_in_it(site: Site, app: Any) -> None:
         ("link", {"days": "0"}, "days: 0.0: a number of days above 0"),
         ("link", {"days": "soon"}, "days: &#39;soon&#39;"),
         ("retry", {"reasons": "laziness"}, "is not known"),
+        ("retry", {"hours": "0"}, "hours: 0.0: a number above 0"),
+        ("retry", {"hours": "two"}, "hours: &#39;two&#39;"),
         ("revoke", {"ident": "abc"}, "no link &#39;abc&#39;"),
     ):
         answer = ann.act("tiny", verb, **form)
