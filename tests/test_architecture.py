@@ -121,6 +121,17 @@ def test_reading_a_spec_loads_neither_torch_nor_ray() -> None:
     assert ran.stdout.split("\n")[0] == "8 []", ran.stderr
 
 
+def test_the_status_loads_no_statistics_that_it_does_not_need() -> None:
+    """`sweeper status` says the answer of a sweep without waiting for SciPy's largest parts."""
+    code = (
+        "import sys, sweeper.so_far, sweeper.status, sweeper.cli.show\n"
+        "heavy = {'torch', 'ray', 'optuna', 'scipy.stats', 'scipy.optimize', 'plotly'}\n"
+        "print(sorted(heavy & set(sys.modules)))"
+    )
+    ran = python("-c", code)
+    assert ran.stdout.strip() == "[]", ran.stderr
+
+
 def imported(tree: ast.AST) -> Iterator[str]:
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):

@@ -14,7 +14,7 @@ from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import optimize, special
+from scipy import special
 
 Array: TypeAlias = NDArray[np.float64]
 
@@ -46,6 +46,9 @@ def _local(n: int, tail: float) -> tuple[Array, Array]:
 
 def _tail(n: int, level: float) -> float:
     """The local tail under which all limits hold at once with probability `level`."""
+    # Takes as long to import as all else that `status` needs of scipy, and is needed only here.
+    from scipy.optimize import brentq
+
     whole = 1 - level
     if n == 1:
         return whole
@@ -54,7 +57,7 @@ def _tail(n: int, level: float) -> float:
         return inside(*_local(n, math.exp(logarithm))) - level
 
     # Bonferroni's tail is small enough, and the whole tail is too large.
-    found = optimize.brentq(excess, math.log(whole / n), math.log(whole), xtol=1e-7)
+    found = brentq(excess, math.log(whole / n), math.log(whole), xtol=1e-7)
     return math.exp(float(found))  # pyright: ignore[reportArgumentType]
 
 
