@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import os
+import stat
 import sys
 from typing import TextIO, cast
 
@@ -66,7 +68,10 @@ def finished(code: int) -> int:
     except BrokenPipeError:
         silence(sys.stdout)
     except OSError as error:
+        closed = error.errno == errno.EIO and stat.S_ISCHR(os.fstat(sys.stdout.fileno()).st_mode)
         silence(sys.stdout)
+        if closed:  # a terminal that is gone, as a pipe's reader may be
+            return code
         say(f"sweeper: standard output cannot be written: {error.strerror}")
         return code or 1
     return code

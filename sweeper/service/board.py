@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+import time
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
 from typing import Any
 
-from sweeper.service.deciding import MANY
+from sweeper.service.deciding import MANY, until_open_s
 from sweeper.service.fair import (
     HOUR,
     ArrivalStream,
@@ -20,7 +21,8 @@ from sweeper.service.fair import (
 )
 from sweeper.store.service_records import RANKS, Needs, Owner, Priority, State, Usage
 
-WINDOW_S = 24 * HOUR  # in which new sweeps are counted
+DAY_S = 24 * HOUR
+WINDOW_S = DAY_S  # in which new sweeps are counted
 NEAR = 15  # waiting sweeps of an owner and a class whose starts are foreseen one by one
 GUESS_S = 60.0  # for a run of which nothing is known
 
@@ -64,6 +66,7 @@ class Board:
                 arriving=self._arriving(),
             )
             self._starts |= _behind(far, entries, after=self._starts, room=room)
+            self._wait_for_hours_and_others()
         order = sorted(self._starts.items(), key=lambda one: one[1])
         self._positions = {name: place for place, (name, _) in enumerate(order, 1)}
 
@@ -111,6 +114,23 @@ class Board:
             "window": _parsed(one["window"]),
             "submitted_at": one["created_at"],
         }
+
+    def _wait_for_hours_and_others(self) -> None:
+        """Moves the starts of sweeps that wait for their hours, or for another sweep to finish."""
+        local, named = time.localtime(self._now), {one["name"]: one for one in self._listed}
+        second = 3600 * local.tm_hour + 60 * local.tm_min + local.tm_sec
+        held = [one for one in self._listed if one["after"] or _parsed(one["window"])]
+        for one in sorted(held, key=lambda one: one["created_at"]):  # after names an earlier one
+            if one["name"] not in self._starts or one["workers"]:
+                continue
+            start = self._starts[one["name"]]
+            before = named.get(one["after"])
+            if before is not None and not before["settled"]:
+                entry = self._entry(before)
+                ends = self._starts.get(before["name"], 0.0) + entry.seconds / (entry.workers or 1)
+                start = max(start, ends)
+            start += until_open_s(_parsed(one["window"]), (second + start) % DAY_S)
+            self._starts[one["name"]] = start
 
     def _arriving(self) -> dict[Priority, ArrivalStream]:
         """The submissions of the last day, as they were when they came."""

@@ -76,6 +76,19 @@ def decide(scene: Scene, site: Site) -> NextSteps:
     return _Deciding(scene, site).decision()
 
 
+def until_open_s(window: Sequence[str], second: float) -> float:
+    """The seconds until a daily window opens; 0 inside it, and without a window.
+
+    Args:
+        second: of the day.
+    """
+    if not window:
+        return 0.0
+    start, end = (3600 * int(at[:2]) + 60 * int(at[3:]) for at in window)
+    inside = start <= second < end if start <= end else second >= start or second < end
+    return 0.0 if inside else (start - second) % 86400
+
+
 class _Deciding:
     """One decision in the making."""
 
@@ -168,12 +181,7 @@ class _Deciding:
         return f"waits for {one.after}, which is {standing.state}"
 
     def _out_of_hours(self, one: Submission) -> bool:
-        if not one.window:
-            return False
-        start, end = (60 * int(at[:2]) + int(at[3:]) for at in one.window)
-        minute = self._site.minute
-        inside = start <= minute < end if start <= end else minute >= start or minute < end
-        return not inside
+        return until_open_s(one.window, 60.0 * self._site.minute) > 0
 
     def _over_limit(self, one: Submission) -> str:
         owner = self._scene.owners.get(one.owner)

@@ -151,3 +151,20 @@ def test_a_sweep_goes_on_where_its_messages_cannot_be_written(tmp_path: Path) ->
     with Store.open(f"sqlite:///{tmp_path}/sweeper.db", create=False) as store:
         [sweep] = store.sweeps()
         assert {run.state for run in store.runs(sweep.id)} == {RunState.COMPLETE}
+
+
+def test_a_terminal_that_was_closed_is_no_error() -> None:
+    """As a pipe whose reader is gone: the exit code is the command's own."""
+    ours, terminal = os.openpty()
+    code = "import sys; from sweeper.cli import streams; sys.stdin.read()"
+    process = subprocess.Popen(
+        [sys.executable, "-c", f"{code}; sys.exit(streams.finished(3))"],
+        env=environment(),
+        stdin=subprocess.PIPE,
+        stdout=terminal,
+        stderr=subprocess.PIPE,
+    )
+    os.close(terminal)
+    os.close(ours)
+    assert process.communicate(b"") == (None, b"")
+    assert process.returncode == 3
