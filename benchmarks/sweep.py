@@ -5,8 +5,7 @@ by `torch.func.vmap`, and Ray Tune with OptunaSearch.
 
 Aim: Sweeper makes at least 10 times the runs a minute of (a) a plain Optuna loop and of (b) Ray
 Tune as it comes, and 6 times those of (b) with `reuse_actors=True`; and at no batch size is it
-slower than (a). Seen on two cores, 24 November 2026, work without start-up: 5.2, 5.6 and 2.8 times,
-and 12.1, 6.3, 3.7 and 2.1 times (a) at batch 2, 8, 32 and 128.
+slower than (a). What was seen is in docs/performance.md.
 
 The work: batch 2, 8, 32, 128 x 5 replicates; ResNet-8 of width 16 on digits, the same splits and
 epochs; every number of every epoch ends in a SQLite file. Sweeper measures the training split too,
@@ -252,18 +251,24 @@ resources: {{cpus: 1, workers: 2}}
 def sweeper(task: Task) -> Outcome:
     """(c) `sweeper launch`: packs over the replicates, two workers of one thread."""
     from sweeper.engine.driver import launch
+    from sweeper.engine.progress import Probing
     from sweeper.spec import parse
     from sweeper.store import Store
 
     url = f"sqlite:///{task.folder}/sweeper.db"
     spec = parse(SPEC.format(epochs=task.epochs, replicates=task.replicates), "bench.yaml")
-    said: list[float] = []
-    outcome = launch(spec, storage=url, on_event=lambda event: said.append(time.time()))
+    probing: list[float] = []
+
+    def see(event: Any) -> None:
+        if isinstance(event, Probing):
+            probing.append(time.time())
+
+    outcome = launch(spec, storage=url, on_event=see)
     if outcome.exit_code:
         sys.exit(outcome.message)
     with Store.open(url, create=False) as store:
-        # Ray is up when the driver first speaks: it says that it times packs.
-        return _read(store, began=said[0])
+        # Ray is up when the first kind of runs is given to a worker.
+        return _read(store, began=probing[0])
 
 
 def _read(store: Any, *, began: float) -> Outcome:
