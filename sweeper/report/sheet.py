@@ -74,14 +74,15 @@ def remake(block: bytes) -> str:
         CarryError: the block cannot be read.
     """
     frames = carry.read(block)
-    made = sheet_of(view_of(frames))
+    made, style = sheet_of(view_of(frames)), page.text_of("sheet.css")
     return (
         page.environment()
         .get_template("sheet.html")
         .render(
             mark=Markup(MARK),  # noqa: S704 constant
             generator=Markup(page.GENERATOR),  # noqa: S704 constant
-            style=Markup(page.text_of("sheet.css")),  # noqa: S704 our own file
+            style=Markup(style),  # noqa: S704 our own file
+            allowed=page.source(style),
             sheet=made,
             picture=Markup(svg(made.figure)) if made.figure else "",  # noqa: S704 escaped there
             version=__version__,

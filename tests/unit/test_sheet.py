@@ -37,6 +37,8 @@ def test_the_sheet_has_the_answer_a_figure_a_table_how_sure_and_the_cost():
     assert text.count("<svg") == 1
     assert text.count("<tr><td>") == 6, "3 batch sizes at 2 train ratios"
     assert "22 of 24" in text
+    assert "unsafe-inline" not in text
+    assert " style=" not in text.partition("<body>")[2]
 
 
 @pytest.mark.parametrize("name", PLANS)
