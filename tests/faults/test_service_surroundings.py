@@ -198,7 +198,7 @@ def test_a_poison_spec_spoils_nothing_but_itself(
         for name in ("poison", "unspeakable")
     }
     assert said["unspeakable"][0].endswith("the driver cannot be started: embedded null byte")
-    assert said["poison"][0].endswith("the last: boom   [31m")
+    assert said["poison"][0].endswith("its last line: boom   [31m")
     assert said["poison"][0].isprintable()
 
 
