@@ -30,6 +30,7 @@ from sqlalchemy import bindparam, select
 from sweeper.dashboard import listen
 from sweeper.store import Store
 from sweeper.store.tables import SweepTable
+from sweeper.watch import pages
 from sweeper.watch.feed import PageFeed
 from sweeper.watch.source import WatchedDatabase, WatchedSweep
 
@@ -205,8 +206,6 @@ def watching(url: str, name: str) -> list[subprocess.Popen[str]]:
 
 def sweeps(folder: Path, count: int = 10_000) -> None:
     """The list of 10,000 sweeps."""
-    from sweeper.watch import pages
-
     url = f"sqlite:///{folder}/many.db"
     one = planted.plan(levels={planted.BATCH: [2, 8]}, replicates=1, epochs=1)
     with Store.open(url, create=True) as store:
@@ -214,13 +213,13 @@ def sweeps(folder: Path, count: int = 10_000) -> None:
         multiply(store, first.id, count)
     with closing(WatchedDatabase(url)) as source:
         source.listing.page()
-        spent = statistics.median(timed(lambda: listed(source, pages)) for _ in range(5))
+        spent = statistics.median(timed(lambda: listed(source)) for _ in range(5))
         print(f"list of {count} {spent:9.1f} ms")
 
 
-def listed(source: WatchedDatabase, pages: object) -> str:
+def listed(source: WatchedDatabase) -> str:
     entries, total = source.listing.page()
-    return pages.listed(entries, total=total, skip=0, root="")  # type: ignore[attr-defined]
+    return pages.listed(entries, total=total, skip=0, root="", around=pages.Around.NOTHING)
 
 
 def multiply(store: Store, first: int, count: int) -> None:
