@@ -57,8 +57,15 @@ KNOWN_DATA = {  # data sets that are known by their name
 }
 MOST_BUDGETS = 6  # that are listed one by one
 SCRIPTS = (
-    "styles.js", "draw.js", "folds.js", "state.js", "runs.js", "save.js", "table.js", "start.js",
-)  # fmt: skip
+    "styles.js",
+    "draw.js",
+    "folds.js",
+    "state.js",
+    "runs.js",
+    "save.js",
+    "table.js",
+    "start.js",
+)
 
 
 def write(store: Reads, name: str, *, out: Path, force: bool = False) -> Path:

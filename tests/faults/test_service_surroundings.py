@@ -240,9 +240,13 @@ def api(store: Store, scene: Scene) -> tuple[Any, str]:
     checker: Any = Here()
     desk = Desk(store, checker=checker, folder=scene.folder)
     token, _ = new_token(
-        Accounts(scene.store.database), label="", owner="ann", role=Role.SUBMITTER, days=None,
+        Accounts(scene.store.database),
+        label="",
+        owner="ann",
+        role=Role.SUBMITTER,
+        days=None,
         who="test",
-    )  # fmt: skip
+    )
     routes: Any = application(desk)
     return Gate(routes, hosts=frozenset({HOST}), known=desk.known), token
 

@@ -195,9 +195,13 @@ class SupervisedWorld:
         needs = Needs(workers=self.dice.randint(1, 3))
         priority = self.dice.choice(list(Priority))
         new = NewSubmission(
-            name=name, owner=self.dice.choice("ab"), spec_text=f"name: {name}\n", needs=needs,
-            priority=priority, key=name,
-        )  # fmt: skip
+            name=name,
+            owner=self.dice.choice("ab"),
+            spec_text=f"name: {name}\n",
+            needs=needs,
+            priority=priority,
+            key=name,
+        )
         self.wishes.submit(new, who="ann")
 
     def _command(self) -> None:

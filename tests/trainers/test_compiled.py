@@ -223,7 +223,7 @@ def test_parameters_that_change_before_the_backward_pass_are_an_error(images: Da
 
 @pytest.mark.parametrize("form", COMPILED)
 def test_a_factor_of_each_member_is_added_to_its_own_numbers(form: str) -> None:
-    """In place, to a rounding of float64 sums; the tensor's version tells of the change."""
+    """The tensor itself changes, to what float64 gives but for rounding, and has a new version."""
     layout = FORMS[form].layout(3, {"a": 7, "b": 7, "c": 70})
     source = np.random.default_rng(0)
     to, flat = (torch.tensor(source.normal(size=layout.total), dtype=torch.float32) for _ in "ab")

@@ -39,11 +39,22 @@ def submitted(name: str, number: int, now: float, **more: Any) -> dict[str, Any]
     """A row of `Wishes.listing`: an hour of one worker's work."""
     needs = Needs(runs=4, seconds=float(HOUR), workers=1)
     return {
-        "name": name, "owner": "ann", "priority": "normal", "after": "", "window": "[]",
-        "needs": json.dumps(asdict(needs)), "wanted": "running", "generation": 1,
-        "created_at": now - 100 + number, "state": "queued", "reason": "", "settled": False,
-        "workers": 0, "since": None, **more,
-    }  # fmt: skip
+        "name": name,
+        "owner": "ann",
+        "priority": "normal",
+        "after": "",
+        "window": "[]",
+        "needs": json.dumps(asdict(needs)),
+        "wanted": "running",
+        "generation": 1,
+        "created_at": now - 100 + number,
+        "state": "queued",
+        "reason": "",
+        "settled": False,
+        "workers": 0,
+        "since": None,
+        **more,
+    }
 
 
 def test_a_start_waits_for_hours_and_for_the_sweep_before() -> None:

@@ -205,8 +205,9 @@ def test_a_higher_class_drains_a_lower_one_and_waits_for_its_end() -> None:
     young = {**has, "grants": granted("old", workers=2, since=NOW - 10)}
     kept = decide(scene(old, high, **young), SITE).grants
     assert [(grant.sweep, grant.workers, grant.reason) for grant in kept] == [
-        ("old", 1, ""), ("high", 1, ""),
-    ]  # fmt: skip
+        ("old", 1, ""),
+        ("high", 1, ""),
+    ]
 
 
 def test_a_sweep_grows_into_workers_that_are_free() -> None:
