@@ -2,15 +2,16 @@
 
 Synthetic numbers of 10,000 runs x 100 epochs x 10 classes (2,000 cells of 5 replicates) are put
 into a real database, each epoch's as Sweeper keeps them, and mirrored into Optuna's tables. Then,
-each in a process of its own: Sweeper's frames, statistics and page; `Study.trials_dataframe()` and
-`optuna.importance.get_param_importances()` on the same study (one trial a cell).
+each in a process of its own: Sweeper's frames, statistics and page; the command `sweeper status`,
+its start included; `Study.trials_dataframe()` and `optuna.importance.get_param_importances()` on
+the same study (one trial a cell).
 
-Aims: the page in under 20 s and 1.5 GB, growth linear, and frames sooner than Optuna's frame. Seen
-on two cores, 24 November 2026, 10,000 runs: 15.6 s and 630 MB on SQLite, 17.0 s and 633 MB on
-PostgreSQL; Optuna's frame takes 2.40 and 1.49 times as long as ours. 2,500 runs: 3.8 and 4.2 s.
+Aims: the page in under 20 s and 1.5 GB, growth linear, `status` in under 2 s, and frames sooner
+than Optuna's frame. docs/performance.md has what was seen.
 
     python benchmarks/report.py                      # 10,000 and 2,500 runs, SQLite
     python benchmarks/report.py --runs 10000 --postgres
+    python benchmarks/report.py --runs 100000 --epochs 20      # once: takes some minutes
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from __future__ import annotations
 import argparse
 import itertools
 import json
+import math
 import resource
 import subprocess
 import sys
@@ -31,7 +33,7 @@ from typing import Any
 import numpy as np
 
 HERE = Path(__file__).resolve().parent
-EPOCHS, CLASSES, REPLICATES = 100, 10, 5
+CLASSES, REPLICATES = 10, 5
 ROWS_AT_ONCE = 5000
 LEVELS: dict[str, list[Any]] = {
     "train.batch_size": [2, 4, 8, 16, 32, 64, 128, 256],
@@ -40,6 +42,7 @@ LEVELS: dict[str, list[Any]] = {
     "train.smoothing.minority": [0.0, 0.05, 0.1, 0.2, 0.3],
     "train.sam.radius": [0.0, 0.05],
 }  # fmt: skip
+FURTHER = "train.weight_decay"  # has a level for each further 10,000 runs
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,24 +66,36 @@ def timed(seconds: dict[str, float], part: str, work: Callable[[], Any]) -> Any:
 
 
 def peak_mb() -> float:
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3
+    """The most memory of this process, or of a command that it ran."""
+    who = resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN
+    return max(resource.getrusage(one).ru_maxrss for one in who) / 1e3
 
 
 # --- the database
 
 
-def fill(url: str, runs: int) -> None:
+def levels_for(runs: int) -> dict[str, list[Any]]:
+    """The factors and their levels, enough for so many runs."""
+    most = REPLICATES * math.prod(len(levels) for levels in LEVELS.values())
+    further = [step * 1e-5 for step in range(math.ceil(runs / most))]
+    return {**LEVELS, FURTHER: further} if further[1:] else LEVELS
+
+
+def fill(url: str, runs: int, epochs: int) -> None:
     """A finished sweep of so many runs, and its Optuna study."""
     from sweeper.store import Store
     from sweeper.store.study import Study
 
-    combinations = list(itertools.product(*LEVELS.values()))[: runs // REPLICATES]
+    levels = levels_for(runs)
+    combinations = list(itertools.product(*levels.values()))[: runs // REPLICATES]
+    named = [dict(zip(levels, one, strict=True)) for one in combinations]
+    cells = [_cell(at, factors, epochs) for at, factors in enumerate(named)]
     rng = np.random.default_rng(0)
     with Store.open(url, create=True) as store:
-        sweep = store.create_sweep(_sweep())
+        sweep = store.create_sweep(_sweep(levels, epochs))
         lease = store.acquire(sweep.id, {"host": "benchmark", "pid": 1})
-        store.add_cells(lease, [_cell(i, one) for i, one in enumerate(combinations)])
-        store.database.write(lambda connection: _finish(connection, sweep, rng))
+        store.add_cells(lease, cells)
+        store.database.write(lambda connection: _finish(connection, sweep, rng, epochs))
         store.update_sweep(lease, state="complete")
         study = Study(url, sweep.name, objective="minority_accuracy", direction="maximize")
         study.sync(store, lease, sweep)
@@ -88,15 +103,15 @@ def fill(url: str, runs: int) -> None:
         store.release(lease)
 
 
-def _sweep() -> Any:
+def _sweep(levels: dict[str, list[Any]], epochs: int) -> Any:
     from sweeper.store.records import NewSweep
     from trainers.metrics import layout
 
     classes = [f"class {at}" for at in range(CLASSES)]
     spec = {
         "name": "large", "question": "How does it grow?", "version": 1,
-        "scientific": LEVELS, "nuisance": {}, "replicates": REPLICATES,
-        "budget": {"unit": "epochs"}, "data": {"dataset": "digits"}, "train": {"epochs": EPOCHS},
+        "scientific": levels, "nuisance": {}, "replicates": REPLICATES,
+        "budget": {"unit": "epochs"}, "data": {"dataset": "digits"}, "train": {"epochs": epochs},
         "objective": {"metric": "minority_accuracy", "direction": "maximize", "split": "val"},
         "search": {"method": "factorial", "trials": None, "seed": 0}, "pruner": {"method": "none"},
     }  # fmt: skip
@@ -109,21 +124,20 @@ def _sweep() -> Any:
     )  # fmt: skip
 
 
-def _cell(at: int, levels: tuple[Any, ...]) -> Any:
+def _cell(at: int, factors: dict[str, Any], epochs: int) -> Any:
     from sweeper.store.records import NewCell
 
-    factors = dict(zip(LEVELS, levels, strict=True))
     ratio = factors["data.imbalance.train_ratio"]
     config = {
         "data": {"dataset": "digits", "imbalance": {"train_ratio": ratio}},
-        "train": {"epochs": EPOCHS, "steps": None, "batch_size": factors["train.batch_size"]},
+        "train": {"epochs": epochs, "steps": None, "batch_size": factors["train.batch_size"]},
     }
     counts = tuple(int(500 * ratio ** (c / (CLASSES - 1))) for c in range(CLASSES))
     return NewCell(hash=f"{at:064x}", role="report", factors=factors, config=config,
                    class_counts=counts, replicates=tuple(range(REPLICATES)))  # fmt: skip
 
 
-def _finish(connection: Any, sweep: Any, rng: np.random.Generator) -> None:
+def _finish(connection: Any, sweep: Any, rng: np.random.Generator, epochs: int) -> None:
     """Every run complete, with the numbers of every epoch: what a driver's many writes leave."""
     from sqlalchemy import insert, select, update
 
@@ -134,15 +148,15 @@ def _finish(connection: Any, sweep: Any, rng: np.random.Generator) -> None:
     cells = connection.execute(select(CellTable.id, CellTable.factors)).all()
     truth = {cell: _truth(factors) for cell, factors in cells}
     connection.execute(
-        update(RunTable).values(state=RunState.COMPLETE, ending=Ending.COMPLETE, epoch=EPOCHS,
+        update(RunTable).values(state=RunState.COMPLETE, ending=Ending.COMPLETE, epoch=epochs,
                                 value=0.5, seconds=10.0)
     )  # fmt: skip
     connection.execute(update(CellTable).values(open_runs=0))
-    rise = 1 - np.exp(-np.arange(1, EPOCHS + 1) / 25.0)
+    rise = 1 - np.exp(-np.arange(1, epochs + 1) / 25.0)
     waiting: list[dict[str, Any]] = []
     for run, cell in runs:
         end = truth[cell] + rng.normal(0, 0.02, len(sweep.layout))
-        noise = rng.normal(0, 0.005, (EPOCHS, len(sweep.layout)))
+        noise = rng.normal(0, 0.005, (epochs, len(sweep.layout)))
         numbers = np.clip(end * rise[:, None] + noise, 0, 1).astype("<f4")
         waiting += [
             {"run_id": run, "epoch": epoch + 1, "step": 10 * (epoch + 1), "numbers": row.tobytes()}
@@ -180,6 +194,14 @@ def page(url: str) -> tuple[dict[str, float], float]:
     return seconds, len(text.encode()) / 1e6
 
 
+def status(url: str) -> tuple[dict[str, float], float]:
+    """The command, its start included."""
+    words = [str(Path(sys.executable).with_name("sweeper")), "status", "--storage", url]
+    seconds: dict[str, float] = {}
+    timed(seconds, "status", lambda: subprocess.run(words, check=True, stdout=subprocess.DEVNULL))
+    return seconds, 0.0
+
+
 def optuna_frame(url: str) -> tuple[dict[str, float], float]:
     """Optuna: every trial as a frame, and the importance of each parameter."""
     import optuna
@@ -191,7 +213,7 @@ def optuna_frame(url: str) -> tuple[dict[str, float], float]:
     return seconds, 0.0
 
 
-WAYS = {"sweeper": page, "optuna": optuna_frame}
+WAYS = {"sweeper": page, "status": status, "optuna": optuna_frame}
 
 
 def child(way: str, url: str, runs: int) -> Measured:
@@ -201,10 +223,10 @@ def child(way: str, url: str, runs: int) -> Measured:
     return Measured(**json.loads(done.stdout.splitlines()[-1]))
 
 
-def measure(url: str, runs: int) -> Iterator[Measured]:
+def measure(url: str, runs: int, epochs: int) -> Iterator[Measured]:
     """Fills the database and measures each way on it."""
     began = time.perf_counter()
-    fill(url, runs)
+    fill(url, runs, epochs)
     print(f"{_kind(url)}, {runs} runs: filled in {time.perf_counter() - began:.0f} s", flush=True)
     for way in WAYS:
         yield child(way, url, runs)
@@ -234,6 +256,7 @@ def show(found: list[Measured]) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--runs", type=int, nargs="*", default=[2500, 10000])
+    parser.add_argument("--epochs", type=int, default=100)
     parser.add_argument("--postgres", action="store_true")
     parser.add_argument("--way", choices=WAYS, help=argparse.SUPPRESS)
     parser.add_argument("--storage", default="", help=argparse.SUPPRESS)
@@ -247,12 +270,12 @@ def main() -> None:
     found: list[Measured] = []
     for runs in asked.runs:
         with tempfile.TemporaryDirectory() as folder:
-            found += measure(f"sqlite:///{folder}/report.db", runs)
+            found += measure(f"sqlite:///{folder}/report.db", runs, asked.epochs)
         if asked.postgres:
             from benchmarks.overhead import postgres
 
             with postgres() as url:
-                found += measure(url, runs)
+                found += measure(url, runs, asked.epochs)
     show(found)
 
 
