@@ -233,14 +233,15 @@ class _Deciding:
             has[entry.owner] += given.get(entry.name, 0)
         free = site.room
         for other in self._live:
-            free = free.less(_worker(other), self._held(other, given))
+            free = free.less(_worker(other), self._held(other))
         for entry in self._entries:
             one, number = named[entry.name], given.get(entry.name, 0)
             if entry.workers:
                 if number:
-                    more = min(number - entry.workers, free.times(entry.worker))
-                    free = free.less(entry.worker, max(more, 0))
-                    self._grant(one, entry.workers + more)
+                    held = self._held(one)
+                    number = min(number, held + free.times(entry.worker))
+                    free = free.less(entry.worker, max(number - held, 0))
+                    self._grant(one, number)
                 else:
                     self._drain(one, self._makes_room(given, named))
             elif number:
@@ -270,7 +271,7 @@ class _Deciding:
         staying = {entry.name for entry in self._entries}
         for one in self._live:
             if one.owner in found and one.name not in staying:
-                found[one.owner] = max(0, found[one.owner] - self._held(one, {}))
+                found[one.owner] = max(0, found[one.owner] - self._held(one))
         return found
 
     def _leaving(self) -> Iterable[tuple[Supply, int]]:
@@ -278,14 +279,15 @@ class _Deciding:
         staying = {entry.name for entry in self._entries}
         for one in self._live:
             if one.name not in staying:
-                grant = self._scene.grants.get(one.name)
-                yield _worker(one), max(1, grant.workers if grant else 1)
+                yield _worker(one), self._held(one)
 
-    def _held(self, one: Submission, given: Mapping[str, int]) -> int:
-        """The workers that a driver has, or keeps if it gets fewer."""
-        grant = self._scene.grants.get(one.name)
-        has = max(1, grant.workers if grant else 1)
-        return min(has, given.get(one.name) or has)
+    def _held(self, one: Submission) -> int:
+        """The workers that a driver may use, or still uses after it was given fewer.
+
+        A worker ends its pack first, so what a sweep loses is free some looks later.
+        """
+        grant, fact = self._scene.grants.get(one.name), self._scene.sweeps.get(one.name)
+        return max(1, grant.workers if grant else 1, fact.busy if fact else 0)
 
     def _makes_room(self, given: Mapping[str, int], named: Mapping[str, Submission]) -> str:
         first = next((e.name for e in self._entries if e.name in given and not e.workers), "")

@@ -41,7 +41,7 @@ from sweeper.store.service_tables import (
     SubmissionTable,
     UsageTable,
 )
-from sweeper.store.tables import LeaseTable, RunTable, SweepTable, clock
+from sweeper.store.tables import AttemptTable, LeaseTable, RunTable, SweepTable, clock
 from sweeper.store.wishes import (
     command_of,
     driver_of,
@@ -65,6 +65,7 @@ class SweepFact:
     Attributes:
         alive: whether a driver holds it now.
         state: running, complete, interrupted or halted; as stored, since `updated_at`.
+        busy: packs in the hands of its workers.
     """
 
     name: str
@@ -72,6 +73,7 @@ class SweepFact:
     state: str
     reason: str
     updated_at: float
+    busy: int = 0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -348,6 +350,7 @@ def _facts(connection: Connection, names: Collection[str]) -> dict[str, SweepFac
     for some in chunks(sorted(names)):
         query = (
             select(
+                SweepTable.id,
                 SweepTable.name,
                 SweepTable.state,
                 SweepTable.state_reason,
@@ -357,15 +360,28 @@ def _facts(connection: Connection, names: Collection[str]) -> dict[str, SweepFac
             .join(LeaseTable, LeaseTable.sweep_id == SweepTable.id)
             .where(SweepTable.name.in_(some))
         )
-        for row in connection.execute(query):
+        rows = connection.execute(query).all()
+        busy = _busy(connection, [row.id for row in rows if leases.alive(row)])
+        for row in rows:
             found[row.name] = SweepFact(
                 name=row.name,
                 alive=leases.alive(row),
                 state=row.state,
                 reason=row.state_reason,
                 updated_at=row.updated_at,
+                busy=busy.get(row.id, 0),
             )
     return found
+
+
+def _busy(connection: Connection, sweep_ids: Collection[int]) -> dict[int, int]:
+    """The packs of sweeps that are in work; those without any are left out."""
+    query = (
+        select(AttemptTable.sweep_id, func.count(AttemptTable.pack_id.distinct()))
+        .where(AttemptTable.sweep_id.in_(sweep_ids), AttemptTable.ended_at.is_(None))
+        .group_by(AttemptTable.sweep_id)
+    )
+    return {row[0]: row[1] for row in connection.execute(query)} if sweep_ids else {}
 
 
 def _ended(connection: Connection, names: Collection[str]) -> dict[str, SubmissionStanding]:

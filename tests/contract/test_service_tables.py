@@ -436,6 +436,7 @@ def test_the_service_is_counted(store: Store, wishes: Wishes, leading: Leading) 
     assert (found.waits[0], found.waits[1], found.room) == ([1], 1, [2.0, 0.0])
     assert (found.leads, found.workers, found.busy, found.driver_starts) == (True, 2, 1, 1)
     assert found.runs == {"pending": 2, "running": 2}
+    assert leading.scene().sweeps["digits"].busy == 1
 
 
 # --- orders

@@ -203,11 +203,30 @@ def test_a_higher_class_drains_a_lower_one_and_waits_for_its_end() -> None:
         assert standing(again, high).reason == "next; others finish their round first"
     assert not again.grants
     young = {**has, "grants": granted("old", workers=2, since=NOW - 10)}
-    kept = decide(scene(old, high, **young), SITE).grants
-    assert [(grant.sweep, grant.workers, grant.reason) for grant in kept] == [
-        ("old", 1, ""),
-        ("high", 1, ""),
-    ]
+    [kept] = decide(scene(old, high, **young), SITE).grants
+    assert (kept.sweep, kept.workers, kept.reason) == ("old", 1, "")
+
+
+@pytest.mark.parametrize(("busy", "given"), [(0, 2), (1, 2), (2, 1), (3, 0)])
+def test_a_worker_that_still_has_a_pack_is_not_given_on(busy: int, given: int) -> None:
+    """A sweep that was given fewer workers lets each go when its pack ends, not before."""
+    old = wish("old", 1, needs=Needs(workers=3))
+    new = wish("new", 2, priority=Priority.HIGH, needs=Needs(workers=2))
+    site = replace(SITE, room=Supply(3.0))
+    fact = SweepFact(name="old", alive=True, state="", reason="", updated_at=NOW, busy=busy)
+    has = {"drivers": [start(old)], "grants": granted("old"), "sweeps": {"old": fact}}
+    found = {it.sweep: it.workers for it in decide(scene(old, new, **has), site).grants}
+    assert found.get("new", 0) == given
+    assert max(busy, found.get("old", 1)) + given <= 3
+
+
+def test_a_sweep_that_lost_workers_gets_back_those_that_it_still_has() -> None:
+    """Nobody else waits any more: its grant grows again, though no worker is free."""
+    one, site = wish(needs=Needs(workers=3)), replace(SITE, room=Supply(3.0))
+    fact = SweepFact(name="a", alive=True, state="", reason="", updated_at=NOW, busy=3)
+    has = {"drivers": [start(one)], "grants": granted("a"), "sweeps": {"a": fact}}
+    [grant] = decide(scene(one, **has), site).grants
+    assert grant.workers == 3
 
 
 def test_a_sweep_grows_into_workers_that_are_free() -> None:
