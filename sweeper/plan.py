@@ -12,7 +12,7 @@ import heapq
 import math
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from itertools import pairwise
 from typing import Any, Literal, TypeAlias, TypeVar
 
@@ -37,6 +37,9 @@ class Price:
     Attributes:
         threads: with which its packs always compute, because another number rounds differently.
         findings: the errors of the forms that are not used, a sentence each.
+        memory: bytes of a GPU that a pack of K takes at the most, by K; empty if not measured.
+        context: bytes of it that a process takes besides.
+        device_memory: bytes of the whole GPU.
     """
 
     key: str
@@ -46,6 +49,9 @@ class Price:
     evaluation: float = 0.0  # share of the seconds that evaluations take
     threads: int = 1
     findings: tuple[str, ...] = ()
+    memory: dict[int, int] = field(default_factory=dict[int, int])
+    context: int = 0
+    device_memory: int = 0
 
     def seconds(self, k: int) -> float:
         """The seconds of a step of a pack of K: interpolated, and constant beyond the ends."""
@@ -53,18 +59,30 @@ class Price:
         steps = np.interp(k, known, [self.seconds_per_step[i] for i in known])
         return float(steps) * self.steps_per_run
 
+    def bytes(self, k: int) -> float:
+        """The memory of a pack of K on a GPU: interpolated, the least below, a line above."""
+        known = sorted(self.memory)
+        peaks = np.maximum.accumulate([self.memory[i] for i in known])
+        if k <= known[-1]:
+            return float(np.interp(k, known, peaks))
+        more = peaks[-1] - peaks[0], known[-1] - known[0]
+        rise, members = more if len(known) > 1 else (peaks[-1], known[-1])
+        return float(peaks[-1] + (k - known[-1]) * rise / members)
+
     def dump(self) -> dict[str, Any]:
         """Returns the price as JSON."""
         return asdict(self) | {
-            "seconds_per_step": {str(k): s for k, s in self.seconds_per_step.items()}
+            "seconds_per_step": {str(k): s for k, s in self.seconds_per_step.items()},
+            "memory": {str(k): peak for k, peak in self.memory.items()},
         }
 
     @classmethod
     def read(cls, saved: Mapping[str, Any]) -> Price:
-        """Restores a price from `dump`."""
+        """Restores a price from `dump`; those of an earlier Sweeper lack the memory."""
         seconds = {int(k): float(s) for k, s in saved["seconds_per_step"].items()}
+        memory = {int(k): int(peak) for k, peak in saved.get("memory", {}).items()}
         findings = tuple(saved["findings"])
-        return replace(cls(**saved), seconds_per_step=seconds, findings=findings)
+        return replace(cls(**saved), seconds_per_step=seconds, memory=memory, findings=findings)
 
 
 def best_k(price: Price, available: int, cap: int) -> int:

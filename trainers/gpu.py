@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
+import gc
+from collections.abc import Callable, Iterable
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -41,6 +42,50 @@ def right_forms(build: Callable[[str], Any]) -> list[str]:
             if bool((apart <= most * torch.linalg.vector_norm(expected, dim=1)).all()):
                 found.append(form)
     return found
+
+
+class PackMemory(NamedTuple):
+    """Bytes of a GPU: by K what a pack takes at the most, of its process besides, and in all."""
+
+    memory: dict[int, int]
+    context: int
+    device_memory: int
+
+
+def memory(ks: Iterable[int], build: Callable[[int], Any]) -> PackMemory:
+    """Measures packs of these K, which `build` makes."""
+    return PackMemory(peaks(ks, build), *beside())
+
+
+def peaks(ks: Iterable[int], build: Callable[[int], Any]) -> dict[int, int]:
+    """Bytes that PyTorch reserves at the most for a pack of K, by K, each alone in this process.
+
+    Args:
+        build: makes a `PackTrainer` of K members.
+    """
+    found: dict[int, int] = {}
+    for k in ks:
+        release()
+        torch.cuda.reset_peak_memory_stats()
+        build(k).time_steps(1)
+        found[k] = torch.cuda.max_memory_reserved()
+    release()
+    return found
+
+
+def beside() -> tuple[int, int]:
+    """Bytes that this process takes of its GPU beside PyTorch's, and bytes of the whole GPU.
+
+    If other processes use the GPU, their bytes count too: then fewer are thought to fit.
+    """
+    free, total = torch.cuda.mem_get_info()
+    return total - free - torch.cuda.memory_reserved(), total
+
+
+def release() -> None:
+    """Gives back what PyTorch keeps of the GPU's memory for later, which other processes need."""
+    gc.collect()
+    torch.cuda.empty_cache()
 
 
 def _first_update(trainer: Any) -> tuple[Tensor, str]:

@@ -51,7 +51,11 @@ def _read(path: Path) -> Timing | None:
         if not 0 <= time.time() - saved["at"] < DAYS * 86400:
             return None
         timing = Timing(**saved["timing"])
-        seconds = {int(k): float(s) for k, s in timing.seconds_per_step.items()}
-        return replace(timing, seconds_per_step=seconds, findings=tuple(timing.findings))
+        return replace(
+            timing,
+            seconds_per_step={int(k): float(s) for k, s in timing.seconds_per_step.items()},
+            memory={int(k): int(peak) for k, peak in timing.memory.items()},
+            findings=tuple(timing.findings),
+        )
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None

@@ -54,6 +54,9 @@ class Timing:
     evaluation: float  # share of the seconds that evaluations take
     threads: int = 1
     findings: tuple[str, ...] = ()  # errors of the forms that are not used
+    memory: dict[int, int] = field(default_factory=dict[int, int])
+    context: int = 0
+    device_memory: int = 0
 
 
 @dataclass(frozen=True, kw_only=True)

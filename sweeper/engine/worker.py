@@ -123,10 +123,16 @@ def time_packs(job: ProbeJob) -> Answer:
             return made(data, members, device=job.device, form=form)
 
         def measure() -> Timing:
-            return timing.fastest(
+            found = timing.fastest(
                 timing.measure(job, partial(build, form=form), suited=replace(suited, form=form))
                 for form in forms_to_time(config, job, suited, build)
             )
+            if job.device == "cpu":
+                return found
+            from trainers.gpu import memory
+
+            measured = memory(found.seconds_per_step, partial(build, form=found.form))
+            return replace(found, **measured._asdict())
 
         if TRAINER is not None:  # which may be another one tomorrow
             return measure()
@@ -278,7 +284,11 @@ class PackWorker:
             message = self._say((), done=True, failure=endings.of_exception(error))
         if message.done:
             self._leave()
-        if message.failure is not None:
+        if message.done and self._job.device != "cpu" and self._job.own is None:
+            from trainers.gpu import release
+
+            release()  # for the workers that share it
+        elif message.failure is not None:
             gc.collect()  # free the memory for the next job
         return message, message.done
 

@@ -20,7 +20,7 @@ from sweeper.engine.probe import ProbeConditions, ProbeJobs, Question
 from sweeper.engine.progress import Probing
 from sweeper.errors import InputError
 from sweeper.states import Ending
-from trainers import weight_files
+from trainers import gpu, weight_files
 from trainers.config import Config
 
 CONFIG = Config.model_validate({"data": {"dataset": "digits"}, "train": {"epochs": 2}})
@@ -157,6 +157,69 @@ def test_a_timing_that_cannot_be_trusted_is_taken_again(cached: Path, spoil: str
     file.write_text("{" if spoil == "damaged" else json.dumps(saved))
     kept_timings.kept(job("k", 1, 10), measured)
     assert measured.times == 2
+
+
+def test_memory_is_kept_with_a_timing(cached: Path) -> None:
+    """By K as a number, though JSON has only texts as keys."""
+    measured = replace(Measured()(), memory={1: 7, 10: 8}, context=2, device_memory=90)
+    assert [kept_timings.kept(job("k", 1), lambda: measured) for _ in range(2)] == [measured] * 2
+
+
+class Card:
+    """A GPU of 1,000 bytes, 50 of them PyTorch's context, under the names of `torch.cuda`."""
+
+    def __init__(self) -> None:
+        self.held = self.cached = self.peak = 0
+
+    def take(self, count: int) -> None:
+        fresh = max(0, count - self.cached)
+        self.cached, self.held = self.cached + fresh - count, self.held + count
+        self.peak = max(self.peak, self.memory_reserved())
+
+    def give(self, count: int) -> None:
+        self.held, self.cached = self.held - count, self.cached + count
+
+    def memory_reserved(self) -> int:
+        return self.held + self.cached
+
+    def max_memory_reserved(self) -> int:
+        return self.peak
+
+    def reset_peak_memory_stats(self) -> None:
+        self.peak = self.memory_reserved()
+
+    def empty_cache(self) -> None:
+        self.cached = 0
+
+    def mem_get_info(self) -> tuple[int, int]:
+        return 1000 - 50 - self.memory_reserved(), 1000
+
+
+class OnCard:
+    """A trainer of K that keeps 10 bytes a member, and takes as much again for a step."""
+
+    def __init__(self, card: Card, k: int) -> None:
+        self.card, self.size = card, 10 * k
+        self.me = self  # so that only the collector of cycles finds it
+        card.take(self.size)
+
+    def time_steps(self, steps: int) -> None:
+        self.card.take(self.size)
+        self.card.give(self.size)
+
+    def __del__(self) -> None:
+        self.card.give(self.size)
+
+
+def test_the_memory_of_each_k_is_measured_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the K before it has left does not count, in whatever order; in the end all is free."""
+    card = Card()
+    for name in ("memory_reserved", "max_memory_reserved", "reset_peak_memory_stats",
+                 "empty_cache", "mem_get_info"):  # fmt: skip
+        monkeypatch.setattr(torch.cuda, name, getattr(card, name))
+    found = gpu.memory([20, 1, 5], lambda k: OnCard(card, k))
+    assert found == ({20: 400, 1: 20, 5: 100}, 50, 1000)
+    assert card.memory_reserved() == 0
 
 
 @pytest.mark.usefixtures("guards")

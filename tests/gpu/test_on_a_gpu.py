@@ -12,7 +12,7 @@ from small_packs import config, images, pack
 
 from trainers.data.dataset import Dataset
 from trainers.forms import GPU_FORMS
-from trainers.gpu import right_forms
+from trainers.gpu import beside, peaks, right_forms
 from trainers.loop import Member, PackTrainer
 from trainers.sources import Fetched
 
@@ -86,6 +86,22 @@ def test_samples_that_do_not_fit_come_from_the_machine(monkeypatch: pytest.Monke
     fetched = trainer(data, "folded", one)
     assert isinstance(fetched.pool._x["train"], Fetched)
     assert torch.equal(trained(data, "folded", one), resident)
+
+
+@pytest.mark.parametrize("form", GPU_FORMS)
+def test_the_memory_of_a_pack_is_measured(form: str) -> None:
+    """It grows with the members, does not depend on the order, and a process takes some besides."""
+    one, data = config(**PLAIN), images(channels=3)
+
+    def build(k: int) -> PackTrainer:
+        return trainer(data, form, *[one] * k)
+
+    found = peaks([1, 20, 1], build)
+    assert 0 < found[1] < found[20]
+    assert peaks([1], build) == {1: found[1]}
+    context, total = beside()
+    assert 0 < context < total
+    assert found[20] < total
 
 
 def test_files_train_as_arrays_do(tmp_path: Path) -> None:

@@ -173,6 +173,17 @@ def test_a_price_survives_json() -> None:
     """It is kept in the database with the plan."""
     one = Price(key="k", seconds_per_step={1: 0.5, 10: 2.0}, form="folded", steps_per_run=7)
     assert Price.read(json.loads(json.dumps(one.dump()))) == one
+    measured = replace(one, memory={1: 7, 10: 8}, context=2, device_memory=90)
+    assert Price.read(json.loads(json.dumps(measured.dump()))) == measured
+
+
+def test_a_price_of_an_earlier_sweeper_lacks_the_memory() -> None:
+    """It is read all the same: a sweep goes on with the numbers it has."""
+    one = Price(key="k", seconds_per_step={1: 0.5}, form="folded", steps_per_run=7)
+    saved = one.dump()
+    for newer in ("memory", "context", "device_memory"):
+        del saved[newer]
+    assert Price.read(saved) == one
 
 
 def test_a_pack_shares_one_key_and_every_run_is_in_one() -> None:
