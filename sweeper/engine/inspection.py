@@ -158,7 +158,7 @@ def examine(
 
 
 def cards() -> list[str]:
-    """Each GPU with its memory, from NVIDIA's tool; empty without that tool."""
+    """Each GPU with its memory, from NVIDIA's tool; empty without that tool. MPS is named."""
     query = ["nvidia-smi", "--query-gpu=name,memory.total,memory.used", "--format=csv,noheader"]
     try:
         listed = subprocess.run(  # noqa: S603  fixed words
@@ -167,7 +167,8 @@ def cards() -> list[str]:
     except (OSError, subprocess.SubprocessError):
         return []
     rows = (line.split(", ") for line in listed.stdout.splitlines())
-    return [f"{name} {total}, {used} used" for name, total, used in rows]
+    mps = ", shared by MPS" if nodes.mps_runs() else ""
+    return [f"{name} {total}, {used} used{mps}" for name, total, used in rows]
 
 
 def as_dict(node: NodeFindings) -> dict[str, Any]:

@@ -12,7 +12,7 @@ import numpy as np
 
 from sweeper import search
 from sweeper.design import design, pack_key
-from sweeper.engine import checkpoint_paths, cluster, precision, probe, provenance
+from sweeper.engine import checkpoint_paths, cluster, precision, probe, provenance, sharing
 from sweeper.engine.adaptive import Adaptive
 from sweeper.engine.cells import REPORT, Cells
 from sweeper.engine.conductor import Conductor
@@ -24,9 +24,10 @@ from sweeper.engine.probe import ProbeConditions, Question
 from sweeper.engine.progress import Awaited, Best, snapshot
 from sweeper.engine.pruning import Pruning, group_of, pruning_of
 from sweeper.engine.recorder import index_of, value_at
+from sweeper.engine.room import terms
 from sweeper.engine.run_tracker import RunTracker
 from sweeper.engine.screening import ScreenedCells
-from sweeper.engine.worker_pool import WorkerPool, terms
+from sweeper.engine.worker_pool import WorkerPool
 from sweeper.plan import Price, awaited
 from sweeper.spec import ADAPTIVE, Screen
 from sweeper.states import Ending, RunState
@@ -268,15 +269,13 @@ class Launch:
         with cluster.started(
             address=address,
             cpus=asked * spec.resources.cpus,
-            gpus=asked * spec.resources.gpus,
+            gpus=asked * spec.resources.gpus_while_timing,
             say=self.request.say,
             listen=self.request.interrupts.listen,
         ) as capacity:
             self._check_interrupted()
-            if address is None and spec.resources.gpus > capacity.gpus:
-                raise spec.problem(
-                    "resources.gpus", spec.resources.gpus, f"this machine has {capacity.gpus:g}"
-                )
+            if address is None:
+                sharing.check(spec, capacity)
             wanted = terms(spec, joined=address is not None)
             crew = self.request.crew
             with self.request.make_pool(
@@ -287,6 +286,7 @@ class Launch:
     def _run(self, pool: WorkerPool) -> None:
         pool.wait(self._check)
         packer = self._packer(pool)
+        self._settle_shares(pool, packer)
         self.conductor = self.make_conductor(packer, lambda: pool.room)
         self.conductor.end_stopped()
         self.conductor.enqueue(self._open)
@@ -326,6 +326,19 @@ class Launch:
         )
         self._check_interrupted()
         return packer
+
+    def _settle_shares(self, pool: WorkerPool, packer: Packer) -> None:
+        resources = self.spec.resources
+        if resources.on_gpu:
+            sharing.settle(
+                pool,
+                resources,
+                [*self._open, *packer.planned(self.tracker.unpacked())],
+                packer.prices,
+                later=len(self._awaited_cells()),
+                here=self.request.ray_address is None,
+                say=self.request.say,
+            )
 
     def _probe(self, pool: WorkerPool, questions: Sequence[Question]) -> list[Price]:
         tell, check = self.request.say, self._check

@@ -33,6 +33,15 @@ def facts() -> dict[str, str]:
     }
 
 
+def mps_runs() -> bool:
+    """Whether NVIDIA's Multi-Process Service runs here, as far as its control pipe shows.
+
+    The daemon keeps its pipes in CUDA_MPS_PIPE_DIRECTORY: https://docs.nvidia.com/deploy/mps
+    """
+    folder = os.environ.get("CUDA_MPS_PIPE_DIRECTORY") or "/tmp/nvidia-mps"  # noqa: S108
+    return (Path(folder) / "control").exists()
+
+
 def hardware() -> str:
     """`AMD EPYC 7B13, 8 cores, 31 GiB`: of this machine; nothing of it has to be equal."""
     parts = [processor(), f"{os.cpu_count() or 0} cores"]

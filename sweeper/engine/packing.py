@@ -67,10 +67,14 @@ class Packer:
 
     def pack(self, runs: Sequence[TrackedRun], *, workers: int | None = None) -> list[Pack]:
         """Makes packs for these runs by the plan, such that none of `workers` is idle."""
+        return self._add(self.planned(runs, workers=workers))
+
+    def planned(self, runs: Sequence[TrackedRun], *, workers: int | None = None) -> list[NewPack]:
+        """The packs that `pack` would make now."""
         cells = self._cells(runs)
         self._borrow(cells)
         ordered = plan.order_runs(cells, [run.record() for run in runs])
-        made = plan.packs(
+        return plan.packs(
             ordered,
             cells,
             self.prices,
@@ -78,7 +82,6 @@ class Packer:
             whole_cells=self._spec.pruner.method != "none",
             workers=workers or self._workers(),
         )
-        return self._add(made)
 
     def foresee(self, awaited: Mapping[str, int], *, replicates: int) -> tuple[float, int]:
         """The seconds of the packs that will follow, and the number of packs without a price.

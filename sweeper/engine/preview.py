@@ -9,13 +9,14 @@ from pathlib import Path
 
 from sweeper import plan, search
 from sweeper.design import candidates, designs, pack_key
-from sweeper.engine import cluster, data_facts, plugins, probe, screening
+from sweeper.engine import cluster, data_facts, plugins, probe, screening, sharing
 from sweeper.engine.cells import REPORT, TUNING, CellMaker
 from sweeper.engine.own import prepared
 from sweeper.engine.packing import questions, shared
-from sweeper.engine.probe import ProbeConditions
+from sweeper.engine.probe import ProbeConditions, Question
 from sweeper.engine.progress import Event
-from sweeper.engine.worker_pool import WorkerPool, terms
+from sweeper.engine.room import terms
+from sweeper.engine.worker_pool import WorkerPool
 from sweeper.eta import UNKNOWN_FACTOR
 from sweeper.plan import Price
 from sweeper.spec import ADAPTIVE, Screen, Search, Spec
@@ -183,19 +184,33 @@ def _probed(
     on_event: Callable[[Event], None],
 ) -> tuple[dict[str, Price], int]:
     """Prices by pack key, and the number of workers that the cluster has room for."""
-    cpus, gpus = spec.resources.cpus, spec.resources.gpus
+    cpus, gpus = spec.resources.cpus, spec.resources.gpus_while_timing
     asked = spec.resources.workers or 1
     wanted = questions(
         cells, dict(Counter(run.cell_id for run in runs)), replicates=spec.replicates
     )
     on_event(f"joining Ray at {ray_address}" if ray_address else "starting Ray")
-    with cluster.started(address=ray_address, cpus=asked * cpus, gpus=asked * gpus, say=on_event):
+    with cluster.started(
+        address=ray_address, cpus=asked * cpus, gpus=asked * gpus, say=on_event
+    ) as capacity:
+        here = ray_address is None
+        if here:
+            sharing.check(spec, capacity)
         place = ProbeConditions.of(spec.resources, plugin_files, fingerprints)
-        with WorkerPool(terms(spec, joined=ray_address is not None), say=on_event) as pool:
+        with WorkerPool(terms(spec, joined=not here), say=on_event) as pool:
             pool.wait(lambda: None)
-            workers = pool.room
-            asked = probe.measure_there(wanted, place, pool, tell=on_event) if wanted else []
-            found = {price.key: price for price in asked}
+            priced = probe.measure_there(wanted, place, pool, tell=on_event) if wanted else []
+            prices = _with_borrowed(cells, wanted, {price.key: price for price in priced})
+            if spec.resources.on_gpu:
+                made = _planned(spec, cells, runs, prices=prices, workers=pool.room)
+                sharing.settle(pool, spec.resources, made, prices, here=here, say=on_event)
+            return prices, pool.room
+
+
+def _with_borrowed(
+    cells: Sequence[Cell], wanted: Sequence[Question], found: dict[str, Price]
+) -> dict[str, Price]:
+    """The prices, and for each key without one that of the most similar key."""
     configs = {q.key: read(q.config) for q in wanted if q.key in found}
     for cell in cells:
         key = pack_key(cell.config)
@@ -203,7 +218,28 @@ def _probed(
             config, samples = read(cell.config), sum(cell.class_counts)
             price = probe.borrow(key, config, samples=samples, priced=configs, prices=found)
             found |= {key: price} if price else {}
-    return found, workers
+    return found
+
+
+def _planned(
+    spec: Spec,
+    cells: Sequence[Cell],
+    runs: Sequence[Run],
+    *,
+    prices: Mapping[str, Price],
+    workers: int,
+) -> list[NewPack]:
+    """The packs of every run."""
+    made: list[NewPack] = []
+    for role in (TUNING, REPORT):
+        of_role = [cell for cell in cells if cell.role == role]
+        ids = {cell.id for cell in of_role}
+        ordered = plan.order_runs(of_role, [run for run in runs if run.cell_id in ids])
+        whole = spec.pruner.method != "none"
+        made += plan.packs(
+            ordered, of_role, prices, pack=spec.resources.pack, whole_cells=whole, workers=workers
+        )
+    return made
 
 
 def _sum(
@@ -214,15 +250,7 @@ def _sum(
     prices: Mapping[str, Price],
     workers: int,
 ) -> Preview:
-    made: list[NewPack] = []
-    for role in (TUNING, REPORT):
-        of_role = [cell for cell in cells if cell.role == role]
-        ids = {cell.id for cell in of_role}
-        ordered = plan.order_runs(of_role, [run for run in runs if run.cell_id in ids])
-        whole = spec.pruner.method != "none"
-        made += plan.packs(
-            ordered, of_role, prices, pack=spec.resources.pack, whole_cells=whole, workers=workers
-        )
+    made = _planned(spec, cells, runs, prices=prices, workers=workers)
     seconds = plan.estimate(made, workers=workers)
     return Preview(
         cells=sum(cell.role == REPORT for cell in cells),

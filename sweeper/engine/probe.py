@@ -14,7 +14,7 @@ from sweeper.engine.progress import Event, Probing
 from sweeper.engine.worker_pool import Worker, WorkerPool
 from sweeper.errors import EngineError, InputError
 from sweeper.plan import Price
-from sweeper.spec.models import Resources
+from sweeper.spec import Resources
 from sweeper.states import Ending
 from trainers.compiled.build import lacking
 from trainers.config import Config, switches
@@ -52,7 +52,7 @@ class ProbeConditions:
         return cls(
             threads=max(1, int(resources.cpus)) if asked == "auto" else asked,
             auto_threads=asked == "auto",
-            device="cuda" if resources.gpus else "cpu",
+            device="cuda" if resources.on_gpu else "cpu",
             fingerprints=fingerprints,
             plugins=plugins,
         )

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 
 import ray
 
+from sweeper.spec import Spec
+
 STRIKES = 2  # failures of a node before it is no longer used
 
 
@@ -29,12 +31,48 @@ class Shape:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Terms:
+    """The resources of workers, and how long they may be silent.
+
+    Attributes:
+        most: the most workers; None: as many as there is room for.
+        silent_seconds: time without a sign of life before a worker is replaced.
+        wait_seconds: how long to wait while no node has room for a worker.
+        joined: whether the cluster may be shared, and nodes come and go.
+    """
+
+    shape: Shape
+    most: int | None = None
+    silent_seconds: float = 60.0
+    wait_seconds: float = 600.0
+    joined: bool = False
+
+
+def terms(spec: Spec, *, joined: bool) -> Terms:
+    """The terms of a sweep's workers."""
+    limits, resources = spec.limits, spec.resources
+    return Terms(
+        shape=Shape(cpus=resources.cpus, gpus=resources.gpus_while_timing),
+        most=resources.workers,
+        silent_seconds=limits.silent_seconds,
+        wait_seconds=limits.wait_seconds,
+        joined=joined,
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
 class Node:
     """A living node; `name` is its host, made unique if two have the same."""
 
     id: str
     name: str
     slots: int  # workers that fit on it if it is empty
+    cpus: float = 0.0
+    gpus: int = 0
+
+
+def _times(part: float, whole: float) -> int:
+    return int(whole / part + 1e-9)
 
 
 class Room:
@@ -54,11 +92,41 @@ class Room:
         for listed in living:
             id, host = listed["NodeID"], listed["NodeManagerHostname"]
             name = host if names[host] == 1 else f"{host} ({id[:6]})"
-            self._nodes[id] = Node(id=id, name=name, slots=self._slots(listed["Resources"]))
+            there = listed["Resources"]
+            cpus, gpus = there.get("CPU", 0.0), int(there.get("GPU", 0.0))
+            slots = self._slots(cpus, gpus)
+            self._nodes[id] = Node(id=id, name=name, slots=slots, cpus=cpus, gpus=gpus)
 
-    def _slots(self, resources: Mapping[str, float]) -> int:
-        wanted = self.shape.bundle.items()
-        return min(int(resources.get(name, 0.0) / amount + 1e-9) for name, amount in wanted)
+    def _slots(self, cpus: float, gpus: int) -> int:
+        by_cpus, share = _times(self.shape.cpus, cpus), self.shape.gpus
+        if not share:
+            return by_cpus
+        # A worker's share is of one GPU: what two of them have left does not add up.
+        by_gpus = gpus * _times(share, 1.0) if share <= 1 else _times(share, gpus)
+        return min(by_cpus, by_gpus)
+
+    def reshape(self, shape: Shape) -> None:
+        """Looks again, for workers of another shape; what is known of the nodes stays."""
+        self.shape = shape
+        self.look()
+
+    @property
+    def gpus(self) -> int:
+        """The GPUs of the nodes that may be used."""
+        return sum(node.gpus for node in self._usable())
+
+    @property
+    def most_per_gpu(self) -> int:
+        """The most workers on a GPU for which each node has cores, and which are asked for.
+
+        Ray fills a GPU before it uses the next one, so more of them would leave a GPU idle.
+        """
+        found = [
+            _times(self.shape.cpus, node.cpus) // node.gpus for node in self._usable() if node.gpus
+        ]
+        if self._most is not None and found:
+            found.append(self._most // self.gpus)
+        return max(1, min(found, default=1))
 
     def lives(self, node: Node) -> bool:
         """Returns whether the node was alive at the last check."""

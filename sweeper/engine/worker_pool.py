@@ -11,7 +11,7 @@ import logging
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import replace
 from itertools import count
 from typing import Any, Protocol, Self
 
@@ -22,10 +22,9 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from sweeper.engine import cluster, endings, nodes
 from sweeper.engine.messages import Job, Message, ProbeJob
-from sweeper.engine.room import Node, Room, Shape
+from sweeper.engine.room import Node, Room, Shape, Terms
 from sweeper.engine.worker import BEATS, PackWorker
 from sweeper.errors import EngineError
-from sweeper.spec import Spec
 from sweeper.states import Ending
 
 LOG = logging.getLogger(__name__)
@@ -90,36 +89,6 @@ class JobSource(Protocol):
     def lost(self, worker: Worker, ending: Ending, error: str) -> None:
         """Receives the loss of a worker that ended before its job was done."""
         ...
-
-
-@dataclass(frozen=True, kw_only=True)
-class Terms:
-    """The resources of workers, and how long they may be silent.
-
-    Attributes:
-        most: the most workers; None: as many as there is room for.
-        silent_seconds: time without a sign of life before a worker is replaced.
-        wait_seconds: how long to wait while no node has room for a worker.
-        joined: whether the cluster may be shared, and nodes come and go.
-    """
-
-    shape: Shape
-    most: int | None = None
-    silent_seconds: float = 60.0
-    wait_seconds: float = 600.0
-    joined: bool = False
-
-
-def terms(spec: Spec, *, joined: bool) -> Terms:
-    """The terms of a sweep's workers."""
-    limits, resources = spec.limits, spec.resources
-    return Terms(
-        shape=Shape(cpus=resources.cpus, gpus=resources.gpus),
-        most=resources.workers,
-        silent_seconds=limits.silent_seconds,
-        wait_seconds=limits.wait_seconds,
-        joined=joined,
-    )
 
 
 class PooledWorker:
@@ -195,7 +164,7 @@ class WorkerPool:
         self._actor = remote(concurrency_groups={BEATS: 1})(PackWorker)
         self._looked_at = self._said_at = float("-inf")
         self._turned_at = self._ready_at = time.monotonic()
-        self._requested = 0
+        self._requested: list[dict[str, float]] = []
 
     def __enter__(self) -> Self:
         return self
@@ -214,6 +183,18 @@ class WorkerPool:
         """The number of workers that there may be and that there is room for."""
         limit = self._limit()
         return self._room.total if limit is None else min(self._room.total, limit)
+
+    @property
+    def cards(self) -> tuple[int, int]:
+        """The number of GPUs, and the most workers that may share one."""
+        return self._room.gpus, self._room.most_per_gpu
+
+    def reshape(self, shape: Shape) -> None:
+        """Ends the workers, all of them idle; those that follow have this shape."""
+        for worker in list(self._workers.values()):
+            self._let_go(worker)
+        self._terms = replace(self._terms, shape=shape)
+        self._room.reshape(shape)
 
     def wait(self, tick: Callable[[], None]) -> None:
         """Returns once a worker exists; calls `tick` meanwhile, which may raise.
@@ -281,9 +262,10 @@ class WorkerPool:
         """Asks an autoscaler for the useful number of workers, if the spec limits their number."""
         most = self._terms.most
         asked = min(wanted, most) if self._terms.joined and most is not None else 0
-        if asked != self._requested:
-            self._requested = asked
-            request_resources(bundles=[self._terms.shape.bundle] * asked)
+        bundles = [self._terms.shape.bundle] * asked
+        if bundles != self._requested:
+            self._requested = bundles
+            request_resources(bundles=bundles)
 
     def _wait(self) -> None:
         """While there is no worker: reports the wait, and gives up at the limit.

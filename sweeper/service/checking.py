@@ -153,17 +153,20 @@ def examine(
     spec = parse(text, "spec", overrides)
     search.check(spec)
     _refuse_files(spec.model_dump(mode="json"), given)
+    resources, gpus = spec.resources, spec.resources.gpus
+    if gpus == "auto":
+        reason = "the service grants a share that is known before: write it, such as 0.25"
+        raise spec.problem("resources.gpus", gpus, reason)
     if spec.trainer is not None and not plugins:
         raise SpecError(f"spec: trainer: {spec.trainer!r}: no plug-in of this server defines it")
     cells, tried = count(spec), 0
     if spec.nuisance and spec.search.method not in ADAPTIVE:
         tried = sum(len(candidates(spec, design)) for design in designs(spec))
     runs = cells * spec.replicates + tried * spec.tuning_replicates
-    resources = spec.resources
     needs = Needs(
         workers=min(resources.workers, runs) if resources.workers else runs,
         cpus=resources.cpus,
-        gpus=resources.gpus,
+        gpus=gpus,
         runs=runs,
     )
     config = spec.config_for({})

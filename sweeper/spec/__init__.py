@@ -10,13 +10,13 @@ from sweeper.spec.models import (
     Looks,
     Objective,
     Pruner,
-    Resources,
     Screen,
     Search,
     SpecFile,
     Target,
 )
 from sweeper.spec.reference import json_schema, markdown
+from sweeper.spec.resources import Resources
 from sweeper.spec.samplers import ADAPTIVE
 
 __all__ = [

@@ -25,6 +25,7 @@ from sweeper.spec.factors import Factor, Level, NamedCell, Nuisance
 from sweeper.spec.goals import Bound, Constraint, constraint
 from sweeper.spec.own import Fixed, OwnConfig
 from sweeper.spec.phrases import near
+from sweeper.spec.resources import Positive, Resources
 from sweeper.spec.samplers import Method, described
 from trainers.blocks import Block, Worded
 from trainers.config import OBJECTIVES, Config, TrainConfig, leaves
@@ -37,7 +38,6 @@ OPTIONAL = ("compare", "objectives", "constraints", "first", "start_from")
 METHOD = "method"  # what such a factor is called, and one that factors with `when` make
 OWN = "own trainer"  # in the context of a validation: whether the spec has one
 
-Positive: TypeAlias = Annotated[float, Field(gt=0.0)]
 MOST = 1000  # replicates
 FEWEST = 3  # to estimate a spread
 FIRMEST = 5  # the fewest for a definite verdict
@@ -151,33 +151,6 @@ class Pruner(Worded):
         default=0.1,
         description="wilcoxon: a cell stops where its p-value is below this, at any evaluation.",
     )
-
-
-class Resources(Block):
-    """The resources of a worker, and the number of workers."""
-
-    cpus: Positive = Field(default=1.0, description="CPU cores a worker.")
-    gpus: Annotated[float, Field(ge=0.0, le=64.0)] = Field(
-        default=0.0, description="GPUs a worker; a fraction shares a GPU, above 1 whole numbers."
-    )
-    workers: Annotated[int, Field(ge=1, le=10_000)] | None = Field(
-        default=None, description="Number of workers; null: as many as the cluster has room for."
-    )
-    threads: Annotated[int, Field(ge=1, le=1024)] | Literal["auto"] = Field(
-        default="auto",
-        description="CPU threads a worker; auto: by the size of a step, at most one for each core.",
-    )
-    pack: Annotated[int, Field(ge=1, le=1024)] | Literal["auto"] = Field(
-        default="auto",
-        description="Runs trained together as one model; auto: the cheapest in a short probe.",
-    )
-
-    @field_validator("gpus")
-    @classmethod
-    def _whole_over_one(cls, value: float) -> float:
-        if value > 1 and value != int(value):
-            raise ValueError("above 1 the number of GPUs must be whole")
-        return value
 
 
 class Limits(Block):
@@ -482,7 +455,7 @@ class SpecFile(Block):
                 block = block.setdefault(name, {})
             block[last] = level
         train = tree.get("train", {})
-        if self.resources.gpus and train.get("precision", "auto") == "auto":
+        if self.resources.on_gpu and train.get("precision", "auto") == "auto":
             tree["train"] = train | {"precision": "bfloat16"}  # what `auto` is there
         return Config.model_validate(tree)
 

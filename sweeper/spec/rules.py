@@ -251,6 +251,9 @@ def an_own_trainer_has_its_own_values(spec: SpecFile) -> Iterator[Problem]:
     if spec.pruner.method == "hyperband" and not epochs_in(spec.fixed):
         reason = "hyperband needs the number of epochs; write fixed: {epochs: N}"
         yield Problem(("pruner",), reason, "hyperband")
+    if spec.resources.gpus == "auto":
+        reason = "a trainer of your own is not probed; write the share, such as 0.5"
+        yield Problem(("resources", "gpus"), reason, "auto")
 
 
 def nothing_is_selected_on_test(spec: SpecFile) -> Iterator[Problem]:

@@ -70,6 +70,7 @@ def test_blocks_under_fixed_are_dotted_names() -> None:
         ({"data": {"dataset": "digits"}}, "data: is for Sweeper's trainer"),
         ({"train": {"epochs": 3}}, "train: is for Sweeper's trainer"),
         ({"budget": "steps"}, "budget: is for Sweeper's trainer"),
+        ({"resources": {"gpus": "auto"}}, "resources.gpus: 'auto': a trainer of your own is not"),
         ({"trainer": None}, "no such key to vary"),
         ({"objective": "auc"}, "write objective: {metric: auc, direction: maximize}"),
         ({"objective": {"metric": "loss", "direction": "maximize"}}, "direction of loss is min"),

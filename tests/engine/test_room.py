@@ -53,6 +53,40 @@ def test_a_node_has_room_for_as_many_as_fit_by_each_resource(looked, shape, expe
     assert found.total == expected
 
 
+def test_what_two_gpus_have_left_is_room_for_nobody(looked) -> None:
+    """Two shares of 0.4 fit on each, and none on a fifth of both."""
+    assert looked(node("a", CPU=8.0, GPU=2.0), shape=Shape(cpus=1, gpus=0.4)).total == 4
+    assert looked(node("a", CPU=8.0, GPU=2.0), shape=Shape(cpus=1, gpus=0.3333)).total == 6
+
+
+@pytest.mark.parametrize(
+    ("nodes", "most", "expected"),
+    [
+        ([{"CPU": 8.0, "GPU": 1.0}], None, (1, 4)),
+        ([{"CPU": 8.0, "GPU": 1.0}, {"CPU": 64.0}], None, (1, 4)),
+        ([{"CPU": 8.0, "GPU": 1.0}, {"CPU": 8.0, "GPU": 2.0}], None, (3, 2)),
+        ([{"CPU": 4.0, "GPU": 4.0}], None, (4, 1)),
+        ([{"CPU": 64.0, "GPU": 2.0}], 6, (2, 3)),
+        ([{"CPU": 64.0, "GPU": 2.0}], 1, (2, 1)),
+        ([{"CPU": 64.0}], None, (0, 1)),
+    ],
+)
+def test_a_gpu_is_shared_by_no_more_than_have_cores(looked, nodes, most, expected) -> None:
+    """Workers of two cores: Ray fills a GPU first, so more of them would leave one idle."""
+    listed = [node(f"n{at}", **resources) for at, resources in enumerate(nodes)]
+    found = looked(*listed, shape=Shape(cpus=2, gpus=1), most=most)
+    assert (found.gpus, found.most_per_gpu) == expected
+
+
+def test_workers_of_another_shape_find_other_room(looked) -> None:
+    """What is known against a node stays known."""
+    found = looked(node("a", CPU=8.0, GPU=1.0), node("b", CPU=8.0, GPU=1.0), shape=Shape(cpus=1))
+    [b] = [one for one in found.free(Counter(a=8)) if one.name == "b"][:1]
+    found.strike(b, "no data", final=True)
+    found.reshape(Shape(cpus=1, gpus=0.25))
+    assert (found.total, found.gpus) == (4, 1)
+
+
 def test_there_are_at_most_as_many_workers_as_asked_for(looked) -> None:
     """And fewer, where the nodes have less room."""
     nodes = [node("a", CPU=4.0), node("b", CPU=4.0)]

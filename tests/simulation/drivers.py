@@ -22,7 +22,7 @@ from sweeper.engine.cluster import Capacity
 from sweeper.engine.context import Request
 from sweeper.engine.heartbeat import Heartbeat
 from sweeper.engine.interrupts import Interrupts
-from sweeper.engine.worker_pool import Terms
+from sweeper.engine.room import Terms
 from sweeper.errors import SweeperError
 from sweeper.spec import Spec
 from sweeper.states import Ending

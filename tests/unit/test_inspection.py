@@ -83,6 +83,16 @@ def test_a_gpu_that_ray_counts_and_the_node_does_not_show_is_wrong() -> None:
     assert looked(asked(gpus=1, cards=["A 80 GiB"]), {}).cards == ("A 80 GiB",)
 
 
+def test_a_gpu_that_mps_shares_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Only with it do workers that share a GPU compute at once."""
+    listed = SimpleNamespace(stdout="A, 80 GiB, 1 GiB\n")
+    monkeypatch.setattr(inspection.subprocess, "run", lambda *_, **__: listed)
+    monkeypatch.setenv("CUDA_MPS_PIPE_DIRECTORY", str(tmp_path))
+    assert inspection.cards() == ["A 80 GiB, 1 GiB used"]
+    (tmp_path / "control").touch()
+    assert inspection.cards() == ["A 80 GiB, 1 GiB used, shared by MPS"]
+
+
 def test_a_node_that_trains_nothing_needs_no_data(here: dict[str, str]) -> None:
     """A head with 0 processors is compared, and reads nothing."""
     found = looked(asked(cpus=0, fingerprint="other"), here)

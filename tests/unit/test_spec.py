@@ -194,6 +194,19 @@ def test_overrides_reach_every_place() -> None:
     assert found.question == "Is 1 = 1?"
 
 
+def test_the_share_of_a_gpu_is_no_part_of_a_run() -> None:
+    """A sweep goes on with another share, and keeps its numbers."""
+    found = {gpus: spec.parse(SMALL, overrides=[f"resources.gpus={gpus}"])
+             for gpus in ("auto", "1", "0.25")}  # fmt: skip
+    assert len({one.config_for({}).model_dump_json() for one in found.values()}) == 1
+    assert {one.config_for({}).train.precision for one in found.values()} == {"bfloat16"}
+    auto = found["auto"].resources
+    assert (auto.gpus, auto.gpus_while_timing, auto.on_gpu) == ("auto", 1.0, True)
+    quarter = found["0.25"].resources
+    assert (quarter.gpus_while_timing, quarter.on_gpu) == (0.25, True)
+    assert not spec.parse(SMALL).resources.on_gpu
+
+
 def test_an_override_makes_the_block_it_needs() -> None:
     """The command line can set a limit that the spec does not have."""
     assert spec.parse(SMALL, overrides=["limits.hours=0.5"]).limits.hours == 0.5

@@ -516,3 +516,14 @@ def test_a_spec_is_checked_in_a_process_with_limits() -> None:
     with pytest.raises(InputError):
         checker.check(TINY, ["search.method=qmc", "search.trials=100000000"])
     assert checker.check(TINY, []).cells == 4
+
+
+def test_a_share_of_a_gpu_must_be_stated() -> None:
+    """The queue counts what a worker takes before anything is measured."""
+    with pytest.raises(InputError) as caught:
+        examine(TINY, ["resources.gpus=auto"])
+    assert str(caught.value) == (
+        "--set 'resources.gpus=auto': resources.gpus: 'auto': the service grants a share that is "
+        "known before: write it, such as 0.25"
+    )
+    assert examine(TINY, ["resources.gpus=0.25"]).needs.gpus == 0.25
