@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import fcntl
 import gc
 import os
 import shutil
@@ -62,6 +63,25 @@ def scripts_are_read_once() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(ScriptDirectory, "from_config", from_config)
         yield
+
+
+@pytest.fixture(scope="session")
+def undisturbed() -> Path:
+    """The database of a sweep that nothing happened to; one for all test processes."""
+    from places import Place
+
+    folder = Path(os.environ["SWEEPER_CACHE"], "undisturbed")
+    folder.mkdir(exist_ok=True)
+    with (folder / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not (folder / "made").exists():
+            one = Place(folder)
+            try:
+                one.finish()
+            finally:
+                one.close()
+            (folder / "made").touch()
+    return folder / "sweep.db"
 
 
 def _quick_only(config: pytest.Config) -> bool:

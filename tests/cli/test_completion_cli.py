@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 import shlex
+import subprocess
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from command import sweeper
+from command import sweeper, sweeper_here
 
 from sweeper.cli import completion
 from sweeper.states import FAILURES
 from sweeper.store.records import NewSweep
 from sweeper.store.store import Store
 
+Command = Callable[..., subprocess.CompletedProcess[str]]
 
-def completed(line: str, cwd: Path, **more: str) -> list[str]:
+
+def completed(line: str, cwd: Path, *, command: Command = sweeper_here, **more: str) -> list[str]:
     """What bash offers for the last word of a line, which a blank at the end makes empty."""
     words = shlex.split(line) + ([""] if line.endswith(" ") else [])
-    done = sweeper(
+    done = command(
         cwd=cwd,
         _SWEEPER_COMPLETE="complete_bash",
         COMP_WORDS=line,
@@ -31,7 +35,7 @@ def completed(line: str, cwd: Path, **more: str) -> list[str]:
 def test_commands_and_options_are_completed(tmp_path: Path) -> None:
     """A broken settings file does not get in the way."""
     (tmp_path / "sweeper.toml").write_text("nothing = 1\n")
-    assert completed("sweeper sta", tmp_path) == ["status"]
+    assert completed("sweeper sta", tmp_path, command=sweeper) == ["status"]
     assert completed("sweeper launch --ray", tmp_path) == ["--ray-address"]
 
 
@@ -86,6 +90,6 @@ def test_spaces_and_reasons_are_completed() -> None:
 def test_the_script_for_a_shell_can_be_shown(shell: str, tmp_path: Path) -> None:
     """For those who keep such scripts in a place of their own."""
     named = {"_TYPER_COMPLETE_TEST_DISABLE_SHELL_DETECTION": "1"}
-    done = sweeper("--show-completion", shell, cwd=tmp_path, **named)
+    done = sweeper_here("--show-completion", shell, cwd=tmp_path, **named)
     assert done.returncode == 0
     assert completion.VARIABLE in done.stdout

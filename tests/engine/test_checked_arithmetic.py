@@ -20,6 +20,7 @@ from trainers.config import Config
 from trainers.forms import FORMS
 
 BEST = next(iter(FORMS))
+ONE_KIND = TINY.replace("  train.batch_size: [32, 64]\n", "").replace("lr:", "batch_size: 32, lr:")
 CONFIG = Config.model_validate({"data": {"dataset": "digits"}, "train": {"width": 0.25}})
 
 
@@ -107,7 +108,7 @@ def test_a_launch_without_a_right_form_stops_and_names_the_layer(tmp_path: Path)
 
 def launched(folder: Path, plugin: Path):
     """A tiny sweep with a plug-in file."""
-    (folder / "tiny.yaml").write_text(TINY)
+    (folder / "tiny.yaml").write_text(ONE_KIND)
     where = ("--storage", f"sqlite:///{folder / 'db.sqlite'}")
     return sweeper(
         "launch", "tiny.yaml", *where, "--plugin", str(plugin), "--yes", cwd=folder,

@@ -24,7 +24,7 @@ compare:
   - {name: sharpness, train.sam.method: imbsam, train.sam.radius: 0.1, train.accumulation: 2}
   - {name: gradient, train.gradient: class_normalised, train.shortcut: padding}
 replicates: 2
-resources: {workers: 2, pack: 2}
+resources: {workers: 1, pack: 2}
 """
 TABLE = """
 name: faults
@@ -35,7 +35,7 @@ scientific:
   train.ssl.loss: [scarf, vime]
   train.vime.restoration: {levels: [0.0, 2.0], when: {train.ssl.loss: [vime]}}
 replicates: 2
-resources: {workers: 2, pack: 2}
+resources: {workers: 1, pack: 2}
 """
 
 

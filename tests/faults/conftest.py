@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -31,23 +30,6 @@ def make_place(tmp_path: Path) -> Iterator[Callable[..., Place]]:
 def place(make_place: Callable[..., Place]) -> Place:
     """A place with the common spec."""
     return make_place()
-
-
-@pytest.fixture(scope="session")
-def undisturbed() -> Path:
-    """The database of a sweep that nothing happened to; one for all test processes."""
-    folder = Path(os.environ["SWEEPER_CACHE"], "undisturbed")
-    folder.mkdir(exist_ok=True)
-    with (folder / "lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        if not (folder / "made").exists():
-            one = Place(folder)
-            try:
-                one.finish()
-            finally:
-                one.close()
-            (folder / "made").touch()
-    return folder / "sweep.db"
 
 
 @pytest.fixture

@@ -115,6 +115,7 @@ def test_49_a_node_that_is_told_to_go_costs_its_runs_nothing(joined, cluster) ->
     assert set(lost) <= {Ending.NODE_LOST, Ending.PREEMPTED}
 
 
+@pytest.mark.soak
 def test_17_a_head_that_dies_ends_the_launch_within_seconds(joined, cluster) -> None:
     """A6: it records what there is, gives the lease back and prints the command that goes on."""
     hold = acting.Hold(joined.folder, rounds=2)

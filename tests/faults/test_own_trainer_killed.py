@@ -59,6 +59,7 @@ def walked(size: float, number: int) -> list[bytes]:
     return [np.array([*one.numbers.values()], "<f4").tobytes() for one in seen]
 
 
+@pytest.mark.soak
 def test_7_an_own_trainer_goes_on_from_what_it_kept(make_place) -> None:
     """Its driver is killed at epoch 7; the next launch ends the sweep with the same numbers."""
     place = make_place("own", SPEC)

@@ -60,14 +60,14 @@ def sweeper(
     )
 
 
-def sweeper_here(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
+def sweeper_here(*arguments: str, cwd: Path, **more: str) -> subprocess.CompletedProcess[str]:
     """The same in this process, which has loaded already what a command needs to start.
 
     For commands that start no Ray and load no plug-in.
     """
     with (
         chdir(cwd),
-        mock.patch.dict(os.environ, environment(), clear=True),
+        mock.patch.dict(os.environ, environment(**more), clear=True),
         redirect_stdout(StringIO()) as out,
         redirect_stderr(StringIO()) as err,
     ):
