@@ -63,7 +63,13 @@ def rows() -> str:
     return "\n".join(lines) + "\n"
 
 
-@pytest.mark.parametrize(("spec", "cells"), [(IMAGES, 6), (TABLE, 3)], ids=["images", "table"])
+@pytest.mark.parametrize(
+    ("spec", "cells"),
+    [
+        pytest.param(IMAGES, 6, id="images", marks=pytest.mark.soak),
+        pytest.param(TABLE, 3, id="table"),
+    ],
+)
 def test_a_sweep_over_each_kind_of_lever_runs(
     spec: str, cells: int, make_place: Callable[[str], Place]
 ) -> None:

@@ -30,7 +30,7 @@ from tests.simulation.running import Stage
 from tests.simulation.world import Faults
 
 ROOT = Path(__file__).parents[2]
-SEEDS = int(os.environ.get("SIMULATED_SEEDS", "150"))  # 300 in CI
+SEEDS = int(os.environ.get("SIMULATED_SEEDS", "80"))  # 300 in CI
 PARTS = 4  # that share the processors
 SOAKED = 30_000
 FOUND_WITHIN = 200
