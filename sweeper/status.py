@@ -12,21 +12,29 @@ from sweeper.states import FINISHED, RunState
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
 
-    from sweeper.store.records import Cell, Run, Sweep
+    from sweeper.store.records import Cell, Sweep
     from sweeper.store.store import Store
+
+MOST_RUNS = 20_000  # of a sweep that is read whole to say its answer, in some seconds
+# What stands for the result of `so_far` then.
+UNTOLD: dict[str, Any] = {
+    "answer": "",
+    "best": "",
+    "seconds_left": None,
+    "seconds_left_low": None,
+    "seconds_left_high": None,
+}
 
 
 def sweep_status(store: Store, sweep: Sweep) -> dict[str, Any]:
-    """A sweep's status, as in `status --json`."""
-    cells = [cell for cell in store.cells(sweep.id) if not cell.hidden]
-    shown = {cell.id: cell for cell in cells}
-    runs = [
-        run
-        for run in store.runs(sweep.id)
-        if run.cell_id in shown and shown[run.cell_id].wants(run)
-    ]
-    states = Counter(run.state for run in runs)
-    endings = Counter(str(run.ending) for run in runs if run.state is RunState.FAILED)
+    """A sweep's status, as in `status --json` with what `so_far` adds unless it is `untold`."""
+    endings = store.endings(sweep.id)
+    states, failures = Counter[RunState](), Counter[str]()
+    for (state, ending), count in endings.items():
+        states[state] += count
+        if state is RunState.FAILED:
+            failures[str(ending)] += count
+    roles = store.roles(sweep.id)
     return {
         "name": sweep.name,
         "question": sweep.question,
@@ -35,19 +43,39 @@ def sweep_status(store: Store, sweep: Sweep) -> dict[str, Any]:
         "holder": sweep.holder,
         "created_at": sweep.created_at,
         "updated_at": sweep.updated_at,
-        "cells": dict(sorted(Counter(cell.role for cell in cells).items())),
-        "runs": {str(state): states.get(state, 0) for state in RunState},
-        "awaited": _awaited(sweep, cells, runs),
-        "failures": dict(sorted(endings.items())),
+        "cells": roles,
+        "runs": {str(state): states[state] for state in RunState},
+        "awaited": _awaited(store, sweep, roles),
+        "failures": dict(sorted(failures.items())),
+        "untold": untold(sweep.name, sum(states.values())),
         "decided": sweep.stages[-1]["text"] if sweep.stages else "",
     }
 
 
-def _awaited(sweep: Sweep, cells: Sequence[Cell], runs: Sequence[Run]) -> int:
+def untold(name: str, runs: int) -> str:
+    """Why the answer is left out of a status; empty if it is not."""
+    if runs <= MOST_RUNS:
+        return ""
+    return f"{runs:,} runs are too many to say the answer here; `sweeper report {name}` has it"
+
+
+def _awaited(store: Store, sweep: Sweep, roles: Collection[str]) -> int:
+    if sweep.state == "complete" or not may_follow(sweep, roles):
+        return 0
+    cells = {cell.id: cell for cell in store.cells(sweep.id) if not cell.hidden}
     open_or_valued = {
-        run.cell_id for run in runs if run.state not in FINISHED or run.value is not None
+        run.cell_id
+        for run in store.runs(sweep.id)
+        if run.cell_id in cells
+        and cells[run.cell_id].wants(run)
+        and (run.state not in FINISHED or run.value is not None)
     }
-    return following(sweep, cells, eligible=open_or_valued)
+    return following(sweep, list(cells.values()), eligible=open_or_valued)
+
+
+def may_follow(sweep: Sweep, roles: Collection[str]) -> bool:
+    """Whether the rules of `following` can name any run: after tuning, or of a sampler."""
+    return "tuning" in roles or sweep.spec["search"]["method"] in ADAPTIVE
 
 
 def following(sweep: Sweep, cells: Sequence[Cell], *, eligible: Collection[int]) -> int:

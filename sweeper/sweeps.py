@@ -70,12 +70,12 @@ class Sweep:
         """The state of the sweep and its runs, as `sweeper status --json` prints them."""
         from sweeper.lookup import find_sweep
         from sweeper.so_far import so_far
-        from sweeper.status import sweep_status
+        from sweeper.status import UNTOLD, sweep_status
         from sweeper.store.store import Store
 
         with Store.open(self.storage, create=False) as store:
             found = sweep_status(store, find_sweep(store, self.name))
-            return found | so_far(store, self.name)
+            return found | (UNTOLD if found["untold"] else so_far(store, self.name))
 
     @cached_property
     def frames(self) -> Tables:

@@ -308,15 +308,18 @@ def status(
 ) -> None:
     """Show the state of each sweep in the database."""
     from sweeper.cli import show
-    from sweeper.status import sweep_status
+    from sweeper.status import UNTOLD, sweep_status
 
     with opened(storage) as store:
         chosen = store.sweeps() if sweep is None else [lookup.find_sweep(store, sweep)]
         statuses = [sweep_status(store, sweep) for sweep in chosen]
-        if chosen:
+        for one in statuses:
+            if one["untold"]:
+                one |= UNTOLD
+                continue
             from sweeper.so_far import so_far  # statistics take seconds to import
 
-            statuses = [one | so_far(store, str(one["name"])) for one in statuses]
+            one |= so_far(store, str(one["name"]))
     if as_json:
         print(show.as_json("status", {"sweeps": statuses}))
     elif statuses:

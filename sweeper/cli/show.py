@@ -82,6 +82,8 @@ def status_remarks(status: Mapping[str, Any]) -> Iterator[str]:
         yield "failed: " + ", ".join(f"{n} {reason}" for reason, n in status["failures"].items())
     if status["decided"]:
         yield status["decided"]
+    if status.get("untold"):
+        yield status["untold"]
     if status.get("answer"):
         yield status["answer"]
     elif status.get("best"):

@@ -97,23 +97,41 @@ class Reader:
         query = select(AttemptTable.__table__).where(AttemptTable.sweep_id == sweep_id)
         return self._true(query.order_by(AttemptTable.id), _attempt_now)
 
+    def roles(self, sweep_id: int) -> dict[str, int]:
+        """The number of visible cells of each role."""
+        query = (
+            select(CellTable.role, func.count())
+            .where(CellTable.sweep_id == sweep_id, ~CellTable.hidden)
+            .group_by(CellTable.role)
+            .order_by(CellTable.role)
+        )
+        return {row[0]: row[1] for row in self.database.read(lambda c: c.execute(query).all())}
+
     def counts(self, sweep_id: int) -> dict[RunState, int]:
         """The number of wanted runs of visible cells in each state."""
+        found = Counter[RunState]()
+        for (state, _), count in self.endings(sweep_id).items():
+            found[state] += count
+        return {state: found[state] for state in RunState}
+
+    def endings(self, sweep_id: int) -> Counter[tuple[RunState, Ending | None]]:
+        """The number of wanted runs of visible cells, by state and last ending."""
         wanted = cast(CellTable.replicates, Text)
+        columns = RunTable.state, RunTable.ending, RunTable.replicate, wanted
         query = (
-            select(RunTable.state, RunTable.replicate, wanted, func.count())
+            select(*columns, func.count())
             .join(CellTable, CellTable.id == RunTable.cell_id)
             .where(RunTable.sweep_id == sweep_id, ~CellTable.hidden)
-            .group_by(RunTable.state, RunTable.replicate, wanted)
+            .group_by(*columns)
         )
         rows, drivers = self.database.read(
             lambda c: (c.execute(query).all(), _drivers(c, [sweep_id]))
         )
-        found = Counter[RunState]()
-        for state, replicate, replicates, count in rows:
-            now = _state_now(state, owned=sweep_id in drivers.alive)
-            found[now] += count if replicate in json.loads(replicates) else 0
-        return {state: found[state] for state in RunState}
+        found = Counter[tuple[RunState, Ending | None]]()
+        for state, ending, replicate, replicates, count in rows:
+            if replicate in json.loads(replicates):
+                found[_state_now(state, owned=sweep_id in drivers.alive), ending] += count
+        return found
 
     def paces(self, *, most: int = 30) -> list[tuple[dict[str, Any], float]]:
         """(spec, seconds of training a round) of the latest sweeps with complete runs."""

@@ -10,6 +10,7 @@ from sweeper.drawing.redact import scrub
 from sweeper.errors import SweeperError
 from sweeper.so_far import ENDED, so_far
 from sweeper.states import FINISHED, RunState
+from sweeper.status import untold
 from sweeper.store.glance import Within, newest
 from sweeper.store.reads import Reader
 from sweeper.store.records import Sweep
@@ -57,7 +58,8 @@ class Listing:
         todo = AT_ONCE
         for sweep in chosen:
             if sweep.state in ENDED and todo and _key(sweep) not in self._answers:
-                self._answers[_key(sweep)] = self._answer(sweep)
+                runs = sum(counts[sweep.id].values())
+                self._answers[_key(sweep)] = untold(sweep.name, runs) or self._answer(sweep)
                 todo -= 1
         return [self._entry(sweep, counts[sweep.id]) for sweep in chosen], total
 

@@ -19,12 +19,14 @@ from command import TINY, environment, sweeper, sweeper_here
 from mirrored import mirror
 from patience import HANG
 
+import sweeper as python
 from sweeper import lookup
 from sweeper.cli import app, inputs
 from sweeper.cli.app import run
 from sweeper.cli.doctor import ray_auth, version
 from sweeper.errors import EngineError, HeldError, LeaseLost, SpecError, StoreError, SweeperError
 from sweeper.store import Store
+from sweeper.watch.listing import Listing
 
 NAME = "batch-size-digits"
 
@@ -121,6 +123,28 @@ def test_status_tells_scripts_and_people_the_same(
     out = capsys.readouterr().out
     assert NAME in out
     assert "16 of 16" in out
+
+
+def test_status_of_a_sweep_that_is_too_large_says_where_its_answer_is(
+    folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The counts are the same, and nothing is missing from the JSON; the statistics do not run."""
+    assert run(["status", "--json"]) == 0
+    [before] = json.loads(capsys.readouterr().out)["sweeps"]
+    assert (bool(before["answer"]), before["untold"]) == (True, "")
+    monkeypatch.setattr("sweeper.status.MOST_RUNS", 15)
+    assert run(["status", "--json"]) == 0
+    [found] = json.loads(capsys.readouterr().out)["sweeps"]
+    assert found.keys() == before.keys()
+    assert {key for key in found if found[key] != before[key]} <= {"answer", "best", "untold"}
+    assert (found["answer"], found["best"], found["seconds_left"]) == ("", "", None)
+    assert run(["status"]) == 0
+    said = "16 runs are too many to say the answer here; `sweeper report batch-size-digits` has it"
+    assert said in capsys.readouterr().out
+    assert python.open(NAME, storage="sqlite:///sweeper.db").status["untold"] == said
+    with Store.open("sqlite:///sweeper.db", create=False) as store:
+        [[line], _] = Listing(store).page()
+    assert line.answer == said
 
 
 def test_a_held_sweep_is_named_with_its_holder(
