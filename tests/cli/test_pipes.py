@@ -16,8 +16,8 @@ from sweeper.states import RunState
 from sweeper.store import Store
 
 COMMAND = "from sweeper.cli import main; main()"
-BEST = "data: {dataset: digits, max_per_class: 9}\ntrain: {epochs: 2, batch_size: 16}\n"
-PRINT = ["spaces", "spaces --json", "schema", "status", "status --json", "best", "doctor",
+BEST = "data: {dataset: digits, max_per_class: 9}\ntrain: {epochs: 1, batch_size: 32}\n"
+PRINT = ["spaces", "spaces --json", "schema", "status", "status --json", "best",
          "--help", "launch --help", "--version", "export --out tables",
          "train best.yaml"]  # fmt: skip
 REFUSED, KEPT = "report nothing", "train best.yaml --out model"
