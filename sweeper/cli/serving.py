@@ -114,6 +114,11 @@ def serve(
         raise InputError("sweeper serve needs more packages: pip install 'sweeper[service]'")
     lookup.check_storage(storage)
     lookup.check_ray(ray_address, allow_open=open_ray)
+    if gpus > 1 and ray_address is None and only in (None, "supervisor"):
+        raise InputError(
+            f"--gpus {gpus}: sweeps with a Ray each would use the same GPU twice; start one Ray, "
+            "`ray start --head`, and name it: --ray-address HOST:PORT"
+        )
     listening = Listening(
         host=host, port=port, behind_proxy=behind_proxy, certificate=certificate, key=key
     )

@@ -41,11 +41,12 @@ class Supply(NamedTuple):
 
     def fits(self, worker: Supply) -> bool:
         """Returns whether a worker has room here."""
-        return worker.cpus <= self.cpus + 1e-9 and worker.gpus <= self.gpus + 1e-9
+        return worker.cpus <= self.cpus + 1e-9 and _taken(worker.gpus) <= self.gpus + 1e-9
 
     def less(self, worker: Supply, number: int = 1) -> Supply:
         """The rest beside so many workers."""
-        return Supply(self.cpus - number * worker.cpus, self.gpus - number * worker.gpus)
+        gpus = self.gpus - number * _taken(worker.gpus)
+        return Supply(self.cpus - number * worker.cpus, gpus)
 
     def less_all(self, held: Iterable[tuple[Supply, int]]) -> Supply:
         """The rest beside workers of several kinds."""
@@ -56,12 +57,20 @@ class Supply(NamedTuple):
 
     def times(self, worker: Supply) -> int:
         """How many such workers have room here."""
-        parts = [(self.cpus, worker.cpus), (self.gpus, worker.gpus)]
+        parts = [(self.cpus, worker.cpus), (self.gpus, _taken(worker.gpus))]
         return max(0, min(int(have / each + 1e-9) for have, each in parts if each > 0))
 
     def __str__(self) -> str:
         gpus = f" and {self.gpus:g} GPU" if self.gpus else ""
         return f"{self.cpus:g} CPU{gpus}"
+
+
+def _taken(share: float) -> float:
+    """What a worker's share takes of the GPUs: what is left of one is no part of another's share.
+
+    Of a GPU two workers with 0.4 use all: a third one finds no room, on any number of GPUs.
+    """
+    return 1 / int(1 / share + 1e-9) if 0 < share < 1 else share
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -69,6 +69,7 @@ CASES: list[tuple[list[str], str]] = [
     (["launch", "tiny.yaml", "--ray-address", "head:0"], r"the port must be 1024 to 65535"),
     (["launch", "tiny.yaml", "--ray-address", "local"], r"'local'.*leave --ray-address out"),
     (["launch", "tiny.yaml", "--ray-address", "ray://h:10001"], r"remote client.*ray job submit"),
+    (["serve", "--gpus", "2"], r"--gpus 2: sweeps with a Ray each.*--ray-address HOST:PORT"),
     (["doctor", "--storage", "postgresql://me@host:port/x"], r"postgresql URL cannot be read"),
 ]
 # These need the data or a connection, so the whole engine is imported first.

@@ -37,6 +37,19 @@ def shared(*entries: QueueEntry, **changes: Any) -> dict[str, int]:
 
 
 @pytest.mark.parametrize(
+    ("share", "gpus", "workers"),
+    [(0.25, 1, 4), (0.1, 1, 10), (0.4, 2, 4), (0.6, 2, 2), (0.34, 3, 6), (1.0, 3, 3), (2.0, 5, 2)],
+)
+def test_a_share_of_a_gpu_is_of_one_gpu(share: float, gpus: int, workers: int) -> None:
+    """What several GPUs have left over does not add up to room for another worker."""
+    one, room = Supply(1.0, share), Supply(100.0, float(gpus))
+    assert room.times(one) == workers
+    assert room.less(one, workers - 1).fits(one)
+    assert not room.less(one, workers).fits(one)
+    assert shared(entry("a", worker=one, most=99), room=room) == {"a": workers}
+
+
+@pytest.mark.parametrize(
     ("entries", "found"),
     [
         ([], {}),
