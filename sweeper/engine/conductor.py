@@ -73,8 +73,7 @@ class Conductor:
         workers: Callable[[], int],
         hours_left: float | None,
     ) -> None:
-        self.draining = False
-        self.halted = ""
+        self.draining, self.halted = False, ""
         self.eta = Eta(workers)
         self.running_packs: dict[str, RunningPack] = {}
         self._session, self._host, self._workers = session, host, workers
@@ -99,11 +98,11 @@ class Conductor:
 
     # --- the source of packs
 
-    def enqueue(self, packs: Sequence[Pack]) -> None:
-        """Puts packs at the end of the queue."""
+    def enqueue(self, packs: Sequence[Pack], *, first: bool = False) -> None:
+        """Puts packs at the end of the queue, or each before all others."""
         for pack in packs:
             self.eta.queued(pack.seconds)
-            self._queue.append(pack.id)
+            (self._queue.appendleft if first else self._queue.append)(pack.id)
 
     def wanted(self) -> int:
         """The number of useful workers; all possible ones while a sampler has further cells."""
@@ -257,15 +256,20 @@ class Conductor:
             self._done(running)
         elif self.draining:
             self._stop(running)
+            self._cancel(running, "the driver was asked to stop")
+        elif self._session.request.crew.under(len(self.running_packs)):
+            self._stop(running)
+            worker.leave()
+            self._recorder.add(running.ends(Ending.PREEMPTED, "its worker was given to others"))
+            self.enqueue([running.pack], first=True)
 
     def _stop(self, running: RunningPack) -> None:
-        """Ends a pack between two rounds, because the driver drains."""
+        """Takes a pack from its worker between two rounds, and saves it."""
         interrupts = self._session.request.interrupts
         self._recorder.flush()
         running.worker.save_now(timeout=SAVE_SECONDS, give_up=lambda: interrupts.count >= 2)
         del self.running_packs[running.worker.id]
         self.eta.over(running.worker.id, whole=False)
-        self._cancel(running, "the driver was asked to stop")
 
     def lost(self, worker: Worker, ending: Ending, error: str) -> None:
         """Ends the attempts of a lost worker; its pack goes back to the queue."""

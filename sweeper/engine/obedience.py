@@ -30,6 +30,10 @@ class Crew:
 
     limit: int | None = None
 
+    def under(self, workers: int) -> bool:
+        """Whether there may be fewer workers than these; one may always be."""
+        return self.limit is not None and workers > max(1, self.limit)
+
 
 class Obedience:
     """Looks for orders in a thread while entered.

@@ -56,6 +56,10 @@ class Worker(Protocol):
         """Writes a checkpoint; returns whether it was written in time."""
         ...
 
+    def leave(self) -> None:
+        """Ends its job after the round that it has just reported."""
+        ...
+
     def kill(self) -> None:
         """Ends the worker's process, whatever it does."""
         ...
@@ -133,6 +137,9 @@ class PooledWorker:
             if ready:
                 return True
         return False
+
+    def leave(self) -> None:
+        self.busy = False
 
     def kill(self) -> None:
         self.killed = True

@@ -284,7 +284,7 @@ class _Deciding:
     def _held(self, one: Submission) -> int:
         """The workers that a driver may use, or still uses after it was given fewer.
 
-        A worker ends its pack first, so what a sweep loses is free some looks later.
+        A worker ends its round first, so what a sweep loses is free some looks later.
         """
         grant, fact = self._scene.grants.get(one.name), self._scene.sweeps.get(one.name)
         return max(1, grant.workers if grant else 1, fact.busy if fact else 0)

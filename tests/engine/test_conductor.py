@@ -128,6 +128,34 @@ def test_what_is_always_out_of_memory_runs_alone_at_last(stage) -> None:
     assert {r.state for r in one.runs()} == {RunState.COMPLETE}
 
 
+def test_fewer_workers_take_a_pack_from_its_worker_after_the_round(stage) -> None:
+    """It is saved, nothing counts against its runs, and it goes on before other packs."""
+    one = stage(SPEC.replace("pack: 4", "pack: 1"))
+    jobs = [one.begin(name) for name in ("t1", "t2", "t3")]
+    one.launch.request.crew.limit = 1
+    for number, job in enumerate(jobs, 1):
+        one.say(job, 1, worker=f"t{number}")
+    assert [(hand.saved, hand.left) for hand in one.hands.values()] == [(1, True)] * 2 + [
+        (0, False)
+    ]
+    assert list(one.conductor.running_packs) == ["t3"]
+    ended = {a.run_id: a.ending for a in one.store.attempts(one.sweep_id) if a.ended_at is not None}
+    assert ended == {job.members[0].run: Ending.PREEMPTED for job in jobs[:2]}
+    assert [one.begin("t4").pack, one.begin("t5").pack] == [jobs[1].pack, jobs[0].pack]
+    assert not any(one.store.failures(one.sweep_id).values())
+
+
+def test_one_worker_may_always_go_on(stage) -> None:
+    """Whoever is to lose the last one is drained, which is an order of its own."""
+    one = stage()
+    job = one.begin()
+    one.launch.request.crew.limit = 0
+    one.say(job, 1)
+    assert list(one.conductor.running_packs) == ["t1"]
+    one.say(job, 3, end=Ending.COMPLETE)
+    assert {r.state for r in one.runs()} == {RunState.COMPLETE}
+
+
 def test_members_that_diverge_beside_others_that_go_on_halt_nothing(stage) -> None:
     """Ten of twenty members that diverge at once mean a wide range, not a broken sweep."""
     levels = ", ".join(f"{0.01 * n:.2f}" for n in range(1, 21))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from functools import partial
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import pytest
 from places import SPEC
 from supervised import Scene, driver, played
 
+from sweeper.engine.obedience import LOOK_SECONDS
 from sweeper.service.drivers import DriverProcesses
 from sweeper.service.fair import FairPolicy, Supply
 from sweeper.service.supervisor import Offer
@@ -52,3 +54,29 @@ def test_a_preempted_sweep_has_the_numbers_of_an_undisturbed_one(
     attempts = history.check(scene.url, "faults", rounds=3, like=f"sqlite:///{undisturbed}")
     drained = [one for one in attempts if one.ending is not Ending.COMPLETE]
     assert {one.ending for one in drained} == {Ending.PREEMPTED}
+
+
+def test_a_sweep_that_loses_a_worker_goes_on_with_the_other(
+    scene: Scene, undisturbed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One pack stops after its round, and only then does the other sweep start; equal numbers."""
+    played(monkeypatch, driver(first=UNLESS_HIGH))
+    hold = acting.Hold(tmp_path, rounds=1)
+    real = partial(DriverProcesses, options=("--plugin", str(hold.plugin)))
+    supervisor = scene.another(real, Offer(room=Supply(2.0), policy=FairPolicy(min_run_s=0.0)))
+    text = SPEC.replace("workers: 1", "workers: 2")
+    scene.submit("faults", text=text, priority=Priority.LOW, workers=2)
+    scene.until(hold.holds, supervisor)
+    scene.submit("high", priority=Priority.HIGH, workers=1)
+    heard = time.monotonic() + 2 * LOOK_SECONDS  # when the driver knows that it has one worker
+    scene.until(lambda: time.monotonic() > heard, supervisor)
+    assert scene.starts("high") == []
+    hold.let_go()
+    scene.until(lambda: scene.alive("high"), supervisor)
+    scene.until(lambda: scene.state("faults") is State.COMPLETE, supervisor)
+    assert scene.codes("faults") == [0]
+    attempts = history.check(scene.url, "faults", rounds=3, like=f"sqlite:///{undisturbed}")
+    stopped = [one for one in attempts if one.ending is not Ending.COMPLETE]
+    assert [one.ending for one in stopped] == [Ending.PREEMPTED] * 2, "the runs of one pack"
+    assert len({one.pack_id for one in stopped}) == 1
+    scene.let_go()

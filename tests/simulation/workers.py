@@ -47,6 +47,9 @@ class Worker:
             world.sleep(0.2)
         return bool(done and done[0])
 
+    def leave(self) -> None:
+        raise AssertionError("the simulated crew never shrinks")
+
     def kill(self) -> None:
         self.pool.owner.check()
         self._soon(self.die)

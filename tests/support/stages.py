@@ -44,6 +44,7 @@ class Hand:
 
     dropped: list[int] = field(default_factory=list)
     saved: int = 0
+    left: bool = False
     killed: bool = False
 
     def drop(self, runs: Sequence[int]) -> None:
@@ -52,6 +53,9 @@ class Hand:
     def save_now(self, *, timeout: float, give_up: Callable[[], bool]) -> bool:
         self.saved += 1
         return True
+
+    def leave(self) -> None:
+        self.left = True
 
     def kill(self) -> None:
         self.killed = True

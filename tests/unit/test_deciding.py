@@ -209,7 +209,7 @@ def test_a_higher_class_drains_a_lower_one_and_waits_for_its_end() -> None:
 
 @pytest.mark.parametrize(("busy", "given"), [(0, 2), (1, 2), (2, 1), (3, 0)])
 def test_a_worker_that_still_has_a_pack_is_not_given_on(busy: int, given: int) -> None:
-    """A sweep that was given fewer workers lets each go when its pack ends, not before."""
+    """A sweep that was given fewer workers lets them go after the round, not before."""
     old = wish("old", 1, needs=Needs(workers=3))
     new = wish("new", 2, priority=Priority.HIGH, needs=Needs(workers=2))
     site = replace(SITE, room=Supply(3.0))
