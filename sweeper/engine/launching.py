@@ -61,6 +61,7 @@ class Launch:
         self._provenance = session.sweep.provenance  # of the last launch that ran anything
         self._hours_before = float(self._provenance.get("hours", 0.0))
         self._shown_at = self._saved_at = self._began
+        self._limit: int | None = None  # of workers, at the last tick
         self.objective = index_of(
             session.sweep.layout, (session.sweep.objective_split, self.spec.objective.metric, "")
         )
@@ -391,6 +392,9 @@ class Launch:
             said = f"{reason}: " if reason else ""
             self.request.say(f"{said}finishing the current round; a second signal stops at once")
             conductor.drain()
+        before, self._limit = self._limit, self.request.crew.limit
+        if before is not None and self._limit is not None and self._limit < before:
+            self.request.say(f"workers from now on: {max(1, self._limit)}")
         now = self.request.clock()
         if now - self._shown_at >= PROGRESS_SECONDS:
             self._shown_at = now
