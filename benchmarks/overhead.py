@@ -4,9 +4,8 @@ The trainer does nothing and packs hold one run, the worst case: everything that
 Ray's loop, our bookkeeping, the database and the Optuna mirror. Start-up (Ray's, the imports) is
 left out: the clock runs from the first run that ends to the last.
 
-Aim: at most 10 ms a run beyond bare Tune's, no growth with the number of runs, memory flat. Seen on
-two busy cores, 29 November 2026: of 1,000 runs bare Ray Tune takes 15.4 ms each, SQLite +3.0 (212 >
-213 MB), PostgreSQL +11.3 (219 > 220 MB).
+Aim: at most 5 ms a run beyond bare Tune's, no growth with the number of runs, memory flat.
+docs/performance.md has what was seen.
 
     python benchmarks/overhead.py                 # 1,000 runs, SQLite
     python benchmarks/overhead.py 1000 10000 --postgres

@@ -60,8 +60,9 @@ def untold(name: str, runs: int) -> str:
 
 
 def _awaited(store: Store, sweep: Sweep, roles: Collection[str]) -> int:
-    if sweep.state == "complete" or not may_follow(sweep, roles):
-        return 0
+    adaptive = sweep.spec["search"]["method"] in ADAPTIVE
+    if sweep.state == "complete" or not (adaptive or "tuning" in roles):
+        return 0  # no run can follow, so nothing is read
     cells = {cell.id: cell for cell in store.cells(sweep.id) if not cell.hidden}
     open_or_valued = {
         run.cell_id
@@ -71,11 +72,6 @@ def _awaited(store: Store, sweep: Sweep, roles: Collection[str]) -> int:
         and (run.state not in FINISHED or run.value is not None)
     }
     return following(sweep, list(cells.values()), eligible=open_or_valued)
-
-
-def may_follow(sweep: Sweep, roles: Collection[str]) -> bool:
-    """Whether the rules of `following` can name any run: after tuning, or of a sampler."""
-    return "tuning" in roles or sweep.spec["search"]["method"] in ADAPTIVE
 
 
 def following(sweep: Sweep, cells: Sequence[Cell], *, eligible: Collection[int]) -> int:

@@ -214,8 +214,13 @@ class OnCard:
 def test_the_memory_of_each_k_is_measured_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     """What the K before it has left does not count, in whatever order; in the end all is free."""
     card = Card()
-    for name in ("memory_reserved", "max_memory_reserved", "reset_peak_memory_stats",
-                 "empty_cache", "mem_get_info"):  # fmt: skip
+    for name in (
+        "memory_reserved",
+        "max_memory_reserved",
+        "reset_peak_memory_stats",
+        "empty_cache",
+        "mem_get_info",
+    ):
         monkeypatch.setattr(torch.cuda, name, getattr(card, name))
     found = gpu.memory([20, 1, 5], lambda k: OnCard(card, k))
     assert found == ({20: 400, 1: 20, 5: 100}, 50, 1000)

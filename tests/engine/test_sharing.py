@@ -141,9 +141,11 @@ def test_workers_that_share_nothing_stay() -> None:
     """One pack needs one worker; a launch without packs has nothing to decide."""
     assert settled("auto", sizes=[20]) == (
         None,
-        ["a worker has a whole GPU: a pack needs up to 25.0 GiB of 80.0 GiB "
-         "(there are no more packs)"],
-    )  # fmt: skip
+        [
+            "a worker has a whole GPU: a pack needs up to 25.0 GiB of 80.0 GiB "
+            "(there are no more packs)"
+        ],
+    )
     assert settled("auto", sizes=[]) == (None, [])
 
 
@@ -151,9 +153,11 @@ def test_a_stated_share_is_compared_with_what_a_pack_needs() -> None:
     """24 GiB with the margin; the share is the user's, so it is a warning."""
     assert settled(0.25) == (
         None,
-        ["warning: resources.gpus: 0.25: is 20.0 GiB of 80.0 GiB, and a pack needs up to 24.0 GiB: "
-         "write 0.3, or auto"],
-    )  # fmt: skip
+        [
+            "warning: resources.gpus: 0.25: is 20.0 GiB of 80.0 GiB, and a pack needs up to "
+            "24.0 GiB: write 0.3, or auto"
+        ],
+    )
     for enough in (0.3, 0.5, 1.0, 2.0):
         assert settled(enough) == (None, [])
 
@@ -163,9 +167,7 @@ def test_a_machine_without_the_gpus_is_refused(asked: Any, has: int) -> None:
     text = TINY.replace("workers: 1}", f"gpus: {asked}}}")
     with pytest.raises(SpecError) as caught:
         sharing.check(parse(text, "s.yaml"), Capacity(cpus=8, gpus=has))
-    assert str(caught.value) == (
-        f"s.yaml:9: resources.gpus: {asked!r}: this machine has {has}"
-    )  # fmt: skip
+    assert str(caught.value) == (f"s.yaml:9: resources.gpus: {asked!r}: this machine has {has}")
     sharing.check(parse(text, "s.yaml"), Capacity(cpus=8, gpus=2))
 
 

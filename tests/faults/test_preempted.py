@@ -13,7 +13,7 @@ from supervised import Scene, driver, played
 
 from sweeper.service.drivers import DriverProcesses
 from sweeper.service.fair import FairPolicy, Supply
-from sweeper.service.supervisor import Offer
+from sweeper.service.supervisor import Offer, Supervisor
 from sweeper.states import Ending
 from sweeper.store.service_records import Priority, State
 
@@ -25,13 +25,11 @@ if "name: high" not in Path("sweep.yaml").read_text():
 """
 
 
-def test_a_preempted_sweep_has_the_numbers_of_an_undisturbed_one(
-    scene: Scene, undisturbed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Bit for bit: a fixed design, two workers, drained in the middle of its runs, and continued.
-
-    No run is charged for it, and the sweep of the higher class runs in between.
-    """
+@pytest.fixture
+def held(
+    scene: Scene, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> tuple[Supervisor, acting.Hold]:
+    """A supervisor with a sweep of class low, whose two workers are held in their second round."""
     played(monkeypatch, driver(first=UNLESS_HIGH))
     hold = acting.Hold(tmp_path, rounds=1)
     real = partial(DriverProcesses, options=("--plugin", str(hold.plugin)))
@@ -39,6 +37,17 @@ def test_a_preempted_sweep_has_the_numbers_of_an_undisturbed_one(
     text = SPEC.replace("workers: 1", "workers: 2")
     scene.submit("faults", text=text, priority=Priority.LOW, workers=2)
     scene.until(hold.holds, supervisor)
+    return supervisor, hold
+
+
+def test_a_preempted_sweep_has_the_numbers_of_an_undisturbed_one(
+    scene: Scene, held: tuple[Supervisor, acting.Hold], undisturbed: Path
+) -> None:
+    """Bit for bit: a fixed design, two workers, drained in the middle of its runs, and continued.
+
+    No run is charged for it, and the sweep of the higher class runs in between.
+    """
+    supervisor, hold = held
     scene.submit("high", priority=Priority.HIGH, workers=2)
     scene.until(lambda: "finishing the current round" in scene.log("faults"), supervisor)
     assert scene.starts("high") == []
@@ -55,16 +64,10 @@ def test_a_preempted_sweep_has_the_numbers_of_an_undisturbed_one(
 
 
 def test_a_sweep_that_loses_a_worker_goes_on_with_the_other(
-    scene: Scene, undisturbed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    scene: Scene, held: tuple[Supervisor, acting.Hold], undisturbed: Path
 ) -> None:
     """One pack stops after its round, and only then does the other sweep start; equal numbers."""
-    played(monkeypatch, driver(first=UNLESS_HIGH))
-    hold = acting.Hold(tmp_path, rounds=1)
-    real = partial(DriverProcesses, options=("--plugin", str(hold.plugin)))
-    supervisor = scene.another(real, Offer(room=Supply(2.0), policy=FairPolicy(min_run_s=0.0)))
-    text = SPEC.replace("workers: 1", "workers: 2")
-    scene.submit("faults", text=text, priority=Priority.LOW, workers=2)
-    scene.until(hold.holds, supervisor)
+    supervisor, hold = held
     scene.submit("high", priority=Priority.HIGH, workers=1)
     scene.until(lambda: "workers from now on: 1" in scene.log("faults"), supervisor)
     assert scene.starts("high") == []

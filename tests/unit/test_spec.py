@@ -196,8 +196,10 @@ def test_overrides_reach_every_place() -> None:
 
 def test_the_share_of_a_gpu_is_no_part_of_a_run() -> None:
     """A sweep goes on with another share, and keeps its numbers."""
-    found = {gpus: spec.parse(SMALL, overrides=[f"resources.gpus={gpus}"])
-             for gpus in ("auto", "1", "0.25")}  # fmt: skip
+    found = {
+        gpus: spec.parse(SMALL, overrides=[f"resources.gpus={gpus}"])
+        for gpus in ("auto", "1", "0.25")
+    }
     assert len({one.config_for({}).model_dump_json() for one in found.values()}) == 1
     assert {one.config_for({}).train.precision for one in found.values()} == {"bfloat16"}
     auto = found["auto"].resources
