@@ -74,6 +74,7 @@ bench: $(STAMP) ## the claims about speed, measured on this machine
 	$(BIN)/python benchmarks/report.py
 	$(BIN)/python benchmarks/trainer.py
 	$(BIN)/python benchmarks/packs.py
+	$(BIN)/python benchmarks/threads.py
 	$(BIN)/python benchmarks/augmentation.py
 	$(BIN)/python benchmarks/pruning.py
 

@@ -15,6 +15,7 @@ does not fit the cache, ordinary updates included.
 from __future__ import annotations
 
 import argparse
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -23,7 +24,7 @@ import torch
 import torch.nn.functional as F
 from ordinary import ResNet8
 from torch import nn
-from turns import become_a_worker, least
+from turns import Clock, become_a_worker, least
 
 from trainers.config import Config
 from trainers.data.dataset import Dataset, image_dataset, table_dataset
@@ -92,12 +93,14 @@ def ordinary(shape: tuple[int, ...], batch: int) -> Callable[[], object]:
     return update
 
 
-def timed(ways: dict[str, Callable[[], object]], wanted: float) -> dict[str, float]:
+def timed(
+    ways: dict[str, Callable[[], object]], wanted: float, clock: Clock = time.thread_time
+) -> dict[str, float]:
     """The least seconds of each, in turns that take about so long together."""
-    took = least(ways, turns=1, times=dict.fromkeys(ways, 3))
+    took = least(ways, turns=1, times=dict.fromkeys(ways, 3), clock=clock)
     times = {name: max(1, round(BLOCK / took[name])) for name in ways}
     turn = sum(took[name] * times[name] for name in ways)
-    return least(ways, turns=max(3, round(wanted / turn)), times=times)
+    return least(ways, turns=max(3, round(wanted / turn)), times=times, clock=clock)
 
 
 def products(made: Config, dataset: Dataset, members: int) -> float:

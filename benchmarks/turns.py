@@ -11,6 +11,7 @@ from typing import TypeVar
 import torch
 
 Name = TypeVar("Name", bound=Hashable)
+Clock = Callable[[], float]
 
 # As in the workers of a launch: without them the tensors of an update take new pages each time.
 ALLOCATION = {
@@ -26,16 +27,20 @@ def become_a_worker() -> None:
     torch.set_num_threads(1)
 
 
-def seconds(way: Callable[[], object], times: int) -> float:
-    """Seconds of the thread for each of so many calls, one after the other."""
-    start = time.thread_time()
+def seconds(way: Callable[[], object], times: int, clock: Clock = time.thread_time) -> float:
+    """Seconds for each of so many calls, one after the other; of the thread, unless told."""
+    start = clock()
     for _ in range(times):
         way()
-    return (time.thread_time() - start) / times
+    return (clock() - start) / times
 
 
 def least(
-    ways: Mapping[Name, Callable[[], object]], *, turns: int, times: Mapping[Name, int]
+    ways: Mapping[Name, Callable[[], object]],
+    *,
+    turns: int,
+    times: Mapping[Name, int],
+    clock: Clock = time.thread_time,
 ) -> dict[Name, float]:
     """The least seconds of a call, over turns in which every way runs so many times.
 
@@ -44,5 +49,7 @@ def least(
     """
     for way in ways.values():
         way()
-    taken = [{name: seconds(way, times[name]) for name, way in ways.items()} for _ in range(turns)]
+    taken = [
+        {name: seconds(way, times[name], clock) for name, way in ways.items()} for _ in range(turns)
+    ]
     return {name: min(turn[name] for turn in taken) for name in ways}

@@ -5,6 +5,7 @@ What a layer computes is compared with float64 in `test_arithmetic.py`, for ever
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import subprocess
 import sys
@@ -35,6 +36,12 @@ SHARP = {"radius": 0.1, "asymmetry": 1.0}
 def images() -> Dataset:
     """Noise of five classes, 8x8 pixels in three colours."""
     return _noise((8, 8, 3))
+
+
+@pytest.fixture(scope="module")
+def large_images() -> Dataset:
+    """So much work that threads share a member."""
+    return _noise((24, 24, 3))
 
 
 def _noise(shape: tuple[int, ...]) -> Dataset:
@@ -68,8 +75,7 @@ def pack(
 
 def gradient(trainer: PackTrainer) -> tuple[Tensor, Tensor]:
     """The gradient (K P,) and the logits of the first batch."""
-    batch = next(iter(trainer.feed.batches(0, 1)))
-    grad, terms = trainer.method.gradient(trainer._passes, batch)
+    grad, terms = trainer._gradient(next(iter(trainer.feed.batches(0, 1))))
     return grad, terms.logits.detach()
 
 
@@ -177,6 +183,55 @@ def _interrupted(dataset: Dataset, train: dict[str, Any]) -> dict[str, Tensor]:
     while second.round < second.rounds:
         rows += _of_first(second)
     return {**numbers(second, 0), "numbers": torch.stack(rows)}
+
+
+@pytest.mark.parametrize("network", NETWORKS)
+def test_threads_that_share_a_member_compute_the_same_bits(
+    large_images: Dataset, network: str
+) -> None:
+    """Two or three share one member; of five members, each has one, and all share the others."""
+    for members, counts in ((1, (2, 3)), (5, (3,))):
+        wanted = _after_an_update(large_images, members, network, threads=1)
+        for threads in counts:
+            found = _after_an_update(large_images, members, network, threads)
+            differ = [name for name in wanted if not torch.equal(found[name], wanted[name])]
+            assert differ == [], (members, threads)
+
+
+def _after_an_update(
+    dataset: Dataset, members: int, network: str, threads: int
+) -> dict[str, Tensor]:
+    """The gradient of a batch, and all that a pack has after an update with it."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        trainer = pack(dataset, BEST, members=members, **{"width": 1.0, **NETWORKS[network]})
+        batch = next(iter(trainer.feed.batches(0, 1)))
+        grad, _ = gradient(trainer)
+        trainer.update(batch)
+        state = {name: kept.tensor for name, kept in trainer.pack.state.items()}
+        return {"gradient": grad, **trainer.evaluate(), **state}
+    finally:
+        torch.set_num_threads(before)
+
+
+def test_a_forked_process_has_threads_of_its_own(large_images: Dataset) -> None:
+    """It has none of those that its parent's passes started, and waits for none."""
+    trainer = pack(large_images, BEST, members=2, width=1.0)
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        wanted, _ = gradient(trainer)
+        receive, send = multiprocessing.Pipe(duplex=False)
+        child = multiprocessing.get_context("fork").Process(
+            target=lambda: send.send_bytes(gradient(trainer)[0].numpy().tobytes())
+        )
+        child.start()
+        assert receive.poll(HANG)
+        assert receive.recv_bytes() == wanted.numpy().tobytes()
+        child.join(HANG)
+    finally:
+        torch.set_num_threads(before)
 
 
 def test_levels_differ_only_in_how_products_are_rounded(images: Dataset) -> None:
@@ -307,34 +362,67 @@ for settings in (*NETWORKS.values(), *LEVERS.values()):
     gradient(trainer)
     trainer.update(next(iter(trainer.feed.batches(0, 1))))
     trainer.evaluate()
-print("done")
 """
+
+
+_STEPS_OF_TEAMS = """
+import torch
+from tests.trainers.test_compiled import NETWORKS, _noise, gradient, pack
+images = _noise((24, 24, 3))
+for network in ("batch norm", "no norm", "preactivation", "padded shortcuts", "ImageNet stem"):
+    for members, threads in ((1, 2), (5, 3)):
+        torch.set_num_threads(threads)
+        settings = {{"width": 1.0, "epochs": 1}} | NETWORKS[network]
+        trainer = pack(images, "compiled_{level}", members=members, **settings)
+        gradient(trainer)
+        trainer.update(next(iter(trainer.feed.batches(0, 1))))
+        trainer.evaluate()
+"""
+
+
+def _sanitized(
+    folder: Path, sanitizers: str, steps: str
+) -> tuple[str, subprocess.CompletedProcess[str]]:
+    """The name of a library built with sanitizers, and how the steps ended with it."""
+    compiler, level = os.environ.get("CXX", "g++"), BEST.removeprefix("compiled_")
+    path = folder / f"sanitized-{build.library_of(level).name}"
+    options = ["-O1", "-g", f"-fsanitize={sanitizers}", "-fno-sanitize-recover=all"]
+    build.compile_to(path, compiler, level, *options)
+    names = {"address": "asan", "undefined": "ubsan", "thread": "tsan"}
+    found = [
+        subprocess.run(
+            [compiler, f"-print-file-name=lib{name}.so"], capture_output=True, text=True, check=True
+        ).stdout.strip()
+        for name in (*(names[one] for one in sanitizers.split(",")), "stdc++")
+    ]
+    program = _PRELUDE.format(path=path) + steps.format(level=level) + "print('done')"
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        env=os.environ | {
+            "LD_PRELOAD": " ".join(found),
+            "ASAN_OPTIONS": "detect_leaks=0",
+            "TSAN_OPTIONS": "exitcode=0",
+            "PYTHONPATH": os.pathsep.join(sys.path),
+        },
+        capture_output=True, text=True, timeout=HANG, check=False,
+    )  # fmt: skip
+    return path.name, done
 
 
 @pytest.mark.soak  # it takes a minute to compile
 def test_the_executor_reads_and_writes_only_its_own_memory(tmp_path: Path) -> None:
     """Every network and lever under the address and the undefined-behaviour sanitizer."""
-    compiler = os.environ.get("CXX", "g++")
-    level = BEST.removeprefix("compiled_")
-    path = tmp_path / build.library_of(level).name
-    options = ["-O1", "-g", "-fsanitize=address,undefined", "-fno-sanitize-recover=all"]
-    build.compile_to(path, compiler, level, *options)
-    found = [
-        subprocess.run(
-            [compiler, f"-print-file-name=lib{name}.so"], capture_output=True, text=True, check=True
-        ).stdout.strip()
-        for name in ("asan", "ubsan", "stdc++")
-    ]
-    done = subprocess.run(
-        [sys.executable, "-c", _PRELUDE.format(path=path) + _STEPS.format(level=level)],
-        env=os.environ | {
-            "LD_PRELOAD": " ".join(found),
-            "ASAN_OPTIONS": "detect_leaks=0",
-            "PYTHONPATH": os.pathsep.join(sys.path),
-        },
-        capture_output=True, text=True, timeout=HANG, check=False,
-    )  # fmt: skip
+    _, done = _sanitized(tmp_path, "address,undefined", _STEPS + _STEPS_OF_TEAMS)
     assert (done.returncode, done.stdout) == (0, "done\n"), done.stderr[-2000:]
+
+
+@pytest.mark.soak  # a minute
+def test_threads_read_only_what_others_have_finished(tmp_path: Path) -> None:
+    """Under the thread sanitizer, which also tells of PyTorch's own threads: those are left out."""
+    name, done = _sanitized(tmp_path, "thread", _STEPS_OF_TEAMS)
+    assert (done.returncode, done.stdout) == (0, "done\n"), done.stderr[-2000:]
+    reports = done.stderr.split("WARNING: ThreadSanitizer: ")[1:]
+    assert [report for report in reports if name in report] == []
 
 
 _PRELUDE = """

@@ -204,22 +204,24 @@ void outer_rows(int left, const std::vector<int>& runs, bool swapped, const floa
 }
 
 // The gradient of weights: `to`[row][tap][column], added to what is there unless it is the first.
-// Rows are outputs and columns inputs; `swapped` (linear layers): rows are inputs.
+// Rows are outputs and columns inputs; `swapped` (linear layers): rows are inputs. Tile i of them is
+// left to others unless i is `part` modulo `of`.
 void weigh(const Runs& runs, bool swapped, const float* in, const float* grad, int out_stride,
-                  float* to, int row_count, int column_count, bool first) {
+                  float* to, int row_count, int column_count, bool first, int part, int of) {
   const float *rows = swapped ? in : grad, *columns = swapped ? grad : in;
   int row_step = swapped ? runs.step : out_stride, column_step = swapped ? out_stride : runs.step;
   int taps = runs.of_tap.size();
   long apart = (long)taps * column_count;
   constexpr int most1 = 12, most2 = LEVEL == 512 ? 12 : 6, most4 = LEVEL == 512 ? 6 : 3;
-  for (int c = 0; c < column_count;) {
+  for (int c = 0, tile = 0; c < column_count;) {
     int left = (column_count - c + LANES - 1) / LANES, n = left >= 4 ? 4 : left >= 2 ? 2 : 1;
     int last = std::min(LANES, column_count - c - (n - 1) * LANES);
     int most = n == 4 ? most4 : n == 2 ? most2 : most1;
     int blocks = (row_count + most - 1) / most;
     for (int r = 0, block = 0; block < blocks; block++) {
       int size = (row_count - r + blocks - block - 1) / (blocks - block);
-      for (int t = 0; t < taps; t++) {
+      for (int t = 0; t < taps; t++, tile++) {
+        if (tile % of != part) continue;
         float* at = to + r * apart + (long)t * column_count + c;
         auto& of_tap = runs.of_tap[t];
         if (n == 4) outer_rows<4, most4>(size, of_tap, swapped, rows + r, row_step, columns + c, column_step, at, apart, last, first);

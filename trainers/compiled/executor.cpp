@@ -1,7 +1,5 @@
 // The executor's interface, in plain C. Each level of instructions is a library of its own.
 #include <memory>
-#include <mutex>
-#include <thread>
 
 #include "flat.hpp"
 #include "passes.hpp"
@@ -36,17 +34,20 @@ struct Workspace {
   float* at() const { return (float*)(((uintptr_t)memory.get() + 63) / 64 * 64); }
 };
 
-// f(member) for all members, on up to `threads` threads; `begin` makes what a thread needs.
-template <class B, class F> void each_member(int64_t members, int64_t threads, B begin, F f) {
-  auto run = [&](int64_t thread, int64_t of) {
-    auto own = begin();
-    for (int64_t k = thread; k < members; k += of) f(k, own);
-  };
-  int64_t of = std::max((int64_t)1, std::min(threads, members));
-  std::vector<std::thread> others;
-  for (int64_t t = 1; t < of; t++) others.emplace_back(run, t, of);
-  run(0, of);
-  for (auto& one : others) one.join();
+// f(member) for all members, on up to `threads` threads.
+template <class F> void each_member(int64_t members, int64_t threads, F f) {
+  Crew(members, threads, 1).each([&](const Turn& turn) { f(turn.member); });
+}
+
+// f(turn, the memory of its member, its own memory) for all members of a program; `more` for a member.
+template <class F> void each_turn(const Program& p, int64_t members, int64_t threads, long more, F f) {
+  Crew crew(members, threads, p.most_threads);
+  long size = p.workspace + more;
+  Workspace memory(crew.memories() * size + crew.threads * p.scratch);
+  float* scratch = memory.at() + crew.memories() * size;
+  crew.each([&](const Turn& turn) {
+    f(turn, memory.at() + turn.memory * size, scratch + turn.thread * p.scratch);
+  });
 }
 
 }  // namespace
@@ -78,10 +79,9 @@ void sweeper_forward(void* program, const SweeperPass* s, float* kept, int64_t t
   Pass pass = {(int)s->members, s->training != 0, s->parameters, s->input, s->input_member,
                s->input_row, s->mean, s->var, s->batch_mean, s->batch_var, s->outputs,
                s->output_member, s->output_row, nullptr, nullptr, nullptr};
-  auto workspace = [&] { return Workspace(p.workspace + (kept ? 0 : p.kept)); };
-  each_member(pass.members, threads, workspace, [&](int64_t k, Workspace& work) {
-    float* own = kept ? kept + k * p.kept : work.at() + p.workspace;
-    Member{p, pass, (int)k, own, work.at()}.forward();
+  each_turn(p, pass.members, threads, kept ? 0 : p.kept, [&](const Turn& turn, float* work, float* scratch) {
+    float* own = kept ? kept + turn.member * p.kept : work + p.workspace;
+    Member{p, pass, (int)turn.member, own, work, scratch, turn.seat}.forward();
   });
 }
 void sweeper_backward(void* program, const SweeperPass* s, float* kept, int64_t threads) {
@@ -89,9 +89,8 @@ void sweeper_backward(void* program, const SweeperPass* s, float* kept, int64_t 
   Pass pass = {(int)s->members, s->training != 0, s->parameters, s->input, s->input_member,
                s->input_row, s->mean, s->var, nullptr, nullptr, nullptr, s->output_member,
                s->output_row, s->grads, s->gradient, s->input_gradient};
-  auto workspace = [&] { return Workspace(p.workspace); };
-  each_member(pass.members, threads, workspace, [&](int64_t k, Workspace& work) {
-    Member{p, pass, (int)k, kept + k * p.kept, work.at()}.backward();
+  each_turn(p, pass.members, threads, 0, [&](const Turn& turn, float* work, float* scratch) {
+    Member{p, pass, (int)turn.member, kept + turn.member * p.kept, work, scratch, turn.seat}.backward();
   });
 }
 
@@ -101,12 +100,12 @@ struct SweeperFlat {
   const int64_t* blocks;
 };
 void sweeper_norms(const SweeperFlat* f, const float* flat, float* norms) {
-  each_member(f->members, f->threads, [] { return 0; }, [&](int64_t k, int) {
+  each_member(f->members, f->threads, [&](int64_t k) {
     norms[k] = norm_of(f->blocks, f->count, f->members, k, flat);
   });
 }
 void sweeper_add_scaled(const SweeperFlat* f, float* to, const float* flat, const float* factors) {
-  each_member(f->members, f->threads, [] { return 0; }, [&](int64_t k, int) {
+  each_member(f->members, f->threads, [&](int64_t k) {
     each_block(f->blocks, f->count, f->members, k,
                [&](int64_t, int64_t at, int64_t size) { add_scaled(to + at, flat + at, factors[k], size); });
   });
@@ -114,7 +113,7 @@ void sweeper_add_scaled(const SweeperFlat* f, float* to, const float* flat, cons
 // The first `decaying` blocks decay. `numbers` has the numbers of Sgd for each member.
 void sweeper_sgd(const SweeperFlat* f, float* data, const float* grad, float* velocity,
                  const float* numbers, int64_t decaying, int64_t nesterov) {
-  each_member(f->members, f->threads, [] { return 0; }, [&](int64_t k, int) {
+  each_member(f->members, f->threads, [&](int64_t k) {
     const float* n = numbers + 3 * k;
     Sgd step{n[0], n[1], n[2], nesterov != 0};
     each_block(f->blocks, f->count, f->members, k, [&](int64_t i, int64_t at, int64_t size) {
@@ -124,7 +123,7 @@ void sweeper_sgd(const SweeperFlat* f, float* data, const float* grad, float* ve
 }
 void sweeper_adamw(const SweeperFlat* f, float* data, const float* grad, float* mean, float* square,
                    const float* numbers, int64_t decaying) {
-  each_member(f->members, f->threads, [] { return 0; }, [&](int64_t k, int) {
+  each_member(f->members, f->threads, [&](int64_t k) {
     const float* n = numbers + 5 * k;
     Adam step{n[0], n[1], n[2], n[3], n[4]};
     each_block(f->blocks, f->count, f->members, k, [&](int64_t i, int64_t at, int64_t size) {
@@ -143,9 +142,12 @@ void sweeper_product(int64_t members, int64_t threads, int64_t n, int64_t d, int
                      const SweeperMatrix* left, const SweeperMatrix* right, float* out) {
   long width = padded(m);
   Geometry rows = geometry(1, 1, 1, 1, 1, 1, false, n, d, width);
-  auto workspace = [&] { return Workspace(n * d + d * width + n * width); };
-  each_member(members, threads, workspace, [&](int64_t k, Workspace& work) {
-    float *x = work.at(), *w = x + n * d, *y = w + d * width;
+  Crew crew(members, threads, 1);
+  long size = aligned(n * d + d * width + n * width);
+  Workspace memory(crew.threads * size);
+  crew.each([&](const Turn& turn) {
+    int64_t k = turn.member;
+    float *x = memory.at() + turn.thread * size, *w = x + n * d, *y = w + d * width;
     for (int64_t i = 0; i < n; i++)
       for (int64_t j = 0; j < d; j++) x[i * d + j] = left->at[k * left->member + i * left->row + j * left->column];
     for (int64_t i = 0; i < d; i++)

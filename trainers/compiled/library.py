@@ -1,7 +1,8 @@
 """Loads the executor's library by ctypes.
 
 The library itself is plain C++: programs in `program.hpp`, their passes in `passes.hpp`, the
-kernels in `convolution.hpp` and `norms.hpp`, sums and updates of flat tensors in `flat.hpp`.
+kernels in `convolution.hpp` and `norms.hpp`, sums and updates of flat tensors in `flat.hpp`, its
+threads in `team.hpp`.
 """
 
 from __future__ import annotations

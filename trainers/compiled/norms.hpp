@@ -18,10 +18,8 @@ struct Moments {
   float *scale, *shift;  // y = x * scale + shift
 };
 
-// Adds a chunk of pixels to mean and squares of each channel (Chan et al. 1979); `before`: pixels so far.
-void add_moments(const float* x, long pixels, int channels, Moments m, long before) {
-  float share = (float)((double)pixels / (before + pixels));
-  float weight = (float)((double)before * pixels / (before + pixels));
+// The mean of each channel of a chunk of pixels, and its sum of squared distances from that.
+void chunk_moments(const float* x, long pixels, int channels, float* mean, float* square) {
   for (int c = 0; c < channels; c += LANES) {
     const float* at = x + c;
     vec sum[4] = {}, squares[4] = {};
@@ -29,24 +27,35 @@ void add_moments(const float* x, long pixels, int channels, Moments m, long befo
     for (; p + 4 <= pixels; p += 4)
       EACH for (int u = 0; u < 4; u++) sum[u] += load(at + (p + u) * channels);
     for (; p < pixels; p++) sum[0] += load(at + p * channels);
-    vec mean = ((sum[0] + sum[1]) + (sum[2] + sum[3])) * all(1.f / pixels);
+    vec middle = ((sum[0] + sum[1]) + (sum[2] + sum[3])) * all(1.f / pixels);
     for (p = 0; p + 4 <= pixels; p += 4)
       EACH for (int u = 0; u < 4; u++) {
-        vec d = load(at + (p + u) * channels) - mean;
+        vec d = load(at + (p + u) * channels) - middle;
         squares[u] += d * d;
       }
     for (; p < pixels; p++) {
-      vec d = load(at + p * channels) - mean;
+      vec d = load(at + p * channels) - middle;
       squares[0] += d * d;
     }
-    vec square = (squares[0] + squares[1]) + (squares[2] + squares[3]);
+    store(mean + c, middle);
+    store(square + c, (squares[0] + squares[1]) + (squares[2] + squares[3]));
+  }
+}
+
+// Adds the moments of a chunk to those of the chunks before it, in `to` (Chan et al. 1979); `before`:
+// the pixels of those.
+void add_moments(const float* mean, const float* square, long pixels, int channels, Moments to, long before) {
+  float share = (float)((double)pixels / (before + pixels));
+  float weight = (float)((double)before * pixels / (before + pixels));
+  for (int c = 0; c < channels; c += LANES) {
+    vec middle = load(mean + c), squares = load(square + c);
     if (before) {
-      vec gap = mean - load(m.mean + c);
-      mean = load(m.mean + c) + gap * all(share);
-      square = load(m.square + c) + square + gap * gap * all(weight);
+      vec gap = middle - load(to.mean + c);
+      middle = load(to.mean + c) + gap * all(share);
+      squares = load(to.square + c) + squares + gap * gap * all(weight);
     }
-    store(m.mean + c, mean);
-    store(m.square + c, square);
+    store(to.mean + c, middle);
+    store(to.square + c, squares);
   }
 }
 
@@ -111,7 +120,7 @@ struct Sums {
   float *plain, *centred;
 };
 
-// Sets g to 0 where y is, if `y` is there, and adds its sums if there is a norm.
+// Sets g to 0 where y is, if `y` is there, and sums it if there is a norm.
 void mask_and_sum(float* g, const float* y, const float* x, const Moments* norm, Sums sums,
                          long pixels, int channels) {
   for (int c = 0; c < channels; c += LANES) {
@@ -132,8 +141,15 @@ void mask_and_sum(float* g, const float* y, const float* x, const Moments* norm,
     for (; p + 2 <= pixels; p += 2) body(p, 0), body(p + 1, 1);
     if (p < pixels) body(p, 0);
     if (!norm) continue;
-    store(sums.plain + c, load(sums.plain + c) + (plain[0] + plain[1]));
-    store(sums.centred + c, load(sums.centred + c) + (centred[0] + centred[1]));
+    store(sums.plain + c, plain[0] + plain[1]);
+    store(sums.centred + c, centred[0] + centred[1]);
+  }
+}
+// to += from, of as many channels.
+void add_sums(Sums from, Sums to, int channels) {
+  for (int c = 0; c < channels; c += LANES) {
+    store(to.plain + c, load(to.plain + c) + load(from.plain + c));
+    store(to.centred + c, load(to.centred + c) + load(from.centred + c));
   }
 }
 

@@ -1,4 +1,7 @@
 // The forward and the backward pass of one member through a program.
+//
+// All threads of a team run the same pass, each for its share of samples, rows or tiles; they meet
+// before one reads what others wrote. What is summed over samples is summed by chunk, in their order.
 #pragma once
 #include "program.hpp"
 
@@ -26,7 +29,9 @@ struct Member {
   const Program& p;
   const Pass& pass;
   int k;
-  float *kept, *work;
+  float *kept, *work;  // of the team
+  float* scratch;      // of this thread
+  Seat seat;
 
   template <class T> T* of(const Block& block, T* flat) const { return block.of(flat, pass.members, k); }
   const float* parameter(const Block& b) const { return b.at < 0 ? nullptr : of(b, pass.parameters); }
@@ -38,17 +43,24 @@ struct Member {
     float* at = kept + n.numbers + (n.kind == 1 ? sample * width : 0);
     return {at, at + all, at + 2 * all, at + 3 * all, at + 4 * all};
   }
-  Sums sums(const Norm& n, int sample) const {
-    long width = padded(n.channels), all = p.rows(n) * width;
-    float* at = work + n.sums + (n.kind == 1 ? sample * width : 0);
-    return {at, at + all};
+  // Of a chunk of the batch (batch norm), or of a sample (group norm).
+  Sums sums(const Norm& n, long at) const {
+    long width = padded(n.channels);
+    float* plain = work + n.sums + 2 * at * width;
+    return {plain, plain + width};
   }
   Slopes slopes(const Norm& n, int sample) const {
     long width = padded(n.channels), all = p.rows(n) * width;
-    float* at = work + n.sums + 2 * all + (n.kind == 1 ? sample * width : 0);
+    float* at = work + n.slopes + (n.kind == 1 ? sample * width : 0);
     return {at, at + all, at + 2 * all};
   }
 
+  // f(chunk, first sample, samples) for all chunks of an operation, or for this thread's.
+  template <class F> void each_chunk(const Op& op, F f, bool all = false) const {
+    long chunks = p.chunks(op), last = all ? chunks : seat.to(chunks);
+    for (long chunk = all ? 0 : seat.from(chunks); chunk < last; chunk++)
+      f(chunk, (int)chunk * op.samples, std::min(op.samples, p.batch - (int)chunk * op.samples));
+  }
   // f(first sample, samples) for a chunk at once, or for each of its samples where a norm needs it
   template <class F> static void each(bool by_sample, int first, int n, F f) {
     if (!by_sample) return f(first, n);
@@ -80,7 +92,7 @@ struct Member {
   // Weights [tap][c][o] for a forward pass, and [tap][o][c] for a backward pass.
   Weights arranged(const Op& op, bool back) const {
     const float* w = parameter(op.weight);
-    float* to = work + op.weights;
+    float* to = scratch + op.weights;
     long taps = (long)op.kernel * op.kernel, c = op.inputs, o = op.outputs;
     long width = padded(back ? c : o);
     if (op.linear != back) {  // stored in this order
@@ -99,11 +111,11 @@ struct Member {
     const float* x = value(op.in) + first * in.size();
     int inputs = op.inputs;
     if (op.in == 0) {
-      columns(op, first, n, work + p.columns);
-      x = work + p.columns, inputs *= op.kernel * op.kernel;
+      columns(op, first, n, scratch + p.columns);
+      x = scratch + p.columns, inputs *= op.kernel * op.kernel;
       w.tap = 0;
     }
-    const float* shift = op.bias.at < 0 ? nullptr : work + op.shift;
+    const float* shift = op.bias.at < 0 ? nullptr : scratch + op.shift;
     convolve(op.forward[n != op.samples], x, w, shift, false, value(op.out) + first * out.size(), inputs, out.width);
   }
 
@@ -157,16 +169,17 @@ struct Member {
     }
   }
 
-  // Adds a chunk of a value to the moments of the norms that see it.
-  void observe(int v, int first, int n) const {
+  // The moments of a chunk of a value, for the norms that see it.
+  void observe(int v, long chunk, int first, int n) const {
     const Value& x = p.values[v];
     for (int i = x.first_user; i >= 0 && i <= x.last_user; i++)
       for (auto& part : p.ops[i].parts) {
         const Norm& norm = part.norm;
         if (part.value != v || !norm.there() || (norm.kind == 0 && !pass.training)) continue;
         each(norm.kind == 1, first, n, [&](int s, int m) {
-          add_moments(value(v) + s * x.size(), m * x.pixels(), x.width, moments(norm, s),
-                      norm.kind == 1 ? 0 : s * x.pixels());
+          float *mean = sums(norm, chunk).plain, *square = sums(norm, chunk).centred;
+          if (norm.kind == 1) mean = moments(norm, s).mean, square = moments(norm, s).square;
+          chunk_moments(value(v) + s * x.size(), m * x.pixels(), x.width, mean, square);
         });
       }
   }
@@ -174,13 +187,18 @@ struct Member {
   void finish(const Norm& norm, const Value& x) const {
     const float *gamma = parameter(norm.gamma), *beta = parameter(norm.beta);
     if (norm.kind == 1) {
-      for (int b = 0; b < p.batch; b++)
+      for (long b = seat.from(p.batch); b < seat.to(p.batch); b++)
         finish_groups(moments(norm, b), gamma, beta, norm.channels, norm.groups, x.pixels());
       return;
     }
+    if (!seat.leads()) return;
     Moments m = moments(norm, 0);
     Block place{norm.statistics, norm.channels};
     if (!pass.training) return finish_batch(m, of(place, pass.mean), of(place, pass.var), gamma, beta, norm.channels);
+    each_chunk(p.ops[x.maker], [&](long chunk, int first, int n) {
+      Sums of_chunk = sums(norm, chunk);
+      add_moments(of_chunk.plain, of_chunk.centred, n * x.pixels(), x.width, m, first * x.pixels());
+    }, true);
     float number = (float)(p.batch * x.pixels());
     for (int c = 0; c < norm.channels; c++) m.square[c] /= number;
     if (norm.statistics >= 0 && pass.batch_mean) {
@@ -193,16 +211,16 @@ struct Member {
   void forward() const {
     std::vector<Weights> weights(p.ops.size());
     for (auto& stage : p.stages) {
-      int samples = p.ops[stage[0]].samples;
+      seat.meet();
       for (int i : stage) {
         const Op& op = p.ops[i];
         if (op.kind == CONVOLUTION) weights[i] = arranged(op, false);
-        if (op.bias.at >= 0) widen(parameter(op.bias), 1, op.outputs, op.outputs, work + op.shift, p.values[op.out].width);
+        if (op.bias.at >= 0) widen(parameter(op.bias), 1, op.outputs, op.outputs, scratch + op.shift, p.values[op.out].width);
         for (auto& part : op.parts)
           if (part.norm.there()) finish(part.norm, p.values[part.value]);
       }
-      for (int first = 0; first < p.batch;) {
-        int n = std::min(samples, p.batch - first);
+      seat.meet();
+      each_chunk(p.ops[stage[0]], [&](long chunk, int first, int n) {
         for (int i : stage) {
           const Op& op = p.ops[i];
           if (op.kind == CONVOLUTION) convolution(op, weights[i], first, n);
@@ -210,23 +228,24 @@ struct Member {
           else if (op.kind == SHORTCUT) shortcut(op, first, n);
           else if (op.kind == MEAN) mean(op, first, n);
           else entrance(op, first, n);
-          observe(op.out, first, n);
+          observe(op.out, chunk, first, n);
         }
-        first += n;
-      }
+      });
     }
+    seat.meet();
     for (size_t i = 0; i < p.outputs.size(); i++) {
       const Value& out = p.values[p.outputs[i]];
       float* to = pass.outputs[i] + k * pass.output_member[i];
-      for (long row = 0; row < p.batch * out.pixels(); row++)
+      long rows = p.batch * out.pixels();
+      for (long row = seat.from(rows); row < seat.to(rows); row++)
         std::memcpy(to + row * pass.output_row[i], value(p.outputs[i]) + row * out.width, sizeof(float) * out.c);
     }
   }
 
   // ---- backward
 
-  // The norms of a combination: masks the gradient of its output, and sums.
-  void mask(const Op& op, int first, int n) const {
+  // The norms of a combination: masks a chunk of the gradient of its output, and sums it.
+  void mask(const Op& op, long chunk, int first, int n) const {
     const Value& out = p.values[op.out];
     const Part &a = op.parts[0], &b = op.parts[1];
     const float* y = op.relu ? value(op.out) : nullptr;
@@ -238,16 +257,22 @@ struct Member {
         Moments of_part;
         if (norm.there()) of_part = moments(norm, s);
         mask_and_sum(grad(op.out) + at, part == &a && y ? y + at : nullptr, value(part->value) + at,
-                     norm.there() ? &of_part : nullptr, norm.there() ? sums(norm, s) : Sums{},
+                     norm.there() ? &of_part : nullptr, norm.there() ? sums(norm, norm.kind == 1 ? s : chunk) : Sums{},
                      m * out.pixels(), out.width);
       });
     }
   }
 
-  // The gradients of a norm's parameters, and its slopes.
-  void turn(const Norm& norm, const Value& x) const {
+  // The gradients of the parameters of a combination's norm, and its slopes.
+  void turn(const Op& op, const Norm& norm, const Value& x) const {
     const float* gamma = parameter(norm.gamma);
+    if (norm.kind == 1)
+      for (long b = seat.from(p.batch); b < seat.to(p.batch); b++)
+        slopes_of_groups(slopes(norm, b), moments(norm, b), sums(norm, b), gamma, norm.channels, norm.groups, x.pixels());
+    if (!seat.leads()) return;
     float *of_gamma = of(norm.gamma, pass.gradient), *of_beta = of(norm.beta, pass.gradient);
+    long chunks = norm.kind == 1 ? 1 : p.chunks(masker(p, op));
+    for (long chunk = 1; chunk < chunks; chunk++) add_sums(sums(norm, chunk), sums(norm, 0), x.width);
     for (int b = 0; b < p.rows(norm); b++) {
       Moments m = moments(norm, b);
       Sums sum = sums(norm, b);
@@ -256,8 +281,8 @@ struct Member {
         of_gamma[c] = b ? of_gamma[c] + normed : normed;
         of_beta[c] = b ? of_beta[c] + sum.plain[c] : sum.plain[c];
       }
-      if (norm.kind == 1) slopes_of_groups(slopes(norm, b), m, sum, gamma, norm.channels, norm.groups, x.pixels());
-      else slopes_of_batch(slopes(norm, b), m, sum, gamma, norm.channels, p.batch * x.pixels(), pass.training);
+      if (norm.kind == 0)
+        slopes_of_batch(slopes(norm, b), m, sum, gamma, norm.channels, p.batch * x.pixels(), pass.training);
     }
   }
 
@@ -275,71 +300,61 @@ struct Member {
 
   void combination_back(int i, bool* begun) const {
     const Op& op = p.ops[i];
-    bool masked = p.values[op.out].last_user >= 0 && masks_early(op.out);
-    if (!masked) {
-      clear(op);
-      for (int first = 0; first < p.batch; first += op.samples) mask(op, first, std::min(op.samples, p.batch - first));
-    }
+    if (&masker(p, op) == &op) each_chunk(op, [&](long chunk, int first, int n) { mask(op, chunk, first, n); });
+    seat.meet();
     for (auto& part : op.parts)
-      if (part.norm.there()) turn(part.norm, p.values[part.value]);
+      if (part.norm.there()) turn(op, part.norm, p.values[part.value]);
+    seat.meet();
+    int first = seat.from(p.batch), n = seat.to(p.batch) - first;
     for (int side = 0; side < 2; side++) {
       int v = op.parts[side].value;
       if (v < 0 || (p.values[v].maker >= 0 && p.ops[p.values[v].maker].lazy == i)) continue;
-      if (!(side == 1 && op.alias)) part_gradient(op, side, 0, p.batch, grad(v), begun[v]);
+      if (!(side == 1 && op.alias)) part_gradient(op, side, first, n, grad(v) + first * p.values[v].size(), begun[v]);
       begun[v] = true;
     }
   }
-  void clear(const Op& op) const {
-    for (auto& part : op.parts)
-      if (part.norm.there())
-        std::memset(sums(part.norm, 0).plain, 0, sizeof(float) * 2 * p.rows(part.norm) * padded(part.norm.channels));
-  }
-  // Whether the convolution that adds to a value's gradient last masks it too, chunk by chunk.
-  bool masks_early(int v) const {
-    const Value& x = p.values[v];
-    if (x.maker < 0 || p.ops[x.maker].kind != COMBINATION || x.first_user < 0) return false;
-    return p.ops[x.first_user].kind == CONVOLUTION;
-  }
 
+  // Each thread has its tiles of the weights' gradient, for which it needs all chunks.
   void convolution_back(int i, bool* begun) const {
     const Op& op = p.ops[i];
     const Value &in = p.values[op.in], &out = p.values[op.out];
-    bool wanted = op.in || pass.input_gradient, early = op.in && masks_early(op.in) && in.first_user == i;
+    const Op* masked = op.in && p.ops[in.maker].kind == COMBINATION ? &p.ops[in.maker] : nullptr;
+    if (masked && &masker(p, *masked) != &op) masked = nullptr;
+    bool wanted = op.in || pass.input_gradient;
     Weights w{};
     if (wanted) w = arranged(op, true);
-    if (early) clear(p.ops[in.maker]);
     float* weight_grad = of(op.weight, pass.gradient);
     long taps = (long)op.kernel * op.kernel;
-    for (int first = 0; first < p.batch; first += op.samples) {
-      int n = std::min(op.samples, p.batch - first), rest = n != op.samples;
+    each_chunk(op, [&](long chunk, int first, int n) {
+      bool rest = n != op.samples, mine = chunk >= seat.from(p.chunks(op)) && chunk < seat.to(p.chunks(op));
       const float *x = value(op.in) + first * in.size(), *g = grad(op.out) + first * out.size();
       if (op.lazy >= 0) {
         const Op& by = p.ops[op.lazy];
         g = grad(by.out) + first * out.size();
         if (by.parts[op.side].norm.there()) {
-          part_gradient(by, op.side, first, n, work + p.chunk, false);
-          g = work + p.chunk;
+          part_gradient(by, op.side, first, n, scratch + p.chunk, false);
+          g = scratch + p.chunk;
         }
       }
-      if (op.bias.at >= 0)
-        sum_pixels(g, n * out.pixels(), out.width, of(op.bias, pass.gradient), op.outputs, first == 0);
-      int count = op.inputs;
+      if (op.bias.at >= 0 && seat.leads())
+        sum_pixels(g, n * out.pixels(), out.width, of(op.bias, pass.gradient), op.outputs, chunk == 0);
+      int rows = op.linear ? op.inputs : op.outputs, count = op.linear ? op.outputs : op.inputs;
       if (op.in == 0) {
-        columns(op, first, n, work + p.columns);
-        x = work + p.columns, count = taps * op.inputs;
+        columns(op, first, n, scratch + p.columns);
+        x = scratch + p.columns;
+        (op.linear ? rows : count) = taps * op.inputs;
       }
-      if (op.linear) weigh(op.runs[rest], true, x, g, out.width, weight_grad, count, op.outputs, first == 0);
-      else weigh(op.runs[rest], false, x, g, out.width, weight_grad, op.outputs, count, first == 0);
-      if (!wanted) continue;
+      weigh(op.runs[rest], op.linear, x, g, out.width, weight_grad, rows, count, chunk == 0, seat.place, seat.of);
+      if (!wanted || !mine) return;
       convolve(op.back[rest], g, w, nullptr, begun[op.in], grad(op.in) + first * in.size(), op.outputs, in.width);
-      if (early) mask(p.ops[in.maker], first, n);
-    }
+      if (masked) mask(*masked, chunk, first, n);
+    }, true);
     begun[op.in] = true;
   }
 
   void mean_back(const Op& op, bool add) const {
     const Value &in = p.values[op.in], &out = p.values[op.out];
-    for (int b = 0; b < p.batch; b++)
+    for (long b = seat.from(p.batch); b < seat.to(p.batch); b++)
       for (int c = 0; c < in.width; c += LANES) {
         vec g = load(grad(op.out) + b * out.size() + c) * all(1.f / in.pixels());
         float* to = grad(op.in) + b * in.size() + c;
@@ -348,10 +363,15 @@ struct Member {
   }
   void shortcut_back(const Op& op, bool add) const {
     const Value& in = p.values[op.in];
-    if (!add) std::memset(grad(op.in), 0, sizeof(float) * p.batch * in.size());
-    each_kept(op, 0, p.batch, [&](long i, long o) {
+    int first = seat.from(p.batch), n = seat.to(p.batch) - first;
+    if (!add) std::memset(grad(op.in) + first * in.size(), 0, sizeof(float) * n * in.size());
+    each_kept(op, first, n, [&](long i, long o) {
       for (int c = 0; c < in.c; c++) grad(op.in)[i + c] += grad(op.out)[o + op.before + c];
     });
+  }
+  void entrance_back(const Op& op) const {
+    long size = p.values[0].size(), first = seat.from(p.batch) * size;
+    std::memcpy(grad(0) + first, grad(op.out) + first, sizeof(float) * (seat.to(p.batch) * size - first));
   }
 
   void backward() const {
@@ -360,10 +380,12 @@ struct Member {
     for (size_t i = 0; i < p.outputs.size(); i++) {
       if (!pass.grads[i]) continue;
       const Value& out = p.values[p.outputs[i]];
-      widen(pass.grads[i] + k * pass.output_member[i], p.batch * out.pixels(), pass.output_row[i], out.c,
-            grad(p.outputs[i]), out.width);
+      long rows = p.batch * out.pixels(), first = seat.from(rows), of_member = k * pass.output_member[i];
+      widen(pass.grads[i] + of_member + first * pass.output_row[i], seat.to(rows) - first, pass.output_row[i], out.c,
+            grad(p.outputs[i]) + first * out.width, out.width);
       begun[p.outputs[i]] = true;
     }
+    seat.meet();
     for (int i = p.ops.size() - 1; i >= 0; i--) {
       const Op& op = p.ops[i];
       if (op.kind == CONVOLUTION) convolution_back(i, begun);
@@ -371,14 +393,16 @@ struct Member {
       else {
         if (op.kind == MEAN) mean_back(op, begun[op.in]);
         else if (op.kind == SHORTCUT) shortcut_back(op, begun[op.in]);
-        else std::memcpy(grad(0), grad(op.out), sizeof(float) * p.batch * p.values[0].size());
+        else entrance_back(op);
         begun[op.in] = true;
       }
+      seat.meet();
     }
     if (!pass.input_gradient) return;
     const Value& in = p.values[0];
     float* to = pass.input_gradient + k * pass.input_member;
-    for (long i = 0; i < p.batch * in.pixels(); i++)
+    long rows = p.batch * in.pixels();
+    for (long i = seat.from(rows); i < seat.to(rows); i++)
       std::memcpy(to + i * pass.input_row, grad(0) + i * in.width, sizeof(float) * in.c);
   }
 };

@@ -6,10 +6,12 @@
 #pragma once
 #include "convolution.hpp"
 #include "norms.hpp"
+#include "team.hpp"
 
 namespace {
 
 constexpr int CHUNK_PIXELS = 800;  // of a value that is computed at once, so that it stays in the cache
+constexpr long PRODUCTS_A_THREAD = 16'000'000;  // of a forward pass; with fewer, threads wait more than they save
 constexpr long ALIGNED = 16;
 inline long aligned(long n) { return (n + ALIGNED - 1) / ALIGNED * ALIGNED; }
 
@@ -31,7 +33,8 @@ struct Norm {
   Block gamma, beta;
   long statistics = -1;  // the block of its running statistics
   long numbers = 0;      // Moments, kept by a pass
-  long sums = 0;         // Sums and Slopes, in the workspace
+  long slopes = 0;       // Slopes, in the workspace
+  long sums = 0;         // of each chunk, for a batch, or of each sample; in the workspace
   bool there() const { return kind >= 0; }
 };
 struct Part {  // of a combination
@@ -47,7 +50,7 @@ struct Op {
   bool linear = false;
   Geometry forward[2], back[2];  // of whole chunks, and of the last one
   Runs runs[2];
-  long weights = 0, shift = 0;  // arranged weights and bias, in the workspace
+  long weights = 0, shift = 0;  // arranged weights and bias, in a thread's scratch memory
   int lazy = -1, side = 0;  // the combination, and its part, whose gradient it takes as it needs it
   // combinations
   Part parts[2];
@@ -62,9 +65,12 @@ struct Program {
   std::vector<std::vector<int>> stages;
   std::vector<int> outputs;
   long kept = 0;       // floats of a member that a forward pass keeps
-  long workspace = 0;  // floats of a thread
-  long columns = 0, chunk = 0;  // places in the workspace
+  long workspace = 0;  // floats of a member that a pass needs
+  long scratch = 0;    // floats of a thread
+  long columns = 0, chunk = 0;  // places in the scratch memory
+  long most_threads = 1;        // that can share a member
   long rows(const Norm& n) const { return n.kind == 1 ? batch : 1; }
+  long chunks(const Op& op) const { return (batch + op.samples - 1) / op.samples; }
 };
 
 // The caller's list: a row of ROW numbers for each operation, and (h, w, c) for each value.
@@ -193,7 +199,7 @@ void arrange_gradients(Program& p) {
     if (p.values[v].maker >= 0 && p.ops[p.values[v].maker].lazy == i) continue;
     int next = -1;  // the other user that adds to the gradient first
     for (int j = 0; j < i; j++) each_input(p.ops[j], [&](int u) { if (u == v) next = j; });
-    if (next > reads_until[i]) continue;
+    if (next >= reads_until[i]) continue;
     op.alias = true, alias_of[v] = op.out;
   }
   std::vector<int> until(p.values.size(), 1 << 30), from(p.values.size(), -1);
@@ -227,6 +233,13 @@ void arrange_gradients(Program& p) {
   }
 }
 
+// The operation whose chunks mask the gradient of a combination's output, and sum it: the convolution
+// that adds to that gradient last, or else the combination itself.
+const Op& masker(const Program& p, const Op& combination) {
+  int user = p.values[combination.out].first_user;
+  return user >= 0 && p.ops[user].kind == CONVOLUTION ? p.ops[user] : combination;
+}
+
 void arrange_memory(Program& p) {
   for (size_t v = 1; v < p.values.size(); v++) {
     p.values[v].at = p.kept;
@@ -236,21 +249,33 @@ void arrange_memory(Program& p) {
   for (auto& op : p.ops) {
     for (auto& part : op.parts)
       if (part.norm.there()) {
-        long all = p.rows(part.norm) * padded(part.norm.channels);
-        part.norm.numbers = p.kept, part.norm.sums = p.workspace;
-        p.kept += aligned(5 * all), p.workspace += aligned(5 * all);
+        long width = padded(part.norm.channels), all = p.rows(part.norm) * width, chunks = p.batch;
+        if (part.norm.kind == 0) chunks = std::max(p.chunks(p.ops[p.values[part.value].maker]), p.chunks(masker(p, op)));
+        part.norm.numbers = p.kept, p.kept += aligned(5 * all);
+        part.norm.slopes = p.workspace, p.workspace += aligned(3 * all);
+        part.norm.sums = p.workspace, p.workspace += aligned(2 * chunks * width);
       }
     if (op.kind != CONVOLUTION) continue;
     long taps = (long)op.kernel * op.kernel;
-    op.weights = p.workspace;
-    p.workspace += aligned(std::max(taps * op.inputs * padded(op.outputs), taps * op.outputs * padded(op.inputs)));
-    op.shift = p.workspace, p.workspace += aligned(p.values[op.out].width);
+    op.weights = p.scratch;
+    p.scratch += aligned(std::max(taps * op.inputs * padded(op.outputs), taps * op.outputs * padded(op.inputs)));
+    op.shift = p.scratch, p.scratch += aligned(p.values[op.out].width);
     chunk = std::max(chunk, op.samples * p.values[op.out].size());
     if (op.in == 0) columns = std::max(columns, op.samples * p.values[op.out].pixels() * padded(taps * op.inputs));
   }
-  p.columns = p.workspace, p.workspace += aligned(columns + 2 * LANES);
-  p.chunk = p.workspace, p.workspace += aligned(chunk);
+  p.columns = p.scratch, p.scratch += aligned(columns + 2 * LANES);
+  p.chunk = p.scratch, p.scratch += aligned(chunk);
   p.kept += ALIGNED, p.workspace += ALIGNED;
+}
+
+void arrange_threads(Program& p) {
+  long products = 0, chunks = 1;
+  for (auto& op : p.ops) {
+    chunks = std::max(chunks, p.chunks(op));
+    if (op.kind == CONVOLUTION)
+      products += p.batch * p.values[op.out].pixels() * op.kernel * op.kernel * op.inputs * op.outputs;
+  }
+  p.most_threads = std::max(1L, std::min(chunks, products / PRODUCTS_A_THREAD));
 }
 
 Program* program_of(const int64_t* values, int value_count, const int64_t* rows, int op_count,
@@ -265,6 +290,7 @@ Program* program_of(const int64_t* values, int value_count, const int64_t* rows,
   arrange_chunks(*p);
   arrange_gradients(*p);
   arrange_memory(*p);
+  arrange_threads(*p);
   return p;
 }
 
