@@ -4,7 +4,7 @@ A line has the images, the batch size, members K, milliseconds by the clock of t
 thread and how many times as fast it is on more, and the same of ordinary updates. So many cores
 must be idle.
 
-    python benchmarks/threads.py [--threads 2] [--members 1,3] [--seconds 4] [--only 8x8,28x28]
+    python benchmarks/threads.py [--threads 2] [--members 1,3] [--seconds 4] [--only 8x8,28x28,table]
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--members", default="1,3")
     parser.add_argument("--seconds", type=float, default=4.0)
-    parser.add_argument("--only", default="8x8,28x28,32x32x3")
+    parser.add_argument("--only", default=",".join(SHAPES))
     given = parser.parse_args()
     become_a_worker()
     best, counts = next(iter(FORMS)), (1, given.threads)
@@ -47,8 +47,10 @@ def main() -> None:
             for members in map(int, given.members.split(",")):
                 pack = packed(dataset, config(shape, batch), members, best)
                 alone = ordinary(shape, batch)
-                ways = {f"pack {n}": on(n, pack) for n in counts}
-                ways |= {f"ordinary {n}": on(n, alone) for n in counts}
+                updates = {"pack": pack, "ordinary": alone}  # so that both ways of each start cold
+                ways = {
+                    f"{way} {n}": on(n, update) for n in counts for way, update in updates.items()
+                }
                 took = timed(ways, given.seconds, time.perf_counter)
                 parts = "   ".join(
                     part(way, took[f"{way} 1"], took[f"{way} {given.threads}"], given.threads)

@@ -9,6 +9,8 @@ import multiprocessing
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -71,6 +73,17 @@ def pack(
     ]
     made = [Member(config, replicate) for replicate, config in enumerate(configs)]
     return PackTrainer(dataset, made, form=form)
+
+
+@contextmanager
+def on_threads(count: int) -> Iterator[None]:
+    """A context in which PyTorch, and so the executor, has so many threads."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def gradient(trainer: PackTrainer) -> tuple[Tensor, Tensor]:
@@ -157,14 +170,10 @@ def test_a_member_has_the_same_bits_in_any_pack(images: Dataset, lever: str) -> 
 def _trained(
     dataset: Dataset, members: int, train: dict[str, Any], threads: int = 1
 ) -> dict[str, Tensor]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(threads)
-    try:
+    with on_threads(threads):
         trainer = pack(dataset, BEST, members=members, **train)
         rows = [row for _ in range(trainer.rounds) for row in _of_first(trainer)]
         return {**numbers(trainer, 0), "numbers": torch.stack(rows)}
-    finally:
-        torch.set_num_threads(before)
 
 
 def _of_first(trainer: PackTrainer) -> list[Tensor]:
@@ -185,7 +194,12 @@ def _interrupted(dataset: Dataset, train: dict[str, Any]) -> dict[str, Tensor]:
     return {**numbers(second, 0), "numbers": torch.stack(rows)}
 
 
-@pytest.mark.parametrize("network", NETWORKS)
+SHARED = NETWORKS | {
+    f"{lever}, wide": {**LEVERS[lever], "width": 1.5} for lever in ("AdamW", "SAM-A", "VICReg")
+}
+
+
+@pytest.mark.parametrize("network", SHARED)
 def test_threads_that_share_a_member_compute_the_same_bits(
     large_images: Dataset, network: str
 ) -> None:
@@ -202,27 +216,21 @@ def _after_an_update(
     dataset: Dataset, members: int, network: str, threads: int
 ) -> dict[str, Tensor]:
     """The gradient of a batch, and all that a pack has after an update with it."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(threads)
-    try:
-        trainer = pack(dataset, BEST, members=members, **{"width": 1.0, **NETWORKS[network]})
+    with on_threads(threads):
+        trainer = pack(dataset, BEST, members=members, **{"width": 1.0, **SHARED[network]})
         batch = next(iter(trainer.feed.batches(0, 1)))
         grad, _ = gradient(trainer)
         trainer.update(batch)
         state = {name: kept.tensor for name, kept in trainer.pack.state.items()}
         return {"gradient": grad, **trainer.evaluate(), **state}
-    finally:
-        torch.set_num_threads(before)
 
 
 def test_a_forked_process_has_threads_of_its_own(large_images: Dataset) -> None:
     """It has none of those that its parent's passes started, and waits for none."""
     trainer = pack(large_images, BEST, members=2, width=1.0)
-    before = torch.get_num_threads()
-    torch.set_num_threads(2)
-    try:
+    receive, send = multiprocessing.Pipe(duplex=False)
+    with on_threads(2):
         wanted, _ = gradient(trainer)
-        receive, send = multiprocessing.Pipe(duplex=False)
         child = multiprocessing.get_context("fork").Process(
             target=lambda: send.send_bytes(gradient(trainer)[0].numpy().tobytes())
         )
@@ -230,8 +238,6 @@ def test_a_forked_process_has_threads_of_its_own(large_images: Dataset) -> None:
         assert receive.poll(HANG)
         assert receive.recv_bytes() == wanted.numpy().tobytes()
         child.join(HANG)
-    finally:
-        torch.set_num_threads(before)
 
 
 def test_levels_differ_only_in_how_products_are_rounded(images: Dataset) -> None:
@@ -302,7 +308,9 @@ def test_the_gradient_with_respect_to_the_input(images: Dataset) -> None:
     torch.testing.assert_close(*found, rtol=1e-3, atol=1e-5)
 
 
-@pytest.mark.parametrize("shape", [(3, 5, 7, 9), (2, 33, 128, 33), (1, 1, 1, 1), (4, 17, 33, 2)])
+@pytest.mark.parametrize(
+    "shape", [(3, 5, 7, 9), (2, 33, 128, 33), (1, 1, 1, 1), (4, 17, 33, 2), (4, 129, 128, 130)]
+)
 def test_products_and_their_gradients_are_those_of_float64(shape: tuple[int, ...]) -> None:
     """Matrices may lie in any order; outside the passes of a compiled form PyTorch computes."""
     members, n, d, m = shape
@@ -312,7 +320,7 @@ def test_products_and_their_gradients_are_those_of_float64(shape: tuple[int, ...
     weights = torch.randn(members, n, m, generator=source, dtype=torch.float64)
     wanted = torch.autograd.grad(((left @ right) * weights).sum(), (left, right))
     rounded = [one.detach().float().requires_grad_() for one in (left, right)]
-    with library.used(COMPILED[0].removeprefix("compiled_")):
+    with on_threads(2), library.used(COMPILED[0].removeprefix("compiled_")):
         made = product(*rounded)
         got = torch.autograd.grad((made * weights.float()).sum(), rounded)
     for one, other in zip((made, *got), (left @ right, *wanted), strict=True):

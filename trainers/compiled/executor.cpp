@@ -4,6 +4,12 @@
 #include "flat.hpp"
 #include "passes.hpp"
 
+// Flat tensors are layer-major; `blocks` has the place and the size of each block of a member.
+struct SweeperFlat {
+  int64_t members, threads, count;
+  const int64_t* blocks;
+};
+
 namespace {
 
 // Memory that is kept between calls, for as many threads as ever ran at once.
@@ -34,14 +40,16 @@ struct Workspace {
   float* at() const { return (float*)(((uintptr_t)memory.get() + 63) / 64 * 64); }
 };
 
-// f(member) for all members, on up to `threads` threads.
-template <class F> void each_member(int64_t members, int64_t threads, F f) {
-  Crew(members, threads, 1).each([&](const Turn& turn) { f(turn.member); });
+// f(member) for all members of a flat tensor; a float takes about as long as sixteen products.
+template <class F> void each_member(const SweeperFlat& flat, F f) {
+  long floats = 0;
+  for (int64_t i = 0; i < flat.count; i++) floats += flat.blocks[2 * i + 1];
+  Crew(flat.members, flat.threads, 1, 16 * flat.members * floats).each([&](const Turn& turn) { f(turn.member); });
 }
 
 // f(turn, the memory of its member, its own memory) for all members of a program; `more` for a member.
 template <class F> void each_turn(const Program& p, int64_t members, int64_t threads, long more, F f) {
-  Crew crew(members, threads, p.most_threads);
+  Crew crew(members, threads, p.most_threads, members * p.products);
   long size = p.workspace + more;
   Workspace memory(crew.memories() * size + crew.threads * p.scratch);
   float* scratch = memory.at() + crew.memories() * size;
@@ -94,18 +102,13 @@ void sweeper_backward(void* program, const SweeperPass* s, float* kept, int64_t 
   });
 }
 
-// Flat tensors are layer-major; `blocks` has the place and the size of each block of a member.
-struct SweeperFlat {
-  int64_t members, threads, count;
-  const int64_t* blocks;
-};
 void sweeper_norms(const SweeperFlat* f, const float* flat, float* norms) {
-  each_member(f->members, f->threads, [&](int64_t k) {
+  each_member(*f, [&](int64_t k) {
     norms[k] = norm_of(f->blocks, f->count, f->members, k, flat);
   });
 }
 void sweeper_add_scaled(const SweeperFlat* f, float* to, const float* flat, const float* factors) {
-  each_member(f->members, f->threads, [&](int64_t k) {
+  each_member(*f, [&](int64_t k) {
     each_block(f->blocks, f->count, f->members, k,
                [&](int64_t, int64_t at, int64_t size) { add_scaled(to + at, flat + at, factors[k], size); });
   });
@@ -113,7 +116,7 @@ void sweeper_add_scaled(const SweeperFlat* f, float* to, const float* flat, cons
 // The first `decaying` blocks decay. `numbers` has the numbers of Sgd for each member.
 void sweeper_sgd(const SweeperFlat* f, float* data, const float* grad, float* velocity,
                  const float* numbers, int64_t decaying, int64_t nesterov) {
-  each_member(f->members, f->threads, [&](int64_t k) {
+  each_member(*f, [&](int64_t k) {
     const float* n = numbers + 3 * k;
     Sgd step{n[0], n[1], n[2], nesterov != 0};
     each_block(f->blocks, f->count, f->members, k, [&](int64_t i, int64_t at, int64_t size) {
@@ -123,7 +126,7 @@ void sweeper_sgd(const SweeperFlat* f, float* data, const float* grad, float* ve
 }
 void sweeper_adamw(const SweeperFlat* f, float* data, const float* grad, float* mean, float* square,
                    const float* numbers, int64_t decaying) {
-  each_member(f->members, f->threads, [&](int64_t k) {
+  each_member(*f, [&](int64_t k) {
     const float* n = numbers + 5 * k;
     Adam step{n[0], n[1], n[2], n[3], n[4]};
     each_block(f->blocks, f->count, f->members, k, [&](int64_t i, int64_t at, int64_t size) {
@@ -142,7 +145,7 @@ void sweeper_product(int64_t members, int64_t threads, int64_t n, int64_t d, int
                      const SweeperMatrix* left, const SweeperMatrix* right, float* out) {
   long width = padded(m);
   Geometry rows = geometry(1, 1, 1, 1, 1, 1, false, n, d, width);
-  Crew crew(members, threads, 1);
+  Crew crew(members, threads, 1, members * n * d * m);
   long size = aligned(n * d + d * width + n * width);
   Workspace memory(crew.threads * size);
   crew.each([&](const Turn& turn) {

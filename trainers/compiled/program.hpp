@@ -11,7 +11,6 @@
 namespace {
 
 constexpr int CHUNK_PIXELS = 800;  // of a value that is computed at once, so that it stays in the cache
-constexpr long PRODUCTS_A_THREAD = 16'000'000;  // of a forward pass; with fewer, threads wait more than they save
 constexpr long ALIGNED = 16;
 inline long aligned(long n) { return (n + ALIGNED - 1) / ALIGNED * ALIGNED; }
 
@@ -68,6 +67,7 @@ struct Program {
   long workspace = 0;  // floats of a member that a pass needs
   long scratch = 0;    // floats of a thread
   long columns = 0, chunk = 0;  // places in the scratch memory
+  long products = 0;            // of a member's forward pass
   long most_threads = 1;        // that can share a member
   long rows(const Norm& n) const { return n.kind == 1 ? batch : 1; }
   long chunks(const Op& op) const { return (batch + op.samples - 1) / op.samples; }
@@ -269,13 +269,14 @@ void arrange_memory(Program& p) {
 }
 
 void arrange_threads(Program& p) {
-  long products = 0, chunks = 1;
+  long chunks = 1;
   for (auto& op : p.ops) {
     chunks = std::max(chunks, p.chunks(op));
     if (op.kind == CONVOLUTION)
-      products += p.batch * p.values[op.out].pixels() * op.kernel * op.kernel * op.inputs * op.outputs;
+      p.products += p.batch * p.values[op.out].pixels() * op.kernel * op.kernel * op.inputs * op.outputs;
   }
-  p.most_threads = std::max(1L, std::min(chunks, products / PRODUCTS_A_THREAD));
+  // Those that share a member also wait for each other at each operation.
+  p.most_threads = std::max(1L, std::min(chunks, p.products / (4 * PRODUCTS_A_THREAD)));
 }
 
 Program* program_of(const int64_t* values, int value_count, const int64_t* rows, int op_count,

@@ -14,6 +14,9 @@
 
 namespace {
 
+// Of a forward pass; with fewer, a thread is woken for longer than it works.
+constexpr long PRODUCTS_A_THREAD = 4'000'000;
+
 // Where all threads of a team wait for the last; they are busy, so they soon give way to others.
 struct alignas(64) Barrier {
   std::atomic<int> arrived{0}, round{0};
@@ -95,7 +98,7 @@ struct Turn {
 };
 
 // The threads of a call. Each takes whole members; members that are left over go to teams of at most
-// `most` threads. A caller that finds the pool in use has one thread.
+// `most` threads. There are no more than so many products are worth. A caller that finds the pool in use has one thread.
 class Crew {
   long members, size, teams, whole;
   Pool* pool = nullptr;
@@ -113,7 +116,8 @@ class Crew {
 
  public:
   long threads;
-  Crew(long members, long wanted, long most) : members(members), threads(std::min(wanted, members * most)) {
+  Crew(long members, long wanted, long most, long products) : members(members) {
+    threads = std::min({wanted, members * most, products / PRODUCTS_A_THREAD});
     if (threads > 1 && Pool::here().take()) pool = &Pool::here();
     if (!pool) threads = 1;
     size = std::min(threads, most), teams = threads / size, whole = members / threads * threads;
