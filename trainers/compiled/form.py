@@ -1,7 +1,7 @@
 """The compiled forms: a forward pass of all members is one call of the executor, as is a backward.
 
-At one level of instructions a member's numbers are the same bits alone, in any pack and with any
-number of threads. What the executor cannot compute is computed as in the form `folded`.
+What the executor computes at one level of instructions is the same bits alone, in any pack and with
+any number of threads. What it cannot compute is computed as in the form `folded`.
 
 Letters: K members, B samples of a batch, C channels, F features, P parameters of one member.
 """

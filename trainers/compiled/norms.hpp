@@ -115,7 +115,8 @@ void combine(const float* a, const Moments* norm_a, const float* b, const Moment
   }
 }
 
-// Sums of a norm's backward pass, each of `channels` floats: of g, and of g (x - mean).
+// Sums of a norm's backward pass, each of `channels` floats: of g, and of g (x - mean). Their place
+// has the moments of a chunk in a forward pass.
 struct Sums {
   float *plain, *centred;
 };

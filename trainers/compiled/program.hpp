@@ -196,11 +196,13 @@ void arrange_gradients(Program& p) {
     if (op.kind != COMBINATION || op.parts[1].value <= 0 || op.parts[1].norm.there()) continue;
     int v = op.parts[1].value;
     if (p.values[v].last_user != i || output[v] || op.parts[0].value == v) continue;
-    if (p.values[v].maker >= 0 && p.ops[p.values[v].maker].lazy == i) continue;
-    int next = -1;  // the other user that adds to the gradient first
+    if (p.ops[p.values[v].maker].lazy == i) continue;
+    int maker = p.values[v].maker, next = p.ops[maker].kind == COMBINATION ? maker : -1;
+    // next: what writes to the gradient first, another user or, to mask it, its maker
     for (int j = 0; j < i; j++) each_input(p.ops[j], [&](int u) { if (u == v) next = j; });
     if (next >= reads_until[i]) continue;
     op.alias = true, alias_of[v] = op.out;
+    reads_until[maker] = std::min(reads_until[maker], reads_until[i]);
   }
   std::vector<int> until(p.values.size(), 1 << 30), from(p.values.size(), -1);
   for (size_t v = 0; v < p.values.size(); v++) {

@@ -2,7 +2,7 @@
 //
 // Every number is computed by the same instructions in the same order, whatever the number of threads.
 #pragma once
-#include <unistd.h>
+#include <pthread.h>
 
 #include <atomic>
 #include <condition_variable>
@@ -44,13 +44,13 @@ struct Seat {
 };
 
 // Threads that sleep between calls; a new thread would take a millisecond to move to a core of its own.
+// They keep the floating-point settings and the cores of the thread whose call started them.
 class Pool {
   std::mutex guard;
   std::condition_variable wake, done;
   const std::function<void(long)>* job = nullptr;
   long helpers = 0, wanted = 0, left = 0, round = 0;
   std::atomic<bool> busy{false};
-  const pid_t process = getpid();  // a fork has no helpers
 
   void help(long thread, long seen) {
     std::unique_lock<std::mutex> lock(guard);
@@ -68,8 +68,10 @@ class Pool {
  public:
   static Pool& here() {
     static std::atomic<Pool*> made{nullptr};  // never destroyed: its threads live as long as the process
+    static const int forgotten = pthread_atfork(nullptr, nullptr, [] { made = nullptr; });  // a fork has none
+    (void)forgotten;
     Pool* found = made.load();
-    if (found && found->process == getpid()) return *found;
+    if (found) return *found;
     Pool* fresh = new Pool();
     if (made.compare_exchange_strong(found, fresh)) return *fresh;
     delete fresh;
@@ -98,7 +100,7 @@ struct Turn {
 };
 
 // The threads of a call. Each takes whole members; members that are left over go to teams of at most
-// `most` threads. There are no more than so many products are worth. A caller that finds the pool in use has one thread.
+// `most` threads, of the size that is done first. There are no more than so many products are worth. A caller that finds the pool in use has one thread.
 class Crew {
   long members, size, teams, whole;
   Pool* pool = nullptr;
@@ -120,7 +122,11 @@ class Crew {
     threads = std::min({wanted, members * most, products / PRODUCTS_A_THREAD});
     if (threads > 1 && Pool::here().take()) pool = &Pool::here();
     if (!pool) threads = 1;
-    size = std::min(threads, most), teams = threads / size, whole = members / threads * threads;
+    whole = members / threads * threads, size = 1;
+    auto turns_of_a_thread = [&](long n) { return (members - whole + threads / n - 1) / (threads / n); };
+    for (long n = 2; n <= std::min(threads, most); n++)
+      if (turns_of_a_thread(n) * size < turns_of_a_thread(size) * n) size = n;
+    teams = threads / size;
   }
   Crew(const Crew&) = delete;
   ~Crew() { if (pool) pool->give(); }

@@ -226,6 +226,8 @@ def traced(
             x = cast(Symbol, part(record, cast(Tensor, x)))
             if x.node == INPUT:
                 raise Untraceable("nothing to compute")
+            if set(range(before, len(nodes))) - {x.node, *(i for node in nodes for i in node.reads)}:
+                raise Untraceable("a value that nothing reads has no gradient")
         except Untraceable:
             del nodes[before:]
             break
