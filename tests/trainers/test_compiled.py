@@ -82,6 +82,11 @@ def _single(block: BasicBlock, run: Pass, x: Tensor) -> Tensor:
     return torch.relu_(bare.add_(x))
 
 
+def _twice(block: BasicBlock, run: Pass, x: Tensor) -> Tensor:
+    """relu(x + conv(relu(conv(x)))) with the same weights."""
+    return torch.relu(block.first(run, torch.relu(block.first(run, x))) + x)
+
+
 def _drawn(seed: int) -> Callable[[BasicBlock, Pass, Tensor], Tensor]:
     """Both convolutions and norms in any order, of earlier values, with sums and ReLUs."""
 
@@ -109,7 +114,7 @@ def _drawn(seed: int) -> Callable[[BasicBlock, Pass, Tensor], Tensor]:
     return block
 
 
-BLOCKS = [_two_branches, _single, *map(_drawn, range(40))]
+BLOCKS = [_two_branches, _single, _twice, *map(_drawn, range(40))]
 
 
 @pytest.mark.parametrize("norm", ["batch", "group", "none"])

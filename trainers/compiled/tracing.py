@@ -226,13 +226,23 @@ def traced(
             x = cast(Symbol, part(record, cast(Tensor, x)))
             if x.node == INPUT:
                 raise Untraceable("nothing to compute")
-            if set(range(before, len(nodes))) - {x.node, *(i for node in nodes for i in node.reads)}:
-                raise Untraceable("a value that nothing reads has no gradient")
+            _refuse_lost_gradients(nodes, {*results, x.node})
         except Untraceable:
             del nodes[before:]
             break
         results.append(x.node)
     return nodes, results
+
+
+def _refuse_lost_gradients(nodes: Sequence[Traced], results: set[int]) -> None:
+    """A backward pass begins at results, and writes the gradient of a parameter once."""
+    read = {i for node in nodes for i in node.reads}
+    if set(range(len(nodes))) - read - results:
+        raise Untraceable("no gradient for a value that nothing reads")
+    layers = [n.layer for n in nodes if isinstance(n.layer, ConvolutionFacts | NormFacts)]
+    names = [p.name for layer in layers for p in (layer.weight, layer.bias) if p is not None]
+    if len(names) > len(set(names)):
+        raise Untraceable("no sum of the gradients of parameters that are used twice")
 
 
 @dataclass(frozen=True)
