@@ -100,7 +100,8 @@ struct Turn {
 };
 
 // The threads of a call. Each takes whole members; members that are left over go to teams of at most
-// `most` threads, of the size that is done first. There are no more than so many products are worth. A caller that finds the pool in use has one thread.
+// `most` threads, of the size that is done first. There are no more threads than so many products are
+// worth. A caller that finds the pool in use has one thread.
 class Crew {
   long members, size, teams, whole;
   Pool* pool = nullptr;
