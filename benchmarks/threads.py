@@ -4,7 +4,7 @@ A line has the images, the batch size, members K, milliseconds by the clock of t
 thread and how many times as fast it is on more, and the same of ordinary updates. So many cores
 must be idle.
 
-    python benchmarks/threads.py [--threads 2] [--members 1,3] [--seconds 4] [--only 8x8,28x28,table]
+    python benchmarks/threads.py [--threads 2] [--members 1,3] [--seconds 4] [--only 8x8,table]
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The compiled forms: equal to PyTorch, the same bits in any pack, and nothing written elsewhere.
+"""The compiled forms: equal to PyTorch, and the same bits in any pack.
 
 What a layer computes is compared with float64 in `test_arithmetic.py`, for every form.
 """

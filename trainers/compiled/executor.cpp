@@ -12,7 +12,7 @@ struct SweeperFlat {
 
 namespace {
 
-// Memory that is kept between calls, for as many as ever ran at once.
+// Memory that is kept between calls, for as many calls as ever ran at once.
 std::mutex guard;
 std::vector<std::pair<std::unique_ptr<float[]>, int64_t>> spare;
 
